@@ -1,0 +1,63 @@
+"""Everything that rmbench raises on purpose.
+
+RmbenchError
+├── ConfigError            wrong usage or input: exit code 2
+│   ├── UnknownNameError   a name nobody registered
+│   └── DataError          a file, line or key that does not fit its format
+└── RunError               the run itself failed: exit code 1
+    ├── ScoringError       a reward model broke its contract
+    └── StoreError         a score store or record is corrupt or foreign
+
+An error is one line that says what is wrong, where, and what was expected. It is turned into an exit
+code once, at the edge of the command line, and never caught to be logged.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+
+class RmbenchError(Exception):
+    """Base class of every error raised on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(RmbenchError):
+    """Wrong usage or wrong input; nothing was run and nothing was written."""
+
+    exit_code = 2
+
+
+class UnknownNameError(ConfigError):
+    """A name nobody registered; the message names the nearest known ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
+        known = sorted(set(known))
+        close = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        place = f"{where}: " if where else ""
+        super().__init__(f"{place}unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}.")
+
+
+class DataError(ConfigError):
+    """A file, line or key that does not fit its format."""
+
+    def __init__(
+        self, problem: str, *, path: Path | str, line: int | None = None, key: str | None = None
+    ) -> None:
+        where = str(path) + (f", line {line}" if line is not None else "") + (f", key {key!r}" if key else "")
+        super().__init__(f"{where}: {problem}")
+        self.problem = problem
+
+
+class RunError(RmbenchError):
+    """The run failed after its input was accepted."""
+
+
+class ScoringError(RunError):
+    """A reward model broke its contract (count, finiteness, type) or raised."""
+
+
+class StoreError(RunError):
+    """A score store or run record is corrupt, or belongs to something else."""

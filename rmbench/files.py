@@ -1,0 +1,85 @@
+"""Reading and writing files whole or not at all."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rmbench.canon import canonical_json
+from rmbench.errors import DataError
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace `path` with `content`; a reader never sees half of it, not even after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    raw = content.encode("utf-8") if isinstance(content, str) else content
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(raw)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def to_jsonl_gz(rows: Iterable[Any]) -> bytes:
+    """Return `rows` as gzipped JSON Lines whose bytes depend on the rows alone (no time, no name)."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as file:
+        for row in rows:
+            file.write((canonical_json(row) + "\n").encode("utf-8", "surrogatepass"))
+    return buffer.getvalue()
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_text(path: Path) -> io.TextIOWrapper:
+    """Open a plain, `.gz` or `.xz` file as UTF-8 text; newlines are not translated."""
+    if path.suffix == ".gz":
+        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8", newline="\n")
+    if path.suffix == ".xz":
+        import lzma
+
+        return io.TextIOWrapper(lzma.open(path, "rb"), encoding="utf-8", newline="\n")
+    return path.open("r", encoding="utf-8", newline="\n")
+
+
+def iter_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+    """Yield (line number from 1, value) for each non-blank line.
+
+    The file is iterated, never `str.splitlines`, which also splits on U+2028 inside replies.
+
+    Raises:
+        DataError: If the file cannot be read, is not UTF-8, is cut off, or a line is not JSON.
+    """
+    number = 0
+    try:
+        with open_text(path) as file:
+            for number, line in enumerate(file, start=1):  # noqa: B007  (number is for the error below)
+                if not line.strip():
+                    continue
+                try:
+                    value = json.loads(line)
+                except ValueError as error:
+                    raise DataError(
+                        f"not valid JSON ({error}); expected one object per line", path=path, line=number
+                    ) from None
+                yield number, value
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason})", path=path, line=number + 1) from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"cannot be read: {error}", path=path) from None
+    except Exception as error:
+        if type(error).__name__ != "LZMAError":
+            raise
+        raise DataError(f"cannot be decompressed: {error}", path=path) from None

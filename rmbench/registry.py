@@ -1,0 +1,102 @@
+"""Registries: one name, one thing, and a clear word when a name is unknown or taken twice."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar, cast
+
+from rmbench.errors import ConfigError, UnknownNameError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names to objects: by decorator, by lazy `module:attribute` target, or by other packages' entry points.
+
+    Args:
+        kind: What is registered, for messages ("reward model").
+        group: Entry-point group that other packages may add names to; None for none.
+    """
+
+    def __init__(self, kind: str, group: str | None = None) -> None:
+        self.kind = kind
+        self._group = group
+        self._entries: dict[str, T | str] = {}
+        self._sources: dict[str, str] = {}
+        self._plugins_read = group is None
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers an object under `name`."""
+
+        def decorate(thing: T) -> T:
+            self._put(name, thing, _where(thing))
+            return thing
+
+        return decorate
+
+    def register_lazily(self, name: str, target: str) -> None:
+        """Register `module:attribute`, imported at first use (keeps heavy libraries out of start-up)."""
+        self._put(name, target, target)
+
+    def get(self, name: str) -> T:
+        """Return the object called `name`.
+
+        Raises:
+            UnknownNameError: If nobody registered it.
+            ConfigError: If its module fails to import; the message carries *its* exception.
+        """
+        self._read_plugins()
+        if name not in self._entries:
+            raise UnknownNameError(self.kind, name, self._entries)
+        entry = self._entries[name]
+        if isinstance(entry, str):
+            entry = self._load(name, entry)
+            self._entries[name] = entry
+        return entry
+
+    def names(self) -> list[str]:
+        """Return every known name, sorted."""
+        self._read_plugins()
+        return sorted(self._entries)
+
+    def source(self, name: str) -> str:
+        """Return where `name` comes from, as `module:attribute`."""
+        self._read_plugins()
+        return self._sources[name]
+
+    def __contains__(self, name: str) -> bool:
+        self._read_plugins()
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def _put(self, name: str, entry: T | str, source: str) -> None:
+        taken = self._sources.get(name)
+        # The same object again is a module imported under two names or reloaded, not a collision.
+        if taken is not None and taken != source:
+            raise ConfigError(
+                f"{self.kind} {name!r} is registered twice: by {taken} and by {source}; rename one of them"
+            )
+        self._entries[name] = entry
+        self._sources[name] = source
+
+    def _load(self, name: str, target: str) -> T:
+        module_name, _, attribute = target.partition(":")
+        try:
+            return cast(T, getattr(importlib.import_module(module_name), attribute))
+        except Exception as error:
+            raise ConfigError(
+                f"{self.kind} {name!r} ({target}) cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+
+    def _read_plugins(self) -> None:
+        if self._plugins_read or self._group is None:
+            return
+        self._plugins_read = True
+        for point in sorted(entry_points(group=self._group), key=lambda p: (p.name, p.value)):
+            self._put(point.name, point.value, point.value)
+
+
+def _where(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', '?')}:{getattr(thing, '__qualname__', repr(thing))}"

@@ -1,0 +1,153 @@
+"""The core values: one prompt, K responses, a gold value per response.
+
+A preference pair is K = 2, best-of-N is K = N, RM-Bench is K = 6 with style tags. Inference fills in K
+rewards per item; everything else is arithmetic on stored rewards. Standard library only.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
+
+
+class Turn(TypedDict):
+    """One message of a conversation."""
+
+    role: str
+    """`system`, `user` or `assistant` (or what the data says: never guessed from position)."""
+    content: str
+
+
+Conversation: TypeAlias = Sequence[Turn]
+"""Prompt turns followed by one assistant turn: what a reward model scores."""
+
+GoldKind: TypeAlias = Literal["label", "probability", "graded"]
+"""What a gold value means: only its order; P(preferred) in a pair that sums to 1; a scale with distances."""
+
+GOLD_KINDS: tuple[GoldKind, ...] = ("label", "probability", "graded")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """One candidate answer."""
+
+    text: str
+    gold: float | None = None
+    """Truth: higher is better; None where unknown. Unit: the item's `gold_kind`."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Facts about this response, e.g. {"generator": "gpt-4o"} or {"style": "concise"}."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One prompt with its K >= 2 responses."""
+
+    id: str
+    """Unique within the data set."""
+    prompt: tuple[Turn, ...]
+    responses: tuple[Response, ...]
+    cluster: str
+    """Items that share it are not independent (usually: the same prompt)."""
+    strata: Mapping[str, str] = field(default_factory=dict)
+    """Named groups to report on, e.g. {"category": "Math"}."""
+    gold_kind: GoldKind = "label"
+
+    def conversation(self, k: int) -> tuple[Turn, ...]:
+        """Return the prompt followed by response `k` as an assistant turn."""
+        return (*self.prompt, Turn(role="assistant", content=self.responses[k].text))
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One question to a pairwise model: which of two replies to `prompt` is better?"""
+
+    prompt: tuple[Turn, ...]
+    first: str
+    second: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A reward with what its model wants counted. A model may return these instead of plain floats."""
+
+    reward: float
+    n_tokens: int | None = None
+    truncated: bool = False
+
+
+@runtime_checkable
+class RewardModel(Protocol):
+    """All that a user implements: two methods, no base class."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return whatever can change a score (weights, template, dtype, version); never batch or device."""
+        ...
+
+    def score(self, batch: Sequence[Conversation]) -> Sequence[float | Scored]:
+        """Return len(batch) finite rewards, in order; higher is better, any scale."""
+        ...
+
+
+@runtime_checkable
+class PairwiseModel(Protocol):
+    """Preference models and LLM judges; both orders are asked and averaged by the engine."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return whatever can change a preference."""
+        ...
+
+    def prefer(self, batch: Sequence[Pair]) -> Sequence[float]:
+        """Return P(first is better), each in [0, 1], in order."""
+        ...
+
+
+@runtime_checkable
+class PrecomputedRewards(Protocol):
+    """Rewards that somebody computed elsewhere, looked up by item id."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return the identity of the rewards (a hash of their file)."""
+        ...
+
+    def rewards(self, items: Sequence[Item]) -> Sequence[Sequence[float]]:
+        """Return one reward per response of each item; NaN where the source says it has none."""
+        ...
+
+
+@runtime_checkable
+class SizedModel(Protocol):
+    """Optional: a model that knows its token counts gets batches within the token budget."""
+
+    def lengths(self, batch: Sequence[Conversation]) -> Sequence[int]:
+        """Return the number of tokens each conversation costs, after truncation."""
+        ...
+
+
+@runtime_checkable
+class NotingModel(Protocol):
+    """Optional: a model with something to tell its user (a missing EOS, a fallback format)."""
+
+    def notes(self) -> Sequence[str]:
+        """Return one line per remark."""
+        ...
+
+
+AnyModel: TypeAlias = RewardModel | PairwiseModel | PrecomputedRewards
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A number with its uncertainty. Never a bare float, so that no table can lose its error bar."""
+
+    value: float
+    """Point estimate, in `unit`."""
+    ci95: tuple[float, float] | None
+    """95% interval, (low, high); None below two clusters or where none is defined."""
+    stderr: float | None
+    """Standard error clustered by prompt; None where only an interval is known."""
+    n: int
+    """Observations measured, in the metric's own unit of observation (pairs, prompts)."""
+    n_clusters: int
+    """Independent groups among them (usually prompts)."""
+    unit: str = "fraction"
+    higher_is_better: bool | None = True
+    """None for a description that has no good direction."""
