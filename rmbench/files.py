@@ -23,7 +23,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -65,7 +65,7 @@ def iter_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
     number = 0
     try:
         with open_text(path) as file:
-            for number, line in enumerate(file, start=1):  # noqa: B007  (number is for the error below)
+            for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
                 try:

@@ -1,0 +1,124 @@
+"""Margin calibration: do reward margins mean what they say?
+
+A margin `d = r_a - r_b` claims P(a is better) = sigma(d). The order of a pair is arbitrary, so each pair
+enters as `(p, y)` and as `(1 - p, 1 - y)`: with only `(p_chosen, 1)` a reliability curve would mean nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rmbench.metrics.folds import folds_of
+from rmbench.metrics.margins import deciles, margin_metrics, strength_metrics
+from rmbench.metrics.pairs import Pairs, pairs_of
+from rmbench.metrics.panel import Panel, settle_invalid
+from rmbench.metrics.reliability import Forecasts, bin_edges, brier_parts, expected_calibration_error
+from rmbench.metrics.result import KINDS, Measured
+from rmbench.metrics.selective import area_under_risk_coverage, auroc_of_margin
+from rmbench.metrics.temperature import fit_temperature, sigma
+from rmbench.stats import Statistic, mean
+from rmbench.stats.estimates import Floats
+
+
+def _with_split(pairs: Pairs) -> tuple[Floats, Floats, Floats]:
+    """Return margin, label and cluster of all pairs, those with a label of exactly 0.5 included."""
+    if pairs.split is None or len(pairs.split) == 0:
+        return pairs.margin, pairs.label, pairs.cluster.astype(np.float64)
+    return (
+        np.concatenate([pairs.margin, pairs.split.margin]),
+        np.concatenate([pairs.label, np.full(len(pairs.split), 0.5)]),
+        np.concatenate([pairs.cluster, pairs.split.cluster]).astype(np.float64),
+    )
+
+
+def negative_log_likelihood(margin: Floats, label: Floats) -> Floats:
+    """Return the cross-entropy of sigma(margin) against the label, nats, shape (P,); never overflows."""
+    return np.asarray(np.logaddexp(0.0, -margin) + (1.0 - label) * margin)
+
+
+def _proper(forecasts: Forecasts, margin: Floats, suffix: str, seed: int, bins: int) -> dict[str, Statistic]:
+    """Return ECE, Brier and NLL of one set of margins."""
+    ece = expected_calibration_error(forecasts, bin_edges(forecasts, bins, equal_mass=True), seed=seed)
+    nll = negative_log_likelihood(margin, forecasts.label)
+    brier = np.square(forecasts.probability - forecasts.label)
+    return {
+        f"ece{suffix}": ece,
+        f"brier{suffix}": replace(_mean(brier, forecasts), higher_is_better=False),
+        f"nll{suffix}": replace(_mean(nll, forecasts), unit="nats", bounded=False, higher_is_better=False),
+    }
+
+
+def _mean(values: Floats, forecasts: Forecasts) -> Statistic:
+    return mean(values, forecasts.cluster, forecasts.n_clusters, bounded=True)
+
+
+@KINDS.register("calibration")
+def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
+    """Measure calibration of margins, raw and after a cross-fitted temperature.
+
+    Args:
+        panel: Items and rewards.
+        params: `bins` (15), `folds` (5), `seed`, `invalid`.
+
+    Returns:
+        The metrics of the architecture's list; `curves` holds reliability, margin deciles and quantiles.
+    """
+    bins, n_folds, seed = int(params.get("bins", 15)), int(params.get("folds", 5)), int(params.get("seed", 0))
+    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=False)
+    pairs = pairs_of(panel)
+    margin, label, cluster_as_float = _with_split(pairs)
+    cluster = cluster_as_float.astype(np.int64)
+    counts = {"pairs": len(margin), "invalid_items": n_invalid, "split_labels": len(margin) - len(pairs)}
+    if len(pairs) == 0:
+        return Measured({}, counts, {"ece": "no pair whose gold differs"})
+    raw = Forecasts(sigma(margin), label, cluster, panel.n_clusters)
+    metrics = _proper(raw, margin, "", seed, bins)
+    metrics["ece_equal_width"] = expected_calibration_error(
+        raw, bin_edges(raw, bins, equal_mass=False), seed=seed
+    )
+    metrics |= brier_parts(raw, bin_edges(raw, bins, equal_mass=True), seed=seed)
+    undefined: dict[str, str] = {}
+    for name, found in {"auroc_margin": auroc_of_margin, "aurc": area_under_risk_coverage}.items():
+        _put(name, found(pairs.margin, pairs.cluster, panel.n_clusters), metrics, undefined)
+    _put("temperature", fit_temperature(margin, label, cluster, panel.n_clusters), metrics, undefined)
+    scaled = _cross_fitted(margin, label, cluster, panel.n_clusters, n_folds, seed)
+    curves: dict[str, Any] = {"reliability": raw.table(bin_edges(raw, bins, equal_mass=True))}
+    if isinstance(scaled, str):
+        undefined |= dict.fromkeys(("ece_scaled", "brier_scaled", "nll_scaled"), scaled)
+    else:
+        fitted = Forecasts(sigma(scaled), label, cluster, panel.n_clusters)
+        metrics |= _proper(fitted, scaled, "_scaled", seed, bins)
+        curves["reliability_scaled"] = fitted.table(bin_edges(fitted, bins, equal_mass=True))
+    for name, result in strength_metrics(pairs, panel.n_clusters, seed).items():
+        _put(name, result, metrics, undefined)
+    metrics |= margin_metrics(pairs, panel.n_clusters)
+    curves |= deciles(pairs, panel.n_clusters)
+    return Measured(metrics, counts, undefined, curves)
+
+
+def _put(
+    name: str, result: Statistic | str, metrics: dict[str, Statistic], undefined: dict[str, str]
+) -> None:
+    if isinstance(result, str):
+        undefined[name] = result
+    else:
+        metrics[name] = result
+
+
+def _cross_fitted(
+    margin: Floats, label: Floats, cluster: Any, n_clusters: int, n_folds: int, seed: int
+) -> Floats | str:
+    """Return each margin divided by the temperature fitted on the *other* folds, or why that cannot be."""
+    if len(np.unique(cluster)) < 2:
+        return "fewer than two prompts to cross-fit a temperature"
+    fold = folds_of(cluster, n_folds, seed)
+    scaled = np.empty_like(margin)
+    for k in range(int(fold.max()) + 1):
+        inside = fold != k
+        fit = fit_temperature(margin[inside], label[inside], cluster[inside], n_clusters)
+        if isinstance(fit, str):
+            return fit
+        scaled[~inside] = margin[~inside] / fit.value
+    return scaled

@@ -1,0 +1,121 @@
+"""The margin distribution (the analysis of arXiv 2404.04932), and margins against graded strength."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+from scipy.stats import kendalltau, spearmanr
+
+from rmbench.metrics.pairs import Pairs
+from rmbench.stats import Statistic, grouped_jackknife, mean, t_interval
+from rmbench.stats.estimates import Floats
+
+QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+
+
+def margin_metrics(pairs: Pairs, n_clusters: int) -> dict[str, Statistic]:
+    """Return mean and median of chosen minus rejected (reward units), and the share of negative ones."""
+    negative = (pairs.margin < 0).astype(np.float64)
+    return {
+        "margin_mean": mean(pairs.margin, pairs.cluster, n_clusters, unit="reward", higher_is_better=None),
+        "margin_median": _median(pairs, n_clusters),
+        "share_negative": mean(negative, pairs.cluster, n_clusters, bounded=True, higher_is_better=False),
+    }
+
+
+def _median(pairs: Pairs, n_clusters: int) -> Statistic:
+    """Return the median margin with Woodruff's interval: that of P(margin <= median), turned back.
+
+    Source: Woodruff 1952, JASA 47, "Confidence intervals for medians and other position measures".
+    """
+    value = float(np.median(pairs.margin))
+    below = mean(
+        (pairs.margin < value) + 0.5 * (pairs.margin == value), pairs.cluster, n_clusters, bounded=True
+    )
+    interval = None
+    if below.stderr is not None:
+        low, high = t_interval(0.5, below.stderr, below.n_clusters)
+        quantiles = np.quantile(pairs.margin, np.clip([low, high], 0.0, 1.0))
+        interval = (float(quantiles[0]), float(quantiles[1]))
+    return Statistic(
+        value=value,
+        influence=None,
+        n=len(pairs),
+        n_clusters=below.n_clusters,
+        unit="reward",
+        higher_is_better=None,
+        ci95=interval,
+    )
+
+
+def strength_metrics(pairs: Pairs, n_clusters: int, seed: int) -> dict[str, Statistic | str]:
+    """Return Kendall's tau-b and Spearman's rho between margin and strength, chosen minus rejected.
+
+    Strength is the difference of gold, where gold is more than a label. Intervals by the delete-a-group
+    jackknife over clusters.
+    """
+    names = {"kendall_tau": _kendall, "spearman": _spearman}
+    graded = np.isfinite(pairs.strength)
+    margin, strength, cluster = pairs.margin[graded], pairs.strength[graded], pairs.cluster[graded]
+    if len(strength) == 0:
+        return dict.fromkeys(names, "gold is a label without strength")
+    if np.ptp(strength) == 0.0:
+        return dict.fromkeys(names, "every pair has the same strength")
+    if np.ptp(margin) == 0.0:
+        return dict.fromkeys(names, "every pair has the same margin")
+    if len(np.unique(cluster)) < 3:
+        return dict.fromkeys(names, "fewer than three prompts")
+    found: dict[str, Statistic | str] = {}
+    for name, coefficient in names.items():
+        value = coefficient(margin, strength)
+        influence, n_groups = grouped_jackknife(
+            lambda keep, f=coefficient: f(margin[keep], strength[keep]),  # type: ignore[misc]
+            cluster,
+            n_clusters,
+            seed=seed,
+            n_groups=100 if len(margin) < 50_000 else 30,
+        )
+        if not np.isfinite(value) or not np.isfinite(influence).all():
+            found[name] = "constant margin or strength once a few prompts are left out"
+            continue
+        found[name] = Statistic(
+            value=value, influence=influence, n=len(margin), n_clusters=n_groups, unit="correlation"
+        )
+    return found
+
+
+def _kendall(margin: Floats, strength: Floats) -> float:
+    return float(kendalltau(margin, strength).statistic)
+
+
+def _spearman(margin: Floats, strength: Floats) -> float:
+    with warnings.catch_warnings():
+        # A constant side has no correlation: the NaN is caught by the caller and named there.
+        warnings.simplefilter("ignore")
+        return float(spearmanr(margin, strength).statistic)
+
+
+def deciles(pairs: Pairs, n_clusters: int) -> dict[str, Any]:
+    """Return quantiles of the margin, and the accuracy within each tenth of |margin| (least sure first)."""
+    size = np.abs(pairs.margin)
+    credit = (pairs.margin > 0) + 0.5 * (pairs.margin == 0)
+    edges = np.unique(np.quantile(size, np.arange(1, 10) / 10, method="higher"))
+    tenth = np.searchsorted(edges, size, side="right")
+    rows = []
+    for k in np.unique(tenth):
+        here = tenth == k
+        estimate = mean(credit[here], pairs.cluster[here], n_clusters, bounded=True).estimate()
+        rows.append(
+            {
+                "margin_from": float(size[here].min()),
+                "margin_to": float(size[here].max()),
+                "n": int(here.sum()),
+                "accuracy": estimate.value,
+                "ci95": list(estimate.ci95) if estimate.ci95 else None,
+            }
+        )
+    values = np.quantile(pairs.margin, QUANTILES)
+    return {
+        "margin_deciles": rows,
+        "margin_quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, values, strict=True)},
+    }

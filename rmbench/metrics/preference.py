@@ -1,0 +1,109 @@
+"""Preference accuracy: does the model rank the response higher that gold prefers?"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rmbench.errors import ConfigError
+from rmbench.metrics.length import length_controlled
+from rmbench.metrics.pairs import Pairs, pairs_of, reward_tie_sizes
+from rmbench.metrics.panel import Panel, settle_invalid
+from rmbench.metrics.result import KINDS, Measured
+from rmbench.stats import Statistic, combine, mean
+from rmbench.stats.estimates import Floats
+
+TIES_OF_CONVENTION = {"clean": "half", "judgebench": "zero", "rm-bench": "zero", "rewardbench": "zero"}
+"""Credit for tied rewards that each published benchmark gives (`clean` is ours)."""
+
+
+def ties_rule(params: Mapping[str, Any]) -> str:
+    """Return the tie policy: `ties` if given, else that of the `convention`."""
+    convention = str(params.get("convention") or "clean")
+    if convention not in TIES_OF_CONVENTION:
+        raise ConfigError(f"convention={convention!r} is not one of {', '.join(TIES_OF_CONVENTION)}")
+    rule = str(params.get("ties") or TIES_OF_CONVENTION[convention])
+    if rule not in ("half", "zero", "fractional"):
+        raise ConfigError(f"ties={rule!r} is not one of half, zero, fractional")
+    return rule
+
+
+def correctness(panel: Panel, pairs: Pairs, ties: str) -> Floats:
+    """Return the credit of each pair, shape (P,), in [0, 1]: `[m > 0] + tie * [m = 0]`.
+
+    Args:
+        panel: Where the rewards are.
+        pairs: Pairs of it.
+        ties: `half` gives a tied pair 0.5, `zero` gives 0 (RewardBench 1, RM-Bench, TRL), `fractional` gives
+            1/k where k responses of the item share the reward (RewardBench 2).
+    """
+    credit = (pairs.margin > 0).astype(np.float64)
+    tied = pairs.margin == 0
+    if ties == "half":
+        credit[tied] = 0.5
+    elif ties == "fractional":
+        credit[tied] = 1.0 / reward_tie_sizes(panel)[pairs.chosen[tied]]
+    return credit
+
+
+def accuracy(pairs: Pairs, credit: Floats, n_clusters: int) -> Statistic:
+    """Return the mean credit over pairs (micro: every pair weighs the same), clustered by prompt."""
+    return mean(credit, pairs.cluster, n_clusters, bounded=True)
+
+
+def macro_accuracy(panel: Panel, pairs: Pairs, credit: Floats, key: str | None) -> Statistic:
+    """Return the unweighted mean over strata of the accuracy in each; without strata, the micro mean."""
+    if key is None or key not in panel.strata:
+        return accuracy(pairs, credit, panel.n_clusters)
+    stratum = np.array(panel.strata[key], dtype=str)[pairs.item]
+    parts = []
+    for name in np.unique(stratum):
+        here = stratum == name
+        parts.append(mean(credit[here], pairs.cluster[here], panel.n_clusters, bounded=True))
+    return combine(parts)
+
+
+@KINDS.register("preference")
+def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
+    """Measure preference accuracy and its shortcuts.
+
+    Args:
+        panel: Items and rewards.
+        params: `ties`, `convention`, `invalid`, `seed`, `macro_over` (stratum key of the macro mean).
+
+    Returns:
+        `accuracy` (micro), `accuracy_macro`, `accuracy_length_controlled`, `longer_wins`.
+    """
+    rule = ties_rule(params)
+    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=True)
+    pairs = pairs_of(panel)
+    counts = {
+        "pairs": len(pairs),
+        "reward_ties": int((pairs.margin == 0).sum()),
+        "gold_ties": pairs.n_gold_ties,
+        "invalid_items": n_invalid,
+    }
+    names = ("accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins")
+    if len(pairs) == 0:
+        return Measured({}, counts, dict.fromkeys(names, "no pair whose gold differs"))
+    credit = correctness(panel, pairs, rule)
+    longer = (pairs.length_difference > 0) + 0.5 * (pairs.length_difference == 0)
+    metrics = {
+        "accuracy": accuracy(pairs, credit, panel.n_clusters),
+        "accuracy_macro": macro_accuracy(panel, pairs, credit, params.get("macro_over")),
+    }
+    undefined = {}
+    controlled = length_controlled(pairs, credit, panel.n_clusters, seed=int(params.get("seed", 0)))
+    if isinstance(controlled, str):
+        undefined["accuracy_length_controlled"] = controlled
+    else:
+        metrics["accuracy_length_controlled"] = controlled
+    description = mean(longer.astype(np.float64), pairs.cluster, panel.n_clusters, bounded=True)
+    metrics["longer_wins"] = _without_direction(description)
+    return Measured(metrics, counts, undefined)
+
+
+def _without_direction(statistic: Statistic) -> Statistic:
+    from dataclasses import replace
+
+    return replace(statistic, higher_is_better=None)

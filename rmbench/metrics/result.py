@@ -1,0 +1,44 @@
+"""What measuring one task kind returns, and the registry of kinds."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from rmbench.metrics.panel import Panel
+from rmbench.registry import Registry
+from rmbench.stats import Statistic
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The numbers of one task kind on one panel."""
+
+    metrics: dict[str, Statistic]
+    """Metric name -> statistic, in display order."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was tied, invalid or left out: name -> number."""
+    undefined: dict[str, str] = field(default_factory=dict)
+    """Metric name -> why it has no value here. Never a NaN, never a made-up 0."""
+    curves: dict[str, Any] = field(default_factory=dict)
+    """Tables for plots, JSON values only: reliability, margin deciles, gold against n."""
+
+
+Measure: TypeAlias = Callable[[Panel, Mapping[str, Any]], Measured]
+"""(panel, params) -> numbers. Pure: no model, no file, no clock. `params` holds `seed` and the kind's own."""
+
+KINDS: Registry[Measure] = Registry("task kind", group="rmbench.kinds")
+
+
+def measure_strata(
+    measure: Measure, panel: Panel, params: Mapping[str, Any], keys: tuple[str, ...]
+) -> dict[str, dict[str, Measured]]:
+    """Return key -> stratum -> numbers, for each declared stratum key that the items have."""
+    import numpy as np
+
+    found: dict[str, dict[str, Measured]] = {}
+    for key in keys:
+        if key not in panel.strata:
+            continue
+        values = np.array(panel.strata[key], dtype=str)
+        found[key] = {str(v): measure(panel.take(values == v), params) for v in np.unique(values)}
+    return found

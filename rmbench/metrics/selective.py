@@ -1,0 +1,82 @@
+"""Is a large margin a right margin? AUROC of |margin| for correctness, and the risk-coverage curve."""
+
+import numpy as np
+
+from rmbench.stats import Statistic, cluster_sums
+from rmbench.stats.estimates import Floats, Ints
+
+
+def _credit(margin: Floats) -> Floats:
+    return np.asarray((margin > 0) + 0.5 * (margin == 0))
+
+
+def auroc_of_margin(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic | str:
+    """Return P(a right pair has a larger |margin| than a wrong one), ties half.
+
+    A tied pair (margin 0) counts as half right and half wrong.
+
+    Args:
+        margin: Reward of chosen minus rejected, shape (P,).
+        cluster: Shape (P,).
+        n_clusters: Clusters in the panel.
+
+    Returns:
+        The area with the influence of DeLong's placement values; or why it is undefined.
+
+    Source: DeLong et al. 1988; clustered as Obuchowski 1997.
+    """
+    right = _credit(margin)
+    wrong = 1.0 - right
+    if right.sum() == 0.0 or wrong.sum() == 0.0:
+        return "all pairs are right" if wrong.sum() == 0.0 else "all pairs are wrong"
+    size = np.abs(margin)
+    _, level = np.unique(size, return_inverse=True)
+    level = level.reshape(-1)
+    right_at, wrong_at = np.bincount(level, right), np.bincount(level, wrong)
+    wrong_below = np.cumsum(wrong_at) - 0.5 * wrong_at
+    right_above = right.sum() - np.cumsum(right_at) + 0.5 * right_at
+    value = float((right_at * wrong_below).sum() / right.sum() / wrong.sum())
+    of_right = right * (wrong_below[level] / wrong.sum() - value) / right.sum()
+    of_wrong = wrong * (right_above[level] / right.sum() - value) / wrong.sum()
+    return Statistic(
+        value=value,
+        influence=cluster_sums(of_right + of_wrong, cluster, n_clusters),
+        n=len(margin),
+        n_clusters=len(np.unique(cluster)),
+        bounded=True,
+    )
+
+
+def area_under_risk_coverage(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic:
+    """Return the mean, over coverages 1/P to 1, of the error rate among the pairs with the largest |margin|.
+
+    Pairs of equal |margin| share their places. Lower is better; random order gives the error rate.
+
+    Source: El-Yaniv & Wiener 2010; Geifman & El-Yaniv 2017, arXiv 1705.08500.
+    """
+    loss = 1.0 - _credit(margin)
+    n = len(margin)
+    _, level = np.unique(-np.abs(margin), return_inverse=True)
+    level = level.reshape(-1)
+    at = np.bincount(level)
+    last = np.cumsum(at)
+    # place[r] = H_n - H_{r-1}: how often the r-th pair is inside the covered part, weighted by 1/size.
+    place = np.cumsum((1.0 / np.arange(1, n + 1))[::-1])[::-1]
+    cumulative = np.concatenate([[0.0], np.cumsum(place)])
+    shared = (cumulative[last] - cumulative[last - at]) / at
+    value = float((loss * shared[level]).mean())
+    # A pair also thickens the coverage of every pair with a smaller |margin|: the second term.
+    loss_at = np.bincount(level, loss)
+    coverage = last / n
+    behind = loss_at / coverage / n
+    thickening = np.cumsum(behind[::-1])[::-1]
+    influence = (loss * shared[level] - value - thickening[level] + loss.mean()) / n
+    influence -= influence.mean()
+    return Statistic(
+        value=value,
+        influence=cluster_sums(influence, cluster, n_clusters),
+        n=n,
+        n_clusters=len(np.unique(cluster)),
+        higher_is_better=False,
+        bounded=True,
+    )

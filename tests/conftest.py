@@ -1,0 +1,24 @@
+"""Shared fixtures."""
+
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real evaluation data in its upstream layout; it is not part of the project."""
+    folder = REPO.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"real evaluation data is not at {folder.relative_to(REPO.parent.parent)}")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads or writes a user's score store, nor reaches a hub."""
+    monkeypatch.setenv("RMBENCH_STORE", str(tmp_path_factory.mktemp("store")))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
