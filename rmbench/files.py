@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from rmbench.canon import canonical_json
 from rmbench.errors import DataError
 
 
@@ -33,7 +32,9 @@ def to_jsonl_gz(rows: Iterable[Any]) -> bytes:
     buffer = io.BytesIO()
     with gzip.GzipFile(filename="", fileobj=buffer, mode="wb", compresslevel=6, mtime=0) as file:
         for row in rows:
-            file.write((canonical_json(row) + "\n").encode("utf-8", "surrogatepass"))
+            # ASCII escapes: a lone surrogate in somebody's data must come back from the file as it went in.
+            line = json.dumps(row, sort_keys=True, separators=(",", ":"), allow_nan=False)
+            file.write(line.encode("ascii") + b"\n")
     return buffer.getvalue()
 
 
@@ -41,6 +42,11 @@ def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_bytes(raw: bytes) -> str:
+    """Return the SHA-256 of `raw`, 64 hex digits."""
+    return hashlib.sha256(raw).hexdigest()
 
 
 def open_text(path: Path) -> io.TextIOWrapper:

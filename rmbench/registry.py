@@ -93,9 +93,9 @@ class Registry(Generic[T]):
     def _read_plugins(self) -> None:
         if self._plugins_read or self._group is None:
             return
-        self._plugins_read = True
         for point in sorted(entry_points(group=self._group), key=lambda p: (p.name, p.value)):
             self._put(point.name, point.value, point.value)
+        self._plugins_read = True  # only now: a collision is an error at every use, not at the first alone
 
 
 def _where(thing: Any) -> str:

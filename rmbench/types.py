@@ -71,7 +71,9 @@ class Scored:
 
     reward: float
     n_tokens: int | None = None
-    truncated: bool = False
+    """Tokens the model read; None: not reported."""
+    truncated: bool | None = None
+    """Whether the text was cut to fit; None: not reported."""
 
 
 @runtime_checkable

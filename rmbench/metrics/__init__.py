@@ -2,6 +2,17 @@
 
 from rmbench.metrics import best_of_n, calibration, preference  # noqa: F401
 from rmbench.metrics.panel import Panel, build_panel, panel_of
-from rmbench.metrics.result import KINDS, Measured, measure_strata
+from rmbench.metrics.result import KINDS, Measured
+from rmbench.metrics.suite import METRICS_VERSION, Suite, measure_suite, resolve_metric
 
-__all__ = ["KINDS", "Measured", "Panel", "build_panel", "measure_strata", "panel_of"]
+__all__ = [
+    "KINDS",
+    "METRICS_VERSION",
+    "Measured",
+    "Panel",
+    "Suite",
+    "build_panel",
+    "measure_suite",
+    "panel_of",
+    "resolve_metric",
+]

@@ -27,18 +27,3 @@ Measure: TypeAlias = Callable[[Panel, Mapping[str, Any]], Measured]
 """(panel, params) -> numbers. Pure: no model, no file, no clock. `params` holds `seed` and the kind's own."""
 
 KINDS: Registry[Measure] = Registry("task kind", group="rmbench.kinds")
-
-
-def measure_strata(
-    measure: Measure, panel: Panel, params: Mapping[str, Any], keys: tuple[str, ...]
-) -> dict[str, dict[str, Measured]]:
-    """Return key -> stratum -> numbers, for each declared stratum key that the items have."""
-    import numpy as np
-
-    found: dict[str, dict[str, Measured]] = {}
-    for key in keys:
-        if key not in panel.strata:
-            continue
-        values = np.array(panel.strata[key], dtype=str)
-        found[key] = {str(v): measure(panel.take(values == v), params) for v in np.unique(values)}
-    return found

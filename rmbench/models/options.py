@@ -9,7 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from rmbench.errors import ConfigError, UnknownNameError
 
-_BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+_BOOLS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+_BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "none"}
 
 
@@ -30,7 +31,7 @@ def typed_options(
     named = {
         name: parameter
         for name, parameter in parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY) and name not in reserved
+        if parameter.kind in _BY_KEYWORD and name not in reserved
     }
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     hints = _hints(target)
@@ -51,11 +52,14 @@ def typed_options(
 def accepts(target: Callable[..., Any], name: str) -> bool:
     """Return whether `target` has a parameter called `name` that can be passed by keyword."""
     parameter = inspect.signature(target).parameters.get(name)
-    return parameter is not None and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    return parameter is not None and parameter.kind in (
+        parameter.POSITIONAL_OR_KEYWORD,
+        parameter.KEYWORD_ONLY,
+    )
 
 
 def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    function = target.__init__ if isinstance(target, type) else target
+    function = getattr(target, "__init__", target) if isinstance(target, type) else target
     try:
         return typing.get_type_hints(function)
     except Exception:  # a name that only exists under TYPE_CHECKING: fall back to what the signature shows

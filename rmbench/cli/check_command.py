@@ -1,0 +1,51 @@
+"""`rmbench check`: is this model fit to be measured?"""
+
+import json
+
+import click
+
+from rmbench.cli.options import json_option, key_values, runtime_options
+from rmbench.errors import RunError
+from rmbench.escape import one_line
+
+
+@click.command("check")
+@click.option("-m", "--model", required=True, metavar="MODEL", help="What to check; as in `rmbench eval`.")
+@runtime_options
+@json_option
+def command(
+    model: str,
+    model_options: tuple[str, ...],
+    device: str,
+    dtype: str,
+    offline: bool,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Test a reward model, in seconds, for what would spoil its numbers.
+
+    Length and order of its output, finiteness, determinism, independence of batch and padding, very long and
+    empty responses, unicode, doubled BOS, pad equal to EOS. Each failure says what it would mean for a
+    published number. Exit code 1 if one fails.
+    """
+    from rmbench.check import check_model
+    from rmbench.models.resolve import load_model
+    from rmbench.models.runtime import Runtime
+
+    runtime = Runtime(device=device, dtype=dtype, offline=offline, seed=seed)  # type: ignore[arg-type]
+    loaded = load_model(model, key_values(model_options, "-M"), runtime)
+    results = check_model(loaded.model)
+    if as_json:
+        rows = [
+            {"name": r.name, "passed": r.passed, "detail": r.detail, "meaning": r.meaning} for r in results
+        ]
+        click.echo(json.dumps({"model": loaded.name, "checks": rows}, indent=1))
+    else:
+        for result in results:
+            mark = {True: "ok  ", False: "FAIL", None: "n/a "}[result.passed]
+            click.echo(f"{mark} {result.name}: {one_line(result.detail)}")
+            if result.passed is False:
+                click.echo(f"       {one_line(result.meaning)}")
+    failed = sum(r.passed is False for r in results)
+    if failed:
+        raise RunError(f"{one_line(loaded.name)} fails {failed} of {len(results)} checks")

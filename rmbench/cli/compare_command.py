@@ -1,0 +1,138 @@
+"""`rmbench compare`: two models, the same items."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rmbench.cli.options import json_option, results_option
+from rmbench.errors import RmbenchError
+from rmbench.escape import one_line
+
+
+@click.command("compare")
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("-t", "--task", required=True, help="The task both were evaluated on.")
+@click.option("--metric", "metrics", multiple=True, help="Metric (repeat).  [default: the task's headlines]")
+@click.option("--items", default=10, show_default=True, help="How many disagreements to show.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="The task's data, to show the prompts of disagreements."
+)
+@results_option
+@json_option
+def command(
+    first: str,
+    second: str,
+    task: str,
+    metrics: tuple[str, ...],
+    items: int,
+    data: Path | None,
+    results: Path,
+    as_json: bool,
+) -> None:
+    """Compare models A and B on the same items: paired difference, interval, p-value.
+
+    A and B are names of models in the results folder, or paths of records. The test is paired and clustered
+    by prompt: what both find hard cancels.
+
+    \b
+    rmbench compare builtin:linear length --task preference
+    """
+    from rmbench.cli.tables import HEADLINES
+    from rmbench.compare import compare_runs, find_run
+
+    a, b = find_run(results, first, task), find_run(results, second, task)
+    kinds = a.record.identity["task"]["kinds"]
+    wanted = metrics or tuple(
+        m
+        for kind in kinds
+        for m in HEADLINES.get(kind, ())
+        if m not in ("longer_wins", "gold@1", "oracle@max")
+    )
+    known = {*a.record.metrics, *b.record.metrics}
+    if not metrics:
+        wanted = tuple(m for m in wanted if m in known or m.endswith("@max"))
+    report = compare_runs(a, b, wanted, items)
+    if as_json:
+        click.echo(json.dumps(_as_json(report, a.record.model, b.record.model), indent=1))
+        return
+    _show(report, a.record.model, b.record.model, _prompts(a.record.task, data))
+
+
+def _show(report: Any, first: str, second: str, prompts: dict[str, str]) -> None:
+    from tabulate import tabulate
+
+    from rmbench.cli.tables import number, show_estimate
+
+    rows = [
+        [
+            m.metric,
+            show_estimate(m.first),
+            show_estimate(m.second),
+            show_estimate(m.paired.difference)
+            if m.paired.difference.ci95
+            else number(m.paired.difference.value),
+            _p(m.paired.p_value),
+        ]
+        for m in report.metrics
+    ]
+    heads = [one_line(report.task), one_line(first, 30), one_line(second, 30), "difference (paired)", "p"]
+    click.echo(tabulate(rows, headers=heads, tablefmt="simple", disable_numparse=True))
+    if not report.disagreements:
+        click.echo("\nThe two models never disagree.")
+        return
+    click.echo(f"\nItems where they disagree most ({report.measure}):")
+    lines = [
+        [one_line(d.item, 40), number(d.first), number(d.second), one_line(prompts.get(d.item, ""), 80)]
+        for d in report.disagreements
+    ]
+    heads = ["item", one_line(first, 30), one_line(second, 30), "prompt" if prompts else ""]
+    click.echo(tabulate(lines, headers=heads, tablefmt="simple", disable_numparse=True))
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def _prompts(task: str, data: Path | None) -> dict[str, str]:
+    """Return item id -> last prompt turn, where the task's data is at hand; else nothing."""
+    from rmbench.data import read_task_items
+    from rmbench.specs import load_task
+
+    try:
+        spec = load_task(task)
+        if data is None and spec.data.path is None:
+            return {}
+        found = read_task_items(spec, data, on_bad="skip", offline=True)
+    except RmbenchError:
+        if data is not None:
+            raise
+        # A task of the user's own that is not at hand any more: the comparison stands without its texts.
+        return {}
+    return {item.id: item.prompt[-1]["content"] if item.prompt else "" for item in found.items}
+
+
+def _as_json(report: Any, first: str, second: str) -> dict[str, Any]:
+    from rmbench.records import estimate_to_json
+
+    return {
+        "task": report.task,
+        "first": first,
+        "second": second,
+        "metrics": {
+            m.metric: {
+                "first": estimate_to_json(m.first),
+                "second": estimate_to_json(m.second),
+                "difference": estimate_to_json(m.paired.difference),
+                "p_value": m.paired.p_value,
+            }
+            for m in report.metrics
+        },
+        "disagreements": [
+            {"item": d.item, "first": d.first, "second": d.second} for d in report.disagreements
+        ],
+    }

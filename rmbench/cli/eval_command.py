@@ -1,0 +1,113 @@
+"""`rmbench eval`: the headline command."""
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from rmbench.cli.options import data_options, json_option, key_values, results_option, runtime_options
+from rmbench.errors import ConfigError
+from rmbench.escape import one_line
+from rmbench.models.resolve import RULES
+
+
+@click.command("eval", epilog=f"\b\n{RULES}")
+@click.option(
+    "-m",
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    metavar="MODEL",
+    help="What to evaluate (repeat).",
+)
+@click.option("-t", "--task", "tasks", multiple=True, required=True, metavar="TASK", help="On what (repeat).")
+@data_options
+@runtime_options
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="A seeded random sample of N items. Recorded; never on a board.",
+)
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(min=1),
+    default=8192,
+    show_default=True,
+    envvar="RMBENCH_BATCH_TOKENS",
+    show_envvar=True,
+    help="Most padded tokens in one forward pass. Changes speed and memory, not the numbers.",
+)
+@results_option
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="RMBENCH_STORE",
+    show_envvar=True,
+    help="Folder of the score stores.  [default: the user's cache folder]",
+)
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no remarks.")
+def command(
+    models: tuple[str, ...],
+    tasks: tuple[str, ...],
+    data: Path | None,
+    task_options: tuple[str, ...],
+    on_bad: str,
+    model_options: tuple[str, ...],
+    device: str,
+    dtype: str,
+    offline: bool,
+    seed: int,
+    limit: int | None,
+    batch_tokens: int,
+    results: Path,
+    store: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Evaluate reward models on tasks, print the table, and write a record of each run.
+
+    \b
+    rmbench eval --model builtin:linear --task bon
+    rmbench eval --model length --model path/to/my-rm --task preference --task bon
+    rmbench eval --model my_rm.py:MyRM --task hh-harmless --data hh/test.jsonl.gz
+    rmbench eval --model scores:rewards.jsonl --task judgebench --data judgebench/ -T convention=judgebench
+
+    Rewards are stored as they come: the same command continues where a killed one stopped, and a second
+    run does no model work. `rmbench tasks` and `rmbench models` list the names.
+    """
+    from rmbench.cli.evaluation import Request, run_all
+    from rmbench.models.runtime import Runtime
+
+    if model_options and len(models) > 1:
+        raise ConfigError("-M belongs to one model; give a single --model with it")
+    request = Request(
+        models=models,
+        tasks=tasks,
+        data=data,
+        task_options=key_values(task_options, "-T"),
+        on_bad=on_bad,
+        model_options=key_values(model_options, "-M"),
+        runtime=Runtime(device=device, dtype=dtype, offline=offline, seed=seed),  # type: ignore[arg-type]
+        limit=limit,
+        seed=seed,
+        batch_tokens=batch_tokens,
+        results=results,
+        store=store,
+        command=("rmbench", *sys.argv[1:]),
+        show_progress=not quiet,
+    )
+    outcomes = run_all(request)
+    if as_json:
+        click.echo(json.dumps([o.run.record.to_json() for o in outcomes], indent=1))
+        return
+    from rmbench.cli.tables import record_tables
+
+    click.echo(record_tables([o.run.record for o in outcomes]))
+    if not quiet:
+        reused = sum(o.reused for o in outcomes)
+        note = f" ({reused} complete before, nothing done)" if reused else ""
+        click.echo(f"\n{len(outcomes)} records in {one_line(str(results))}{note}", err=True)

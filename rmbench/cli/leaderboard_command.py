@@ -1,0 +1,74 @@
+"""`rmbench leaderboard`: boards from records."""
+
+import json
+from pathlib import Path
+
+import click
+
+from rmbench.cli.options import json_option, results_option
+from rmbench.errors import ConfigError, RunError
+
+
+@click.command("leaderboard")
+@click.argument("boards", nargs=-1, metavar="[BOARD]...")
+@results_option
+@click.option(
+    "--boards-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of board definitions.  [default: ./leaderboards, else the packaged ones]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("leaderboards"),
+    show_default=True,
+    help="Where the boards are written.",
+)
+@click.option(
+    "--check", "check_only", is_flag=True, help="Write nothing; fail if a file differs by one byte."
+)
+@json_option
+def command(
+    boards: tuple[str, ...],
+    results: Path,
+    boards_dir: Path | None,
+    out: Path,
+    check_only: bool,
+    as_json: bool,
+) -> None:
+    """Regenerate leaderboards (all, or those named) as Markdown, CSV and JSON.
+
+    A board is a pure function of its definition (leaderboards/<board>.yaml), the task files and the records:
+    the same input gives the same bytes. Models are ranked by the mean of the board's ranking columns, with
+    significance groups; a model with a missing task is listed without a rank.
+    """
+    from rmbench.files import write_atomic
+    from rmbench.leaderboard import list_boards, load_board, make_board, render_board
+    from rmbench.leaderboard.definition import board_folder
+    from rmbench.record_reader import find_records
+
+    folder = boards_dir or board_folder()
+    specs = [load_board(folder, name) for name in boards or list_boards(folder)]
+    if not specs:
+        raise ConfigError(f"no board is defined in {folder}")
+    if not results.is_dir():
+        raise ConfigError(f"there is no folder {results}; run `rmbench eval` first or give --results")
+    runs = list(find_records(results))
+    stale = []
+    for spec in specs:
+        files = render_board(make_board(spec, runs))
+        for name, content in files.items():
+            path = out / name
+            if check_only:
+                if not path.is_file() or path.read_bytes() != content.encode("utf-8"):
+                    stale.append(str(path))
+            else:
+                write_atomic(path, content)
+        if as_json:
+            click.echo(json.dumps(json.loads(files[f"{spec.name}.json"]), indent=1))
+        elif not check_only:
+            click.echo(files[f"{spec.name}.md"])
+    if stale:
+        raise RunError(f"out of date: {', '.join(stale)}; run `rmbench leaderboard` and commit the result")
+    if check_only:
+        click.echo(f"{len(specs)} boards are up to date", err=True)

@@ -1,0 +1,110 @@
+"""`rmbench`: the group of commands, and the one place where errors become exit codes."""
+
+import importlib
+import os
+import sys
+from difflib import get_close_matches
+
+import click
+
+from rmbench import __version__
+from rmbench.errors import RmbenchError
+from rmbench.escape import one_line
+
+COMMANDS = {
+    "eval": "Evaluate reward models on tasks, and write records.",
+    "tasks": "List the tasks, or show one.",
+    "models": "List the registered reward models.",
+    "leaderboard": "Regenerate leaderboards from records.",
+    "compare": "Compare two models on the same items (paired).",
+    "check": "Test a reward model for what would spoil its numbers.",
+    "remeasure": "Make the numbers of records again from stored rewards.",
+    "export": "Write a task's items for somebody else to score.",
+    "completion": "Print the shell completion script.",
+}
+"""Command -> its line in `rmbench --help`. Written here so that help imports nothing heavy."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used: `rmbench --help` starts in no time."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of a user's work."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return the command `cmd_name`, imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"rmbench.cli.{cmd_name}_command")
+        command = module.command
+        assert isinstance(command, click.Command)  # noqa: S101  (our own modules)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve as click does, and name the nearest command where there is none."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise click.UsageError(f"unknown command {args[0]!r}.{hint} Known: {', '.join(COMMANDS)}.")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Every command has its own --help. Start with: rmbench eval --model builtin:linear --task bon",
+)
+@click.version_option(__version__, "-V", "--version", prog_name="rmbench")
+def cli() -> None:
+    """Benchmark reward models.
+
+    Does it rank like people do (preference)? Do its margins mean what they say (calibration)? Does picking
+    with it give better text (bon: best-of-N against gold)? Every number comes with a 95% interval.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 the run failed, 2 wrong usage or input, 130 interrupted."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line with `arguments`; return the exit code."""
+    try:
+        code = cli.main(args=arguments, prog_name="rmbench", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except RmbenchError as error:
+        _say(f"error: {error}")
+        return error.exit_code
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.UsageError as error:
+        where = f"{error.ctx.command_path} --help" if error.ctx else "rmbench --help"
+        _say(f"error: {error.format_message()} (see: {where})")
+        return 2
+    except click.ClickException as error:
+        _say(f"error: {error.format_message()}")
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _say("interrupted; what was scored is kept, and the same command continues")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, less) has left: not an error, but Python must not flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _say(line: str) -> None:
+    click.echo(one_line(line), err=True)
+
+
+if __name__ == "__main__":
+    main()

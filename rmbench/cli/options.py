@@ -1,0 +1,126 @@
+"""Options that several commands share, and the parsing of `key=value`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from rmbench.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def key_values(pairs: tuple[str, ...], option: str) -> dict[str, str]:
+    """Return `("a=1", "b=x=y")` as `{"a": "1", "b": "x=y"}`; only the first `=` splits.
+
+    Raises:
+        ConfigError: On a missing `=`, an empty key or a key given twice.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{option} {pair!r}: expected key=value")
+        if key in found:
+            raise ConfigError(f"{option} {key} is given twice")
+        found[key] = value
+    return found
+
+
+def results_option(function: F) -> F:
+    """Add `--results`."""
+    return click.option(
+        "--results",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=Path("results"),
+        show_default=True,
+        envvar="RMBENCH_RESULTS",
+        show_envvar=True,
+        help="Folder of run records.",
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON to stdout; logs go to stderr.")(
+        function
+    )
+
+
+def runtime_options(function: F) -> F:
+    """Add what loading a model needs: `-M`, `--device`, `--dtype`, `--offline`, `--seed`."""
+    for option in reversed(
+        (
+            click.option(
+                "-M",
+                "model_options",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Option of the model (repeat).",
+            ),
+            click.option(
+                "--device",
+                default="auto",
+                show_default=True,
+                envvar="RMBENCH_DEVICE",
+                show_envvar=True,
+                help="auto, cpu, cuda, cuda:1, mps.",
+            ),
+            click.option(
+                "--dtype",
+                default="auto",
+                show_default=True,
+                envvar="RMBENCH_DTYPE",
+                show_envvar=True,
+                help="auto, float32, bfloat16, float16. auto: float32 on a CPU, else the checkpoint's.",
+            ),
+            click.option(
+                "--offline",
+                is_flag=True,
+                envvar="RMBENCH_OFFLINE",
+                show_envvar=True,
+                help="Never reach for a hub.",
+            ),
+            click.option(
+                "--seed",
+                type=click.IntRange(min=0),
+                default=0,
+                show_default=True,
+                envvar="RMBENCH_SEED",
+                show_envvar=True,
+                help="Seed of everything that is drawn: bootstrap, folds, --limit, random models.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def data_options(function: F) -> F:
+    """Add what reading a task's data needs: `--data`, `-T`, `--on-bad`."""
+    for option in reversed(
+        (
+            click.option(
+                "--data",
+                type=click.Path(path_type=Path),
+                help="Read the task's data from this file or folder, in the same schema.",
+            ),
+            click.option(
+                "-T",
+                "task_options",
+                multiple=True,
+                metavar="KEY=VALUE",
+                help="Parameter of the task (repeat).",
+            ),
+            click.option(
+                "--on-bad",
+                type=click.Choice(["fail", "skip"]),
+                default="fail",
+                show_default=True,
+                help="A row that does not fit: stop, or leave it out and count it.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function

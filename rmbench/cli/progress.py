@@ -1,0 +1,65 @@
+"""A progress bar on stderr: texts done, tokens per second, time left. Silent where nobody watches."""
+
+import sys
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from rmbench.escape import one_line
+
+
+class ScoringBar:
+    """Shows the scoring of one model on one task; implements `rmbench.scoring.Progress`.
+
+    Args:
+        label: What is going on, e.g. "length on bon".
+        enabled: False for no bar at all; without a terminal there is none either.
+    """
+
+    def __init__(self, label: str, *, enabled: bool = True) -> None:
+        self._label = one_line(label, 60)
+        self._tokens = 0
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("texts {task.fields[speed]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not (enabled and sys.stderr.isatty()),
+        )
+        self._task = self._bar.add_task(self._label, total=None, speed="")
+
+    def start(self, n_units: int, n_known: int) -> None:
+        """Show how much there is, and how much of it the store knew."""
+        self._bar.update(self._task, total=n_units, completed=n_known)
+
+    def advance(self, n_units: int, n_tokens: int) -> None:
+        """Move on by one stored batch."""
+        self._tokens += n_tokens
+        elapsed = self._bar.tasks[0].elapsed or 0.0
+        speed = f"{self._tokens / elapsed:,.0f} tokens/s" if self._tokens and elapsed > 0 else ""
+        self._bar.update(self._task, advance=n_units, speed=speed)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()

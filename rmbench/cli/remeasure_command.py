@@ -1,0 +1,27 @@
+"""`rmbench remeasure`: numbers again, from stored rewards."""
+
+from pathlib import Path
+
+import click
+
+from rmbench.escape import one_line
+
+
+@click.command("remeasure")
+@click.argument("folder", metavar="RESULTS", type=click.Path(path_type=Path))
+def command(folder: Path) -> None:
+    """Make the metrics of every record in RESULTS again from the stored rewards.
+
+    RESULTS is a results folder, a part of one, or one record. No model, data set or GPU is needed. Records
+    whose numbers come out the same keep their bytes.
+    """
+    from rmbench.remeasure import remeasure
+
+    n_changed = n_total = 0
+    for done in remeasure(folder):
+        n_total += 1
+        n_changed += bool(done.changed)
+        record = done.run.record
+        what = f"changed: {', '.join(done.changed)}" if done.changed else "the same"
+        click.echo(f"{one_line(record.model)} on {one_line(record.task)}: {what}")
+    click.echo(f"{n_total} records measured again, {n_changed} changed", err=True)

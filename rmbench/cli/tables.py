@@ -1,0 +1,93 @@
+"""Tables for people: one per task, a model per row, an interval beside every number."""
+
+from collections.abc import Mapping, Sequence
+
+from tabulate import tabulate
+
+from rmbench.escape import one_line
+from rmbench.records import Record
+from rmbench.types import Estimate
+
+HEADLINES: Mapping[str, tuple[str, ...]] = {
+    "preference": ("accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins"),
+    "calibration": ("ece", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"),
+    "best_of_n": ("win_rate@max", "gold@1", "gold@max", "oracle@max", "recovery@max", "best_n"),
+}
+"""Columns per task kind; all other metrics are in the record."""
+
+
+def show_estimate(estimate: Estimate | None) -> str:
+    """Return an estimate as `0.712 [0.690, 0.733]`; a dash where there is none."""
+    if estimate is None:
+        return "-"
+    if estimate.ci95 is None:
+        return number(estimate.value)
+    low, high = estimate.ci95
+    return f"{number(estimate.value)} [{number(low)}, {number(high)}]"
+
+
+def number(value: float) -> str:
+    """Return three decimals for ordinary numbers, whole numbers as such, else three digits."""
+    if value == int(value) and abs(value) >= 1:
+        return str(int(value))
+    if value == 0 or 0.001 <= abs(value) < 1000:
+        return f"{value:.3f}"
+    return f"{value:.3g}"
+
+
+def record_tables(records: Sequence[Record]) -> str:
+    """Return the tables of `records`: grouped by task and task kind, with what was left out below each."""
+    parts = []
+    for task in dict.fromkeys((r.task, r.task_version) for r in records):
+        rows = [r for r in records if (r.task, r.task_version) == task]
+        parts.append(f"{one_line(task[0])} (version {task[1]}): {_size(rows)}")
+        parts += [_kind_table(kind, rows) for kind in rows[0].identity["task"]["kinds"]]
+        parts += [note for row in rows for note in _notes(row)]
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def _size(records: Sequence[Record]) -> str:
+    counts = records[0].counts
+    some = counts["items"] != counts["items_available"]
+    sample = f" (a sample of {counts['items_available']:,})" if some else ""
+    return f"{counts['items']:,} items{sample}, {counts['responses']:,} responses, 95% intervals by prompt"
+
+
+def _kind_table(kind: str, records: Sequence[Record]) -> str:
+    columns = HEADLINES.get(kind) or tuple(records[0].metrics)
+    names = [_resolved(column, records) for column in columns]
+    rows = [[one_line(r.model, 40), *(show_estimate(r.metrics.get(name)) for name in names)] for r in records]
+    return tabulate(rows, headers=["model", *names], tablefmt="simple", disable_numparse=True)
+
+
+def _resolved(column: str, records: Sequence[Record]) -> str:
+    """Return `gold@24` for `gold@max` (records of one task on the same data share the largest n)."""
+    if not column.endswith("@max"):
+        return column
+    stem = column.removesuffix("max")
+    found = [int(m.removeprefix(stem)) for r in records for m in r.metrics if m.startswith(stem)]
+    return f"{stem}{max(found)}" if found else column
+
+
+def _notes(record: Record) -> list[str]:
+    counts = record.counts
+    parts = [f"{count:,} dropped ({one_line(reason)})" for reason, count in counts["dropped"].items()]
+    if counts["truncated"]:
+        parts.append(f"{counts['truncated']:,} truncated")
+    if counts["invalid"]:
+        parts.append(f"{counts['invalid']:,} invalid")
+    if counts["ties"]:
+        parts.append(f"{counts['ties']:,} tied pairs")
+    too_small = counts.get("best_of_n", {}).get("pools_too_small")
+    if too_small:
+        parts.append(f"{too_small:,} pools too small for the largest n")
+    notes = [f"  {one_line(record.model, 40)}: {', '.join(parts)}"] if parts else []
+    reasons = {why for name, why in record.undefined.items() if not name.startswith("recovery@1")}
+    notes += [
+        f"  {one_line(record.model, 40)}: no "
+        + ", ".join(n for n, w in record.undefined.items() if w == why)
+        + f" ({one_line(why)})"
+        for why in sorted(reasons)
+    ]
+    return notes

@@ -1,0 +1,67 @@
+"""`rmbench tasks`: what there is to measure on."""
+
+import json
+from typing import Any
+
+import click
+
+from rmbench.cli.options import json_option
+from rmbench.escape import one_line
+
+
+@click.command("tasks")
+@click.argument("name", required=False, metavar="[TASK]")
+@json_option
+def command(name: str | None, as_json: bool) -> None:
+    """List the tasks, or show one with its source, licence and parameters.
+
+    Your own task is a YAML file: `--task path/to/task.yaml`, or a folder in RMBENCH_TASKS_DIR.
+    """
+    from rmbench.specs import list_tasks, load_task
+
+    specs = [load_task(name)] if name else [load_task(task) for task in list_tasks()]
+    if as_json:
+        click.echo(json.dumps([_as_json(spec) for spec in specs], indent=1))
+        return
+    if name:
+        _show(specs[0])
+        return
+    from tabulate import tabulate
+
+    rows = [
+        [one_line(s.name), ", ".join(s.kinds), s.primary, _where(s), one_line(s.summary, 70)] for s in specs
+    ]
+    click.echo(tabulate(rows, headers=["task", "kinds", "headline", "data", "what"], tablefmt="simple"))
+
+
+def _where(spec: Any) -> str:
+    if spec.data.path:
+        return "embedded"
+    return "hub or --data" if spec.data.hub else "--data"
+
+
+def _as_json(spec: Any) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "version": spec.version,
+        "kinds": list(spec.kinds),
+        "primary": spec.primary,
+        "strata": list(spec.strata),
+        "summary": spec.summary,
+        "source": spec.source,
+        "license": spec.license,
+        "data": _where(spec),
+        "params": dict(spec.params),
+    }
+
+
+def _show(spec: Any) -> None:
+    from rmbench.specs import parameter_help
+
+    for key, value in _as_json(spec).items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        if key != "params":
+            click.echo(f"{key + ':':10} {one_line(str(text))}")
+    click.echo("\nparameters (-T key=value):")
+    for line in parameter_help(spec):
+        click.echo(f"  {one_line(line)}")

@@ -1,0 +1,38 @@
+"""Text from models and data is untrusted wherever it is shown: each output has its own escape."""
+
+import re
+import unicodedata
+
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#|~!$&])")
+
+
+def one_line(text: str, limit: int | None = None) -> str:
+    """Return `text` for a terminal: one line, control and direction-changing characters made visible.
+
+    Args:
+        text: Anything.
+        limit: Most characters; the rest becomes an ellipsis.
+    """
+    safe = "".join(_visible(c) for c in text)
+    return safe if limit is None or len(safe) <= limit else safe[: limit - 1] + "…"
+
+
+def for_markdown(text: str, limit: int = 200) -> str:
+    """Return `text` for a cell of a Markdown table: no markup, no HTML, no cell border."""
+    return _MARKDOWN.sub(r"\\\1", one_line(text, limit)).replace("\\<", "&lt;").replace("\\>", "&gt;")
+
+
+def for_csv(text: str) -> str:
+    """Return `text` for a CSV cell that no spreadsheet takes for a formula (the csv module does quoting)."""
+    safe = one_line(text)
+    return f"'{safe}" if safe.startswith(_FORMULA_STARTS) else safe
+
+
+def _visible(character: str) -> str:
+    if character in "\n\r\t":
+        return " "
+    # Cc, Cf: control and format (escape sequences, right-to-left marks); Cs: half a character; Zl, Zp: lines.
+    if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
+        return f"\\u{ord(character):04x}"
+    return character

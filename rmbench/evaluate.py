@@ -1,0 +1,228 @@
+"""Evaluate a reward model on a task: items, rewards, numbers, record."""
+
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rmbench.data import read_task_items
+from rmbench.errors import ConfigError
+from rmbench.files import sha256_bytes
+from rmbench.metrics import Suite, measure_suite, panel_of, resolve_metric
+from rmbench.models.resolve import LoadedModel, fingerprint_of
+from rmbench.record_reader import StoredRun, read_record
+from rmbench.records import (
+    Record,
+    check_rewards_file,
+    encode_rewards,
+    make_identity,
+    record_folder,
+    reward_rows,
+    rewards_name,
+    run_id,
+    suite_fields,
+    write_record,
+)
+from rmbench.scoring import Progress, Scoring, open_store, score_items
+from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS
+from rmbench.specs import TaskSpec
+from rmbench.types import Item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to run; only `limit` and `seed` are part of a run's identity."""
+
+    results: Path
+    """Where records go."""
+    store: Path
+    """Where the score stores are."""
+    limit: int | None = None
+    """Measure a seeded random sample of this many items; None: all."""
+    seed: int = 0
+    batch_tokens: int = DEFAULT_BATCH_TOKENS
+    command: Sequence[str] = field(default_factory=tuple)
+    """The command line, for the record's provenance."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedTask:
+    """A task with its items read and checked: everything that can be refused before a model is loaded."""
+
+    spec: TaskSpec
+    items: tuple[Item, ...]
+    """In data order; the limit is applied."""
+    n_available: int
+    """Items before the limit."""
+    dropped: Mapping[str, int]
+    """Why items or responses of the data were left out -> how many."""
+    data_hash: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A record, and how it came about."""
+
+    run: StoredRun
+    reused: bool
+    """True if the record was complete already and nothing was done."""
+    n_computed: int
+    """Texts the model was asked for."""
+
+
+def prepare_task(
+    spec: TaskSpec, settings: Settings, *, data: Path | None, on_bad: str, offline: bool
+) -> PreparedTask:
+    """Read the items of a task.
+
+    Raises:
+        ConfigError: If the data does not fit, or nothing is left of it.
+    """
+    item_set = read_task_items(spec, data, on_bad=on_bad, offline=offline)
+    items = item_set.items
+    if not items:
+        raise ConfigError(f"task {spec.name!r}: no item left in {item_set.source}")
+    if settings.limit is not None and settings.limit < len(items):
+        rng = np.random.default_rng(settings.seed)
+        chosen = np.sort(rng.choice(len(items), size=settings.limit, replace=False))
+        items = tuple(items[i] for i in chosen)
+    return PreparedTask(
+        spec, items, len(item_set.items), item_set.dropped, item_set.data_hash, item_set.source
+    )
+
+
+def evaluate(
+    loaded: LoadedModel, task: PreparedTask, settings: Settings, progress: Progress | None = None
+) -> Outcome:
+    """Evaluate one model on one task and write the record, unless the very same run is complete already.
+
+    Raises:
+        ScoringError: If the model breaks its contract. Rewards obtained until then stay in the store.
+        StoreError: If the store or an existing record is damaged.
+    """
+    fingerprint = fingerprint_of(loaded)
+    identity = make_identity(
+        task=task_identity(task.spec),
+        data_hash=task.data_hash,
+        fingerprint=fingerprint,
+        limit=settings.limit if len(task.items) < task.n_available else None,
+        seed=settings.seed,
+    )
+    done = _complete_run(settings.results, loaded.name, task.spec, run_id(identity))
+    if done is not None:
+        return Outcome(done, reused=True, n_computed=0)
+    with open_store(settings.store, fingerprint) as store:
+        scoring = score_items(
+            loaded.model, task.items, store, batch_tokens=settings.batch_tokens, progress=progress
+        )
+    record, rewards = _record(loaded, task, settings, identity, scoring)
+    path = write_record(settings.results, record, rewards)
+    return Outcome(StoredRun(record, path), reused=False, n_computed=scoring.n_computed)
+
+
+def task_identity(spec: TaskSpec) -> dict[str, Any]:
+    """Return what of a task can change a number."""
+    return {
+        "name": spec.name,
+        "version": spec.version,
+        "digest": spec.digest(),
+        "kinds": list(spec.kinds),
+        "params": dict(spec.params),
+        "strata": list(spec.strata),
+    }
+
+
+def _complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> StoredRun | None:
+    path = record_folder(results, model, spec.name, spec.version) / f"{run}.json"
+    if not path.exists():
+        return None
+    record = read_record(path)
+    check_rewards_file(path.with_name(rewards_name(run)), record.rewards_sha256)
+    return StoredRun(record, path)
+
+
+def _record(
+    loaded: LoadedModel,
+    task: PreparedTask,
+    settings: Settings,
+    identity: Mapping[str, Any],
+    scoring: Scoring,
+) -> tuple[Record, bytes]:
+    spec = task.spec
+    flips = None
+    if scoring.flips is not None and scoring.comparisons is not None:
+        flips = (scoring.flips, scoring.comparisons)
+    suite = measure_suite(
+        panel_of(task.items, scoring.rewards),
+        spec.kinds,
+        {**spec.params, "seed": settings.seed},
+        spec.strata,
+        flips=flips,
+    )
+    rewards = encode_rewards(reward_rows(task.items, scoring.rewards, flips))
+    n_responses = sum(len(item.responses) for item in task.items)
+    record = Record(
+        model=loaded.name,
+        identity=identity,
+        primary=_primary(spec, suite),
+        counts={
+            "items": len(task.items),
+            "items_available": task.n_available,
+            "responses": n_responses,
+            "distinct_texts": scoring.n_units,
+            "dropped": dict(task.dropped),
+            "truncated": scoring.n_truncated,
+            "invalid": scoring.n_invalid,
+            "ties": suite.counts.get("preference", {}).get("reward_ties"),
+            **suite.counts,
+        },
+        rewards_sha256=sha256_bytes(rewards),
+        provenance=_provenance(loaded, task, settings, scoring),
+        **suite_fields(suite),
+    )
+    return record, rewards
+
+
+def _primary(spec: TaskSpec, suite: Suite) -> str:
+    """Return the headline's name; where it has no value on this data, the record says why under it."""
+    if spec.primary in suite.undefined or not suite.metrics:
+        return spec.primary
+    return resolve_metric(spec.primary, suite.metrics)
+
+
+def _provenance(
+    loaded: LoadedModel, task: PreparedTask, settings: Settings, scoring: Scoring
+) -> dict[str, Any]:
+    wall_s = scoring.wall_s
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": loaded.spec,
+        "data": task.source,
+        "command": list(settings.command),
+        "versions": _versions(),
+        "machine": platform.machine(),
+        "computed": scoring.n_computed,
+        "reused": scoring.n_units - scoring.n_computed,
+        "wall_s": round(wall_s, 3),
+        "tokens": scoring.n_tokens or None,
+        "tokens_per_s": round(scoring.n_tokens / wall_s, 1) if scoring.n_tokens and wall_s > 0 else None,
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in ("rmbench", "numpy", "scipy", "torch", "transformers"):
+        # Only what this run has loaded: a version that played no part would mislead.
+        if name in sys.modules:
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                continue
+    return found

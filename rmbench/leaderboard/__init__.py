@@ -1,0 +1,17 @@
+"""Leaderboards: a pure function of board definition and records."""
+
+from rmbench.leaderboard.board import Board, Cell, Row, make_board
+from rmbench.leaderboard.definition import BoardSpec, ColumnSpec, list_boards, load_board
+from rmbench.leaderboard.render import render_board
+
+__all__ = [
+    "Board",
+    "BoardSpec",
+    "Cell",
+    "ColumnSpec",
+    "Row",
+    "list_boards",
+    "load_board",
+    "make_board",
+    "render_board",
+]

@@ -1,0 +1,196 @@
+"""From records to rows: cells, ranks, significance groups."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from rmbench.canon import digest
+from rmbench.errors import ConfigError
+from rmbench.leaderboard.definition import BoardSpec, ColumnSpec
+from rmbench.metrics import Panel, Suite, resolve_metric
+from rmbench.record_reader import StoredRun, stored_suite
+from rmbench.stats import Statistic, combine, compare, groups, holm, rank_ranges
+from rmbench.stats.compare import ALPHA
+from rmbench.types import Estimate
+
+SHORTCUTS = ("length", "shortest", "random", "constant")
+"""Fingerprint kinds of the baselines that read no meaning: what a real model must beat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One model on one column."""
+
+    estimate: Estimate
+    run_id: str
+    truncated: int | None
+    invalid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model."""
+
+    model: str
+    shortcut: bool
+    cells: Mapping[str, Cell]
+    """Column id -> cell; absent where the model has no record."""
+    score: Estimate | None
+    """Unweighted mean of the ranking columns; None if one is missing."""
+    rank: int | None
+    rank_range: tuple[int, int] | None
+    """Best and worst rank that the tests allow."""
+    group: str
+    """Letters: two models share one exactly if the tests do not separate them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A leaderboard, ready to be rendered."""
+
+    spec: BoardSpec
+    rows: tuple[Row, ...]
+    metrics: Mapping[str, str]
+    """Column id -> the metric it shows (`win_rate@24` for `win_rate@max`)."""
+    sizes: Mapping[str, tuple[int, int]]
+    """Column id -> observations and prompts behind a cell."""
+    left_out: tuple[str, ...]
+    """Records of the board's tasks that are not on it, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    cell: Cell
+    statistic: Statistic
+    clusters: tuple[str, ...]
+    metric: str
+
+
+def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
+    """Return the board of `runs`: depends on the definition, the task files and the records alone.
+
+    A record counts if it is of the column's task with exactly its parameters, complete (no `--limit`), and
+    on the same data and seed as the others. Ranking: the mean of the `rank_by` columns; all pairs of models
+    are compared on the same prompts, with Holm's correction.
+
+    Raises:
+        ConfigError: If a column's metric does not exist, or `rank_by` mixes directions.
+        StoreError: If the rewards of a record are missing or damaged.
+    """
+    left_out: list[str] = []
+    table: dict[str, dict[str, _Measured]] = {}
+    suites: dict[str, tuple[Suite, Panel]] = {}
+    for column in spec.columns:
+        for run, name in _eligible(column, runs, left_out):
+            table.setdefault(name, {})[column.id] = _measure(column, run, suites)
+    models = sorted(table)
+    kinds = {_row_name(r, runs): r.record.identity["model"].get("kind", "") for r in runs}
+    totals = {m: _total(spec, table[m]) for m in models if all(c in table[m] for c in spec.rank_by)}
+    ranked = sorted(totals, key=lambda m: (-totals[m].value, m))
+    different = _separated([totals[m] for m in ranked])
+    letters, ranges = (groups(different), rank_ranges(different)) if ranked else ([], [])
+    rows = []
+    for m in [*ranked, *[m for m in models if m not in totals]]:
+        place = ranked.index(m) if m in totals else None
+        rows.append(
+            Row(
+                model=m,
+                shortcut=kinds.get(m, "") in SHORTCUTS,
+                cells={c: found.cell for c, found in table[m].items()},
+                score=totals[m].estimate() if m in totals else None,
+                rank=None if place is None else 1 + sum(totals[o].value > totals[m].value for o in ranked),
+                rank_range=None if place is None else ranges[place],
+                group="" if place is None else letters[place],
+            )
+        )
+    metrics, sizes = {}, {}
+    for column in spec.columns:
+        found = [table[m][column.id] for m in models if column.id in table[m]]
+        metrics[column.id] = found[0].metric if found else column.metric
+        sizes[column.id] = (found[0].cell.estimate.n, found[0].cell.estimate.n_clusters) if found else (0, 0)
+    return Board(spec, tuple(rows), metrics, sizes, tuple(sorted(set(left_out))))
+
+
+def _row_name(run: StoredRun, runs: Sequence[StoredRun]) -> str:
+    """Return the model's name, with its fingerprint's hash where two different models share one."""
+    record = run.record
+    prints = {digest(r.record.identity["model"], 6) for r in runs if r.record.model == record.model}
+    if len(prints) < 2:
+        return record.model
+    return f"{record.model} ({digest(record.identity['model'], 6)})"
+
+
+def _eligible(
+    column: ColumnSpec, runs: Sequence[StoredRun], left_out: list[str]
+) -> list[tuple[StoredRun, str]]:
+    task = column.task
+    of_task = [r for r in runs if r.record.task == task.name]
+    whole = []
+    for run in of_task:
+        why = None
+        if run.record.identity["task"]["digest"] != task.digest():
+            why = "another version or other parameters"
+        elif run.record.identity["limit"] is not None:
+            why = f"--limit {run.record.identity['limit']}"
+        if why is None:
+            whole.append(run)
+        else:
+            left_out.append(f"{run.record.model} on {task.name} ({run.record.run_id}): {why}")
+    if not whole:
+        return []
+    # The same data and seed for all: what most records have; among equals the first in sorting order.
+    count = Counter((r.record.identity["data"], r.record.identity["seed"]) for r in whole)
+    common = min(count, key=lambda key: (-count[key], key))
+    chosen: dict[str, StoredRun] = {}
+    for run in whole:
+        if (run.record.identity["data"], run.record.identity["seed"]) != common:
+            left_out.append(f"{run.record.model} on {task.name} ({run.record.run_id}): other data or seed")
+            continue
+        chosen.setdefault(_row_name(run, runs), run)
+    return [(run, name) for name, run in chosen.items()]
+
+
+def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, tuple[Suite, Panel]]) -> _Measured:
+    """Measure one cell; `suites` keeps what columns of the same run share."""
+    key = run.record.run_id
+    if key not in suites:
+        suites[key] = stored_suite(run, strata=False)
+    suite, panel = suites[key]
+    name = resolve_metric(column.metric, suite.metrics)
+    statistic = suite.metrics[name]
+    counts = run.record.counts
+    cell = Cell(statistic.estimate(), run.record.run_id, counts["truncated"], counts["invalid"])
+    return _Measured(cell, statistic, panel.cluster_names, name)
+
+
+def _total(spec: BoardSpec, cells: Mapping[str, _Measured]) -> Statistic:
+    """Return the mean of the ranking columns. Prompts that two tasks share are one cluster, by name."""
+    chosen = [cells[c] for c in spec.rank_by]
+    for found in chosen:
+        if found.statistic.influence is None or not found.statistic.higher_is_better:
+            raise ConfigError(
+                f"{spec.path}, key 'rank_by': {found.metric} cannot rank; expected a higher-is-better mean"
+            )
+    names = sorted({name for found in chosen for name in found.clusters})
+    place = {name: i for i, name in enumerate(names)}
+    aligned = []
+    for found in chosen:
+        influence = np.zeros(len(names))
+        if found.statistic.influence is not None:
+            influence[[place[n] for n in found.clusters]] = found.statistic.influence
+        aligned.append(replace(found.statistic, influence=influence, ci95=None))
+    return combine(aligned)
+
+
+def _separated(totals: Sequence[Statistic]) -> np.ndarray:
+    """Return which pairs the paired tests tell apart at 5% after Holm's correction, shape (k, k)."""
+    k = len(totals)
+    pairs = [(i, j) for i in range(k) for j in range(i + 1, k)]
+    p_values = [compare(totals[i], totals[j]).p_value for i, j in pairs]
+    adjusted = holm([1.0 if p is None else p for p in p_values])
+    different = np.zeros((k, k), dtype=bool)
+    for (i, j), p in zip(pairs, adjusted, strict=True):
+        different[i, j] = different[j, i] = p < ALPHA
+    return different

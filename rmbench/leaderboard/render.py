@@ -1,0 +1,176 @@
+"""A board as Markdown, CSV and JSON. Same board, same bytes: no clock, no locale."""
+
+import csv
+import io
+import json
+from typing import Any
+
+from rmbench.escape import for_csv, for_markdown
+from rmbench.leaderboard.board import Board, Row
+from rmbench.records import estimate_to_json
+from rmbench.types import Estimate
+
+
+def render_board(board: Board) -> dict[str, str]:
+    """Return file name -> content: `<board>.md`, `<board>.csv` and `<board>.json`."""
+    name = board.spec.name
+    return {f"{name}.md": _markdown(board), f"{name}.csv": _csv(board), f"{name}.json": _json(board)}
+
+
+def _markdown(board: Board) -> str:
+    spec = board.spec
+    heads = ["rank", "group", "model", "score", *[c.label for c in spec.columns]]
+    lines = [
+        f"# {for_markdown(spec.title)}",
+        "",
+        for_markdown(spec.summary, limit=2000),
+        "",
+        "| " + " | ".join(for_markdown(h) for h in heads) + " |",
+        "|" + "|".join(["---:", ":---", ":---"] + ["---:"] * (len(heads) - 3)) + "|",
+    ]
+    lines += ["| " + " | ".join(_markdown_row(board, row)) + " |" for row in board.rows]
+    lines += ["", *_legend(board), ""]
+    return "\n".join(lines)
+
+
+def _markdown_row(board: Board, row: Row) -> list[str]:
+    name = for_markdown(row.model)
+    cells = [row.cells.get(c.id) for c in board.spec.columns]
+    return [
+        _rank(row),
+        row.group or "–",
+        f"*{name}* (shortcut)" if row.shortcut else name,
+        _interval(row.score),
+        *[_interval(cell.estimate if cell else None) for cell in cells],
+    ]
+
+
+def _rank(row: Row) -> str:
+    if row.rank is None or row.rank_range is None:
+        return "–"
+    low, high = row.rank_range
+    return str(row.rank) if low == high else f"{row.rank} ({low}–{high})"
+
+
+def _interval(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "–"
+    if estimate.ci95 is None:
+        return f"{estimate.value:.3f}"
+    return f"{estimate.value:.3f} [{estimate.ci95[0]:.3f}, {estimate.ci95[1]:.3f}]"
+
+
+def _legend(board: Board) -> list[str]:
+    spec = board.spec
+    ranked_by = ", ".join(for_markdown(c.label) for c in spec.columns if c.id in spec.rank_by)
+    lines = [
+        (
+            "Values with 95% intervals, clustered by prompt. *Score* and rank: unweighted mean of "
+            f"{ranked_by}. In parentheses, the ranks that the tests allow. Models that share a letter are "
+            "not told apart (paired tests on the same prompts, Holm-corrected, 5%). *Shortcut* rows read no "
+            "meaning: a model must beat them. A dash: no record of that task, hence no rank."
+        ),
+        "",
+    ]
+    for column in spec.columns:
+        n, clusters = board.sizes[column.id]
+        better = _direction(board, column.id)
+        lines.append(
+            f"- {for_markdown(column.label)}: `{board.metrics[column.id]}` of task "
+            f"`{column.task.name}` version {column.task.version}{better}; n = {n:,}, prompts = {clusters:,}"
+        )
+    noted = [
+        f"- {for_markdown(row.model)}: {cell.truncated or 0:,} truncated, {cell.invalid:,} invalid responses "
+        f"on {for_markdown(column.task.name)}"
+        for row in board.rows
+        for column in spec.columns
+        if (cell := row.cells.get(column.id)) and (cell.truncated or cell.invalid)
+    ]
+    if noted:
+        lines += ["", "Truncated and invalid:", "", *noted]
+    if board.left_out:
+        lines += ["", "Records left out:", "", *[f"- {for_markdown(line)}" for line in board.left_out]]
+    lines += ["", f"Made by `rmbench leaderboard {spec.name}` from the records in `results/`."]
+    return lines
+
+
+def _direction(board: Board, column: str) -> str:
+    for row in board.rows:
+        if column in row.cells:
+            better = row.cells[column].estimate.higher_is_better
+            return "" if better is None else (", higher is better" if better else ", lower is better")
+    return ""
+
+
+def _csv(board: Board) -> str:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    heads = ["rank", "rank_best", "rank_worst", "group", "model", "shortcut"]
+    ids = ["score", *[c.id for c in board.spec.columns]]
+    writer.writerow(heads + [f"{i}{suffix}" for i in ids for suffix in ("", "_low", "_high")])
+    for row in board.rows:
+        best, worst = row.rank_range or ("", "")
+        line: list[Any] = [
+            "" if row.rank is None else row.rank,
+            best,
+            worst,
+            row.group,
+            for_csv(row.model),
+            int(row.shortcut),
+        ]
+        estimates = [row.score]
+        for column in board.spec.columns:
+            cell = row.cells.get(column.id)
+            estimates.append(cell.estimate if cell else None)
+        for estimate in estimates:
+            line += _csv_cells(estimate)
+        writer.writerow(line)
+    return buffer.getvalue()
+
+
+def _csv_cells(estimate: Estimate | None) -> list[str]:
+    if estimate is None:
+        return ["", "", ""]
+    low, high = estimate.ci95 or (None, None)
+    return ["" if v is None else f"{v:.6f}" for v in (estimate.value, low, high)]
+
+
+def _json(board: Board) -> str:
+    spec = board.spec
+    value = {
+        "board": spec.name,
+        "title": spec.title,
+        "rank_by": list(spec.rank_by),
+        "columns": [
+            {
+                "id": c.id,
+                "label": c.label,
+                "task": c.task.name,
+                "version": c.task.version,
+                "metric": board.metrics[c.id],
+            }
+            for c in spec.columns
+        ],
+        "rows": [
+            {
+                "model": row.model,
+                "shortcut": row.shortcut,
+                "rank": row.rank,
+                "rank_range": list(row.rank_range) if row.rank_range else None,
+                "group": row.group,
+                "score": estimate_to_json(row.score) if row.score else None,
+                "cells": {
+                    c: {
+                        **estimate_to_json(cell.estimate),
+                        "run_id": cell.run_id,
+                        "truncated": cell.truncated,
+                        "invalid": cell.invalid,
+                    }
+                    for c, cell in row.cells.items()
+                },
+            }
+            for row in board.rows
+        ],
+        "left_out": list(board.left_out),
+    }
+    return json.dumps(value, indent=1, allow_nan=False) + "\n"

@@ -1,0 +1,123 @@
+"""All numbers of a task: its kinds on everything, and the short list on each stratum."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from rmbench.errors import ConfigError
+from rmbench.metrics.panel import Panel
+from rmbench.metrics.result import KINDS, Measured
+from rmbench.stats import Statistic, ratio
+
+METRICS_VERSION = 1
+"""Bumped when any number could change for the same rewards; part of every run's identity."""
+
+_IN_STRATA = (
+    "accuracy",
+    "accuracy_length_controlled",
+    "longer_wins",
+    "ece",
+    "ece_scaled",
+    "brier",
+    "nll",
+    "temperature",
+    "auroc_margin",
+    "gold",
+    "win_rate",
+    "recovery",
+)
+"""Metrics reported per stratum (of `name@n`, the part before the @)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """Everything measured on one panel."""
+
+    metrics: dict[str, Statistic]
+    counts: dict[str, dict[str, int]]
+    """Task kind -> what was tied, invalid or left out."""
+    undefined: dict[str, str]
+    curves: dict[str, Any]
+    strata: dict[str, dict[str, dict[str, Statistic]]] = field(default_factory=dict)
+    """Stratum key -> stratum -> metric -> number."""
+
+
+def measure_suite(
+    panel: Panel,
+    kinds: Sequence[str],
+    params: Mapping[str, Any],
+    strata: Sequence[str] = (),
+    *,
+    flips: tuple[Sequence[int], Sequence[int]] | None = None,
+) -> Suite:
+    """Measure every kind of a task on `panel`.
+
+    Args:
+        panel: Items and rewards.
+        kinds: Names of task kinds.
+        params: Their parameters, and `seed`.
+        strata: Stratum keys to report on; the first is what `accuracy_macro` averages over.
+        flips: For pairwise models, per item: pairs whose winner depends on the order, and pairs compared.
+
+    Returns:
+        All numbers. The same input gives the same output to the last bit.
+    """
+    keys = [key for key in strata if key in panel.strata]
+    full = {**params, "macro_over": keys[0] if keys else None}
+    whole = _measure(panel, kinds, full)
+    if flips is not None:
+        whole.metrics["flip_rate"] = _flip_rate(panel, *flips)
+    by_stratum: dict[str, dict[str, dict[str, Statistic]]] = {}
+    for key in keys:
+        values = np.array(panel.strata[key], dtype=str)
+        by_stratum[key] = {
+            str(value): _short_list(_measure(panel.take(values == value), kinds, full).metrics)
+            for value in np.unique(values)
+        }
+    return Suite(whole.metrics, whole.counts, whole.undefined, whole.curves, by_stratum)
+
+
+def resolve_metric(name: str, metrics: Mapping[str, object]) -> str:
+    """Return the metric that `name` means: `win_rate@max` is the one with the largest n.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if name.endswith("@max"):
+        stem = name.removesuffix("max")
+        found = [m for m in metrics if m.startswith(stem)]
+        if found:
+            return max(found, key=lambda m: int(m.removeprefix(stem)))
+    if name in metrics:
+        return name
+    from rmbench.errors import UnknownNameError
+
+    raise UnknownNameError("metric", name, metrics)
+
+
+def _measure(panel: Panel, kinds: Sequence[str], params: Mapping[str, Any]) -> Suite:
+    found: dict[str, Measured] = {kind: KINDS.get(kind)(panel, params) for kind in kinds}
+    suite = Suite({}, {}, {}, {})
+    for kind, measured in found.items():
+        if twice := set(suite.metrics) & set(measured.metrics):
+            raise ConfigError(f"task kind {kind!r} gives {min(twice)!r} a second time")
+        suite.metrics.update(measured.metrics)
+        suite.undefined.update(measured.undefined)
+        suite.curves.update(measured.curves)
+        suite.counts[kind] = measured.counts
+    return suite
+
+
+def _short_list(metrics: Mapping[str, Statistic]) -> dict[str, Statistic]:
+    return {name: m for name, m in metrics.items() if name.partition("@")[0] in _IN_STRATA}
+
+
+def _flip_rate(panel: Panel, flips: Sequence[int], comparisons: Sequence[int]) -> Statistic:
+    from dataclasses import replace
+
+    compared = panel.per_cluster(np.array(comparisons, dtype=np.float64))
+    flipped = panel.per_cluster(np.array(flips, dtype=np.float64))
+    rate = ratio(flipped, compared, n=int(compared.sum()), bounded=True)
+    return replace(rate, higher_is_better=False)

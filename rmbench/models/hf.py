@@ -1,0 +1,270 @@
+"""`hf`: any Hugging Face sequence classifier as a reward model.
+
+Decoders (those with a `score` head): the backbone is run without a cache, padded on the right, and the head
+is applied in fp32 to the hidden state of the last *attended* token. transformers itself looks for the last
+token that is not the padding id, which reads one token too early wherever padding is EOS. Encoders pool by
+themselves, with padding masked.
+
+The reward is the raw logit: no sigmoid, no softmax.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rmbench.canon import conversation_key
+from rmbench.errors import ConfigError, ScoringError
+from rmbench.models.hf_load import (
+    Checkpoint, Loaded, find_checkpoint, load_classifier, torch, weights_identity,
+)  # fmt: skip
+from rmbench.models.hf_text import Encoded, choose_format
+from rmbench.models.runtime import Runtime
+from rmbench.types import Conversation, Scored, Turn
+
+ADAPTER_VERSION = "1"
+"""Raised when any score could change."""
+
+MAX_LENGTH = 16_384
+"""Upper bound of the default token limit: no reply of a public benchmark is longer, and one that is must
+not take the memory of a whole batch. `max_length` asks for more."""
+
+_CACHED_TOKENS = 8_000_000
+# Families whose first usable position is not 0 but the padding index + 1.
+_OFFSET_POSITIONS = frozenset(
+    {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
+     "xlm-roberta", "xlm-roberta-xl", "xmod"}
+)  # fmt: skip
+
+_PROBE = (Turn(role="user", content="Is this a probe?"), Turn(role="assistant", content="It is."))
+
+
+class HFRewardModel:
+    """A sequence classifier with one label (or one chosen label), by folder or Hub id.
+
+    Args:
+        checkpoint: Where it is.
+        runtime: Device, dtype, length.
+        label: Index of the logit that is the reward; needed above one label.
+        fresh_head: Seed of a random head for a checkpoint without one (a control, not a reward model).
+        chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
+        attn: Attention implementation; `auto` is transformers' choice.
+
+    Raises:
+        ConfigError: If the checkpoint cannot be loaded, or would score silently wrong.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        runtime: Runtime,
+        label: int | None = None,
+        fresh_head: int | None = None,
+        chat_template: str = "auto",
+        attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
+    ) -> None:
+        self.display_name = checkpoint.name
+        self._checkpoint = checkpoint
+        self._loaded = load_classifier(checkpoint, runtime, fresh_head, attn)
+        self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
+        self._label = _checked_label(checkpoint.location, self._loaded, label)
+        self._fresh_head = fresh_head
+        self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, _read_template)
+        self.max_length = _checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
+        self._cache: OrderedDict[str, Encoded] = OrderedDict()
+        self._n_cached_tokens = 0
+        self._weights: Mapping[str, str] | None = None
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return whatever can change a score; hashes the weights of a folder once."""
+        if self._weights is None:
+            self._weights = weights_identity(self._checkpoint, self._model)
+        attention = str(getattr(self._model.config, "_attn_implementation", None))
+        identity = {
+            "kind": "hf",
+            "adapter": ADAPTER_VERSION,
+            "attention": attention,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "format": self._format.identity,
+            "label": str(self._label),
+            "max_length": str(self.max_length),
+            "truncation": "left-keep-bos",
+            **self._weights,
+        }
+        return identity | ({} if self._fresh_head is None else {"fresh_head": str(self._fresh_head)})
+
+    def lengths(self, batch: Sequence[Conversation]) -> list[int]:
+        """Return the tokens of each conversation after truncation; they are kept for `score`."""
+        return [len(encoded.ids) for encoded in self._encode(batch)]
+
+    def score(self, batch: Sequence[Conversation]) -> list[Scored]:
+        """Return one reward per conversation, from one forward pass over the batch."""
+        if not batch:
+            return []
+        encoded = self._encode(batch)
+        rewards = self._forward(encoded)
+        return [
+            Scored(reward, len(row.ids), row.truncated) for reward, row in zip(rewards, encoded, strict=True)
+        ]
+
+    def notes(self) -> list[str]:
+        """Return remarks on format, head and EOS."""
+        notes = list(self._format.notes())
+        if self._loaded.fresh:
+            notes.append(
+                f"the head is random (fresh_head={self._fresh_head}: {', '.join(self._loaded.fresh)}); a control only"
+            )
+        seen = self.diagnose(_PROBE)
+        if seen["eos_seen"] is False:
+            notes.append(
+                f"no EOS ({self._tokenizer.eos_token!r}) after the response: the reward is read at {seen['read_at']!r}"
+            )
+        return notes
+
+    def diagnose(self, conversation: Conversation) -> dict[str, Any]:
+        """Return what `rmbench check` asks of a tokenised model about one conversation.
+
+        Keys: `double_bos`, `eos_seen`, `pad_is_eos` (None where it does not apply), `read_at` (the text of
+        the token whose hidden state is read; None for encoders), `own_forward_gap` (distance to the reward
+        of the model's own forward pass; None where that one looks for a padding id that the text holds).
+        """
+        row = self._encode([conversation])[0]
+        bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
+        decoder = not self._loaded.is_encoder
+        return {
+            "double_bos": None if bos is None else list(row.ids[:2]) == [bos, bos],
+            # A template may write a line break after its EOS.
+            "eos_seen": eos in row.ids[-3:] if decoder and eos is not None else None,
+            "pad_is_eos": eos is not None and self._pad_id() == eos if decoder else None,
+            "read_at": self._tokenizer.decode([row.ids[-1]]) if decoder else None,
+            "own_forward_gap": self._own_forward_gap(row),
+        }
+
+    def _encode(self, batch: Sequence[Conversation]) -> list[Encoded]:
+        keys = [conversation_key(turns) for turns in batch]
+        new = {key: turns for key, turns in zip(keys, batch, strict=True) if key not in self._cache}
+        found = {key: self._cache[key] for key in keys if key in self._cache}
+        if new:
+            found |= zip(new, self._format.encode(list(new.values()), self.max_length), strict=True)
+        for key in dict.fromkeys(keys):
+            self._remember(key, found[key])
+        if empty := [key for key in found if not found[key].ids]:
+            raise ScoringError(f"{self.display_name}: {len(empty)} conversations have no tokens at all")
+        return [found[key] for key in keys]
+
+    def _remember(self, key: str, row: Encoded) -> None:
+        if key not in self._cache:
+            self._n_cached_tokens += len(row.ids)
+        self._cache[key] = row
+        self._cache.move_to_end(key)
+        while self._n_cached_tokens > _CACHED_TOKENS:
+            _, dropped = self._cache.popitem(last=False)
+            self._n_cached_tokens -= len(dropped.ids)
+
+    def _pad_id(self) -> int:
+        # RoBERTa numbers positions by the config's padding id; for the others it only fills masked places.
+        for owner in (self._model.config, self._tokenizer):
+            pad = getattr(owner, "pad_token_id", None)
+            if pad is not None and pad >= 0:
+                return int(pad)
+        return int(self._tokenizer.eos_token_id or 0)
+
+    def _forward(self, rows: Sequence[Encoded]) -> list[float]:
+        width = max(len(row.ids) for row in rows)
+        ids = torch.full((len(rows), width), self._pad_id(), dtype=torch.long)
+        mask = torch.zeros((len(rows), width), dtype=torch.long)
+        for k, row in enumerate(rows):
+            ids[k, : len(row.ids)] = torch.tensor(row.ids)
+            mask[k, : len(row.ids)] = 1
+        device = self._model.device
+        inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+        with torch.inference_mode():
+            if self._loaded.is_encoder:
+                inputs |= self._type_ids(rows, width)
+                logits = self._model(**inputs).logits
+            else:
+                backbone = getattr(self._model, self._model.base_model_prefix)
+                hidden = backbone(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
+                places = torch.arange(width, device=device)
+                last = (places * inputs["attention_mask"]).argmax(dim=1)  # by mask, never by padding id
+                logits = self._model.score(hidden[torch.arange(len(rows), device=device), last].float())
+        return [float(x) for x in logits[:, self._label].float().cpu()]
+
+    def _type_ids(self, rows: Sequence[Encoded], width: int) -> dict[str, Any]:
+        if any(row.type_ids is None for row in rows):
+            return {}
+        types = torch.zeros((len(rows), width), dtype=torch.long)
+        for k, row in enumerate(rows):
+            types[k, : len(row.ids)] = torch.tensor(row.type_ids)
+        return {"token_type_ids": types.to(self._model.device)}
+
+    def _own_forward_gap(self, row: Encoded) -> float | None:
+        pad = self._model.config.get_text_config().pad_token_id
+        if self._loaded.is_encoder or (pad is not None and pad in row.ids):
+            return None
+        ids = torch.tensor([row.ids], device=self._model.device)
+        with torch.inference_mode():
+            # Its head was made fp32: hand it fp32 hidden states, as `_forward` does.
+            hook = self._model.score.register_forward_pre_hook(lambda _, args: (args[0].float(),))
+            try:
+                logits = self._model(input_ids=ids, use_cache=False).logits
+            finally:
+                hook.remove()
+        return abs(float(logits[0, self._label]) - self._forward([row])[0])
+
+
+def load_hf(
+    argument: str,
+    *,
+    runtime: Runtime,
+    label: int | None = None,
+    fresh_head: int | None = None,
+    chat_template: str = "auto",
+    attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
+    gguf_file: str | None = None,
+) -> HFRewardModel:
+    """Return the model of `hf:FOLDER` or `hf:org/name[@revision]`; options as `HFRewardModel`."""
+    checkpoint = find_checkpoint(argument, gguf_file)
+    return HFRewardModel(checkpoint, runtime, label, fresh_head, chat_template, attn)
+
+
+def _checked_label(where: str, loaded: Loaded, label: int | None) -> int:
+    if label is None and loaded.n_labels == 1:
+        return 0
+    named = ", ".join(f"{k}={name}" for k, name in enumerate(loaded.label_names[:8]))
+    if label is None:
+        raise ConfigError(
+            f"{where}: {loaded.n_labels} labels ({named}); a reward model has one: pass -M label=K for the one to use"
+        )
+    if not 0 <= label < loaded.n_labels:
+        raise ConfigError(f"{where}: option 'label' is {label}; the checkpoint has {named}")
+    return label
+
+
+def _checked_length(where: str, model: Any, tokenizer: Any, runtime: Runtime) -> int:
+    """Return min(the model's positions, the tokenizer's limit, MAX_LENGTH), or what was asked for."""
+    limits = [MAX_LENGTH]
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        if model.config.model_type in _OFFSET_POSITIONS:
+            positions -= int(model.config.pad_token_id) + 1
+        limits.append(positions)
+    if runtime.max_length is not None:
+        if positions is not None and runtime.max_length > positions:
+            raise ConfigError(
+                f"{where}: max_length is {runtime.max_length}; the model has {positions} positions"
+            )
+        return runtime.max_length
+    declared = tokenizer.model_max_length
+    if isinstance(declared, int) and 0 < declared < 10**9:  # "no limit" is written as 1e30
+        limits.append(declared)
+    return min(limits)
+
+
+def _read_template(path: str) -> str:
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError(
+            f"option 'chat_template': there is no file {path}; expected auto, plain or a Jinja file"
+        )
+    return file.read_text(encoding="utf-8")

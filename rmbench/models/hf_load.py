@@ -1,0 +1,267 @@
+"""Loading a Hugging Face sequence classifier, and refusing what would score silently wrong."""
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+try:
+    import torch
+    import transformers
+except ImportError as error:
+    raise ImportError(f"{error}; Hugging Face models need: pip install 'rmbench[hf]'") from error
+
+from rmbench.canon import digest
+from rmbench.errors import ConfigError
+from rmbench.files import sha256_file
+from rmbench.models.runtime import Runtime
+
+_HASHED_SUFFIXES = (".safetensors", ".gguf", ".jinja", ".py", ".model")
+_HASHED_NAMES = frozenset(
+    {
+        "adapter_config.json", "added_tokens.json", "chat_template.json", "config.json", "merges.txt",
+        "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a model is."""
+
+    location: str
+    """A folder, or `org/name`."""
+    revision: str | None
+    is_folder: bool
+    gguf_file: str | None = None
+    """A quantised file inside it, read instead of safetensors."""
+
+    @property
+    def name(self) -> str:
+        """The name in tables."""
+        return Path(self.location).resolve().name if self.is_folder else self.location
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A classifier on its device, in eval mode."""
+
+    model: Any
+    tokenizer: Any
+    is_encoder: bool
+    n_labels: int
+    label_names: tuple[str, ...]
+    fresh: tuple[str, ...]
+    """Parameters that the checkpoint does not have and that were drawn at random."""
+
+
+def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
+    """Return the checkpoint that `FOLDER` or `org/name[@revision]` means.
+
+    Raises:
+        ConfigError: If it is neither, or the folder has no weights that can be read safely.
+    """
+    folder = Path(argument).expanduser()
+    if not folder.is_dir():
+        name, _, revision = argument.partition("@")
+        if name.count("/") != 1 or name.startswith((".", "/", "~")):
+            raise ConfigError(
+                f"hf:{argument}: there is no such folder; on the Hub it would be org/name[@revision]"
+            )
+        return Checkpoint(name, revision or None, is_folder=False, gguf_file=gguf_file)
+    checkpoint = Checkpoint(str(folder), None, is_folder=True, gguf_file=gguf_file)
+    if gguf_file is not None:
+        if not (folder / gguf_file).is_file():
+            raise ConfigError(f"{folder}: there is no file {gguf_file}")
+    elif not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for p in folder.glob("*.bin"))
+        why = (
+            f"only {pickles[0]}, a pickle that could run code; save it again as safetensors"
+            if pickles
+            else "none"
+        )
+        raise ConfigError(f"{folder}: expected weights as *.safetensors; found {why}")
+    return checkpoint
+
+
+def load_classifier(
+    checkpoint: Checkpoint, runtime: Runtime, fresh_head: int | None, attention: str
+) -> Loaded:
+    """Return the classifier of a checkpoint.
+
+    Raises:
+        ConfigError: If it cannot be loaded, has no head (and no `fresh_head`), or is of a kind whose reward
+            would be read at the wrong place.
+    """
+    _check_remote_code(checkpoint, runtime)
+    source: dict[str, Any] = {
+        "revision": checkpoint.revision,
+        "local_files_only": runtime.offline,
+        "trust_remote_code": runtime.trust_remote_code,
+    }
+    if checkpoint.gguf_file is not None:
+        source["gguf_file"] = checkpoint.gguf_file
+    device = pick_device(runtime.device)
+    with _quiet(), _explained(checkpoint):
+        config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
+        if fresh_head is not None:
+            config.num_labels = 1
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
+        kwargs = source | ({} if checkpoint.gguf_file else {"use_safetensors": True})
+        if attention != "auto":
+            kwargs["attn_implementation"] = attention
+        model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+            checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device),
+            output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
+        )  # fmt: skip
+    fresh = _check_head(checkpoint, model, info, fresh_head)
+    is_encoder = _check_kind(checkpoint, model)
+    if not is_encoder:
+        model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
+    model.to(device).eval()
+    n_labels = int(model.config.num_labels)
+    names = tuple(str(model.config.id2label.get(k, k)) for k in range(n_labels))
+    return Loaded(model, tokenizer, is_encoder, n_labels, names, fresh)
+
+
+def weights_identity(checkpoint: Checkpoint, model: Any) -> Mapping[str, str]:
+    """Return what pins the weights: a Hub commit, or one hash over a folder's weights, config and tokenizer."""
+    commit = getattr(model.config, "_commit_hash", None)
+    if not checkpoint.is_folder and commit:
+        return {"weights": f"{checkpoint.location}@{commit}"}
+    if not checkpoint.is_folder:
+        raise ConfigError(
+            f"{checkpoint.location}: its commit is unknown; pass {checkpoint.location}@<40-hex commit>"
+        )
+    folder = Path(checkpoint.location)
+    wanted = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and (path.name in _HASHED_NAMES or path.suffix in _HASHED_SUFFIXES)
+        and not any(part.startswith((".", "checkpoint-")) for part in path.relative_to(folder).parts)
+    ]  # fmt: skip
+    if checkpoint.gguf_file is not None:
+        wanted = [path for path in wanted if path.suffix != ".gguf" or path.name == checkpoint.gguf_file]
+    rows = [[path.relative_to(folder).as_posix(), sha256_file(path)] for path in wanted]
+    return {"weights": f"sha256:{digest(rows)}"}
+
+
+def pick_device(device: str) -> Any:
+    """Return the torch device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means here."""
+    if device == "auto":
+        device = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r} is not available here; expected cpu or auto")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' is not available here; expected cpu or auto")
+    return torch.device(device)
+
+
+def pick_dtype(dtype: str, device: Any) -> Any:
+    """Return the torch dtype; `auto` is float32 on a CPU and the checkpoint's own type elsewhere."""
+    if dtype == "auto":
+        return torch.float32 if device.type == "cpu" else "auto"
+    return getattr(torch, dtype)
+
+
+def _check_remote_code(checkpoint: Checkpoint, runtime: Runtime) -> None:
+    pinned = checkpoint.is_folder or re.fullmatch(r"[0-9a-f]{40}", checkpoint.revision or "")
+    if runtime.trust_remote_code and not pinned:
+        raise ConfigError(
+            f"{checkpoint.location}: trust_remote_code needs a pinned revision, so that the code which runs is the"
+            " code that was read: pass org/name@<40-hex commit>"
+        )
+
+
+def _check_head(
+    checkpoint: Checkpoint, model: Any, info: Mapping[str, Any], fresh_head: int | None
+) -> tuple[str, ...]:
+    """Draw a fresh head if that was asked for; refuse a head that nobody trained otherwise."""
+    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
+    missing = sorted(info["missing_keys"])
+    prefix = f"{model.base_model_prefix}."
+    body = [name for name in missing if name.startswith(prefix) and ".pooler." not in name]
+    if body:
+        raise ConfigError(
+            f"{checkpoint.location}: the checkpoint lacks {len(body)} weights of the model itself, first {body[0]!r}"
+        )
+    if fresh_head is None:
+        if mismatched:
+            raise ConfigError(
+                f"{checkpoint.location}: {mismatched[0]!r} has another shape than its config says"
+            )
+        if missing:
+            raise ConfigError(
+                f"{checkpoint.location}: no trained reward head: the checkpoint lacks {', '.join(missing)}; its rewards"
+                " would be random. Pass -M fresh_head=SEED if that is what you want"
+            )
+        return ()
+    if mismatched or not missing:
+        raise ConfigError(f"{checkpoint.location}: option 'fresh_head': the checkpoint has a head of its own")
+    _draw_head(model, missing, fresh_head)
+    return tuple(missing)
+
+
+def _draw_head(model: Any, names: list[str], seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    std = float(getattr(model.config, "initializer_range", None) or 0.02)
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name in names:
+            parameter = parameters[name]
+            if parameter.dim() > 1:
+                drawn = torch.normal(0.0, std, parameter.shape, generator=generator)
+            else:  # a bias, or the scale of a normalisation
+                drawn = torch.full(parameter.shape, 0.0 if name.endswith("bias") else 1.0)
+            parameter.copy_(drawn)
+
+
+def _check_kind(checkpoint: Checkpoint, model: Any) -> bool:
+    """Return whether the model is an encoder, which pools by itself; decoders are read by mask."""
+    config = model.config
+    if getattr(config, "is_encoder_decoder", False):
+        raise ConfigError(
+            f"{checkpoint.location}: encoder-decoder classifiers ({config.model_type}) are not supported"
+        )
+    if isinstance(getattr(model, "score", None), torch.nn.Module):
+        return False
+    decoders = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    encoders = transformers.models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    if config.model_type in encoders or config.model_type not in decoders:
+        return True
+    raise ConfigError(
+        f"{checkpoint.location}: {type(model).__name__} is a decoder without a 'score' head, so the place where its"
+        " reward is read is unknown; write a small adapter (file.py:Class)"
+    )
+
+
+@contextlib.contextmanager
+def _explained(checkpoint: Checkpoint) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        where = checkpoint.location + (f"@{checkpoint.revision}" if checkpoint.revision else "")
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = lines[0] if lines else "no message"
+        raise ConfigError(f"{where}: cannot be loaded: {type(error).__name__}: {told}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence progress bars and the head warnings, which are checked and raised here instead."""
+    log = transformers.utils.logging
+    verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
+    log.set_verbosity_error()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        log.set_verbosity(verbosity)
+        if bars:
+            log.enable_progress_bar()

@@ -1,0 +1,67 @@
+"""From preferences to rewards: how a pairwise model joins tasks that are about rewards.
+
+Every ordered pair of an item's K responses is asked (a round robin: K * (K - 1) questions), the two
+orders of a pair are averaged, and the rewards are the least-squares Bradley-Terry strengths. For K = 2 the
+margin is exactly the log-odds of the averaged preference, so accuracy and calibration mean what they mean
+for a reward model.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmbench.errors import ScoringError
+
+P_MIN = 1e-4
+"""Preferences are clipped to [P_MIN, 1 - P_MIN]: a judge that says 0 or 1 has a finite margin of 9.21."""
+
+
+def average_orders(p_first: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return P(i better than j), averaged over both orders of showing them.
+
+    Args:
+        p_first: Shape (K, K); [i, j] is P(i better) when i is shown first. The diagonal is ignored.
+
+    Returns:
+        Shape (K, K), fractions; [i, j] + [j, i] = 1 and the diagonal is 0.5.
+
+    Raises:
+        ScoringError: If the shape is wrong or a preference is outside [0, 1] or not finite.
+    """
+    p_first = np.asarray(p_first, dtype=np.float64)
+    k = len(p_first)
+    if p_first.shape != (k, k) or k < 2:
+        raise ScoringError(f"preferences have shape {p_first.shape}; expected (K, K) with K >= 2")
+    off_diagonal = p_first[~np.eye(k, dtype=bool)]
+    if not ((off_diagonal >= 0) & (off_diagonal <= 1)).all():
+        raise ScoringError("a preference is outside [0, 1] or not a number; expected P(first is better)")
+    p = (p_first + 1.0 - p_first.T) / 2.0
+    np.fill_diagonal(p, 0.5)
+    return p
+
+
+def rewards_from_preferences(p_first: NDArray[np.float64]) -> tuple[NDArray[np.float64], int, int]:
+    """Return rewards from a round robin of preferences, and how often the order decided.
+
+    r_i = (1/K) * sum_j logit(p_ij): the minimiser of sum_{i<j} (r_i - r_j - logit(p_ij))^2 with mean 0.
+
+    Args:
+        p_first: Shape (K, K); [i, j] is P(i better) when i is shown first.
+
+    Returns:
+        (rewards, n_pairs, n_flips): shape (K,), in nats, mean 0; the K * (K - 1) / 2 pairs asked; those of
+        them whose two orders name different winners (one order undecided at 0.5 is no flip).
+
+    Raises:
+        ScoringError: As `average_orders`.
+
+    Source: least squares on paired comparisons, Mosteller 1951; logit link, Bradley & Terry 1952.
+    """
+    p = np.clip(average_orders(p_first), P_MIN, 1.0 - P_MIN)
+    # log1p keeps logit(p) = -logit(1 - p) to the last digit near 0.5.
+    logit = np.log(p) - np.log1p(-p)
+    k = len(p)
+    upper = np.triu_indices(k, 1)
+    first_says = np.sign(np.asarray(p_first, dtype=np.float64)[upper] - 0.5)
+    second_says = np.sign(0.5 - np.asarray(p_first, dtype=np.float64).T[upper])
+    n_flips = int((first_says * second_says < 0).sum())
+    return logit.sum(axis=1) / k, len(upper[0]), n_flips

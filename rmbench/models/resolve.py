@@ -1,0 +1,217 @@
+"""What `--model` means: one list of rules, in order, the first that applies decides."""
+
+import hashlib
+import importlib.util
+import inspect
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rmbench.canon import digest
+from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError
+from rmbench.files import sha256_file
+from rmbench.models import MODELS, SCHEMES
+from rmbench.models.options import accepts, typed_options
+from rmbench.models.runtime import Runtime
+from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, RewardModel
+
+RULES = """\
+The first rule that applies decides which model --model means:
+  1. path/to/my_rm.py:MyRM  that class or function; the file's hash joins the model's identity
+  2. scheme:argument        scores:FILE (rewards computed elsewhere), builtin:NAME (shipped with rmbench),
+                            hf:FOLDER or hf:org/name@revision (a Hugging Face sequence classifier)
+  3. an existing folder     with a config.json: a Hugging Face model, yours or anyone's
+  4. a registered name      length, shortest, random, constant, @register_reward_model("..."), or another
+                            package's entry point in the group rmbench.models
+  5. org/name[@revision]    a model on the Hugging Face Hub
+-M key=value passes options, typed by the model's constructor; -M name=NAME is its name in tables."""
+
+_FILE = re.compile(r"^(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)$", re.DOTALL)
+_SCHEME = re.compile(r"^(?P<scheme>[a-z][a-z0-9_]+):(?P<argument>.+)$", re.DOTALL)
+_HUB = re.compile(r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?$")
+_RESERVED = frozenset({"runtime"})
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model, with the name that tables show and the text that it was asked for by."""
+
+    name: str
+    """Short display name: `length`, `builtin:linear`, a folder's name, `org/name`."""
+    model: AnyModel
+    spec: str
+    identity: Mapping[str, str] = field(default_factory=dict)
+    """What joins the model's own fingerprint, e.g. {"source_sha256": ...}."""
+
+
+def load_model(
+    spec: str, options: Mapping[str, str] | None = None, runtime: Runtime | None = None
+) -> LoadedModel:
+    """Return the model that `spec` means, by RULES.
+
+    Args:
+        spec: The text of `--model`.
+        options: `-M key=value` texts; typed by the constructor's signature. `name` is every model's.
+        runtime: Device, dtype, length and the like; a constructor with a parameter `runtime` receives it.
+
+    Raises:
+        UnknownNameError: If no rule applies, or an option is unknown.
+        ConfigError: If the model cannot be made, or is no reward model.
+    """
+    runtime = runtime or Runtime()
+    options = dict(options or {})
+    factory, arguments, name, identity = _find(spec)
+    chosen_name = options.get("name")
+    if not accepts(factory, "name"):
+        options.pop("name", None)
+    model = _make(factory, arguments, options, runtime, spec)
+    name = chosen_name or str(getattr(model, "display_name", name))
+    if identity:  # foreign code may forget an option in its fingerprint: what it was made with always counts
+        identity |= {f"option:{key}": value for key, value in options.items() if key != "name"}
+    return LoadedModel(name=_checked_name(name, spec), model=model, spec=spec, identity=identity)
+
+
+def fingerprint_of(loaded: LoadedModel) -> dict[str, str]:
+    """Return the model's whole identity: its own fingerprint and what joins it.
+
+    Raises:
+        ScoringError: If `fingerprint()` raises, or is not an unambiguous mapping of text to text.
+    """
+    try:
+        own = loaded.model.fingerprint()
+    except RmbenchError:
+        raise
+    except Exception as error:
+        raise ScoringError(
+            f"model {loaded.name!r}: fingerprint() raised {type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(own, Mapping) or not own:
+        raise ScoringError(
+            f"model {loaded.name!r}: fingerprint() returned {type(own).__name__}; expected a mapping of text"
+            ' to text that names whatever can change a score, e.g. {"kind": "my_rm", "version": "1"}'
+        )
+    for key, value in own.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise ScoringError(
+                f"model {loaded.name!r}: fingerprint() has {key!r}: {value!r}; expected text for both"
+            )
+    clash = sorted(set(own) & set(loaded.identity))
+    if clash:
+        raise ScoringError(f"model {loaded.name!r}: fingerprint() uses the reserved key {clash[0]!r}")
+    return {**own, **loaded.identity}
+
+
+def model_hash(loaded: LoadedModel) -> str:
+    """Return the model's identity as 16 hex digits."""
+    return digest(fingerprint_of(loaded), 16)
+
+
+def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str, str]]:
+    """Return (factory, positional arguments, default name, identity to add)."""
+    if match := _FILE.match(spec):
+        return _from_file(Path(match["path"]).expanduser(), match["attribute"], spec)
+    if match := _SCHEME.match(spec):
+        if match["scheme"] not in SCHEMES:
+            known = [f"{name}:" for name in SCHEMES]
+            raise UnknownNameError("model scheme", f"{match['scheme']}:", known, f"--model {spec}")
+        return SCHEMES.get(match["scheme"]), (match["argument"],), spec, {}
+    folder = Path(spec).expanduser()
+    if (folder / "config.json").is_file():
+        return SCHEMES.get("hf"), (str(folder),), folder.resolve().name, {}
+    if spec in MODELS:
+        source = MODELS.source(spec)
+        identity = {} if source.startswith("rmbench.") else {"source": source}
+        return MODELS.get(spec), (), spec, identity
+    if folder.exists():
+        what = "a folder without config.json" if folder.is_dir() else "a file"
+        raise ConfigError(
+            f"--model {spec}: it is {what}; expected a Hugging Face folder, FILE.py:Class or scores:FILE"
+        )
+    if _HUB.match(spec):
+        return SCHEMES.get("hf"), (spec,), spec, {}
+    raise UnknownNameError("model", spec, [*MODELS, "builtin:linear", "hf:...", "scores:..."])
+
+
+def _from_file(
+    path: Path, attribute: str, spec: str
+) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str, str]]:
+    if not path.is_file():
+        raise ConfigError(f"--model {spec}: there is no file {path}")
+    source = sha256_file(path)
+    module = _import_file(path, source, spec)
+    if not hasattr(module, attribute):
+        public = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
+        raise UnknownNameError("class", attribute, public, str(path))
+    return getattr(module, attribute), (), f"{path.stem}:{attribute}", {"source_sha256": source}
+
+
+def _import_file(path: Path, source: str, spec: str) -> Any:
+    """Import a file under a name of its own; `sys.path` stays as it is."""
+    where = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
+    name = f"_rmbench_file_{path.stem}_{where[:8]}_{source[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise ConfigError(f"--model {spec}: {path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # dataclasses and pickling look their module up here
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ConfigError(f"--model {spec}: importing it raised {type(error).__name__}: {error}") from error
+    return module
+
+
+def _make(
+    factory: Any, arguments: tuple[str, ...], options: Mapping[str, str], runtime: Runtime, spec: str
+) -> AnyModel:
+    where = f"--model {spec}"
+    if not isinstance(factory, type) and not inspect.isroutine(factory) and _problem(factory) is None:
+        if options:
+            raise UnknownNameError("option", next(iter(options)), (), where)
+        return factory  # type: ignore[no-any-return]  # an instance that was registered as it is
+    if not callable(factory):
+        raise ConfigError(f"{where}: {factory!r} is neither a class, a function nor a reward model")
+    # The positional arguments of a scheme come first in its signature.
+    first = list(inspect.signature(factory).parameters)[: len(arguments)]
+    keywords = typed_options(factory, options, where, _RESERVED | set(first))
+    if accepts(factory, "runtime"):
+        keywords["runtime"] = runtime
+    try:
+        model = factory(*arguments, **keywords)
+    except RmbenchError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{where}: it cannot be made: {type(error).__name__}: {error}") from error
+    problem = _problem(model)
+    if problem is not None:
+        raise ConfigError(f"{where}: {type(model).__name__} is no reward model: {problem}")
+    return model  # type: ignore[no-any-return]
+
+
+def _problem(model: Any) -> str | None:
+    """Return what is missing for `model` to be one of the three protocols; None if nothing is."""
+    if isinstance(model, (RewardModel, PairwiseModel, PrecomputedRewards)) and not isinstance(model, type):
+        for name in ("fingerprint", "score", "prefer", "rewards"):
+            if hasattr(model, name) and not callable(getattr(model, name)):
+                return f"{name} is not a method"
+        return None
+    missing = []
+    if not hasattr(model, "fingerprint"):
+        missing.append("fingerprint() -> mapping of text to text")
+    if not any(hasattr(model, n) for n in ("score", "prefer", "rewards")):
+        missing.append("score(batch) -> one reward per conversation (or prefer(batch) for a pairwise model)")
+    return "it lacks the method " + " and the method ".join(missing) if missing else "it is a class"
+
+
+def _checked_name(name: str, spec: str) -> str:
+    if not name or len(name) > 120 or not name.isprintable() or name != name.strip():
+        raise ConfigError(
+            f"--model {spec}: the name {name[:40]!r} cannot be shown; expected 1 to 120 printable characters"
+        )
+    return name

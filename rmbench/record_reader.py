@@ -1,0 +1,123 @@
+"""Reading run records back, whole and checked: they are input like any other."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from rmbench.files import iter_jsonl
+from rmbench.metrics import Panel, Suite, build_panel, measure_suite
+from rmbench.records import FORMAT, Record, bad_record, check_rewards_file, rewards_name, run_id
+from rmbench.types import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A record with where it was found."""
+
+    record: Record
+    path: Path
+
+    @property
+    def rewards_path(self) -> Path:
+        """The rewards file beside the record."""
+        return self.path.with_name(rewards_name(self.record.run_id))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the stored rows of the rewards file.
+
+        Raises:
+            StoreError: If the file is missing or does not match the record's hash.
+        """
+        check_rewards_file(self.rewards_path, self.record.rewards_sha256)
+        return [row for _, row in iter_jsonl(self.rewards_path)]
+
+
+def read_record(path: Path) -> Record:
+    """Return the record in `path`.
+
+    Raises:
+        DataError: If it is not a record, or its id does not follow from its identity.
+    """
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise bad_record(path, str(error)) from None
+    if not isinstance(raw, dict) or raw.get("rmbench_record") != FORMAT:
+        raise bad_record(path, f"expected an object with rmbench_record = {FORMAT}")
+    try:
+        record = Record(
+            model=raw["model"],
+            identity=raw["identity"],
+            primary=raw["primary"],
+            counts=raw["counts"],
+            metrics=_estimates(raw["metrics"]),
+            undefined=raw["undefined"],
+            strata={k: {v: _estimates(m) for v, m in vs.items()} for k, vs in raw["strata"].items()},
+            curves=raw["curves"],
+            rewards_sha256=raw["files"]["rewards"]["sha256"],
+            provenance=raw["provenance"],
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise bad_record(path, f"{type(error).__name__}: {error}") from None
+    if raw.get("run_id") != run_id(record.identity):
+        raise bad_record(path, "run_id does not follow from the identity; the file was edited by hand")
+    return record
+
+
+def find_records(folder: Path) -> Iterator[StoredRun]:
+    """Yield every record at or below `folder` (a results folder, a subfolder, or one file), in path order."""
+    if folder.is_file():
+        yield StoredRun(read_record(folder), folder)
+        return
+    for path in sorted(folder.rglob("*.json"), key=lambda p: p.as_posix()):
+        if not path.name.startswith("."):
+            yield StoredRun(read_record(path), path)
+
+
+def stored_panel(rows: list[dict[str, Any]]) -> Panel:
+    """Return the panel of stored rows; no model, task file or data set is needed."""
+    return build_panel(
+        ids=[row["id"] for row in rows],
+        rewards=[[nan if v is None else v for v in row["rewards"]] for row in rows],
+        gold=[row["gold"] for row in rows],
+        lengths=[row["lengths"] for row in rows],
+        clusters=[row["cluster"] for row in rows],
+        strata=[row["strata"] for row in rows],
+        gold_kinds=[row["gold_kind"] for row in rows],
+    )
+
+
+def stored_suite(run: StoredRun, *, strata: bool = True) -> tuple[Suite, Panel]:
+    """Measure a stored run again from its rewards, as its identity says; return the numbers and the panel."""
+    rows = run.rows()
+    panel = stored_panel(rows)
+    task: Mapping[str, Any] = run.record.identity["task"]
+    flips = None
+    if rows and "flips" in rows[0]:
+        flips = ([row["flips"] for row in rows], [row["comparisons"] for row in rows])
+    suite = measure_suite(
+        panel,
+        task["kinds"],
+        {**task["params"], "seed": run.record.identity["seed"]},
+        task["strata"] if strata else task["strata"][:1],
+        flips=flips,
+    )
+    return suite, panel
+
+
+def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
+    return {
+        name: Estimate(
+            value=float(e["value"]),
+            ci95=(float(e["ci95"][0]), float(e["ci95"][1])) if e["ci95"] else None,
+            stderr=e["stderr"],
+            n=int(e["n"]),
+            n_clusters=int(e["n_clusters"]),
+            unit=e["unit"],
+            higher_is_better=e["higher_is_better"],
+        )
+        for name, e in raw.items()
+    }

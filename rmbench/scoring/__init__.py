@@ -1,0 +1,7 @@
+"""From items to rewards: plan the work, do what the score store does not know yet, put it together."""
+
+from rmbench.scoring.run import Scoring, score_items
+from rmbench.scoring.store import ScoreStore, default_store_folder, open_store
+from rmbench.scoring.work import Progress
+
+__all__ = ["Progress", "ScoreStore", "Scoring", "default_store_folder", "open_store", "score_items"]

