@@ -1,7 +1,7 @@
 """Run a model over items: everything the score store does not know, each text once."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 
@@ -101,11 +101,7 @@ def _score_conversations(
     started: float,
 ) -> Scoring:
     keys = [[conversation_key(item.conversation(k)) for k in range(len(item.responses))] for item in items]
-    units: list[Unit[Conversation]] = distinct(
-        Unit[Conversation](key, item.conversation(k))
-        for item, row in zip(items, keys, strict=True)
-        for k, key in enumerate(row)
-    )
+    units = distinct(_conversations(items, keys))
     done = Work(store, model.score, _conversation_lengths(model), progress).do(units, batch_tokens)
     flat = [done.scored[key] for row in keys for key in row]
     unknown = any(s.truncated is None for s in flat)
@@ -120,6 +116,12 @@ def _score_conversations(
         flips=None,
         comparisons=None,
     )
+
+
+def _conversations(items: Sequence[Item], keys: Sequence[Sequence[str]]) -> Iterator[Unit[Conversation]]:
+    for item, row in zip(items, keys, strict=True):
+        for k, key in enumerate(row):
+            yield Unit(key, item.conversation(k))
 
 
 def _play_round_robin(

@@ -112,8 +112,19 @@ class ScoreStore:
             raise StoreError(
                 f"{self.path}: an SQLite file, but not a score store of rmbench; it is left as is"
             )
-        self._use_wal()
+        if application == 0:
+            self._create(identity)
         self._db.execute("PRAGMA synchronous = NORMAL")
+        stored = dict(self._db.execute("SELECT key, value FROM meta"))
+        if stored["schema"] != str(_SCHEMA_VERSION):
+            raise StoreError(
+                f"{self.path}: score store of schema {stored['schema']}, expected {_SCHEMA_VERSION}"
+            )
+        if stored["fingerprint"] != identity:
+            raise StoreError(f"{self.path}: the score store of another model; it is left as is")
+
+    def _create(self, identity: str) -> None:
+        self._use_wal()
         self._db.execute("BEGIN IMMEDIATE")
         self._db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         self._db.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
@@ -124,13 +135,6 @@ class ScoreStore:
         for key, value in (("schema", str(_SCHEMA_VERSION)), ("fingerprint", identity)):
             self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
         self._db.execute("COMMIT")
-        stored = dict(self._db.execute("SELECT key, value FROM meta"))
-        if stored["schema"] != str(_SCHEMA_VERSION):
-            raise StoreError(
-                f"{self.path}: score store of schema {stored['schema']}, expected {_SCHEMA_VERSION}"
-            )
-        if stored["fingerprint"] != identity:
-            raise StoreError(f"{self.path}: the score store of another model; it is left as is")
 
     def _use_wal(self) -> None:
         # Two processes that open a new file together: the switch to WAL does not wait, so it is asked again.

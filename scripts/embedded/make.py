@@ -69,7 +69,9 @@ def sample_prompt(sampler: Any, row: dict[str, Any], n: int, seed: int) -> dict[
 
 def sample_all(args: argparse.Namespace, prompts: list[dict[str, Any]]) -> None:
     """Sample every prompt that `args.raw` does not hold yet."""
-    done = {(row["id"], row["prompt"]) for row in read_rows(args.raw) if len(row["responses"]) >= args.samples}
+    done = {
+        (row["id"], row["prompt"]) for row in read_rows(args.raw) if len(row["responses"]) >= args.samples
+    }
     todo = [row for row in prompts if (row["id"], row["prompt"]) not in done]
     # Families in turn, so that an interrupted run is still a balanced one.
     todo.sort(key=lambda row: (row["id"].rsplit("-", 1)[1], row["id"]))
@@ -100,7 +102,9 @@ def sample_all(args: argparse.Namespace, prompts: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Run the steps that are not done yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--gguf", type=Path, help="SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--raw", type=Path, default=REPO / "build" / "embedded" / "raw.jsonl")
     parser.add_argument("--samples", type=int, default=32, help="replies per prompt")

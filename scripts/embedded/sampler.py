@@ -54,7 +54,10 @@ class Sampler:
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=name)
         # Packed weights (the default since transformers 5.22) would be unpacked again in every product.
         self.model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, gguf_file=name, dtype=getattr(torch, dtype), quantization_config=GgufConfig(dequantize=True)
+            folder,
+            gguf_file=name,
+            dtype=getattr(torch, dtype),
+            quantization_config=GgufConfig(dequantize=True),
         ).eval()
         config = self.model.config
         self.n_heads, self.n_kv = config.num_attention_heads, config.num_key_value_heads

@@ -1,0 +1,13 @@
+"""Verifiable instructions: small checks of a reply that need no judge, and the gold made of them.
+
+    >>> verify("Paris.", [{"name": "answer", "accepted": ["Paris"]}, {"name": "words", "exactly": 1}])
+    1.0
+
+A check is a mapping with the verifier's `name` and its parameters, so it is stored in a data file as it is.
+The idea follows IFEval (Zhou et al. 2023, "Instruction-Following Evaluation for Large Language Models").
+"""
+
+from rmbench.verifiers import answers, counts, shape, structured, wording
+from rmbench.verifiers.base import VERIFIERS, Verifier, passes, verify
+
+__all__ = ["VERIFIERS", "Verifier", "answers", "counts", "passes", "shape", "structured", "verify", "wording"]
