@@ -7,8 +7,7 @@ from rmbench.verifiers.base import VERIFIERS, straight, within
 from rmbench.verifiers.counts import split_items, split_lines, split_words
 
 _SMALL_WORDS = frozenset(
-    (*("a", "an", "the"), *("and", "as", "but", "nor", "or", "so", "yet"))
-    + ("at", "by", "for", "from", "in", "into", "of", "on", "over", "to", "up", "via", "vs", "with")
+    "a|an|the|and|as|but|nor|or|so|yet|at|by|for|from|in|into|of|on|over|to|up|via|vs|with".split("|")
 )
 
 

@@ -8,16 +8,17 @@
 Prompts and their checks are in `prompts.jsonl`; gold is the fraction of a prompt's checks that a reply
 passes (`rmbench.verifiers`). Sampling appends one row per prompt to `--raw` and can be stopped at any
 moment: the same command continues. The replies to a prompt depend on its id, its text and `--seed` only.
-Changing checks alone needs no new sampling. Needs the extras `hf` and `dev` (torch, transformers, gguf).
+Changed checks need no new sampling: `--regold` recomputes gold from the shipped replies. Sampling needs the extras `hf` and `dev` (torch, transformers, gguf).
 """
 
 import argparse
 import hashlib
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from dataset import build, card_numbers, read_splits, update_card, write_splits
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent.parent
@@ -67,6 +68,12 @@ def sample_prompt(sampler: Any, row: dict[str, Any], n: int, seed: int) -> dict[
     }
 
 
+def raw_of(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what a shipped row says about the sampling."""
+    finish = [tag["finish"] for tag in row["tags"]]
+    return {"id": row["id"], "prompt": row["prompt"], "responses": row["responses"], "finish": finish}
+
+
 def sample_all(args: argparse.Namespace, prompts: list[dict[str, Any]]) -> None:
     """Sample every prompt that `args.raw` does not hold yet."""
     done = {
@@ -77,6 +84,10 @@ def sample_all(args: argparse.Namespace, prompts: list[dict[str, Any]]) -> None:
     todo.sort(key=lambda row: (row["id"].rsplit("-", 1)[1], row["id"]))
     if not todo:
         return
+    if args.gguf is None:
+        raise SystemExit(
+            f"{len(todo)} prompts have no replies yet: --gguf PATH is needed to sample (see --help)"
+        )
     import torch
     from sampler import Sampler
 
@@ -105,17 +116,28 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--gguf", type=Path, help="SmolLM2-135M-Instruct.Q4_1.gguf")
+    parser.add_argument("--gguf", type=Path, help="SmolLM2-135M-Instruct.Q4_1.gguf; needed to sample")
     parser.add_argument("--raw", type=Path, default=REPO / "build" / "embedded" / "raw.jsonl")
+    parser.add_argument("--out", type=Path, default=REPO / "rmbench" / "_data" / "embedded")
     parser.add_argument("--samples", type=int, default=32, help="replies per prompt")
     parser.add_argument("--seed", type=int, default=20250207)
     parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--card", action="store_true", help="only print the card's numbers")
+    parser.add_argument("--regold", action="store_true", help="only recompute checks and gold of --out")
     args = parser.parse_args()
+    if args.card:
+        print(card_numbers(args.out))
+        return
     prompts = read_rows(PROMPTS)
-    if args.gguf is None:
-        sys.exit("--gguf PATH is needed to sample (see --help)")
-    sample_all(args, prompts)
+    if args.regold:
+        raw = [raw_of(row) for rows in read_splits(args.out).values() for row in rows]
+    else:
+        sample_all(args, prompts)
+        raw = read_rows(args.raw)
+        print(f"{sum(row['n_empty'] for row in raw)} empty replies were drawn again")
+    write_splits(build(prompts, raw, args.samples, args.seed), args.out)
+    update_card(args.out / "README.md", card_numbers(args.out))
 
 
 if __name__ == "__main__":
