@@ -41,14 +41,29 @@ class UnknownNameError(ConfigError):
 
 
 class DataError(ConfigError):
-    """A file, line or key that does not fit its format."""
+    """A file, line or key that does not fit its format.
+
+    Args:
+        problem: What is wrong, and what was expected.
+        path: In which file.
+        line: In which line (or row), from 1.
+        key: Under which key.
+        reason: The kind of problem, in a few words: what `--on-bad skip` counts by.
+    """
 
     def __init__(
-        self, problem: str, *, path: Path | str, line: int | None = None, key: str | None = None
+        self,
+        problem: str,
+        *,
+        path: Path | str,
+        line: int | None = None,
+        key: str | None = None,
+        reason: str = "does not fit the format",
     ) -> None:
         where = str(path) + (f", line {line}" if line is not None else "") + (f", key {key!r}" if key else "")
         super().__init__(f"{where}: {problem}")
         self.problem = problem
+        self.reason = reason
 
 
 class RunError(RmbenchError):

@@ -60,8 +60,10 @@ def open_text(path: Path) -> io.TextIOWrapper:
     return path.open("r", encoding="utf-8", newline="\n")
 
 
-def iter_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+def iter_jsonl(path: Path, *, keep_bad_lines: bool = False) -> Iterator[tuple[int, Any]]:
     """Yield (line number from 1, value) for each non-blank line.
+
+    With `keep_bad_lines`, a line that is not JSON yields its DataError in place of a value.
 
     The file is iterated, never `str.splitlines`, which also splits on U+2028 inside replies.
 
@@ -77,9 +79,15 @@ def iter_jsonl(path: Path) -> Iterator[tuple[int, Any]]:
                 try:
                     value = json.loads(line)
                 except ValueError as error:
-                    raise DataError(
-                        f"not valid JSON ({error}); expected one object per line", path=path, line=number
-                    ) from None
+                    problem = DataError(
+                        f"not valid JSON ({error}); expected one object per line",
+                        path=path,
+                        line=number,
+                        reason="line is not JSON",
+                    )
+                    if not keep_bad_lines:
+                        raise problem from None
+                    value = problem
                 yield number, value
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text ({error.reason})", path=path, line=number + 1) from None

@@ -15,8 +15,8 @@ from rmbench.stats import Statistic, combine, compare, groups, holm, rank_ranges
 from rmbench.stats.compare import ALPHA
 from rmbench.types import Estimate
 
-SHORTCUTS = ("length", "shortest", "random", "constant")
-"""Fingerprint kinds of the baselines that read no meaning: what a real model must beat."""
+SHORTCUT_KIND = "baseline"
+"""Fingerprint kind of the models that read no meaning: what a real one must beat."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         rows.append(
             Row(
                 model=m,
-                shortcut=kinds.get(m, "") in SHORTCUTS,
+                shortcut=kinds.get(m) == SHORTCUT_KIND,
                 cells={c: found.cell for c, found in table[m].items()},
                 score=totals[m].estimate() if m in totals else None,
                 rank=None if place is None else 1 + sum(totals[o].value > totals[m].value for o in ranked),

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.specs import TaskSpec, apply_params, load_task, read_yaml
+from rmbench.specs import TaskSpec, apply_params, load_task
+from rmbench.yaml_reader import read_yaml
 
 _BOARD_KEYS = ("name", "title", "summary", "columns", "rank_by")
 _COLUMN_KEYS = ("id", "task", "metric", "label", "params")

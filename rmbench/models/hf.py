@@ -10,13 +10,19 @@ The reward is the raw logit: no sigmoid, no softmax.
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rmbench.canon import conversation_key
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.hf_load import (
-    Checkpoint, Loaded, find_checkpoint, load_classifier, torch, weights_identity,
+    Checkpoint,
+    Loaded,
+    find_checkpoint,
+    load_classifier,
+    torch,
+    weights_identity,
 )  # fmt: skip
 from rmbench.models.hf_text import Encoded, choose_format
 from rmbench.models.runtime import Runtime
@@ -111,13 +117,16 @@ class HFRewardModel:
         """Return remarks on format, head and EOS."""
         notes = list(self._format.notes())
         if self._loaded.fresh:
-            notes.append(
-                f"the head is random (fresh_head={self._fresh_head}: {', '.join(self._loaded.fresh)}); a control only"
-            )
+            drawn = ", ".join(self._loaded.fresh)
+            notes.append(f"the head is random (fresh_head={self._fresh_head}: {drawn}); a control only")
         seen = self.diagnose(_PROBE)
         if seen["eos_seen"] is False:
+            eos = self._tokenizer.eos_token
+            notes.append(f"no EOS ({eos!r}) after the response: the reward is read at {seen['read_at']!r}")
+        if seen["own_read_at"] != seen["read_at"]:
             notes.append(
-                f"no EOS ({self._tokenizer.eos_token!r}) after the response: the reward is read at {seen['read_at']!r}"
+                f"the padding token {seen['read_at']!r} ends every text; the reward is read there, but"
+                f" transformers' own forward pass reads {seen['own_read_at']!r}, as published rewards may"
             )
         return notes
 
@@ -125,8 +134,9 @@ class HFRewardModel:
         """Return what `rmbench check` asks of a tokenised model about one conversation.
 
         Keys: `double_bos`, `eos_seen`, `pad_is_eos` (None where it does not apply), `read_at` (the text of
-        the token whose hidden state is read; None for encoders), `own_forward_gap` (distance to the reward
-        of the model's own forward pass; None where that one looks for a padding id that the text holds).
+        the token whose hidden state is read; None for encoders), `own_read_at` (the one that transformers'
+        own forward pass would read), `own_forward_gap` (distance to the reward of that pass; None where it
+        looks for a padding id that the text holds).
         """
         row = self._encode([conversation])[0]
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
@@ -137,6 +147,7 @@ class HFRewardModel:
             "eos_seen": eos in row.ids[-3:] if decoder and eos is not None else None,
             "pad_is_eos": eos is not None and self._pad_id() == eos if decoder else None,
             "read_at": self._tokenizer.decode([row.ids[-1]]) if decoder else None,
+            "own_read_at": self._own_read_at(row) if decoder else None,
             "own_forward_gap": self._own_forward_gap(row),
         }
 
@@ -198,6 +209,10 @@ class HFRewardModel:
             types[k, : len(row.ids)] = torch.tensor(row.type_ids)
         return {"token_type_ids": types.to(self._model.device)}
 
+    def _own_read_at(self, row: Encoded) -> str:
+        pad = self._model.config.get_text_config().pad_token_id
+        return str(self._tokenizer.decode([next((i for i in reversed(row.ids) if i != pad), row.ids[0])]))
+
     def _own_forward_gap(self, row: Encoded) -> float | None:
         pad = self._model.config.get_text_config().pad_token_id
         if self._loaded.is_encoder or (pad is not None and pad in row.ids):
@@ -222,9 +237,18 @@ def load_hf(
     chat_template: str = "auto",
     attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
     gguf_file: str | None = None,
+    max_length: int | None = None,
+    trust_remote_code: bool = False,
 ) -> HFRewardModel:
-    """Return the model of `hf:FOLDER` or `hf:org/name[@revision]`; options as `HFRewardModel`."""
+    """Return the model of `hf:FOLDER` or `hf:org/name[@revision]`; options as `HFRewardModel`.
+
+    `gguf_file` reads a quantised file of the folder; `max_length` and `trust_remote_code` are the runtime's.
+    """
     checkpoint = find_checkpoint(argument, gguf_file)
+    if max_length is not None:
+        runtime = replace(runtime, max_length=max_length)
+    if trust_remote_code:
+        runtime = replace(runtime, trust_remote_code=True)
     return HFRewardModel(checkpoint, runtime, label, fresh_head, chat_template, attn)
 
 
@@ -234,7 +258,7 @@ def _checked_label(where: str, loaded: Loaded, label: int | None) -> int:
     named = ", ".join(f"{k}={name}" for k, name in enumerate(loaded.label_names[:8]))
     if label is None:
         raise ConfigError(
-            f"{where}: {loaded.n_labels} labels ({named}); a reward model has one: pass -M label=K for the one to use"
+            f"{where}: {loaded.n_labels} labels ({named}); a reward is one number: pass -M label=K"
         )
     if not 0 <= label < loaded.n_labels:
         raise ConfigError(f"{where}: option 'label' is {label}; the checkpoint has {named}")

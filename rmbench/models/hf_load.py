@@ -1,6 +1,7 @@
 """Loading a Hugging Face sequence classifier, and refusing what would score silently wrong."""
 
 import contextlib
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 try:
-    import torch
+    import torch as torch
     import transformers
 except ImportError as error:
     raise ImportError(f"{error}; Hugging Face models need: pip install 'rmbench[hf]'") from error
@@ -127,7 +128,7 @@ def load_classifier(
 
 
 def weights_identity(checkpoint: Checkpoint, model: Any) -> Mapping[str, str]:
-    """Return what pins the weights: a Hub commit, or one hash over a folder's weights, config and tokenizer."""
+    """Return what pins the weights: a Hub commit, or a hash of a folder's weights, config and tokenizer."""
     commit = getattr(model.config, "_commit_hash", None)
     if not checkpoint.is_folder and commit:
         return {"weights": f"{checkpoint.location}@{commit}"}
@@ -172,8 +173,8 @@ def _check_remote_code(checkpoint: Checkpoint, runtime: Runtime) -> None:
     pinned = checkpoint.is_folder or re.fullmatch(r"[0-9a-f]{40}", checkpoint.revision or "")
     if runtime.trust_remote_code and not pinned:
         raise ConfigError(
-            f"{checkpoint.location}: trust_remote_code needs a pinned revision, so that the code which runs is the"
-            " code that was read: pass org/name@<40-hex commit>"
+            f"{checkpoint.location}: trust_remote_code needs a pinned revision, so that the code that runs is"
+            " the code that was read: pass org/name@<40-hex commit>"
         )
 
 
@@ -187,7 +188,7 @@ def _check_head(
     body = [name for name in missing if name.startswith(prefix) and ".pooler." not in name]
     if body:
         raise ConfigError(
-            f"{checkpoint.location}: the checkpoint lacks {len(body)} weights of the model itself, first {body[0]!r}"
+            f"{checkpoint.location}: {len(body)} weights of the model itself are missing, first {body[0]!r}"
         )
     if fresh_head is None:
         if mismatched:
@@ -196,8 +197,8 @@ def _check_head(
             )
         if missing:
             raise ConfigError(
-                f"{checkpoint.location}: no trained reward head: the checkpoint lacks {', '.join(missing)}; its rewards"
-                " would be random. Pass -M fresh_head=SEED if that is what you want"
+                f"{checkpoint.location}: no trained reward head: the checkpoint lacks {', '.join(missing)};"
+                " its rewards would be random. Pass -M fresh_head=SEED if that is what you want"
             )
         return ()
     if mismatched or not missing:
@@ -234,7 +235,7 @@ def _check_kind(checkpoint: Checkpoint, model: Any) -> bool:
     if config.model_type in encoders or config.model_type not in decoders:
         return True
     raise ConfigError(
-        f"{checkpoint.location}: {type(model).__name__} is a decoder without a 'score' head, so the place where its"
+        f"{checkpoint.location}: {type(model).__name__} is a decoder without a 'score' head, so where its"
         " reward is read is unknown; write a small adapter (file.py:Class)"
     )
 
@@ -257,11 +258,11 @@ def _quiet() -> Iterator[None]:
     """Silence progress bars and the head warnings, which are checked and raised here instead."""
     log = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()
-    log.set_verbosity_error()
-    log.disable_progress_bar()
+    log.set_verbosity(logging.ERROR)
+    log.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         log.set_verbosity(verbosity)
         if bars:
-            log.enable_progress_bar()
+            log.enable_progress_bar()  # type: ignore[no-untyped-call]

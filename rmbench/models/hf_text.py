@@ -104,7 +104,7 @@ class ChatFormat:
         for name, probe in (("user", "QQuestionQ"), ("assistant", "AAnswerA")):
             if probe not in plain:
                 raise ConfigError(
-                    f"the chat template leaves out what the {name} said; pass -M chat_template=plain or FILE.jinja"
+                    f"the chat template leaves out what the {name} said; pass -M chat_template=plain"
                 )
         try:
             return "SSystemS" not in self._render([Turn(role="system", content="SSystemS"), user, reply])

@@ -35,10 +35,11 @@ class LinearReward:
         with np.load(path, allow_pickle=False) as arrays:
             self._weights: NDArray[np.float64] = arrays["weights"].astype(np.float64)
             self.metadata: Mapping[str, object] = json.loads(str(arrays["metadata"]))
-        if self.metadata.get("features_version") != FEATURES_VERSION or self._weights.shape != (N_FEATURES,):
+        version = self.metadata.get("features_version")
+        if version != FEATURES_VERSION or self._weights.shape != (N_FEATURES,):
             raise ConfigError(
-                f"{path}: trained with features {self.metadata.get('features_version')!r}, this version computes"
-                f" {FEATURES_VERSION!r}: run python -m rmbench.train.linear"
+                f"{path}: trained with features {version!r}, this version computes {FEATURES_VERSION!r}:"
+                " run python -m rmbench.train.linear"
             )
         self._sha256 = sha256_file(path)
 

@@ -11,6 +11,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,7 @@ def featurize(turns: Conversation) -> tuple[NDArray[np.int64], NDArray[np.float6
     words = [t.lower() for t in _TOKEN.findall(response)]
     _add(
         found,
-        sorted({f"w:{w}" for w in words} | {f"b:{a} {b}" for a, b in zip(words, words[1:], strict=False)}),
+        sorted({f"w:{w}" for w in words} | {f"b:{a} {b}" for a, b in pairwise(words)}),
     )
     trigrams = {g for w in set(words) for g in _trigrams(w)}
     _add(found, sorted(trigrams))

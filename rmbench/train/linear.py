@@ -28,8 +28,8 @@ from rmbench.models.linear_features import FEATURES_VERSION, N_FEATURES, featuri
 from rmbench.types import Turn
 
 TRAIN_ROWS = LINEAR_FILE.parent.parent / "embedded" / "train.jsonl.xz"
-PAIRS_PER_PROMPT = 80
-PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
+PAIRS_PER_PROMPT = 40
+PENALTIES = (0.01, 0.1, 1.0)
 """Candidates for C, the inverse strength of the L2 penalty."""
 N_FOLDS = 5
 

@@ -6,9 +6,9 @@ from rmbench.errors import ConfigError
 from rmbench.verifiers.base import VERIFIERS, straight, within
 from rmbench.verifiers.counts import split_items, split_lines, split_words
 
-_SMALL_WORDS = frozenset(
-    "a|an|the|and|as|but|nor|or|so|yet|at|by|for|from|in|into|of|on|over|to|up|via|vs|with".split("|")
-)
+_ARTICLES_AND_CONJUNCTIONS = {"a", "an", "the", "and", "as", "but", "nor", "or", "so", "yet"}
+_PREPOSITIONS = {"at", "by", "for", "from", "in", "into", "of", "on", "over", "to", "up", "via", "vs", "with"}
+_SMALL_WORDS = _ARTICLES_AND_CONJUNCTIONS | _PREPOSITIONS
 
 
 @VERIFIERS.register("lowercase")

@@ -49,8 +49,10 @@ def find_json(response: str) -> dict[str, Any] | list[Any] | None:
     for match in re.finditer(r"[{\[]", response):
         try:
             found, _ = _DECODER.raw_decode(response, match.start())
-        except (ValueError, RecursionError):
+        except ValueError:
             continue
+        except RecursionError:
+            return None
         return found  # type: ignore[no-any-return]
     return None
 

@@ -41,33 +41,37 @@ class _Cache:
         self.values = self.values[:, rows].contiguous()
 
 
-class Sampler:
-    """A chat model ready to be sampled.
+def load_gguf(path: Path, dtype: str) -> "Sampler":
+    """Return a sampler of the model in a GGUF file, its weights unpacked to dense ones.
 
     Args:
-        gguf: The model's GGUF file; its weights are unpacked to dense ones of `dtype`.
+        path: The file; its tokenizer and chat template are used too.
         dtype: `bfloat16` (faster where the processor has AMX or AVX512-BF16) or `float32`.
     """
+    folder, name = str(path.parent), path.name
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=name)
+    # Packed weights (transformers' default for GGUF) would be unpacked again in every product.
+    packed = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=name, dtype=getattr(torch, dtype), quantization_config=packed
+    )
+    return Sampler(model.eval(), tokenizer)
 
-    def __init__(self, gguf: Path, dtype: str = "bfloat16") -> None:
-        folder, name = str(gguf.parent), gguf.name
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder, gguf_file=name)
-        # Packed weights (the default since transformers 5.22) would be unpacked again in every product.
-        self.model: Any = AutoModelForCausalLM.from_pretrained(
-            folder,
-            gguf_file=name,
-            dtype=getattr(torch, dtype),
-            quantization_config=GgufConfig(dequantize=True),
-        ).eval()
-        config = self.model.config
+
+class Sampler:
+    """A Llama chat model (no biases, tied or untied head) with its tokenizer, ready to be sampled."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        config = model.config
         self.n_heads, self.n_kv = config.num_attention_heads, config.num_key_value_heads
         self.head_size = config.hidden_size // self.n_heads
         self.eps = config.rms_norm_eps
-        stops = self.tokenizer.convert_tokens_to_ids(list(STOP_TOKENS))
-        if self.tokenizer.eos_token_id not in stops or self.tokenizer.unk_token_id in stops[:1]:
-            raise SystemExit(f"unexpected special tokens {dict(zip(STOP_TOKENS, stops, strict=True))}")
+        stops = tokenizer.convert_tokens_to_ids(list(STOP_TOKENS))
+        if tokenizer.eos_token != STOP_TOKENS[0] or None in stops:
+            raise SystemExit(f"expected the end token {STOP_TOKENS[0]}, found {tokenizer.eos_token}")
         self.stops = torch.tensor(stops)
-        self.layers = [self._fused(layer) for layer in self.model.model.layers]
+        self.layers = [self._fused(layer) for layer in model.model.layers]
 
     def _fused(self, layer: Any) -> tuple[torch.Tensor, ...]:
         attention, mlp = layer.self_attn, layer.mlp

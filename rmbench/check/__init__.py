@@ -1,0 +1,106 @@
+"""`rmbench check`: does a model keep its contract, in seconds, before a number of it is published.
+
+Every check is a defect that has changed published numbers of reward models. A check asks the model a few
+conversations and returns a result; it never raises for what the model does.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rmbench.check import contract
+from rmbench.check.subject import TOLERANCE, ContractError, Outcome, Subject
+from rmbench.check.tokens import diagnosed
+from rmbench.types import AnyModel, PrecomputedRewards
+
+LONG_CHARS = 8_000
+"""Characters of the long probe: beyond most limits of encoders, seconds for a small decoder on a CPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What one check found."""
+
+    name: str
+    passed: bool | None
+    """None where the check does not apply, or only informs."""
+    detail: str
+    """What was measured."""
+    meaning: str
+    """What a failure would do to a published number."""
+
+
+def check_model(
+    model: AnyModel, *, tolerance: float | None = None, long_chars: int = LONG_CHARS
+) -> list[CheckResult]:
+    """Return the result of every check, in a fixed order.
+
+    Args:
+        model: Any of the three kinds. Rewards from a file can only be checked for their identity.
+        tolerance: Allowed difference, fraction of the largest reward; None for TOLERANCE by dtype.
+        long_chars: Characters of the long prompt and the long response.
+    """
+    if tolerance is None:
+        tolerance = TOLERANCE.get(_dtype(model), TOLERANCE["float32"])
+    subject = Subject(model, tolerance, long_chars)
+    return [_run(name, check, meaning, subject) for name, check, meaning in _CHECKS]
+
+
+def _run(name: str, check: Callable[[Subject], Outcome], meaning: str, subject: Subject) -> CheckResult:
+    if isinstance(subject.model, PrecomputedRewards) and check is not contract.fingerprint:
+        return CheckResult(name, None, "not applicable: the rewards were computed elsewhere", meaning)
+    try:
+        passed, detail = check(subject)
+    except ContractError as failure:
+        passed, detail = False, str(failure)
+    return CheckResult(name, passed, detail, meaning)
+
+
+def _dtype(model: AnyModel) -> str:
+    try:
+        return str(model.fingerprint().get("dtype", "float32"))
+    except Exception:  # the fingerprint has a check of its own, which reports this
+        return "float32"
+
+
+_CHECKS: tuple[tuple[str, Callable[[Subject], Outcome], str], ...] = (
+    ("fingerprint", contract.fingerprint,
+     "stored scores would be mixed with another model's, or never found again"),
+    ("count and range", contract.count_and_range,
+     "rewards would be missing, or belong to other responses"),
+    ("order", contract.order,
+     "rewards would be given to the wrong responses: every metric would be noise"),
+    ("deterministic", contract.deterministic,
+     "the published number would be one draw, and nobody could reproduce it"),
+    ("batch size", contract.batch_invariance,
+     "accuracy would depend on the batch size, by points (0.43 to 0.48 has been reported for sizes 1 to 3)"),
+    ("padding", contract.padding_invariance,
+     "a response's reward would depend on its neighbours: short ones beside long ones are misjudged"),
+    ("input untouched", contract.input_untouched,
+     "later models, or the record, would see other texts than the data holds"),
+    ("empty and one-character responses", contract.short_responses,
+     "the run would stop at the first empty response, or it would be dropped from the mean"),
+    ("very long response", contract.long_response,
+     "the run would stop late, or long responses would be dropped from the mean"),
+    ("long prompt", contract.long_prompt,
+     "truncation removes the response: chosen and rejected tie, and accuracy drifts to 0.5"),
+    ("unicode", contract.unicode,
+     "the run would stop at the first such text, in data that is full of them"),
+    ("roles", contract.roles,
+     "conversations with a system message or several turns could not be scored, or would be misread"),
+    ("tells responses apart", contract.tells_apart,
+     "every comparison is a tie: accuracy 0.5, whatever the data (is the head trained?)"),
+    ("prompt sensitivity", contract.prompt_sensitivity,
+     "a model that ignores the prompt measures style, not whether the question was answered"),
+    ("token counts", contract.token_counts,
+     "batches would exceed the token budget, and truncation would be miscounted"),
+    ("order of a pair", contract.order_bias,
+     "a preference that follows the order is no preference; both orders are asked and averaged"),
+    ("double BOS", diagnosed("double_bos"),
+     "the model reads text unlike its training's: about a point of accuracy"),
+    ("EOS", diagnosed("eos_seen"),
+     "the reward is read at another token than in training: up to 6 points have been lost so"),
+    ("pad is EOS", diagnosed("pad_is_eos"),
+     "the reward would be read before the end, and chosen and rejected may get the same one"),
+    ("own forward pass", diagnosed("own_forward_gap"),
+     "the reward is not the one that the model's authors computed"),
+)  # fmt: skip

@@ -1,0 +1,171 @@
+"""The checks that need nothing but the contract: fingerprint, score (or prefer), lengths."""
+
+from copy import deepcopy
+
+from rmbench.check.subject import (
+    ANSWERS,
+    ODD_TEXTS,
+    ContractError,
+    Outcome,
+    Subject,
+    chat,
+    long_text,
+    probes,
+)
+from rmbench.types import Pair, PairwiseModel, RewardModel, Scored, SizedModel, Turn
+
+
+def fingerprint(subject: Subject) -> Outcome:
+    """Ask for the identity twice."""
+    try:
+        first, second = dict(subject.model.fingerprint()), dict(subject.model.fingerprint())
+    except Exception as error:
+        raise ContractError(f"fingerprint() raised {type(error).__name__}: {error}") from error
+    if not first or not all(isinstance(x, str) for pair in first.items() for x in pair):
+        return False, f"fingerprint() is {first!r:.80}; expected text to text, not empty"
+    if first != second:
+        changed = sorted(k for k in first | second if first.get(k) != second.get(k))
+        return False, f"fingerprint() changed between two calls: {', '.join(changed)}"
+    return True, f"{len(first)} keys: {', '.join(sorted(first))}"
+
+
+def count_and_range(subject: Subject) -> Outcome:
+    """Ask a batch, and an empty one."""
+    rewards = subject.ask(probes())
+    if isinstance(subject.model, PairwiseModel) and not all(0 <= x <= 1 for x in rewards):
+        return False, f"preferences from {min(rewards):.3g} to {max(rewards):.3g}; expected [0, 1]"
+    if subject.ask([]):
+        return False, "an empty batch got rewards"
+    return True, f"{len(rewards)} finite numbers, from {min(rewards):.4g} to {max(rewards):.4g}"
+
+
+def order(subject: Subject) -> Outcome:
+    """Ask a batch in reverse."""
+    asked = probes()
+    return subject.same(subject.ask(asked), subject.ask(asked[::-1])[::-1], "asked in reverse order")
+
+
+def deterministic(subject: Subject) -> Outcome:
+    """Ask a batch twice."""
+    return subject.same(subject.ask(probes()), subject.ask(probes()), "asked twice")
+
+
+def batch_invariance(subject: Subject) -> Outcome:
+    """Ask each alone, and all together."""
+    asked = probes()
+    return subject.same(subject.ask_alone(asked), subject.ask(asked), f"alone and in a batch of {len(asked)}")
+
+
+def padding_invariance(subject: Subject) -> Outcome:
+    """Ask short conversations alone, and beside a long one."""
+    asked = probes()
+    long = chat("Tell me all.", long_text(1_000))
+    beside = subject.ask([long, *asked])[1:]
+    return subject.same(subject.ask_alone(asked), beside, "alone and beside a long one")
+
+
+def input_untouched(subject: Subject) -> Outcome:
+    """Compare the conversations before and after."""
+    asked = [[Turn(role=t["role"], content=t["content"]) for t in c] for c in probes()]
+    copies = deepcopy(asked)
+    subject.ask(asked)
+    same = asked == copies
+    return same, "the conversations are as they were" if same else "the model changed the conversations"
+
+
+def short_responses(subject: Subject) -> Outcome:
+    """Ask for responses of no or one character."""
+    rewards = subject.ask([chat("Say nothing.", text) for text in ("", "a", " ", "\n")])
+    return True, f"empty {rewards[0]:.4g}, one letter {rewards[1]:.4g}"
+
+
+def long_response(subject: Subject) -> Outcome:
+    """Ask for a response beyond most limits."""
+    reward = subject.ask([chat("Tell me all.", long_text(subject.long_chars))])[0]
+    return True, f"{subject.long_chars:,} characters: {reward:.4g}"
+
+
+def long_prompt(subject: Subject) -> Outcome:
+    """Ask whether the response still counts after a prompt beyond most limits."""
+    prompt = long_text(subject.long_chars) + " What is the capital of France?"
+    rewards = subject.ask_alone([chat(prompt, answer) for answer in ANSWERS[:2]])
+    short = subject.ask_alone(probes()[:2])
+    if short[0] == short[1]:
+        return None, "not applicable: these responses tie after a short prompt too"
+    seen = rewards[0] != rewards[1]
+    return seen, f"two responses to {len(prompt):,} characters: {rewards[0]:.6g} and {rewards[1]:.6g}"
+
+
+def unicode(subject: Subject) -> Outcome:
+    """Ask for texts that break careless code."""
+    try:
+        subject.ask([chat(text, text) for text in ODD_TEXTS.values()])
+    except ContractError:
+        for name, text in ODD_TEXTS.items():  # which one?
+            try:
+                subject.ask([chat(text, text)])
+            except ContractError as failure:
+                return False, f"{name}: {failure}"
+        raise
+    return True, ", ".join(ODD_TEXTS)
+
+
+def roles(subject: Subject) -> Outcome:
+    """Ask for conversations that are not one question and one answer."""
+    turns = list(probes()[0])
+    system = Turn(role="system", content="Answer like a pirate.")
+    more = [Turn(role="user", content="Hello."), Turn(role="assistant", content="Hello, how can I help?")]
+    for name, conversation in (("system message", [system, *turns]), ("several turns", [*more, *turns])):
+        try:
+            subject.ask([conversation])
+        except ContractError as failure:
+            return False, f"{name}: {failure}"
+    return True, "system message, several turns"
+
+
+def tells_apart(subject: Subject) -> Outcome:
+    """Look for a head that says the same of everything."""
+    rewards = subject.ask(probes())
+    n = len(set(rewards))
+    return n > 1, f"{n} different rewards for {len(rewards)} different responses"
+
+
+def prompt_sensitivity(subject: Subject) -> Outcome:
+    """Report what the prompt does to the reward of one response."""
+    answer = ANSWERS[0]
+    prompts = ("What is the capital of France?", "Write a poem about a cat.", "2 + 2 = ?")
+    rewards = subject.ask([chat(prompt, answer) for prompt in prompts])
+    spread = max(rewards) - min(rewards)
+    verb = "changes" if spread > 0 else "does not change"
+    return None, f"for information: the prompt {verb} the reward of the same response (by {spread:.4g})"
+
+
+def token_counts(subject: Subject) -> Outcome:
+    """Compare `lengths` with what `score` counted."""
+    model = subject.model
+    if not isinstance(model, SizedModel) or not isinstance(model, RewardModel):
+        return None, "not applicable: the model does not count tokens"
+    asked = probes()
+    try:
+        lengths, scored = list(model.lengths(asked)), model.score(asked)
+    except Exception as error:
+        raise ContractError(f"raised {type(error).__name__}: {error}") from error
+    if len(lengths) != len(asked) or not all(isinstance(n, int) and n > 0 for n in lengths):
+        return False, f"lengths() returned {lengths}; expected {len(asked)} positive whole numbers"
+    counted = [x.n_tokens if isinstance(x, Scored) else None for x in scored]
+    if any(n is not None and n != length for n, length in zip(counted, lengths, strict=True)):
+        return False, f"lengths() says {lengths}, score() says {counted}"
+    return True, f"{min(lengths)} to {max(lengths)} tokens, as scored"
+
+
+def order_bias(subject: Subject) -> Outcome:
+    """Report how many preferences of a pairwise model follow the order."""
+    model = subject.model
+    if not isinstance(model, PairwiseModel):
+        return None, "not applicable: no pairwise model"
+    prompt = tuple(probes()[0][:-1])
+    pairs = [(a, b) for a in ANSWERS for b in ANSWERS if a < b]
+    forward = [float(x) for x in model.prefer([Pair(prompt, a, b) for a, b in pairs])]
+    backward = [float(x) for x in model.prefer([Pair(prompt, b, a) for a, b in pairs])]
+    flips = sum((f - 0.5) * (0.5 - b) < 0 for f, b in zip(forward, backward, strict=True))
+    return None, f"for information: {flips} of {len(pairs)} preferences flip with the order"

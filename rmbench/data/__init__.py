@@ -1,0 +1,6 @@
+"""From files to items: readers, sources, and what is done with rows that do not fit."""
+
+from rmbench.data.items import ItemSet, export_items, read_task_items
+from rmbench.data.readers import READERS
+
+__all__ = ["READERS", "ItemSet", "export_items", "read_task_items"]

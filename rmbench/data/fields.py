@@ -1,0 +1,127 @@
+"""Values of a row, checked: text, turns, gold. Nothing is converted in silence."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from math import isfinite
+from typing import Any
+
+from rmbench.canon import prompt_cluster
+from rmbench.data.rows import Row
+from rmbench.types import Turn
+
+ROLES = ("system", "developer", "user", "assistant", "tool")
+
+
+def text(row: Row, key: str, value: Any = None, *, allow_empty: bool = False) -> str:
+    """Return `row[key]` (or `value` found there) as text.
+
+    Raises:
+        DataError: If it is missing, not a string, or blank.
+    """
+    found = required(row, key) if value is None else value
+    if not isinstance(found, str):
+        raise row.error(f"{_kind(found)}; expected text", key, "text is not a string")
+    if not allow_empty and not found.strip():
+        empty = key.startswith(("response", "chosen", "rejected", "output"))
+        raise row.error("empty; expected text", key, "empty response" if empty else "empty text")
+    return found
+
+
+def required(row: Row, key: str) -> Any:
+    """Return `row[key]`; an error names the nearest key there is."""
+    if key not in row.value:
+        close = get_close_matches(key, [str(k) for k in row.value], n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise row.error(f"the key is missing{hint}", key, "missing key")
+    return row.value[key]
+
+
+def known_keys(row: Row, known: Sequence[str]) -> None:
+    """Raise DataError for a key that the format does not have, naming the nearest one that it has."""
+    for key in row.value:
+        if key not in known:
+            close = get_close_matches(key, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+            raise row.error(f"unknown key{hint}", key, "unknown key")
+
+
+def turns(row: Row, key: str, value: Any) -> tuple[Turn, ...]:
+    """Return a prompt or conversation: a string is one user turn, a list is messages with their roles.
+
+    Raises:
+        DataError: If it is neither, or a message has no known role or no text.
+    """
+    if isinstance(value, str):
+        return (Turn(role="user", content=text(row, key, value)),)
+    if not isinstance(value, list) or not value:
+        raise row.error(
+            f"{_kind(value)}; expected text or a list of messages", key, "prompt is no conversation"
+        )
+    found = []
+    for n, message in enumerate(value):
+        where = f"{key}[{n}]"
+        if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+            raise row.error('expected {"role": ..., "content": ...}', where, "prompt is no conversation")
+        if message["role"] not in ROLES:
+            raise row.error(
+                f"{message['role']!r}; expected one of {', '.join(ROLES)}", f"{where}.role", "unknown role"
+            )
+        content = message["content"]
+        if not isinstance(content, str):
+            raise row.error(f"{_kind(content)}; expected text", f"{where}.content", "text is not a string")
+        found.append(Turn(role=str(message["role"]), content=content))
+    return tuple(found)
+
+
+def prompt(row: Row, key: str, value: Any) -> tuple[Turn, ...]:
+    """Return a prompt: turns that do not end with the assistant's."""
+    found = turns(row, key, value)
+    if found[-1]["role"] == "assistant":
+        raise row.error(
+            "ends with an assistant turn; the reply belongs under the responses",
+            key,
+            "prompt ends with a reply",
+        )
+    return found
+
+
+def finite(row: Row, key: str, value: Any) -> float:
+    """Return a finite number; a bool, a string and NaN are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise row.error(f"{_kind(value)} {value!r}; expected a number", key, "gold is not a number")
+    if not isfinite(value):
+        raise row.error(f"{value}; expected a finite number", key, "gold is not finite")
+    return float(value)
+
+
+def strata(row: Row, key: str = "strata") -> dict[str, str]:
+    """Return the optional mapping of stratum key to stratum."""
+    value = row.value.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
+        raise row.error(f"{_kind(value)}; expected a mapping of text to text", key, "strata do not fit")
+    return {str(k): v for k, v in value.items()}
+
+
+def identifier(row: Row, key: str = "id") -> str:
+    """Return the row's id: text, or a whole number; by default `<file's stem>:<line>`."""
+    value = row.value.get(key)
+    if value is None:
+        return f"{row.path.name.split('.')[0]}:{row.line}"
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise row.error(f"{value!r}; expected text or a whole number", key, "id does not fit")
+    return str(value)
+
+
+def cluster_of(row: Row, turns_of_prompt: Sequence[Turn]) -> str:
+    """Return the row's cluster: its own, else the prompt's identity."""
+    value = row.value.get("cluster")
+    if value is None:
+        return prompt_cluster(turns_of_prompt)
+    return text(row, "cluster", value)
+
+
+def _kind(value: Any) -> str:
+    names = {type(None): "null", bool: "true or false", list: "a list", dict: "an object", str: "text"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

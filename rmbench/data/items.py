@@ -1,0 +1,136 @@
+"""The items of a task: found, read, checked as a whole."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from rmbench.canon import canonical_json
+from rmbench.data.readers import READERS, WHOLE_PATH
+from rmbench.data.rows import BadRows, FoundItem, data_files
+from rmbench.errors import ConfigError, DataError
+from rmbench.files import sha256_file
+from rmbench.specs import TaskSpec
+from rmbench.types import Item
+
+PACKAGED = Path(__file__).resolve().parent.parent / "_data"
+
+
+@dataclass(frozen=True, slots=True)
+class ItemSet:
+    """The items of a task, and what was left out on the way."""
+
+    items: tuple[Item, ...]
+    """In the order of the data."""
+    dropped: Mapping[str, int]
+    """Reason -> rows (or responses) left out."""
+    data_hash: str
+    """SHA-256 over the items' content, whatever container they came in."""
+    source: str
+    """Where they came from, for people."""
+
+
+def read_task_items(
+    spec: TaskSpec, data: Path | None, *, on_bad: str = "fail", offline: bool = False
+) -> ItemSet:
+    """Read the items of a task: from `data` if given, else the packaged file, else the hub.
+
+    Args:
+        spec: The task.
+        data: File or folder in the task's schema.
+        on_bad: `fail` stops at the first row that does not fit; `skip` leaves it out and counts it.
+        offline: Never reach for a hub.
+
+    Raises:
+        DataError: With file, line and key, if something does not fit.
+        ConfigError: If there is no data.
+    """
+    path, source = _locate(spec, data, offline)
+    bad = BadRows(skip=on_bad == "skip")
+    reader = READERS.get(spec.data.reader)
+    pattern = spec.data.files if path.is_dir() else None
+    files = [path] if spec.data.reader in WHOLE_PATH else data_files(path, pattern)
+    if not path.exists():
+        raise DataError("there is no such file or folder", path=path)
+    items = tuple(_unique(reader(files, spec.data.options, bad), bad))
+    return ItemSet(items, dict(sorted(bad.dropped.items())), hash_items(items), source)
+
+
+def hash_items(items: Iterable[Item]) -> str:
+    """Return the SHA-256 over everything of the items that a number can depend on."""
+    total = sha256()
+    for item in items:
+        total.update(canonical_json(_content(item)).encode("utf-8", "surrogatepass"))
+        total.update(b"\n")
+    return total.hexdigest()
+
+
+def export_items(items: Iterable[Item]) -> Iterator[dict[str, Any]]:
+    """Yield `{"id", "prompt", "responses"}` per item: what somebody needs to score it, and no gold."""
+    for item in items:
+        yield {
+            "id": item.id,
+            "prompt": [dict(turn) for turn in item.prompt],
+            "responses": [response.text for response in item.responses],
+        }
+
+
+def _content(item: Item) -> list[Any]:
+    return [
+        item.id,
+        [[t["role"], t["content"]] for t in item.prompt],
+        [[r.text, r.gold] for r in item.responses],
+        item.cluster,
+        dict(item.strata),
+        item.gold_kind,
+    ]
+
+
+def _unique(found: Iterable[FoundItem], bad: BadRows) -> Iterator[Item]:
+    first: dict[str, FoundItem] = {}
+    for entry in found:
+        before = first.setdefault(entry.item.id, entry)
+        if before is entry:
+            yield entry.item
+        else:
+            where = f"{before.row.path.name}, line {before.row.line}"
+            bad.add(entry.row.error(f"{entry.item.id!r} is the id of {where} already", "id", "duplicate id"))
+
+
+def _locate(spec: TaskSpec, data: Path | None, offline: bool) -> tuple[Path, str]:
+    if data is not None:
+        return data, str(data)
+    if spec.data.path is not None:
+        path = (PACKAGED / spec.data.path).resolve()
+        if not path.is_relative_to(PACKAGED) or not path.is_file():
+            raise ConfigError(f"task {spec.name!r}: the package has no data file {spec.data.path!r}")
+        if spec.data.sha256 is not None and sha256_file(path) != spec.data.sha256:
+            raise ConfigError(
+                f"task {spec.name!r}: {spec.data.path} is not the file that the task was made for"
+            )
+        return path, f"embedded: {spec.data.path}"
+    if spec.data.hub is None:
+        raise ConfigError(
+            f"task {spec.name!r} has no data of its own; give --data PATH (its source: {spec.source})"
+        )
+    if offline:
+        raise ConfigError(
+            f"task {spec.name!r}: its data is on the hub and --offline is set; give --data PATH"
+        )
+    return _download(spec), f"hub: {spec.data.hub}"
+
+
+def _download(spec: TaskSpec) -> Path:
+    from huggingface_hub import snapshot_download
+
+    name, _, commit = str(spec.data.hub).partition("@")
+    try:
+        folder = snapshot_download(name, repo_type="dataset", revision=commit, allow_patterns=spec.data.files)
+    except Exception as error:
+        # The hub client raises whatever its transport does; all of it means: the data is not to be had now.
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ConfigError(
+            f"task {spec.name!r}: {spec.data.hub} cannot be fetched ({first}); give --data PATH"
+        ) from None
+    return Path(folder)

@@ -1,0 +1,162 @@
+"""Our own JSON Lines, and plain preference pairs. Both also as a JSON array or Parquet."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from rmbench.data import fields
+from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.types import GOLD_KINDS, GoldKind, Item, Response, Turn
+
+ITEM_KEYS = (
+    "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "checks",
+)  # fmt: skip
+"""Keys of an item row. `checks` says how gold was computed (embedded data) and is not read."""
+
+PAIR_KEYS = ("id", "prompt", "chosen", "rejected", "strength", "p_chosen", "cluster", "strata", "subset")
+
+
+def read_items(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"id", "prompt", "responses", "gold", ...}`: one item of any number of responses per row."""
+    del options
+    for path in files:
+        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
+
+
+def read_pairs(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"prompt", "chosen", "rejected"}`, strings or message lists, with `strength` or `p_chosen`."""
+    del options
+    for path in files:
+        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_pair(r), r))
+
+
+def _item(row: Row) -> Item:
+    fields.known_keys(row, ITEM_KEYS)
+    prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
+    texts = fields.required(row, "responses")
+    if not isinstance(texts, list) or len(texts) < 2:
+        raise row.error("expected a list of at least two responses", "responses", "fewer than two responses")
+    texts = [fields.text(row, f"responses[{k}]", value) for k, value in enumerate(texts)]
+    gold = _gold(row, len(texts))
+    tags = _tags(row, len(texts))
+    kind = row.value.get("gold_kind") or "label"
+    if kind not in GOLD_KINDS:
+        raise row.error(
+            f"{kind!r}; expected one of {', '.join(GOLD_KINDS)}", "gold_kind", "unknown gold_kind"
+        )
+    if kind == "probability":
+        _check_probabilities(row, gold)
+    responses = tuple(Response(t, g, tag) for t, g, tag in zip(texts, gold, tags, strict=True))
+    return Item(
+        id=fields.identifier(row),
+        prompt=prompt,
+        responses=responses,
+        cluster=fields.cluster_of(row, prompt),
+        strata=fields.strata(row),
+        gold_kind=cast(GoldKind, kind),
+    )
+
+
+def _gold(row: Row, n: int) -> list[float | None]:
+    value = row.value.get("gold")
+    if value is None:
+        return [None] * n
+    if not isinstance(value, list) or len(value) != n:
+        found = f"{len(value)} values" if isinstance(value, list) else "no list"
+        raise row.error(
+            f"{found}; expected one per response, {n}", "gold", "gold and responses differ in length"
+        )
+    return [fields.finite(row, f"gold[{k}]", v) for k, v in enumerate(value)]
+
+
+def _tags(row: Row, n: int) -> list[dict[str, str]]:
+    value = row.value.get("tags")
+    if value is None:
+        return [{} for _ in range(n)]
+    if not isinstance(value, list) or len(value) != n or not all(isinstance(t, Mapping) for t in value):
+        raise row.error(f"expected a list of {n} objects, one per response", "tags", "tags do not fit")
+    return [{str(k): str(v) for k, v in t.items() if v is not None} for t in value]
+
+
+def _check_probabilities(row: Row, gold: list[float | None]) -> None:
+    known = [g for g in gold if g is not None]
+    if len(known) != 2 or min(known) < 0.0 or abs(sum(known) - 1.0) > 1e-9:
+        raise row.error(
+            "gold_kind 'probability' needs two values in [0, 1] that sum to 1",
+            "gold",
+            "gold is no probability",
+        )
+
+
+def _pair(row: Row) -> Item:
+    fields.known_keys(row, PAIR_KEYS)
+    if "prompt" in row.value and row.value["prompt"] is not None:
+        prompt = fields.prompt(row, "prompt", row.value["prompt"])
+        replies = [_reply(row, key, prompt) for key in ("chosen", "rejected")]
+    else:
+        prompt, replies = _implicit_prompt(row)
+    gold, kind = _preference(row)
+    labels = fields.strata(row)
+    if row.value.get("subset") is not None:
+        labels.setdefault("subset", fields.text(row, "subset"))
+    return Item(
+        id=fields.identifier(row),
+        prompt=prompt,
+        responses=(Response(replies[0], gold[0]), Response(replies[1], gold[1])),
+        cluster=fields.cluster_of(row, prompt),
+        strata=labels,
+        gold_kind=kind,
+    )
+
+
+def _reply(row: Row, key: str, prompt: tuple[Turn, ...]) -> str:
+    """Return the reply under `key`: text, one assistant message, or the whole conversation."""
+    value = fields.required(row, key)
+    if isinstance(value, str):
+        return fields.text(row, key, value)
+    found = fields.turns(row, key, value)
+    if found[-1]["role"] != "assistant":
+        raise row.error("does not end with an assistant turn", key, "no reply at the end")
+    if len(found) > 1 and found[:-1] != prompt:
+        raise row.error("its conversation differs from 'prompt'", key, "prompts differ")
+    return fields.text(row, key, found[-1]["content"])
+
+
+def _implicit_prompt(row: Row) -> tuple[tuple[Turn, ...], list[str]]:
+    conversations = []
+    for key in ("chosen", "rejected"):
+        value = fields.required(row, key)
+        if isinstance(value, str):
+            raise row.error("missing, and 'chosen' is plain text without one", "prompt", "missing key")
+        conversations.append(fields.turns(row, key, value))
+        if conversations[-1][-1]["role"] != "assistant" or len(conversations[-1]) < 2:
+            raise row.error("expected a prompt and a final assistant turn", key, "no reply at the end")
+    chosen, rejected = conversations
+    if chosen[:-1] != rejected[:-1]:
+        raise row.error(
+            "the conversation before the reply differs from 'chosen'", "rejected", "prompts differ"
+        )
+    prompt = chosen[:-1]
+    return prompt, [
+        fields.text(row, "chosen", chosen[-1]["content"]),
+        fields.text(row, "rejected", rejected[-1]["content"]),
+    ]
+
+
+def _preference(row: Row) -> tuple[tuple[float, float], GoldKind]:
+    strength, p_chosen = row.value.get("strength"), row.value.get("p_chosen")
+    if strength is not None and p_chosen is not None:
+        raise row.error("given together with 'p_chosen'; one of them says it", "strength", "two golds")
+    if strength is not None:
+        value = fields.finite(row, "strength", strength)
+        if value <= 0:
+            raise row.error(f"{value:g}; expected a number above 0", "strength", "strength is not positive")
+        return (value, 0.0), "graded"
+    if p_chosen is not None:
+        value = fields.finite(row, "p_chosen", p_chosen)
+        if not 0.0 <= value <= 1.0:
+            raise row.error(
+                f"{value:g}; expected a number in [0, 1]", "p_chosen", "p_chosen is no probability"
+            )
+        return (value, 1.0 - value), "probability"
+    return (1.0, 0.0), "label"

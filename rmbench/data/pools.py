@@ -1,0 +1,105 @@
+"""Other public sets with several responses or several judgements per prompt."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rmbench.canon import prompt_cluster
+from rmbench.data import fields
+from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.types import Item, Response, Turn
+
+ASPECTS = ("coherence", "consistency", "fluency", "relevance")
+_VOTES = {1: 1.0, 2: 0.0, 0: 0.5}
+
+
+def read_pandalm(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read PandaLM's test set: gold is the share of three human votes for each response, a tie half."""
+    del options
+    for path in files:
+        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_pandalm(r), r))
+
+
+def _pandalm(row: Row) -> Item:
+    instruction = fields.text(row, "instruction")
+    given = fields.text(row, "input", row.value.get("input") or "", allow_empty=True)
+    prompt = (Turn(role="user", content=f"{instruction}\n\n{given}" if given.strip() else instruction),)
+    votes = []
+    for key in ("annotator1", "annotator2", "annotator3"):
+        vote = fields.required(row, key)
+        if isinstance(vote, bool) or vote not in _VOTES:
+            raise row.error(f"{vote!r}; expected 1, 2 or 0 (tie)", key, "unknown vote")
+        votes.append(_VOTES[vote])
+    p = sum(votes) / len(votes)
+    return Item(
+        id=str(fields.required(row, "idx")),
+        prompt=prompt,
+        responses=(
+            Response(fields.text(row, "response1"), p),
+            Response(fields.text(row, "response2"), 1.0 - p),
+        ),
+        cluster=prompt_cluster(prompt),
+        strata={"application": str(row.value.get("motivation_app") or "")},
+        gold_kind="probability",
+    )
+
+
+def read_summeval(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read SummEval: 16 summaries per article; gold is the mean human rating, 1 to 5, or one aspect of it."""
+    aspect = str(options.get("aspect") or "mean")
+    for path in files:
+        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_summeval(r, aspect), r))
+
+
+def _summeval(row: Row, aspect: str) -> Item:
+    article = fields.text(row, "article")
+    prompt = (Turn(role="user", content=f"Summarize the following article.\n\n{article}"),)
+    summaries = fields.required(row, "summaries")
+    if not isinstance(summaries, list) or len(summaries) < 2:
+        raise row.error("expected a list of at least two summaries", "summaries", "fewer than two responses")
+    responses = []
+    for k, entry in enumerate(summaries):
+        key = f"summaries[{k}]"
+        if not isinstance(entry, Mapping) or not {"text", *ASPECTS} <= set(entry):
+            raise row.error(
+                f"expected an object with text, {', '.join(ASPECTS)}", key, "summary does not fit"
+            )
+        ratings = [fields.finite(row, f"{key}.{a}", entry[a]) for a in ASPECTS]
+        gold = sum(ratings) / len(ratings) if aspect == "mean" else ratings[ASPECTS.index(aspect)]
+        text = fields.text(row, f"{key}.text", entry["text"])
+        responses.append(Response(text, gold, {"system": str(entry.get("system", k))}))
+    return Item(
+        id=fields.identifier(row),
+        prompt=prompt,
+        responses=tuple(responses),
+        cluster=prompt_cluster(prompt),
+        gold_kind="graded",
+    )
+
+
+def read_gsm8k(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read pools of solutions to GSM8K questions; gold is 1 where the final number is right, else 0."""
+    del options
+    for path in files:
+        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_gsm8k(r, bad), r))
+
+
+def _gsm8k(row: Row, bad: BadRows) -> Item:
+    prompt = (Turn(role="user", content=fields.text(row, "prompt")),)
+    columns = {key: fields.required(row, key) for key in ("responses", "gold", "models")}
+    for key, value in columns.items():
+        if not isinstance(value, list) or len(value) != len(columns["responses"]):
+            raise row.error("expected lists of one length", key, "gold and responses differ in length")
+    responses = []
+    for k, (text, gold, model) in enumerate(zip(*columns.values(), strict=True)):
+        if not isinstance(text, str) or not text.strip():
+            bad.leave_out("empty responses in pools")
+            continue
+        # Published as true and false: the one place where a truth value is a number.
+        value = float(gold) if isinstance(gold, bool) else fields.finite(row, f"gold[{k}]", gold)
+        responses.append(Response(text, value, {"model": str(model)}))
+    if len(responses) < 2:
+        raise row.error("expected at least two solutions", "responses", "fewer than two responses")
+    return Item(
+        id=fields.identifier(row), prompt=prompt, responses=tuple(responses), cluster=prompt_cluster(prompt)
+    )

@@ -1,0 +1,29 @@
+"""The registry of readers: a path in, items out."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rmbench.data.rows import BadRows, FoundItem
+from rmbench.registry import Registry
+
+Reader: TypeAlias = Callable[[list[Path], Mapping[str, Any], BadRows], Iterator[FoundItem]]
+"""(files or folder, options, bad rows) -> items with the rows that they came from."""
+
+READERS: Registry[Reader] = Registry("reader", group="rmbench.readers")
+
+for _name, _target in {
+    "jsonl": "rmbench.data.own:read_items",
+    "pairs": "rmbench.data.own:read_pairs",
+    "hh-rlhf": "rmbench.data.hh_rlhf:read",
+    "rm-bench": "rmbench.data.rm_bench:read",
+    "judgebench": "rmbench.data.judgebench:read",
+    "alpacaeval": "rmbench.data.alpacaeval:read",
+    "pandalm": "rmbench.data.pools:read_pandalm",
+    "summeval": "rmbench.data.pools:read_summeval",
+    "gsm8k-pools": "rmbench.data.pools:read_gsm8k",
+}.items():
+    READERS.register_lazily(_name, _target)
+
+WHOLE_PATH = frozenset({"alpacaeval"})
+"""Readers that find their own files below the path that they are given."""

@@ -1,0 +1,45 @@
+"""RM-Bench (arXiv 2410.16184): three styles of a right and of a wrong answer per prompt, K = 6."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rmbench.canon import prompt_cluster
+from rmbench.data import fields
+from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.types import Item, Response
+
+STYLES = ("concise", "detailed_plain", "detailed_markdown")
+"""Order of the published lists."""
+
+_DOMAINS = ("chat", "code", "math", "safety")
+
+
+def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read `<domain>_filtered.json` files; the two safety files are one domain, as published."""
+    del options
+    for path in files:
+        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
+
+
+def _item(row: Row) -> Item:
+    text = fields.text(row, "prompt")
+    prompt = fields.prompt(row, "prompt", text)
+    subset = str(row.value.get("domain") or row.path.name.split("_filtered")[0].split(".")[0])
+    domain = next((d for d in _DOMAINS if subset.startswith(d)), subset)
+    responses = []
+    for key, gold in (("chosen", 1.0), ("rejected", 0.0)):
+        texts = fields.required(row, key)
+        if not isinstance(texts, list) or len(texts) != len(STYLES):
+            raise row.error(
+                f"expected {len(STYLES)} responses: {', '.join(STYLES)}", key, "styles do not fit"
+            )
+        for k, (style, value) in enumerate(zip(STYLES, texts, strict=True)):
+            responses.append(Response(fields.text(row, f"{key}[{k}]", value), gold, {"style": style}))
+    return Item(
+        id=f"{subset}:{fields.required(row, 'id')}",
+        prompt=prompt,
+        responses=tuple(responses),
+        cluster=prompt_cluster(prompt),
+        strata={"domain": domain, "subset": subset},
+    )

@@ -1,0 +1,179 @@
+"""Rows out of files of any container, and what becomes of rows that do not fit."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rmbench.errors import DataError
+from rmbench.files import iter_jsonl, open_text
+from rmbench.types import Item
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".json", ".json.gz", ".json.xz", ".parquet")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One raw row and where it stands."""
+
+    value: Mapping[str, Any]
+    path: Path
+    line: int
+    """Line of a JSON Lines file, else the row's number, from 1."""
+
+    def error(
+        self, problem: str, key: str | None = None, reason: str = "does not fit the format"
+    ) -> DataError:
+        """Return the error for this row."""
+        return DataError(problem, path=self.path, line=self.line, key=key, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundItem:
+    """An item and the row that it came from."""
+
+    item: Item
+    row: Row
+
+
+@dataclass(slots=True)
+class BadRows:
+    """What to do with rows that do not fit: stop at the first, or leave them out and count."""
+
+    skip: bool
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Reason -> rows (or responses, where the reason says so) left out."""
+
+    def parse(self, rows: Iterable[Row], parse: Callable[[Row], T]) -> Iterator[T]:
+        """Yield `parse(row)` for each row that fits.
+
+        Raises:
+            DataError: At the first that does not, unless bad rows are skipped.
+        """
+        for row in rows:
+            try:
+                yield parse(row)
+            except DataError as error:
+                self.add(error)
+
+    def add(self, error: DataError) -> None:
+        """Count one bad row, or raise it."""
+        if not self.skip:
+            raise error
+        self.dropped[error.reason] += 1
+
+    def leave_out(self, reason: str, count: int = 1) -> None:
+        """Count what a benchmark's own rules leave out; never an error."""
+        self.dropped[reason] += count
+
+
+def data_files(path: Path, pattern: str | None = None) -> list[Path]:
+    """Return the data files that `path` means: itself, or those inside it, sorted by name.
+
+    Raises:
+        DataError: If there is nothing that can be read.
+    """
+    if path.is_file():
+        return [path]
+    if not path.exists():
+        raise DataError("there is no such file or folder", path=path)
+    if pattern:
+        found = sorted(path.glob(pattern), key=lambda p: p.as_posix())
+        wanted = pattern
+    else:
+        found = sorted((p for p in path.iterdir() if p.name.endswith(SUFFIXES)), key=lambda p: p.name)
+        wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+    if not found:
+        raise DataError(f"no file to read; looked for {wanted}", path=path)
+    return found
+
+
+def rows_of(path: Path, bad: BadRows) -> Iterator[Row]:
+    """Yield the rows of one file: JSON Lines, a JSON array, or Parquet (through `datasets`).
+
+    Raises:
+        DataError: If the file cannot be read, is empty, or holds something else than objects.
+    """
+    n_rows = 0
+    for line, value in _values(path, bad):
+        n_rows += 1
+        if isinstance(value, dict):
+            yield Row(value, path, line)
+        else:
+            bad.add(
+                DataError(
+                    f"{type(value).__name__}; expected an object",
+                    path=path,
+                    line=line,
+                    reason="row is not an object",
+                )
+            )
+    if n_rows == 0 and not bad.dropped:
+        raise DataError("the file is empty", path=path)
+
+
+def _values(path: Path, bad: BadRows) -> Iterator[tuple[int, Any]]:
+    if path.name.endswith(".parquet"):
+        yield from _parquet(path)
+    elif path.name.endswith((".json", ".json.gz", ".json.xz")) and not _is_lines(path):
+        yield from enumerate(_array(path), start=1)
+    else:
+        yield from _lines(path, bad)
+
+
+def _lines(path: Path, bad: BadRows) -> Iterator[tuple[int, Any]]:
+    if not bad.skip:
+        yield from iter_jsonl(path)
+        return
+    for line, value in iter_jsonl(path, keep_bad_lines=True):
+        if isinstance(value, DataError):
+            bad.add(value)
+        else:
+            yield line, value
+
+
+def _is_lines(path: Path) -> bool:
+    """Say whether a `.json` file holds one object per line, as some publishers name them."""
+    try:
+        with open_text(path) as file:
+            first = file.readline().strip()
+    except (OSError, EOFError, UnicodeDecodeError):
+        return False
+    try:
+        return isinstance(json.loads(first), dict)
+    except ValueError:
+        return False
+
+
+def _array(path: Path) -> list[Any]:
+    try:
+        with open_text(path) as file:
+            value = json.load(file)
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason})", path=path) from None
+    except ValueError as error:
+        raise DataError(f"not valid JSON ({error})", path=path) from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"cannot be read: {error}", path=path) from None
+    if not isinstance(value, list):
+        raise DataError(f"{type(value).__name__}; expected an array of rows", path=path)
+    return value
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    import datasets
+
+    try:
+        table = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+        yield from enumerate(table, start=1)
+    except (OSError, ValueError) as error:
+        raise DataError(f"not a Parquet file that can be read: {error}", path=path) from None
+    except Exception as error:
+        # pyarrow's and datasets' own errors share no base class that is public.
+        if not type(error).__module__.startswith(("pyarrow", "datasets")):
+            raise
+        raise DataError(f"not a Parquet file that can be read: {error}", path=path) from None

@@ -1,0 +1,96 @@
+"""Typed parameters of tasks: one table, so that the YAML, `-T` and the help say the same."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rmbench.errors import ConfigError, UnknownNameError
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One parameter."""
+
+    type: type
+    """`str`, `int`, `float` or `bool`."""
+    default: Any
+    """None: left to another parameter, as the help says."""
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float | None = None
+
+
+PARAMS: dict[str, Mapping[str, Param]] = {
+    "all": {
+        "invalid": Param(
+            str,
+            "fail",
+            "what a reward that is not finite does: stop, count the item as wrong, or drop it",
+            ("fail", "wrong", "drop"),
+        ),
+    },
+    "preference": {
+        "convention": Param(
+            str,
+            "clean",
+            "whose published convention to follow",
+            ("clean", "judgebench", "rm-bench", "rewardbench"),
+        ),
+        "ties": Param(
+            str,
+            None,
+            "credit of tied rewards: 0.5, 0, or 1/k; by default what the convention gives",
+            ("half", "zero", "fractional"),
+        ),
+    },
+    "calibration": {
+        "bins": Param(int, 15, "bins of the reliability curve", low=2),
+        "folds": Param(int, 5, "folds of the cross-fitted temperature", low=2),
+    },
+    "best_of_n": {
+        "gold_meaning": Param(str, "", "what gold is, in words; shown, never computed with"),
+    },
+    "reader:alpacaeval": {
+        "mode": Param(
+            str, "pool", "all models as one pool per prompt, or each against the reference", ("pool", "pairs")
+        ),
+        "reference": Param(bool, False, "put the reference's own answer into the pool, gold 0.5"),
+        "adversarial": Param(
+            bool, False, "keep the generators made to fool the judge: NullModel, gpt4_gamed"
+        ),
+        "annotator": Param(str, "weighted_alpaca_eval_gpt4_turbo", "folder of annotations to read"),
+    },
+    "reader:judgebench": {
+        "response_model": Param(str, "", "only pairs written by this model; empty for all"),
+    },
+    "reader:summeval": {
+        "aspect": Param(
+            str,
+            "mean",
+            "human rating that is gold",
+            ("mean", "coherence", "consistency", "fluency", "relevance"),
+        ),
+    },
+}
+"""Group -> name -> parameter. Groups: `all`, a task kind, or `reader:<name>`."""
+
+
+def parse_value(param: Param, text: str, where: str) -> Any:
+    """Return `text` as the parameter's type.
+
+    Raises:
+        ConfigError: If it is not of that type, below its bound, or not one of its choices.
+    """
+    if param.choices and text not in param.choices:
+        raise UnknownNameError("value", text, param.choices, where)
+    if param.type is bool:
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"{where}: {text!r}; expected true or false")
+        return text.lower() == "true"
+    try:
+        value = param.type(text)
+    except ValueError:
+        raise ConfigError(f"{where}: {text!r}; expected {param.type.__name__}") from None
+    if param.low is not None and value < param.low:
+        raise ConfigError(f"{where}: {value}; expected at least {param.low:g}")
+    return value

@@ -1,0 +1,247 @@
+"""Task files: facts in YAML, checked to the last key, as frozen values."""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rmbench.canon import digest
+from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.params import PARAMS, Param, parse_value
+from rmbench.yaml_reader import read_yaml
+
+KIND_ALIASES = {"bon": "best_of_n"}
+KIND_NAMES = ("preference", "calibration", "best_of_n")
+
+_TASK_KEYS = (
+    "name", "version", "kinds", "summary", "source", "license", "data", "params", "primary", "strata",
+)  # fmt: skip
+_OPTIONAL = ("params", "strata")
+_DATA_KEYS = ("reader", "path", "hub", "files", "sha256", "options")
+_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class DataSpec:
+    """Where a task's items come from when `--data` does not say."""
+
+    reader: str
+    """Name of a reader."""
+    path: str | None = None
+    """A file shipped in the package, relative to its data folder."""
+    hub: str | None = None
+    """`org/name@<40-hex commit>` of a data set on the Hugging Face Hub."""
+    files: str | None = None
+    """Glob of the files inside the hub data set, or inside a folder given as `--data`."""
+    sha256: str | None = None
+    """Of the packaged file."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """The reader's parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """A task as its YAML file says it, parameters typed and complete."""
+
+    name: str
+    version: int
+    """Raised when any number could change."""
+    kinds: tuple[str, ...]
+    summary: str
+    source: str
+    license: str
+    data: DataSpec
+    params: Mapping[str, Any]
+    """Every parameter of the task's kinds, defaults filled in."""
+    primary: str
+    """The headline metric; `win_rate@max` is the one at the largest n."""
+    strata: tuple[str, ...]
+    """Stratum keys to report on; the first is what the macro mean averages over."""
+    path: Path
+
+    def digest(self) -> str:
+        """Return the hash of everything that can change a number, 16 hex digits."""
+        return digest(
+            {
+                "name": self.name,
+                "version": self.version,
+                "kinds": list(self.kinds),
+                "reader": self.data.reader,
+                "options": dict(self.data.options),
+                "params": dict(self.params),
+                "strata": list(self.strata),
+            },
+            16,
+        )
+
+
+def task_folders() -> list[Path]:
+    """Return where task files are looked for: `RMBENCH_TASKS_DIR` first, then those of the package."""
+    extra = [Path(p) for p in os.environ.get("RMBENCH_TASKS_DIR", "").split(os.pathsep) if p]
+    installed = Path(__file__).resolve().parent / "_tasks"
+    return [*extra, installed if installed.is_dir() else installed.parent.parent / "tasks"]
+
+
+def list_tasks() -> list[str]:
+    """Return the names of all tasks, sorted."""
+    return sorted({path.stem for folder in task_folders() for path in folder.glob("*.yaml")})
+
+
+def load_task(name: str) -> TaskSpec:
+    """Return the task called `name`, or the one in the file `name`.
+
+    Raises:
+        UnknownNameError: If there is none; with the nearest name.
+        ConfigError: If its file is wrong; with file and key.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        if not path.is_file():
+            raise ConfigError(f"--task {name}: there is no such file")
+        return _parse(path)
+    for folder in task_folders():
+        if name in {p.stem for p in folder.glob("*.yaml")}:
+            return _parse(folder / f"{name}.yaml")
+    raise UnknownNameError("task", name, list_tasks())
+
+
+def apply_params(spec: TaskSpec, options: Mapping[str, str]) -> TaskSpec:
+    """Return the task with `-T key=value` texts applied, each typed by its parameter.
+
+    Raises:
+        UnknownNameError: If the task has no such parameter.
+        ConfigError: If a value is not of the parameter's type, or not one of its choices.
+    """
+    params, reader = dict(spec.params), dict(spec.data.options)
+    for key, text in options.items():
+        known = _known(spec.kinds, spec.data.reader)
+        where = f"task {spec.name!r}"
+        if key not in known:
+            raise UnknownNameError("parameter", key, known, where)
+        value = parse_value(known[key], text, f"{where}, parameter {key!r}")
+        target = reader if key in PARAMS.get(f"reader:{spec.data.reader}", {}) else params
+        target[key] = value
+    return replace(spec, params=params, data=replace(spec.data, options=reader))
+
+
+def parameter_names(spec: TaskSpec) -> list[str]:
+    """Return the names of the parameters that `-T` may set on this task."""
+    return sorted(_known(spec.kinds, spec.data.reader))
+
+
+def parameter_help(spec: TaskSpec) -> list[str]:
+    """Return one line per parameter: name, value on this task, choices, meaning."""
+    current = {**spec.params, **spec.data.options}
+    lines = []
+    for name, param in _known(spec.kinds, spec.data.reader).items():
+        choices = f", one of {', '.join(param.choices)}" if param.choices else ""
+        shown = current.get(name)
+        value = "by convention" if shown is None else shown
+        lines.append(f"{name} = {value} ({param.type.__name__}{choices}): {param.help}")
+    return lines
+
+
+def _known(kinds: tuple[str, ...], reader: str) -> dict[str, Param]:
+    found = dict(PARAMS["all"])
+    for group in (*kinds, f"reader:{reader}"):
+        found |= PARAMS.get(group, {})
+    return found
+
+
+def _parse(path: Path) -> TaskSpec:
+    raw = read_yaml(path)
+    for key in raw:
+        if key not in _TASK_KEYS:
+            raise UnknownNameError("key", str(key), _TASK_KEYS, str(path))
+    for key in _TASK_KEYS:
+        if key not in raw and key not in _OPTIONAL:
+            raise ConfigError(f"{path}: key {key!r} is missing")
+    if raw["name"] != path.stem:
+        raise ConfigError(f"{path}, key 'name': {raw['name']!r}; expected the file's stem {path.stem!r}")
+    version = raw["version"]
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        raise ConfigError(f"{path}, key 'version': {version!r}; expected a whole number from 1")
+    kinds = _kinds(raw["kinds"], path)
+    data = _data(raw["data"], path)
+    given = _mapping(raw.get("params") or {}, f"{path}, key 'params'")
+    return TaskSpec(
+        name=str(raw["name"]),
+        version=version,
+        kinds=kinds,
+        summary=_text(raw, "summary", path),
+        source=_text(raw, "source", path),
+        license=_text(raw, "license", path),
+        data=data,
+        params=_filled(given, _known(kinds, ""), f"{path}, key 'params'"),
+        primary=_text(raw, "primary", path),
+        strata=tuple(_strings(raw.get("strata") or [], f"{path}, key 'strata'")),
+        path=path,
+    )
+
+
+def _kinds(raw: Any, path: Path) -> tuple[str, ...]:
+    names = [KIND_ALIASES.get(k, k) for k in _strings(raw, f"{path}, key 'kinds'")]
+    if not names:
+        raise ConfigError(f"{path}, key 'kinds': empty; expected some of {', '.join(KIND_NAMES)}")
+    for name in names:
+        if name not in KIND_NAMES:
+            raise UnknownNameError("task kind", name, KIND_NAMES, f"{path}, key 'kinds'")
+    return tuple(dict.fromkeys(names))
+
+
+def _data(raw: Any, path: Path) -> DataSpec:
+    where = f"{path}, key 'data'"
+    given = _mapping(raw, where)
+    for key in given:
+        if key not in _DATA_KEYS:
+            raise UnknownNameError("key", key, _DATA_KEYS, where)
+    if "reader" not in given:
+        raise ConfigError(f"{where}: key 'reader' is missing")
+    hub, sha256 = given.get("hub"), given.get("sha256")
+    if hub is not None and not (isinstance(hub, str) and _HUB.fullmatch(hub)):
+        raise ConfigError(f"{where}, key 'hub': {hub!r}; expected org/name@<40-hex commit>")
+    if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+        raise ConfigError(f"{where}, key 'sha256': {sha256!r}; expected 64 hex digits")
+    reader = str(given["reader"])
+    options = _mapping(given.get("options") or {}, f"{where}, key 'options'")
+    known = PARAMS.get(f"reader:{reader}", {})
+    return DataSpec(
+        reader=reader,
+        path=given.get("path"),
+        hub=hub,
+        files=given.get("files"),
+        sha256=sha256,
+        options=_filled(options, known, f"{where}, key 'options'"),
+    )
+
+
+def _filled(given: Mapping[str, Any], known: Mapping[str, Param], where: str) -> dict[str, Any]:
+    """Return every known parameter: the given value, checked, or its default."""
+    for key in given:
+        if key not in known:
+            raise UnknownNameError("parameter", key, known, where)
+    return {
+        key: parse_value(param, str(given[key]), f"{where}, key {key!r}") if key in given else param.default
+        for key, param in known.items()
+    }
+
+
+def _mapping(raw: Any, where: str) -> dict[str, Any]:
+    if not isinstance(raw, Mapping) or not all(isinstance(k, str) for k in raw):
+        raise ConfigError(f"{where}: expected a mapping of names to values")
+    return dict(raw)
+
+
+def _strings(raw: Any, where: str) -> list[str]:
+    if not isinstance(raw, list) or not all(isinstance(v, str) for v in raw):
+        raise ConfigError(f"{where}: expected a list of names")
+    return list(raw)
+
+
+def _text(raw: Mapping[str, Any], key: str, path: Path) -> str:
+    if not isinstance(raw[key], str) or not raw[key].strip():
+        raise ConfigError(f"{path}, key {key!r}: {raw[key]!r}; expected text")
+    return str(raw[key]).strip()
