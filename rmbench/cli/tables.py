@@ -42,7 +42,11 @@ def record_tables(records: Sequence[Record]) -> str:
         rows = [r for r in records if (r.task, r.task_version) == task]
         parts.append(f"{one_line(task[0])} (version {task[1]}): {_size(rows)}")
         parts += [_kind_table(kind, rows) for kind in rows[0].identity["task"]["kinds"]]
-        parts += [note for row in rows for note in _notes(row)]
+        if dropped := rows[0].counts["dropped"]:
+            reasons = ", ".join(f"{count:,} for {one_line(reason)}" for reason, count in dropped.items())
+            parts.append(f"  left out of the data: {reasons}")
+        parts += [note for row in rows for note in _not_as_is(row)]
+        parts += _undefined(rows)
         parts.append("")
     return "\n".join(parts).rstrip()
 
@@ -70,9 +74,8 @@ def _resolved(column: str, records: Sequence[Record]) -> str:
     return f"{stem}{max(found)}" if found else column
 
 
-def _notes(record: Record) -> list[str]:
-    counts = record.counts
-    parts = [f"{count:,} dropped ({one_line(reason)})" for reason, count in counts["dropped"].items()]
+def _not_as_is(record: Record) -> list[str]:
+    counts, parts = record.counts, []
     if counts["truncated"]:
         parts.append(f"{counts['truncated']:,} truncated")
     if counts["invalid"]:
@@ -82,12 +85,18 @@ def _notes(record: Record) -> list[str]:
     too_small = counts.get("best_of_n", {}).get("pools_too_small")
     if too_small:
         parts.append(f"{too_small:,} pools too small for the largest n")
-    notes = [f"  {one_line(record.model, 40)}: {', '.join(parts)}"] if parts else []
-    reasons = {why for name, why in record.undefined.items() if not name.startswith("recovery@1")}
-    notes += [
-        f"  {one_line(record.model, 40)}: no "
-        + ", ".join(n for n, w in record.undefined.items() if w == why)
-        + f" ({one_line(why)})"
-        for why in sorted(reasons)
+    return [f"  {one_line(record.model, 40)}: {', '.join(parts)}"] if parts else []
+
+
+def _undefined(records: Sequence[Record]) -> list[str]:
+    """Return one line per reason: which metrics have no value, for which models (all: unnamed)."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        reasons = {why for name, why in record.undefined.items() if name != "recovery@1"}
+        for why in sorted(reasons):
+            names = ", ".join(n for n, w in record.undefined.items() if w == why)
+            found.setdefault((names, why), []).append(one_line(record.model, 40))
+    return [
+        f"  no {names}{'' if len(models) == len(records) else ' for ' + ', '.join(models)}: {one_line(why)}"
+        for (names, why), models in found.items()
     ]
-    return notes

@@ -55,7 +55,9 @@ def _verdicts(path: Path, options: Mapping[str, Any], bad: BadRows) -> Iterator[
             continue
         numbered = (Row(value, source, n) for n, value in enumerate(rows, start=1))
         for verdict in bad.parse(numbered, lambda r, m=model: _verdict(r, m)):  # type: ignore[misc]
-            if verdict.model == verdict.row.value["generator_1"]:
+            if not verdict.output.strip() or not verdict.reference_output.strip():
+                bad.leave_out("empty responses")
+            elif verdict.model == verdict.row.value["generator_1"]:
                 bad.leave_out("responses of the reference itself")
             else:
                 yield verdict
@@ -117,8 +119,8 @@ def _verdict(row: Row, model: str) -> _Verdict:
         row=row,
         model=model,
         instruction=fields.text(row, "instruction"),
-        output=fields.text(row, "output_2"),
-        reference_output=fields.text(row, "output_1"),
+        output=fields.text(row, "output_2", allow_empty=True),
+        reference_output=fields.text(row, "output_1", allow_empty=True),
         p=preference - 1.0,
         dataset=str(row.value.get("dataset") or ""),
     )

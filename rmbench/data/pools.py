@@ -17,10 +17,17 @@ def read_pandalm(files: list[Path], options: Mapping[str, Any], bad: BadRows) ->
     """Read PandaLM's test set: gold is the share of three human votes for each response, a tie half."""
     del options
     for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_pandalm(r), r))
+        for found in bad.parse(rows_of(path, bad), lambda r: _pandalm(r, bad)):
+            if found is not None:
+                yield found
 
 
-def _pandalm(row: Row) -> Item:
+def _pandalm(row: Row, bad: BadRows) -> FoundItem | None:
+    texts = [fields.required(row, key) for key in ("response1", "response2")]
+    if any(not isinstance(text, str) or not text.strip() for text in texts):
+        # The published file holds a few replies that were once parsed as something else than text.
+        bad.leave_out("a response is empty or no text")
+        return None
     instruction = fields.text(row, "instruction")
     given = fields.text(row, "input", row.value.get("input") or "", allow_empty=True)
     prompt = (Turn(role="user", content=f"{instruction}\n\n{given}" if given.strip() else instruction),)
@@ -31,17 +38,15 @@ def _pandalm(row: Row) -> Item:
             raise row.error(f"{vote!r}; expected 1, 2 or 0 (tie)", key, "unknown vote")
         votes.append(_VOTES[vote])
     p = sum(votes) / len(votes)
-    return Item(
+    item = Item(
         id=str(fields.required(row, "idx")),
         prompt=prompt,
-        responses=(
-            Response(fields.text(row, "response1"), p),
-            Response(fields.text(row, "response2"), 1.0 - p),
-        ),
+        responses=(Response(texts[0], p), Response(texts[1], 1.0 - p)),
         cluster=prompt_cluster(prompt),
         strata={"application": str(row.value.get("motivation_app") or "")},
         gold_kind="probability",
     )
+    return FoundItem(item, row)
 
 
 def read_summeval(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:

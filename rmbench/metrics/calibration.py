@@ -17,7 +17,7 @@ from rmbench.metrics.panel import Panel, settle_invalid
 from rmbench.metrics.reliability import Forecasts, bin_edges, brier_parts, expected_calibration_error
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.metrics.selective import area_under_risk_coverage, auroc_of_margin
-from rmbench.metrics.temperature import fit_temperature, sigma
+from rmbench.metrics.temperature import fit_temperature, named_bound, sigma
 from rmbench.stats import Statistic, mean
 from rmbench.stats.estimates import Floats
 
@@ -82,7 +82,8 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
     undefined: dict[str, str] = {}
     for name, found in {"auroc_margin": auroc_of_margin, "aurc": area_under_risk_coverage}.items():
         _put(name, found(pairs.margin, pairs.cluster, panel.n_clusters), metrics, undefined)
-    _put("temperature", fit_temperature(margin, label, cluster, panel.n_clusters), metrics, undefined)
+    fit = fit_temperature(margin, label, cluster, panel.n_clusters)
+    _put("temperature", fit if isinstance(fit, str) else named_bound(fit) or fit, metrics, undefined)
     scaled = _cross_fitted(margin, label, cluster, panel.n_clusters, n_folds, seed)
     curves: dict[str, Any] = {"reliability": raw.table(bin_edges(raw, bins, equal_mass=True))}
     if isinstance(scaled, str):

@@ -20,7 +20,7 @@ def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: in
 
     The loss is convex in 1/T. Where margins carry no information or point the wrong way, the best T is
     infinite; where they separate all pairs, it is 0: then T stands at its bound (1e4 times, or 1e-4 times,
-    the root mean square margin) and has no interval.
+    the root mean square margin), is good for scaling, and no estimate: see `named_bound`.
 
     Args:
         margin: Shape (P,), reward units.
@@ -45,9 +45,9 @@ def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: in
     low, high = 1.0 / _LARGEST, _LARGEST
     present = len(np.unique(cluster))
     if gradient(low) >= 0.0:
-        return _at_bound(scale / low, len(margin), present)
+        return _at_bound(scale / low, len(margin), present, "infinite")
     if gradient(high) <= 0.0:
-        return _at_bound(scale / high, len(margin), present)
+        return _at_bound(scale / high, len(margin), present, "zero")
     inverse = float(brentq(gradient, low, high, xtol=1e-12, rtol=1e-12))
     p = sigma(inverse * z)
     hessian = float((p * (1 - p) * z * z).sum())
@@ -64,7 +64,20 @@ def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: in
     )
 
 
-def _at_bound(value: float, n: int, n_clusters: int) -> Statistic:
+def named_bound(fit: Statistic) -> str | None:
+    """Return in words what a fit at its bound means; None for a proper one."""
+    if fit.influence is not None:
+        return None
+    return _BOUNDS[fit.unit]
+
+
+_BOUNDS = {
+    "infinite": "margins carry no information, or point the wrong way: the best temperature is infinite",
+    "zero": "margins separate all pairs: the best temperature is 0",
+}
+
+
+def _at_bound(value: float, n: int, n_clusters: int, which: str) -> Statistic:
     return Statistic(
-        value=value, influence=None, n=n, n_clusters=n_clusters, unit="reward", higher_is_better=None
+        value=value, influence=None, n=n, n_clusters=n_clusters, unit=which, higher_is_better=None
     )

@@ -183,7 +183,7 @@ def test_a_registered_class_and_a_taken_name(monkeypatch: pytest.MonkeyPatch) ->
     loaded = load_model("vowels")
     assert loaded.model.score([REPLY]) == [2.0]  # type: ignore[union-attr]
     assert fingerprint_of(loaded)["source"].endswith("Vowels")
-    assert [row for row in list_models() if row.name == "vowels"][0].summary == "Counts vowels."
+    assert {row.name: row for row in list_models()}["vowels"].summary == "Counts vowels."
     with pytest.raises(
         ConfigError, match=r"'length' is registered twice: by rmbench.models.baselines:Length and"
     ):

@@ -1,0 +1,90 @@
+"""Plug-ins that are really built and installed, seen from a fresh interpreter."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).resolve().parent.parent / "plugin"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Install each set of plug-ins into a folder of its own, offline."""
+    root = tmp_path_factory.mktemp("plugins")
+    targets = {}
+    for name, members in {"good": ["third_party", "broken"], "bad": ["colliding"]}.items():
+        sources = [shutil.copytree(PLUGINS / member, root / "source" / member) for member in members]
+        targets[name] = root / name
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation",
+             "--disable-pip-version-check", "--target", str(targets[name]), *map(str, sources)],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+    return targets
+
+
+def run(code: str, plugins: Path) -> list[str]:
+    """Run `code` where the plug-ins are installed; return what it prints, by line."""
+    environment = os.environ | {"PYTHONPATH": str(plugins)}
+    prelude = (
+        "from rmbench.errors import ConfigError\n"
+        "from rmbench.models.catalogue import list_models\n"
+        "from rmbench.models.resolve import fingerprint_of, load_model\n"
+        "def told(spec, **options):\n"
+        "    try:\n"
+        "        return load_model(spec, options)\n"
+        "    except ConfigError as error:\n"
+        "        return str(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", prelude + code], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_an_installed_plugin_is_found_by_name(installed: dict[str, Path]) -> None:
+    lines = run(
+        "loaded = load_model('exclamations', {'weight': '2'})\n"
+        "print(loaded.model.score([[{'role': 'assistant', 'content': 'a!b!'}]]))\n"
+        "print(sorted(fingerprint_of(loaded).items()))\n"
+        "print(load_model('prefers-short').name)\n"
+        "rows = {row.name: row for row in list_models()}\n"
+        "print(rows['exclamations'].kind, rows['exclamations'].source, rows['exclamations'].summary)\n"
+        "print(told('exclamation'))\n"
+        "print(told('exclamations', wait='1'))\n",
+        installed["good"],
+    )
+    assert lines == [
+        "[4.0]",
+        "[('kind', 'exclamations'), ('option:weight', '2'), ('source', 'rmbench_third_party:Exclamations'), "
+        "('version', '1'), ('weight', '2.0')]",
+        "prefers-short",
+        "reward rmbench_third_party:Exclamations Likes exclamation marks.",
+        lines[4],
+        "--model exclamations: unknown option 'wait'. Did you mean 'weight'? Known: weight.",
+    ]
+    assert "Did you mean 'exclamations'?" in lines[4]
+
+
+def test_a_plugin_that_fails_to_import_shows_its_own_exception(installed: dict[str, Path]) -> None:
+    told, row, other = run(
+        "print(told('broken'))\n"
+        "print({row.name: row for row in list_models()}['broken'].kind)\n"
+        "print(told('length').name)\n",
+        installed["good"],
+    )
+    assert "libreward.so.3: cannot open shared object file" in told
+    assert (row, other) == ("broken", "length")
+
+
+def test_a_taken_name_is_an_error_that_names_both_every_time(installed: dict[str, Path]) -> None:
+    lines = run("print(told('length'))\nprint(told('length'))\nprint(told('random'))\n", installed["bad"])
+    for line in lines:
+        assert "'length' is registered twice" in line
+        assert "rmbench.models.baselines:Length" in line
+        assert "rmbench_colliding:Length" in line
