@@ -68,7 +68,7 @@ def input_untouched(subject: Subject) -> Outcome:
     """Compare the conversations before and after."""
     asked = [[Turn(role=t["role"], content=t["content"]) for t in c] for c in probes()]
     copies = deepcopy(asked)
-    subject.ask(asked)
+    subject.ask(asked, copy=False)
     same = asked == copies
     return same, "the conversations are as they were" if same else "the model changed the conversations"
 

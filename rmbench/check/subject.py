@@ -50,8 +50,10 @@ class Subject:
     long_chars: int
     _alone: dict[tuple[tuple[str, str], ...], float] = field(default_factory=dict)
 
-    def ask(self, batch: Sequence[Conversation]) -> list[float]:
+    def ask(self, batch: Sequence[Conversation], *, copy: bool = True) -> list[float]:
         """Return one number per conversation; raise ContractError where the model breaks its contract."""
+        if copy:  # a model that changes what it is given must not change what the next check compares
+            batch = [[Turn(role=turn["role"], content=turn["content"]) for turn in turns] for turns in batch]
         try:
             if isinstance(self.model, PairwiseModel):
                 pairs = [Pair(tuple(c[:-1]), c[-1]["content"], REFERENCE) for c in batch]

@@ -10,7 +10,7 @@ from rmbench.cli.progress import ScoringBar
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
 from rmbench.evaluate import Outcome, PreparedTask, Settings, evaluate, prepare_task
-from rmbench.models.resolve import LoadedModel, load_model
+from rmbench.models.resolve import LoadedModel, check_spec, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import default_store_folder
 from rmbench.specs import TaskSpec, apply_params, load_task, parameter_names
@@ -38,14 +38,17 @@ class Request:
 
 
 def run_all(request: Request) -> list[Outcome]:
-    """Run every model on every task.
+    """Run every model on every task, one model in memory at a time.
 
-    All tasks and their data are read and checked, and all models are found, before the first is scored.
+    All names are resolved and all data is read and checked before the first model is loaded.
 
     Raises:
-        ConfigError: Before anything is run or written.
-        RunError: After what was complete has been written.
+        ConfigError: If a name, an option or a row does not fit.
+        RunError: If a model fails. Records that were complete by then stay.
     """
+    model_specs = tuple(dict.fromkeys(request.models))
+    for spec in model_specs:
+        check_spec(spec)
     settings = Settings(
         results=request.results,
         store=request.store or default_store_folder(),
@@ -54,17 +57,26 @@ def run_all(request: Request) -> list[Outcome]:
         batch_tokens=request.batch_tokens,
         command=request.command,
     )
-    specs = with_params([load_task(name) for name in dict.fromkeys(request.tasks)], request.task_options)
+    tasks = with_params([load_task(name) for name in dict.fromkeys(request.tasks)], request.task_options)
     prepared = [
         prepare_task(
-            spec, settings, data=request.data, on_bad=request.on_bad, offline=request.runtime.offline
+            task, settings, data=request.data, on_bad=request.on_bad, offline=request.runtime.offline
         )
-        for spec in specs
+        for task in tasks
     ]
-    outcomes = []
-    for loaded in _load_all(request):
+    outcomes: list[Outcome] = []
+    taken: set[str] = set()
+    for spec in model_specs:
+        loaded = load_model(spec, request.model_options, request.runtime)
+        if loaded.name in taken:
+            raise ConfigError(
+                f"two models are called {loaded.name!r}; evaluate one on its own, with -M name=NAME"
+            )
+        taken.add(loaded.name)
         _remarks(loaded, request.show_progress)
         outcomes += [_one(loaded, task, settings, request.show_progress) for task in prepared]
+        # Two large models do not fit side by side.
+        del loaded
     return outcomes
 
 
@@ -80,19 +92,6 @@ def with_params(specs: Sequence[TaskSpec], options: Mapping[str, str]) -> list[T
             # Let the first task say so, in its own words and with the nearest name.
             apply_params(specs[0], {key: options[key]})
     return [apply_params(spec, {k: v for k, v in options.items() if k in known[spec.name]}) for spec in specs]
-
-
-def _load_all(request: Request) -> list[LoadedModel]:
-    loaded = [
-        load_model(spec, request.model_options, request.runtime) for spec in dict.fromkeys(request.models)
-    ]
-    names = [model.name for model in loaded]
-    for model in loaded:
-        if names.count(model.name) > 1:
-            raise ConfigError(
-                f"two models are called {model.name!r}; give one a name of its own: -M name=NAME"
-            )
-    return loaded
 
 
 def _one(loaded: LoadedModel, task: PreparedTask, settings: Settings, show: bool) -> Outcome:

@@ -74,6 +74,11 @@ def load_model(
     return LoadedModel(name=_checked_name(name, spec), model=model, spec=spec, identity=identity)
 
 
+def check_spec(spec: str) -> None:
+    """Raise as `load_model` would if `spec` names nothing; nothing is loaded yet."""
+    _find(spec)
+
+
 def fingerprint_of(loaded: LoadedModel) -> dict[str, str]:
     """Return the model's whole identity: its own fingerprint and what joins it.
 

@@ -28,8 +28,8 @@ from rmbench.models.linear_features import FEATURES_VERSION, N_FEATURES, featuri
 from rmbench.types import Turn
 
 TRAIN_ROWS = LINEAR_FILE.parent.parent / "embedded" / "train.jsonl.xz"
-PAIRS_PER_PROMPT = 40
-PENALTIES = (0.01, 0.1, 1.0)
+PAIRS_PER_PROMPT = 80
+PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0)
 """Candidates for C, the inverse strength of the L2 penalty."""
 N_FOLDS = 5
 
@@ -129,13 +129,17 @@ def _features(row: dict[str, Any]) -> Any:
 def _fit_one(pairs: Pairs, rows: NDArray[np.int64], penalty: float) -> NDArray[np.float64]:
     # Half of the pairs are turned round: the classifier needs two classes, and there is no intercept.
     signs = np.where(np.arange(len(rows)) % 2 == 0, 1.0, -1.0)
-    x = sparse.diags(signs) @ pairs.differences[rows]
+    differences = pairs.differences[rows]
+    used = np.unique(differences.indices)  # the other features keep the weight 0
+    x = (sparse.diags(signs) @ differences).tocsc()[:, used].tocsr()
     # Every prompt counts the same, whatever the number of its pairs.
     share = 1.0 / np.bincount(pairs.groups)[pairs.groups[rows]]
     weights = pairs.weights[rows] * share * PAIRS_PER_PROMPT
-    model = LogisticRegression(C=penalty, fit_intercept=False, solver="lbfgs", max_iter=2000, tol=1e-6)
+    model = LogisticRegression(C=penalty, fit_intercept=False, solver="lbfgs", max_iter=1000, tol=1e-5)
     model.fit(x, signs, sample_weight=weights)
-    return np.asarray(model.coef_[0], dtype=np.float64)
+    fitted = np.zeros(N_FEATURES)
+    fitted[used] = model.coef_[0]
+    return fitted
 
 
 def _accuracy(pairs: Pairs, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> float:

@@ -18,9 +18,7 @@ from rmbench.models.resolve import fingerprint_of, load_model
 from rmbench.train.linear import fit, main, make_pairs
 from rmbench.types import Turn
 
-WORDS = (
-    ["the", "cat", "dog", "runs", "fast", "over", "blue", "river", "house", "tree", "and", "then", "it", "was", "good", "very", "nice", "world", "of", "music"]
-)
+WORDS = ("the", "cat", "dog", "runs", "fast", "over", "blue", "river", "house", "tree", "and", "nice")
 
 
 def chat(prompt: str, response: str) -> list[Turn]:

@@ -20,7 +20,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         sources = [shutil.copytree(PLUGINS / member, root / "source" / member) for member in members]
         targets[name] = root / name
         subprocess.run(
-            [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation",
+            [sys.executable, "-m", "pip", "install", "-q", "--no-index", "--no-deps", "--no-build-isolation",
              "--disable-pip-version-check", "--target", str(targets[name]), *map(str, sources)],
             check=True, capture_output=True, text=True,
         )  # fmt: skip
@@ -61,8 +61,15 @@ def test_an_installed_plugin_is_found_by_name(installed: dict[str, Path]) -> Non
     )
     assert lines == [
         "[4.0]",
-        "[('kind', 'exclamations'), ('option:weight', '2'), ('source', 'rmbench_third_party:Exclamations'), "
-        "('version', '1'), ('weight', '2.0')]",
+        str(
+            [
+                ("kind", "exclamations"),
+                ("option:weight", "2"),
+                ("source", "rmbench_third_party:Exclamations"),
+                ("version", "1"),
+                ("weight", "2.0"),
+            ]
+        ),
         "prefers-short",
         "reward rmbench_third_party:Exclamations Likes exclamation marks.",
         lines[4],

@@ -1,0 +1,211 @@
+"""Leaderboards: a pure function of definition and records, safe for hostile names."""
+
+import csv
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rmbench.cli.main import run
+
+BOARD = """
+name: test
+title: Test board
+summary: A board for tests.
+columns:
+  - {id: accuracy, task: preference, metric: accuracy, label: accuracy}
+  - {id: win, task: bon, metric: win_rate@max, label: win rate}
+  - {id: ece, task: preference, metric: ece, label: ECE}
+rank_by: [accuracy, win]
+"""
+
+HOSTILE = "<script>alert(1)</script>|`x`[a](javascript:1)"
+
+
+def write_items(path: Path, n: int = 60) -> list[dict[str, object]]:
+    rng = random.Random(3)
+    rows: list[dict[str, object]] = [
+        {
+            "id": f"i{k}",
+            "prompt": f"question {k}",
+            "responses": ["x" * rng.randint(1, 60) for _ in range(4)],
+            "gold": [float(rng.randint(0, 4)) for _ in range(4)],
+            "gold_kind": "graded",
+        }
+        for k in range(n)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of six models: an oracle, a good and its exact copy, chance, a baseline, one without bon."""
+    folder = tmp_path_factory.mktemp("board")
+    rows = write_items(folder / "items.jsonl")
+    rng = random.Random(1)
+    noise = {(r["id"], k): rng.gauss(0, 1) for r in rows for k in range(4)}
+
+    def scores(name: str, weight: float) -> str:
+        path = folder / f"{name}.jsonl"
+        path.write_text(
+            "".join(
+                json.dumps(
+                    {
+                        "id": r["id"],
+                        "rewards": [weight * g + noise[r["id"], k] for k, g in enumerate(r["gold"])],  # type: ignore[arg-type]
+                    }
+                )
+                + "\n"
+                for r in rows
+            )
+        )
+        return f"scores:{path}"
+
+    base = ["--data", str(folder / "items.jsonl"), "--results", str(folder / "results"), "-q"]
+    both = ["-t", "preference", "-t", "bon"]
+    store = ["--store", str(folder / "store")]
+    assert run(["eval", "-m", "length", "-m", "random", *both, *base, *store]) == 0
+    for name, weight in (("oracle", 50.0), ("good", 1.0)):
+        assert run(["eval", "-m", scores(name, weight), *both, *base, *store]) == 0
+    (folder / "copy.jsonl").write_text((folder / "good.jsonl").read_text())
+    copy = ["eval", "-m", f"scores:{folder}/copy.jsonl", "-M", f"name={HOSTILE}"]
+    assert run([*copy, *both, *base, *store]) == 0
+    assert run(["eval", "-m", "shortest", "-t", "preference", *base, *store]) == 0
+    boards = folder / "boards"
+    boards.mkdir()
+    (boards / "test.yaml").write_text(BOARD)
+    return folder
+
+
+def regenerate(folder: Path, out: Path, *more: str, results: Path | None = None) -> int:
+    return run(
+        ["leaderboard", "--boards-dir", str(folder / "boards"), "--out", str(out), *more]
+        + ["--results", str(results or folder / "results")]
+    )
+
+
+@pytest.fixture
+def board(made: Path, tmp_path: Path) -> dict[str, object]:
+    assert regenerate(made, tmp_path) == 0
+    return dict(json.loads((tmp_path / "test.json").read_text()))
+
+
+def row_of(board: dict[str, object], model: str) -> dict[str, object]:
+    return next(r for r in board["rows"] if r["model"] == model)  # type: ignore[attr-defined]
+
+
+def test_ranks_follow_the_mean_of_the_ranking_columns(board: dict[str, object]) -> None:
+    rows = [r for r in board["rows"] if r["rank"] is not None]  # type: ignore[attr-defined]
+    assert rows[0]["model"] == "oracle"
+    for r in rows:
+        mean = (r["cells"]["accuracy"]["value"] + r["cells"]["win"]["value"]) / 2
+        assert r["score"]["value"] == pytest.approx(mean, abs=1e-10)
+    values = [r["score"]["value"] for r in rows]
+    assert values == sorted(values, reverse=True)
+
+
+def test_equal_models_share_rank_and_group(board: dict[str, object]) -> None:
+    good, copy = row_of(board, "good"), row_of(board, HOSTILE)
+    assert (good["rank"], good["group"]) == (copy["rank"], copy["group"]) == (2, good["group"])
+
+
+def test_clearly_different_models_share_no_letter(board: dict[str, object]) -> None:
+    oracle, good, chance = (row_of(board, m)["group"] for m in ("oracle", "good", "random"))
+    assert not set(oracle) & set(good)  # type: ignore[call-overload]
+    assert not set(good) & set(chance)  # type: ignore[call-overload]
+    assert row_of(board, "oracle")["rank_range"] == [1, 1]
+
+
+def test_a_model_with_a_missing_task_is_listed_unranked(board: dict[str, object]) -> None:
+    shortest = row_of(board, "shortest")
+    assert shortest["rank"] is None
+    assert shortest["score"] is None
+    assert "accuracy" in shortest["cells"]  # type: ignore[operator]
+    assert board["rows"][-1]["model"] == "shortest"  # type: ignore[index]
+
+
+def test_baselines_are_marked(board: dict[str, object]) -> None:
+    assert {r["model"] for r in board["rows"] if r["shortcut"]} == {"length", "random", "shortest"}  # type: ignore[attr-defined]
+
+
+def test_the_same_records_give_the_same_bytes_wherever_they_lie(made: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(made / "results", moved)
+    assert regenerate(made, tmp_path / "a") == 0
+    assert regenerate(made, tmp_path / "b", results=moved) == 0
+    for name in ("test.md", "test.csv", "test.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_check_notices_one_byte(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert regenerate(made, tmp_path) == 0
+    assert regenerate(made, tmp_path, "--check") == 0
+    path = tmp_path / "test.csv"
+    path.write_text(path.read_text().replace("0.", "1.", 1))
+    capsys.readouterr()
+    assert regenerate(made, tmp_path, "--check") == 1
+    assert "test.csv" in capsys.readouterr().err
+    assert "test.md" not in capsys.readouterr().err
+
+
+def test_a_limited_run_is_left_out_and_named(made: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(made / "results", results)
+    base = ["--data", str(made / "items.jsonl"), "--results", str(results), "-q"]
+    assert run(["eval", "-m", "constant", "-t", "bon", "-t", "preference", "--limit", "5", *base]) == 0
+    assert regenerate(made, tmp_path, results=results) == 0
+    board = json.loads((tmp_path / "test.json").read_text())
+    assert "constant" not in {r["model"] for r in board["rows"]}
+    assert any("constant on bon" in line and "--limit 5" in line for line in board["left_out"])
+
+
+def test_hostile_names_are_only_text(made: Path, tmp_path: Path) -> None:
+    assert regenerate(made, tmp_path) == 0
+    markdown = (tmp_path / "test.md").read_text()
+    assert "<script>" not in markdown
+    assert "](javascript" not in markdown
+    table = [line for line in markdown.splitlines() if line.startswith("|")]
+    cells = {line.replace("\\|", "").count("|") for line in table}
+    assert len(cells) == 1, "a name broke the table"
+    with (tmp_path / "test.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {r["model"] for r in rows} >= {"oracle", HOSTILE}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("rank_by: [accuracy, win]", "rank_by: [accuracy, wins]"), "Did you mean 'win'?"),
+        (("task: bon", "task: bonn"), "Did you mean 'bon'?"),
+        (("metric: win_rate@max", "metric: win_rat@max"), "win_rat@max"),
+        (("rank_by: [accuracy, win]", "rank_by: [ece]"), "cannot rank"),
+        (("label: ECE", "lable: ECE"), "Did you mean 'label'?"),
+        (("name: test", "name: tset"), "expected the file's stem 'test'"),
+    ],
+)
+def test_a_wrong_definition_is_exit_code_2(
+    made: Path, tmp_path: Path, change: tuple[str, str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boards = tmp_path / "boards"
+    boards.mkdir()
+    (boards / "test.yaml").write_text(BOARD.replace(*change))
+    capsys.readouterr()
+    code = run(
+        ["leaderboard", "--boards-dir", str(boards), "--out", str(tmp_path / "out")]
+        + ["--results", str(made / "results")]
+    )
+    assert code == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_committed_boards_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    root = Path(__file__).resolve().parent.parent
+    code = run(
+        ["leaderboard", "--check", "--boards-dir", str(root / "leaderboards")]
+        + ["--out", str(root / "leaderboards"), "--results", str(root / "results")]
+    )
+    assert code == 0, capsys.readouterr().err
