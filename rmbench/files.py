@@ -4,12 +4,17 @@ import gzip
 import hashlib
 import io
 import json
+import lzma
 import os
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from rmbench.errors import DataError
+
+UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
+"""What a file that is missing, cut off or damaged raises while it is read or decompressed."""
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -54,8 +59,6 @@ def open_text(path: Path) -> io.TextIOWrapper:
     if path.suffix == ".gz":
         return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8", newline="\n")
     if path.suffix == ".xz":
-        import lzma
-
         return io.TextIOWrapper(lzma.open(path, "rb"), encoding="utf-8", newline="\n")
     return path.open("r", encoding="utf-8", newline="\n")
 
@@ -91,9 +94,5 @@ def iter_jsonl(path: Path, *, keep_bad_lines: bool = False) -> Iterator[tuple[in
                 yield number, value
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text ({error.reason})", path=path, line=number + 1) from None
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"cannot be read: {error}", path=path) from None
-    except Exception as error:
-        if type(error).__name__ != "LZMAError":
-            raise
-        raise DataError(f"cannot be decompressed: {error}", path=path) from None

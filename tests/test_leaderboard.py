@@ -175,6 +175,23 @@ def test_hostile_names_are_only_text(made: Path, tmp_path: Path) -> None:
     assert {r["model"] for r in rows} >= {"oracle", HOSTILE}
 
 
+def test_a_metric_without_value_is_a_dash_with_its_reason(made: Path, tmp_path: Path) -> None:
+    results, boards = tmp_path / "results", tmp_path / "boards"
+    shutil.copytree(made / "results", results)
+    boards.mkdir()
+    (boards / "test.yaml").write_text(BOARD.replace("metric: ece,", "metric: ece_scaled,"))
+    base = ["--data", str(made / "items.jsonl"), "--results", str(results), "-q"]
+    assert run(["eval", "-m", "constant", "-t", "preference", "-t", "bon", *base]) == 0
+    command = ["leaderboard", "--boards-dir", str(boards), "--out", str(tmp_path)]
+    assert run([*command, "--results", str(results)]) == 0
+    board = json.loads((tmp_path / "test.json").read_text())
+    assert "ece" not in row_of(board, "constant")["cells"]  # type: ignore[operator]
+    assert row_of(board, "constant")["rank"] is not None, "it does not rank by that column"
+    assert board["undefined"] == ["constant, ECE: every margin is 0"]
+    assert "- constant, ECE: every margin is 0" in (tmp_path / "test.md").read_text()
+    assert "-0.000" not in (tmp_path / "test.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

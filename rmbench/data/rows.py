@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rmbench.errors import DataError
-from rmbench.files import iter_jsonl, open_text
+from rmbench.files import UNREADABLE, iter_jsonl, open_text
 from rmbench.types import Item
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".json", ".json.gz", ".json.xz", ".parquet")
@@ -141,8 +141,8 @@ def _is_lines(path: Path) -> bool:
     try:
         with open_text(path) as file:
             first = file.readline().strip()
-    except (OSError, EOFError, UnicodeDecodeError):
-        return False
+    except (*UNREADABLE, UnicodeDecodeError):
+        return False  # the reader of whole files says what is wrong
     try:
         return isinstance(json.loads(first), dict)
     except ValueError:
@@ -157,7 +157,7 @@ def _array(path: Path) -> list[Any]:
         raise DataError(f"not UTF-8 text ({error.reason})", path=path) from None
     except ValueError as error:
         raise DataError(f"not valid JSON ({error})", path=path) from None
-    except (OSError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"cannot be read: {error}", path=path) from None
     if not isinstance(value, list):
         raise DataError(f"{type(value).__name__}; expected an array of rows", path=path)

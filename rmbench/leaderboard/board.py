@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rmbench.canon import digest
-from rmbench.errors import ConfigError
+from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.leaderboard.definition import BoardSpec, ColumnSpec
 from rmbench.metrics import Panel, Suite, resolve_metric
 from rmbench.record_reader import StoredRun, stored_suite
@@ -58,6 +58,8 @@ class Board:
     """Column id -> observations and prompts behind a cell."""
     left_out: tuple[str, ...]
     """Records of the board's tasks that are not on it, and why."""
+    undefined: tuple[str, ...]
+    """Cells that have a record but no value, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,20 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
     left_out: list[str] = []
     table: dict[str, dict[str, _Measured]] = {}
     suites: dict[str, tuple[Suite, Panel]] = {}
+    undefined: list[str] = []
     for column in spec.columns:
-        for run, name in _eligible(column, runs, left_out):
-            table.setdefault(name, {})[column.id] = _measure(column, run, suites)
+        known: set[str] = set()
+        eligible = _eligible(column, runs, left_out)
+        for run, name in eligible:
+            cells = table.setdefault(name, {})
+            measured = _measure(column, run, suites)
+            known |= suites[run.record.run_id][0].metrics.keys()
+            if isinstance(measured, str):
+                undefined.append(f"{name}, {column.label}: {measured}")
+            else:
+                cells[column.id] = measured
+        if eligible and not any(column.id in cells for cells in table.values()):
+            _check_name(spec, column, known, [suites[run.record.run_id][0] for run, _ in eligible])
     models = sorted(table)
     kinds = {_row_name(r, runs): r.record.identity["model"].get("kind", "") for r in runs}
     totals = {m: _total(spec, table[m]) for m in models if all(c in table[m] for c in spec.rank_by)}
@@ -98,7 +111,7 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
             Row(
                 model=m,
                 shortcut=kinds.get(m) == SHORTCUT_KIND,
-                cells={c: found.cell for c, found in table[m].items()},
+                cells={c: measured.cell for c, measured in table[m].items()},
                 score=totals[m].estimate() if m in totals else None,
                 rank=None if place is None else 1 + sum(totals[o].value > totals[m].value for o in ranked),
                 rank_range=None if place is None else ranges[place],
@@ -107,10 +120,11 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         )
     metrics, sizes = {}, {}
     for column in spec.columns:
-        found = [table[m][column.id] for m in models if column.id in table[m]]
-        metrics[column.id] = found[0].metric if found else column.metric
-        sizes[column.id] = (found[0].cell.estimate.n, found[0].cell.estimate.n_clusters) if found else (0, 0)
-    return Board(spec, tuple(rows), metrics, sizes, tuple(sorted(set(left_out))))
+        filled = [table[m][column.id] for m in models if column.id in table[m]]
+        metrics[column.id] = filled[0].metric if filled else column.metric
+        first = filled[0].cell.estimate if filled else None
+        sizes[column.id] = (first.n, first.n_clusters) if first else (0, 0)
+    return Board(spec, tuple(rows), metrics, sizes, tuple(sorted(set(left_out))), tuple(undefined))
 
 
 def _row_name(run: StoredRun, runs: Sequence[StoredRun]) -> str:
@@ -152,17 +166,27 @@ def _eligible(
     return [(run, name) for name, run in chosen.items()]
 
 
-def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, tuple[Suite, Panel]]) -> _Measured:
-    """Measure one cell; `suites` keeps what columns of the same run share."""
+def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, tuple[Suite, Panel]]) -> _Measured | str:
+    """Measure one cell, or say why it has no value; `suites` keeps what columns of the same run share."""
     key = run.record.run_id
     if key not in suites:
         suites[key] = stored_suite(run, strata=False)
     suite, panel = suites[key]
-    name = resolve_metric(column.metric, suite.metrics)
+    try:
+        name = resolve_metric(column.metric, suite.metrics)
+    except UnknownNameError:
+        return suite.undefined.get(column.metric, "no such metric in its record")
     statistic = suite.metrics[name]
     counts = run.record.counts
     cell = Cell(statistic.estimate(), run.record.run_id, counts["truncated"], counts["invalid"])
     return _Measured(cell, statistic, panel.cluster_names, name)
+
+
+def _check_name(spec: BoardSpec, column: ColumnSpec, known: set[str], suites: Sequence[Suite]) -> None:
+    """Raise unless a column that is empty for every model names a metric that could have had a value."""
+    if not any(column.metric in suite.undefined for suite in suites):
+        where = f"{spec.path}, column {column.id!r}"
+        raise UnknownNameError("metric", column.metric, sorted(known), where)
 
 
 def _total(spec: BoardSpec, cells: Mapping[str, _Measured]) -> Statistic:

@@ -21,9 +21,9 @@ def _markdown(board: Board) -> str:
     spec = board.spec
     heads = ["rank", "group", "model", "score", *[c.label for c in spec.columns]]
     lines = [
-        f"# {for_markdown(spec.title)}",
+        f"# {spec.title}",  # the definition is the board maker's own Markdown
         "",
-        for_markdown(spec.summary, limit=2000),
+        spec.summary,
         "",
         "| " + " | ".join(for_markdown(h) for h in heads) + " |",
         "|" + "|".join(["---:", ":---", ":---"] + ["---:"] * (len(heads) - 3)) + "|",
@@ -56,8 +56,13 @@ def _interval(estimate: Estimate | None) -> str:
     if estimate is None:
         return "–"
     if estimate.ci95 is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} [{estimate.ci95[0]:.3f}, {estimate.ci95[1]:.3f}]"
+        return _three(estimate.value)
+    return f"{_three(estimate.value)} [{_three(estimate.ci95[0])}, {_three(estimate.ci95[1])}]"
+
+
+def _three(value: float) -> str:
+    text = f"{value:.3f}"
+    return text if float(text) else "0.000"  # never "-0.000"
 
 
 def _legend(board: Board) -> list[str]:
@@ -68,7 +73,8 @@ def _legend(board: Board) -> list[str]:
             "Values with 95% intervals, clustered by prompt. *Score* and rank: unweighted mean of "
             f"{ranked_by}. In parentheses, the ranks that the tests allow. Models that share a letter are "
             "not told apart (paired tests on the same prompts, Holm-corrected, 5%). *Shortcut* rows read no "
-            "meaning: a model must beat them. A dash: no record of that task, hence no rank."
+            "meaning: a model must beat them. A dash: no record of that task, or no value (see below). A rank "
+            "needs a value in every ranking column."
         ),
         "",
     ]
@@ -88,6 +94,8 @@ def _legend(board: Board) -> list[str]:
     ]
     if noted:
         lines += ["", "Truncated and invalid:", "", *noted]
+    if board.undefined:
+        lines += ["", "No value:", "", *[f"- {for_markdown(line)}" for line in board.undefined]]
     if board.left_out:
         lines += ["", "Records left out:", "", *[f"- {for_markdown(line)}" for line in board.left_out]]
     lines += ["", f"Made by `rmbench leaderboard {spec.name}` from the records in `results/`."]
@@ -172,5 +180,6 @@ def _json(board: Board) -> str:
             for row in board.rows
         ],
         "left_out": list(board.left_out),
+        "undefined": list(board.undefined),
     }
     return json.dumps(value, indent=1, allow_nan=False) + "\n"

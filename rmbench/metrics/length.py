@@ -4,7 +4,7 @@ import numpy as np
 
 from rmbench.metrics.folds import folds_of
 from rmbench.metrics.pairs import Pairs
-from rmbench.stats import Statistic, cluster_sums
+from rmbench.stats import Statistic, cluster_sums, mean
 from rmbench.stats.estimates import Floats
 
 _RIDGE = 1.0
@@ -34,6 +34,9 @@ def length_controlled(
     """
     if len(np.unique(pairs.cluster)) < 2:
         return "fewer than two prompts"
+    if credit.min() == credit.max():
+        # Nothing varies, so nothing depends on length; a fit would need invented observations.
+        return mean(credit, pairs.cluster, n_clusters, bounded=True)
     spread = float(pairs.length_difference.std())
     if spread == 0.0:
         return "every pair has the same length difference"
@@ -63,7 +66,7 @@ def length_controlled(
 def _fit(length: Floats, credit: Floats) -> tuple[float, float]:
     """Return (intercept, slope) of the penalised maximum likelihood, by Newton's method with halving."""
     design = np.stack([np.ones_like(length), length], axis=1)
-    # All right or all wrong has no finite intercept: half an observation of each keeps it so.
+    # A fold that is all right or all wrong has no finite intercept: half an observation of each keeps it so.
     credit = (credit * len(credit) + 0.5) / (len(credit) + 1.0) if credit.min() == credit.max() else credit
     penalty = np.array([0.0, _RIDGE])
 
