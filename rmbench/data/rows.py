@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from rmbench.errors import DataError
@@ -82,7 +82,9 @@ def data_files(path: Path, pattern: str | None = None) -> list[Path]:
     if not path.exists():
         raise DataError("there is no such file or folder", path=path)
     if pattern:
-        found = sorted(path.glob(pattern), key=lambda p: p.as_posix())
+        # The whole data set, or the folder in it that has the files.
+        found = list(path.glob(pattern)) or list(path.glob(PurePosixPath(pattern).name))
+        found = sorted(found, key=lambda p: p.as_posix())
         wanted = pattern
     else:
         found = sorted((p for p in path.iterdir() if p.name.endswith(SUFFIXES)), key=lambda p: p.name)

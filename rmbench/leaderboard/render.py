@@ -73,8 +73,8 @@ def _legend(board: Board) -> list[str]:
             "Values with 95% intervals, clustered by prompt. *Score* and rank: unweighted mean of "
             f"{ranked_by}. In parentheses, the ranks that the tests allow. Models that share a letter are "
             "not told apart (paired tests on the same prompts, Holm-corrected, 5%). *Shortcut* rows read no "
-            "meaning: a model must beat them. A dash: no record of that task, or no value (see below). A rank "
-            "needs a value in every ranking column."
+            "meaning: a model must beat them. A dash: no record of that task, or no value (see below). A "
+            "rank needs a value in every ranking column."
         ),
         "",
     ]

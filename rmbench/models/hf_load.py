@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,14 @@ def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
         if name.count("/") != 1 or name.startswith((".", "/", "~")):
             raise ConfigError(
                 f"hf:{argument}: there is no such folder; on the Hub it would be org/name[@revision]"
+            )
+        if not revision and Path(name).parent.is_dir():
+            # Most likely a mistyped path: asking the Hub first would cost half a minute of retries.
+            near = [p.name for p in Path(name).parent.iterdir() if p.is_dir()]
+            close = get_close_matches(Path(name).name, near, n=1)
+            hint = f" Did you mean {Path(name).parent / close[0]}?" if close else ""
+            raise ConfigError(
+                f"hf:{argument}: there is no such folder.{hint} To take it from the Hub, say {name}@main"
             )
         return Checkpoint(name, revision or None, is_folder=False, gguf_file=gguf_file)
     checkpoint = Checkpoint(str(folder), None, is_folder=True, gguf_file=gguf_file)
@@ -250,7 +259,9 @@ def _explained(checkpoint: Checkpoint) -> Iterator[None]:
         where = checkpoint.location + (f"@{checkpoint.revision}" if checkpoint.revision else "")
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         told = lines[0] if lines else "no message"
-        raise ConfigError(f"{where}: cannot be loaded: {type(error).__name__}: {told}") from error
+        if not checkpoint.is_folder:
+            where = f"there is no folder {checkpoint.location} here, and {where} of the Hugging Face Hub"
+        raise ConfigError(f"{where} cannot be loaded: {type(error).__name__}: {told}") from error
 
 
 @contextlib.contextmanager

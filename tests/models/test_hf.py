@@ -353,6 +353,20 @@ def test_odd_texts(make_checkpoint: Make) -> None:
     assert len(set(rewards(model, odd))) == 4
 
 
+def test_a_mistyped_folder_is_not_looked_for_on_the_hub(
+    make_checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rmbench.errors import ConfigError
+
+    make_checkpoint("llama")
+    (tmp_path / "models" / "my-reward-model").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"Did you mean models/my-reward-model\?.*models/my-rewardmodel@main"
+    ):
+        load_model("models/my-rewardmodel", {}, Runtime())
+
+
 def test_unusable_checkpoints(make_checkpoint: Make, tmp_path: Path) -> None:
     from rmbench.errors import ConfigError
 
@@ -371,7 +385,9 @@ def test_unusable_checkpoints(make_checkpoint: Make, tmp_path: Path) -> None:
         load_model("hf:" + str(tmp_path / "nowhere"))
     with pytest.raises(ConfigError, match="trust_remote_code needs a pinned revision"):
         load_model("hf:some/model@main", {"trust_remote_code": "true"})
-    with pytest.raises(ConfigError, match="some/model: cannot be loaded"):
+    with pytest.raises(
+        ConfigError, match="no folder some/model here, and some/model of the Hugging Face Hub"
+    ):
         load_model("some/model", {}, Runtime(offline=True))
     (folder / "config.json").write_text('{"model_type": "t5", "num_labels": 1, "is_encoder_decoder": true}')
     with pytest.raises(ConfigError, match="tiny"):
