@@ -1,12 +1,12 @@
 """Reliability: binned forecasts against what happened (ECE, Murphy's parts of the Brier score)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rmbench.stats import Statistic, cluster_bootstrap, cluster_sums
-from rmbench.stats.bootstrap import basic_interval
+from rmbench.stats import Statistic, cluster_bootstrap, cluster_sums, mean
+from rmbench.stats.bootstrap import least_compatible_effect
 from rmbench.stats.estimates import Floats, Ints
 
 
@@ -64,54 +64,23 @@ def bin_edges(forecasts: Forecasts, n_bins: int, *, equal_mass: bool) -> Floats:
 
 
 def expected_calibration_error(forecasts: Forecasts, edges: Floats, *, seed: int) -> Statistic:
-    """Return sum over bins of share * |mean forecast - mean label|, with a bootstrap interval.
+    """Return sum over bins of share * |mean forecast - mean label|.
 
-    The plug-in value is biased upwards by noise in small bins; the interval is the basic (reflected)
-    bootstrap over clusters with the bins held fixed, which corrects for that bias.
+    The plug-in value is biased upwards by noise in small bins; its interval, with the bins held fixed, is
+    not, and holds 0 where the gaps may be noise alone.
 
     Source: Naeini et al. 2015; equal-mass bins as Nixon et al. 2019, arXiv 1904.01685.
     """
     count, forecast, happened = forecasts.bin_sums(edges)
     gap = happened - forecast
 
-    def value_of(totals: Floats) -> Floats:
-        n_bins = count.shape[1]
-        return np.asarray(
-            np.abs(totals[:, n_bins:]).sum(axis=1) / totals[:, :n_bins].sum(axis=1), dtype=np.float64
-        )[:, None]
+    def ece(n: Floats, g: Floats) -> Floats:
+        return np.asarray(np.abs(g).sum(axis=-1) / n.sum(axis=-1))
 
-    sums = np.concatenate([count, gap], axis=1)
-    value = float(value_of(sums.sum(axis=0, keepdims=True))[0, 0])
-    total = float(count.sum())
+    value = float(ece(count.sum(axis=0), gap.sum(axis=0)))
     direction = np.sign(gap.sum(axis=0))
-    influence = (gap @ direction - value * count.sum(axis=1)) / total
-    return _binned(forecasts, value, influence, sums, value_of, seed, higher_is_better=False)
-
-
-def _binned(
-    forecasts: Forecasts,
-    value: float,
-    influence: Floats,
-    sums: Floats,
-    value_of: Callable[[Floats], Floats],
-    seed: int,
-    *,
-    higher_is_better: bool | None,
-) -> Statistic:
-    present = len(np.unique(forecasts.cluster))
-    interval = None
-    if present >= 2:
-        # Only clusters that are here: a stratum's panel keeps the numbering of the whole.
-        mine = sums[np.unique(forecasts.cluster)]
-        interval = basic_interval(value, cluster_bootstrap(mine, value_of, seed=seed)[:, 0], floor=0.0)
-    return Statistic(
-        value=value,
-        influence=influence,
-        n=len(forecasts.label),
-        n_clusters=present,
-        higher_is_better=higher_is_better,
-        ci95=interval,
-    )
+    influence = (gap @ direction - value * count.sum(axis=1)) / float(count.sum())
+    return _binned(forecasts, value, influence, (count, gap), ece, seed, power=1, higher_is_better=False)
 
 
 def brier_parts(forecasts: Forecasts, edges: Floats, *, seed: int) -> dict[str, Statistic]:
@@ -125,41 +94,73 @@ def brier_parts(forecasts: Forecasts, edges: Floats, *, seed: int) -> dict[str, 
     Source: Murphy 1973, "A new vector partition of the probability score".
     """
     count, forecast, happened = forecasts.bin_sums(edges)
-    n_bins = count.shape[1]
-    sums = np.concatenate([count, forecast, happened], axis=1)
 
-    def split(totals: Floats) -> tuple[Floats, Floats, Floats]:
-        return totals[:, :n_bins], totals[:, n_bins : 2 * n_bins], totals[:, 2 * n_bins :]
-
-    def squares(totals: Floats, *, against_forecast: bool) -> Floats:
-        n, p, y = split(totals)
-        other = p if against_forecast else 0.5 * n
-        safe = np.where(n > 0, n, 1.0)
-        return np.asarray((np.square(y - other) / safe).sum(axis=1) / n.sum(axis=1))[:, None]
+    def mean_square(n: Floats, g: Floats) -> Floats:
+        return np.asarray((np.square(g) / np.where(n > 0, n, 1.0)).sum(axis=-1) / n.sum(axis=-1))
 
     found = {}
-    n_all, p_all, y_all = (s.sum(axis=0) for s in (count, forecast, happened))
-    safe = np.where(n_all > 0, n_all, 1.0)
-    for name, against, better in (("reliability", True, False), ("resolution", False, True)):
-        value = float(squares(sums.sum(axis=0, keepdims=True), against_forecast=against)[0, 0])
-        gap_all = (y_all - (p_all if against else 0.5 * n_all)) / safe
-        gap = happened - (forecast if against else 0.5 * count)
+    for name, other, better in (("reliability", forecast, False), ("resolution", 0.5 * count, True)):
+        gap = happened - other
+        n_all, gap_all = count.sum(axis=0), gap.sum(axis=0)
+        value = float(mean_square(n_all, gap_all))
+        mean_gap = gap_all / np.where(n_all > 0, n_all, 1.0)
         influence = (
-            gap @ (2 * gap_all) - count @ np.square(gap_all) - value * count.sum(axis=1)
+            gap @ (2 * mean_gap) - count @ np.square(mean_gap) - value * count.sum(axis=1)
         ) / n_all.sum()
         found[f"brier_{name}"] = _binned(
-            forecasts,
-            value,
-            influence,
-            sums,
-            lambda totals, against=against: squares(totals, against_forecast=against),  # type: ignore[misc]
-            seed,
-            higher_is_better=better,
+            forecasts, value, influence, (count, gap), mean_square, seed, power=2, higher_is_better=better
         )
-    from rmbench.stats import mean
-
     uncertainty = np.square(forecasts.label - 0.5)
     found["brier_uncertainty"] = mean(
         uncertainty, forecasts.cluster, forecasts.n_clusters, bounded=True, higher_is_better=None
     )
     return found
+
+
+def _binned(
+    forecasts: Forecasts,
+    value: float,
+    influence: Floats,
+    sums: tuple[Floats, Floats],
+    value_of: Callable[[Floats, Floats], Floats],
+    seed: int,
+    *,
+    power: int,
+    higher_is_better: bool | None,
+) -> Statistic:
+    """Return the statistic of binned gaps with its interval.
+
+    Noise pushes the value up, so the lower end comes from inverting the test of a smaller effect; the upper
+    end is that of the linearised error, which is safe on that side.
+
+    Args:
+        forecasts: What was binned.
+        value: The statistic.
+        influence: Shape (C,).
+        sums: Observations, and sums of gaps, per cluster and bin, each (C, B).
+        value_of: The statistic of totals (..., B) of the two.
+        seed: Of the bootstrap.
+        power: The statistic of gaps t times as large is t ** power times as large.
+        higher_is_better: Direction.
+    """
+    # Only clusters that are here: a stratum's panel keeps the numbering of the whole.
+    present = np.unique(forecasts.cluster)
+    statistic = Statistic(
+        value=value,
+        influence=influence,
+        n=len(forecasts.label),
+        n_clusters=len(present),
+        higher_is_better=higher_is_better,
+    )
+    interval = None
+    if len(present) >= 2:
+        n_bins = sums[0].shape[1]
+        totals = cluster_bootstrap(
+            np.concatenate([s[present] for s in sums], axis=1), lambda resampled: resampled, seed=seed
+        )
+        n, gap = totals[:, :n_bins], totals[:, n_bins:]
+        n_all, gap_all = (s.sum(axis=0) for s in sums)
+        mean_gap = gap_all / np.where(n_all > 0, n_all, 1.0)
+        shrunk = least_compatible_effect(value, lambda t: value_of(n, gap - (1.0 - t) * mean_gap * n))
+        interval = shrunk**power * value, min(1.0, (statistic.estimate().ci95 or (0.0, 1.0))[1])
+    return replace(statistic, ci95=interval)

@@ -8,6 +8,9 @@ from rmbench.stats.estimates import Floats
 
 N_RESAMPLES = 2000
 _CHUNK = 50
+_BISECTIONS = 30
+_MOST_UNITS = 4000
+"""Above this, seeded random groups of clusters are what is resampled: as good, and the cost stays linear."""
 
 
 def cluster_bootstrap(
@@ -31,6 +34,10 @@ def cluster_bootstrap(
     Source: Efron & Tibshirani 1993, with clusters as units (Davison & Hinkley 1997, section 3.8).
     """
     rng = np.random.default_rng(seed)
+    if len(sums) > _MOST_UNITS:
+        dealt = np.argsort(rng.permutation(len(sums)) % _MOST_UNITS, kind="stable")
+        sizes = np.bincount(np.arange(len(sums)) % _MOST_UNITS)
+        sums = np.add.reduceat(sums[dealt], np.concatenate([[0], np.cumsum(sizes)[:-1]]), axis=0)
     n_clusters = len(sums)
     parts = []
     for start in range(0, n_resamples, _CHUNK):
@@ -47,11 +54,29 @@ def percentile_interval(replicates: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def basic_interval(value: float, replicates: Floats, floor: float = -np.inf) -> tuple[float, float]:
-    """Return the reflected ("basic") 95% interval, which undoes a bias that resampling shows, above `floor`.
+def least_compatible_effect(value: float, replicates_at: Callable[[float], Floats]) -> float:
+    """Return the smallest factor t in [0, 1] at which `value` would be no surprise (97.5%, one-sided).
 
-    For a statistic such as ECE, which noise can only push up: resamples are pushed up once more, and
-    reflecting them about the estimate takes the push back. It always holds max(value, floor) by widening.
+    For statistics that noise can only push up (ECE, reliability) resamples of the data never come near 0,
+    even where the truth is 0. So the test is inverted: the effect that was seen is shrunk by t, data like
+    that are resampled, and t is compatible if `value` does not exceed 97.5% of what they give. t = 0 is the
+    exact null; for an effect that towers above its noise this is the lower end of the basic bootstrap.
+
+    Args:
+        value: What was observed.
+        replicates_at: Maps t to replicates (B,) of the statistic where the effect is t times the one seen;
+            their quantiles must not fall as t grows. Every t must use the same resamples.
+
+    Source: bootstrap test inversion, Davison & Hinkley 1997, section 5.5.
     """
-    low, high = percentile_interval(replicates)
-    return max(floor, min(2 * value - high, value)), max(floor, 2 * value - low, value)
+
+    def surprised(t: float) -> bool:
+        return float(np.quantile(replicates_at(t), 0.975)) < value
+
+    if not surprised(0.0):
+        return 0.0
+    low, high = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if surprised(middle) else (low, middle)
+    return high
