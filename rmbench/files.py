@@ -55,12 +55,12 @@ def sha256_bytes(raw: bytes) -> str:
 
 
 def open_text(path: Path) -> io.TextIOWrapper:
-    """Open a plain, `.gz` or `.xz` file as UTF-8 text; newlines are not translated."""
+    """Open a plain, `.gz` or `.xz` file as UTF-8, a byte order mark aside; newlines stay as they are."""
     if path.suffix == ".gz":
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8", newline="\n")
+        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="\n")
     if path.suffix == ".xz":
-        return io.TextIOWrapper(lzma.open(path, "rb"), encoding="utf-8", newline="\n")
-    return path.open("r", encoding="utf-8", newline="\n")
+        return io.TextIOWrapper(lzma.open(path, "rb"), encoding="utf-8-sig", newline="\n")
+    return path.open("r", encoding="utf-8-sig", newline="\n")
 
 
 def iter_jsonl(path: Path, *, keep_bad_lines: bool = False) -> Iterator[tuple[int, Any]]:

@@ -102,8 +102,9 @@ def stored_suite(run: StoredRun, *, strata: bool = True) -> tuple[Suite, Panel]:
         panel,
         task["kinds"],
         {**task["params"], "seed": run.record.identity["seed"]},
-        task["strata"] if strata else task["strata"][:1],
+        task["strata"],
         flips=flips,
+        report_strata=strata,
     )
     return suite, panel
 

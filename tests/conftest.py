@@ -1,8 +1,12 @@
 """Shared fixtures."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before anything imports the hub client, which reads them once: no test reaches a hub.
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -18,7 +22,5 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reads or writes a user's score store, nor reaches a hub."""
+    """No test reads or writes a user's score store."""
     monkeypatch.setenv("RMBENCH_STORE", str(tmp_path_factory.mktemp("store")))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")

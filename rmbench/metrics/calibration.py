@@ -60,7 +60,8 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
 
     Args:
         panel: Items and rewards.
-        params: `bins` (15), `folds` (5), `seed`, `invalid`.
+        params: `bins` (15), `folds` (5), `seed`, `invalid`; `short` leaves the margins' distribution and
+            their correlation with strength out.
 
     Returns:
         The metrics of the architecture's list; `curves` holds reliability, margin deciles and quantiles.
@@ -92,10 +93,11 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
         fitted = Forecasts(sigma(scaled), label, cluster, panel.n_clusters)
         metrics |= _proper(fitted, scaled, "_scaled", seed, bins)
         curves["reliability_scaled"] = fitted.table(bin_edges(fitted, bins, equal_mass=True))
-    for name, result in strength_metrics(pairs, panel.n_clusters, seed).items():
-        _put(name, result, metrics, undefined)
-    metrics |= margin_metrics(pairs, panel.n_clusters)
-    curves |= deciles(pairs, panel.n_clusters)
+    if not params.get("short"):
+        for name, result in strength_metrics(pairs, panel.n_clusters, seed).items():
+            _put(name, result, metrics, undefined)
+        metrics |= margin_metrics(pairs, panel.n_clusters)
+        curves |= deciles(pairs, panel.n_clusters)
     return Measured(metrics, counts, undefined, curves)
 
 

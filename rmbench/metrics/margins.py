@@ -73,7 +73,7 @@ def strength_metrics(pairs: Pairs, n_clusters: int, seed: int) -> dict[str, Stat
             cluster,
             n_clusters,
             seed=seed,
-            n_groups=100 if len(margin) < 50_000 else 30,
+            n_groups=100 if len(margin) < 10_000 else 30,
         )
         if not np.isfinite(value) or not np.isfinite(influence).all():
             found[name] = "constant margin or strength once a few prompts are left out"

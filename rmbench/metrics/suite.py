@@ -51,6 +51,7 @@ def measure_suite(
     strata: Sequence[str] = (),
     *,
     flips: tuple[Sequence[int], Sequence[int]] | None = None,
+    report_strata: bool = True,
 ) -> Suite:
     """Measure every kind of a task on `panel`.
 
@@ -60,6 +61,7 @@ def measure_suite(
         params: Their parameters, and `seed`.
         strata: Stratum keys to report on; the first is what `accuracy_macro` averages over.
         flips: For pairwise models, per item: pairs whose winner depends on the order, and pairs compared.
+        report_strata: False leaves the numbers of each stratum out (the macro mean stays).
 
     Returns:
         All numbers. The same input gives the same output to the last bit.
@@ -70,10 +72,12 @@ def measure_suite(
     if flips is not None:
         whole.metrics["flip_rate"] = _flip_rate(panel, *flips)
     by_stratum: dict[str, dict[str, dict[str, Statistic]]] = {}
-    for key in keys:
+    for key in keys if report_strata else ():
         values = np.array(panel.strata[key], dtype=str)
         by_stratum[key] = {
-            str(value): _short_list(_measure(panel.take(values == value), kinds, full).metrics)
+            str(value): _short_list(
+                _measure(panel.take(values == value), kinds, {**full, "short": True}).metrics
+            )
             for value in np.unique(values)
         }
     return Suite(whole.metrics, whole.counts, whole.undefined, whole.curves, by_stratum)

@@ -1,0 +1,144 @@
+"""The shape of the package: imports go downwards, files and functions stay small, start-up stays light."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "rmbench"
+
+LAYERS = [
+    ["errors", "types"],
+    ["canon", "files", "registry", "escape", "stats"],
+    ["params", "yaml_reader", "verifiers"],
+    ["specs", "metrics"],
+    ["data"],
+    ["models"],
+    ["scoring"],
+    ["records"],
+    ["record_reader"],
+    ["evaluate", "compare", "remeasure", "check", "leaderboard", "train"],
+    ["cli"],
+    ["__main__"],
+]
+"""Top-level modules and packages, from the bottom; a module imports from layers below and from itself."""
+
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+SOURCES = sorted(p for p in PACKAGE.rglob("*.py"))
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "vllm", "accelerate", "peft")
+
+
+def unit_of(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line, module) of every import, those inside functions and TYPE_CHECKING blocks too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            yield node.lineno, str(node.module)
+
+
+def strings_that_name_modules(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield registered targets such as "rmbench.data.pools:read_gsm8k": imports by another name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            module, _, name = node.value.partition(":")
+            if module.startswith("rmbench.") and name.isidentifier():
+                yield node.lineno, module
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_downwards(path: Path) -> None:
+    own = unit_of(module_name(path))
+    if own == "__init__":
+        assert not [m for _, m in imports(path) if m.startswith("rmbench")]
+        return
+    for line, module in [*imports(path), *strings_that_name_modules(path)]:
+        if module.split(".")[0] != "rmbench":
+            continue
+        target = unit_of(module)
+        allowed = target in (own, "__init__") or LEVEL[target] < LEVEL[own]
+        assert allowed, f"{path}:{line}: {own} (layer {LEVEL[own]}) imports {module}"
+
+
+def test_no_module_is_part_of_a_cycle() -> None:
+    names = {module_name(p) for p in SOURCES}
+    graph = {
+        module_name(p): {m for _, m in top_level_imports(p) if m in names} - {module_name(p)} for p in SOURCES
+    }
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path, module))
+        if module not in done:
+            for target in sorted(graph[module]):
+                visit(target, (*path, module))
+            done.add(module)
+
+    for module in sorted(graph):
+        visit(module, ())
+
+
+def top_level_imports(path: Path) -> Iterator[tuple[int, str]]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, str(node.module)
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def test_every_module_has_a_layer_and_none_is_called_utils() -> None:
+    units = {unit_of(module_name(p)) for p in SOURCES} - {"__init__"}
+    assert units == set(LEVEL)
+    assert not [p for p in SOURCES if p.stem in ("utils", "helpers", "common", "misc")]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 300, f"{path} has {text.count(chr(10))} lines"
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            doc = ast.get_docstring(node, clean=False) or ""
+            length = (node.end_lineno or 0) - node.lineno + 1 - doc.count("\n")
+            assert length <= 60, f"{path}:{node.lineno}: {node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_nothing_unpickles_or_evaluates(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for word in ("import pickle", "torch.load(", "joblib", "allow_pickle=True", " eval(", " exec("):
+        assert word not in text, f"{path}: {word}"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["--help"], ["--version"], ["tasks"], ["models"], ["leaderboard", "--check"], ["compare", "--help"],
+     ["eval", "--help"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_light_commands_import_no_heavy_library(command: list[str], tmp_path: Path) -> None:
+    code = (
+        "import sys; from rmbench.cli.main import run; "
+        f"code = run({command!r}); "
+        f"print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1] == "[]", done.stderr
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,139 @@
+"""Task files: every shipped one is sound, and a wrong one stops with file and key."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rmbench.data import read_task_items
+from rmbench.data.readers import READERS
+from rmbench.errors import ConfigError
+from rmbench.metrics import KINDS
+from rmbench.specs import apply_params, list_tasks, load_task, parameter_help, parameter_names
+
+PLANNED = {
+    "preference", "calibration", "bon", "hh-harmless", "hh-helpful", "rm-bench", "judgebench", "pandalm",
+    "alpacaeval-bon", "alpacaeval-calibration", "summeval-bon", "gsm8k-bon",
+}  # fmt: skip
+
+SOUND = {
+    "name": "mine",
+    "version": 1,
+    "kinds": ["preference", "calibration"],
+    "summary": "A task.",
+    "source": "https://example.org",
+    "license": "MIT",
+    "data": {"reader": "jsonl"},
+    "primary": "accuracy",
+}
+
+
+def test_the_planned_tasks_are_there() -> None:
+    assert set(list_tasks()) >= PLANNED
+
+
+@pytest.mark.parametrize("name", sorted(PLANNED))
+def test_every_task_names_its_source_licence_and_a_reader(name: str) -> None:
+    spec = load_task(name)
+    assert spec.source.startswith("https://")
+    assert spec.license
+    assert spec.data.reader in READERS.names()
+    assert all(kind in KINDS.names() for kind in spec.kinds)
+    assert all(line.count(": ") >= 1 for line in parameter_help(spec))
+    if "preference" in spec.kinds:
+        assert "calibration" in spec.kinds, "one record holds both"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"nam": "x"}, "key 'nam'.*Did you mean 'name'"),
+        ({"name": "other"}, "expected the file's stem 'mine'"),
+        ({"version": 0}, "key 'version': 0; expected a whole number from 1"),
+        ({"version": True}, "key 'version'"),
+        ({"version": "1"}, "key 'version'"),
+        ({"kinds": []}, "key 'kinds': empty"),
+        ({"kinds": "preference"}, "expected a list of names"),
+        ({"kinds": ["preferense"]}, "Did you mean 'preference'"),
+        ({"summary": " "}, "key 'summary'"),
+        ({"license": None}, "key 'license'"),
+        ({"data": {}}, "key 'reader' is missing"),
+        ({"data": {"reader": "jsonl", "pth": "x"}}, "Did you mean 'path'"),
+        ({"data": {"reader": "jsonl", "hub": "org/name"}}, "expected org/name@<40-hex commit>"),
+        ({"data": {"reader": "jsonl", "hub": "org/name@main"}}, "expected org/name@<40-hex commit>"),
+        ({"data": {"reader": "jsonl", "sha256": "abc"}}, "expected 64 hex digits"),
+        ({"data": ["jsonl"]}, "expected a mapping"),
+        ({"params": {"tie": "half"}}, "Did you mean 'ties'"),
+        ({"params": {"ties": "whole"}}, "fractional, half, zero"),
+        ({"params": {"bins": 1}}, "expected at least 2"),
+        ({"strata": "family"}, "expected a list of names"),
+    ],
+)
+def test_a_wrong_task_file_stops_with_file_and_key(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**SOUND, **change}))
+    with pytest.raises(ConfigError, match=rf"(?s)mine\.yaml.*{said}|{said}.*mine\.yaml"):
+        load_task(str(path))
+
+
+@pytest.mark.parametrize("key", list(SOUND))
+def test_a_missing_key_is_named(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({k: v for k, v in SOUND.items() if k != key}))
+    with pytest.raises(ConfigError, match=f"key '{key}' is missing"):
+        load_task(str(path))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "- a\n", "a: [", "name: mine\nname: mine\n", "a: !!python/object:os.system x"]
+)
+def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"mine\.yaml"):
+        load_task(str(path))
+
+
+def test_a_reader_nobody_registered_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**SOUND, "data": {"reader": "jsonll"}}))
+    spec = load_task(str(path))
+    with pytest.raises(ConfigError, match="Did you mean 'jsonl'"):
+        read_task_items(spec, tmp_path)
+
+
+def test_parameters_are_typed_and_change_the_digest() -> None:
+    spec = load_task("preference")
+    changed = apply_params(spec, {"bins": "20", "ties": "zero"})
+    assert changed.params["bins"] == 20
+    assert changed.digest() != spec.digest()
+    assert apply_params(spec, {"bins": "15"}).digest() == spec.digest(), "the default, said aloud"
+    assert {"ties", "convention", "bins", "invalid"} <= set(parameter_names(spec))
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "said"),
+    [
+        ("preference", {"bin": "3"}, "Did you mean 'bins'"),
+        ("preference", {"bins": "many"}, "expected int"),
+        ("bon", {"ties": "zero"}, "unknown parameter 'ties'"),
+        ("alpacaeval-bon", {"adversarial": "yes"}, "expected true or false"),
+        ("alpacaeval-bon", {"mode": "pol"}, "Did you mean 'pool'"),
+        ("summeval-bon", {"aspect": "coherense"}, "Did you mean 'coherence'"),
+    ],
+)
+def test_wrong_parameters_are_named(task: str, options: dict[str, str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        apply_params(load_task(task), options)
+
+
+def test_a_folder_of_ones_own_tasks_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(SOUND))
+    (tmp_path / "bon.yaml").write_text(yaml.safe_dump({**SOUND, "name": "bon"}))
+    monkeypatch.setenv("RMBENCH_TASKS_DIR", str(tmp_path))
+    assert "mine" in list_tasks()
+    assert load_task("bon").kinds == ("preference", "calibration")
+    monkeypatch.delenv("RMBENCH_TASKS_DIR")
+    assert load_task("bon").kinds == ("best_of_n",)
