@@ -38,9 +38,9 @@ def number(value: float) -> str:
 def record_tables(records: Sequence[Record]) -> str:
     """Return the tables of `records`: grouped by task and task kind, with what was left out below each."""
     parts = []
-    for task in dict.fromkeys((r.task, r.task_version) for r in records):
-        rows = [r for r in records if (r.task, r.task_version) == task]
-        parts.append(f"{one_line(task[0])} (version {task[1]}): {_size(rows)}")
+    for tasks, rows in _alike(records):
+        names = ", ".join(f"{one_line(name)} (version {version})" for name, version in tasks)
+        parts.append(f"{names}: {_size(rows)}")
         parts += [_kind_table(kind, rows) for kind in rows[0].identity["task"]["kinds"]]
         if dropped := rows[0].counts["dropped"]:
             reasons = ", ".join(f"{count:,} for {one_line(reason)}" for reason, count in dropped.items())
@@ -49,6 +49,25 @@ def record_tables(records: Sequence[Record]) -> str:
         parts += _undefined(rows)
         parts.append("")
     return "\n".join(parts).rstrip()
+
+
+def _alike(records: Sequence[Record]) -> list[tuple[list[tuple[str, int]], list[Record]]]:
+    """Return the tasks with their records; tasks on the same data whose numbers are all the same are one.
+
+    `preference` and `calibration` hold both kinds: asked for together, they would print each table twice.
+    """
+    found: list[tuple[list[tuple[str, int]], list[Record]]] = []
+    for task in dict.fromkeys((r.task, r.task_version) for r in records):
+        rows = [r for r in records if (r.task, r.task_version) == task]
+        numbers = [(r.model, r.metrics) for r in rows]
+        same = next(
+            (tasks for tasks, others in found if [(r.model, r.metrics) for r in others] == numbers), None
+        )
+        if same is None:
+            found.append(([task], rows))
+        else:
+            same.append(task)
+    return found
 
 
 def _size(records: Sequence[Record]) -> str:
