@@ -12,7 +12,7 @@ from rmbench.cli.options import data_options, key_values
 @click.option("-t", "--task", required=True, help="The task whose items to write.")
 @data_options
 @click.option(
-    "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
+    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
 )
 @click.option("--offline", is_flag=True, envvar="RMBENCH_OFFLINE", help="Never reach for a hub.")
 def command(

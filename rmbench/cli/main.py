@@ -86,6 +86,9 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except click.exceptions.Exit as stop:
         return stop.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.UsageError as error:
         where = f"{error.ctx.command_path} --help" if error.ctx else "rmbench --help"
         _say(f"error: {error.format_message()} (see: {where})")

@@ -41,6 +41,8 @@ def record_tables(records: Sequence[Record]) -> str:
     for tasks, rows in _alike(records):
         names = ", ".join(f"{one_line(name)} (version {version})" for name, version in tasks)
         parts.append(f"{names}: {_size(rows)}")
+        if meaning := rows[0].identity["task"]["params"].get("gold_meaning"):
+            parts.append(f"gold: {one_line(meaning)}")
         parts += [_kind_table(kind, rows) for kind in rows[0].identity["task"]["kinds"]]
         if dropped := rows[0].counts["dropped"]:
             reasons = ", ".join(f"{count:,} for {one_line(reason)}" for reason, count in dropped.items())

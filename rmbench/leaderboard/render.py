@@ -83,7 +83,8 @@ def _legend(board: Board) -> list[str]:
         better = _direction(board, column.id)
         lines.append(
             f"- {for_markdown(column.label)}: `{board.metrics[column.id]}` of task "
-            f"`{column.task.name}` version {column.task.version}{better}; n = {n:,}, prompts = {clusters:,}"
+            f"`{column.task.name}` version {column.task.version}{better}; "
+            + (f"n = {n:,}, prompts = {clusters:,}" if n else "no record")
         )
     noted = [
         f"- {for_markdown(row.model)}: {cell.truncated or 0:,} truncated, {cell.invalid:,} invalid responses "

@@ -73,6 +73,13 @@ def test_help_and_version_of_every_command(capsys: pytest.CaptureFixture[str]) -
         assert "Usage: rmbench" in capsys.readouterr().out
 
 
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith("Usage: rmbench")
+    assert "Commands:" in shown.splitlines()
+
+
 def test_help_starts_without_heavy_libraries() -> None:
     code = (
         "import sys; from rmbench.cli.main import run; run(['--help']); run(['tasks']); run(['models'])\n"
