@@ -20,6 +20,7 @@ COMMANDS = {
     "check": "Test a reward model for what would spoil its numbers.",
     "remeasure": "Make the numbers of records again from stored rewards.",
     "export": "Write a task's items for somebody else to score.",
+    "losses": "List what a reward model can be trained with.",
     "completion": "Print the shell completion script.",
 }
 """Command -> its line in `rmbench --help`. Written here so that help imports nothing heavy."""
