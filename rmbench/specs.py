@@ -19,7 +19,7 @@ _TASK_KEYS = (
     "name", "version", "kinds", "summary", "source", "license", "data", "params", "primary", "strata",
 )  # fmt: skip
 _OPTIONAL = ("params", "strata")
-_DATA_KEYS = ("reader", "path", "hub", "files", "sha256", "options")
+_DATA_KEYS = ("reader", "path", "hub", "files", "sha256", "train", "options")
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -38,6 +38,8 @@ class DataSpec:
     """Glob of the files inside the hub data set, or inside a folder given as `--data`."""
     sha256: str | None = None
     """Of the packaged file."""
+    train: str | None = None
+    """The training split: a glob in the hub data set where there is one, else a packaged file."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """The reader's parameters."""
 
@@ -214,6 +216,7 @@ def _data(raw: Any, path: Path) -> DataSpec:
         hub=hub,
         files=given.get("files"),
         sha256=sha256,
+        train=given.get("train"),
         options=_filled(options, known, f"{where}, key 'options'"),
     )
 

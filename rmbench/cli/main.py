@@ -20,6 +20,7 @@ COMMANDS = {
     "check": "Test a reward model for what would spoil its numbers.",
     "remeasure": "Make the numbers of records again from stored rewards.",
     "export": "Write a task's items for somebody else to score.",
+    "train": "Train a reward model on pairs.",
     "losses": "List what a reward model can be trained with.",
     "completion": "Print the shell completion script.",
 }

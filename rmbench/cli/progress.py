@@ -1,6 +1,8 @@
-"""A progress bar on stderr: texts done, tokens per second, time left. Silent where nobody watches."""
+"""Progress bars on stderr: what is done, how fast, time left. Silent where nobody watches."""
 
 import sys
+import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -54,6 +56,53 @@ class ScoringBar:
         elapsed = self._bar.tasks[0].elapsed or 0.0
         speed = f"{self._tokens / elapsed:,.0f} tokens/s" if self._tokens and elapsed > 0 else ""
         self._bar.update(self._task, advance=n_units, speed=speed)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+
+class TrainingBar:
+    """Shows the training of one model: loss, margin, accuracy, pairs per second, time left.
+
+    Args:
+        step_size: Pairs per optimiser step.
+        enabled: False for no bar at all; without a terminal there is none either.
+    """
+
+    def __init__(self, step_size: int, *, enabled: bool = True) -> None:
+        self._step_size = step_size
+        self._started: tuple[float, int] | None = None
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("training", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps {task.fields[shown]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not (enabled and sys.stderr.isatty()),
+        )
+        self._task = self._bar.add_task("training", total=None, shown="")
+
+    def step(self, done: int, total: int, shown: Mapping[str, float]) -> None:
+        """Show the state after `done` of `total` optimiser steps."""
+        now = time.monotonic()
+        if self._started is None:  # a resumed run does not start at 0
+            self._started = (now, done)
+        text = " ".join(f"{k} {shown[k]:.3f}" for k in ("loss", "margin", "accuracy") if k in shown)
+        elapsed, steps = now - self._started[0], done - self._started[1]
+        if steps > 0 and elapsed > 0:
+            text += f" {steps * self._step_size / elapsed:,.1f} pairs/s"
+        self._bar.update(self._task, total=total, completed=done, shown=text)
 
     def __enter__(self) -> Self:
         self._bar.start()

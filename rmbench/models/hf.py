@@ -76,7 +76,7 @@ class HFRewardModel:
         self._label = _checked_label(checkpoint.location, self._loaded, label)
         self._fresh_head = fresh_head
         self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, _read_template)
-        self.max_length = _checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
+        self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
         self._cache: OrderedDict[str, Encoded] = OrderedDict()
         self._n_cached_tokens = 0
         self._weights: Mapping[str, str] | None = None
@@ -265,7 +265,7 @@ def _checked_label(where: str, loaded: Loaded, label: int | None) -> int:
     return label
 
 
-def _checked_length(where: str, model: Any, tokenizer: Any, runtime: Runtime) -> int:
+def checked_length(where: str, model: Any, tokenizer: Any, runtime: Runtime) -> int:
     """Return min(the model's positions, the tokenizer's limit, MAX_LENGTH), or what was asked for."""
     limits = [MAX_LENGTH]
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)

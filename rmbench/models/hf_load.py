@@ -114,7 +114,7 @@ def load_classifier(
     if checkpoint.gguf_file is not None:
         source["gguf_file"] = checkpoint.gguf_file
     device = pick_device(runtime.device)
-    with _quiet(), _explained(checkpoint):
+    with quiet(), explained(checkpoint):
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
         if fresh_head is not None:
             config.num_labels = 1
@@ -138,7 +138,7 @@ def load_classifier(
 
 def weights_identity(checkpoint: Checkpoint, model: Any) -> Mapping[str, str]:
     """Return what pins the weights: a Hub commit, or a hash of a folder's weights, config and tokenizer."""
-    commit = getattr(model.config, "_commit_hash", None)
+    commit = None if checkpoint.is_folder else getattr(model.config, "_commit_hash", None)
     if not checkpoint.is_folder and commit:
         return {"weights": f"{checkpoint.location}@{commit}"}
     if not checkpoint.is_folder:
@@ -250,7 +250,8 @@ def _check_kind(checkpoint: Checkpoint, model: Any) -> bool:
 
 
 @contextlib.contextmanager
-def _explained(checkpoint: Checkpoint) -> Iterator[None]:
+def explained(checkpoint: Checkpoint) -> Iterator[None]:
+    """Turn whatever loading raises into one line that names the checkpoint."""
     try:
         yield
     except ConfigError:
@@ -265,7 +266,7 @@ def _explained(checkpoint: Checkpoint) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence progress bars and the head warnings, which are checked and raised here instead."""
     log = transformers.utils.logging
     verbosity, bars = log.get_verbosity(), log.is_progress_bar_enabled()

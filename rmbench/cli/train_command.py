@@ -1,0 +1,149 @@
+"""`rmbench train`: pairs in, a reward model out."""
+
+import json
+from pathlib import Path
+
+import click
+
+from rmbench.cli.options import json_option, key_values
+from rmbench.errors import ConfigError
+
+
+@click.command("train")
+@click.option(
+    "--base",
+    required=True,
+    metavar="PATH|ORG/NAME",
+    help="Model to start from; a head is drawn if it has none.",
+)
+@click.option(
+    "--data",
+    required=True,
+    metavar="PATH|TASK:train",
+    help="Pairs, pools with gold, or a task's training split.",
+)
+@click.option(
+    "--method", default="confidence-margin", show_default=True, help="The loss; see `rmbench losses`."
+)
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to make."
+)
+@click.option("-L", "method_options", multiple=True, metavar="KEY=VALUE", help="Option of the loss (repeat).")
+@click.option(
+    "--reader", default="auto", show_default=True, help="Format of the data: pairs, jsonl, hh-rlhf, ..."
+)
+@click.option(
+    "--on-bad",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="A row that does not fit.",
+)
+@click.option(
+    "--pairs-per-prompt",
+    type=click.IntRange(min=1),
+    help="Out of pools: at most so many pairs.  [default: all]",
+)
+@click.option("--limit", type=click.IntRange(min=2), help="At most so many pairs, drawn by seed.")
+@click.option(
+    "--held-out",
+    type=click.FloatRange(0.0, 0.5, min_open=True),
+    default=0.1,
+    show_default=True,
+    help="Share of prompts to evaluate on.",
+)
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many optimiser steps.")
+@click.option("--learning-rate", type=float, default=2e-5, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=32,
+    show_default=True,
+    help="Pairs per optimiser step: what the batch margin is over.",
+)
+@click.option(
+    "--micro-batch",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Pairs per forward pass: memory and speed, not the result.",
+)
+@click.option(
+    "--max-length",
+    type=click.IntRange(min=8),
+    default=1024,
+    show_default=True,
+    help="Tokens per conversation; cut from the left of the prompt.",
+)
+@click.option(
+    "--lora",
+    type=click.IntRange(min=1),
+    metavar="RANK",
+    help="Train LoRA adapters of this rank.  [default: all weights]",
+)
+@click.option(
+    "--eval-every",
+    type=click.IntRange(min=1),
+    default=50,
+    show_default=True,
+    help="Steps between evaluations and checkpoints.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="RMBENCH_SEED")
+@click.option("--device", default="auto", show_default=True, envvar="RMBENCH_DEVICE", help="auto, cpu, cuda.")
+@click.option("--offline", is_flag=True, envvar="RMBENCH_OFFLINE", help="Never reach for a hub.")
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+def command(
+    base: str, data: str, method: str, out: Path, method_options: tuple[str, ...], reader: str, on_bad: str,
+    pairs_per_prompt: int | None, limit: int | None, held_out: float, epochs: float, max_steps: int | None,
+    learning_rate: float, batch_size: int, micro_batch: int, max_length: int, lora: int | None,
+    eval_every: int, seed: int, device: str, offline: bool, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Train a reward model on pairs, with the model's own confidence as the margin of the loss.
+
+    \b
+    rmbench train --base path/to/lm --data pairs.jsonl --out runs/my-rm
+    rmbench train --base path/to/lm --data preference:train --method bradley-terry --out runs/bt
+    rmbench train --base path/to/lm --data pairs.jsonl -L threshold=mean -L cap=2 --out runs/thresholded
+    rmbench eval  --model runs/my-rm --task preference --task calibration --task bon
+
+    Killed at any moment, the same command continues from the last checkpoint and ends with the same weights.
+    The best checkpoint by held-out Bradley-Terry NLL is kept. The folder is an ordinary Hugging Face model.
+    """
+    try:
+        from rmbench.train.run import TrainSettings, check_method, train
+    except ImportError as error:
+        raise ConfigError(str(error)) from None
+    from rmbench.cli.progress import TrainingBar
+    from rmbench.models.runtime import Runtime
+    from rmbench.train.pairs import read_training_data
+
+    check_method(method)
+    settings = TrainSettings(
+        base=base, method=method, method_options=key_values(method_options, "-L"), epochs=epochs,
+        max_steps=max_steps, learning_rate=learning_rate, batch_size=batch_size,
+        micro_batch=min(micro_batch, batch_size), max_length=max_length, lora=lora, seed=seed,
+        eval_every=eval_every,
+    )  # fmt: skip
+    pairs = read_training_data(
+        data, reader=reader, on_bad=on_bad, pairs_per_prompt=pairs_per_prompt, limit=limit,
+        held_out=held_out, seed=seed, offline=offline,
+    )  # fmt: skip
+    with TrainingBar(batch_size, enabled=not quiet) as bar:
+        done = train(settings, pairs, out, runtime=Runtime(device=device, offline=offline), on_step=bar.step)
+    if as_json:
+        click.echo(json.dumps(done.record, indent=1, sort_keys=True))
+        return
+    counts, watched = done.record["counts"], done.record["held_out"]
+    if done.reused:
+        click.echo(f"{out} was trained before; nothing done", err=True)
+    click.echo(
+        f"{counts['train_pairs']:,} pairs, {counts['steps']:,} steps; {counts['truncated_texts']:,} texts truncated"
+    )
+    for reason, n in counts["dropped"].items():
+        click.echo(f"  left out: {n:,} for {reason}")
+    click.echo(
+        f"held out ({counts['held_out_pairs']:,} pairs): accuracy {watched['accuracy']:.3f},"
+        f" NLL {watched['nll']:.3f}, mean margin {watched['margin']:.3f}"
+    )

@@ -1,0 +1,108 @@
+"""The model that training starts from: a one-label head, a padding token of its own, no dropout."""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import transformers
+
+from rmbench.errors import ConfigError
+from rmbench.models.hf import checked_length
+from rmbench.models.hf_load import explained, find_checkpoint, load_classifier, quiet, weights_identity
+from rmbench.models.hf_text import TextFormat, choose_format
+from rmbench.models.runtime import Runtime
+from rmbench.types import Turn
+
+_NO_HEAD = "no trained reward head"
+_PROBE = (Turn(role="user", content="a"), Turn(role="assistant", content="b"))
+
+
+@dataclass(slots=True)
+class Base:
+    """A classifier with one label, ready to be trained."""
+
+    model: Any
+    tokenizer: Any
+    text_format: TextFormat
+    pad_id: int
+    positions: int
+
+    def limit(self, max_length: int) -> int:
+        """Return the tokens per conversation: what is asked for, within what the model has."""
+        return min(max_length, self.positions)
+
+    def merged(self) -> Any:
+        """Return the ordinary model: LoRA adapters merged into its weights."""
+        return self.model.merge_and_unload() if hasattr(self.model, "merge_and_unload") else self.model
+
+
+def identity_of_base(name: str, runtime: Runtime) -> tuple[str, str]:
+    """Return what pins the base's weights, and its name without a path."""
+    checkpoint = find_checkpoint(name, None)
+    if checkpoint.is_folder:
+        return weights_identity(checkpoint, None)["weights"], checkpoint.name
+    with quiet(), explained(checkpoint):
+        config = transformers.AutoConfig.from_pretrained(
+            checkpoint.location, revision=checkpoint.revision, local_files_only=runtime.offline
+        )
+    return f"{checkpoint.location}@{config._commit_hash}", checkpoint.name
+
+
+def load_base(name: str, seed: int, lora: int | None, runtime: Runtime) -> Base:
+    """Return the base `name` (a folder or `org/name[@revision]`), its head kept or drawn by `seed`.
+
+    Raises:
+        ConfigError: If it cannot be loaded, or has no tokenizer.
+    """
+    checkpoint = find_checkpoint(name, None)
+    in_fp32 = Runtime(device="cpu", dtype="float32", offline=runtime.offline)
+    try:
+        loaded = load_classifier(checkpoint, in_fp32, None, "auto")
+    except ConfigError as error:
+        if _NO_HEAD not in str(error):
+            raise
+        loaded = load_classifier(checkpoint, in_fp32, seed, "auto")
+    if loaded.n_labels != 1:
+        raise ConfigError(f"{name}: its head has {loaded.n_labels} labels; expected one, or none at all")
+    text_format = choose_format(loaded.tokenizer, loaded.is_encoder, "auto", lambda path: path)
+    pad_id = _pad_id(loaded.model, loaded.tokenizer, text_format)
+    for module in loaded.model.modules():
+        # With dropout the batch statistic of the look-ahead would not be that of the training pass.
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    positions = checked_length(name, loaded.model, loaded.tokenizer, in_fp32)
+    model = loaded.model if lora is None else _with_lora(loaded.model, lora)
+    return Base(model.train(), loaded.tokenizer, text_format, pad_id, positions)
+
+
+def _pad_id(model: Any, tokenizer: Any, text_format: TextFormat) -> int:
+    """Return a padding id that ends no conversation, and set it on tokenizer and config.
+
+    transformers reads a decoder's reward at the last token that is not padding. Where padding is EOS it
+    would read one token early, so such a base gets another of its special tokens as padding, or a new one.
+    """
+    used = set(text_format.encode([_PROBE], 64)[0].ids)
+    current = tokenizer.pad_token_id
+    if current is None or current in used:
+        spare = [
+            i for i in sorted(tokenizer.all_special_ids) if i not in used and i != tokenizer.eos_token_id
+        ]
+        if spare:
+            tokenizer.pad_token = tokenizer.convert_ids_to_tokens(spare[0])
+        else:
+            tokenizer.add_special_tokens({"pad_token": "<|rmbench_pad|>"})
+            if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+                model.resize_token_embeddings(len(tokenizer))
+    model.config.pad_token_id = tokenizer.pad_token_id
+    return int(tokenizer.pad_token_id)
+
+
+def _with_lora(model: Any, rank: int) -> Any:
+    import peft
+
+    config = peft.LoraConfig(task_type="SEQ_CLS", r=rank, lora_alpha=2 * rank, target_modules="all-linear")
+    with warnings.catch_warnings():
+        # peft asks the model by a name that transformers has deprecated.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+        return peft.get_peft_model(model, config)

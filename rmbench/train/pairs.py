@@ -1,0 +1,185 @@
+"""Training pairs: out of any format that the harness reads, split by prompt, everything left out counted."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rmbench.canon import digest
+from rmbench.data import read_task_items
+from rmbench.data.rows import BadRows, data_files, rows_of
+from rmbench.errors import ConfigError, DataError
+from rmbench.specs import DataSpec, list_tasks, load_task
+from rmbench.types import Conversation, Item, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPair:
+    """Two replies to a prompt, the better one first."""
+
+    id: str
+    prompt: tuple[Turn, ...]
+    chosen: str
+    rejected: str
+    strength: float | None
+    """Difference of gold, where gold is more than a label."""
+    cluster: str
+
+    def conversation(self, reply: str) -> Conversation:
+        """Return the prompt followed by `reply`."""
+        return (*self.prompt, Turn(role="assistant", content=reply))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Pairs to learn from and pairs to watch, on different prompts."""
+
+    train: tuple[TrainingPair, ...]
+    held_out: tuple[TrainingPair, ...]
+    dropped: Mapping[str, int]
+    """Why rows, items or pairs were left out -> how many."""
+    data_hash: str
+    """Of the pairs' content, 16 hex digits."""
+    source: str
+    """The file's name, without its folder, or `TASK:train`."""
+
+    def has_strength(self) -> bool:
+        """Say whether every pair has a strength."""
+        return all(p.strength is not None for p in (*self.train, *self.held_out))
+
+
+def read_training_data(
+    source: str,
+    *,
+    reader: str = "auto",
+    on_bad: str = "fail",
+    pairs_per_prompt: int | None = None,
+    limit: int | None = None,
+    held_out: float = 0.1,
+    seed: int = 0,
+    offline: bool = False,
+) -> TrainingData:
+    """Return the pairs of `source`, split by prompt.
+
+    Args:
+        source: A file or folder, or `TASK:train` for the training split of a task.
+        reader: Format of the file; `auto` looks at its first row.
+        on_bad: `fail` stops at the first row or pair that does not fit; `skip` leaves it out and counts it.
+        pairs_per_prompt: Of a pool of many responses, at most so many pairs, drawn by seed; None: all.
+        limit: At most so many pairs in all, drawn by seed.
+        held_out: Share of prompts whose pairs are for evaluation.
+        seed: Of every draw.
+        offline: Never reach for a hub.
+
+    Raises:
+        DataError: If a row does not fit.
+        ConfigError: If nothing is left to train on or to watch.
+    """
+    items, dropped, shown = _items(source, reader, on_bad, offline)
+    counts = Counter(dropped)
+    rng = np.random.default_rng(seed)
+    pairs = [p for item in items for p in _pairs_of(item, pairs_per_prompt, rng, on_bad, counts, shown)]
+    pairs = _distinct(pairs, counts)
+    if limit is not None and limit < len(pairs):
+        pairs = [pairs[k] for k in np.sort(rng.choice(len(pairs), size=limit, replace=False))]
+    train, watched = _split(pairs, held_out, rng)
+    for name, part in (("train on", train), ("hold out", watched)):
+        if not part:
+            raise ConfigError(f"{shown}: no pair is left to {name} ({len(pairs)} pairs in all)")
+    content = [
+        [p.id, [[t["role"], t["content"]] for t in p.prompt], p.chosen, p.rejected, p.strength] for p in pairs
+    ]
+    return TrainingData(
+        tuple(train), tuple(watched), dict(sorted(counts.items())), digest(content, 16), shown
+    )
+
+
+def _items(
+    source: str, reader: str, on_bad: str, offline: bool
+) -> tuple[Sequence[Item], Mapping[str, int], str]:
+    name, _, split = source.rpartition(":")
+    if split == "train" and name in list_tasks():
+        spec = load_task(name)
+        if spec.data.train is None:
+            with_train = [t for t in list_tasks() if load_task(t).data.train is not None]
+            raise ConfigError(f"task {name!r} has no training split; these have: {', '.join(with_train)}")
+        part: dict[str, Any] = {"files": spec.data.train} if spec.data.hub else {"path": spec.data.train}
+        spec = replace(spec, data=replace(spec.data, sha256=None, **part))
+        found = read_task_items(spec, None, on_bad=on_bad, offline=offline)
+        return found.items, found.dropped, source
+    path = Path(source)
+    if reader == "auto":
+        reader = _guess_reader(path)
+    spec = replace(load_task("preference"), data=DataSpec(reader=reader))
+    found = read_task_items(spec, path, on_bad=on_bad, offline=True)
+    return found.items, found.dropped, path.name
+
+
+def _guess_reader(path: Path) -> str:
+    first = next(iter(rows_of(data_files(path)[0], BadRows(skip=True))), None)
+    keys = set(first.value) if first else set()
+    if first and {"chosen", "rejected"} <= keys:
+        return "hh-rlhf" if str(first.value["chosen"]).startswith("\n\nHuman:") else "pairs"
+    if "responses" in keys:
+        return "jsonl"
+    raise ConfigError(
+        f"{path}: its first row has neither 'chosen' and 'rejected' nor 'responses'; say --reader NAME"
+    )
+
+
+def _pairs_of(
+    item: Item,
+    most: int | None,
+    rng: np.random.Generator,
+    on_bad: str,
+    counts: Counter[str],
+    source: str,
+) -> list[TrainingPair]:
+    gold = [r.gold for r in item.responses]
+    found = [
+        (i, j, a - b)
+        for i, a in enumerate(gold)
+        for j, b in enumerate(gold)
+        if a is not None and b is not None and a > b
+    ]
+    if not found:
+        counts["items without two responses of different gold"] += 1
+    if most is not None and most < len(found):
+        found = [found[k] for k in np.sort(rng.choice(len(found), size=most, replace=False))]
+    pairs = []
+    for i, j, difference in found:
+        chosen, rejected = item.responses[i].text, item.responses[j].text
+        if chosen == rejected:
+            if on_bad != "skip":
+                raise DataError(f"item {item.id!r}: chosen and rejected are the same text", path=Path(source))
+            counts["identical chosen and rejected"] += 1
+            continue
+        strength = None if item.gold_kind == "label" else difference
+        name = item.id if len(gold) == 2 else f"{item.id}#{i}>{j}"
+        pairs.append(TrainingPair(name, item.prompt, chosen, rejected, strength, item.cluster))
+    return pairs
+
+
+def _distinct(pairs: Sequence[TrainingPair], counts: Counter[str]) -> list[TrainingPair]:
+    seen: set[str] = set()
+    kept = []
+    for pair in pairs:
+        key = digest([[[t["role"], t["content"]] for t in pair.prompt], pair.chosen, pair.rejected])
+        if key in seen:
+            counts["duplicate pairs"] += 1
+        else:
+            seen.add(key)
+            kept.append(pair)
+    return kept
+
+
+def _split(
+    pairs: Sequence[TrainingPair], share: float, rng: np.random.Generator
+) -> tuple[list[TrainingPair], list[TrainingPair]]:
+    clusters = sorted({p.cluster for p in pairs})
+    n_held_out = max(1, round(share * len(clusters))) if len(clusters) > 1 else 0
+    held_out = {clusters[k] for k in rng.permutation(len(clusters))[:n_held_out]}
+    return [p for p in pairs if p.cluster not in held_out], [p for p in pairs if p.cluster in held_out]

@@ -1,0 +1,191 @@
+"""Training on reward margins: a thin layer over `transformers.Trainer`.
+
+Three things are ours: the loss sees statistics of the whole optimiser-step batch, its scale does not depend
+on how that batch is cut, and evaluation is plain Bradley-Terry whatever the loss.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.nn.functional import softplus
+
+from rmbench.errors import RunError
+from rmbench.files import write_atomic
+from rmbench.train.batches import PairCollator, StepSampler
+from rmbench.train.losses import NEEDS_DISTANCE, BatchStatistics, Loss, Tensor
+
+COMPLETE = "complete"
+"""Marks a checkpoint that was written to its end."""
+
+_LOCAL = frozenset({"bradley-terry", "label-margin", "fixed-margin", "conservative", "centred"})
+"""Losses that read nothing of the batch: they need no pass over it beforehand."""
+
+
+class MarginTrainer(transformers.Trainer):
+    """Trains a sequence classifier with one label on pairs.
+
+    Args:
+        loss_name: For messages and for what the loss needs.
+        loss: Maps (chosen, rejected, statistics) to values per pair and diagnostics.
+        step_size: Pairs per optimiser step over all micro-batches and processes.
+        on_step: Called after every optimiser step with (step, steps in all, what to show).
+        kwargs: `model`, `args`, `train_dataset`, `eval_dataset`, `processing_class`.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        *,
+        loss_name: str,
+        loss: Loss,
+        step_size: int,
+        pad_id: int,
+        on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(data_collator=PairCollator(pad_id), **kwargs)
+        self._loss_name, self._pair_loss, self._step_size, self._on_step = loss_name, loss, step_size, on_step
+        self._ahead: tuple[Tensor, float | None] | None = None
+        self._shown: dict[str, float] = {}
+        self._hidden: Tensor | None = None
+        self.can_return_loss = True
+        self.label_names: list[str] = []
+        if loss_name in NEEDS_DISTANCE:
+            _head_of(self.model).register_forward_pre_hook(self._remember_hidden)
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
+        """Take the micro-batches of one optimiser step, and look at all of them where the loss needs that."""
+        samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._ahead = None
+        if len(samples) > 1 and self._loss_name not in _LOCAL:
+            self._ahead = self._look_ahead(samples)
+        return samples, None
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return this micro-batch's share of the step's mean loss."""
+        chosen, rejected, distance = self._rewards(model, inputs)
+        margins = (chosen - rejected).detach()
+        if self._ahead is not None:
+            all_margins, mean_distance = self._ahead
+        else:
+            all_margins = self.accelerator.gather(margins) if self._loss_name not in _LOCAL else margins
+            mean_distance = None if distance is None else float(self.accelerator.gather(distance).mean())
+        strength = inputs["strength"]
+        batch = BatchStatistics(
+            margins=all_margins,
+            step=self.state.global_step,
+            strength=strength if bool(torch.isfinite(strength).all()) else None,
+            distance=distance,
+            mean_distance=mean_distance,
+        )
+        values, told = self._pair_loss(chosen, rejected, batch)
+        if not bool(torch.isfinite(values).all()):
+            self._stop_at(values, inputs["index"])
+        self._note(values.detach(), margins, told)
+        # Processes average their gradients: times their number, so that the step's mean is over all pairs.
+        loss = values.sum() / self._step_size * self.accelerator.num_processes
+        return (loss, None) if return_outputs else loss
+
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Return plain Bradley-Terry NLL, accuracy (ties half) and mean margin on the held-out pairs."""
+        found = []
+        model: Any = self.model
+        model.eval()
+        for inputs in self.get_eval_dataloader(eval_dataset):
+            with torch.no_grad():
+                chosen, rejected, _ = self._rewards(model, self._prepare_inputs(inputs))
+            found.append(self.accelerator.gather_for_metrics(chosen - rejected).cpu())
+        model.train()
+        margins = torch.cat(found)
+        metrics = {
+            f"{metric_key_prefix}_nll": float(softplus(-margins).mean()),
+            f"{metric_key_prefix}_accuracy": float(((margins > 0) + 0.5 * (margins == 0)).double().mean()),
+            f"{metric_key_prefix}_margin": float(margins.mean()),
+        }
+        metrics[f"{metric_key_prefix}_loss"] = metrics[f"{metric_key_prefix}_nll"]
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """Do one micro-batch, and tell of the step."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self._on_step and self.accelerator.sync_gradients:
+            n = max(self._shown.pop("pairs", 0.0), 1.0)
+            self._on_step(
+                self.state.global_step + 1, self.state.max_steps, {k: v / n for k, v in self._shown.items()}
+            )
+            self._shown = {}
+        return loss
+
+    def _rewards(self, model: Any, inputs: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return rewards of chosen and of rejected, float32 (n,), and their representations' distance."""
+        given = {k: v for k, v in inputs.items() if k not in ("strength", "index")}
+        rewards = model(**given).logits.squeeze(-1).float()
+        chosen, rejected = rewards.chunk(2)
+        distance = None
+        if self._hidden is not None:
+            hidden, self._hidden = self._hidden, None
+            if hidden.dim() == 3:
+                places = torch.arange(hidden.shape[1], device=hidden.device)
+                last = (places * given["attention_mask"]).argmax(dim=1)
+                hidden = hidden[torch.arange(len(hidden), device=hidden.device), last]
+            first, second = hidden.float().chunk(2)
+            distance = (first - second).norm(dim=1)
+        return chosen, rejected, distance
+
+    def _look_ahead(self, samples: list[Any]) -> tuple[Tensor, float | None]:
+        margins, distances = [], []
+        with torch.no_grad(), self.compute_loss_context_manager():
+            for inputs in samples:
+                chosen, rejected, distance = self._rewards(self.model_wrapped, self._prepare_inputs(inputs))
+                margins.append(chosen - rejected)
+                distances += [] if distance is None else [distance]
+        mean_distance = float(self.accelerator.gather(torch.cat(distances)).mean()) if distances else None
+        return self.accelerator.gather(torch.cat(margins)), mean_distance
+
+    def _remember_hidden(self, module: Any, inputs: tuple[Tensor, ...]) -> None:
+        self._hidden = inputs[0].detach()
+
+    def _note(self, values: Tensor, margins: Tensor, told: Mapping[str, float]) -> None:
+        n = float(len(margins))
+        for key, value in {
+            "loss": float(values.mean()),
+            "margin": float(margins.mean()),
+            "accuracy": float((margins > 0).float().mean()),
+            **told,
+        }.items():
+            self._shown[key] = self._shown.get(key, 0.0) + n * value
+        self._shown["pairs"] = self._shown.get("pairs", 0.0) + n
+
+    def _stop_at(self, values: Tensor, index: Tensor) -> None:
+        data: Any = self.train_dataset
+        bad = index[~torch.isfinite(values)].tolist()
+        names = ", ".join(repr(data.pairs[k].id) for k in bad[:3])
+        raise RunError(
+            f"{self._loss_name}: the loss is not finite at step {self.state.global_step + 1}, pairs {names}"
+        )
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> StepSampler:
+        data: Any = train_dataset if train_dataset is not None else self.train_dataset
+        return StepSampler(data.lengths, self._step_size, self.args.seed)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+            write_atomic(folder / COMPLETE, "")
+
+
+def _head_of(model: Any) -> Any:
+    """Return the last linear map to one number."""
+    heads = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 1]
+    return heads[-1]

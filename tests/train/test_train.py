@@ -1,0 +1,311 @@
+"""Training: what comes out, what does not change it, and what stops it. Tiny models, real processes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rmbench.cli.main import run
+
+Make = Callable[..., Path]
+
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "lazy",
+    "dog",
+    "and",
+    "then",
+    "it",
+    "sleeps",
+    "Paris",
+    "is",
+    "capital",
+    "of",
+    "France",
+]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Pairs that can be learned: the chosen reply names the capital."""
+    rng = random.Random(0)
+    rows = []
+    for k in range(60):
+        noise = [" ".join(rng.choices(WORDS, k=rng.randint(2, 12))) for _ in range(2)]
+        rows.append(
+            {
+                "id": f"p{k}",
+                "prompt": f"What is {k}?",
+                "chosen": f"{noise[0]} Paris Paris",
+                "rejected": f"{noise[1]} 9 9",
+                "strength": rng.choice([1, 2, 3]),
+            }
+        )
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def arguments(base: Path, pairs: Path, out: Path, **options: Any) -> list[str]:
+    defaults = {
+        "batch-size": 8, "micro-batch": 8, "epochs": 2, "learning-rate": 0.003, "eval-every": 4,
+        "max-length": 64, "device": "cpu",
+    }  # fmt: skip
+    flat = [
+        x
+        for k, v in {**defaults, **{k.replace("_", "-"): v for k, v in options.items()}}.items()
+        for x in (f"--{k}", str(v))
+    ]
+    return ["train", "--base", str(base), "--data", str(pairs), "--out", str(out), "-q", *flat]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def largest_difference(a: Path, b: Path) -> float:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    return max(float((first[k] - second[k]).abs().max()) for k in first)
+
+
+@pytest.mark.parametrize(("arch", "tokenizer"), [("llama", "bos"), ("bert", "pair"), ("gpt2", "bare")])
+@pytest.mark.parametrize("method", ["bradley-terry", "confidence-margin"])
+def test_a_trained_model_is_an_ordinary_folder_that_learned(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, arch: str, tokenizer: str, method: str
+) -> None:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    from rmbench.models.resolve import load_model
+
+    base = make_checkpoint(arch, tokenizer=tokenizer, head=False, initializer_range=0.05)
+    out = tmp_path / "out"
+    assert run(arguments(base, pairs, out, method=method)) == 0
+    record = json.loads((out / "rmbench.json").read_text())
+    assert record["held_out"]["accuracy"] >= 0.9
+    assert not list(out.glob(".training")), "the working folder is gone"
+    assert {p.suffix for p in out.iterdir()} <= {".json", ".safetensors", ".md", ".jinja", ".txt"}, (
+        "no pickle"
+    )
+    assert str(tmp_path) not in (out / "rmbench.json").read_text() + (out / "README.md").read_text()
+
+    loaded = load_model(str(out))
+    turns = [{"role": "user", "content": "What is 3?"}, {"role": "assistant", "content": "the fox Paris"}]
+    ours = loaded.model.score([turns])[0].reward  # type: ignore[union-attr]
+    plain = AutoModelForSequenceClassification.from_pretrained(out).eval()
+    fast = AutoTokenizer.from_pretrained(out)
+    encoded = loaded.model._encode([turns])[0]  # type: ignore[union-attr]
+    inputs = {"input_ids": torch.tensor([encoded.ids])}
+    if encoded.type_ids is not None:
+        inputs["token_type_ids"] = torch.tensor([encoded.type_ids])
+    # Once alone, and once padded with the saved padding token.
+    with torch.inference_mode():
+        assert float(plain(**inputs).logits[0, 0]) == pytest.approx(ours, abs=1e-5)
+        padded = {
+            k: torch.nn.functional.pad(v, (0, 3), value=fast.pad_token_id if k == "input_ids" else 0)
+            for k, v in inputs.items()
+        }
+        mask = torch.nn.functional.pad(torch.ones_like(inputs["input_ids"]), (0, 3))
+        assert float(plain(**padded, attention_mask=mask).logits[0, 0]) == pytest.approx(ours, abs=1e-5)
+
+
+def test_every_parameter_moves(make_checkpoint: Make, pairs: Path, tmp_path: Path) -> None:
+    base = make_checkpoint("llama", head=False)
+    assert run(arguments(base, pairs, tmp_path / "out")) == 0
+    before, after = load_file(base / "model.safetensors"), weights(tmp_path / "out")
+    for name, value in before.items():
+        assert not torch.equal(value, after[f"model.{name}" if f"model.{name}" in after else name]), name
+    assert "score.weight" in after
+
+
+@pytest.mark.parametrize(
+    "method", ["bradley-terry", "confidence-margin", "quantile-margin", "distance-normalised"]
+)
+def test_how_a_step_is_cut_changes_nothing(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, method: str
+) -> None:
+    base = make_checkpoint("llama", head=False)
+    for micro in (8, 4, 1):
+        assert run(arguments(base, pairs, tmp_path / f"m{micro}", micro_batch=micro, method=method)) == 0
+    for micro in (4, 1):
+        assert largest_difference(tmp_path / "m8", tmp_path / f"m{micro}") < 2e-4
+        curves = [json.loads((tmp_path / f"m{m}" / "rmbench.json").read_text())["curve"] for m in (8, micro)]
+        for a, b in zip(*curves, strict=True):
+            for key in a.keys() & {"loss", "eval_nll"}:
+                assert b[key] == pytest.approx(a[key], abs=2e-4)
+
+
+def test_two_processes_train_the_same_model(make_checkpoint: Make, pairs: Path, tmp_path: Path) -> None:
+    base = make_checkpoint("llama", head=False)
+    assert run(arguments(base, pairs, tmp_path / "one")) == 0
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "rmbench",
+    ]
+    both = [*command, *arguments(base, pairs, tmp_path / "two", micro_batch=4)]
+    done = subprocess.run(
+        both, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert largest_difference(tmp_path / "one", tmp_path / "two") < 2e-4
+
+
+def test_killed_and_continued_it_ends_with_the_same_weights(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path
+) -> None:
+    base = make_checkpoint("llama", head=False)
+    options = {"epochs": 12, "eval_every": 5}
+    assert run(arguments(base, pairs, tmp_path / "straight", **options)) == 0
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "rmbench", *arguments(base, pairs, out, **options)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((out / ".training").glob("checkpoint-*/complete")):
+        assert process.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (out / "rmbench.json").exists()
+    # What a kill in the middle of writing leaves behind: a checkpoint without its mark.
+    (out / ".training" / "checkpoint-99999").mkdir()
+    assert run(arguments(base, pairs, out, **options)) == 0
+    assert largest_difference(tmp_path / "straight", out) == 0.0
+    same = [json.loads((d / "rmbench.json").read_text()) for d in (tmp_path / "straight", out)]
+    assert same[0]["held_out"] == same[1]["held_out"]
+
+
+def test_a_finished_run_is_not_repeated_and_another_one_is_refused(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, out = make_checkpoint("llama", head=False), tmp_path / "out"
+    assert run(arguments(base, pairs, out)) == 0
+    before = {p: p.stat().st_mtime_ns for p in out.iterdir()}
+    assert run(arguments(base, pairs, out, micro_batch=4)) == 0, "how a step is cut is no other run"
+    assert {p: p.stat().st_mtime_ns for p in out.iterdir()} == before
+    capsys.readouterr()
+    assert run(arguments(base, pairs, out, seed=1)) == 2
+    assert "another trained model" in capsys.readouterr().err
+
+
+def test_lora_is_merged_into_an_ordinary_model(make_checkpoint: Make, pairs: Path, tmp_path: Path) -> None:
+    base = make_checkpoint("llama", head=False)
+    assert run(arguments(base, pairs, tmp_path / "out", lora=4, learning_rate=0.01)) == 0
+    names = set(weights(tmp_path / "out"))
+    assert not [n for n in names if "lora" in n]
+    assert (
+        run(
+            [
+                "eval",
+                "-m",
+                str(tmp_path / "out"),
+                "-t",
+                "preference",
+                "--limit",
+                "2",
+                "--results",
+                str(tmp_path / "r"),
+                "-q",
+            ]
+        )
+        == 0
+    )
+
+
+def test_a_base_whose_padding_is_eos_gets_another_padding(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path
+) -> None:
+    base = make_checkpoint("llama", head=False, pad="</s>")
+    assert run(arguments(base, pairs, tmp_path / "out")) == 0
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["pad_token_id"] not in (None, config["eos_token_id"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"method": "confidence-margins"}, "Did you mean 'confidence-margin'?"),
+        ({"batch_size": 9, "micro_batch": 8}, "no multiple of micro-batch"),
+        ({"batch_size": 512, "micro_batch": 8}, "larger than the 54 training pairs"),
+        ({"batch_size": 1, "micro_batch": 1}, "at least 2 pairs"),
+        ({"base": "absent/folder"}, "absent/folder"),
+        ({"data": "absent.jsonl"}, "absent.jsonl"),
+        ({"data": "judgebench:train"}, "no training split"),
+    ],
+)
+def test_wrong_use_is_one_line_exit_code_2_and_nothing_written(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    options: dict[str, Any], said: str,
+) -> None:  # fmt: skip
+    base, out = make_checkpoint("llama", head=False), tmp_path / "out"
+    command = arguments(Path(options.pop("base", base)), Path(options.pop("data", pairs)), out, **options)
+    capsys.readouterr()
+    assert run(command) == 2
+    message = capsys.readouterr().err.strip()
+    assert said in message
+    assert "\n" not in message
+    assert not out.exists()
+
+
+def test_bad_pairs_are_refused_or_counted(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, out = make_checkpoint("llama", head=False), tmp_path / "out"
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+    rows[3]["rejected"] = rows[3]["chosen"]
+    pairs.write_text("".join(json.dumps(r) + "\n" for r in [*rows, {**rows[5], "id": "again"}]))
+    capsys.readouterr()
+    assert run(arguments(base, pairs, out)) == 2
+    assert "'p3': chosen and rejected are the same text" in capsys.readouterr().err
+    assert run(arguments(base, pairs, out, on_bad="skip")) == 0
+    shown = capsys.readouterr().out
+    assert "1 for identical chosen and rejected" in shown
+    assert "1 for duplicate pairs" in shown
+    for row in rows:
+        del row["strength"]
+    pairs.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    assert run(arguments(base, pairs, tmp_path / "b", on_bad="skip", method="label-margin")) == 2
+    assert "needs pairs with strength" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_folder_with_other_things_is_refused(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.tex").write_text("precious")
+    assert run(arguments(make_checkpoint("llama", head=False), pairs, out)) == 2
+    assert "not empty" in capsys.readouterr().err
+    assert [p.name for p in out.iterdir()] == ["thesis.tex"]
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_pairs(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = make_checkpoint("llama", head=False)
+    assert run(arguments(base, pairs, tmp_path / "out", learning_rate=1e20)) == 1
+    message = capsys.readouterr().err
+    assert "the loss is not finite at step" in message
+    assert "pairs 'p" in message
