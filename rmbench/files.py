@@ -7,9 +7,9 @@ import json
 import lzma
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from rmbench.errors import DataError
 
@@ -19,12 +19,17 @@ UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace `path` with `content`; a reader never sees half of it, not even after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     raw = content.encode("utf-8") if isinstance(content, str) else content
+    write_atomic_with(path, lambda file: file.write(raw))
+
+
+def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """As `write_atomic`, for content that `write` puts into a binary file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
-            file.write(raw)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)

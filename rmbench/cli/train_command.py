@@ -54,7 +54,11 @@ from rmbench.errors import ConfigError
 )
 @click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many optimiser steps.")
-@click.option("--learning-rate", type=float, default=2e-5, show_default=True)
+@click.option(
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Peak of AdamW's rate.  [default: 2e-5; 1e-3 with --freeze-backbone]",
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
@@ -77,6 +81,11 @@ from rmbench.errors import ConfigError
     help="Tokens per conversation; cut from the left of the prompt.",
 )
 @click.option(
+    "--freeze-backbone",
+    is_flag=True,
+    help="Train the last layer alone, on representations computed once: minutes on a CPU.",
+)
+@click.option(
     "--lora",
     type=click.IntRange(min=1),
     metavar="RANK",
@@ -97,7 +106,8 @@ from rmbench.errors import ConfigError
 def command(
     base: str, data: str, method: str, out: Path, method_options: tuple[str, ...], reader: str, on_bad: str,
     pairs_per_prompt: int | None, limit: int | None, held_out: float, epochs: float, max_steps: int | None,
-    learning_rate: float, batch_size: int, micro_batch: int, max_length: int, lora: int | None,
+    learning_rate: float | None, batch_size: int, micro_batch: int, max_length: int, freeze_backbone: bool,
+    lora: int | None,
     eval_every: int, seed: int, device: str, offline: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Train a reward model on pairs, with the model's own confidence as the margin of the loss.
@@ -112,7 +122,8 @@ def command(
     The best checkpoint by held-out Bradley-Terry NLL is kept. The folder is an ordinary Hugging Face model.
     """
     try:
-        from rmbench.train.run import TrainSettings, check_method, train
+        from rmbench.train.fit import TrainSettings
+        from rmbench.train.run import check_method, train
     except ImportError as error:
         raise ConfigError(str(error)) from None
     from rmbench.cli.progress import TrainingBar
@@ -123,8 +134,8 @@ def command(
     settings = TrainSettings(
         base=base, method=method, method_options=key_values(method_options, "-L"), epochs=epochs,
         max_steps=max_steps, learning_rate=learning_rate, batch_size=batch_size,
-        micro_batch=min(micro_batch, batch_size), max_length=max_length, lora=lora, seed=seed,
-        eval_every=eval_every,
+        micro_batch=min(micro_batch, batch_size), max_length=max_length,
+        freeze_backbone=freeze_backbone, lora=lora, seed=seed, eval_every=eval_every,
     )  # fmt: skip
     pairs = read_training_data(
         data, reader=reader, on_bad=on_bad, pairs_per_prompt=pairs_per_prompt, limit=limit,

@@ -27,6 +27,8 @@ class Base:
     text_format: TextFormat
     pad_id: int
     positions: int
+    body_seed: str
+    """The seed, where more than the last layer was drawn at random; else empty: the body is the same."""
 
     def limit(self, max_length: int) -> int:
         """Return the tokens per conversation: what is asked for, within what the model has."""
@@ -73,7 +75,15 @@ def load_base(name: str, seed: int, lora: int | None, runtime: Runtime) -> Base:
             module.p = 0.0
     positions = checked_length(name, loaded.model, loaded.tokenizer, in_fp32)
     model = loaded.model if lora is None else _with_lora(loaded.model, lora)
-    return Base(model.train(), loaded.tokenizer, text_format, pad_id, positions)
+    head = {id(p) for p in head_of(loaded.model).parameters()}
+    body = [n for n, p in loaded.model.named_parameters() if n in loaded.fresh and id(p) not in head]
+    return Base(model.train(), loaded.tokenizer, text_format, pad_id, positions, str(seed) if body else "")
+
+
+def head_of(model: Any) -> Any:
+    """Return the last linear map to one number."""
+    heads = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 1]
+    return heads[-1]
 
 
 def _pad_id(model: Any, tokenizer: Any, text_format: TextFormat) -> int:

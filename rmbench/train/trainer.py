@@ -14,6 +14,7 @@ from torch.nn.functional import softplus
 
 from rmbench.errors import RunError
 from rmbench.files import write_atomic
+from rmbench.train.base import head_of
 from rmbench.train.batches import PairCollator, StepSampler
 from rmbench.train.losses import NEEDS_DISTANCE, BatchStatistics, Loss, Tensor
 
@@ -51,11 +52,9 @@ class MarginTrainer(transformers.Trainer):
         self._loss_name, self._pair_loss, self._step_size, self._on_step = loss_name, loss, step_size, on_step
         self._ahead: tuple[Tensor, float | None] | None = None
         self._shown: dict[str, float] = {}
-        self._hidden: Tensor | None = None
+        self._tap = RepresentationTap(self.model) if loss_name in NEEDS_DISTANCE else None
         self.can_return_loss = True
         self.label_names: list[str] = []
-        if loss_name in NEEDS_DISTANCE:
-            _head_of(self.model).register_forward_pre_hook(self._remember_hidden)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """Take the micro-batches of one optimiser step, and look at all of them where the loss needs that."""
@@ -132,13 +131,8 @@ class MarginTrainer(transformers.Trainer):
         rewards = model(**given).logits.squeeze(-1).float()
         chosen, rejected = rewards.chunk(2)
         distance = None
-        if self._hidden is not None:
-            hidden, self._hidden = self._hidden, None
-            if hidden.dim() == 3:
-                places = torch.arange(hidden.shape[1], device=hidden.device)
-                last = (places * given["attention_mask"]).argmax(dim=1)
-                hidden = hidden[torch.arange(len(hidden), device=hidden.device), last]
-            first, second = hidden.float().chunk(2)
+        if self._tap is not None:
+            first, second = self._tap.take(given["attention_mask"]).float().chunk(2)
             distance = (first - second).norm(dim=1)
         return chosen, rejected, distance
 
@@ -151,9 +145,6 @@ class MarginTrainer(transformers.Trainer):
                 distances += [] if distance is None else [distance]
         mean_distance = float(self.accelerator.gather(torch.cat(distances)).mean()) if distances else None
         return self.accelerator.gather(torch.cat(margins)), mean_distance
-
-    def _remember_hidden(self, module: Any, inputs: tuple[Tensor, ...]) -> None:
-        self._hidden = inputs[0].detach()
 
     def _note(self, values: Tensor, margins: Tensor, told: Mapping[str, float]) -> None:
         n = float(len(margins))
@@ -185,7 +176,30 @@ class MarginTrainer(transformers.Trainer):
             write_atomic(folder / COMPLETE, "")
 
 
-def _head_of(model: Any) -> Any:
-    """Return the last linear map to one number."""
-    heads = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == 1]
-    return heads[-1]
+class RepresentationTap:
+    """Sees what the last layer of a classifier is given: the representation of each text.
+
+    Args:
+        model: A sequence classifier with one label.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._seen: Tensor | None = None
+        self._hook = head_of(model).register_forward_pre_hook(self._remember)
+
+    def take(self, mask: Tensor) -> Tensor:
+        """Return the representations of the last forward pass, shape (rows, D); by mask where per token."""
+        seen, self._seen = self._seen, None
+        assert seen is not None  # noqa: S101  (a forward pass comes before)
+        if seen.dim() == 2:
+            return seen
+        places = torch.arange(seen.shape[1], device=seen.device)
+        last = (places * mask.to(seen.device)).argmax(dim=1)
+        return seen[torch.arange(len(seen), device=seen.device), last]
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._hook.remove()
+
+    def _remember(self, module: Any, inputs: tuple[Tensor, ...]) -> None:
+        self._seen = inputs[0].detach()

@@ -233,6 +233,48 @@ def test_lora_is_merged_into_an_ordinary_model(make_checkpoint: Make, pairs: Pat
     )
 
 
+@pytest.mark.parametrize(("arch", "tokenizer"), [("llama", "bos"), ("bert", "pair")])
+def test_a_head_on_a_frozen_backbone(
+    make_checkpoint: Make,
+    pairs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arch: str,
+    tokenizer: str,
+) -> None:
+    store = tmp_path / "store"
+    monkeypatch.setenv("RMBENCH_STORE", str(store))
+    base = make_checkpoint(arch, tokenizer=tokenizer, head=False)
+    options: dict[str, Any] = {"learning_rate": 0.02, "epochs": 6}
+    command = [*arguments(base, pairs, tmp_path / "a", **options), "--freeze-backbone"]
+    assert run(command) == 0
+    record = json.loads((tmp_path / "a" / "rmbench.json").read_text())
+    if arch == "llama":  # a random encoder's first token says nothing
+        assert record["held_out"]["accuracy"] >= 0.8
+    before, after = load_file(base / "model.safetensors"), weights(tmp_path / "a")
+    for name, value in before.items():
+        full = next(n for n in after if n.endswith(name))
+        assert torch.equal(value, after[full]), "the backbone is frozen"
+    stored = {p: p.stat().st_mtime_ns for p in (store / "features").iterdir()}
+    assert len(stored) == 2
+    again = [*arguments(base, pairs, tmp_path / "b", **options), "--freeze-backbone"]
+    assert run(again) == 0
+    assert {p: p.stat().st_mtime_ns for p in (store / "features").iterdir()} == stored, "computed once"
+    assert largest_difference(tmp_path / "a", tmp_path / "b") == 0.0
+    # What the trainer saw on the held-out prompts is what the saved model gives.
+    from rmbench.models.resolve import load_model
+    from rmbench.train.pairs import read_training_data
+
+    model = load_model(str(tmp_path / "a")).model
+    held_out = read_training_data(str(pairs)).held_out
+    margins = [
+        model.score([p.conversation(p.chosen)])[0].reward
+        - model.score([p.conversation(p.rejected)])[0].reward  # type: ignore[union-attr]
+        for p in held_out
+    ]
+    assert sum(margins) / len(margins) == pytest.approx(record["held_out"]["margin"], abs=1e-4)
+
+
 def test_a_base_whose_padding_is_eos_gets_another_padding(
     make_checkpoint: Make, pairs: Path, tmp_path: Path
 ) -> None:

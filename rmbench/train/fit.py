@@ -1,0 +1,207 @@
+"""Two ways to fit a reward model to pairs: all weights (or adapters), or the last layer alone."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from rmbench.canon import digest
+from rmbench.errors import ConfigError
+from rmbench.files import write_atomic
+from rmbench.models.hf_load import quiet
+from rmbench.models.runtime import Runtime
+from rmbench.train.base import Base
+from rmbench.train.batches import EncodedPairs
+from rmbench.train.frozen import put_head, represent, train_head
+from rmbench.train.losses import Loss
+from rmbench.train.trainer import COMPLETE, MarginTrainer
+
+WORK = ".training"
+"""Folder inside `--out` that holds checkpoints until the model is finished."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainSettings:
+    """Everything that can change the trained weights, beside base and data."""
+
+    base: str
+    method: str = "confidence-margin"
+    method_options: Mapping[str, str] = field(default_factory=dict)
+    epochs: float = 1.0
+    max_steps: int | None = None
+    learning_rate: float | None = None
+    """None: 2e-5, or 1e-3 for the last layer alone."""
+    weight_decay: float = 0.01
+    warmup: float = 0.05
+    """Share of the steps over which the learning rate rises."""
+    batch_size: int = 32
+    """Pairs per optimiser step, over all micro-batches and processes."""
+    micro_batch: int = 8
+    """Pairs per forward pass and process. Changes memory and speed, not the result."""
+    max_length: int = 1024
+    """Tokens per conversation; the prompt is cut from the left."""
+    freeze_backbone: bool = False
+    """Train the last layer alone, on representations that are computed once and stored."""
+    lora: int | None = None
+    """Rank of LoRA adapters (merged when saved); None: all weights."""
+    seed: int = 0
+    eval_every: int = 50
+    """Steps between evaluations on the held-out prompts, and between checkpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """All that a fit needs."""
+
+    settings: TrainSettings
+    base: Base
+    train_set: EncodedPairs
+    held_out: EncodedPairs
+    loss: Loss
+    work: Path
+    weights: str
+    """What pins the base's weights."""
+    identity: Mapping[str, Any]
+    runtime: Runtime
+    log_dir: Path | None
+    on_step: Callable[[int, int, Mapping[str, float]], None] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What is known after a fit; the weights are in the job's model."""
+
+    held_out: Mapping[str, float]
+    """`nll`, `accuracy`, `margin` of the best checkpoint on the held-out prompts."""
+    curve: list[dict[str, float]]
+    steps: int
+
+
+def n_processes() -> int:
+    """Return how many processes train together, as torchrun and accelerate say."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def fit_all(job: Job) -> Fitted:
+    """Train all weights, or LoRA adapters, from the last complete checkpoint if there is one."""
+    arguments = _arguments(job)
+    with arguments.main_process_first(local=False):
+        _claim(job.work, job.identity)
+        resume = _last_complete(job.work)
+    trainer = MarginTrainer(
+        loss_name=job.settings.method,
+        loss=job.loss,
+        step_size=job.settings.batch_size,
+        pad_id=job.base.pad_id,
+        on_step=job.on_step,
+        model=job.base.model,
+        args=arguments,
+        train_dataset=job.train_set,
+        eval_dataset=job.held_out,
+        processing_class=job.base.tokenizer,
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    with quiet():
+        trainer.train(resume_from_checkpoint=resume)
+        curve = [point for entry in trainer.state.log_history if (point := _point(entry))]
+        final = trainer.evaluate()
+    seen = {name: final[f"eval_{name}"] for name in ("nll", "accuracy", "margin")}
+    return Fitted(seen, curve, trainer.state.global_step)
+
+
+def fit_head(job: Job, store: Path) -> Fitted:
+    """Train the last layer alone; representations are computed once for all runs on the same texts."""
+    _claim(job.work, job.identity)
+    parts = [
+        represent(job.base, part, store / "features", job.weights) for part in (job.train_set, job.held_out)
+    ]
+    settings = job.settings
+    head = train_head(
+        parts[0],
+        parts[1],
+        job.loss,
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate or 1e-3,
+        weight_decay=settings.weight_decay,
+        warmup=settings.warmup,
+        eval_every=settings.eval_every,
+        seed=settings.seed,
+        on_step=job.on_step,
+    )
+    put_head(job.base, head)
+    return Fitted(head.held_out, head.curve, head.steps)
+
+
+def _claim(work: Path, identity: Mapping[str, Any]) -> None:
+    """Make the working folder this run's; refuse one that another run began, or a folder of other things."""
+    mark = work / "run.json"
+    if mark.is_file():
+        if json.loads(mark.read_text(encoding="utf-8")).get("hash") != digest(dict(identity), 16):
+            raise ConfigError(f"{work.parent}: another run began here; give another --out, or remove it")
+        return
+    if work.parent.is_dir() and any(p.name != WORK for p in work.parent.iterdir()):
+        raise ConfigError(f"{work.parent}: the folder is not empty; give another --out")
+    try:
+        write_atomic(mark, json.dumps({"hash": digest(dict(identity), 16)}) + "\n")
+    except OSError as error:
+        raise ConfigError(f"{work.parent}: cannot be written ({error.strerror})") from None
+
+
+def _last_complete(work: Path) -> str | None:
+    """Return the newest checkpoint that was written to its end; remove the others that were not."""
+    found = sorted(work.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
+    for folder in found:
+        if not (folder / COMPLETE).is_file():
+            shutil.rmtree(folder)
+    whole = [f for f in found if f.is_dir()]
+    return str(whole[-1]) if whole else None
+
+
+def _arguments(job: Job) -> transformers.TrainingArguments:
+    settings, runtime, processes = job.settings, job.runtime, n_processes()
+    on_cuda = runtime.device.startswith("cuda") or (runtime.device == "auto" and torch.cuda.is_available())
+    return transformers.TrainingArguments(
+        output_dir=str(job.work),
+        seed=settings.seed,
+        data_seed=settings.seed,
+        per_device_train_batch_size=settings.micro_batch,
+        per_device_eval_batch_size=settings.micro_batch,
+        gradient_accumulation_steps=settings.batch_size // (settings.micro_batch * processes),
+        learning_rate=settings.learning_rate or 2e-5,
+        weight_decay=settings.weight_decay,
+        warmup_steps=settings.warmup,
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        eval_strategy="steps",
+        save_strategy="steps",
+        eval_steps=settings.eval_every,
+        save_steps=settings.eval_every,
+        logging_steps=10,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_nll",
+        greater_is_better=False,
+        report_to=["tensorboard"] if job.log_dir else [],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        use_cpu=not on_cuda,
+        bf16=on_cuda and torch.cuda.is_bf16_supported(),
+        dataloader_pin_memory=on_cuda,
+        log_level="error",
+        ddp_backend="gloo" if processes > 1 and not on_cuda else None,
+    )
+
+
+def _point(entry: Mapping[str, Any]) -> dict[str, float]:
+    """Return what of a log entry belongs to the training curve."""
+    keep = ("step", "loss", "grad_norm", "learning_rate", "eval_nll", "eval_accuracy", "eval_margin")
+    found = {k: float(entry[k]) for k in keep if k in entry}
+    return found if len(found) > 1 else {}
