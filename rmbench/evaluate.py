@@ -32,7 +32,7 @@ from rmbench.records import (
 from rmbench.scoring import Progress, Scoring, open_store, score_items
 from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS
 from rmbench.specs import TaskSpec
-from rmbench.types import Item
+from rmbench.types import Item, TrainedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +180,7 @@ def _record(
             "dropped": dict(task.dropped),
             "truncated": scoring.n_truncated,
             "invalid": scoring.n_invalid,
+            "trained_on": _trained_on(loaded, task.items),
             "ties": suite.counts.get("preference", {}).get("reward_ties"),
             **suite.counts,
         },
@@ -188,6 +189,16 @@ def _record(
         **suite_fields(suite),
     )
     return record, rewards
+
+
+def _trained_on(loaded: LoadedModel, items: Sequence[Item]) -> dict[str, int] | None:
+    """Return how many prompts of the task the model was trained on, where it knows."""
+    found = (
+        loaded.model.overlap([item.prompt for item in items])
+        if isinstance(loaded.model, TrainedModel)
+        else None
+    )
+    return None if found is None else dict(found)
 
 
 def _primary(spec: TaskSpec, suite: Suite) -> str:

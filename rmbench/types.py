@@ -133,6 +133,15 @@ class NotingModel(Protocol):
         ...
 
 
+@runtime_checkable
+class TrainedModel(Protocol):
+    """Optional: a model that knows what it was trained on."""
+
+    def overlap(self, prompts: Sequence[Sequence[Turn]]) -> Mapping[str, int] | None:
+        """Return how many of `prompts` were trained on: `exact`, `ngram`; None where that is unknown."""
+        ...
+
+
 AnyModel: TypeAlias = RewardModel | PairwiseModel | PrecomputedRewards
 
 

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "rmbench"
 LAYERS = [
     ["errors", "types"],
     ["canon", "files", "registry", "escape", "stats"],
-    ["params", "yaml_reader", "verifiers"],
+    ["params", "yaml_reader", "verifiers", "overlap"],
     ["specs", "metrics"],
     ["data"],
     ["models"],

@@ -106,6 +106,8 @@ def _not_as_is(record: Record) -> list[str]:
     too_small = counts.get("best_of_n", {}).get("pools_too_small")
     if too_small:
         parts.append(f"{too_small:,} pools too small for the largest n")
+    if trained := counts.get("trained_on"):
+        parts += [f"{n:,} prompts trained on ({how})" for how, n in trained.items() if n]
     return [f"  {one_line(record.model, 40)}: {', '.join(parts)}"] if parts else []
 
 

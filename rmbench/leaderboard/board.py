@@ -27,6 +27,8 @@ class Cell:
     run_id: str
     truncated: int | None
     invalid: int
+    trained_on: int
+    """Prompts of the task that the model was trained on, exactly or by 13-grams, where it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,8 @@ def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, tuple[Suite, 
         return suite.undefined.get(column.metric, "no such metric in its record")
     statistic = suite.metrics[name]
     counts = run.record.counts
-    cell = Cell(statistic.estimate(), run.record.run_id, counts["truncated"], counts["invalid"])
+    trained_on = sum((counts.get("trained_on") or {}).values())
+    cell = Cell(statistic.estimate(), run.record.run_id, counts["truncated"], counts["invalid"], trained_on)
     return _Measured(cell, statistic, panel.cluster_names, name)
 
 

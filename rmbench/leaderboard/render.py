@@ -93,6 +93,16 @@ def _legend(board: Board) -> list[str]:
         for column in spec.columns
         if (cell := row.cells.get(column.id)) and (cell.truncated or cell.invalid)
     ]
+    seen = sorted(
+        {
+            f"- {for_markdown(row.model)}: {cell.trained_on:,} prompts of {for_markdown(column.task.name)}"
+            for row in board.rows
+            for column in spec.columns
+            if (cell := row.cells.get(column.id)) and cell.trained_on
+        }
+    )
+    if seen:
+        lines += ["", "Trained on prompts of the test (exactly, or 13 words in a row):", "", *seen]
     if noted:
         lines += ["", "Truncated and invalid:", "", *noted]
     if board.undefined:
@@ -174,6 +184,7 @@ def _json(board: Board) -> str:
                         "run_id": cell.run_id,
                         "truncated": cell.truncated,
                         "invalid": cell.invalid,
+                        "trained_on": cell.trained_on,
                     }
                     for c, cell in row.cells.items()
                 },

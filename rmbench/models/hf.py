@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from rmbench.canon import conversation_key
 from rmbench.errors import ConfigError, ScoringError
+from rmbench.models.hf_limits import checked_length
 from rmbench.models.hf_load import (
     Checkpoint,
     Loaded,
@@ -26,22 +27,13 @@ from rmbench.models.hf_load import (
 )  # fmt: skip
 from rmbench.models.hf_text import Encoded, choose_format
 from rmbench.models.runtime import Runtime
+from rmbench.overlap import TrainingPrompts
 from rmbench.types import Conversation, Scored, Turn
 
 ADAPTER_VERSION = "1"
 """Raised when any score could change."""
 
-MAX_LENGTH = 16_384
-"""Upper bound of the default token limit: no reply of a public benchmark is longer, and one that is must
-not take the memory of a whole batch. `max_length` asks for more."""
-
 _CACHED_TOKENS = 8_000_000
-# Families whose first usable position is not 0 but the padding index + 1.
-_OFFSET_POSITIONS = frozenset(
-    {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
-     "xlm-roberta", "xlm-roberta-xl", "xmod"}
-)  # fmt: skip
-
 _PROBE = (Turn(role="user", content="Is this a probe?"), Turn(role="assistant", content="It is."))
 
 
@@ -129,6 +121,13 @@ class HFRewardModel:
                 f" transformers' own forward pass reads {seen['own_read_at']!r}, as published rewards may"
             )
         return notes
+
+    def overlap(self, prompts: Sequence[Sequence[Turn]]) -> Mapping[str, int] | None:
+        """Return how many of `prompts` a model of `rmbench train` was trained on; None for others."""
+        if not self._checkpoint.is_folder:
+            return None
+        seen = TrainingPrompts.load(Path(self._checkpoint.location))
+        return None if seen is None else seen.count(prompts)
 
     def diagnose(self, conversation: Conversation) -> dict[str, Any]:
         """Return what `rmbench check` asks of a tokenised model about one conversation.
@@ -263,26 +262,6 @@ def _checked_label(where: str, loaded: Loaded, label: int | None) -> int:
     if not 0 <= label < loaded.n_labels:
         raise ConfigError(f"{where}: option 'label' is {label}; the checkpoint has {named}")
     return label
-
-
-def checked_length(where: str, model: Any, tokenizer: Any, runtime: Runtime) -> int:
-    """Return min(the model's positions, the tokenizer's limit, MAX_LENGTH), or what was asked for."""
-    limits = [MAX_LENGTH]
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > 0:
-        if model.config.model_type in _OFFSET_POSITIONS:
-            positions -= int(model.config.pad_token_id) + 1
-        limits.append(positions)
-    if runtime.max_length is not None:
-        if positions is not None and runtime.max_length > positions:
-            raise ConfigError(
-                f"{where}: max_length is {runtime.max_length}; the model has {positions} positions"
-            )
-        return runtime.max_length
-    declared = tokenizer.model_max_length
-    if isinstance(declared, int) and 0 < declared < 10**9:  # "no limit" is written as 1e30
-        limits.append(declared)
-    return min(limits)
 
 
 def _read_template(path: str) -> str:

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf import checked_length
+from rmbench.models.hf_limits import checked_length
 from rmbench.models.hf_load import explained, find_checkpoint, load_classifier, quiet, weights_identity
 from rmbench.models.hf_text import TextFormat, choose_format
 from rmbench.models.runtime import Runtime

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import softplus
 
 from rmbench.canon import digest
-from rmbench.errors import ConfigError, RunError
+from rmbench.errors import ConfigError, RunError, StoreError
 from rmbench.files import write_atomic_with
 from rmbench.train.base import Base, head_of
 from rmbench.train.batches import EncodedPair, EncodedPairs, PairCollator, StepSampler
@@ -63,8 +64,11 @@ def represent(base: Base, pairs: EncodedPairs, cache: Path, weights: str) -> Rep
     ]
     path = cache / f"{digest([weights, base.body_seed, base.text_format.identity, ids], 24)}.npz"
     if path.is_file():
-        with np.load(path, allow_pickle=False) as arrays:
-            chosen, rejected = arrays["chosen"], arrays["rejected"]
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                chosen, rejected = arrays["chosen"], arrays["rejected"]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+            raise StoreError(f"{path}: stored representations are damaged ({error}); remove it") from None
     else:
         chosen, rejected = _compute(base, pairs)
         write_atomic_with(path, lambda file: np.savez(file, chosen=chosen, rejected=rejected))

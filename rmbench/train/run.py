@@ -18,6 +18,7 @@ from rmbench.files import write_atomic
 from rmbench.models.hf_load import quiet
 from rmbench.models.options import typed_options
 from rmbench.models.runtime import Runtime
+from rmbench.overlap import TrainingPrompts
 from rmbench.scoring import default_store_folder
 from rmbench.train.base import Base, identity_of_base, load_base
 from rmbench.train.batches import EncodedPairs
@@ -84,7 +85,7 @@ def train(
     record = _record(identity, data, texts, fitted)
     if int(os.environ.get("RANK", "0")) == 0:
         with quiet():
-            _save(base, out, record)
+            _save(base, out, record, data)
     return Trained(out, record, reused=False)
 
 
@@ -151,11 +152,12 @@ def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     return record
 
 
-def _save(base: Base, out: Path, record: Mapping[str, Any]) -> None:
+def _save(base: Base, out: Path, record: Mapping[str, Any], data: TrainingData) -> None:
     model = base.merged()
     model.config.pad_token_id = base.pad_id
     model.save_pretrained(out)
     base.tokenizer.save_pretrained(out)
+    TrainingPrompts.of([p.prompt for p in data.train]).save(out)
     write_atomic(out / "README.md", model_card(record))
     shutil.rmtree(out / WORK)
     write_atomic(out / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")

@@ -99,7 +99,7 @@ def test_a_trained_model_is_an_ordinary_folder_that_learned(
     record = json.loads((out / "rmbench.json").read_text())
     assert record["held_out"]["accuracy"] >= 0.9
     assert not list(out.glob(".training")), "the working folder is gone"
-    assert {p.suffix for p in out.iterdir()} <= {".json", ".safetensors", ".md", ".jinja", ".txt"}, (
+    assert {p.suffix for p in out.iterdir()} <= {".json", ".safetensors", ".md", ".jinja", ".txt", ".npz"}, (
         "no pickle"
     )
     assert str(tmp_path) not in (out / "rmbench.json").read_text() + (out / "README.md").read_text()
@@ -351,3 +351,39 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_pairs(
     message = capsys.readouterr().err
     assert "the loss is not finite at step" in message
     assert "pairs 'p" in message
+
+
+def test_the_trainer_is_a_registered_model_that_trains_at_first_use(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = make_checkpoint("llama", head=False)
+    rows = [json.loads(line) for line in pairs.read_text().splitlines()]
+    items = tmp_path / "items.jsonl"
+    items.write_text(
+        "".join(
+            json.dumps(
+                {"id": r["id"], "prompt": p, "responses": [r["chosen"], r["rejected"]], "gold": [1, 0]}
+            )
+            + "\n"
+            for k, r in enumerate(rows[:20])
+            for p in [r["prompt"] if k % 2 else f"other {k}"]
+        )
+    )
+    command = ["eval", "-m", "confidence-margin", "-M", f"base={base}", "-M", f"data={pairs}", "-M", "batch_size=8",
+               "-M", "epochs=2", "-M", "learning_rate=0.003", "-M", "max_length=64", "-t", "preference", "-t", "bon",
+               "--data", str(items), "--results", str(tmp_path / "r"), "--json", "-q"]  # fmt: skip
+    assert run(command) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert {r["model"] for r in first} == {"confidence-margin"}
+    assert first[0]["metrics"]["accuracy"]["value"] >= 0.9
+    held_out_too = first[0]["counts"]["trained_on"]
+    assert 5 <= held_out_too["exact"] <= 10, (
+        "ten of twenty prompts are in the data; a few of them were held out"
+    )
+    trained = list((Path(os.environ["RMBENCH_STORE"]) / "trained").glob("*/rmbench.json"))
+    before = trained[0].stat().st_mtime_ns
+    assert run(command) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert trained[0].stat().st_mtime_ns == before
+    assert run([*command[:-2], "-q"]) == 0
+    assert "prompts trained on (exact)" in capsys.readouterr().out
