@@ -22,6 +22,7 @@ LAYERS = [
     ["records"],
     ["record_reader"],
     ["evaluate", "compare", "remeasure", "check", "leaderboard", "train"],
+    ["study"],
     ["cli"],
     ["__main__"],
 ]

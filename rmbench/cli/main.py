@@ -21,6 +21,7 @@ COMMANDS = {
     "remeasure": "Make the numbers of records again from stored rewards.",
     "export": "Write a task's items for somebody else to score.",
     "train": "Train a reward model on pairs.",
+    "study": "Train a grid of models and compare the methods.",
     "losses": "List what a reward model can be trained with.",
     "completion": "Print the shell completion script.",
 }

@@ -1,0 +1,77 @@
+"""`rmbench study`: a grid of trained models, compared."""
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from rmbench.cli.options import key_values, results_option
+from rmbench.errors import ConfigError
+
+
+@click.command("study")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--place",
+    "places",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Where {NAME} of the file lies here (repeat).",
+)
+@click.option(
+    "--models-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Where trained models are kept.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the tables.  [default: leaderboards/<name of the study>]",
+)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="RMBENCH_STORE",
+    help="Folder of the score stores.",
+)
+@click.option("--device", default="auto", show_default=True, envvar="RMBENCH_DEVICE", help="auto, cpu, cuda.")
+@click.option("--offline", is_flag=True, envvar="RMBENCH_OFFLINE", help="Never reach for a hub.")
+@results_option
+@click.option("-q", "--quiet", is_flag=True, help="Do not tell of cells.")
+def command(
+    file: Path, places: tuple[str, ...], models_dir: Path, out: Path | None, store: Path | None, device: str,
+    offline: bool, results: Path, quiet: bool,
+) -> None:  # fmt: skip
+    """Train methods x bases x data x seeds, evaluate every model, and compare methods in pairs.
+
+    \b
+    rmbench study studies/margins.yaml --place bases=path/to/bases --place data=path/to/data
+
+    Restartable: models that are trained and records that are complete are not made again.
+    """
+    try:
+        from rmbench.study import load_study, rows_of_study, run_study, to_csv, to_markdown
+    except ImportError as error:
+        raise ConfigError(str(error)) from None
+    from rmbench.files import write_atomic
+    from rmbench.models.runtime import Runtime
+    from rmbench.scoring import default_store_folder
+
+    if not file.is_file():
+        raise ConfigError(f"there is no file {file}")
+    spec = load_study(file, key_values(places, "--place"))
+    outcomes = run_study(
+        spec,
+        models_dir / spec.name,
+        results=results,
+        store=store or default_store_folder(),
+        runtime=Runtime(device=device, offline=offline),
+        tell=None if quiet else partial(click.echo, err=True),
+    )
+    rows = rows_of_study(spec, outcomes)
+    folder = out or Path("leaderboards") / spec.name
+    write_atomic(folder / "study.csv", to_csv(rows))
+    write_atomic(folder / "study.md", to_markdown(spec, rows))
+    click.echo(to_markdown(spec, rows))

@@ -1,0 +1,171 @@
+"""A study's YAML: what is trained on what, and what it is judged by. Unknown keys are refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.params import Param, parse_value
+from rmbench.specs import load_task
+from rmbench.yaml_reader import read_yaml
+
+_KEYS = ("name", "summary", "bases", "data", "methods", "seeds", "train", "evaluate", "reference")
+_TRAIN: Mapping[str, Param] = {
+    "epochs": Param(float, 1.0, "passes over the pairs", low=0.0),
+    "learning_rate": Param(float, None, "peak rate; by default the trainer's"),
+    "batch_size": Param(int, 32, "pairs per optimiser step", low=2),
+    "micro_batch": Param(int, 8, "pairs per forward pass", low=1),
+    "max_length": Param(int, 1024, "tokens per conversation", low=8),
+    "freeze_backbone": Param(bool, False, "train the last layer alone"),
+    "eval_every": Param(int, 50, "steps between evaluations", low=1),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DataSource:
+    """Pairs to train on."""
+
+    name: str
+    source: str
+    """A path, or `TASK:train`."""
+    pairs_per_prompt: int | None
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A loss with options, under a name of its own."""
+
+    name: str
+    loss: str
+    options: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A task that every trained model is judged by."""
+
+    task: str
+    data: str | None
+    limit: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StudySpec:
+    """A study as its YAML file says it."""
+
+    name: str
+    summary: str
+    bases: Mapping[str, str]
+    """Name -> folder or `org/name`."""
+    data: tuple[DataSource, ...]
+    methods: tuple[Method, ...]
+    seeds: tuple[int, ...]
+    train: Mapping[str, Any]
+    evaluate: tuple[Evaluation, ...]
+    reference: str
+    """Name of the method that the others are compared with."""
+
+
+def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
+    """Return the study in `path`.
+
+    Args:
+        path: The YAML file.
+        places: `{name}` in paths of the file -> what stands there: where bases and data lie here.
+
+    Raises:
+        ConfigError: With file and key, if something does not fit.
+    """
+    raw = read_yaml(path)
+    for key in raw:
+        if key not in _KEYS:
+            raise UnknownNameError("key", str(key), _KEYS, str(path))
+    for key in _KEYS:
+        if key not in raw:
+            raise ConfigError(f"{path}: key {key!r} is missing")
+    bases = {
+        str(k): _placed(str(v), places, f"{path}, key 'bases'")
+        for k, v in _mapping(raw["bases"], path, "bases").items()
+    }
+    data = tuple(_data(e, places, path) for e in _entries(raw["data"], path, "data"))
+    methods = tuple(_method(e, path) for e in _entries(raw["methods"], path, "methods"))
+    evaluations = tuple(_evaluation(e, places, path) for e in _entries(raw["evaluate"], path, "evaluate"))
+    names = [m.name for m in methods]
+    if raw["reference"] not in names:
+        raise UnknownNameError("method", str(raw["reference"]), names, f"{path}, key 'reference'")
+    for what, found in (("methods", names), ("data", [d.name for d in data])):
+        if len(set(found)) < len(found):
+            raise ConfigError(f"{path}, key {what!r}: two entries have the same name")
+    seeds = raw["seeds"]
+    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
+        raise ConfigError(f"{path}, key 'seeds': {seeds!r}; expected how many, a whole number from 1")
+    return StudySpec(
+        name=str(raw["name"]), summary=str(raw["summary"]).strip(), bases=bases, data=data, methods=methods,
+        seeds=tuple(range(seeds)), train=_train(_mapping(raw["train"], path, "train"), path),
+        evaluate=evaluations, reference=str(raw["reference"]),
+    )  # fmt: skip
+
+
+def _data(raw: Mapping[str, Any], places: Mapping[str, str], path: Path) -> DataSource:
+    _known(raw, ("name", "source", "pairs_per_prompt", "limit"), ("name", "source"), f"{path}, key 'data'")
+    source = _placed(str(raw["source"]), places, f"{path}, key 'data'")
+    return DataSource(str(raw["name"]), source, raw.get("pairs_per_prompt"), raw.get("limit"))
+
+
+def _method(raw: Mapping[str, Any], path: Path) -> Method:
+    _known(raw, tuple(f.name for f in fields(Method)), ("name",), f"{path}, key 'methods'")
+    options = {str(k): str(v) for k, v in (raw.get("options") or {}).items()}
+    return Method(str(raw["name"]), str(raw.get("loss") or raw["name"]), options)
+
+
+def _evaluation(raw: Mapping[str, Any], places: Mapping[str, str], path: Path) -> Evaluation:
+    where = f"{path}, key 'evaluate'"
+    _known(raw, tuple(f.name for f in fields(Evaluation)), ("task",), where)
+    load_task(str(raw["task"]))
+    data = raw.get("data")
+    return Evaluation(
+        str(raw["task"]), None if data is None else _placed(str(data), places, where), raw.get("limit")
+    )
+
+
+def _train(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    where = f"{path}, key 'train'"
+    _known(raw, tuple(_TRAIN), (), where)
+    return {
+        key: parse_value(param, str(raw[key]), f"{where}, key {key!r}") if key in raw else param.default
+        for key, param in _TRAIN.items()
+    }
+
+
+def _placed(text: str, places: Mapping[str, str], where: str) -> str:
+    """Return `text` with each `{name}` replaced by where it is here."""
+    try:
+        return text.format_map(dict(places))
+    except KeyError as error:
+        name = str(error.args[0])
+        raise ConfigError(f"{where}: {text!r} needs a place; say --place {name}=PATH") from None
+    except (ValueError, IndexError, AttributeError) as error:
+        raise ConfigError(f"{where}: {text!r} is no path with {{places}} ({error})") from None
+
+
+def _known(raw: Mapping[str, Any], known: tuple[str, ...], needed: tuple[str, ...], where: str) -> None:
+    for key in raw:
+        if key not in known:
+            raise UnknownNameError("key", str(key), known, where)
+    for key in needed:
+        if key not in raw:
+            raise ConfigError(f"{where}: an entry lacks {key!r}")
+
+
+def _mapping(raw: Any, path: Path, key: str) -> dict[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise ConfigError(f"{path}, key {key!r}: expected a mapping")
+    return {str(k): v for k, v in raw.items()}
+
+
+def _entries(raw: Any, path: Path, key: str) -> list[dict[str, Any]]:
+    if not isinstance(raw, list) or not raw or not all(isinstance(e, Mapping) for e in raw):
+        raise ConfigError(f"{path}, key {key!r}: expected a list of mappings")
+    return [dict(e) for e in raw]

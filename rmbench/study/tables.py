@@ -1,0 +1,156 @@
+"""What a study found: means over seeds, and paired differences to the reference method."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rmbench.escape import for_csv, for_markdown
+from rmbench.evaluate import Outcome
+from rmbench.metrics import resolve_metric
+from rmbench.record_reader import stored_suite
+from rmbench.stats import Comparison, Statistic, combine, compare
+from rmbench.study.run import Cell
+from rmbench.study.spec import StudySpec
+
+METRICS = ("accuracy", "nll", "ece", "ece_scaled", "temperature", "margin_mean", "win_rate@max", "gold@max")
+"""Of these, whatever a task has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method on one base, data set, task and metric."""
+
+    base: str
+    data: str
+    method: str
+    task: str
+    metric: str
+    mean: float
+    """Over seeds."""
+    deviation: float | None
+    """Standard deviation over seeds; None for a single one."""
+    n_seeds: int
+    n_undefined: int
+    """Seeds without a value (a temperature that does not exist); the mean is over the others."""
+    difference: Comparison | None
+    """To the reference on the same prompts and seeds; None for the reference, or where no error is known."""
+
+
+def rows_of_study(spec: StudySpec, outcomes: Mapping[tuple[str, str], Outcome]) -> list[Row]:
+    """Return the rows in the order of the study's file."""
+    suites = {key: stored_suite(outcome.run, strata=False)[0].metrics for key, outcome in outcomes.items()}
+    rows = []
+    for base in spec.bases:
+        for data in spec.data:
+            for task in dict.fromkeys(e.task for e in spec.evaluate):
+                by_method = {
+                    m.name: [suites[Cell(base, data, m, seed).name, task] for seed in spec.seeds]
+                    for m in spec.methods
+                }
+                for metric in METRICS:
+                    found = _rows(base, data.name, task, metric, by_method, spec.reference)
+                    rows += found
+    return rows
+
+
+def _rows(
+    base: str,
+    data: str,
+    task: str,
+    metric: str,
+    by_method: Mapping[str, Sequence[Mapping[str, Statistic]]],
+    reference: str,
+) -> list[Row]:
+    known = {name for suites in by_method.values() for suite in suites for name in suite}
+    stem = metric.removesuffix("max")
+    if metric not in known and not (metric.endswith("@max") and any(n.startswith(stem) for n in known)):
+        return []
+    name = resolve_metric(metric, dict.fromkeys(known))
+    rows = []
+    for method, suites in by_method.items():
+        values = [s[name].value for s in suites if name in s]
+        if not values:
+            continue
+        rows.append(
+            Row(
+                base=base, data=data, method=method, task=task, metric=name, mean=float(np.mean(values)),
+                deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None, n_seeds=len(values),
+                n_undefined=len(suites) - len(values),
+                difference=None if method == reference else _paired(suites, by_method[reference], name),
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _paired(
+    a: Sequence[Mapping[str, Statistic]], b: Sequence[Mapping[str, Statistic]], name: str
+) -> Comparison | None:
+    """Compare means over seeds on the same prompts; seeds where either has no value are left out."""
+    both = [(x[name], y[name]) for x, y in zip(a, b, strict=True) if name in x and name in y]
+    if not both or any(s.influence is None or s.log_scale for pair in both for s in pair):
+        return None
+    return compare(combine([x for x, _ in both]), combine([y for _, y in both]))
+
+
+def to_markdown(spec: StudySpec, rows: Sequence[Row]) -> str:
+    """Return one table per base, data set and task: a method per row, a metric per column."""
+    legend = (
+        f"Mean over {len(spec.seeds)} seeds, with their standard deviation. In brackets the paired difference "
+        f"to `{for_markdown(spec.reference)}` on the same prompts, averaged over seeds, with its 95% interval "
+        "clustered by prompt; bold where it excludes 0. A dash: no value."
+    )
+    lines = [f"# {spec.name}", "", spec.summary, "", legend]
+    for base, data, task in dict.fromkeys((r.base, r.data, r.task) for r in rows):
+        here = [r for r in rows if (r.base, r.data, r.task) == (base, data, task)]
+        metrics = list(dict.fromkeys(r.metric for r in here))
+        lines += ["", f"## {for_markdown(base)}, trained on {for_markdown(data)}: {for_markdown(task)}", ""]
+        lines += ["| method | " + " | ".join(metrics) + " |", "|:---|" + "---:|" * len(metrics)]
+        for method in dict.fromkeys(r.method for r in here):
+            cells = {r.metric: _cell(r) for r in here if r.method == method}
+            lines.append(
+                f"| {for_markdown(method)} | " + " | ".join(cells.get(m, "–") for m in metrics) + " |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _cell(row: Row) -> str:
+    spread = "" if row.deviation is None else f" ± {row.deviation:.3f}"
+    text = f"{row.mean:.3f}{spread}"
+    if row.n_undefined:
+        text += f" ({row.n_undefined} without)"
+    if row.difference is None or row.difference.difference.ci95 is None:
+        return text
+    low, high = row.difference.difference.ci95
+    told = f"{row.difference.difference.value:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"{text} ({f'**{told}**' if low > 0 or high < 0 else told})"
+
+
+def to_csv(rows: Sequence[Row]) -> str:
+    """Return all rows as CSV, one per method, base, data set, task and metric."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(
+        ["base", "data", "method", "task", "metric", "mean", "sd_over_seeds", "seeds", "undefined",
+         "difference", "low", "high", "p"]
+    )  # fmt: skip
+    for r in rows:
+        difference = r.difference.difference if r.difference else None
+        low, high = (difference.ci95 if difference else None) or (None, None)
+        numbers = [
+            r.mean,
+            r.deviation,
+            r.n_seeds,
+            r.n_undefined,
+            difference.value if difference else None,
+            low,
+            high,
+            r.difference.p_value if r.difference else None,
+        ]
+        writer.writerow(
+            [for_csv(t) for t in (r.base, r.data, r.method, r.task, r.metric)]
+            + ["" if v is None else f"{v:.6g}" for v in numbers]
+        )
+    return buffer.getvalue()

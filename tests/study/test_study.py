@@ -1,0 +1,154 @@
+"""A study: a grid of tiny models, restarted, compared in pairs."""
+
+import csv
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from rmbench.cli.main import run
+
+Make = Callable[..., Path]
+WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "lazy", "dog"]
+
+
+@pytest.fixture
+def places(make_checkpoint: Make, tmp_path: Path) -> Path:
+    """Two bases, pairs to train on and pairs to evaluate on, under one folder."""
+    for seed, name in enumerate(("small", "other")):
+        make_checkpoint("llama", head=False, seed=seed, folder=f"here/{name}")
+    for part, start in (("train", 0), ("test", 1000)):
+        rng = random.Random(start)
+        rows = [
+            {
+                "id": f"{part}{k}",
+                "prompt": f"What is {start + k}?",
+                "chosen": " ".join(rng.choices(WORDS, k=5)) + (" Paris" if rng.random() < 0.8 else " 9"),
+                "rejected": " ".join(rng.choices(WORDS, k=5)) + " 9 9",
+            }
+            for k in range(60)
+        ]
+        (tmp_path / "here" / f"{part}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return tmp_path / "here"
+
+
+def study_file(tmp_path: Path, **changes: object) -> Path:
+    task = {
+        "name": "mine", "version": 1, "kinds": ["preference", "calibration"], "summary": "A task.",
+        "source": "https://example.org", "license": "MIT", "data": {"reader": "pairs"}, "primary": "accuracy",
+    }  # fmt: skip
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(task))
+    spec = {
+        "name": "tiny",
+        "summary": "A tiny study.",
+        "bases": {"small": "{here}/small", "other": "{here}/other"},
+        "data": [{"name": "capitals", "source": "{here}/train.jsonl"}],
+        "methods": [
+            {"name": "bradley-terry"},
+            {"name": "confidence", "loss": "confidence-margin"},
+            {"name": "thresholded", "loss": "confidence-margin", "options": {"threshold": "mean", "cap": 2}},
+        ],
+        "seeds": 2,
+        "train": {
+            "freeze_backbone": True,
+            "epochs": 3,
+            "batch_size": 8,
+            "max_length": 64,
+            "learning_rate": 0.01,
+        },
+        "evaluate": [{"task": str(tmp_path / "mine.yaml"), "data": "{here}/test.jsonl"}],
+        "reference": "bradley-terry",
+    }
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**spec, **changes}))
+    return path
+
+
+def arguments(file: Path, places: Path) -> list[str]:
+    folder = file.parent
+    return ["study", str(file), "--place", f"here={places}", "--models-dir", str(folder / "runs"), "-q", "--device", "cpu",
+            "--results", str(folder / "results"), "--out", str(folder / "out"), "--store", str(folder / "store")]  # fmt: skip
+
+
+def test_a_grid_is_trained_evaluated_and_compared_and_nothing_is_done_twice(
+    places: Path, tmp_path: Path
+) -> None:
+    file = study_file(tmp_path)
+    assert run(arguments(file, places)) == 0
+    models = sorted(p.name for p in (tmp_path / "runs" / "tiny").iterdir())
+    assert len(models) == 2 * 3 * 2
+    assert models[0] == "other.capitals.bradley-terry.0"
+    assert len(list((tmp_path / "store" / "features").iterdir())) == 2 * 2 * 2, (
+        "once per base, seed and split"
+    )
+    files = {
+        p: p.stat().st_mtime_ns for d in ("runs", "results") for p in (tmp_path / d).rglob("*") if p.is_file()
+    }
+    tables = [(tmp_path / "out" / f"study.{s}").read_bytes() for s in ("md", "csv")]
+    assert run(arguments(file, places)) == 0
+    assert {p: p.stat().st_mtime_ns for p in files} == files
+    assert [(tmp_path / "out" / f"study.{s}").read_bytes() for s in ("md", "csv")] == tables
+    assert str(tmp_path) not in tables[0].decode().replace(str(tmp_path / "mine.yaml"), "")
+
+
+def test_numbers_are_means_over_seeds_and_differences_are_paired(places: Path, tmp_path: Path) -> None:
+    assert run(arguments(study_file(tmp_path), places)) == 0
+    with (tmp_path / "out" / "study.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    records = [json.loads(p.read_text()) for p in (tmp_path / "results").glob("*/*/*.json")]
+
+    def values(base: str, method: str, metric: str) -> list[float]:
+        named = {r["model"]: r["metrics"] for r in records}
+        return [named[f"{base}.capitals.{method}.{seed}"][metric]["value"] for seed in (0, 1)]
+
+    for base in ("small", "other"):
+        for method in ("bradley-terry", "confidence", "thresholded"):
+            (row,) = [r for r in rows if (r["base"], r["method"], r["metric"]) == (base, method, "accuracy")]
+            assert float(row["mean"]) == pytest.approx(np.mean(values(base, method, "accuracy")), abs=1e-5)
+            assert float(row["sd_over_seeds"]) == pytest.approx(
+                np.std(values(base, method, "accuracy"), ddof=1), abs=1e-5
+            )
+            if method == "bradley-terry":
+                assert row["difference"] == ""
+            else:
+                expected = np.mean(values(base, method, "nll")) - np.mean(
+                    values(base, "bradley-terry", "nll")
+                )
+                (nll,) = [r for r in rows if (r["base"], r["method"], r["metric"]) == (base, method, "nll")]
+                assert float(nll["difference"]) == pytest.approx(expected, abs=1e-5)
+                assert float(nll["low"]) <= float(nll["difference"]) <= float(nll["high"])
+    losses = {m: np.mean(values("small", m, "margin_mean")) for m in ("bradley-terry", "confidence")}
+    assert losses["confidence"] > losses["bradley-terry"], "a margin in the loss widens margins"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"refrence": "x"}, "Did you mean 'reference'"),
+        ({"reference": "bradley"}, "Did you mean 'bradley-terry'"),
+        ({"seeds": 0}, "whole number from 1"),
+        ({"train": {"epoch": 1}}, "Did you mean 'epochs'"),
+        ({"train": {"batch_size": 1}}, "at least 2"),
+        ({"bases": {"b": "{there}/small"}}, "say --place there=PATH"),
+        ({"bases": {"b": "{here.x}/small"}}, "no path with {places}"),
+        ({"methods": []}, "expected a list"),
+        ({"methods": [{"name": "bradley-terry"}, {"name": "x", "loss": "confidence-margn"}]}, "Did you mean 'confidence-margin'"),
+        ({"evaluate": [{"task": "preferense"}]}, "Did you mean 'preference'"),
+        ({"data": [{"name": "a", "source": "x"}, {"name": "a", "source": "y"}]}, "the same name"),
+    ],
+)  # fmt: skip
+def test_a_wrong_study_stops_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, object], said: str
+) -> None:
+    file = study_file(tmp_path, **changes)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "test.jsonl").write_text('{"prompt": "Q", "chosen": "a", "rejected": "b"}\n')
+    capsys.readouterr()
+    assert run(arguments(file, tmp_path / "here")) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "out").exists()
