@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from rmbench.evaluate import Outcome, PreparedTask, Settings, evaluate, prepare_task
-from rmbench.models.resolve import load_model
+from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.specs import load_task
+from rmbench.study.frozen_model import FrozenHead
 from rmbench.study.spec import DataSource, Method, StudySpec
+from rmbench.train.base import Base, identity_of_base, load_base
 from rmbench.train.fit import TrainSettings
 from rmbench.train.pairs import read_training_data
 from rmbench.train.run import check_method, train
@@ -94,12 +97,12 @@ def _one(
     store: Path,
     runtime: Runtime,
 ) -> Mapping[tuple[str, str], Outcome]:
+    # The same pairs and the same held-out prompts for every seed and method: seeds vary head and order.
     pairs = read_training_data(
         cell.data.source,
         pairs_per_prompt=cell.data.pairs_per_prompt,
         limit=cell.data.limit,
         on_bad="skip",
-        seed=cell.seed,
         offline=runtime.offline,
     )
     settings = TrainSettings(
@@ -110,6 +113,22 @@ def _one(
         **spec.train,
     )
     trained = train(settings, pairs, folder / cell.name, runtime=runtime, features=store)
-    options = {"name": cell.name, "max_length": str(spec.train["max_length"])}
-    loaded = load_model(str(trained.folder), options, runtime)
+    loaded = _load(cell, spec, trained.folder, store, runtime)
     return {(cell.name, task): evaluate(loaded, ready, how) for task, how, ready in prepared}
+
+
+def _load(cell: Cell, spec: StudySpec, folder: Path, store: Path, runtime: Runtime) -> LoadedModel:
+    length = int(spec.train["max_length"])
+    if not spec.train["freeze_backbone"]:
+        return load_model(str(folder), {"name": cell.name, "max_length": str(length)}, runtime)
+    name = spec.bases[cell.base]
+    weights, _ = identity_of_base(name, runtime)
+    base = _shared_base(name, cell.seed, runtime)
+    head = FrozenHead(base, weights, folder, length, store / "features")
+    return LoadedModel(name=cell.name, model=head, spec=cell.name)
+
+
+@lru_cache(maxsize=1)
+def _shared_base(name: str, seed: int, runtime: Runtime) -> Base:
+    """Return the base of neighbouring cells, loaded once."""
+    return load_base(name, seed, None, runtime)

@@ -42,6 +42,7 @@ class Row:
 def rows_of_study(spec: StudySpec, outcomes: Mapping[tuple[str, str], Outcome]) -> list[Row]:
     """Return the rows in the order of the study's file."""
     suites = {key: stored_suite(outcome.run, strata=False)[0].metrics for key, outcome in outcomes.items()}
+    names = {task: outcome.run.record.task for (_, task), outcome in outcomes.items()}
     rows = []
     for base in spec.bases:
         for data in spec.data:
@@ -51,7 +52,7 @@ def rows_of_study(spec: StudySpec, outcomes: Mapping[tuple[str, str], Outcome]) 
                     for m in spec.methods
                 }
                 for metric in METRICS:
-                    found = _rows(base, data.name, task, metric, by_method, spec.reference)
+                    found = _rows(base, data.name, names[task], metric, by_method, spec.reference)
                     rows += found
     return rows
 
@@ -98,9 +99,9 @@ def _paired(
 def to_markdown(spec: StudySpec, rows: Sequence[Row]) -> str:
     """Return one table per base, data set and task: a method per row, a metric per column."""
     legend = (
-        f"Mean over {len(spec.seeds)} seeds, with their standard deviation. In brackets the paired difference "
-        f"to `{for_markdown(spec.reference)}` on the same prompts, averaged over seeds, with its 95% interval "
-        "clustered by prompt; bold where it excludes 0. A dash: no value."
+        f"Mean over {len(spec.seeds)} seeds, with their standard deviation. In brackets the paired "
+        f"difference to `{for_markdown(spec.reference)}` on the same prompts, averaged over seeds, with its "
+        "95% interval clustered by prompt; bold where it excludes 0. A dash: no value."
     )
     lines = [f"# {spec.name}", "", spec.summary, "", legend]
     for base, data, task in dict.fromkeys((r.base, r.data, r.task) for r in rows):

@@ -18,12 +18,13 @@ from torch.nn.functional import softplus
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, RunError, StoreError
 from rmbench.files import write_atomic_with
+from rmbench.models.hf_text import Encoded
 from rmbench.train.base import Base, head_of
-from rmbench.train.batches import EncodedPair, EncodedPairs, PairCollator, StepSampler
+from rmbench.train.batches import EncodedPairs, StepSampler, pad
 from rmbench.train.losses import BatchStatistics, Loss, Tensor
 from rmbench.train.trainer import RepresentationTap
 
-_TOKENS_AT_A_TIME = 16_384
+_TOKENS_AT_A_TIME = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,59 +52,60 @@ class Representations:
 
 
 def represent(base: Base, pairs: EncodedPairs, cache: Path, weights: str) -> Representations:
-    """Return the representations of `pairs`, from `cache` if they were computed before.
+    """Return the representations of `pairs`; arguments as `represent_texts`."""
+    rows = [pairs[k] for k in range(len(pairs))]
+    found = represent_texts(base, [e for row in rows for e in (row.chosen, row.rejected)], cache, weights)
+    strength = torch.tensor([row.strength for row in rows])
+    return Representations(torch.from_numpy(found[0::2]), torch.from_numpy(found[1::2]), strength)
+
+
+def represent_texts(base: Base, texts: Sequence[Encoded], cache: Path, weights: str) -> NDArray[np.float32]:
+    """Return what the last layer sees of each text, shape (n, D), from `cache` if computed before.
 
     Args:
         base: The model; nothing of it changes.
-        pairs: What to represent.
+        texts: Encoded conversations.
         cache: Folder of the stored representations (npz, no pickle).
         weights: What pins the base's weights.
+
+    Raises:
+        StoreError: If the stored file is damaged.
     """
-    ids = [
-        [list(row.chosen.ids), list(row.rejected.ids)] for row in map(pairs.__getitem__, range(len(pairs)))
-    ]
+    ids = [list(text.ids) for text in texts]
     path = cache / f"{digest([weights, base.body_seed, base.text_format.identity, ids], 24)}.npz"
     if path.is_file():
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                chosen, rejected = arrays["chosen"], arrays["rejected"]
+                return np.asarray(arrays["representations"])
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise StoreError(f"{path}: stored representations are damaged ({error}); remove it") from None
-    else:
-        chosen, rejected = _compute(base, pairs)
-        write_atomic_with(path, lambda file: np.savez(file, chosen=chosen, rejected=rejected))
-    strength = torch.tensor([pairs[k].strength for k in range(len(pairs))])
-    return Representations(torch.from_numpy(chosen), torch.from_numpy(rejected), strength)
+    found = _compute(base, texts)
+    write_atomic_with(path, lambda file: np.savez(file, representations=found))
+    return found
 
 
-def _compute(base: Base, pairs: EncodedPairs) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _compute(base: Base, texts: Sequence[Encoded]) -> NDArray[np.float32]:
     tap = RepresentationTap(base.model)
-    collate = PairCollator(base.pad_id)
-    order = np.argsort([-n for n in pairs.lengths], kind="stable")
-    rows: dict[int, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
+    found: dict[int, NDArray[np.float32]] = {}
     base.model.eval()
     with torch.inference_mode():
-        for group in _groups(order, pairs):
-            batch = collate(group)
-            given = {k: v for k, v in batch.items() if k not in ("strength", "index")}
-            base.model(**{k: v.to(base.model.device) for k, v in given.items()})
-            first, second = tap.take(given["attention_mask"]).cpu().float().chunk(2)
-            for row, a, b in zip(group, first.numpy(), second.numpy(), strict=True):
-                rows[row.index] = (a, b)
+        for group in _groups(texts):
+            batch = pad([texts[k] for k in group], base.pad_id)
+            base.model(**{k: v.to(base.model.device) for k, v in batch.items()})
+            seen = tap.take(batch["attention_mask"]).cpu().float().numpy()
+            found |= zip(group, seen, strict=True)
     tap.close()
-    return np.stack([rows[k][0] for k in range(len(pairs))]), np.stack(
-        [rows[k][1] for k in range(len(pairs))]
-    )
+    return np.stack([found[k] for k in range(len(texts))])
 
 
-def _groups(order: NDArray[np.int64], pairs: EncodedPairs) -> list[list[EncodedPair]]:
-    groups: list[list[EncodedPair]] = []
-    for k in order:
-        row = pairs[int(k)]
-        if groups and 2 * (len(groups[-1]) + 1) * groups[-1][0].length <= _TOKENS_AT_A_TIME:
-            groups[-1].append(row)
+def _groups(texts: Sequence[Encoded]) -> list[list[int]]:
+    """Return batches of similar length, longest first, within a budget of padded tokens."""
+    groups: list[list[int]] = []
+    for k in sorted(range(len(texts)), key=lambda k: (-len(texts[k].ids), k)):
+        if groups and (len(groups[-1]) + 1) * len(texts[groups[-1][0]].ids) <= _TOKENS_AT_A_TIME:
+            groups[-1].append(k)
         else:
-            groups.append([row])
+            groups.append([k])
     return groups
 
 
