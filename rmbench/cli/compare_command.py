@@ -58,10 +58,10 @@ def command(
     if as_json:
         click.echo(json.dumps(_as_json(report, a.record.model, b.record.model), indent=1))
         return
-    _show(report, a.record.model, b.record.model, _prompts(a.record.task, data))
+    _show(report, a.record.model, b.record.model, _prompts(a.record.task, data), items)
 
 
-def _show(report: Any, first: str, second: str, prompts: dict[str, str]) -> None:
+def _show(report: Any, first: str, second: str, prompts: dict[str, str], wanted_items: int) -> None:
     from tabulate import tabulate
 
     from rmbench.cli.tables import number, show_estimate
@@ -81,7 +81,8 @@ def _show(report: Any, first: str, second: str, prompts: dict[str, str]) -> None
     heads = [one_line(report.task), one_line(first, 30), one_line(second, 30), "difference (paired)", "p"]
     click.echo(tabulate(rows, headers=heads, tablefmt="simple", disable_numparse=True))
     if not report.disagreements:
-        click.echo("\nThe two models never disagree.")
+        if wanted_items:
+            click.echo("\nThe two models never disagree.")
         return
     click.echo(f"\nItems where they disagree most ({report.measure}):")
     lines = [
