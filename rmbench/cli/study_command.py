@@ -52,7 +52,7 @@ def command(
     Restartable: models that are trained and records that are complete are not made again.
     """
     try:
-        from rmbench.study import load_study, rows_of_study, run_study, to_csv, to_markdown
+        from rmbench.study import load_study, render_figures, rows_of_study, run_study, to_csv, to_markdown
     except ImportError as error:
         raise ConfigError(str(error)) from None
     from rmbench.files import write_atomic
@@ -74,4 +74,6 @@ def command(
     folder = out or Path("leaderboards") / spec.name
     write_atomic(folder / "study.csv", to_csv(rows))
     write_atomic(folder / "study.md", to_markdown(spec, rows))
+    for name, content in render_figures(spec, outcomes).items():
+        write_atomic(folder / name, content)
     click.echo(to_markdown(spec, rows))

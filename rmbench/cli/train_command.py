@@ -98,6 +98,9 @@ from rmbench.errors import ConfigError
     show_default=True,
     help="Steps between evaluations and checkpoints.",
 )
+@click.option(
+    "--log-dir", type=click.Path(path_type=Path, file_okay=False), help="Write TensorBoard events there."
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="RMBENCH_SEED")
 @click.option("--device", default="auto", show_default=True, envvar="RMBENCH_DEVICE", help="auto, cpu, cuda.")
 @click.option("--offline", is_flag=True, envvar="RMBENCH_OFFLINE", help="Never reach for a hub.")
@@ -108,7 +111,7 @@ def command(
     pairs_per_prompt: int | None, limit: int | None, held_out: float, epochs: float, max_steps: int | None,
     learning_rate: float | None, batch_size: int, micro_batch: int, max_length: int, freeze_backbone: bool,
     lora: int | None,
-    eval_every: int, seed: int, device: str, offline: bool, as_json: bool, quiet: bool,
+    eval_every: int, log_dir: Path | None, seed: int, device: str, offline: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Train a reward model on pairs, with the model's own confidence as the margin of the loss.
 
@@ -142,7 +145,14 @@ def command(
         held_out=held_out, seed=seed, offline=offline,
     )  # fmt: skip
     with TrainingBar(batch_size, enabled=not quiet) as bar:
-        done = train(settings, pairs, out, runtime=Runtime(device=device, offline=offline), on_step=bar.step)
+        done = train(
+            settings,
+            pairs,
+            out,
+            runtime=Runtime(device=device, offline=offline),
+            on_step=bar.step,
+            log_dir=log_dir,
+        )
     if as_json:
         click.echo(json.dumps(done.record, indent=1, sort_keys=True))
         return

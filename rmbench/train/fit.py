@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 import transformers
+from tensorboardX import SummaryWriter
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from rmbench.canon import digest
 from rmbench.errors import ConfigError
@@ -107,6 +109,8 @@ def fit_all(job: Job) -> Fitted:
         processing_class=job.base.tokenizer,
     )
     trainer.remove_callback(transformers.PrinterCallback)
+    if job.log_dir is not None:
+        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(job.log_dir))))  # type: ignore[no-untyped-call]
     with quiet():
         trainer.train(resume_from_checkpoint=resume)
         curve = [point for entry in trainer.state.log_history if (point := _point(entry))]
@@ -137,6 +141,11 @@ def fit_head(job: Job, store: Path) -> Fitted:
         on_step=job.on_step,
     )
     put_head(job.base, head)
+    if job.log_dir is not None:
+        with SummaryWriter(str(job.log_dir)) as writer:
+            for point in head.curve:
+                for key, value in point.items():
+                    writer.add_scalar(key, value, int(point["step"]))
     return Fitted(head.held_out, head.curve, head.steps)
 
 
@@ -189,7 +198,7 @@ def _arguments(job: Job) -> transformers.TrainingArguments:
         load_best_model_at_end=True,
         metric_for_best_model="eval_nll",
         greater_is_better=False,
-        report_to=["tensorboard"] if job.log_dir else [],
+        report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         use_cpu=not on_cuda,

@@ -88,10 +88,11 @@ def test_a_grid_is_trained_evaluated_and_compared_and_nothing_is_done_twice(
     files = {
         p: p.stat().st_mtime_ns for d in ("runs", "results") for p in (tmp_path / d).rglob("*") if p.is_file()
     }
-    tables = [(tmp_path / "out" / f"study.{s}").read_bytes() for s in ("md", "csv")]
+    names = ["study.md", "study.csv", "small.capitals.mine.deciles.svg", "small.capitals.mine.deciles.png"]
+    tables = [(tmp_path / "out" / name).read_bytes() for name in names]
     assert run(arguments(file, places)) == 0
     assert {p: p.stat().st_mtime_ns for p in files} == files
-    assert [(tmp_path / "out" / f"study.{s}").read_bytes() for s in ("md", "csv")] == tables
+    assert [(tmp_path / "out" / name).read_bytes() for name in names] == tables
     assert str(tmp_path) not in tables[0].decode()
 
 

@@ -124,6 +124,14 @@ def test_a_trained_model_is_an_ordinary_folder_that_learned(
         assert float(plain(**padded, attention_mask=mask).logits[0, 0]) == pytest.approx(ours, abs=1e-5)
 
 
+@pytest.mark.parametrize("more", [[], ["--freeze-backbone"]])
+def test_tensorboard_events(make_checkpoint: Make, pairs: Path, tmp_path: Path, more: list[str]) -> None:
+    base = make_checkpoint("llama", head=False)
+    assert run([*arguments(base, pairs, tmp_path / "out"), *more, "--log-dir", str(tmp_path / "logs")]) == 0
+    (events,) = (tmp_path / "logs").glob("events.out.tfevents.*")
+    assert b"nll" in events.read_bytes()
+
+
 def test_every_parameter_moves(make_checkpoint: Make, pairs: Path, tmp_path: Path) -> None:
     base = make_checkpoint("llama", head=False)
     assert run(arguments(base, pairs, tmp_path / "out")) == 0
