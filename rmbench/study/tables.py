@@ -3,9 +3,11 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import sqrt
 
 import numpy as np
+from scipy.stats import t as student_t
 
 from rmbench.escape import for_csv, for_markdown
 from rmbench.evaluate import Outcome
@@ -89,19 +91,36 @@ def _rows(
 def _paired(
     a: Sequence[Mapping[str, Statistic]], b: Sequence[Mapping[str, Statistic]], name: str
 ) -> Comparison | None:
-    """Compare means over seeds on the same prompts; seeds where either has no value are left out."""
+    """Compare means over seeds on the same prompts; seeds where either has no value are left out.
+
+    Two sources of chance add up: which prompts were asked (clustered error of the mean difference) and which
+    seeds were drawn (standard deviation of the difference over seeds, by the root of their number). The
+    degrees of freedom are Satterthwaite's.
+    """
     both = [(x[name], y[name]) for x, y in zip(a, b, strict=True) if name in x and name in y]
     if not both or any(s.influence is None or s.log_scale for pair in both for s in pair):
         return None
-    return compare(combine([x for x, _ in both]), combine([y for _, y in both]))
+    paired = compare(combine([x for x, _ in both]), combine([y for _, y in both])).difference
+    if paired.stderr is None or len(both) < 2:
+        return Comparison(paired, None)
+    by_prompt = paired.stderr**2
+    by_seed = float(np.var([x.value - y.value for x, y in both], ddof=1)) / len(both)
+    total = by_prompt + by_seed
+    if total < 1e-24:
+        return Comparison(paired, 1.0 if abs(paired.value) < 1e-12 else 0.0)
+    freedom = total**2 / (by_prompt**2 / (paired.n_clusters - 1) + by_seed**2 / (len(both) - 1))
+    half = float(student_t.ppf(0.975, freedom)) * sqrt(total)
+    p = 2.0 * float(student_t.sf(abs(paired.value) / sqrt(total), freedom))
+    interval = (paired.value - half, paired.value + half)
+    return Comparison(replace(paired, stderr=sqrt(total), ci95=interval), p)
 
 
 def to_markdown(spec: StudySpec, rows: Sequence[Row]) -> str:
     """Return one table per base, data set and task: a method per row, a metric per column."""
     legend = (
         f"Mean over {len(spec.seeds)} seeds, with their standard deviation. In brackets the paired "
-        f"difference to `{for_markdown(spec.reference)}` on the same prompts, averaged over seeds, with its "
-        "95% interval clustered by prompt; bold where it excludes 0. A dash: no value."
+        f"difference to `{for_markdown(spec.reference)}` on the same prompts, averaged over seeds, with a "
+        "95% interval over prompts and seeds; bold where it excludes 0. A dash: no value."
     )
     lines = [f"# {spec.name}", "", spec.summary, "", legend]
     for base, data, task in dict.fromkeys((r.base, r.data, r.task) for r in rows):

@@ -184,3 +184,29 @@ def test_shared_representations_give_the_rewards_of_the_saved_folder(places: Pat
     for name in ("accuracy", "nll", "margin_mean"):
         assert shared["metrics"][name]["value"] == pytest.approx(plain["metrics"][name]["value"], abs=1e-5)
     assert shared["counts"]["trained_on"] == plain["counts"]["trained_on"]
+
+
+def test_the_interval_of_a_difference_covers_prompts_and_seeds() -> None:
+    from rmbench.stats import mean
+    from rmbench.study.tables import _paired
+
+    rng = np.random.default_rng(0)
+    held, alone = 0, 0
+    truth = 0.1
+    for _ in range(600):
+        prompts = rng.normal(0, 1, 60)
+        quirk = rng.normal(0, 0.3, 60)
+        a, b = [], []
+        for _ in range(5):
+            noise = rng.normal(0, 0.15, 2)  # what a seed does to a whole model
+            own = rng.normal(0, 0.2, (2, 60))
+            a.append({"m": mean(prompts + truth + quirk + noise[0] + own[0], np.arange(60), 60)})
+            b.append({"m": mean(prompts + noise[1] + own[1], np.arange(60), 60)})
+        found = _paired(a, b, "m")
+        assert found is not None
+        low, high = found.difference.ci95 or (0, 0)
+        held += low <= truth <= high
+        by_prompt = [x["m"].value - y["m"].value for x, y in zip(a, b, strict=True)]
+        alone += abs(np.mean(by_prompt) - truth) <= 2 * 0.3 / np.sqrt(60)
+    assert 0.93 <= held / 600 <= 0.98
+    assert alone / 600 < 0.9, "prompts alone would be too narrow"
