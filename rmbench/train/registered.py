@@ -3,14 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rmbench.canon import digest
-from rmbench.models.hf import HFRewardModel, load_hf
 from rmbench.models.runtime import Runtime
-from rmbench.scoring import default_store_folder
-from rmbench.train.base import identity_of_base
-from rmbench.train.fit import TrainSettings
-from rmbench.train.pairs import read_training_data
-from rmbench.train.run import check_method, train
 
 
 def confidence_margin(
@@ -29,7 +22,7 @@ def confidence_margin(
     limit: int | None = None,
     threshold: str = "none",
     seed: int | None = None,
-) -> HFRewardModel:
+) -> Any:
     """The reward model that `rmbench train` makes of `base` and `data`, trained at first use.
 
     Args:
@@ -49,6 +42,15 @@ def confidence_margin(
         threshold: Of the confidence margin (equation 5).
         seed: None: the run's.
     """
+    # Here and not above: `rmbench models` lists this function, and starts without torch.
+    from rmbench.canon import digest
+    from rmbench.models.hf import load_hf
+    from rmbench.scoring import default_store_folder
+    from rmbench.train.base import identity_of_base
+    from rmbench.train.fit import TrainSettings
+    from rmbench.train.pairs import read_training_data
+    from rmbench.train.run import check_method, train
+
     check_method(method)
     chosen_seed = runtime.seed if seed is None else seed
     options: dict[str, Any] = {"threshold": threshold} if threshold != "none" else {}
