@@ -1,1 +1,1 @@
-"""Training what rmbench ships."""
+"""Training reward models: losses on margins, the trainer, and the models that rmbench ships."""
