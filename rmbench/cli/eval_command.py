@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import data_options, json_option, key_values, results_option, runtime_options
+from rmbench.cli.options import (
+    data_options,
+    json_option,
+    key_values,
+    results_option,
+    runtime_options,
+    store_option,
+)
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
 from rmbench.models.resolve import RULES
@@ -41,13 +48,7 @@ from rmbench.models.resolve import RULES
     help="Most padded tokens in one forward pass. Changes speed and memory, not the numbers.",
 )
 @results_option
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RMBENCH_STORE",
-    show_envvar=True,
-    help="Folder of the score stores.  [default: the user's cache folder]",
-)
+@store_option
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no remarks.")
 def command(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import data_options, key_values
+from rmbench.cli.options import data_options, key_values, offline_option
 
 
 @click.command("export")
@@ -14,7 +14,7 @@ from rmbench.cli.options import data_options, key_values
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
 )
-@click.option("--offline", is_flag=True, envvar="RMBENCH_OFFLINE", help="Never reach for a hub.")
+@offline_option
 def command(
     task: str, data: Path | None, task_options: tuple[str, ...], on_bad: str, out: Path | None, offline: bool
 ) -> None:

@@ -48,6 +48,40 @@ def json_option(function: F) -> F:
     )
 
 
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    envvar="RMBENCH_DEVICE",
+    show_envvar=True,
+    help="auto, cpu, cuda, cuda:1, mps.",
+)
+
+offline_option = click.option(
+    "--offline",
+    is_flag=True,
+    envvar="RMBENCH_OFFLINE",
+    show_envvar=True,
+    help="Never reach for a hub.",
+)
+
+on_bad_option = click.option(
+    "--on-bad",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="A row that does not fit: stop, or leave it out and count it.",
+)
+
+store_option = click.option(
+    "--store",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="RMBENCH_STORE",
+    show_envvar=True,
+    help="Folder of the score stores.  [default: the user's cache folder]",
+)
+
+
 def runtime_options(function: F) -> F:
     """Add what loading a model needs: `-M`, `--device`, `--dtype`, `--offline`, `--seed`."""
     for option in reversed(
@@ -59,14 +93,7 @@ def runtime_options(function: F) -> F:
                 metavar="KEY=VALUE",
                 help="Option of the model (repeat).",
             ),
-            click.option(
-                "--device",
-                default="auto",
-                show_default=True,
-                envvar="RMBENCH_DEVICE",
-                show_envvar=True,
-                help="auto, cpu, cuda, cuda:1, mps.",
-            ),
+            device_option,
             click.option(
                 "--dtype",
                 default="auto",
@@ -75,13 +102,7 @@ def runtime_options(function: F) -> F:
                 show_envvar=True,
                 help="auto, float32, bfloat16, float16. auto: float32 on a CPU, else the checkpoint's.",
             ),
-            click.option(
-                "--offline",
-                is_flag=True,
-                envvar="RMBENCH_OFFLINE",
-                show_envvar=True,
-                help="Never reach for a hub.",
-            ),
+            offline_option,
             click.option(
                 "--seed",
                 type=click.IntRange(min=0),
@@ -113,13 +134,7 @@ def data_options(function: F) -> F:
                 metavar="KEY=VALUE",
                 help="Parameter of the task (repeat).",
             ),
-            click.option(
-                "--on-bad",
-                type=click.Choice(["fail", "skip"]),
-                default="fail",
-                show_default=True,
-                help="A row that does not fit: stop, or leave it out and count it.",
-            ),
+            on_bad_option,
         )
     ):
         function = option(function)

@@ -20,23 +20,22 @@ from rich.progress import (
 from rmbench.escape import one_line
 
 
-class ScoringBar:
-    """Shows the scoring of one model on one task; implements `rmbench.scoring.Progress`.
+class _Bar:
+    """A bar with a text of its own beside the count; silent without a terminal.
 
     Args:
-        label: What is going on, e.g. "length on bon".
-        enabled: False for no bar at all; without a terminal there is none either.
+        label: What is going on.
+        unit: What is counted.
+        enabled: False for no bar at all.
     """
 
-    def __init__(self, label: str, *, enabled: bool = True) -> None:
-        self._label = one_line(label, 60)
-        self._tokens = 0
+    def __init__(self, label: str, unit: str, *, enabled: bool) -> None:
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("texts {task.fields[speed]}", markup=False),
+            TextColumn(f"{unit} {{task.fields[shown]}}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
@@ -44,18 +43,7 @@ class ScoringBar:
             transient=True,
             disable=not (enabled and sys.stderr.isatty()),
         )
-        self._task = self._bar.add_task(self._label, total=None, speed="")
-
-    def start(self, n_units: int, n_known: int) -> None:
-        """Show how much there is, and how much of it the store knew."""
-        self._bar.update(self._task, total=n_units, completed=n_known)
-
-    def advance(self, n_units: int, n_tokens: int) -> None:
-        """Move on by one stored batch."""
-        self._tokens += n_tokens
-        elapsed = self._bar.tasks[0].elapsed or 0.0
-        speed = f"{self._tokens / elapsed:,.0f} tokens/s" if self._tokens and elapsed > 0 else ""
-        self._bar.update(self._task, advance=n_units, speed=speed)
+        self._task = self._bar.add_task(label, total=None, shown="")
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -67,7 +55,31 @@ class ScoringBar:
         self._bar.stop()
 
 
-class TrainingBar:
+class ScoringBar(_Bar):
+    """Shows the scoring of one model on one task; implements `rmbench.scoring.Progress`.
+
+    Args:
+        label: What is going on, e.g. "length on bon".
+        enabled: False for no bar at all; without a terminal there is none either.
+    """
+
+    def __init__(self, label: str, *, enabled: bool = True) -> None:
+        super().__init__(one_line(label, 60), "texts", enabled=enabled)
+        self._tokens = 0
+
+    def start(self, n_units: int, n_known: int) -> None:
+        """Show how much there is, and how much of it the store knew."""
+        self._bar.update(self._task, total=n_units, completed=n_known)
+
+    def advance(self, n_units: int, n_tokens: int) -> None:
+        """Move on by one stored batch."""
+        self._tokens += n_tokens
+        elapsed = self._bar.tasks[0].elapsed or 0.0
+        speed = f"{self._tokens / elapsed:,.0f} tokens/s" if self._tokens and elapsed > 0 else ""
+        self._bar.update(self._task, advance=n_units, shown=speed)
+
+
+class TrainingBar(_Bar):
     """Shows the training of one model: loss, margin, accuracy, pairs per second, time left.
 
     Args:
@@ -76,22 +88,9 @@ class TrainingBar:
     """
 
     def __init__(self, step_size: int, *, enabled: bool = True) -> None:
+        super().__init__("training", "steps", enabled=enabled)
         self._step_size = step_size
         self._started: tuple[float, int] | None = None
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("training", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps {task.fields[shown]}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not (enabled and sys.stderr.isatty()),
-        )
-        self._task = self._bar.add_task("training", total=None, shown="")
 
     def step(self, done: int, total: int, shown: Mapping[str, float]) -> None:
         """Show the state after `done` of `total` optimiser steps."""
@@ -103,12 +102,3 @@ class TrainingBar:
         if steps > 0 and elapsed > 0:
             text += f" {steps * self._step_size / elapsed:,.1f} pairs/s"
         self._bar.update(self._task, total=total, completed=done, shown=text)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()

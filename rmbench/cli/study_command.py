@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import key_values, results_option
+from rmbench.cli.options import device_option, key_values, offline_option, results_option, store_option
 from rmbench.errors import ConfigError
 
 
@@ -30,14 +30,9 @@ from rmbench.errors import ConfigError
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the tables.  [default: leaderboards/<name of the study>]",
 )
-@click.option(
-    "--store",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RMBENCH_STORE",
-    help="Folder of the score stores.",
-)
-@click.option("--device", default="auto", show_default=True, envvar="RMBENCH_DEVICE", help="auto, cpu, cuda.")
-@click.option("--offline", is_flag=True, envvar="RMBENCH_OFFLINE", help="Never reach for a hub.")
+@store_option
+@device_option
+@offline_option
 @results_option
 @click.option("-q", "--quiet", is_flag=True, help="Do not tell of cells.")
 def command(

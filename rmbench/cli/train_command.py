@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import json_option, key_values
+from rmbench.cli.options import device_option, json_option, key_values, offline_option, on_bad_option
 from rmbench.errors import ConfigError
 
 
@@ -32,13 +32,7 @@ from rmbench.errors import ConfigError
 @click.option(
     "--reader", default="auto", show_default=True, help="Format of the data: pairs, jsonl, hh-rlhf, ..."
 )
-@click.option(
-    "--on-bad",
-    type=click.Choice(["fail", "skip"]),
-    default="fail",
-    show_default=True,
-    help="A row that does not fit.",
-)
+@on_bad_option
 @click.option(
     "--pairs-per-prompt",
     type=click.IntRange(min=1),
@@ -102,8 +96,8 @@ from rmbench.errors import ConfigError
     "--log-dir", type=click.Path(path_type=Path, file_okay=False), help="Write TensorBoard events there."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="RMBENCH_SEED")
-@click.option("--device", default="auto", show_default=True, envvar="RMBENCH_DEVICE", help="auto, cpu, cuda.")
-@click.option("--offline", is_flag=True, envvar="RMBENCH_OFFLINE", help="Never reach for a hub.")
+@device_option
+@offline_option
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(
@@ -126,14 +120,15 @@ def command(
     """
     try:
         from rmbench.train.fit import TrainSettings
-        from rmbench.train.run import check_method, train
+        from rmbench.train.losses import LOSSES
+        from rmbench.train.run import train
     except ImportError as error:
         raise ConfigError(str(error)) from None
     from rmbench.cli.progress import TrainingBar
     from rmbench.models.runtime import Runtime
     from rmbench.train.pairs import read_training_data
 
-    check_method(method)
+    LOSSES.get(method)  # an unknown name stops before the data is read
     settings = TrainSettings(
         base=base, method=method, method_options=key_values(method_options, "-L"), epochs=epochs,
         max_steps=max_steps, learning_rate=learning_rate, batch_size=batch_size,

@@ -1,6 +1,7 @@
 """Preference accuracy: does the model rank the response higher that gold prefers?"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,4 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
 
 
 def _without_direction(statistic: Statistic) -> Statistic:
-    from dataclasses import replace
-
     return replace(statistic, higher_is_better=None)

@@ -1,12 +1,12 @@
 """All numbers of a task: its kinds on everything, and the short list on each stratum."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from rmbench.errors import ConfigError
+from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics.panel import Panel
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.stats import Statistic, ratio
@@ -96,8 +96,6 @@ def resolve_metric(name: str, metrics: Mapping[str, object]) -> str:
             return max(found, key=lambda m: int(m.removeprefix(stem)))
     if name in metrics:
         return name
-    from rmbench.errors import UnknownNameError
-
     raise UnknownNameError("metric", name, metrics)
 
 
@@ -119,8 +117,6 @@ def _short_list(metrics: Mapping[str, Statistic]) -> dict[str, Statistic]:
 
 
 def _flip_rate(panel: Panel, flips: Sequence[int], comparisons: Sequence[int]) -> Statistic:
-    from dataclasses import replace
-
     compared = panel.per_cluster(np.array(comparisons, dtype=np.float64))
     flipped = panel.per_cluster(np.array(flips, dtype=np.float64))
     rate = ratio(flipped, compared, n=int(compared.sum()), bounded=True)

@@ -29,6 +29,10 @@ _HASHED_NAMES = frozenset(
 )  # fmt: skip
 
 
+class NoHeadError(ConfigError):
+    """The checkpoint has no trained head: no reward model, but a base to train one from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """Where a model is."""
@@ -205,7 +209,7 @@ def _check_head(
                 f"{checkpoint.location}: {mismatched[0]!r} has another shape than its config says"
             )
         if missing:
-            raise ConfigError(
+            raise NoHeadError(
                 f"{checkpoint.location}: no trained reward head: the checkpoint lacks {', '.join(missing)};"
                 " its rewards would be random. Pass -M fresh_head=SEED if that is what you want"
             )

@@ -13,8 +13,9 @@ from rmbench.study.frozen_model import FrozenHead
 from rmbench.study.spec import DataSource, Method, StudySpec
 from rmbench.train.base import Base, identity_of_base, load_base
 from rmbench.train.fit import TrainSettings
+from rmbench.train.losses import LOSSES
 from rmbench.train.pairs import read_training_data
-from rmbench.train.run import check_method, train
+from rmbench.train.run import train
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +66,13 @@ def run_study(
         RunError: If a cell fails. What was finished before stays.
     """
     for method in spec.methods:
-        check_method(method.loss)
-    prepared = [
-        (
-            e.task,
-            Settings(results=results, store=store, limit=e.limit, command=("rmbench", "study", spec.name)),
-            prepare_task(
-                load_task(e.task),
-                Settings(results=results, store=store, limit=e.limit),
-                data=None if e.data is None else Path(e.data),
-                on_bad="skip",
-                offline=runtime.offline,
-            ),
-        )
-        for e in spec.evaluate
-    ]
+        LOSSES.get(method.loss)
+    prepared = []
+    for e in spec.evaluate:
+        how = Settings(results=results, store=store, limit=e.limit, command=("rmbench", "study", spec.name))
+        data = None if e.data is None else Path(e.data)
+        ready = prepare_task(load_task(e.task), how, data=data, on_bad="fail", offline=runtime.offline)
+        prepared.append((e.task, how, ready))
     cells = list(cells_of(spec))
     outcomes: dict[tuple[str, str], Outcome] = {}
     for number, cell in enumerate(cells, start=1):
@@ -102,7 +95,6 @@ def _one(
         cell.data.source,
         pairs_per_prompt=cell.data.pairs_per_prompt,
         limit=cell.data.limit,
-        on_bad="skip",
         offline=runtime.offline,
     )
     settings = TrainSettings(

@@ -9,12 +9,18 @@ import transformers
 
 from rmbench.errors import ConfigError
 from rmbench.models.hf_limits import checked_length
-from rmbench.models.hf_load import explained, find_checkpoint, load_classifier, quiet, weights_identity
+from rmbench.models.hf_load import (
+    NoHeadError,
+    explained,
+    find_checkpoint,
+    load_classifier,
+    quiet,
+    weights_identity,
+)
 from rmbench.models.hf_text import TextFormat, choose_format
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn
 
-_NO_HEAD = "no trained reward head"
 _PROBE = (Turn(role="user", content="a"), Turn(role="assistant", content="b"))
 
 
@@ -61,9 +67,7 @@ def load_base(name: str, seed: int, lora: int | None, runtime: Runtime) -> Base:
     in_fp32 = Runtime(device="cpu", dtype="float32", offline=runtime.offline)
     try:
         loaded = load_classifier(checkpoint, in_fp32, None, "auto")
-    except ConfigError as error:
-        if _NO_HEAD not in str(error):
-            raise
+    except NoHeadError:
         loaded = load_classifier(checkpoint, in_fp32, seed, "auto")
     if loaded.n_labels != 1:
         raise ConfigError(f"{name}: its head has {loaded.n_labels} labels; expected one, or none at all")

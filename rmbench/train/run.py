@@ -13,7 +13,7 @@ from typing import Any
 import transformers
 
 from rmbench.canon import digest
-from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.errors import ConfigError
 from rmbench.files import write_atomic
 from rmbench.models.hf_load import quiet
 from rmbench.models.options import typed_options
@@ -161,9 +161,3 @@ def _save(base: Base, out: Path, record: Mapping[str, Any], data: TrainingData) 
     write_atomic(out / "README.md", model_card(record))
     shutil.rmtree(out / WORK)
     write_atomic(out / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
-
-
-def check_method(name: str) -> None:
-    """Raise unless a loss of that name is registered."""
-    if name not in LOSSES:
-        raise UnknownNameError("loss", name, LOSSES.names())
