@@ -43,6 +43,17 @@ def prompt_cluster(prompt: Sequence[Turn]) -> str:
     return conversation_key(prompt)[:16]
 
 
+def in_part(cluster: str, part: tuple[float, float] | None) -> bool:
+    """Say whether a cluster's hash, as a number in [0, 1), lies in [low, high): a lasting split by prompt.
+
+    The same prompt falls on the same side in every file, whatever else the file holds.
+    """
+    if part is None:
+        return True
+    place = int(digest(["part", cluster], 12), 16) / 16**12
+    return part[0] <= place < part[1]
+
+
 def slug(name: str) -> str:
     """Return `name` as one safe path component: letters, digits, `.`, `_`, `-`; never empty, `.` or `..`.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rmbench.canon import digest, in_part
 from rmbench.data import read_task_items
 from rmbench.errors import ConfigError
 from rmbench.files import sha256_bytes
@@ -78,24 +79,33 @@ class Outcome:
 
 
 def prepare_task(
-    spec: TaskSpec, settings: Settings, *, data: Path | None, on_bad: str, offline: bool
+    spec: TaskSpec,
+    settings: Settings,
+    *,
+    data: Path | None,
+    on_bad: str,
+    offline: bool,
+    part: tuple[float, float] | None = None,
 ) -> PreparedTask:
-    """Read the items of a task.
+    """Read the items of a task; with `part`, those of the prompts whose hash lies in it (`in_part`).
 
     Raises:
         ConfigError: If the data does not fit, or nothing is left of it.
     """
     item_set = read_task_items(spec, data, on_bad=on_bad, offline=offline)
-    items = item_set.items
+    items = tuple(item for item in item_set.items if in_part(item.cluster, part))
     if not items:
         raise ConfigError(f"task {spec.name!r}: no item left in {item_set.source}")
+    n_available, data_hash, source = len(items), item_set.data_hash, item_set.source
+    if part is not None:
+        # Other data, as far as a number is concerned: another hash, hence another record.
+        data_hash = digest(["part", data_hash, *part])
+        source = f"{source}, prompts {part[0]:g} to {part[1]:g}"
     if settings.limit is not None and settings.limit < len(items):
         rng = np.random.default_rng(settings.seed)
         chosen = np.sort(rng.choice(len(items), size=settings.limit, replace=False))
         items = tuple(items[i] for i in chosen)
-    return PreparedTask(
-        spec, items, len(item_set.items), item_set.dropped, item_set.data_hash, item_set.source
-    )
+    return PreparedTask(spec, items, n_available, item_set.dropped, data_hash, source)
 
 
 def evaluate(

@@ -75,6 +75,22 @@ PARAMS: dict[str, Mapping[str, Param]] = {
 """Group -> name -> parameter. Groups: `all`, a task kind, or `reader:<name>`."""
 
 
+def parse_part(text: str, where: str) -> tuple[float, float]:
+    """Return (low, high) of `LOW:HIGH`, a share of the prompts.
+
+    Raises:
+        ConfigError: If it is not 0 <= LOW < HIGH <= 1.
+    """
+    low, _, high = text.partition(":")
+    try:
+        part = (float(low), float(high))
+    except ValueError:
+        part = (1.0, 0.0)
+    if not 0.0 <= part[0] < part[1] <= 1.0:
+        raise ConfigError(f"{where}: {text!r}; expected LOW:HIGH with 0 <= LOW < HIGH <= 1, such as 0:0.5")
+    return part
+
+
 def parse_value(param: Param, text: str, where: str) -> Any:
     """Return `text` as the parameter's type.
 

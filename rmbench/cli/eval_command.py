@@ -10,6 +10,7 @@ from rmbench.cli.options import (
     data_options,
     json_option,
     key_values,
+    part_option,
     results_option,
     runtime_options,
     store_option,
@@ -17,6 +18,7 @@ from rmbench.cli.options import (
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
 from rmbench.models.resolve import RULES
+from rmbench.params import parse_part
 
 
 @click.command("eval", epilog=f"\b\n{RULES}")
@@ -32,6 +34,7 @@ from rmbench.models.resolve import RULES
 @click.option("-t", "--task", "tasks", multiple=True, required=True, metavar="TASK", help="On what (repeat).")
 @data_options
 @runtime_options
+@part_option
 @click.option(
     "--limit",
     type=click.IntRange(min=1),
@@ -62,6 +65,7 @@ def command(
     dtype: str,
     offline: bool,
     seed: int,
+    part: str | None,
     limit: int | None,
     batch_tokens: int,
     results: Path,
@@ -93,6 +97,7 @@ def command(
         on_bad=on_bad,
         model_options=key_values(model_options, "-M"),
         runtime=Runtime(device=device, dtype=dtype, offline=offline, seed=seed),  # type: ignore[arg-type]
+        part=None if part is None else parse_part(part, "--part"),
         limit=limit,
         seed=seed,
         batch_tokens=batch_tokens,

@@ -28,6 +28,7 @@ class Request:
     on_bad: str
     model_options: Mapping[str, str]
     runtime: Runtime
+    part: tuple[float, float] | None
     limit: int | None
     seed: int
     batch_tokens: int
@@ -60,7 +61,12 @@ def run_all(request: Request) -> list[Outcome]:
     tasks = with_params([load_task(name) for name in dict.fromkeys(request.tasks)], request.task_options)
     prepared = [
         prepare_task(
-            task, settings, data=request.data, on_bad=request.on_bad, offline=request.runtime.offline
+            task,
+            settings,
+            data=request.data,
+            on_bad=request.on_bad,
+            offline=request.runtime.offline,
+            part=request.part,
         )
         for task in tasks
     ]

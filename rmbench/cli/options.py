@@ -139,3 +139,10 @@ def data_options(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+part_option = click.option(
+    "--part",
+    metavar="LOW:HIGH",
+    help="Only prompts whose hash lies in this share: train on 0:0.5, evaluate on 0.5:1.",
+)

@@ -102,3 +102,18 @@ class TrainingBar(_Bar):
         if steps > 0 and elapsed > 0:
             text += f" {steps * self._step_size / elapsed:,.1f} pairs/s"
         self._bar.update(self._task, total=total, completed=done, shown=text)
+
+
+class StudyBar(_Bar):
+    """Shows how many models of a study are done, and the time left.
+
+    Args:
+        enabled: False for no bar at all; without a terminal there is none either.
+    """
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        super().__init__("study", "models", enabled=enabled)
+
+    def step(self, done: int, total: int, name: str) -> None:
+        """Show that model `name` is done."""
+        self._bar.update(self._task, total=total, completed=done, shown=one_line(name, 60))

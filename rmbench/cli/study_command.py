@@ -1,6 +1,6 @@
 """`rmbench study`: a grid of trained models, compared."""
 
-from functools import partial
+import lzma
 from pathlib import Path
 
 import click
@@ -30,13 +30,20 @@ from rmbench.errors import ConfigError
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of the tables.  [default: leaderboards/<name of the study>]",
 )
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.jsonl.xz",
+    help="Also write all records into one file, a record per line.",
+)
 @store_option
 @device_option
 @offline_option
 @results_option
 @click.option("-q", "--quiet", is_flag=True, help="Do not tell of cells.")
 def command(
-    file: Path, places: tuple[str, ...], models_dir: Path, out: Path | None, store: Path | None, device: str,
+    file: Path, places: tuple[str, ...], models_dir: Path, out: Path | None,
+    records: Path | None, store: Path | None, device: str,
     offline: bool, results: Path, quiet: bool,
 ) -> None:  # fmt: skip
     """Train methods x bases x data x seeds, evaluate every model, and compare methods in pairs.
@@ -47,9 +54,19 @@ def command(
     Restartable: models that are trained and records that are complete are not made again.
     """
     try:
-        from rmbench.study import load_study, render_figures, rows_of_study, run_study, to_csv, to_markdown
+        from rmbench.study import (
+            batch_rows,
+            load_study,
+            render_figures,
+            rows_of_study,
+            run_study,
+            to_csv,
+            to_markdown,
+        )
     except ImportError as error:
         raise ConfigError(str(error)) from None
+    from rmbench.canon import canonical_json
+    from rmbench.cli.progress import StudyBar
     from rmbench.files import write_atomic
     from rmbench.models.runtime import Runtime
     from rmbench.scoring import default_store_folder
@@ -57,18 +74,22 @@ def command(
     if not file.is_file():
         raise ConfigError(f"there is no file {file}")
     spec = load_study(file, key_values(places, "--place"))
-    outcomes = run_study(
-        spec,
-        models_dir / spec.name,
-        results=results,
-        store=store or default_store_folder(),
-        runtime=Runtime(device=device, offline=offline),
-        tell=None if quiet else partial(click.echo, err=True),
-    )
-    rows = rows_of_study(spec, outcomes)
+    runtime = Runtime(device=device, offline=offline)
+    place = store or default_store_folder()
+    with StudyBar(enabled=not quiet) as bar:
+        done = run_study(
+            spec, models_dir / spec.name, results=results, store=place, runtime=runtime, tell=bar.step
+        )
+    batches = batch_rows(spec, place, runtime)
+    rows = rows_of_study(spec, done.outcomes)
     folder = out or Path("leaderboards") / spec.name
-    write_atomic(folder / "study.csv", to_csv(rows))
-    write_atomic(folder / "study.md", to_markdown(spec, rows))
-    for name, content in render_figures(spec, outcomes).items():
+    page = to_markdown(spec, rows, batches)
+    for name, content in {"study.csv": to_csv(rows), "study.md": page}.items():
         write_atomic(folder / name, content)
-    click.echo(to_markdown(spec, rows))
+    for name, image in render_figures(spec, done, batches).items():
+        write_atomic(folder / name, image)
+    if records is not None:
+        found = [o.run.record.to_json() for _, o in sorted(done.outcomes.items(), key=lambda e: e[0])]
+        lines = "".join(canonical_json(record) + "\n" for record in found)
+        write_atomic(records, lzma.compress(lines.encode(), preset=9))
+    click.echo(page)

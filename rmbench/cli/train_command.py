@@ -5,8 +5,16 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import device_option, json_option, key_values, offline_option, on_bad_option
+from rmbench.cli.options import (
+    device_option,
+    json_option,
+    key_values,
+    offline_option,
+    on_bad_option,
+    part_option,
+)
 from rmbench.errors import ConfigError
+from rmbench.params import parse_part
 
 
 @click.command("train")
@@ -32,6 +40,12 @@ from rmbench.errors import ConfigError
 @click.option(
     "--reader", default="auto", show_default=True, help="Format of the data: pairs, jsonl, hh-rlhf, ..."
 )
+@click.option(
+    "--like",
+    metavar="TASK",
+    help="Read the data as this task does, such as alpacaeval-bon: its format and options.",
+)
+@part_option
 @on_bad_option
 @click.option(
     "--pairs-per-prompt",
@@ -86,6 +100,14 @@ from rmbench.errors import ConfigError
     help="Train LoRA adapters of this rank.  [default: all weights]",
 )
 @click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of the matrix products; weights stay float32. auto: bfloat16 on GPUs that have it. On a CPU with"
+    " bfloat16 units it is about four times as fast.",
+)
+@click.option(
     "--eval-every",
     type=click.IntRange(min=1),
     default=50,
@@ -101,10 +123,10 @@ from rmbench.errors import ConfigError
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(
-    base: str, data: str, method: str, out: Path, method_options: tuple[str, ...], reader: str, on_bad: str,
+    base: str, data: str, method: str, out: Path, method_options: tuple[str, ...], reader: str, like: str | None, part: str | None, on_bad: str,
     pairs_per_prompt: int | None, limit: int | None, held_out: float, epochs: float, max_steps: int | None,
     learning_rate: float | None, batch_size: int, micro_batch: int, max_length: int, freeze_backbone: bool,
-    lora: int | None,
+    lora: int | None, precision: str,
     eval_every: int, log_dir: Path | None, seed: int, device: str, offline: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Train a reward model on pairs, with the model's own confidence as the margin of the loss.
@@ -133,10 +155,10 @@ def command(
         base=base, method=method, method_options=key_values(method_options, "-L"), epochs=epochs,
         max_steps=max_steps, learning_rate=learning_rate, batch_size=batch_size,
         micro_batch=min(micro_batch, batch_size), max_length=max_length,
-        freeze_backbone=freeze_backbone, lora=lora, seed=seed, eval_every=eval_every,
+        freeze_backbone=freeze_backbone, lora=lora, precision=precision, seed=seed, eval_every=eval_every,
     )  # fmt: skip
     pairs = read_training_data(
-        data, reader=reader, on_bad=on_bad, pairs_per_prompt=pairs_per_prompt, limit=limit,
+        data, reader=reader, like=like, part=None if part is None else parse_part(part, "--part"), on_bad=on_bad, pairs_per_prompt=pairs_per_prompt, limit=limit,
         held_out=held_out, seed=seed, offline=offline,
     )  # fmt: skip
     with TrainingBar(batch_size, enabled=not quiet) as bar:

@@ -1,14 +1,19 @@
 """Studies: methods x bases x data x seeds, trained, evaluated and compared in pairs."""
 
+from rmbench.study.dynamics import BatchRow, batch_rows
 from rmbench.study.figures import render_figures
-from rmbench.study.run import Cell, cells_of, run_study
+from rmbench.study.report import to_markdown
+from rmbench.study.run import Cell, StudyRun, cells_of, run_study
 from rmbench.study.spec import StudySpec, load_study
-from rmbench.study.tables import Row, rows_of_study, to_csv, to_markdown
+from rmbench.study.tables import Row, rows_of_study, to_csv
 
 __all__ = [
+    "BatchRow",
     "Cell",
     "Row",
+    "StudyRun",
     "StudySpec",
+    "batch_rows",
     "cells_of",
     "load_study",
     "render_figures",

@@ -1,52 +1,214 @@
-"""Rewards of a head on a frozen backbone, from representations that all heads of a study share.
+"""Heads on a frozen backbone that all cells of a study share: every text goes through it once.
 
-Scoring every model of a study with its own forward passes would repeat the same backbone hundreds of times.
-The reward is the same as that of the saved folder, up to rounding.
+Training and scoring hundreds of models with their own forward passes would repeat the same backbone hundreds
+of times, and saving each as a folder would store its weights as often. A cell keeps its head alone; the same
+settings with `rmbench train --freeze-backbone` make an ordinary folder with the same rewards, up to rounding.
 """
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from rmbench.files import sha256_file
+from rmbench.canon import digest
+from rmbench.errors import ConfigError
+from rmbench.files import sha256_file, write_atomic
+from rmbench.models.hf_text import Encoded
+from rmbench.models.options import typed_options
+from rmbench.models.runtime import Runtime
 from rmbench.overlap import TrainingPrompts
-from rmbench.train.base import Base, head_of
-from rmbench.train.frozen import represent_texts
+from rmbench.train.base import identity_of_base, load_base
+from rmbench.train.batches import EncodedPairs
+from rmbench.train.fit import TrainSettings
+from rmbench.train.frozen import Head, Representations, represent_texts, train_head
+from rmbench.train.losses import LOSSES
+from rmbench.train.pairs import TrainingData
 from rmbench.types import Item, Turn
 
+RECORD = "rmbench.json"
+_HEAD = "head.safetensors"
 
-class FrozenHead:
-    """A trained head on a shared base; precomputed rewards for `rmbench.evaluate`.
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Both splits of a data set."""
+
+    train: Representations
+    held_out: Representations
+    n_truncated: int
+
+
+class FrozenBase:
+    """A backbone, and what its last layer sees of every text it was asked for.
 
     Args:
-        base: The backbone that all heads of the study share.
-        weights: What pins its weights.
-        folder: The trained model.
-        max_length: Tokens per conversation, as in training.
+        path: Folder or `org/name` of the base.
+        max_length: Tokens per conversation.
+        precision: As `TrainSettings.precision`.
         cache: Folder of stored representations.
+        runtime: Device, offline.
     """
 
-    def __init__(self, base: Base, weights: str, folder: Path, max_length: int, cache: Path) -> None:
-        from safetensors.torch import load_file
+    def __init__(self, path: str, max_length: int, precision: str, cache: Path, runtime: Runtime) -> None:
+        self._weights, self.name = identity_of_base(path, runtime)
+        self._base = load_base(path, 0, None, runtime)
+        if runtime.device.startswith("cuda") or (runtime.device == "auto" and torch.cuda.is_available()):
+            self._base.model.to("cuda" if runtime.device == "auto" else runtime.device)
+        self._cache, self._precision = cache, precision
+        self._max_length = self._base.limit(max_length)
+        self._known: dict[tuple[int, ...], NDArray[np.float32]] = {}
+        self._parts: dict[str, Parts] = {}
+        self._items: dict[int, tuple[Sequence[Item], torch.Tensor]] = {}
 
-        self._base, self._weights, self._folder, self._cache = base, weights, folder, cache
-        self._max_length = base.limit(max_length)
-        state = load_file(folder / "model.safetensors")
-        names = {id(p): n for n, p in base.model.named_parameters()}
-        head: Any = head_of(base.model)
-        self._weight = state[names[id(head.weight)]].double()[0]
-        self._bias = float(state[names[id(head.bias)]][0]) if head.bias is not None else 0.0
-
-    def fingerprint(self) -> Mapping[str, str]:
-        """Return what pins the rewards: the folder's weights, format and length."""
+    def identity(self) -> dict[str, str]:
+        """Return what pins the representations."""
         return {
-            "kind": "frozen-head",
             "base": self._weights,
             "format": self._base.text_format.identity,
             "max_length": str(self._max_length),
-            "weights": f"sha256:{sha256_file(self._folder / 'model.safetensors')}",
+            "precision": self._precision,
+        }
+
+    def of_pairs(self, data: TrainingData) -> Parts:
+        """Return the representations of both splits; kept for the next method on the same data."""
+        if data.data_hash not in self._parts:
+            sets = [
+                EncodedPairs(p, self._base.text_format, self._max_length) for p in (data.train, data.held_out)
+            ]
+            seen = [self._of_split(s) for s in sets]
+            self._parts[data.data_hash] = Parts(seen[0], seen[1], sum(s.n_truncated for s in sets))
+        return self._parts[data.data_hash]
+
+    def of_items(self, items: Sequence[Item]) -> torch.Tensor:
+        """Return the representations of all responses, shape (n, D), double; kept for the next head."""
+        if id(items) not in self._items:
+            conversations = [item.conversation(k) for item in items for k in range(len(item.responses))]
+            encoded = self._base.text_format.encode(conversations, self._max_length)
+            found = self._of_texts(encoded)
+            # The items themselves are kept too: an id alone could be given to others later.
+            self._items[id(items)] = (items, torch.from_numpy(found))
+        return self._items[id(items)][1].double()
+
+    def _of_split(self, pairs: EncodedPairs) -> Representations:
+        rows = [pairs[k] for k in range(len(pairs))]
+        found = torch.from_numpy(self._of_texts([e for row in rows for e in (row.chosen, row.rejected)]))
+        return Representations(found[0::2], found[1::2], torch.tensor([row.strength for row in rows]))
+
+    def _of_texts(self, texts: Sequence[Encoded]) -> NDArray[np.float32]:
+        """Return representations (n, D); seeds draw many of the same texts, so each is computed once."""
+        new = {text.ids: text for text in texts if text.ids not in self._known}
+        if new:
+            found = represent_texts(
+                self._base, list(new.values()), self._cache, self._weights, self._precision
+            )
+            self._known.update(zip(new, found, strict=True))
+        return np.stack([self._known[text.ids] for text in texts])
+
+
+def fit_head_of(
+    base: FrozenBase,
+    data: TrainingData,
+    settings: TrainSettings,
+    on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
+) -> Head:
+    """Return the head that `settings` make of `data`; arguments as `rmbench.train.train`."""
+    loss = LOSSES.get(settings.method)
+    reserved = frozenset({"chosen", "rejected", "batch"})
+    options = typed_options(loss, settings.method_options, f"loss {settings.method!r}", reserved)
+    if settings.method == "label-margin" and not data.has_strength():
+        raise ConfigError(f"{data.source}: label-margin needs pairs with strength, and some have none")
+    parts = base.of_pairs(data)
+    return train_head(
+        parts.train,
+        parts.held_out,
+        partial(loss, **options),
+        batch_size=settings.batch_size,
+        epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate or 1e-3,
+        weight_decay=settings.weight_decay,
+        warmup=settings.warmup,
+        eval_every=settings.eval_every,
+        seed=settings.seed,
+        on_step=on_step,
+    )
+
+
+def train_cell(base: FrozenBase, data: TrainingData, settings: TrainSettings, out: Path) -> Mapping[str, Any]:
+    """Train a head into `out`, or return the record of the finished one.
+
+    Raises:
+        ConfigError: If `out` holds a head of other settings or other data.
+        RunError: If the loss is not finite.
+    """
+    from safetensors.torch import save
+
+    shown = replace(settings, base=base.name)
+    options = {k: v for k, v in vars_of(shown).items() if k not in ("micro_batch", "lora")}
+    identity = {"settings": options, "representations": base.identity(), "data": data.data_hash}
+    path = out / RECORD
+    if path.is_file():
+        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        if record.get("identity_hash") != digest(identity, 16):
+            raise ConfigError(f"{out}: it holds another trained head; give another --models-dir")
+        return record
+    head = fit_head_of(base, data, settings)
+    weights = {"weight": head.weight.contiguous(), "bias": torch.tensor([head.bias])}
+    write_atomic(out / _HEAD, save(weights))
+    TrainingPrompts.of([p.prompt for p in data.train]).save(out)
+    made = {
+        "identity": identity,
+        "identity_hash": digest(identity, 16),
+        "source": data.source,
+        "counts": {
+            "train_pairs": len(data.train),
+            "held_out_pairs": len(data.held_out),
+            "truncated_texts": base.of_pairs(data).n_truncated,
+            "dropped": dict(data.dropped),
+            "steps": head.steps,
+        },
+        "held_out": dict(head.held_out),
+        "curve": head.curve,
+    }
+    write_atomic(path, json.dumps(made, indent=1, sort_keys=True) + "\n")
+    return made
+
+
+def vars_of(settings: TrainSettings) -> dict[str, Any]:
+    """Return the settings as plain JSON."""
+    return {
+        name: dict(v) if isinstance(v := getattr(settings, name), Mapping) else v
+        for name in settings.__dataclass_fields__
+    }
+
+
+class FrozenHead:
+    """A trained head on a shared backbone; precomputed rewards for `rmbench.evaluate`.
+
+    Args:
+        base: The backbone.
+        folder: What `train_cell` wrote.
+    """
+
+    def __init__(self, base: FrozenBase, folder: Path) -> None:
+        from safetensors.torch import load_file
+
+        self._base, self._folder = base, folder
+        state = load_file(folder / _HEAD)
+        self._weight, self._bias = state["weight"].double(), float(state["bias"][0])
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return what pins the rewards: backbone, format, length, precision and head."""
+        return {
+            "kind": "frozen-head",
+            **self._base.identity(),
+            "weights": f"sha256:{sha256_file(self._folder / _HEAD)}",
         }
 
     def overlap(self, prompts: Sequence[Sequence[Turn]]) -> Mapping[str, int] | None:
@@ -56,8 +218,5 @@ class FrozenHead:
 
     def rewards(self, items: Sequence[Item]) -> list[list[float]]:
         """Return one reward per response of each item."""
-        conversations = [item.conversation(k) for item in items for k in range(len(item.responses))]
-        encoded = self._base.text_format.encode(conversations, self._max_length)
-        seen = torch.from_numpy(represent_texts(self._base, encoded, self._cache, self._weights)).double()
-        flat = iter((seen @ self._weight + self._bias).tolist())
+        flat = iter((self._base.of_items(items) @ self._weight + self._bias).tolist())
         return [[next(flat) for _ in item.responses] for item in items]

@@ -1,20 +1,20 @@
 """Run a study: cell by cell, what is finished is skipped."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
-from rmbench.evaluate import Outcome, PreparedTask, Settings, evaluate, prepare_task
+from rmbench.evaluate import Outcome, Settings, evaluate, prepare_task
 from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.specs import load_task
-from rmbench.study.frozen_model import FrozenHead
+from rmbench.study.frozen_model import FrozenBase, FrozenHead, train_cell
 from rmbench.study.spec import DataSource, Method, StudySpec
-from rmbench.train.base import Base, identity_of_base, load_base
 from rmbench.train.fit import TrainSettings
 from rmbench.train.losses import LOSSES
-from rmbench.train.pairs import read_training_data
+from rmbench.train.pairs import TrainingData, read_training_data
 from rmbench.train.run import train
 
 
@@ -33,8 +33,18 @@ class Cell:
         return f"{self.base}.{self.data.name}.{self.method.name}.{self.seed}"
 
 
+@dataclass(frozen=True, slots=True)
+class StudyRun:
+    """What a study made."""
+
+    outcomes: Mapping[tuple[str, str], Outcome]
+    """(cell's name, task as the study's file says it) -> record."""
+    models: Mapping[str, Mapping[str, Any]]
+    """Cell's name -> what its training wrote: settings, counts, curve."""
+
+
 def cells_of(spec: StudySpec) -> Iterator[Cell]:
-    """Yield the cells, methods innermost: representations of frozen backbones are then computed once."""
+    """Yield the cells, methods innermost: what methods share is then computed once."""
     for base in spec.bases:
         for data in spec.data:
             for seed in spec.seeds:
@@ -49,9 +59,9 @@ def run_study(
     results: Path,
     store: Path,
     runtime: Runtime,
-    tell: Callable[[str], None] | None = None,
-) -> dict[tuple[str, str], Outcome]:
-    """Train and evaluate every cell; return (cell's name, task) -> record.
+    tell: Callable[[int, int, str], None] | None = None,
+) -> StudyRun:
+    """Train and evaluate every cell.
 
     Args:
         spec: The study.
@@ -59,7 +69,7 @@ def run_study(
         results: Where records go.
         store: Folder of the score stores and of stored representations.
         runtime: Device, offline.
-        tell: Told of each cell as it is done.
+        tell: Told (cells done, cells in all, name) as each is done.
 
     Raises:
         ConfigError: If something does not fit; before the first cell is trained.
@@ -71,56 +81,60 @@ def run_study(
     for e in spec.evaluate:
         how = Settings(results=results, store=store, limit=e.limit, command=("rmbench", "study", spec.name))
         data = None if e.data is None else Path(e.data)
-        ready = prepare_task(load_task(e.task), how, data=data, on_bad="fail", offline=runtime.offline)
-        prepared.append((e.task, how, ready))
-    cells = list(cells_of(spec))
+        ready = prepare_task(
+            load_task(e.task), how, data=data, on_bad=e.on_bad, offline=runtime.offline, part=e.part
+        )
+        # A study's tables show no strata, and hundreds of records would carry them.
+        prepared.append((e.task, how, replace(ready, spec=replace(ready.spec, strata=()))))
     outcomes: dict[tuple[str, str], Outcome] = {}
+    models: dict[str, Mapping[str, Any]] = {}
+    cells = list(cells_of(spec))
     for number, cell in enumerate(cells, start=1):
-        outcomes |= _one(cell, spec, folder, prepared, store, runtime)
+        loaded, models[cell.name] = _model(cell, spec, folder, store, runtime)
+        outcomes |= {(cell.name, task): evaluate(loaded, ready, how) for task, how, ready in prepared}
         if tell:
-            tell(f"{number} of {len(cells)}: {cell.name}")
-    return outcomes
+            tell(number, len(cells), cell.name)
+    return StudyRun(outcomes, models)
 
 
-def _one(
-    cell: Cell,
-    spec: StudySpec,
-    folder: Path,
-    prepared: list[tuple[str, Settings, PreparedTask]],
-    store: Path,
-    runtime: Runtime,
-) -> Mapping[tuple[str, str], Outcome]:
-    # The same pairs and the same held-out prompts for every seed and method: seeds vary head and order.
-    pairs = read_training_data(
-        cell.data.source,
-        pairs_per_prompt=cell.data.pairs_per_prompt,
-        limit=cell.data.limit,
-        offline=runtime.offline,
+def settings_of(spec: StudySpec, base: str, method: Method, seed: int) -> TrainSettings:
+    """Return how a cell is trained."""
+    return TrainSettings(
+        base=spec.bases[base], method=method.loss, method_options=method.options, seed=seed, **spec.train
     )
-    settings = TrainSettings(
-        base=spec.bases[cell.base],
-        method=cell.method.loss,
-        method_options=cell.method.options,
-        seed=cell.seed,
-        **spec.train,
+
+
+@lru_cache(maxsize=8)
+def pairs_of(data: DataSource, seed: int, offline: bool) -> TrainingData:
+    """Return the pairs of a cell: a seed draws pairs and held-out prompts too, alike for every method."""
+    return read_training_data(
+        data.sources,
+        like=data.like,
+        part=data.part,
+        on_bad=data.on_bad,
+        pairs_per_prompt=data.pairs_per_prompt,
+        limit=data.limit,
+        seed=seed,
+        offline=offline,
     )
-    trained = train(settings, pairs, folder / cell.name, runtime=runtime, features=store)
-    loaded = _load(cell, spec, trained.folder, store, runtime)
-    return {(cell.name, task): evaluate(loaded, ready, how) for task, how, ready in prepared}
-
-
-def _load(cell: Cell, spec: StudySpec, folder: Path, store: Path, runtime: Runtime) -> LoadedModel:
-    length = int(spec.train["max_length"])
-    if not spec.train["freeze_backbone"]:
-        return load_model(str(folder), {"name": cell.name, "max_length": str(length)}, runtime)
-    name = spec.bases[cell.base]
-    weights, _ = identity_of_base(name, runtime)
-    base = _shared_base(name, cell.seed, runtime)
-    head = FrozenHead(base, weights, folder, length, store / "features")
-    return LoadedModel(name=cell.name, model=head, spec=cell.name)
 
 
 @lru_cache(maxsize=1)
-def _shared_base(name: str, seed: int, runtime: Runtime) -> Base:
+def shared_base(path: str, max_length: int, precision: str, cache: Path, runtime: Runtime) -> FrozenBase:
     """Return the base of neighbouring cells, loaded once."""
-    return load_base(name, seed, None, runtime)
+    return FrozenBase(path, max_length, precision, cache, runtime)
+
+
+def _model(
+    cell: Cell, spec: StudySpec, folder: Path, store: Path, runtime: Runtime
+) -> tuple[LoadedModel, Mapping[str, Any]]:
+    pairs = pairs_of(cell.data, cell.seed, runtime.offline)
+    settings = settings_of(spec, cell.base, cell.method, cell.seed)
+    out = folder / cell.name
+    if not settings.freeze_backbone:
+        trained = train(settings, pairs, out, runtime=runtime)
+        options = {"name": cell.name, "max_length": str(settings.max_length)}
+        return load_model(str(out), options, runtime), trained.record
+    base = shared_base(settings.base, settings.max_length, settings.precision, store / "features", runtime)
+    record = train_cell(base, pairs, settings, out)
+    return LoadedModel(name=cell.name, model=FrozenHead(base, out), spec=cell.name), record

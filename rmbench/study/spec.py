@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.params import Param, parse_value
+from rmbench.params import Param, parse_part, parse_value
 from rmbench.specs import load_task
 from rmbench.yaml_reader import read_yaml
 
 _KEYS = ("name", "summary", "bases", "data", "methods", "seeds", "train", "evaluate", "reference")
+_OPTIONAL = ("batch_sizes",)
 _TRAIN: Mapping[str, Param] = {
     "epochs": Param(float, 1.0, "passes over the pairs", low=0.0),
     "learning_rate": Param(float, None, "peak rate; by default the trainer's"),
@@ -18,6 +19,8 @@ _TRAIN: Mapping[str, Param] = {
     "micro_batch": Param(int, 8, "pairs per forward pass", low=1),
     "max_length": Param(int, 1024, "tokens per conversation", low=8),
     "freeze_backbone": Param(bool, False, "train the last layer alone"),
+    "lora": Param(int, None, "rank of LoRA adapters; by default all weights", low=1),
+    "precision": Param(str, "auto", "of matrix products", ("auto", "float32", "bfloat16")),
     "eval_every": Param(int, 50, "steps between evaluations", low=1),
 }
 
@@ -27,10 +30,15 @@ class DataSource:
     """Pairs to train on."""
 
     name: str
-    source: str
-    """A path, or `TASK:train`."""
+    sources: tuple[str, ...]
+    """Paths, or `TASK:train`; joined."""
+    like: str | None
+    """A task whose way of reading is used."""
+    part: tuple[float, float] | None
+    """Only prompts whose hash lies in it."""
     pairs_per_prompt: int | None
     limit: int | None
+    on_bad: str = "fail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +56,9 @@ class Evaluation:
 
     task: str
     data: str | None
+    part: tuple[float, float] | None
     limit: int | None
+    on_bad: str = "fail"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,8 @@ class StudySpec:
     evaluate: tuple[Evaluation, ...]
     reference: str
     """Name of the method that the others are compared with."""
+    batch_sizes: tuple[int, ...]
+    """Pairs per step at which the batch margin is watched; empty: not asked."""
 
 
 def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
@@ -80,8 +92,8 @@ def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
     """
     raw = read_yaml(path)
     for key in raw:
-        if key not in _KEYS:
-            raise UnknownNameError("key", str(key), _KEYS, str(path))
+        if key not in (*_KEYS, *_OPTIONAL):
+            raise UnknownNameError("key", str(key), (*_KEYS, *_OPTIONAL), str(path))
     for key in _KEYS:
         if key not in raw:
             raise ConfigError(f"{path}: key {key!r} is missing")
@@ -105,13 +117,37 @@ def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
         name=str(raw["name"]), summary=str(raw["summary"]).strip(), bases=bases, data=data, methods=methods,
         seeds=tuple(range(seeds)), train=_train(_mapping(raw["train"], path, "train"), path),
         evaluate=evaluations, reference=str(raw["reference"]),
+        batch_sizes=_batch_sizes(raw.get("batch_sizes") or [], path),
     )  # fmt: skip
 
 
 def _data(raw: Mapping[str, Any], places: Mapping[str, str], path: Path) -> DataSource:
-    _known(raw, ("name", "source", "pairs_per_prompt", "limit"), ("name", "source"), f"{path}, key 'data'")
-    source = _placed(str(raw["source"]), places, f"{path}, key 'data'")
-    return DataSource(str(raw["name"]), source, raw.get("pairs_per_prompt"), raw.get("limit"))
+    where = f"{path}, key 'data'"
+    known = ("name", "source", "like", "part", "pairs_per_prompt", "limit", "on_bad")
+    _known(raw, known, ("name", "source"), where)
+    given = raw["source"] if isinstance(raw["source"], list) else [raw["source"]]
+    sources = tuple(_placed(str(s), places, where) for s in given)
+    if raw.get("like"):
+        load_task(str(raw["like"]))
+    return DataSource(
+        str(raw["name"]), sources, raw.get("like"), _part(raw, where), raw.get("pairs_per_prompt"),
+        raw.get("limit"), _on_bad(raw, where),
+    )  # fmt: skip
+
+
+def _part(raw: Mapping[str, Any], where: str) -> tuple[float, float] | None:
+    return None if raw.get("part") is None else parse_part(str(raw["part"]), f"{where}, key 'part'")
+
+
+def _on_bad(raw: Mapping[str, Any], where: str) -> str:
+    param = Param(str, "fail", "what a bad row does", ("fail", "skip"))
+    return str(parse_value(param, str(raw.get("on_bad", "fail")), f"{where}, key 'on_bad'"))
+
+
+def _batch_sizes(raw: Any, path: Path) -> tuple[int, ...]:
+    if not isinstance(raw, list) or not all(isinstance(n, int) and n > 1 for n in raw):
+        raise ConfigError(f"{path}, key 'batch_sizes': {raw!r}; expected a list of whole numbers from 2")
+    return tuple(raw)
 
 
 def _method(raw: Mapping[str, Any], path: Path) -> Method:
@@ -123,11 +159,13 @@ def _method(raw: Mapping[str, Any], path: Path) -> Method:
 def _evaluation(raw: Mapping[str, Any], places: Mapping[str, str], path: Path) -> Evaluation:
     where = f"{path}, key 'evaluate'"
     _known(raw, tuple(f.name for f in fields(Evaluation)), ("task",), where)
-    load_task(str(raw["task"]))
+    task = str(raw["task"])
+    if task.endswith(".yaml") and not Path(task).is_absolute():
+        task = str(path.parent / task)
+    load_task(task)
     data = raw.get("data")
-    return Evaluation(
-        str(raw["task"]), None if data is None else _placed(str(data), places, where), raw.get("limit")
-    )
+    placed = None if data is None else _placed(str(data), places, where)
+    return Evaluation(task, placed, _part(raw, where), raw.get("limit"), _on_bad(raw, where))
 
 
 def _train(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:

@@ -3,22 +3,30 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from math import sqrt
+from multiprocessing import get_context
 
 import numpy as np
 from scipy.stats import t as student_t
 
-from rmbench.escape import for_csv, for_markdown
+from rmbench.escape import for_csv
 from rmbench.evaluate import Outcome
 from rmbench.metrics import resolve_metric
-from rmbench.record_reader import stored_suite
+from rmbench.record_reader import StoredRun, stored_suite
 from rmbench.stats import Comparison, Statistic, combine, compare
 from rmbench.study.run import Cell
 from rmbench.study.spec import StudySpec
 
-METRICS = ("accuracy", "nll", "ece", "ece_scaled", "temperature", "margin_mean", "win_rate@max", "gold@max")
+METRICS = (
+    "accuracy", "nll", "nll_scaled", "ece", "ece_scaled", "temperature", "margin_mean", "win_rate@max",
+    "gold@max", "overoptimization_drop",
+)  # fmt: skip
 """Of these, whatever a task has."""
+
+_MANY = 200
+"""Records from which it pays to start processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ class Row:
 
 def rows_of_study(spec: StudySpec, outcomes: Mapping[tuple[str, str], Outcome]) -> list[Row]:
     """Return the rows in the order of the study's file."""
-    suites = {key: stored_suite(outcome.run, strata=False)[0].metrics for key, outcome in outcomes.items()}
+    suites = _measured(outcomes)
     names = {task: outcome.run.record.task for (_, task), outcome in outcomes.items()}
     rows = []
     for base in spec.bases:
@@ -57,6 +65,23 @@ def rows_of_study(spec: StudySpec, outcomes: Mapping[tuple[str, str], Outcome]) 
                     found = _rows(base, data.name, names[task], metric, by_method, spec.reference)
                     rows += found
     return rows
+
+
+def _measured(
+    outcomes: Mapping[tuple[str, str], Outcome],
+) -> dict[tuple[str, str], Mapping[str, Statistic]]:
+    """Return the numbers of all records with what pairs them; in processes where that is much work."""
+    runs = [outcome.run for outcome in outcomes.values()]
+    if len(runs) < _MANY:
+        return dict(zip(outcomes, map(_metrics_of, runs), strict=True))
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        return dict(zip(outcomes, pool.map(_metrics_of, runs, chunksize=16), strict=True))
+
+
+def _metrics_of(run: StoredRun) -> Mapping[str, Statistic]:
+    stems = {m.partition("@")[0] for m in METRICS}
+    found = stored_suite(run, strata=False)[0].metrics
+    return {name: s for name, s in found.items() if name.partition("@")[0] in stems}
 
 
 def _rows(
@@ -113,39 +138,6 @@ def _paired(
     p = 2.0 * float(student_t.sf(abs(paired.value) / sqrt(total), freedom))
     interval = (paired.value - half, paired.value + half)
     return Comparison(replace(paired, stderr=sqrt(total), ci95=interval), p)
-
-
-def to_markdown(spec: StudySpec, rows: Sequence[Row]) -> str:
-    """Return one table per base, data set and task: a method per row, a metric per column."""
-    legend = (
-        f"Mean over {len(spec.seeds)} seeds, with their standard deviation. In brackets the paired "
-        f"difference to `{for_markdown(spec.reference)}` on the same prompts, averaged over seeds, with a "
-        "95% interval over prompts and seeds; bold where it excludes 0. A dash: no value."
-    )
-    lines = [f"# {spec.name}", "", spec.summary, "", legend]
-    for base, data, task in dict.fromkeys((r.base, r.data, r.task) for r in rows):
-        here = [r for r in rows if (r.base, r.data, r.task) == (base, data, task)]
-        metrics = list(dict.fromkeys(r.metric for r in here))
-        lines += ["", f"## {for_markdown(base)}, trained on {for_markdown(data)}: {for_markdown(task)}", ""]
-        lines += ["| method | " + " | ".join(metrics) + " |", "|:---|" + "---:|" * len(metrics)]
-        for method in dict.fromkeys(r.method for r in here):
-            cells = {r.metric: _cell(r) for r in here if r.method == method}
-            lines.append(
-                f"| {for_markdown(method)} | " + " | ".join(cells.get(m, "–") for m in metrics) + " |"
-            )
-    return "\n".join(lines) + "\n"
-
-
-def _cell(row: Row) -> str:
-    spread = "" if row.deviation is None else f" ± {row.deviation:.3f}"
-    text = f"{row.mean:.3f}{spread}"
-    if row.n_undefined:
-        text += f" ({row.n_undefined} without)"
-    if row.difference is None or row.difference.difference.ci95 is None:
-        return text
-    low, high = row.difference.difference.ci95
-    told = f"{row.difference.difference.value:+.3f} [{low:+.3f}, {high:+.3f}]"
-    return f"{text} ({f'**{told}**' if low > 0 or high < 0 else told})"
 
 
 def to_csv(rows: Sequence[Row]) -> str:

@@ -52,6 +52,8 @@ class TrainSettings:
     """Train the last layer alone, on representations that are computed once and stored."""
     lora: int | None = None
     """Rank of LoRA adapters (merged when saved); None: all weights."""
+    precision: str = "auto"
+    """Of matrix products: `float32`, `bfloat16` (weights stay float32), or `auto`: bfloat16 on GPUs."""
     seed: int = 0
     eval_every: int = 50
     """Steps between evaluations on the held-out prompts, and between checkpoints."""
@@ -123,7 +125,8 @@ def fit_head(job: Job, store: Path) -> Fitted:
     """Train the last layer alone; representations are computed once for all runs on the same texts."""
     _claim(job.work, job.identity)
     parts = [
-        represent(job.base, part, store / "features", job.weights) for part in (job.train_set, job.held_out)
+        represent(job.base, part, store / "features", job.weights, job.settings.precision)
+        for part in (job.train_set, job.held_out)
     ]
     settings = job.settings
     head = train_head(
@@ -202,7 +205,8 @@ def _arguments(job: Job) -> transformers.TrainingArguments:
         disable_tqdm=True,
         remove_unused_columns=False,
         use_cpu=not on_cuda,
-        bf16=on_cuda and torch.cuda.is_bf16_supported(),
+        bf16=settings.precision == "bfloat16"
+        or (settings.precision == "auto" and on_cuda and torch.cuda.is_bf16_supported()),
         dataloader_pin_memory=on_cuda,
         log_level="error",
         ddp_backend="gloo" if processes > 1 and not on_cuda else None,

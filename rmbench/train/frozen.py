@@ -51,15 +51,21 @@ class Representations:
     """Shape (n,); NaN where unknown."""
 
 
-def represent(base: Base, pairs: EncodedPairs, cache: Path, weights: str) -> Representations:
+def represent(
+    base: Base, pairs: EncodedPairs, cache: Path, weights: str, precision: str = "auto"
+) -> Representations:
     """Return the representations of `pairs`; arguments as `represent_texts`."""
     rows = [pairs[k] for k in range(len(pairs))]
-    found = represent_texts(base, [e for row in rows for e in (row.chosen, row.rejected)], cache, weights)
+    found = represent_texts(
+        base, [e for row in rows for e in (row.chosen, row.rejected)], cache, weights, precision
+    )
     strength = torch.tensor([row.strength for row in rows])
     return Representations(torch.from_numpy(found[0::2]), torch.from_numpy(found[1::2]), strength)
 
 
-def represent_texts(base: Base, texts: Sequence[Encoded], cache: Path, weights: str) -> NDArray[np.float32]:
+def represent_texts(
+    base: Base, texts: Sequence[Encoded], cache: Path, weights: str, precision: str = "auto"
+) -> NDArray[np.float32]:
     """Return what the last layer sees of each text, shape (n, D), from `cache` if computed before.
 
     Args:
@@ -67,28 +73,32 @@ def represent_texts(base: Base, texts: Sequence[Encoded], cache: Path, weights: 
         texts: Encoded conversations.
         cache: Folder of the stored representations (npz, no pickle).
         weights: What pins the base's weights.
+        precision: `bfloat16` for the matrix products in it; else float32.
 
     Raises:
         StoreError: If the stored file is damaged.
     """
     ids = [list(text.ids) for text in texts]
-    path = cache / f"{digest([weights, base.body_seed, base.text_format.identity, ids], 24)}.npz"
+    low = precision == "bfloat16"
+    pinned = [weights, base.body_seed, base.text_format.identity, ids, *([precision] if low else [])]
+    path = cache / f"{digest(pinned, 24)}.npz"
     if path.is_file():
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return np.asarray(arrays["representations"])
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise StoreError(f"{path}: stored representations are damaged ({error}); remove it") from None
-    found = _compute(base, texts)
+    found = _compute(base, texts, low)
     write_atomic_with(path, lambda file: np.savez(file, representations=found))
     return found
 
 
-def _compute(base: Base, texts: Sequence[Encoded]) -> NDArray[np.float32]:
+def _compute(base: Base, texts: Sequence[Encoded], low: bool) -> NDArray[np.float32]:
     tap = RepresentationTap(base.model)
     found: dict[int, NDArray[np.float32]] = {}
     base.model.eval()
-    with torch.inference_mode():
+    device = str(base.model.device).partition(":")[0]
+    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=low):
         for group in _groups(texts):
             batch = pad([texts[k] for k in group], base.pad_id)
             base.model(**{k: v.to(base.model.device) for k, v in batch.items()})
@@ -135,6 +145,7 @@ def train_head(
     centre, scale = both.mean(dim=0), both.std(dim=0).clamp(min=1e-6)
     sides = [(x - centre) / scale for x in (train.chosen, train.rejected)]
     watched = (held_out.chosen - held_out.rejected) / scale
+    spread = torch.cat([held_out.chosen, held_out.rejected]) / scale
     weight = torch.zeros(both.shape[1], requires_grad=True)
     optimiser = torch.optim.AdamW([weight], lr=learning_rate, weight_decay=weight_decay)
     sampler = StepSampler([1] * len(train.chosen), batch_size, seed)
@@ -161,7 +172,7 @@ def train_head(
         if on_step:
             on_step(step + 1, total, {"loss": float(values.detach().mean()), **told})
         if (step + 1) % eval_every == 0 or step + 1 == total:
-            seen = _seen(watched @ weight.detach())
+            seen = _seen(watched @ weight.detach()) | {"scale": float((spread @ weight.detach()).std())}
             curve.append({"step": float(step + 1), "loss": float(values.detach().mean()), **told,
                           **{f"eval_{k}": v for k, v in seen.items()}})  # fmt: skip
             if seen["nll"] < best[0]:

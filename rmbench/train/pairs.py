@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.canon import digest
+from rmbench.canon import digest, in_part
 from rmbench.data import read_task_items
 from rmbench.data.rows import BadRows, data_files, rows_of
 from rmbench.errors import ConfigError, DataError
@@ -42,7 +42,7 @@ class TrainingData:
     dropped: Mapping[str, int]
     """Why rows, items or pairs were left out -> how many."""
     data_hash: str
-    """Of the pairs' content, 16 hex digits."""
+    """Of the pairs' content and of how they are split, 16 hex digits."""
     source: str
     """The file's name, without its folder, or `TASK:train`."""
 
@@ -52,9 +52,11 @@ class TrainingData:
 
 
 def read_training_data(
-    source: str,
+    source: str | Sequence[str],
     *,
     reader: str = "auto",
+    like: str | None = None,
+    part: tuple[float, float] | None = None,
     on_bad: str = "fail",
     pairs_per_prompt: int | None = None,
     limit: int | None = None,
@@ -65,8 +67,10 @@ def read_training_data(
     """Return the pairs of `source`, split by prompt.
 
     Args:
-        source: A file or folder, or `TASK:train` for the training split of a task.
+        source: A file or folder, or `TASK:train` for the training split of a task; several are joined.
         reader: Format of the file; `auto` looks at its first row.
+        like: A task whose way of reading (format and options) is used instead of `reader`.
+        part: Only prompts whose hash lies in [low, high), see `in_part`; None: all.
         on_bad: `fail` stops at the first row or pair that does not fit; `skip` leaves it out and counts it.
         pairs_per_prompt: Of a pool of many responses, at most so many pairs, drawn by seed; None: all.
         limit: At most so many pairs in all, drawn by seed.
@@ -78,27 +82,38 @@ def read_training_data(
         DataError: If a row does not fit.
         ConfigError: If nothing is left to train on or to watch.
     """
-    items, dropped, shown = _items(source, reader, on_bad, offline)
-    counts = Counter(dropped)
+    sources = [source] if isinstance(source, str) else list(source)
+    items: list[Item] = []
+    counts: Counter[str] = Counter()
+    names = []
+    for one in sources:
+        found, dropped, name = _items(one, reader, like, on_bad, offline)
+        items += [item for item in found if in_part(item.cluster, part)]
+        counts.update(dropped)
+        names.append(name)
+    shown = " + ".join(names)
     rng = np.random.default_rng(seed)
     pairs = [p for item in items for p in _pairs_of(item, pairs_per_prompt, rng, on_bad, counts, shown)]
     pairs = _distinct(pairs, counts)
     if limit is not None and limit < len(pairs):
         pairs = [pairs[k] for k in np.sort(rng.choice(len(pairs), size=limit, replace=False))]
     train, watched = _split(pairs, held_out, rng)
-    for name, part in (("train on", train), ("hold out", watched)):
-        if not part:
+    for name, split in (("train on", train), ("hold out", watched)):
+        if not split:
             raise ConfigError(f"{shown}: no pair is left to {name} ({len(pairs)} pairs in all)")
-    content = [
-        [p.id, [[t["role"], t["content"]] for t in p.prompt], p.chosen, p.rejected, p.strength] for p in pairs
-    ]
+    content = [[_content(pair) for pair in split] for split in (train, watched)]
     return TrainingData(
         tuple(train), tuple(watched), dict(sorted(counts.items())), digest(content, 16), shown
     )
 
 
+def _content(pair: TrainingPair) -> list[Any]:
+    turns = [[t["role"], t["content"]] for t in pair.prompt]
+    return [pair.id, turns, pair.chosen, pair.rejected, pair.strength]
+
+
 def _items(
-    source: str, reader: str, on_bad: str, offline: bool
+    source: str, reader: str, like: str | None, on_bad: str, offline: bool
 ) -> tuple[Sequence[Item], Mapping[str, int], str]:
     name, _, split = source.rpartition(":")
     if split == "train" and name in list_tasks():
@@ -111,9 +126,12 @@ def _items(
         found = read_task_items(spec, None, on_bad=on_bad, offline=offline)
         return found.items, found.dropped, source
     path = Path(source)
-    if reader == "auto":
-        reader = _guess_reader(path)
-    spec = replace(load_task("preference"), data=DataSpec(reader=reader))
+    if like is not None:
+        spec = load_task(like)
+        spec = replace(spec, data=DataSpec(reader=spec.data.reader, options=spec.data.options))
+    else:
+        reader = _guess_reader(path) if reader == "auto" else reader
+        spec = replace(load_task("preference"), data=DataSpec(reader=reader))
     found = read_task_items(spec, path, on_bad=on_bad, offline=True)
     return found.items, found.dropped, path.name
 

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import lzma
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -82,13 +83,12 @@ def test_a_grid_is_trained_evaluated_and_compared_and_nothing_is_done_twice(
     models = sorted(p.name for p in (tmp_path / "runs" / "tiny").iterdir())
     assert len(models) == 2 * 3 * 2
     assert models[0] == "other.capitals.bradley-terry.0"
-    assert len(list((tmp_path / "store" / "features").iterdir())) == 2 * 3, (
-        "once per base: two splits, the test"
-    )
+    assert not list((tmp_path / "runs").rglob("model.safetensors")), "heads alone are kept"
     files = {
         p: p.stat().st_mtime_ns for d in ("runs", "results") for p in (tmp_path / d).rglob("*") if p.is_file()
     }
-    names = ["study.md", "study.csv", "small.capitals.mine.deciles.svg", "small.capitals.mine.deciles.png"]
+    names = ["study.md", "study.csv", "capitals.deciles.svg", "capitals.deciles.png", "capitals.margins.svg",
+             "capitals.training.svg"]  # fmt: skip
     tables = [(tmp_path / "out" / name).read_bytes() for name in names]
     assert run(arguments(file, places)) == 0
     assert {p: p.stat().st_mtime_ns for p in files} == files
@@ -139,6 +139,10 @@ def test_numbers_are_means_over_seeds_and_differences_are_paired(places: Path, t
         ({"methods": []}, "expected a list"),
         ({"methods": [{"name": "bradley-terry"}, {"name": "x", "loss": "confidence-margn"}]}, "Did you mean 'confidence-margin'"),
         ({"evaluate": [{"task": "preferense"}]}, "Did you mean 'preference'"),
+        ({"batch_sizes": [1]}, "whole numbers from 2"),
+        ({"data": [{"name": "a", "source": "x", "part": "0.5"}]}, "LOW:HIGH"),
+        ({"data": [{"name": "a", "source": "x", "like": "preferense"}]}, "Did you mean 'preference'"),
+        ({"train": {"precision": "bf16"}}, "Did you mean 'bfloat16'"),
         ({"data": [{"name": "a", "source": "x"}, {"name": "a", "source": "y"}]}, "the same name"),
     ],
 )  # fmt: skip
@@ -155,35 +159,60 @@ def test_a_wrong_study_stops_before_anything_is_trained(
     assert not (tmp_path / "out").exists()
 
 
-def test_shared_representations_give_the_rewards_of_the_saved_folder(places: Path, tmp_path: Path) -> None:
+def test_a_head_has_the_rewards_of_the_folder_that_train_makes(places: Path, tmp_path: Path) -> None:
     assert run(arguments(study_file(tmp_path), places)) == 0
-    folder = tmp_path / "runs" / "tiny" / "small.capitals.confidence.1"
-    command = [
-        "eval",
-        "-m",
-        str(folder),
-        "-M",
-        "name=plain",
-        "-M",
-        "max_length=64",
-        "-t",
-        str(tmp_path / "mine.yaml"),
-    ]
-    more = [
-        "--data",
-        str(places / "test.jsonl"),
-        "--results",
-        str(tmp_path / "plain"),
-        "--store",
-        str(tmp_path / "s"),
-        "-q",
-    ]
-    assert run([*command, *more, "--device", "cpu"]) == 0
+    folder = tmp_path / "plain-model"
+    train = f"train --base {places / 'small'} --data {places / 'train.jsonl'} --out {folder} --freeze-backbone --seed 1"
+    how = "--epochs 3 --batch-size 8 --max-length 64 --learning-rate 0.01 --device cpu -q"
+    assert run([*train.split(), *how.split()]) == 0
+    what = f"eval -m {folder} -M name=plain -M max_length=64 -t {tmp_path / 'mine.yaml'}"
+    more = f"--data {places / 'test.jsonl'} --results {tmp_path / 'plain'} --store {tmp_path / 's'} -q --device cpu"
+    assert run([*what.split(), *more.split()]) == 0
     (plain,) = [json.loads(p.read_text()) for p in (tmp_path / "plain").rglob("*.json")]
-    (shared,) = [json.loads(p.read_text()) for p in (tmp_path / "results" / folder.name).rglob("*.json")]
+    cell = tmp_path / "results" / "small.capitals.confidence.1"
+    (shared,) = [json.loads(p.read_text()) for p in cell.rglob("*.json")]
     for name in ("accuracy", "nll", "margin_mean"):
         assert shared["metrics"][name]["value"] == pytest.approx(plain["metrics"][name]["value"], abs=1e-5)
     assert shared["counts"]["trained_on"] == plain["counts"]["trained_on"]
+
+
+def test_parts_split_by_prompt_and_share_none(places: Path, tmp_path: Path) -> None:
+    from rmbench.specs import load_task
+    from rmbench.study.run import pairs_of
+    from rmbench.study.spec import load_study
+
+    data = [{"name": "capitals", "source": ["{here}/train.jsonl", "{here}/test.jsonl"], "part": "0:0.5"}]
+    file = study_file(
+        tmp_path,
+        data=data,
+        evaluate=[{"task": "mine.yaml", "data": "{here}/test.jsonl", "part": "0.5:1"}],
+    )
+    assert run(arguments(file, places)) == 0
+    spec = load_study(file, {"here": str(places)})
+    assert load_task(spec.evaluate[0].task).name == "mine"
+    pairs = pairs_of(spec.data[0], 0, True)
+    assert 30 < len(pairs.train) + len(pairs.held_out) < 90, "about half of 120"
+    records = [json.loads(p.read_text()) for p in (tmp_path / "results").rglob("*.json")]
+    for record in records:
+        assert record["counts"]["trained_on"]["exact"] == 0
+        assert 10 < record["counts"]["items"] < 50
+
+
+def test_batch_sizes_are_watched_and_records_go_into_one_file(places: Path, tmp_path: Path) -> None:
+    file = study_file(tmp_path, bases={"small": "{here}/small"}, batch_sizes=[4, 16])
+    packed = tmp_path / "records.jsonl.xz"
+    assert run([*arguments(file, places), "--records", str(packed)]) == 0
+    page = (tmp_path / "out" / "study.md").read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| small | capitals | ")]
+    watched = {int(r[2]): [float(v.strip(" |")) for v in r[3:]] for r in rows if len(r) == 9}
+    assert set(watched) == {4, 16}
+    assert watched[4][0] > watched[16][0], "more steps of fewer pairs"
+    assert watched[4][2] > watched[16][2], "the mean of fewer pairs jumps more"
+    assert (tmp_path / "out" / "batch-size.svg").is_file()
+    records = [json.loads(line) for line in lzma.decompress(packed.read_bytes()).splitlines()]
+    stored = [json.loads(p.read_text()) for p in (tmp_path / "results").rglob("*.json")]
+    assert sorted(r["model"] for r in records) == sorted(r["model"] for r in stored)
+    assert len(records) == 3 * 2
 
 
 def test_the_interval_of_a_difference_covers_prompts_and_seeds() -> None:

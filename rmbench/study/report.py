@@ -1,0 +1,143 @@
+"""A study's page: one table per question, a row per base, data set and task."""
+
+from collections.abc import Mapping, Sequence
+
+from rmbench.escape import for_markdown
+from rmbench.stats.compare import holm
+from rmbench.study.dynamics import BatchRow
+from rmbench.study.spec import StudySpec
+from rmbench.study.tables import Row
+
+_QUESTIONS: Mapping[str, str] = {
+    "accuracy": "Does it rank better? Accuracy",
+    "nll": "Do margins mean what they say? NLL as trained",
+    "nll_scaled": "NLL after a fitted temperature",
+    "ece": "ECE as trained",
+    "ece_scaled": "ECE after a fitted temperature",
+    "temperature": "The best temperature",
+    "margin_mean": "How wide are margins? Mean margin",
+    "win_rate": "Does it pick better? Win rate at the largest N",
+    "gold": "Gold at the largest N",
+    "overoptimization_drop": "Over-optimisation: gold lost from the best N to the largest",
+}
+"""Metric (before the @) -> its table's title."""
+
+
+_LEGEND = (
+    "`{reference}`: mean over {n} seeds ± their standard deviation. Other columns: the mean difference to "
+    "`{reference}` on the same prompts and the same seeds, with a 95% interval over prompts and seeds. "
+    "**Bold**: the interval excludes 0. **Bold with \\***: still so after Holm's correction over all "
+    "differences of the table. A dash: no value (such as a temperature that does not exist). "
+    "A seed draws pairs, held-out prompts and order, alike for every method."
+)
+_COUNTED = (
+    "Cells (base x data x task) where a method is better / worse than the reference with an interval that "
+    "excludes 0, of all cells; in brackets those left after Holm's correction. By chance alone one in forty "
+    "would be better and one in forty worse."
+)
+_BATCHES = (
+    "`confidence-margin` at other batch sizes, as many epochs each: the batch margin `mu_B` over the second "
+    "half of training (mean, and standard deviation from step to step), and the held-out numbers at its end."
+)
+
+
+def to_markdown(spec: StudySpec, rows: Sequence[Row], batches: Sequence[BatchRow] = ()) -> str:
+    """Return the page; the same rows give the same text."""
+    legend = _LEGEND.format(reference=for_markdown(spec.reference), n=len(spec.seeds))
+    lines = [f"# {for_markdown(spec.name)}", "", for_markdown(spec.summary, limit=2000), "", legend]
+    lines += _summary(spec, rows)
+    for metric, title in _QUESTIONS.items():
+        here = [r for r in rows if r.metric.partition("@")[0] == metric]
+        if here:
+            lines += ["", f"## {title}", "", *_table(spec, here)]
+    if batches:
+        lines += ["", "## How large is the batch margin?", "", *_batch_table(batches)]
+    return "\n".join(lines) + "\n"
+
+
+def _summary(spec: StudySpec, rows: Sequence[Row]) -> list[str]:
+    """Return for each metric and method in how many cells it is better or worse than the reference."""
+    others = [m.name for m in spec.methods if m.name != spec.reference]
+    lines = [
+        "", "## In short", "",
+        _COUNTED, "",
+        "| | " + " | ".join(for_markdown(m) for m in others) + " |", "|:---|" + "---:|" * len(others),
+    ]  # fmt: skip
+    for metric in _QUESTIONS:
+        good = _direction(metric)
+        here = [r for r in rows if r.metric.partition("@")[0] == metric and r.difference]
+        if good is None or not here:
+            continue
+        kept = _kept(here)
+        cells = []
+        for method in others:
+            found = [r for r in here if r.method == method]
+            signs = [(_sign(r) * good, kept[id(r)]) for r in found]
+            better, worse = (sum(s == side for s, _ in signs) for side in (1, -1))
+            sure = [sum(s == side and k for s, k in signs) for side in (1, -1)]
+            cells.append(f"{better} / {worse} of {len(found)} ({sure[0]} / {sure[1]})")
+        lines.append(f"| {metric} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _direction(metric: str) -> int | None:
+    if metric in ("accuracy", "win_rate", "gold"):
+        return 1
+    return -1 if metric in ("nll", "nll_scaled", "ece", "ece_scaled") else None
+
+
+def _sign(row: Row) -> int:
+    interval = row.difference.difference.ci95 if row.difference else None
+    if interval is None:
+        return 0
+    return 1 if interval[0] > 0 else -1 if interval[1] < 0 else 0
+
+
+def _kept(rows: Sequence[Row]) -> dict[int, bool]:
+    """Return id of row -> whether its difference survives Holm's correction over all of `rows`."""
+    tested = [r for r in rows if r.difference and r.difference.p_value is not None]
+    adjusted = holm([float(r.difference.p_value or 0.0) for r in tested if r.difference])
+    survived = {id(r): p < 0.05 for r, p in zip(tested, adjusted, strict=True)}
+    return {id(r): survived.get(id(r), False) for r in rows}
+
+
+def _table(spec: StudySpec, rows: Sequence[Row]) -> list[str]:
+    methods = [m.name for m in spec.methods if any(r.method == m.name for r in rows)]
+    kept = _kept(rows)
+    lines = [
+        "| base | trained on | task | " + " | ".join(for_markdown(m) for m in methods) + " |",
+        "|:---|:---|:---|" + "---:|" * len(methods),
+    ]
+    for where in dict.fromkeys((r.base, r.data, r.task) for r in rows):
+        found = {r.method: r for r in rows if (r.base, r.data, r.task) == where}
+        cells = [_cell(found[m], kept[id(found[m])]) if m in found else "–" for m in methods]
+        lines.append("| " + " | ".join([*(for_markdown(w) for w in where), *cells]) + " |")
+    return lines
+
+
+def _cell(row: Row, kept: bool) -> str:
+    missing = f" ({row.n_undefined} without)" if row.n_undefined else ""
+    if row.difference is None:
+        spread = "" if row.deviation is None else f" ± {row.deviation:.3f}"
+        return f"{row.mean:.3f}{spread}{missing}"
+    told = f"{row.difference.difference.value:+.3f}"
+    if row.difference.difference.ci95 is not None:
+        low, high = row.difference.difference.ci95
+        told += f" [{low:+.3f}, {high:+.3f}]"
+    star = "\\*" if kept else ""
+    return (f"**{told}{star}**" if _sign(row) else told) + missing
+
+
+def _batch_table(batches: Sequence[BatchRow]) -> list[str]:
+    lines = [
+        _BATCHES,
+        "",
+        "| base | trained on | pairs per step | steps | mu_B | from step to step | NLL | accuracy | margin |",
+        "|:---|:---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    lines += [
+        f"| {for_markdown(b.base)} | {for_markdown(b.data)} | {b.batch_size} | {b.steps} | {b.mu:.3f} "
+        f"| {b.mu_deviation:.3f} | {b.nll:.3f} | {b.accuracy:.3f} | {b.margin:.3f} |"
+        for b in batches
+    ]
+    return lines
