@@ -1,8 +1,13 @@
 """Registries: one name, one thing, and a clear word when a name is unknown or taken twice."""
 
+import hashlib
 import importlib
+import importlib.util
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from rmbench.errors import ConfigError, UnknownNameError
@@ -96,6 +101,34 @@ class Registry(Generic[T]):
         for point in sorted(entry_points(group=self._group), key=lambda p: (p.name, p.value)):
             self._put(point.name, point.value, point.value)
         self._plugins_read = True  # only now: a collision is an error at every use, not at the first alone
+
+
+def import_file(path: Path, source: str, where: str) -> ModuleType:
+    """Return the module in a user's file, under a name of its own; `sys.path` stays as it is.
+
+    Args:
+        path: The file.
+        source: Its SHA-256: a changed file is another module.
+        where: Begins messages, such as "--model my_rm.py:MyRM".
+
+    Raises:
+        ConfigError: If it cannot be imported.
+    """
+    place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
+    name = f"_rmbench_file_{path.stem}_{place[:8]}_{source[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise ConfigError(f"{where}: {path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # dataclasses and pickling look their module up here
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ConfigError(f"{where}: importing it raised {type(error).__name__}: {error}") from error
+    return module
 
 
 def _where(thing: Any) -> str:

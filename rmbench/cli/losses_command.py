@@ -16,8 +16,8 @@ from rmbench.errors import ConfigError
 def command(as_json: bool) -> None:
     """List the registered losses: equation, options with their defaults, source.
 
-    Your own: `@register_loss("my-loss")` from rmbench.train.losses, or an entry point of your package in the
-    group `rmbench.losses`.
+    Your own: `@register_loss("my-loss")` from rmbench.train.losses. In a file: `--method my_loss.py:my-loss`;
+    in a package: an entry point in the group `rmbench.losses`.
     """
     try:
         from rmbench.train.losses import LOSSES, summary_of

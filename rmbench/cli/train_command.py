@@ -142,7 +142,7 @@ def command(
     """
     try:
         from rmbench.train.fit import TrainSettings
-        from rmbench.train.losses import LOSSES
+        from rmbench.train.losses import find_loss
         from rmbench.train.run import train
     except ImportError as error:
         raise ConfigError(str(error)) from None
@@ -150,7 +150,7 @@ def command(
     from rmbench.models.runtime import Runtime
     from rmbench.train.pairs import read_training_data
 
-    LOSSES.get(method)  # an unknown name stops before the data is read
+    find_loss(method)  # an unknown name stops before the data is read
     settings = TrainSettings(
         base=base, method=method, method_options=key_values(method_options, "-L"), epochs=epochs,
         max_steps=max_steps, learning_rate=learning_rate, batch_size=batch_size,

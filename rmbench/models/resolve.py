@@ -1,10 +1,7 @@
 """What `--model` means: one list of rules, in order, the first that applies decides."""
 
-import hashlib
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +13,7 @@ from rmbench.files import sha256_file
 from rmbench.models import MODELS, SCHEMES
 from rmbench.models.options import accepts, typed_options
 from rmbench.models.runtime import Runtime
+from rmbench.registry import import_file
 from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, RewardModel
 
 RULES = """\
@@ -146,30 +144,11 @@ def _from_file(
     if not path.is_file():
         raise ConfigError(f"--model {spec}: there is no file {path}")
     source = sha256_file(path)
-    module = _import_file(path, source, spec)
+    module = import_file(path, source, f"--model {spec}")
     if not hasattr(module, attribute):
         public = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
         raise UnknownNameError("class", attribute, public, str(path))
     return getattr(module, attribute), (), f"{path.stem}:{attribute}", {"source_sha256": source}
-
-
-def _import_file(path: Path, source: str, spec: str) -> Any:
-    """Import a file under a name of its own; `sys.path` stays as it is."""
-    where = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
-    name = f"_rmbench_file_{path.stem}_{where[:8]}_{source[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None:
-        raise ConfigError(f"--model {spec}: {path} cannot be imported as Python")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # dataclasses and pickling look their module up here
-    try:
-        found.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise ConfigError(f"--model {spec}: importing it raised {type(error).__name__}: {error}") from error
-    return module
 
 
 def _make(

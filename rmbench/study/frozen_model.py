@@ -27,7 +27,7 @@ from rmbench.train.base import identity_of_base, load_base
 from rmbench.train.batches import EncodedPairs
 from rmbench.train.fit import TrainSettings
 from rmbench.train.frozen import Head, Representations, represent_texts, train_head
-from rmbench.train.losses import LOSSES
+from rmbench.train.losses import find_loss
 from rmbench.train.pairs import TrainingData
 from rmbench.types import Item, Turn
 
@@ -118,7 +118,7 @@ def fit_head_of(
     on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> Head:
     """Return the head that `settings` make of `data`; arguments as `rmbench.train.train`."""
-    loss = LOSSES.get(settings.method)
+    loss, _ = find_loss(settings.method)
     reserved = frozenset({"chosen", "rejected", "batch"})
     options = typed_options(loss, settings.method_options, f"loss {settings.method!r}", reserved)
     if settings.method == "label-margin" and not data.has_strength():
@@ -152,6 +152,8 @@ def train_cell(base: FrozenBase, data: TrainingData, settings: TrainSettings, ou
     shown = replace(settings, base=base.name)
     options = {k: v for k, v in vars_of(shown).items() if k not in ("micro_batch", "lora")}
     identity = {"settings": options, "representations": base.identity(), "data": data.data_hash}
+    if (source := find_loss(settings.method)[1]) is not None:
+        identity["loss_source"] = source
     path = out / RECORD
     if path.is_file():
         record = dict(json.loads(path.read_text(encoding="utf-8")))

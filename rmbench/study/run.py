@@ -13,7 +13,7 @@ from rmbench.specs import load_task
 from rmbench.study.frozen_model import FrozenBase, FrozenHead, train_cell
 from rmbench.study.spec import DataSource, Method, StudySpec
 from rmbench.train.fit import TrainSettings
-from rmbench.train.losses import LOSSES
+from rmbench.train.losses import find_loss
 from rmbench.train.pairs import TrainingData, read_training_data
 from rmbench.train.run import train
 
@@ -76,7 +76,7 @@ def run_study(
         RunError: If a cell fails. What was finished before stays.
     """
     for method in spec.methods:
-        LOSSES.get(method.loss)
+        find_loss(method.loss)
     prepared = []
     for e in spec.evaluate:
         how = Settings(results=results, store=store, limit=e.limit, command=("rmbench", "study", spec.name))

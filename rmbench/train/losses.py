@@ -8,6 +8,7 @@ over B, so that neither the size of micro-batches nor the number of processes ch
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 try:
@@ -16,8 +17,9 @@ try:
 except ImportError as error:
     raise ImportError(f"{error}; training needs: pip install 'rmbench[train]'") from error
 
-from rmbench.errors import ConfigError
-from rmbench.registry import Registry
+from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.files import sha256_file
+from rmbench.registry import Registry, import_file
 
 Tensor: TypeAlias = torch.Tensor
 
@@ -56,8 +58,36 @@ LOSSES: Registry[Loss] = Registry("loss", group="rmbench.losses")
 
 
 def register_loss(name: str) -> Callable[[Loss], Loss]:
-    """Register a loss of your own: `@register_loss("my-loss")`, or an entry point in `rmbench.losses`."""
+    """Register a loss of your own: `@register_loss("my-loss")`.
+
+    In a file it is `--method my_loss.py:my-loss`; in a package, an entry point in the group `rmbench.losses`
+    makes it `--method my-loss` everywhere.
+    """
     return LOSSES.register(name)
+
+
+def find_loss(name: str) -> tuple[Loss, str | None]:
+    """Return the loss called `name`, or what `FILE.py:NAME` names.
+
+    In a file NAME is a function, or what it is registered as. The second value is the file's SHA-256: it joins the model's identity.
+
+    Raises:
+        UnknownNameError: If there is none; with the nearest name.
+        ConfigError: If the file is missing or cannot be imported.
+    """
+    file, separator, own = name.rpartition(".py:")
+    if not separator:
+        return LOSSES.get(name), None
+    path = Path(file + ".py")
+    if not path.is_file():
+        raise ConfigError(f"--method {name}: there is no file {path}")
+    source = sha256_file(path)
+    module = import_file(path, source, f"--method {name}")
+    here = {n: LOSSES.get(n) for n in LOSSES.names() if LOSSES.source(n).startswith(f"{module.__name__}:")}
+    here |= {n: f for n, f in vars(module).items() if getattr(f, "__module__", "") == module.__name__}
+    if own not in here:
+        raise UnknownNameError("loss", own, here, str(path))
+    return here[own], source
 
 
 def margin_of(chosen: Tensor, rejected: Tensor) -> Tensor:

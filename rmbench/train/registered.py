@@ -48,11 +48,11 @@ def confidence_margin(
     from rmbench.scoring import default_store_folder
     from rmbench.train.base import identity_of_base
     from rmbench.train.fit import TrainSettings
-    from rmbench.train.losses import LOSSES
+    from rmbench.train.losses import find_loss
     from rmbench.train.pairs import read_training_data
     from rmbench.train.run import train
 
-    LOSSES.get(method)
+    find_loss(method)
     chosen_seed = runtime.seed if seed is None else seed
     options: dict[str, Any] = {"threshold": threshold} if threshold != "none" else {}
     settings = TrainSettings(

@@ -24,7 +24,7 @@ from rmbench.train.base import Base, identity_of_base, load_base
 from rmbench.train.batches import EncodedPairs
 from rmbench.train.card import model_card
 from rmbench.train.fit import WORK, Fitted, Job, TrainSettings, fit_all, fit_head, n_processes
-from rmbench.train.losses import LOSSES
+from rmbench.train.losses import find_loss
 from rmbench.train.pairs import TrainingData
 
 RECORD = "rmbench.json"
@@ -69,6 +69,8 @@ def train(
     runtime = runtime or Runtime()
     weights, shown = identity_of_base(settings.base, runtime)
     identity = {"settings": {**_plain(settings), "base": shown}, "base": weights, "data": data.data_hash}
+    if (source := find_loss(settings.method)[1]) is not None:
+        identity["loss_source"] = source
     if (done := _finished(out, identity)) is not None:
         return Trained(out, done, reused=True)
     loss = _loss_of(settings, data)
@@ -109,7 +111,7 @@ def _record(
 
 
 def _loss_of(settings: TrainSettings, data: TrainingData) -> Any:
-    loss = LOSSES.get(settings.method)
+    loss, _ = find_loss(settings.method)
     reserved = frozenset({"chosen", "rejected", "batch"})
     options = typed_options(loss, settings.method_options, f"loss {settings.method!r}", reserved)
     if settings.method == "label-margin" and not data.has_strength():
@@ -135,7 +137,8 @@ def _check_sizes(settings: TrainSettings, data: TrainingData, n_processes: int) 
 
 def _plain(settings: TrainSettings) -> dict[str, Any]:
     """Return the settings without what cannot change the result."""
-    return {k: v for k, v in asdict(settings).items() if k != "micro_batch"}
+    kept = {k: v for k, v in asdict(settings).items() if k != "micro_batch"}
+    return {**kept, "method": Path(settings.method).name}
 
 
 def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
