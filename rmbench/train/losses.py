@@ -69,7 +69,8 @@ def register_loss(name: str) -> Callable[[Loss], Loss]:
 def find_loss(name: str) -> tuple[Loss, str | None]:
     """Return the loss called `name`, or what `FILE.py:NAME` names.
 
-    In a file NAME is a function, or what it is registered as. The second value is the file's SHA-256: it joins the model's identity.
+    In a file NAME is a function, or what it is registered as. The second value is the file's SHA-256: it
+    joins the model's identity.
 
     Raises:
         UnknownNameError: If there is none; with the nearest name.

@@ -204,6 +204,22 @@ def test_killed_and_continued_it_ends_with_the_same_weights(
     assert same[0]["held_out"] == same[1]["held_out"]
 
 
+@pytest.mark.parametrize("more", [(), ("--freeze-backbone",)])
+def test_bfloat16_products_learn_and_weights_stay_float32(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    base = make_checkpoint("llama", head=False)
+    for precision in ("float32", "bfloat16"):
+        command = arguments(base, pairs, tmp_path / precision, precision=precision)
+        assert run([*command, *more]) == 0
+    exact, rounded = (load_file(tmp_path / p / "model.safetensors") for p in ("float32", "bfloat16"))
+    assert all(t.dtype == torch.float32 for t in rounded.values())
+    apart = max(float((exact[k] - rounded[k]).abs().max()) for k in exact)
+    assert 0 < apart < 0.1
+    records = [json.loads((tmp_path / p / "rmbench.json").read_text()) for p in ("float32", "bfloat16")]
+    assert records[0]["held_out"]["nll"] == pytest.approx(records[1]["held_out"]["nll"], abs=0.05)
+
+
 def test_a_finished_run_is_not_repeated_and_another_one_is_refused(
     make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
