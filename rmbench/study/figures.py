@@ -58,7 +58,7 @@ def render_figures(spec: StudySpec, run: StudyRun, batches: Sequence[BatchRow] =
                     shown = next(o.run.record.task for (_, t), o in run.outcomes.items() if t == task)
                     grid[f"{shown}\n{y_label}"] = row
             if grid:
-                files |= _draw(f"{slug(data.name)}.{kind}", f"trained on {data.name}", grid, style)
+                files |= _draw(f"{slug(data.name)}.{kind}", _title(data), grid, style)
         grid = {
             label: {base: _training(spec, run, base, data, key) for base in spec.bases}
             for key, label in _CURVES.items()
@@ -66,12 +66,15 @@ def render_figures(spec: StudySpec, run: StudyRun, batches: Sequence[BatchRow] =
         grid = {label: row for label, row in grid.items() if any(row.values())}
         if grid:
             style = _Style("optimiser steps", marked=False)
-            files |= _draw(f"{slug(data.name)}.training", f"trained on {data.name}", grid, style)
+            files |= _draw(f"{slug(data.name)}.training", _title(data), grid, style)
     if batches:
-        files |= _draw(
-            "batch-size", "confidence-margin", _batch_grid(batches), _Style("epochs", marked=False)
-        )
+        title = "confidence-margin, first seed (bars: standard deviation from step to step)"
+        files |= _draw("batch-size", title, _batch_grid(batches), _Style("share of training", marked=False))
     return files
+
+
+def _title(data: DataSource) -> str:
+    return f"trained on {data.name} (mean over seeds; bars: standard deviation)"
 
 
 _Points = tuple[list[float], list[float]]
@@ -178,7 +181,7 @@ def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Panel]], style:
                 axes[i][j].set_xlabel(style.x_label if i == len(grid) - 1 else "")
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
-        figure.suptitle(f"{title} (mean over seeds; bars: standard deviation)", fontsize=9)
+        figure.suptitle(title, fontsize=9)
         files = {}
         for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             buffer = io.BytesIO()
