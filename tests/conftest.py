@@ -4,10 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tiny_models import make_checkpoint, tokenizers_by_kind  # noqa: F401  (fixtures for all folders)
 
 # Before anything imports the hub client, which reads them once: no test reaches a hub.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+# No test is timed: machines are shared and noisy.
+settings.register_profile("rmbench", deadline=None)
+settings.load_profile("rmbench")
 
 REPO = Path(__file__).resolve().parent.parent
 

@@ -8,7 +8,6 @@ settings with `rmbench train --freeze-backbone` make an ordinary folder with the
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,17 @@ from rmbench.canon import digest
 from rmbench.errors import ConfigError
 from rmbench.files import sha256_file, write_atomic
 from rmbench.models.hf_text import Encoded
-from rmbench.models.options import typed_options
 from rmbench.models.runtime import Runtime
 from rmbench.overlap import TrainingPrompts
 from rmbench.train.base import identity_of_base, load_base
 from rmbench.train.batches import EncodedPairs
-from rmbench.train.fit import TrainSettings
-from rmbench.train.frozen import Head, Representations, represent_texts, train_head
+from rmbench.train.fit import TrainSettings, head_for
+from rmbench.train.frozen import Head, Representations, represent_texts
 from rmbench.train.losses import find_loss
 from rmbench.train.pairs import TrainingData
+from rmbench.train.run import RECORD, check_sizes, loss_of
 from rmbench.types import Item, Turn
 
-RECORD = "rmbench.json"
 _HEAD = "head.safetensors"
 
 
@@ -118,26 +116,10 @@ def fit_head_of(
     on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> Head:
     """Return the head that `settings` make of `data`; arguments as `rmbench.train.train`."""
-    loss, _ = find_loss(settings.method)
-    reserved = frozenset({"chosen", "rejected", "batch"})
-    options = typed_options(loss, settings.method_options, f"loss {settings.method!r}", reserved)
-    if settings.method == "label-margin" and not data.has_strength():
-        raise ConfigError(f"{data.source}: label-margin needs pairs with strength, and some have none")
+    loss = loss_of(settings, data)
+    check_sizes(replace(settings, micro_batch=1), data, 1)  # there are no micro-batches here
     parts = base.of_pairs(data)
-    return train_head(
-        parts.train,
-        parts.held_out,
-        partial(loss, **options),
-        batch_size=settings.batch_size,
-        epochs=settings.epochs,
-        max_steps=settings.max_steps,
-        learning_rate=settings.learning_rate or 1e-3,
-        weight_decay=settings.weight_decay,
-        warmup=settings.warmup,
-        eval_every=settings.eval_every,
-        seed=settings.seed,
-        on_step=on_step,
-    )
+    return head_for(settings, parts.train, parts.held_out, loss, on_step)
 
 
 def train_cell(base: FrozenBase, data: TrainingData, settings: TrainSettings, out: Path) -> Mapping[str, Any]:

@@ -20,7 +20,7 @@ from rmbench.models.hf_load import quiet
 from rmbench.models.runtime import Runtime
 from rmbench.train.base import Base
 from rmbench.train.batches import EncodedPairs
-from rmbench.train.frozen import put_head, represent, train_head
+from rmbench.train.frozen import Head, Representations, put_head, represent, train_head
 from rmbench.train.losses import Loss
 from rmbench.train.trainer import COMPLETE, MarginTrainer
 
@@ -128,11 +128,28 @@ def fit_head(job: Job, store: Path) -> Fitted:
         represent(job.base, part, store / "features", job.weights, job.settings.precision)
         for part in (job.train_set, job.held_out)
     ]
-    settings = job.settings
-    head = train_head(
-        parts[0],
-        parts[1],
-        job.loss,
+    head = head_for(job.settings, parts[0], parts[1], job.loss, job.on_step)
+    put_head(job.base, head)
+    if job.log_dir is not None:
+        with SummaryWriter(str(job.log_dir)) as writer:
+            for point in head.curve:
+                for key, value in point.items():
+                    writer.add_scalar(key, value, int(point["step"]))
+    return Fitted(head.held_out, head.curve, head.steps)
+
+
+def head_for(
+    settings: TrainSettings,
+    train: Representations,
+    held_out: Representations,
+    loss: Loss,
+    on_step: Callable[[int, int, Mapping[str, float]], None] | None,
+) -> Head:
+    """Train a head on representations as `settings` say; see `train_head`."""
+    return train_head(
+        train,
+        held_out,
+        loss,
         batch_size=settings.batch_size,
         epochs=settings.epochs,
         max_steps=settings.max_steps,
@@ -141,15 +158,8 @@ def fit_head(job: Job, store: Path) -> Fitted:
         warmup=settings.warmup,
         eval_every=settings.eval_every,
         seed=settings.seed,
-        on_step=job.on_step,
+        on_step=on_step,
     )
-    put_head(job.base, head)
-    if job.log_dir is not None:
-        with SummaryWriter(str(job.log_dir)) as writer:
-            for point in head.curve:
-                for key, value in point.items():
-                    writer.add_scalar(key, value, int(point["step"]))
-    return Fitted(head.held_out, head.curve, head.steps)
 
 
 def _claim(work: Path, identity: Mapping[str, Any]) -> None:

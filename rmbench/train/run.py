@@ -73,8 +73,8 @@ def train(
         identity["loss_source"] = source
     if (done := _finished(out, identity)) is not None:
         return Trained(out, done, reused=True)
-    loss = _loss_of(settings, data)
-    _check_sizes(settings, data, n_processes())
+    loss = loss_of(settings, data)
+    check_sizes(settings, data, n_processes())
     transformers.set_seed(settings.seed)
     base = load_base(settings.base, settings.seed, settings.lora, runtime)
     train_set = EncodedPairs(data.train, base.text_format, base.limit(settings.max_length))
@@ -110,7 +110,12 @@ def _record(
     }
 
 
-def _loss_of(settings: TrainSettings, data: TrainingData) -> Any:
+def loss_of(settings: TrainSettings, data: TrainingData) -> Any:
+    """Return the loss with its options.
+
+    Raises:
+        ConfigError: If there is none, an option is wrong, or the data lacks what it needs.
+    """
     loss, _ = find_loss(settings.method)
     reserved = frozenset({"chosen", "rejected", "batch"})
     options = typed_options(loss, settings.method_options, f"loss {settings.method!r}", reserved)
@@ -121,7 +126,8 @@ def _loss_of(settings: TrainSettings, data: TrainingData) -> Any:
     return partial(loss, **options)
 
 
-def _check_sizes(settings: TrainSettings, data: TrainingData, n_processes: int) -> None:
+def check_sizes(settings: TrainSettings, data: TrainingData, n_processes: int) -> None:
+    """Refuse batch sizes that do not fit the data, the processes or the loss, with a ConfigError."""
     if settings.batch_size % (settings.micro_batch * n_processes):
         raise ConfigError(
             f"batch size {settings.batch_size} is no multiple of micro-batch x processes,"

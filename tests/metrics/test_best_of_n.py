@@ -119,7 +119,7 @@ def test_a_constant_scorer_gains_nothing_and_has_no_best_n_above_one() -> None:
     assert (got["best_n"], got["overoptimization_drop"]) == (1.0, 0.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6), scale=st.floats(0.01, 100), shift=st.floats(-5, 5))
 def test_any_increasing_map_of_rewards_changes_nothing(seed: int, scale: float, shift: float) -> None:
     panel = random_panel(seed, 12, levels=4)
@@ -132,7 +132,7 @@ def test_any_increasing_map_of_rewards_changes_nothing(seed: int, scale: float, 
         }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6))
 def test_the_order_of_items_and_of_responses_does_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -261,7 +261,7 @@ def test_a_label_of_one_half_counts_as_a_forecast_but_not_as_a_pair_to_rank() ->
     assert measured.metrics["margin_mean"].n == 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10**6))
 def test_the_order_of_responses_in_an_item_does_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -59,7 +59,7 @@ def test_conventions_differ_in_what_a_tie_is_worth(convention: str, credit: floa
     assert given_ties.metrics["accuracy"].value == 0.75, "an explicit policy wins"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10**6))
 def test_swapping_chosen_and_rejected_gives_the_complement(seed: int) -> None:
     panel = random_panel(seed, 12, levels=4)
