@@ -54,6 +54,10 @@ class _Bar:
     ) -> None:
         self._bar.stop()
 
+    def texts(self, done: int, total: int) -> None:
+        """Show how many texts a frozen backbone has read."""
+        self._bar.update(self._task, shown=f"({done:,} of {total:,} texts read)")
+
 
 class ScoringBar(_Bar):
     """Shows the scoring of one model on one task; implements `rmbench.scoring.Progress`.

@@ -78,7 +78,13 @@ def command(
     place = store or default_store_folder()
     with StudyBar(enabled=not quiet) as bar:
         done = run_study(
-            spec, models_dir / spec.name, results=results, store=place, runtime=runtime, tell=bar.step
+            spec,
+            models_dir / spec.name,
+            results=results,
+            store=place,
+            runtime=runtime,
+            tell=bar.step,
+            tell_texts=bar.texts,
         )
     batches = batch_rows(spec, place, runtime)
     rows = rows_of_study(spec, done.outcomes)

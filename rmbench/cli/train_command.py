@@ -168,6 +168,7 @@ def command(
             out,
             runtime=Runtime(device=device, offline=offline),
             on_step=bar.step,
+            on_text=bar.texts,
             log_dir=log_dir,
         )
     if as_json:

@@ -11,22 +11,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from rmbench.canon import digest
 from rmbench.errors import ConfigError
 from rmbench.files import sha256_file, write_atomic
-from rmbench.models.hf_text import Encoded
 from rmbench.models.runtime import Runtime
 from rmbench.overlap import TrainingPrompts
 from rmbench.train.base import identity_of_base, load_base
 from rmbench.train.batches import EncodedPairs
 from rmbench.train.fit import TrainSettings, head_for
-from rmbench.train.frozen import Head, Representations, represent_texts
+from rmbench.train.frozen import Head
 from rmbench.train.losses import find_loss
 from rmbench.train.pairs import TrainingData
+from rmbench.train.representations import Representations, RepresentationStore, Tell
 from rmbench.train.run import RECORD, check_sizes, loss_of
 from rmbench.types import Item, Turn
 
@@ -53,14 +51,17 @@ class FrozenBase:
         runtime: Device, offline.
     """
 
+    tell: Tell | None = None
+    """Told (texts done, texts in all) while representations are computed."""
+
     def __init__(self, path: str, max_length: int, precision: str, cache: Path, runtime: Runtime) -> None:
         self._weights, self.name = identity_of_base(path, runtime)
         self._base = load_base(path, 0, None, runtime)
         if runtime.device.startswith("cuda") or (runtime.device == "auto" and torch.cuda.is_available()):
             self._base.model.to("cuda" if runtime.device == "auto" else runtime.device)
-        self._cache, self._precision = cache, precision
+        self._known = RepresentationStore(self._base, cache, self._weights, precision)
+        self._precision = precision
         self._max_length = self._base.limit(max_length)
-        self._known: dict[tuple[int, ...], NDArray[np.float32]] = {}
         self._parts: dict[str, Parts] = {}
         self._items: dict[int, tuple[Sequence[Item], torch.Tensor]] = {}
 
@@ -79,7 +80,7 @@ class FrozenBase:
             sets = [
                 EncodedPairs(p, self._base.text_format, self._max_length) for p in (data.train, data.held_out)
             ]
-            seen = [self._of_split(s) for s in sets]
+            seen = [self._known.of_pairs(s, self.tell) for s in sets]
             self._parts[data.data_hash] = Parts(seen[0], seen[1], sum(s.n_truncated for s in sets))
         return self._parts[data.data_hash]
 
@@ -88,25 +89,10 @@ class FrozenBase:
         if id(items) not in self._items:
             conversations = [item.conversation(k) for item in items for k in range(len(item.responses))]
             encoded = self._base.text_format.encode(conversations, self._max_length)
-            found = self._of_texts(encoded)
+            found = self._known.of(encoded, self.tell)
             # The items themselves are kept too: an id alone could be given to others later.
             self._items[id(items)] = (items, torch.from_numpy(found))
         return self._items[id(items)][1].double()
-
-    def _of_split(self, pairs: EncodedPairs) -> Representations:
-        rows = [pairs[k] for k in range(len(pairs))]
-        found = torch.from_numpy(self._of_texts([e for row in rows for e in (row.chosen, row.rejected)]))
-        return Representations(found[0::2], found[1::2], torch.tensor([row.strength for row in rows]))
-
-    def _of_texts(self, texts: Sequence[Encoded]) -> NDArray[np.float32]:
-        """Return representations (n, D); seeds draw many of the same texts, so each is computed once."""
-        new = {text.ids: text for text in texts if text.ids not in self._known}
-        if new:
-            found = represent_texts(
-                self._base, list(new.values()), self._cache, self._weights, self._precision
-            )
-            self._known.update(zip(new, found, strict=True))
-        return np.stack([self._known[text.ids] for text in texts])
 
 
 def fit_head_of(

@@ -15,6 +15,7 @@ from rmbench.study.spec import DataSource, Method, StudySpec
 from rmbench.train.fit import TrainSettings
 from rmbench.train.losses import find_loss
 from rmbench.train.pairs import TrainingData, read_training_data
+from rmbench.train.representations import Tell
 from rmbench.train.run import train
 
 
@@ -60,6 +61,7 @@ def run_study(
     store: Path,
     runtime: Runtime,
     tell: Callable[[int, int, str], None] | None = None,
+    tell_texts: Tell | None = None,
 ) -> StudyRun:
     """Train and evaluate every cell.
 
@@ -70,6 +72,7 @@ def run_study(
         store: Folder of the score stores and of stored representations.
         runtime: Device, offline.
         tell: Told (cells done, cells in all, name) as each is done.
+        tell_texts: Told (texts done, texts in all) while a frozen base reads them.
 
     Raises:
         ConfigError: If something does not fit; before the first cell is trained.
@@ -90,7 +93,7 @@ def run_study(
     models: dict[str, Mapping[str, Any]] = {}
     cells = list(cells_of(spec))
     for number, cell in enumerate(cells, start=1):
-        loaded, models[cell.name] = _model(cell, spec, folder, store, runtime)
+        loaded, models[cell.name] = _model(cell, spec, folder, store, runtime, tell_texts)
         outcomes |= {(cell.name, task): evaluate(loaded, ready, how) for task, how, ready in prepared}
         if tell:
             tell(number, len(cells), cell.name)
@@ -126,7 +129,7 @@ def shared_base(path: str, max_length: int, precision: str, cache: Path, runtime
 
 
 def _model(
-    cell: Cell, spec: StudySpec, folder: Path, store: Path, runtime: Runtime
+    cell: Cell, spec: StudySpec, folder: Path, store: Path, runtime: Runtime, tell_texts: Tell | None
 ) -> tuple[LoadedModel, Mapping[str, Any]]:
     pairs = pairs_of(cell.data, cell.seed, runtime.offline)
     settings = settings_of(spec, cell.base, cell.method, cell.seed)
@@ -136,5 +139,6 @@ def _model(
         options = {"name": cell.name, "max_length": str(settings.max_length)}
         return load_model(str(out), options, runtime), trained.record
     base = shared_base(settings.base, settings.max_length, settings.precision, store / "features", runtime)
+    base.tell = tell_texts
     record = train_cell(base, pairs, settings, out)
     return LoadedModel(name=cell.name, model=FrozenHead(base, out), spec=cell.name), record

@@ -20,8 +20,9 @@ from rmbench.models.hf_load import quiet
 from rmbench.models.runtime import Runtime
 from rmbench.train.base import Base
 from rmbench.train.batches import EncodedPairs
-from rmbench.train.frozen import Head, Representations, put_head, represent, train_head
+from rmbench.train.frozen import Head, put_head, train_head
 from rmbench.train.losses import Loss
+from rmbench.train.representations import Representations, RepresentationStore
 from rmbench.train.trainer import COMPLETE, MarginTrainer
 
 WORK = ".training"
@@ -75,6 +76,8 @@ class Job:
     runtime: Runtime
     log_dir: Path | None
     on_step: Callable[[int, int, Mapping[str, float]], None] | None
+    on_text: Callable[[int, int], None] | None = None
+    """Told of representations of a frozen backbone as they are computed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +127,9 @@ def fit_all(job: Job) -> Fitted:
 def fit_head(job: Job, store: Path) -> Fitted:
     """Train the last layer alone; representations are computed once for all runs on the same texts."""
     _claim(job.work, job.identity)
-    parts = [
-        represent(job.base, part, store / "features", job.weights, job.settings.precision)
-        for part in (job.train_set, job.held_out)
-    ]
-    head = head_for(job.settings, parts[0], parts[1], job.loss, job.on_step)
+    known = RepresentationStore(job.base, store / "features", job.weights, job.settings.precision)
+    train, held_out = (known.of_pairs(part, job.on_text) for part in (job.train_set, job.held_out))
+    head = head_for(job.settings, train, held_out, job.loss, job.on_step)
     put_head(job.base, head)
     if job.log_dir is not None:
         with SummaryWriter(str(job.log_dir)) as writer:

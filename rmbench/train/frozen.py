@@ -1,4 +1,4 @@
-"""A linear head on a frozen backbone: representations are computed once, then a head takes seconds.
+"""A linear head on representations of a frozen backbone: with those at hand, a head takes seconds.
 
 What makes hundreds of runs (losses, seeds, settings) affordable on a laptop. The head becomes the last layer
 of an ordinary classifier, so the saved model is like any other.
@@ -6,25 +6,16 @@ of an ordinary classifier, so the saved model is like any other.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.nn.functional import softplus
 
-from rmbench.canon import digest
-from rmbench.errors import ConfigError, RunError, StoreError
-from rmbench.files import write_atomic_with
-from rmbench.models.hf_text import Encoded
+from rmbench.errors import ConfigError, RunError
 from rmbench.train.base import Base, head_of
-from rmbench.train.batches import EncodedPairs, StepSampler, pad
+from rmbench.train.batches import StepSampler
 from rmbench.train.losses import BatchStatistics, Loss, Tensor
-from rmbench.train.trainer import RepresentationTap
-
-_TOKENS_AT_A_TIME = 8_192
+from rmbench.train.representations import Representations
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,85 +29,6 @@ class Head:
     curve: list[dict[str, float]]
     held_out: Mapping[str, float]
     steps: int
-
-
-@dataclass(frozen=True, slots=True)
-class Representations:
-    """What the last layer of a frozen model sees, for all pairs of a split."""
-
-    chosen: Tensor
-    """Shape (n, D), float32."""
-    rejected: Tensor
-    strength: Tensor
-    """Shape (n,); NaN where unknown."""
-
-
-def represent(
-    base: Base, pairs: EncodedPairs, cache: Path, weights: str, precision: str = "auto"
-) -> Representations:
-    """Return the representations of `pairs`; arguments as `represent_texts`."""
-    rows = [pairs[k] for k in range(len(pairs))]
-    found = represent_texts(
-        base, [e for row in rows for e in (row.chosen, row.rejected)], cache, weights, precision
-    )
-    strength = torch.tensor([row.strength for row in rows])
-    return Representations(torch.from_numpy(found[0::2]), torch.from_numpy(found[1::2]), strength)
-
-
-def represent_texts(
-    base: Base, texts: Sequence[Encoded], cache: Path, weights: str, precision: str = "auto"
-) -> NDArray[np.float32]:
-    """Return what the last layer sees of each text, shape (n, D), from `cache` if computed before.
-
-    Args:
-        base: The model; nothing of it changes.
-        texts: Encoded conversations.
-        cache: Folder of the stored representations (npz, no pickle).
-        weights: What pins the base's weights.
-        precision: `bfloat16` for the matrix products in it; else float32.
-
-    Raises:
-        StoreError: If the stored file is damaged.
-    """
-    ids = [list(text.ids) for text in texts]
-    low = precision == "bfloat16"
-    pinned = [weights, base.body_seed, base.text_format.identity, ids, *([precision] if low else [])]
-    path = cache / f"{digest(pinned, 24)}.npz"
-    if path.is_file():
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return np.asarray(arrays["representations"])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise StoreError(f"{path}: stored representations are damaged ({error}); remove it") from None
-    found = _compute(base, texts, low)
-    write_atomic_with(path, lambda file: np.savez(file, representations=found))
-    return found
-
-
-def _compute(base: Base, texts: Sequence[Encoded], low: bool) -> NDArray[np.float32]:
-    tap = RepresentationTap(base.model)
-    found: dict[int, NDArray[np.float32]] = {}
-    base.model.eval()
-    device = str(base.model.device).partition(":")[0]
-    with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=low):
-        for group in _groups(texts):
-            batch = pad([texts[k] for k in group], base.pad_id)
-            base.model(**{k: v.to(base.model.device) for k, v in batch.items()})
-            seen = tap.take(batch["attention_mask"]).cpu().float().numpy()
-            found |= zip(group, seen, strict=True)
-    tap.close()
-    return np.stack([found[k] for k in range(len(texts))])
-
-
-def _groups(texts: Sequence[Encoded]) -> list[list[int]]:
-    """Return batches of similar length, longest first, within a budget of padded tokens."""
-    groups: list[list[int]] = []
-    for k in sorted(range(len(texts)), key=lambda k: (-len(texts[k].ids), k)):
-        if groups and (len(groups[-1]) + 1) * len(texts[groups[-1][0]].ids) <= _TOKENS_AT_A_TIME:
-            groups[-1].append(k)
-        else:
-            groups.append([k])
-    return groups
 
 
 def train_head(

@@ -50,6 +50,7 @@ def train(
     log_dir: Path | None = None,
     features: Path | None = None,
     on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
+    on_text: Callable[[int, int], None] | None = None,
 ) -> Trained:
     """Train a reward model, or continue where a killed run stopped, or return the finished one.
 
@@ -61,6 +62,7 @@ def train(
         log_dir: TensorBoard's folder; None writes none.
         features: Where representations of frozen backbones are stored; None: with the score stores.
         on_step: Called after every optimiser step.
+        on_text: Called with (texts done, texts in all) while a frozen backbone reads them.
 
     Raises:
         ConfigError: If settings do not fit the data or the base; nothing is written then.
@@ -80,7 +82,18 @@ def train(
     train_set = EncodedPairs(data.train, base.text_format, base.limit(settings.max_length))
     held_out = EncodedPairs(data.held_out, base.text_format, base.limit(settings.max_length))
     job = Job(
-        settings, base, train_set, held_out, loss, out / WORK, weights, identity, runtime, log_dir, on_step
+        settings,
+        base,
+        train_set,
+        held_out,
+        loss,
+        out / WORK,
+        weights,
+        identity,
+        runtime,
+        log_dir,
+        on_step,
+        on_text,
     )
     fitted = fit_head(job, features or default_store_folder()) if settings.freeze_backbone else fit_all(job)
     texts = {"truncated_texts": train_set.n_truncated + held_out.n_truncated, "steps": fitted.steps}
