@@ -158,6 +158,18 @@ def test_how_a_step_is_cut_changes_nothing(
                 assert b[key] == pytest.approx(a[key], abs=2e-4)
 
 
+@pytest.mark.parametrize("method", ["bradley-terry", "confidence-margin", "distance-normalised"])
+def test_how_rows_are_cut_into_forward_passes_changes_nothing(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    base = make_checkpoint("llama", head=False)
+    for tokens_per_forward in (10**6, 0):
+        monkeypatch.setattr("rmbench.train.trainer._TOKENS_PER_FORWARD", tokens_per_forward)
+        out = tmp_path / str(tokens_per_forward)
+        assert run(arguments(base, pairs, out, micro_batch=4, method=method)) == 0
+    assert largest_difference(tmp_path / "0", tmp_path / "1000000") < 2e-4
+
+
 def test_two_processes_train_the_same_model(make_checkpoint: Make, pairs: Path, tmp_path: Path) -> None:
     base = make_checkpoint("llama", head=False)
     assert run(arguments(base, pairs, tmp_path / "one")) == 0
