@@ -27,8 +27,9 @@ from rmbench.params import parse_part
 @click.option(
     "--data",
     required=True,
+    multiple=True,
     metavar="PATH|TASK:train",
-    help="Pairs, pools with gold, or a task's training split.",
+    help="Pairs, pools with gold, or a task's training split (repeat: they are joined).",
 )
 @click.option(
     "--method", default="confidence-margin", show_default=True, help="The loss; see `rmbench losses`."
@@ -60,12 +61,29 @@ from rmbench.params import parse_part
     show_default=True,
     help="Share of prompts to evaluate on.",
 )
+@click.option(
+    "--eval-limit",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="At most so many held-out pairs, drawn by seed; the others are left out and counted.",
+)
 @click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many optimiser steps.")
 @click.option(
     "--learning-rate",
     type=click.FloatRange(min=0, min_open=True),
     help="Peak of AdamW's rate.  [default: 2e-5; 1e-3 with --freeze-backbone]",
+)
+@click.option(
+    "--weight-decay", type=click.FloatRange(min=0), default=0.01, show_default=True, help="Of AdamW."
+)
+@click.option(
+    "--warmup",
+    type=click.FloatRange(0.0, 1.0, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Share of the steps over which the learning rate rises.",
 )
 @click.option(
     "--batch-size",
@@ -123,9 +141,9 @@ from rmbench.params import parse_part
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(
-    base: str, data: str, method: str, out: Path, method_options: tuple[str, ...], reader: str, like: str | None, part: str | None, on_bad: str,
-    pairs_per_prompt: int | None, limit: int | None, held_out: float, epochs: float, max_steps: int | None,
-    learning_rate: float | None, batch_size: int, micro_batch: int, max_length: int, freeze_backbone: bool,
+    base: str, data: tuple[str, ...], method: str, out: Path, method_options: tuple[str, ...], reader: str, like: str | None, part: str | None, on_bad: str,
+    pairs_per_prompt: int | None, limit: int | None, held_out: float, eval_limit: int, epochs: float,
+    max_steps: int | None, learning_rate: float | None, weight_decay: float, warmup: float, batch_size: int, micro_batch: int, max_length: int, freeze_backbone: bool,
     lora: int | None, precision: str,
     eval_every: int, log_dir: Path | None, seed: int, device: str, offline: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
@@ -133,7 +151,8 @@ def command(
 
     \b
     rmbench train --base path/to/lm --data pairs.jsonl --out runs/my-rm
-    rmbench train --base path/to/lm --data preference:train --method bradley-terry --out runs/bt
+    rmbench train --base path/to/lm --data a.jsonl --data preference:train --method bradley-terry --out runs/bt
+    accelerate launch --num_processes 4 -m rmbench train --base path/to/lm --data pairs.jsonl --out runs/my-rm
     rmbench train --base path/to/lm --data pairs.jsonl -L threshold=mean -L cap=2 --out runs/thresholded
     rmbench eval  --model runs/my-rm --task preference --task calibration --task bon
 
@@ -141,7 +160,7 @@ def command(
     The best checkpoint by held-out Bradley-Terry NLL is kept. The folder is an ordinary Hugging Face model.
     """
     try:
-        from rmbench.train.fit import TrainSettings
+        from rmbench.train.fit import TrainSettings, is_main_process
         from rmbench.train.losses import find_loss
         from rmbench.train.run import train
     except ImportError as error:
@@ -153,15 +172,15 @@ def command(
     find_loss(method)  # an unknown name stops before the data is read
     settings = TrainSettings(
         base=base, method=method, method_options=key_values(method_options, "-L"), epochs=epochs,
-        max_steps=max_steps, learning_rate=learning_rate, batch_size=batch_size,
+        max_steps=max_steps, learning_rate=learning_rate, weight_decay=weight_decay, warmup=warmup, batch_size=batch_size,
         micro_batch=min(micro_batch, batch_size), max_length=max_length,
         freeze_backbone=freeze_backbone, lora=lora, precision=precision, seed=seed, eval_every=eval_every,
     )  # fmt: skip
     pairs = read_training_data(
         data, reader=reader, like=like, part=None if part is None else parse_part(part, "--part"), on_bad=on_bad, pairs_per_prompt=pairs_per_prompt, limit=limit,
-        held_out=held_out, seed=seed, offline=offline,
+        held_out=held_out, eval_limit=eval_limit, seed=seed, offline=offline,
     )  # fmt: skip
-    with TrainingBar(batch_size, enabled=not quiet) as bar:
+    with TrainingBar(batch_size, enabled=not quiet and is_main_process()) as bar:
         done = train(
             settings,
             pairs,
@@ -171,6 +190,8 @@ def command(
             on_text=bar.texts,
             log_dir=log_dir,
         )
+    if not is_main_process():
+        return
     if as_json:
         click.echo(json.dumps(done.record, indent=1, sort_keys=True))
         return

@@ -28,6 +28,8 @@ _HASHED_NAMES = frozenset(
     }
 )  # fmt: skip
 
+_TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
+
 
 class NoHeadError(ConfigError):
     """The checkpoint has no trained head: no reward model, but a base to train one from."""
@@ -120,9 +122,11 @@ def load_classifier(
     device = pick_device(runtime.device)
     with quiet(), explained(checkpoint):
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
+        _check_tokenizer_files(checkpoint)
         if fresh_head is not None:
             config.num_labels = 1
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
+        _check_tokenizer(checkpoint, tokenizer)
         kwargs = source | ({} if checkpoint.gguf_file else {"use_safetensors": True})
         if attention != "auto":
             kwargs["attn_implementation"] = attention
@@ -138,6 +142,20 @@ def load_classifier(
     n_labels = int(model.config.num_labels)
     names = tuple(str(model.config.id2label.get(k, k)) for k in range(n_labels))
     return Loaded(model, tokenizer, is_encoder, n_labels, names, fresh)
+
+
+def _check_tokenizer_files(checkpoint: Checkpoint) -> None:
+    if not checkpoint.is_folder or checkpoint.gguf_file is not None:
+        return
+    folder = Path(checkpoint.location)
+    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+        raise ConfigError(f"{folder}: it has no tokenizer; expected {', '.join(_TOKENIZER_FILES)}")
+
+
+def _check_tokenizer(checkpoint: Checkpoint, tokenizer: Any) -> None:
+    """Refuse a tokenizer without words: transformers makes one up where files are missing."""
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
 
 
 def weights_identity(checkpoint: Checkpoint, model: Any) -> Mapping[str, str]:

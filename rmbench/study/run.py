@@ -117,6 +117,7 @@ def pairs_of(data: DataSource, seed: int, offline: bool) -> TrainingData:
         on_bad=data.on_bad,
         pairs_per_prompt=data.pairs_per_prompt,
         limit=data.limit,
+        eval_limit=data.eval_limit,
         seed=seed,
         offline=offline,
     )

@@ -1,7 +1,7 @@
 """A study's YAML: what is trained on what, and what it is judged by. Unknown keys are refused."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ _TRAIN: Mapping[str, Param] = {
     "lora": Param(int, None, "rank of LoRA adapters; by default all weights", low=1),
     "precision": Param(str, "auto", "of matrix products", ("auto", "float32", "bfloat16")),
     "eval_every": Param(int, 50, "steps between evaluations", low=1),
+    "eval_limit": Param(int, None, "held-out pairs at most, drawn by seed; by default all", low=1),
 }
 
 
@@ -39,6 +40,8 @@ class DataSource:
     pairs_per_prompt: int | None
     limit: int | None
     on_bad: str = "fail"
+    eval_limit: int | None = None
+    """Held-out pairs at most; of the key `train`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,11 @@ def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
         str(k): _placed(str(v), places, f"{path}, key 'bases'")
         for k, v in _mapping(raw["bases"], path, "bases").items()
     }
-    data = tuple(_data(e, places, path) for e in _entries(raw["data"], path, "data"))
+    train = _train(_mapping(raw["train"], path, "train"), path)
+    watched = train.pop("eval_limit")
+    data = tuple(
+        replace(_data(e, places, path), eval_limit=watched) for e in _entries(raw["data"], path, "data")
+    )
     methods = tuple(_method(e, path) for e in _entries(raw["methods"], path, "methods"))
     evaluations = tuple(_evaluation(e, places, path) for e in _entries(raw["evaluate"], path, "evaluate"))
     names = [m.name for m in methods]
@@ -115,7 +122,7 @@ def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
         raise ConfigError(f"{path}, key 'seeds': {seeds!r}; expected how many, a whole number from 1")
     return StudySpec(
         name=str(raw["name"]), summary=str(raw["summary"]).strip(), bases=bases, data=data, methods=methods,
-        seeds=tuple(range(seeds)), train=_train(_mapping(raw["train"], path, "train"), path),
+        seeds=tuple(range(seeds)), train=train,
         evaluate=evaluations, reference=str(raw["reference"]),
         batch_sizes=_batch_sizes(raw.get("batch_sizes") or [], path),
     )  # fmt: skip

@@ -16,9 +16,9 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from rmbench.canon import digest
 from rmbench.errors import ConfigError
 from rmbench.files import write_atomic
-from rmbench.models.hf_load import quiet
+from rmbench.models.hf_load import pick_device, quiet
 from rmbench.models.runtime import Runtime
-from rmbench.train.base import Base
+from rmbench.train.base import Base, load_base
 from rmbench.train.batches import EncodedPairs
 from rmbench.train.frozen import Head, put_head, train_head
 from rmbench.train.losses import Loss
@@ -95,18 +95,24 @@ def n_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def is_main_process() -> bool:
+    """Say whether this is the process that writes and speaks for all."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def fit_all(job: Job) -> Fitted:
     """Train all weights, or LoRA adapters, from the last complete checkpoint if there is one."""
     arguments = _arguments(job)
     with arguments.main_process_first(local=False):
         _claim(job.work, job.identity)
         resume = _last_complete(job.work)
+    writer = None if job.log_dir is None or not is_main_process() else _writer(job.log_dir)
     trainer = MarginTrainer(
         loss_name=job.settings.method,
         loss=job.loss,
         step_size=job.settings.batch_size,
         pad_id=job.base.pad_id,
-        on_step=job.on_step,
+        on_step=_telling(job, writer),
         model=job.base.model,
         args=arguments,
         train_dataset=job.train_set,
@@ -114,12 +120,14 @@ def fit_all(job: Job) -> Fitted:
         processing_class=job.base.tokenizer,
     )
     trainer.remove_callback(transformers.PrinterCallback)
-    if job.log_dir is not None:
-        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(job.log_dir))))  # type: ignore[no-untyped-call]
+    if writer is not None:
+        trainer.add_callback(TensorBoardCallback(writer))  # type: ignore[no-untyped-call]
     with quiet():
         trainer.train(resume_from_checkpoint=resume)
         curve = [point for entry in trainer.state.log_history if (point := _point(entry))]
         final = trainer.evaluate()
+        if (state := trainer.whole_state()) is not None:
+            job.base.model = _unsharded(job, state)
     seen = {name: final[f"eval_{name}"] for name in ("nll", "accuracy", "margin")}
     return Fitted(seen, curve, trainer.state.global_step)
 
@@ -127,16 +135,46 @@ def fit_all(job: Job) -> Fitted:
 def fit_head(job: Job, store: Path) -> Fitted:
     """Train the last layer alone; representations are computed once for all runs on the same texts."""
     _claim(job.work, job.identity)
+    job.base.model.to(pick_device(job.runtime.device))
     known = RepresentationStore(job.base, store / "features", job.weights, job.settings.precision)
     train, held_out = (known.of_pairs(part, job.on_text) for part in (job.train_set, job.held_out))
     head = head_for(job.settings, train, held_out, job.loss, job.on_step)
+    job.base.model.cpu()
     put_head(job.base, head)
     if job.log_dir is not None:
-        with SummaryWriter(str(job.log_dir)) as writer:
+        with _writer(job.log_dir) as writer:
             for point in head.curve:
                 for key, value in point.items():
                     writer.add_scalar(key, value, int(point["step"]))
     return Fitted(head.held_out, head.curve, head.steps)
+
+
+def _writer(folder: Path) -> SummaryWriter:
+    try:
+        return SummaryWriter(str(folder))
+    except OSError as error:
+        raise ConfigError(f"{folder}: --log-dir cannot be written ({error.strerror})") from None
+
+
+def _telling(job: Job, writer: Any) -> Callable[[int, int, Mapping[str, float]], None]:
+    """Return what is called after every step: margins that move with training are logged step by step."""
+
+    def tell(step: int, total: int, shown: Mapping[str, float]) -> None:
+        for key, value in shown.items() if writer is not None else ():
+            writer.add_scalar(f"step/{key}", value, step)
+        if job.on_step:
+            job.on_step(step, total, shown)
+
+    return tell
+
+
+def _unsharded(job: Job, state: Mapping[str, Any]) -> Any:
+    """Return an ordinary model with the weights gathered from all processes (only the main one has them)."""
+    if not is_main_process():
+        return job.base.model
+    twin = load_base(job.settings.base, job.settings.seed, job.settings.lora, job.runtime).model
+    twin.load_state_dict(state)
+    return twin
 
 
 def head_for(
@@ -165,15 +203,15 @@ def head_for(
 
 def _claim(work: Path, identity: Mapping[str, Any]) -> None:
     """Make the working folder this run's; refuse one that another run began, or a folder of other things."""
-    mark = work / "run.json"
-    if mark.is_file():
-        if json.loads(mark.read_text(encoding="utf-8")).get("hash") != digest(dict(identity), 16):
-            raise ConfigError(f"{work.parent}: another run began here; give another --out, or remove it")
-        return
-    if work.parent.is_dir() and any(p.name != WORK for p in work.parent.iterdir()):
-        raise ConfigError(f"{work.parent}: the folder is not empty; give another --out")
+    mark, ours = work / "run.json", json.dumps({"hash": digest(dict(identity), 16)}) + "\n"
     try:
-        write_atomic(mark, json.dumps({"hash": digest(dict(identity), 16)}) + "\n")
+        if mark.is_file():
+            if mark.read_bytes() != ours.encode():
+                raise ConfigError(f"{work.parent}: another run began here; give another --out, or remove it")
+            return
+        if work.parent.is_dir() and any(p.name != WORK for p in work.parent.iterdir()):
+            raise ConfigError(f"{work.parent}: the folder is not empty; give another --out")
+        write_atomic(mark, ours)
     except OSError as error:
         raise ConfigError(f"{work.parent}: cannot be written ({error.strerror})") from None
 
@@ -191,7 +229,7 @@ def _last_complete(work: Path) -> str | None:
 def _arguments(job: Job) -> transformers.TrainingArguments:
     settings, runtime, processes = job.settings, job.runtime, n_processes()
     on_cuda = runtime.device.startswith("cuda") or (runtime.device == "auto" and torch.cuda.is_available())
-    return transformers.TrainingArguments(
+    arguments = transformers.TrainingArguments(
         output_dir=str(job.work),
         seed=settings.seed,
         data_seed=settings.seed,
@@ -208,7 +246,6 @@ def _arguments(job: Job) -> transformers.TrainingArguments:
         eval_steps=settings.eval_every,
         save_steps=settings.eval_every,
         logging_steps=10,
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="eval_nll",
         greater_is_better=False,
@@ -222,10 +259,14 @@ def _arguments(job: Job) -> transformers.TrainingArguments:
         log_level="error",
         ddp_backend="gloo" if processes > 1 and not on_cuda else None,
     )
+    if arguments.n_gpu > 1:
+        # Without a launcher the trainer would spread each micro-batch over all GPUs: steps of another size.
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _point(entry: Mapping[str, Any]) -> dict[str, float]:
     """Return what of a log entry belongs to the training curve."""
-    keep = ("step", "loss", "grad_norm", "learning_rate", "eval_nll", "eval_accuracy", "eval_margin")
-    found = {k: float(entry[k]) for k in keep if k in entry}
-    return found if len(found) > 1 else {}
+    if "loss" not in entry and "eval_nll" not in entry:
+        return {}
+    return {k: float(v) for k, v in entry.items() if k not in ("epoch", "eval_loss")}

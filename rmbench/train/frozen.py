@@ -6,6 +6,7 @@ of an ordinary classifier, so the saved model is like any other.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import torch
@@ -76,15 +77,22 @@ def train_head(
             loss, weight, [side[at] for side in sides], train.strength[at], distances[at], step
         )
         if not bool(torch.isfinite(values).all()):
-            raise RunError(f"the loss is not finite at step {step + 1}")
+            bad = ", ".join(repr(train.ids[k]) for k in at[~torch.isfinite(values)][:3].tolist())
+            raise RunError(f"the loss is not finite at step {step + 1}, pairs {bad}")
+        before = weight.detach().clone()
         optimiser.zero_grad()
         values.mean().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
         if on_step:
-            on_step(step + 1, total, {"loss": float(values.detach().mean()), **told})
+            margins = (sides[0][at] - sides[1][at]) @ before
+            right = float((margins > 0).float().mean())
+            on_step(step + 1, total, {"loss": float(values.detach().mean()), "margin": float(margins.mean()),
+                                      "accuracy": right, **told})  # fmt: skip
         if (step + 1) % eval_every == 0 or step + 1 == total:
             seen = _seen(watched @ weight.detach()) | {"scale": float((spread @ weight.detach()).std())}
+            if not isfinite(seen["nll"]):
+                raise RunError(f"rewards are not finite after step {step + 1}")
             curve.append({"step": float(step + 1), "loss": float(values.detach().mean()), **told,
                           **{f"eval_{k}": v for k, v in seen.items()}})  # fmt: skip
             if seen["nll"] < best[0]:

@@ -8,6 +8,7 @@ over B, so that neither the size of micro-batches nor the number of processes ch
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf, isfinite, isnan, nan
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -115,8 +116,9 @@ def label_margin(
     """Return `-log sigma(d_i - scale * strength_i)`. Source: Llama 2, arXiv 2307.09288; 2404.04932, eq. 3.
 
     Raises:
-        ConfigError: If a pair has no strength.
+        ConfigError: If a pair has no strength, or `scale` is not finite.
     """
+    _bounded("scale", scale)
     if batch.strength is None or not bool(torch.isfinite(batch.strength).all()):
         raise ConfigError("label-margin needs pairs with strength, and some have none")
     margin = scale * batch.strength.float()
@@ -127,8 +129,13 @@ def label_margin(
 def fixed_margin(
     chosen: Tensor, rejected: Tensor, batch: BatchStatistics, margin: float = 1.0
 ) -> tuple[Tensor, Diagnostics]:
-    """Return `-log sigma(d_i - margin)`, one constant for all pairs: an ablation of the adaptive ones."""
+    """Return `-log sigma(d_i - margin)`, one constant for all pairs: an ablation of the adaptive ones.
+
+    Raises:
+        ConfigError: If `margin` is not finite.
+    """
     del batch
+    _bounded("margin", margin)
     return -logsigmoid(margin_of(chosen, rejected) - margin), {"margin_used": margin}
 
 
@@ -155,8 +162,13 @@ def confidence_margin(
         cap: Largest margin: one that grows with the gap inflates the rewards' scale without bound.
         warmup: Optimiser steps over which the margin grows from 0 to its full size.
 
+    Raises:
+        ConfigError: If an option is out of its range.
+
     Source: Qin, Feng & Yang 2024, arXiv 2404.04932, eq. 4 and 5.
     """
+    _bounded("cap", cap, 0.0)
+    _bounded("warmup", warmup, 0.0)
     d = margin_of(chosen, rejected)
     mean = batch.mean_margin()
     margin = mean.clamp(min=0.0, max=cap) * _warm(batch.step, warmup)
@@ -182,8 +194,9 @@ def quantile_margin(
     pair, beyond Q the push fades as in Bradley-Terry, and inverted pairs are Bradley-Terry's.
 
     Raises:
-        ConfigError: If `quantile` is outside (0, 1).
+        ConfigError: If `quantile` is outside (0, 1), or `warmup` below 0.
     """
+    _bounded("warmup", warmup, 0.0)
     if not 0.0 < quantile < 1.0:
         raise ConfigError(f"option 'quantile' is {quantile:g}; expected a number between 0 and 1")
     batch.mean_margin()
@@ -218,7 +231,11 @@ def centred(
     """Return `-log sigma(d_i) + weight * (r_chosen + r_rejected)^2`: rewards stay around 0.
 
     Source: Eisenstein et al. 2023, arXiv 2312.09244, eq. 2.
+
+    Raises:
+        ConfigError: If `weight` is negative.
     """
+    _bounded("weight", weight, 0.0)
     values, _ = bradley_terry(chosen, rejected, batch)
     centre = torch.square(chosen.float() + rejected.float())
     return values + weight * centre, {"centre": float(centre.detach().mean())}
@@ -235,10 +252,11 @@ def distance_normalised(
     weight's exact form (batch mean, a bound) is our reading of the paper's description.
 
     Raises:
-        ConfigError: If distances are not known.
+        ConfigError: If distances are not known, or `largest` is below 0.
 
     Source: Xie et al. 2025, "When distance distracts", NormBT, arXiv 2512.06343.
     """
+    _bounded("largest", largest, 0.0)
     if batch.distance is None or batch.mean_distance is None:
         raise ConfigError("distance-normalised needs the distances of representations")
     weight = (batch.mean_distance / batch.distance.float().clamp(min=1e-12)).clamp(max=largest).detach()
@@ -256,9 +274,19 @@ def _warm(step: int, warmup: int) -> float:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise ConfigError(f"option 'threshold' is {text!r}; expected none, mean or a number") from None
+        value = nan
+    if isnan(value):
+        raise ConfigError(f"option 'threshold' is {text!r}; expected none, mean or a number")
+    return value
+
+
+def _bounded(name: str, value: float | None, low: float = -inf) -> None:
+    """Refuse an option that is not a finite number from `low` on; None is fine."""
+    if value is not None and not (isfinite(value) and value >= low):
+        wanted = "a finite number" + (f" from {low:g} on" if isfinite(low) else "")
+        raise ConfigError(f"option {name!r} is {value:g}; expected {wanted}")
 
 
 def summary_of(loss: Any) -> str:

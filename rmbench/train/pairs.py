@@ -11,9 +11,12 @@ import numpy as np
 from rmbench.canon import digest, in_part
 from rmbench.data import read_task_items
 from rmbench.data.rows import BadRows, data_files, rows_of
-from rmbench.errors import ConfigError, DataError
+from rmbench.errors import ConfigError, DataError, UnknownNameError
 from rmbench.specs import DataSpec, list_tasks, load_task
 from rmbench.types import Conversation, Item, Turn
+
+BEYOND_EVAL_LIMIT = "held-out pairs beyond --eval-limit"
+"""Reason under which held-out pairs are counted that nothing is done with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ def read_training_data(
     pairs_per_prompt: int | None = None,
     limit: int | None = None,
     held_out: float = 0.1,
+    eval_limit: int | None = None,
     seed: int = 0,
     offline: bool = False,
 ) -> TrainingData:
@@ -75,6 +79,7 @@ def read_training_data(
         pairs_per_prompt: Of a pool of many responses, at most so many pairs, drawn by seed; None: all.
         limit: At most so many pairs in all, drawn by seed.
         held_out: Share of prompts whose pairs are for evaluation.
+        eval_limit: Of those pairs at most so many, drawn by seed: evaluation costs time; None: all.
         seed: Of every draw.
         offline: Never reach for a hub.
 
@@ -98,6 +103,10 @@ def read_training_data(
     if limit is not None and limit < len(pairs):
         pairs = [pairs[k] for k in np.sort(rng.choice(len(pairs), size=limit, replace=False))]
     train, watched = _split(pairs, held_out, rng)
+    if eval_limit is not None and eval_limit < len(watched):
+        counts[BEYOND_EVAL_LIMIT] += len(watched) - eval_limit
+        # The last draw of all: without a limit nothing else changes.
+        watched = [watched[k] for k in np.sort(rng.choice(len(watched), size=eval_limit, replace=False))]
     for name, split in (("train on", train), ("hold out", watched)):
         if not split:
             raise ConfigError(f"{shown}: no pair is left to {name} ({len(pairs)} pairs in all)")
@@ -126,23 +135,27 @@ def _items(
         found = read_task_items(spec, None, on_bad=on_bad, offline=offline)
         return found.items, found.dropped, source
     path = Path(source)
+    if split == "train" and not path.exists():
+        raise UnknownNameError("task", name, list_tasks(), f"--data {source}")
     if like is not None:
         spec = load_task(like)
         spec = replace(spec, data=DataSpec(reader=spec.data.reader, options=spec.data.options))
     else:
-        reader = _guess_reader(path) if reader == "auto" else reader
+        reader = _guess_reader(path, on_bad) if reader == "auto" else reader
         spec = replace(load_task("preference"), data=DataSpec(reader=reader))
     found = read_task_items(spec, path, on_bad=on_bad, offline=True)
     return found.items, found.dropped, path.name
 
 
-def _guess_reader(path: Path) -> str:
-    first = next(iter(rows_of(data_files(path)[0], BadRows(skip=True))), None)
+def _guess_reader(path: Path, on_bad: str) -> str:
+    first = next(iter(rows_of(data_files(path)[0], BadRows(skip=on_bad == "skip"))), None)
     keys = set(first.value) if first else set()
     if first and {"chosen", "rejected"} <= keys:
         return "hh-rlhf" if str(first.value["chosen"]).startswith("\n\nHuman:") else "pairs"
     if "responses" in keys:
         return "jsonl"
+    if first is None:
+        raise ConfigError(f"{path}: no row is a JSON object")
     raise ConfigError(
         f"{path}: its first row has neither 'chosen' and 'rejected' nor 'responses'; say --reader NAME"
     )

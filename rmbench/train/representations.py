@@ -36,6 +36,8 @@ class Representations:
     rejected: Tensor
     strength: Tensor
     """Shape (n,); NaN where unknown."""
+    ids: tuple[str, ...]
+    """Of the pairs, for messages."""
 
 
 class RepresentationStore:
@@ -77,7 +79,8 @@ class RepresentationStore:
         """Return the representations of both sides of `pairs`."""
         rows = [pairs[k] for k in range(len(pairs))]
         found = torch.from_numpy(self.of([e for row in rows for e in (row.chosen, row.rejected)], tell))
-        return Representations(found[0::2], found[1::2], torch.tensor([row.strength for row in rows]))
+        ids = tuple(pair.id for pair in pairs.pairs)
+        return Representations(found[0::2], found[1::2], torch.tensor([row.strength for row in rows]), ids)
 
     def _write(self, keys: Sequence[bytes], found: NDArray[np.float32]) -> None:
         named = np.array([list(key) for key in keys], dtype=np.uint8)

@@ -1,5 +1,6 @@
 """Train a reward model: base and pairs in, an ordinary Hugging Face folder out."""
 
+import inspect
 import json
 import os
 import shutil
@@ -10,12 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
 
 from rmbench.canon import digest
 from rmbench.errors import ConfigError
 from rmbench.files import write_atomic
-from rmbench.models.hf_load import quiet
+from rmbench.models.hf_load import pick_device, quiet
 from rmbench.models.options import typed_options
 from rmbench.models.runtime import Runtime
 from rmbench.overlap import TrainingPrompts
@@ -23,12 +25,22 @@ from rmbench.scoring import default_store_folder
 from rmbench.train.base import Base, identity_of_base, load_base
 from rmbench.train.batches import EncodedPairs
 from rmbench.train.card import model_card
-from rmbench.train.fit import WORK, Fitted, Job, TrainSettings, fit_all, fit_head, n_processes
-from rmbench.train.losses import find_loss
+from rmbench.train.fit import (
+    WORK,
+    Fitted,
+    Job,
+    TrainSettings,
+    fit_all,
+    fit_head,
+    is_main_process,
+    n_processes,
+)
+from rmbench.train.losses import BatchStatistics, find_loss, summary_of
 from rmbench.train.pairs import TrainingData
 
+_VERSIONS = ("rmbench", "torch", "transformers", "accelerate", "peft")
 RECORD = "rmbench.json"
-"""Written last: a folder that has it holds a finished model."""
+"""Written after the model: a folder that has it holds a finished one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +81,8 @@ def train(
         RunError: If the loss is not finite.
     """
     runtime = runtime or Runtime()
-    weights, shown = identity_of_base(settings.base, runtime)
-    identity = {"settings": {**_plain(settings), "base": shown}, "base": weights, "data": data.data_hash}
-    if (source := find_loss(settings.method)[1]) is not None:
-        identity["loss_source"] = source
+    _check_use(settings, runtime, log_dir)
+    identity = identity_of(settings, data, runtime)
     if (done := _finished(out, identity)) is not None:
         return Trained(out, done, reused=True)
     loss = loss_of(settings, data)
@@ -88,7 +98,7 @@ def train(
         held_out,
         loss,
         out / WORK,
-        weights,
+        str(identity["base"]),
         identity,
         runtime,
         log_dir,
@@ -97,8 +107,8 @@ def train(
     )
     fitted = fit_head(job, features or default_store_folder()) if settings.freeze_backbone else fit_all(job)
     texts = {"truncated_texts": train_set.n_truncated + held_out.n_truncated, "steps": fitted.steps}
-    record = _record(identity, data, texts, fitted)
-    if int(os.environ.get("RANK", "0")) == 0:
+    record = _record(identity, data, texts, fitted, loss)
+    if is_main_process():
         with quiet():
             _save(base, out, record, data)
     return Trained(out, record, reused=False)
@@ -109,6 +119,7 @@ def _record(
     data: TrainingData,
     counts: Mapping[str, int],
     fitted: Fitted,
+    loss: Any,
 ) -> dict[str, Any]:
     pairs = {"train_pairs": len(data.train), "held_out_pairs": len(data.held_out)}
     return {
@@ -116,15 +127,16 @@ def _record(
         "identity": identity,
         "identity_hash": digest(dict(identity), 16),
         "source": data.source,
+        "loss": _described(loss),
         "counts": {**pairs, **counts, "dropped": dict(data.dropped)},
         "held_out": dict(fitted.held_out),
         "curve": fitted.curve,
-        "versions": {name: version(name) for name in ("rmbench", "torch", "transformers")},
+        "versions": {name: version(name) for name in _VERSIONS},
     }
 
 
 def loss_of(settings: TrainSettings, data: TrainingData) -> Any:
-    """Return the loss with its options.
+    """Return the loss with its options, tried out once: what does not work stops before anything is written.
 
     Raises:
         ConfigError: If there is none, an option is wrong, or the data lacks what it needs.
@@ -136,7 +148,48 @@ def loss_of(settings: TrainSettings, data: TrainingData) -> Any:
         raise ConfigError(
             f"{data.source}: label-margin needs pairs with strength (or graded gold), and some have none"
         )
-    return partial(loss, **options)
+    made = partial(loss, **options)
+    _try_out(made, settings.method)
+    return made
+
+
+def _try_out(loss: Any, name: str) -> None:
+    """Refuse a loss that does not return a value per pair and diagnostics, on two pairs made up here."""
+    ones = torch.ones(2)
+    batch = BatchStatistics(margins=torch.zeros(2), strength=ones, distance=ones, mean_distance=1.0)
+    try:
+        found = loss(torch.zeros(2), torch.zeros(2), batch)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"loss {name!r} raised {type(error).__name__}: {error}") from error
+    if not (isinstance(found, tuple) and len(found) == 2 and getattr(found[0], "shape", None) == (2,)
+            and isinstance(found[1], Mapping)):  # fmt: skip
+        raise ConfigError(f"loss {name!r}: expected (a tensor with one value per pair, a mapping)")
+
+
+def _described(loss: Any) -> dict[str, Any]:
+    """Return a loss's equation and all its options, also those left at their defaults."""
+    parameters = list(inspect.signature(loss.func).parameters.values())[3:]
+    options = {p.name: p.default for p in parameters if p.default is not p.empty} | loss.keywords
+    plain = (str, int, float, bool, type(None))
+    return {
+        "equation": summary_of(loss.func),
+        "options": {k: v if isinstance(v, plain) else str(v) for k, v in options.items()},
+    }
+
+
+def _check_use(settings: TrainSettings, runtime: Runtime, log_dir: Path | None) -> None:
+    """Refuse what cannot work before anything is read, with a ConfigError."""
+    pick_device(runtime.device)
+    if settings.freeze_backbone and settings.lora is not None:
+        raise ConfigError("a frozen backbone has no adapters; give --lora or --freeze-backbone, not both")
+    if settings.freeze_backbone and n_processes() > 1:
+        raise ConfigError("--freeze-backbone trains in one process; start it without a launcher")
+    if log_dir is not None:
+        there = next(p for p in (log_dir, *log_dir.resolve().parents) if p.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise ConfigError(f"{log_dir}: --log-dir cannot be written")
 
 
 def check_sizes(settings: TrainSettings, data: TrainingData, n_processes: int) -> None:
@@ -154,6 +207,15 @@ def check_sizes(settings: TrainSettings, data: TrainingData, n_processes: int) -
         raise ConfigError(f"{settings.method} needs at least 2 pairs per optimiser step; raise --batch-size")
 
 
+def identity_of(settings: TrainSettings, data: TrainingData, runtime: Runtime) -> dict[str, Any]:
+    """Return all that can change the trained weights."""
+    weights, shown = identity_of_base(settings.base, runtime)
+    identity = {"settings": {**_plain(settings), "base": shown}, "base": weights, "data": data.data_hash}
+    if (source := find_loss(settings.method)[1]) is not None:
+        identity["loss_source"] = source
+    return identity
+
+
 def _plain(settings: TrainSettings) -> dict[str, Any]:
     """Return the settings without what cannot change the result."""
     kept = {k: v for k, v in asdict(settings).items() if k != "micro_batch"}
@@ -163,14 +225,17 @@ def _plain(settings: TrainSettings) -> dict[str, Any]:
 def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the record of the finished run in `out`, if it is this very one."""
     path = out / RECORD
-    if not path.is_file():
-        return None
     try:
+        if not path.is_file():
+            return None
         record = dict(json.loads(path.read_text(encoding="utf-8")))
     except ValueError as error:
         raise ConfigError(f"{path}: not valid JSON ({error})") from None
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be read ({error.strerror})") from None
     if record.get("identity_hash") != digest(dict(identity), 16):
         raise ConfigError(f"{out}: it holds another trained model; give another --out")
+    shutil.rmtree(out / WORK, ignore_errors=True)  # left where a kill hit between record and removal
     return record
 
 
@@ -181,5 +246,7 @@ def _save(base: Base, out: Path, record: Mapping[str, Any], data: TrainingData) 
     base.tokenizer.save_pretrained(out)
     TrainingPrompts.of([p.prompt for p in data.train]).save(out)
     write_atomic(out / "README.md", model_card(record))
-    shutil.rmtree(out / WORK)
+    # First the record, then the checkpoints: a kill between them leaves a finished model, never a folder that
+    # neither is one nor says whose it is.
     write_atomic(out / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
+    shutil.rmtree(out / WORK)

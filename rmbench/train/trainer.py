@@ -4,8 +4,10 @@ Three things are ours: the loss sees statistics of the whole optimiser-step batc
 on how that batch is cut, and evaluation is plain Bradley-Terry whatever the loss.
 """
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -55,6 +57,7 @@ class MarginTrainer(transformers.Trainer):
         self._loss_name, self._pair_loss, self._step_size, self._on_step = loss_name, loss, step_size, on_step
         self._ahead: tuple[Tensor, float | None] | None = None
         self._shown: dict[str, float] = {}
+        self._since_log: list[dict[str, float]] = []
         self._tap = RepresentationTap(self.model) if loss_name in NEEDS_DISTANCE else None
         self.can_return_loss = True
         self.label_names: list[str] = []
@@ -107,6 +110,8 @@ class MarginTrainer(transformers.Trainer):
             found.append(self.accelerator.gather_for_metrics(chosen - rejected).cpu())
         model.train()
         margins = torch.cat(found)
+        if not bool(torch.isfinite(margins).all()):
+            raise RunError(f"{self._loss_name}: rewards are not finite after step {self.state.global_step}")
         metrics = {
             f"{metric_key_prefix}_nll": float(softplus(-margins).mean()),
             f"{metric_key_prefix}_accuracy": float(((margins > 0) + 0.5 * (margins == 0)).double().mean()),
@@ -120,13 +125,30 @@ class MarginTrainer(transformers.Trainer):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """Do one micro-batch, and tell of the step."""
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if self._on_step and self.accelerator.sync_gradients:
+        if self.accelerator.sync_gradients:
             n = max(self._shown.pop("pairs", 0.0), 1.0)
-            self._on_step(
-                self.state.global_step + 1, self.state.max_steps, {k: v / n for k, v in self._shown.items()}
-            )
-            self._shown = {}
+            shown, self._shown = {k: v / n for k, v in self._shown.items()}, {}
+            self._since_log.append(shown)
+            if self._on_step:
+                self._on_step(self.state.global_step + 1, self.state.max_steps, shown)
         return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log as the parent does; beside the loss, what the steps since the last time showed, on average."""
+        if "loss" in logs and self._since_log:
+            keys = [k for k in self._since_log[-1] if k != "loss"]
+            logs |= {k: fmean(s[k] for s in self._since_log if k in s) for k in keys}
+            self._since_log = []
+        super().log(logs, start_time)
+
+    def whole_state(self) -> dict[str, Tensor] | None:
+        """Return the weights gathered from all processes (on the main one), None if each has them all.
+
+        Every process must call it.
+        """
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            return None
+        return dict(self.accelerator.get_state_dict(self.model_wrapped) or {})
 
     def _rewards(self, model: Any, inputs: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return rewards of chosen and of rejected, float32 (n,), and their representations' distance."""
@@ -196,9 +218,16 @@ class MarginTrainer(transformers.Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()  # each process has written its part
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
             write_atomic(folder / COMPLETE, "")
+            # Old ones go only now, mark first: a kill never leaves half of one that says it is whole.
+            best = Path(self.state.best_model_checkpoint or folder).name
+            for old in folder.parent.glob("checkpoint-*"):
+                if old.name not in (folder.name, best):
+                    (old / COMPLETE).unlink(missing_ok=True)
+                    shutil.rmtree(old)
 
 
 def _cut(inputs: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -13,75 +12,12 @@ from typing import Any
 
 import pytest
 import torch
+from commands import arguments, largest_difference, weights
 from safetensors.torch import load_file
 
 from rmbench.cli.main import run
 
 Make = Callable[..., Path]
-
-WORDS = [
-    "the",
-    "quick",
-    "brown",
-    "fox",
-    "jumps",
-    "over",
-    "lazy",
-    "dog",
-    "and",
-    "then",
-    "it",
-    "sleeps",
-    "Paris",
-    "is",
-    "capital",
-    "of",
-    "France",
-]
-
-
-@pytest.fixture
-def pairs(tmp_path: Path) -> Path:
-    """Pairs that can be learned: the chosen reply names the capital."""
-    rng = random.Random(0)
-    rows = []
-    for k in range(60):
-        noise = [" ".join(rng.choices(WORDS, k=rng.randint(2, 12))) for _ in range(2)]
-        rows.append(
-            {
-                "id": f"p{k}",
-                "prompt": f"What is {k}?",
-                "chosen": f"{noise[0]} Paris Paris",
-                "rejected": f"{noise[1]} 9 9",
-                "strength": rng.choice([1, 2, 3]),
-            }
-        )
-    path = tmp_path / "pairs.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
-def arguments(base: Path, pairs: Path, out: Path, **options: Any) -> list[str]:
-    defaults = {
-        "batch-size": 8, "micro-batch": 8, "epochs": 2, "learning-rate": 0.003, "eval-every": 4,
-        "max-length": 64, "device": "cpu",
-    }  # fmt: skip
-    flat = [
-        x
-        for k, v in {**defaults, **{k.replace("_", "-"): v for k, v in options.items()}}.items()
-        for x in (f"--{k}", str(v))
-    ]
-    return ["train", "--base", str(base), "--data", str(pairs), "--out", str(out), "-q", *flat]
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / "model.safetensors")
-
-
-def largest_difference(a: Path, b: Path) -> float:
-    first, second = weights(a), weights(b)
-    assert first.keys() == second.keys()
-    return max(float((first[k] - second[k]).abs().max()) for k in first)
 
 
 @pytest.mark.parametrize(("arch", "tokenizer"), [("llama", "bos"), ("bert", "pair"), ("gpt2", "bare")])
