@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,16 +25,26 @@ def command(as_json: bool) -> None:
     except ImportError as error:
         raise ConfigError(str(error)) from None
 
-    found = {name: (summary_of(LOSSES.get(name)), _options(LOSSES.get(name))) for name in LOSSES.names()}
+    rows: list[dict[str, Any]] = [
+        {"name": n, "loss": summary_of(loss), "options": _options(loss), "source": _source(loss)}
+        for n, loss in ((n, LOSSES.get(n)) for n in LOSSES.names())
+    ]
     if as_json:
-        rows = [{"name": n, "loss": equation, "options": options} for n, (equation, options) in found.items()]
         click.echo(json.dumps(rows, indent=1))
         return
-    width = max(map(len, found))
-    for name, (equation, options) in found.items():
-        click.echo(f"{name:<{width}}  {equation}")
-        for key, default in options.items():
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        click.echo(f"{row['name']:<{width}}  {row['loss']}")
+        if row["source"] and row["source"] not in row["loss"]:
+            click.echo(f"{'':<{width}}    {row['source']}")
+        for key, default in row["options"].items():
             click.echo(f"{'':<{width}}    {key} = {'none' if default is None else default}")
+
+
+def _source(loss: Callable[..., Any]) -> str | None:
+    """Return where a loss comes from, as its docstring says it; None if it is our own."""
+    found = re.search(r"Source: (.+?)\s*(?:\n\s*\n|$)", loss.__doc__ or "", re.DOTALL)
+    return " ".join(found[1].split()) if found else None
 
 
 def _options(loss: Callable[..., Any]) -> dict[str, Any]:

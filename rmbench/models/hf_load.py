@@ -27,7 +27,6 @@ _HASHED_NAMES = frozenset(
         "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt",
     }
 )  # fmt: skip
-
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
 
 
@@ -145,10 +144,9 @@ def load_classifier(
 
 
 def _check_tokenizer_files(checkpoint: Checkpoint) -> None:
-    if not checkpoint.is_folder or checkpoint.gguf_file is not None:
-        return
     folder = Path(checkpoint.location)
-    if not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
+    needed = checkpoint.is_folder and checkpoint.gguf_file is None
+    if needed and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ConfigError(f"{folder}: it has no tokenizer; expected {', '.join(_TOKENIZER_FILES)}")
 
 

@@ -86,9 +86,7 @@ def train_head(
         schedule.step()
         if on_step:
             margins = (sides[0][at] - sides[1][at]) @ before
-            right = float((margins > 0).float().mean())
-            on_step(step + 1, total, {"loss": float(values.detach().mean()), "margin": float(margins.mean()),
-                                      "accuracy": right, **told})  # fmt: skip
+            on_step(step + 1, total, {"loss": float(values.detach().mean()), **_right(margins), **told})
         if (step + 1) % eval_every == 0 or step + 1 == total:
             seen = _seen(watched @ weight.detach()) | {"scale": float((spread @ weight.detach()).std())}
             if not isfinite(seen["nll"]):
@@ -116,12 +114,12 @@ def _losses(
 
 
 def _seen(margins: Tensor) -> dict[str, float]:
+    return {"nll": float(softplus(-margins).mean()), **_right(margins)}
+
+
+def _right(margins: Tensor) -> dict[str, float]:
     right = (margins > 0).double() + 0.5 * (margins == 0).double()
-    return {
-        "nll": float(softplus(-margins).mean()),
-        "accuracy": float(right.mean()),
-        "margin": float(margins.mean()),
-    }
+    return {"accuracy": float(right.mean()), "margin": float(margins.mean())}
 
 
 def _rate(step: int, total: int, warmup: float) -> float:

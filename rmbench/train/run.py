@@ -146,7 +146,7 @@ def loss_of(settings: TrainSettings, data: TrainingData) -> Any:
     options = typed_options(loss, settings.method_options, f"loss {settings.method!r}", reserved)
     if settings.method == "label-margin" and not data.has_strength():
         raise ConfigError(
-            f"{data.source}: label-margin needs pairs with strength (or graded gold), and some have none"
+            f"{data.source}: label-margin needs pairs with strength (pools: gold_kind graded); some have none"
         )
     made = partial(loss, **options)
     _try_out(made, settings.method)

@@ -106,27 +106,6 @@ def test_how_rows_are_cut_into_forward_passes_changes_nothing(
     assert largest_difference(tmp_path / "0", tmp_path / "1000000") < 2e-4
 
 
-def test_two_processes_train_the_same_model(make_checkpoint: Make, pairs: Path, tmp_path: Path) -> None:
-    base = make_checkpoint("llama", head=False)
-    assert run(arguments(base, pairs, tmp_path / "one")) == 0
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        "-m",
-        "rmbench",
-    ]
-    both = [*command, *arguments(base, pairs, tmp_path / "two", micro_batch=4)]
-    done = subprocess.run(
-        both, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert largest_difference(tmp_path / "one", tmp_path / "two") < 2e-4
-
-
 def test_killed_and_continued_it_ends_with_the_same_weights(
     make_checkpoint: Make, pairs: Path, tmp_path: Path
 ) -> None:
