@@ -19,7 +19,7 @@ from rmbench.metrics import METRICS_VERSION, Suite
 from rmbench.types import Estimate, Item
 
 FORMAT = 1
-_SIGNIFICANT = 12
+_SIGNIFICANT = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,7 +122,7 @@ def make_identity(
 
 
 def rounded(value: Any) -> Any:
-    """Return `value` with floats at 12 significant digits: below that, machines differ in the last bits."""
+    """Return `value` with floats at 10 significant digits: below that, processors differ."""
     if isinstance(value, float):
         if value == 0.0 or not isfinite(value):
             return value

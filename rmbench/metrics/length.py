@@ -80,7 +80,10 @@ def _fit(length: Floats, credit: Floats) -> tuple[float, float]:
         gradient = design.T @ (p - credit) + penalty * weights
         hessian = (design * (p * (1 - p))[:, None]).T @ design + np.diag(penalty) + 1e-9 * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
+        # Near the optimum the loss is flat to its last bits: halving there would keep whole digits of the
+        # weights at the mercy of the processor.
         scale, before = 1.0, loss(weights)
+        before += 1e-9 * (1.0 + abs(before))
         while loss(weights - scale * step) > before and scale > 1e-6:
             scale /= 2
         weights = weights - scale * step
