@@ -5,10 +5,10 @@ Usage: python benchmarks/trl_speed.py BASE [--pairs N] [--batch-size N] [--micro
     pip install -e '.[train,bench]'
 
 Both train all weights in float32 with plain Bradley-Terry for one epoch of whole steps, with the same
-learning rate and schedule and without dropout. TRL is measured twice: as it comes (gradient checkpointing) and
-without that. It gets the token ids that rmbench made, so that the text format is no difference; token types,
-which its collator drops, neither gets. Time runs from the first forward pass to the end of the last optimiser
-step. The runs alternate, and ratios are within a round.
+learning rate and schedule and without dropout. TRL is measured twice: as it comes (gradient checkpointing)
+and without that. It gets the token ids that rmbench made, so that the text format is no difference; token
+types, which its collator drops, neither gets. Time runs from the first forward pass to the end of the last
+optimiser step. The runs alternate, and ratios are within a round.
 
 Order is the one thing in which what the two learn from differs, so loss curves are compared twice: as they
 come, up to the order's noise, and step by step with TRL reading the pairs in rmbench's order.
