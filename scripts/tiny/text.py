@@ -1,4 +1,4 @@
-"""The tokenizer of the small transformer: whole words without case, and marks for what a space-free word loses.
+"""The tokenizer of the small transformer: whole words without case, and marks for what that loses.
 
 A small model learns "contains the word river" faster when `River` and `river` are one token: an upper-case
 letter becomes a mark and its lower-case form, a line break becomes a mark, digits stand alone.
