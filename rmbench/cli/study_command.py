@@ -1,6 +1,5 @@
 """`rmbench study`: a grid of trained models, compared."""
 
-import lzma
 from pathlib import Path
 
 import click
@@ -57,6 +56,7 @@ def command(
         from rmbench.study import (
             batch_rows,
             load_study,
+            packed_records,
             render_figures,
             rows_of_study,
             run_study,
@@ -65,7 +65,6 @@ def command(
         )
     except ImportError as error:
         raise ConfigError(str(error)) from None
-    from rmbench.canon import canonical_json
     from rmbench.cli.progress import StudyBar
     from rmbench.files import write_atomic
     from rmbench.models.runtime import Runtime
@@ -95,11 +94,5 @@ def command(
     for name, image in render_figures(spec, done, batches).items():
         write_atomic(folder / name, image)
     if records is not None:
-        # Without curves, which the figures show: hundreds of records are mostly curves.
-        found = [
-            {**o.run.record.to_json(), "curves": {}}
-            for _, o in sorted(done.outcomes.items(), key=lambda e: e[0])
-        ]
-        lines = "".join(canonical_json(record) + "\n" for record in found)
-        write_atomic(records, lzma.compress(lines.encode(), preset=9))
+        write_atomic(records, packed_records(outcome.run.record for outcome in done.outcomes.values()))
     click.echo(page)

@@ -2,6 +2,7 @@
 
 from rmbench.study.dynamics import BatchRow, batch_rows
 from rmbench.study.figures import render_figures
+from rmbench.study.packed import packed_records
 from rmbench.study.report import to_markdown
 from rmbench.study.run import Cell, StudyRun, cells_of, run_study
 from rmbench.study.spec import StudySpec, load_study
@@ -16,6 +17,7 @@ __all__ = [
     "batch_rows",
     "cells_of",
     "load_study",
+    "packed_records",
     "render_figures",
     "rows_of_study",
     "run_study",

@@ -213,6 +213,7 @@ def test_batch_sizes_are_watched_and_records_go_into_one_file(places: Path, tmp_
     stored = [json.loads(p.read_text()) for p in (tmp_path / "results").rglob("*.json")]
     assert sorted(r["model"] for r in records) == sorted(r["model"] for r in stored)
     assert len(records) == 3 * 2
+    assert {r["provenance"]["data"] for r in records} == {"test.jsonl"}, "no folder of this machine"
 
 
 def test_the_interval_of_a_difference_covers_prompts_and_seeds() -> None:
