@@ -45,7 +45,8 @@ def kill_after_a_checkpoint(command: list[str], out: Path, **environment: str) -
     """Start `command` and kill it and its children the hard way when its first checkpoint is complete."""
     process = subprocess.Popen(
         command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        # As many threads as here: sums in another order differ in their last bits.
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())} | environment,
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list((out / ".training").glob("checkpoint-*/complete")):
