@@ -16,6 +16,7 @@ from rmbench.train.fit import _last_complete
 Make = Callable[..., Path]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arch", "tokenizer"), [("llama", "bos"), ("bert", "pair")])
 def test_adapters_resume_and_the_merged_folder_scores_as_plain_transformers_does(
     make_checkpoint: Make, pairs: Path, tmp_path: Path, arch: str, tokenizer: str
