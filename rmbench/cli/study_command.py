@@ -88,10 +88,11 @@ def command(
     batches = batch_rows(spec, place, runtime)
     rows = rows_of_study(spec, done.outcomes)
     folder = out or Path("leaderboards") / spec.name
-    page = to_markdown(spec, rows, batches)
+    figures = render_figures(spec, done, batches)
+    page = to_markdown(spec, rows, batches, figures)
     for name, content in {"study.csv": to_csv(rows), "study.md": page}.items():
         write_atomic(folder / name, content)
-    for name, image in render_figures(spec, done, batches).items():
+    for name, image in figures.items():
         write_atomic(folder / name, image)
     if records is not None:
         write_atomic(records, packed_records(outcome.run.record for outcome in done.outcomes.values()))

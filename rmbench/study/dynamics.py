@@ -37,12 +37,10 @@ def batch_rows(spec: StudySpec, store: Path, runtime: Runtime) -> list[BatchRow]
 
     Only heads on frozen backbones: each row is one more training.
     """
-    if not spec.train["freeze_backbone"]:
-        return []
     method = Method("confidence-margin", "confidence-margin", {})
     rows = []
-    for name in spec.bases:
-        for data in spec.data if spec.batch_sizes else ():
+    for name, kind in spec.bases.items():
+        for data in spec.data if spec.batch_sizes and kind.train["freeze_backbone"] else ():
             settings = settings_of(spec, name, method, spec.seeds[0])
             pairs = pairs_of(data, spec.seeds[0], runtime.offline)
             base = shared_base(

@@ -68,13 +68,13 @@ def render_figures(spec: StudySpec, run: StudyRun, batches: Sequence[BatchRow] =
             style = _Style("optimiser steps", marked=False)
             files |= _draw(f"{slug(data.name)}.training", _title(data), grid, style)
     if batches:
-        title = "confidence-margin, first seed (bars: standard deviation from step to step)"
+        title = "mu_B of confidence-margin from step to step, first seed"
         files |= _draw("batch-size", title, _batch_grid(batches), _Style("share of training", marked=False))
     return files
 
 
 def _title(data: DataSource) -> str:
-    return f"trained on {data.name} (mean over seeds; bars: standard deviation)"
+    return f"trained on {data.name} (mean over seeds)"
 
 
 _Points = tuple[list[float], list[float]]
@@ -181,7 +181,9 @@ def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Panel]], style:
                 axes[i][j].set_xlabel(style.x_label if i == len(grid) - 1 else "")
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
-        figure.suptitle(title, fontsize=9)
+        lines = [line for row in grid.values() for panel in row.values() for line in panel.values()]
+        bars = "; bars: standard deviation" if any(any(line.error) for line in lines) else ""
+        figure.suptitle(f"{title}{bars}", fontsize=9)
         files = {}
         for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             buffer = io.BytesIO()

@@ -1,7 +1,9 @@
 """A study's page: one table per question, a row per base, data set and task."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
+from rmbench.canon import slug
 from rmbench.escape import for_markdown
 from rmbench.stats.compare import holm
 from rmbench.study.dynamics import BatchRow
@@ -41,8 +43,28 @@ _BATCHES = (
 )
 
 
-def to_markdown(spec: StudySpec, rows: Sequence[Row], batches: Sequence[BatchRow] = ()) -> str:
-    """Return the page; the same rows give the same text."""
+_FIGURES: Mapping[str, str] = {
+    "margins": "Distribution of margins per method",
+    "deciles": "Accuracy per tenth of margin, least sure first",
+    "best-of-n": "Best-of-N win rate against N",
+    "gold": "Gold against N: over-optimisation",
+    "training": "NLL, margin, scale of rewards and mu_B over training",
+    "batch-size": "mu_B at several batch sizes",
+}
+"""Kind of a figure, the end of its file's name -> what it shows."""
+
+
+def to_markdown(
+    spec: StudySpec, rows: Sequence[Row], batches: Sequence[BatchRow] = (), figures: Iterable[str] = ()
+) -> str:
+    """Return the page; the same rows give the same text.
+
+    Args:
+        spec: The study.
+        rows: Of its tables.
+        batches: Of the table of batch sizes.
+        figures: Names of the files of the figures, which lie beside the page.
+    """
     legend = _LEGEND.format(reference=for_markdown(spec.reference), n=len(spec.seeds))
     lines = [f"# {for_markdown(spec.name)}", "", for_markdown(spec.summary, limit=2000), "", legend]
     lines += _summary(spec, rows)
@@ -52,7 +74,23 @@ def to_markdown(spec: StudySpec, rows: Sequence[Row], batches: Sequence[BatchRow
             lines += ["", f"## {title}", "", *_table(spec, here)]
     if batches:
         lines += ["", "## How large is the batch margin?", "", *_batch_table(batches)]
+    lines += _figure_list(spec, set(figures))
     return "\n".join(lines) + "\n"
+
+
+def _figure_list(spec: StudySpec, files: AbstractSet[str]) -> list[str]:
+    """Return a line per kind of figure, with a link per data set."""
+    lines = []
+    for kind, shown in _FIGURES.items():
+        stems = {d.name: f"{slug(d.name)}.{kind}" for d in spec.data} | {"all": kind}
+        links = [
+            f"{for_markdown(name)} ([SVG]({stem}.svg), [PNG]({stem}.png))"
+            for name, stem in stems.items()
+            if f"{stem}.svg" in files
+        ]
+        if links:
+            lines.append(f"- {shown}: {', '.join(links)}")
+    return ["", "## Figures", "", *lines] if lines else []
 
 
 def _summary(spec: StudySpec, rows: Sequence[Row]) -> list[str]:

@@ -103,8 +103,9 @@ def run_study(
 def settings_of(spec: StudySpec, base: str, method: Method, seed: int) -> TrainSettings:
     """Return how a cell is trained."""
     return TrainSettings(
-        base=spec.bases[base], method=method.loss, method_options=method.options, seed=seed, **spec.train
-    )
+        base=spec.bases[base].path, method=method.loss, method_options=method.options, seed=seed,
+        **spec.bases[base].train,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=8)

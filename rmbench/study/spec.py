@@ -27,6 +27,16 @@ _TRAIN: Mapping[str, Param] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Base:
+    """What models are trained from."""
+
+    path: str
+    """Folder or `org/name`."""
+    train: Mapping[str, Any]
+    """How: the study's settings, and those that this base has of its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class DataSource:
     """Pairs to train on."""
 
@@ -70,12 +80,10 @@ class StudySpec:
 
     name: str
     summary: str
-    bases: Mapping[str, str]
-    """Name -> folder or `org/name`."""
+    bases: Mapping[str, Base]
     data: tuple[DataSource, ...]
     methods: tuple[Method, ...]
     seeds: tuple[int, ...]
-    train: Mapping[str, Any]
     evaluate: tuple[Evaluation, ...]
     reference: str
     """Name of the method that the others are compared with."""
@@ -100,12 +108,10 @@ def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
     for key in _KEYS:
         if key not in raw:
             raise ConfigError(f"{path}: key {key!r} is missing")
-    bases = {
-        str(k): _placed(str(v), places, f"{path}, key 'bases'")
-        for k, v in _mapping(raw["bases"], path, "bases").items()
-    }
-    train = _train(_mapping(raw["train"], path, "train"), path)
+    train = _train(_mapping(raw["train"], path, "train"), f"{path}, key 'train'")
+    train = {key: train.get(key, param.default) for key, param in _TRAIN.items()}
     watched = train.pop("eval_limit")
+    bases = {k: _base(v, train, places, path) for k, v in _mapping(raw["bases"], path, "bases").items()}
     data = tuple(
         replace(_data(e, places, path), eval_limit=watched) for e in _entries(raw["data"], path, "data")
     )
@@ -122,10 +128,20 @@ def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
         raise ConfigError(f"{path}, key 'seeds': {seeds!r}; expected how many, a whole number from 1")
     return StudySpec(
         name=str(raw["name"]), summary=str(raw["summary"]).strip(), bases=bases, data=data, methods=methods,
-        seeds=tuple(range(seeds)), train=train,
+        seeds=tuple(range(seeds)),
         evaluate=evaluations, reference=str(raw["reference"]),
         batch_sizes=_batch_sizes(raw.get("batch_sizes") or [], path),
     )  # fmt: skip
+
+
+def _base(raw: Any, train: Mapping[str, Any], places: Mapping[str, str], path: Path) -> Base:
+    where = f"{path}, key 'bases'"
+    entry = dict(raw) if isinstance(raw, Mapping) else {"path": raw}
+    _known(entry, ("path", "train"), ("path",), where)
+    own = _train(_mapping(entry.get("train", {}), path, "bases"), where)
+    if "eval_limit" in own:
+        raise ConfigError(f"{where}: eval_limit is the same for all bases; say it under 'train'")
+    return Base(_placed(str(entry["path"]), places, where), {**train, **own})
 
 
 def _data(raw: Mapping[str, Any], places: Mapping[str, str], path: Path) -> DataSource:
@@ -175,13 +191,10 @@ def _evaluation(raw: Mapping[str, Any], places: Mapping[str, str], path: Path) -
     return Evaluation(task, placed, _part(raw, where), raw.get("limit"), _on_bad(raw, where))
 
 
-def _train(raw: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    where = f"{path}, key 'train'"
+def _train(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the settings that `raw` says."""
     _known(raw, tuple(_TRAIN), (), where)
-    return {
-        key: parse_value(param, str(raw[key]), f"{where}, key {key!r}") if key in raw else param.default
-        for key, param in _TRAIN.items()
-    }
+    return {key: parse_value(_TRAIN[key], str(value), f"{where}, key {key!r}") for key, value in raw.items()}
 
 
 def _placed(text: str, places: Mapping[str, str], where: str) -> str:

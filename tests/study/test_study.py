@@ -4,6 +4,7 @@ import csv
 import json
 import lzma
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,6 +97,23 @@ def test_a_grid_is_trained_evaluated_and_compared_and_nothing_is_done_twice(
     assert str(tmp_path) not in tables[0].decode()
 
 
+def test_a_base_may_be_trained_in_its_own_way_and_figures_are_linked(places: Path, tmp_path: Path) -> None:
+    bases = {
+        "small": "{here}/small",
+        "whole": {"path": "{here}/other", "train": {"freeze_backbone": False, "epochs": 1}},
+    }
+    methods = [{"name": "bradley-terry"}, {"name": "confidence-margin"}]
+    assert run(arguments(study_file(tmp_path, bases=bases, methods=methods), places)) == 0
+    weights = {p.parent.name for p in (tmp_path / "runs" / "tiny").rglob("model.safetensors")}
+    assert weights == {f"whole.capitals.{m['name']}.{seed}" for m in methods for seed in (0, 1)}
+    written = json.loads(next((tmp_path / "runs" / "tiny").glob("whole*/rmbench.json")).read_text())
+    assert written["identity"]["settings"]["epochs"] == 1
+    page = (tmp_path / "out" / "study.md").read_text()
+    links = re.findall(r"\]\(([^)]+)\)", page.partition("## Figures")[2])
+    assert "capitals.margins.svg" in links
+    assert set(links) == {p.name for p in (tmp_path / "out").iterdir() if p.suffix in (".svg", ".png")}
+
+
 def test_numbers_are_means_over_seeds_and_differences_are_paired(places: Path, tmp_path: Path) -> None:
     assert run(arguments(study_file(tmp_path), places)) == 0
     with (tmp_path / "out" / "study.csv").open() as file:
@@ -136,6 +154,9 @@ def test_numbers_are_means_over_seeds_and_differences_are_paired(places: Path, t
         ({"train": {"batch_size": 1}}, "at least 2"),
         ({"bases": {"b": "{there}/small"}}, "say --place there=PATH"),
         ({"bases": {"b": "{here.x}/small"}}, "no path with {places}"),
+        ({"bases": {"b": {"path": "x", "train": {"epoch": 1}}}}, "Did you mean 'epochs'"),
+        ({"bases": {"b": {"pth": "x"}}}, "Did you mean 'path'"),
+        ({"bases": {"b": {"path": "x", "train": {"eval_limit": 9}}}}, "the same for all bases"),
         ({"methods": []}, "expected a list"),
         ({"methods": [{"name": "bradley-terry"}, {"name": "x", "loss": "confidence-margn"}]}, "Did you mean 'confidence-margin'"),
         ({"evaluate": [{"task": "preferense"}]}, "Did you mean 'preference'"),
