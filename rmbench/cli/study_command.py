@@ -86,10 +86,10 @@ def command(
             tell_texts=bar.texts,
         )
     batches = batch_rows(spec, place, runtime)
-    rows = rows_of_study(spec, done.outcomes)
+    rows, versus = rows_of_study(spec, done.outcomes)
     folder = out or Path("leaderboards") / spec.name
     figures = render_figures(spec, done, batches)
-    page = to_markdown(spec, rows, batches, figures)
+    page = to_markdown(spec, rows, versus, batches, figures)
     for name, content in {"study.csv": to_csv(rows), "study.md": page}.items():
         write_atomic(folder / name, content)
     for name, image in figures.items():

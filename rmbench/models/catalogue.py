@@ -28,6 +28,12 @@ _PATTERNS = (
         "builtin",
     ),
     (
+        "builtin:tiny",
+        "reward",
+        "a small transformer, trained on the embedded data (needs torch)",
+        "builtin",
+    ),
+    (
         "scores:FILE",
         "precomputed",
         'computed elsewhere: JSON Lines {"id": ..., "rewards": [...]}',

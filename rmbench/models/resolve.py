@@ -135,7 +135,7 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
         )
     if _HUB.match(spec):
         return SCHEMES.get("hf"), (spec,), spec, {}
-    raise UnknownNameError("model", spec, [*MODELS, "builtin:linear", "hf:...", "scores:..."])
+    raise UnknownNameError("model", spec, [*MODELS, "builtin:linear", "builtin:tiny", "hf:...", "scores:..."])
 
 
 def _from_file(

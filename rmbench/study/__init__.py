@@ -6,7 +6,7 @@ from rmbench.study.packed import packed_records
 from rmbench.study.report import to_markdown
 from rmbench.study.run import Cell, StudyRun, cells_of, run_study
 from rmbench.study.spec import StudySpec, load_study
-from rmbench.study.tables import Row, rows_of_study, to_csv
+from rmbench.study.tables import Row, Versus, rows_of_study, to_csv
 
 __all__ = [
     "BatchRow",
@@ -14,6 +14,7 @@ __all__ = [
     "Row",
     "StudyRun",
     "StudySpec",
+    "Versus",
     "batch_rows",
     "cells_of",
     "load_study",

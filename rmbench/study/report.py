@@ -8,7 +8,7 @@ from rmbench.escape import for_markdown
 from rmbench.stats.compare import holm
 from rmbench.study.dynamics import BatchRow
 from rmbench.study.spec import StudySpec
-from rmbench.study.tables import Row
+from rmbench.study.tables import Row, Versus
 
 _QUESTIONS: Mapping[str, str] = {
     "accuracy": "Does it rank better? Accuracy",
@@ -55,13 +55,18 @@ _FIGURES: Mapping[str, str] = {
 
 
 def to_markdown(
-    spec: StudySpec, rows: Sequence[Row], batches: Sequence[BatchRow] = (), figures: Iterable[str] = ()
+    spec: StudySpec,
+    rows: Sequence[Row],
+    versus: Sequence[Versus] = (),
+    batches: Sequence[BatchRow] = (),
+    figures: Iterable[str] = (),
 ) -> str:
     """Return the page; the same rows give the same text.
 
     Args:
         spec: The study.
         rows: Of its tables.
+        versus: Methods against another than the reference.
         batches: Of the table of batch sizes.
         figures: Names of the files of the figures, which lie beside the page.
     """
@@ -69,9 +74,11 @@ def to_markdown(
     lines = [f"# {for_markdown(spec.name)}", "", for_markdown(spec.summary, limit=2000), "", legend]
     lines += _summary(spec, rows)
     for metric, title in _QUESTIONS.items():
-        here = [r for r in rows if r.metric.partition("@")[0] == metric]
+        here = [r for r in rows if _stem(r) == metric]
         if here:
             lines += ["", f"## {title}", "", *_table(spec, here)]
+    for v in versus:
+        lines += ["", f"## {for_markdown(v.method)} against {for_markdown(v.other)}", "", *_versus_table(v)]
     if batches:
         lines += ["", "## How large is the batch margin?", "", *_batch_table(batches)]
     lines += _figure_list(spec, set(figures))
@@ -103,7 +110,7 @@ def _summary(spec: StudySpec, rows: Sequence[Row]) -> list[str]:
     ]  # fmt: skip
     for metric in _QUESTIONS:
         good = _direction(metric)
-        here = [r for r in rows if r.metric.partition("@")[0] == metric and r.difference]
+        here = [r for r in rows if _stem(r) == metric and r.difference]
         if good is None or not here:
             continue
         kept = _kept(here)
@@ -164,6 +171,27 @@ def _cell(row: Row, kept: bool) -> str:
         told += f" [{low:+.3f}, {high:+.3f}]"
     star = "\\*" if kept else ""
     return (f"**{told}{star}**" if _sign(row) else told) + missing
+
+
+def _versus_table(versus: Versus) -> list[str]:
+    """Return the method's differences to the other, a column per metric."""
+    kept: dict[int, bool] = {}
+    for metric in _QUESTIONS:  # Holm's correction is over a column here, as it is over a table above
+        kept |= _kept([row for row in versus.rows if _stem(row) == metric])
+    metrics = [m for m in _QUESTIONS if _direction(m) and any(_stem(r) == m for r in versus.rows)]
+    lines = [
+        "| base | trained on | task | " + " | ".join(metrics) + " |",
+        "|:---|:---|:---|" + "---:|" * len(metrics),
+    ]
+    for where in dict.fromkeys((r.base, r.data, r.task) for r in versus.rows):
+        found = {_stem(r): r for r in versus.rows if (r.base, r.data, r.task) == where}
+        cells = [_cell(found[m], kept[id(found[m])]) if m in found else "–" for m in metrics]
+        lines.append("| " + " | ".join([*(for_markdown(w) for w in where), *cells]) + " |")
+    return lines
+
+
+def _stem(row: Row) -> str:
+    return row.metric.partition("@")[0]
 
 
 def _batch_table(batches: Sequence[BatchRow]) -> list[str]:

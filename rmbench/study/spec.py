@@ -1,6 +1,6 @@
 """A study's YAML: what is trained on what, and what it is judged by. Unknown keys are refused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from rmbench.specs import load_task
 from rmbench.yaml_reader import read_yaml
 
 _KEYS = ("name", "summary", "bases", "data", "methods", "seeds", "train", "evaluate", "reference")
-_OPTIONAL = ("batch_sizes",)
+_OPTIONAL = ("batch_sizes", "versus")
 _TRAIN: Mapping[str, Param] = {
     "epochs": Param(float, 1.0, "passes over the pairs", low=0.0),
     "learning_rate": Param(float, None, "peak rate; by default the trainer's"),
@@ -89,6 +89,8 @@ class StudySpec:
     """Name of the method that the others are compared with."""
     batch_sizes: tuple[int, ...]
     """Pairs per step at which the batch margin is watched; empty: not asked."""
+    versus: tuple[tuple[str, str], ...]
+    """Methods that are compared with another than the reference: (method, the other)."""
 
 
 def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
@@ -131,6 +133,7 @@ def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
         seeds=tuple(range(seeds)),
         evaluate=evaluations, reference=str(raw["reference"]),
         batch_sizes=_batch_sizes(raw.get("batch_sizes") or [], path),
+        versus=_versus(raw.get("versus") or [], names, path),
     )  # fmt: skip
 
 
@@ -171,6 +174,16 @@ def _batch_sizes(raw: Any, path: Path) -> tuple[int, ...]:
     if not isinstance(raw, list) or not all(isinstance(n, int) and n > 1 for n in raw):
         raise ConfigError(f"{path}, key 'batch_sizes': {raw!r}; expected a list of whole numbers from 2")
     return tuple(raw)
+
+
+def _versus(raw: Any, methods: Sequence[str], path: Path) -> tuple[tuple[str, str], ...]:
+    where = f"{path}, key 'versus'"
+    if not isinstance(raw, list) or not all(isinstance(e, list) and len(e) == 2 for e in raw):
+        raise ConfigError(f"{where}: {raw!r}; expected a list of pairs [METHOD, OTHER]")
+    for name in (str(name) for pair in raw for name in pair):
+        if name not in methods:
+            raise UnknownNameError("method", name, methods, where)
+    return tuple((str(method), str(other)) for method, other in raw)
 
 
 def _method(raw: Mapping[str, Any], path: Path) -> Method:

@@ -49,10 +49,37 @@ class Row:
     """To the reference on the same prompts and seeds; None for the reference, or where no error is known."""
 
 
-def rows_of_study(spec: StudySpec, outcomes: Mapping[tuple[str, str], Outcome]) -> list[Row]:
-    """Return the rows in the order of the study's file."""
+@dataclass(frozen=True, slots=True)
+class Versus:
+    """One method against another than the reference."""
+
+    method: str
+    other: str
+    rows: tuple[Row, ...]
+    """The method's; their differences are to the other."""
+
+
+def rows_of_study(
+    spec: StudySpec, outcomes: Mapping[tuple[str, str], Outcome]
+) -> tuple[list[Row], list[Versus]]:
+    """Return the rows in the order of the study's file, and those of its key `versus`."""
     suites = _measured(outcomes)
     names = {task: outcome.run.record.task for (_, task), outcome in outcomes.items()}
+    versus = []
+    for method, other in spec.versus:
+        both = replace(
+            spec, methods=tuple(m for m in spec.methods if m.name in (method, other)), reference=other
+        )
+        found = [r for r in _all_rows(both, suites, names) if r.method == method]
+        versus.append(Versus(method, other, tuple(found)))
+    return _all_rows(spec, suites, names), versus
+
+
+def _all_rows(
+    spec: StudySpec,
+    suites: Mapping[tuple[str, str], Mapping[str, Statistic]],
+    names: Mapping[str, str],
+) -> list[Row]:
     rows = []
     for base in spec.bases:
         for data in spec.data:

@@ -160,6 +160,8 @@ def test_numbers_are_means_over_seeds_and_differences_are_paired(places: Path, t
         ({"methods": []}, "expected a list"),
         ({"methods": [{"name": "bradley-terry"}, {"name": "x", "loss": "confidence-margn"}]}, "Did you mean 'confidence-margin'"),
         ({"evaluate": [{"task": "preferense"}]}, "Did you mean 'preference'"),
+        ({"versus": [["thresholded"]]}, "expected a list of pairs"),
+        ({"versus": [["thresholded", "confidense"]]}, "Did you mean 'confidence'"),
         ({"batch_sizes": [1]}, "whole numbers from 2"),
         ({"data": [{"name": "a", "source": "x", "part": "0.5"}]}, "LOW:HIGH"),
         ({"data": [{"name": "a", "source": "x", "like": "preferense"}]}, "Did you mean 'preference'"),
@@ -235,6 +237,18 @@ def test_batch_sizes_are_watched_and_records_go_into_one_file(places: Path, tmp_
     assert sorted(r["model"] for r in records) == sorted(r["model"] for r in stored)
     assert len(records) == 3 * 2
     assert {r["provenance"]["data"] for r in records} == {"test.jsonl"}, "no folder of this machine"
+
+
+def test_two_methods_are_compared_with_each_other(places: Path, tmp_path: Path) -> None:
+    changes = {"bases": {"small": "{here}/small"}, "versus": [["thresholded", "confidence"]]}
+    assert run(arguments(study_file(tmp_path, **changes), places)) == 0
+    with (tmp_path / "out" / "study.csv").open() as file:
+        means = {(r["method"], r["metric"]): float(r["mean"]) for r in csv.DictReader(file)}
+    page = (tmp_path / "out" / "study.md").read_text().partition("## thresholded against confidence\n")[2]
+    head, _, row = page.strip().splitlines()[:3]
+    columns = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    told = float(re.findall(r"[-+]\d\.\d+", columns["nll"])[0])
+    assert told == pytest.approx(means["thresholded", "nll"] - means["confidence", "nll"], abs=6e-4)
 
 
 def test_the_interval_of_a_difference_covers_prompts_and_seeds() -> None:
