@@ -1,21 +1,20 @@
 """`hf`: any Hugging Face sequence classifier as a reward model.
 
-Decoders (those with a `score` head): the backbone is run without a cache, padded on the right, and the head
-is applied in fp32 to the hidden state of the last *attended* token. transformers itself looks for the last
-token that is not the padding id, which reads one token too early wherever padding is EOS. Encoders pool by
-themselves, with padding masked.
+Decoders (those with a `score` head): the backbone is run without a cache, and the head is applied in fp32 to
+the hidden state of each conversation's last token. transformers itself looks for the last token that is not
+the padding id, which reads one token too early wherever padding is EOS. Encoders pool by themselves, with
+padding masked.
 
 The reward is the raw logit: no sigmoid, no softmax.
 """
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rmbench.canon import conversation_key
-from rmbench.errors import ConfigError, ScoringError
+from rmbench.errors import ConfigError
+from rmbench.models.hf_forward import Forward
 from rmbench.models.hf_limits import checked_length
 from rmbench.models.hf_load import (
     Checkpoint,
@@ -26,6 +25,7 @@ from rmbench.models.hf_load import (
     weights_identity,
 )  # fmt: skip
 from rmbench.models.hf_text import Encoded, choose_format
+from rmbench.models.hf_tokens import Tokens
 from rmbench.models.runtime import Runtime
 from rmbench.overlap import TrainingPrompts
 from rmbench.types import Conversation, Scored, Turn
@@ -33,7 +33,6 @@ from rmbench.types import Conversation, Scored, Turn
 ADAPTER_VERSION = "1"
 """Raised when any score could change."""
 
-_CACHED_TOKENS = 8_000_000
 _PROBE = (Turn(role="user", content="Is this a probe?"), Turn(role="assistant", content="It is."))
 
 
@@ -47,6 +46,7 @@ class HFRewardModel:
         fresh_head: Seed of a random head for a checkpoint without one (a control, not a reward model).
         chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice.
+        share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
 
     Raises:
         ConfigError: If the checkpoint cannot be loaded, or would score silently wrong.
@@ -60,6 +60,7 @@ class HFRewardModel:
         fresh_head: int | None = None,
         chat_template: str = "auto",
         attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
+        share_prompts: bool = True,
     ) -> None:
         self.display_name = checkpoint.name
         self._checkpoint = checkpoint
@@ -69,8 +70,8 @@ class HFRewardModel:
         self._fresh_head = fresh_head
         self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, _read_template)
         self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
-        self._cache: OrderedDict[str, Encoded] = OrderedDict()
-        self._n_cached_tokens = 0
+        self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
+        self._forward = Forward(self._loaded, self._label, self._pad_id(), share=share_prompts)
         self._weights: Mapping[str, str] | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -93,14 +94,22 @@ class HFRewardModel:
 
     def lengths(self, batch: Sequence[Conversation]) -> list[int]:
         """Return the tokens of each conversation after truncation; they are kept for `score`."""
-        return [len(encoded.ids) for encoded in self._encode(batch)]
+        return [len(encoded.ids) for encoded in self._tokens.encode(batch)]
+
+    def joint_length(self, batch: Sequence[Conversation]) -> int | None:
+        """Return the tokens read for these in one batch; None where each is a padded row."""
+        return self._forward.joint_length(self._tokens.encode(batch))
+
+    def prepare(self, batch: Sequence[Conversation]) -> None:
+        """Begin to tokenise conversations that will be asked for, in a thread."""
+        self._tokens.prepare(batch)
 
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return one reward per conversation, from one forward pass over the batch."""
         if not batch:
             return []
-        encoded = self._encode(batch)
-        rewards = self._forward(encoded)
+        encoded = self._tokens.encode(batch)
+        rewards = self._forward.rewards(encoded)
         return [
             Scored(reward, len(row.ids), row.truncated) for reward, row in zip(rewards, encoded, strict=True)
         ]
@@ -120,6 +129,8 @@ class HFRewardModel:
                 f"the padding token {seen['read_at']!r} ends every text; the reward is read there, but"
                 f" transformers' own forward pass reads {seen['own_read_at']!r}, as published rewards may"
             )
+        if not self._loaded.is_encoder and (problem := self._forward.sharing_problem):
+            notes.append(f"each candidate's prompt is read again: {problem}")
         return notes
 
     def overlap(self, prompts: Sequence[Sequence[Turn]]) -> Mapping[str, int] | None:
@@ -137,7 +148,7 @@ class HFRewardModel:
         own forward pass would read), `own_forward_gap` (distance to the reward of that pass; None where it
         looks for a padding id that the text holds).
         """
-        row = self._encode([conversation])[0]
+        row = self._tokens.encode([conversation])[0]
         bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
         decoder = not self._loaded.is_encoder
         return {
@@ -150,27 +161,6 @@ class HFRewardModel:
             "own_forward_gap": self._own_forward_gap(row),
         }
 
-    def _encode(self, batch: Sequence[Conversation]) -> list[Encoded]:
-        keys = [conversation_key(turns) for turns in batch]
-        new = {key: turns for key, turns in zip(keys, batch, strict=True) if key not in self._cache}
-        found = {key: self._cache[key] for key in keys if key in self._cache}
-        if new:
-            found |= zip(new, self._format.encode(list(new.values()), self.max_length), strict=True)
-        for key in dict.fromkeys(keys):
-            self._remember(key, found[key])
-        if empty := [key for key in found if not found[key].ids]:
-            raise ScoringError(f"{self.display_name}: {len(empty)} conversations have no tokens at all")
-        return [found[key] for key in keys]
-
-    def _remember(self, key: str, row: Encoded) -> None:
-        if key not in self._cache:
-            self._n_cached_tokens += len(row.ids)
-        self._cache[key] = row
-        self._cache.move_to_end(key)
-        while self._n_cached_tokens > _CACHED_TOKENS:
-            _, dropped = self._cache.popitem(last=False)
-            self._n_cached_tokens -= len(dropped.ids)
-
     def _pad_id(self) -> int:
         # RoBERTa numbers positions by the config's padding id; for the others it only fills masked places.
         for owner in (self._model.config, self._tokenizer):
@@ -178,35 +168,6 @@ class HFRewardModel:
             if pad is not None and pad >= 0:
                 return int(pad)
         return int(self._tokenizer.eos_token_id or 0)
-
-    def _forward(self, rows: Sequence[Encoded]) -> list[float]:
-        width = max(len(row.ids) for row in rows)
-        ids = torch.full((len(rows), width), self._pad_id(), dtype=torch.long)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for k, row in enumerate(rows):
-            ids[k, : len(row.ids)] = torch.tensor(row.ids)
-            mask[k, : len(row.ids)] = 1
-        device = self._model.device
-        inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
-        with torch.inference_mode():
-            if self._loaded.is_encoder:
-                inputs |= self._type_ids(rows, width)
-                logits = self._model(**inputs).logits
-            else:
-                backbone = getattr(self._model, self._model.base_model_prefix)
-                hidden = backbone(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
-                places = torch.arange(width, device=device)
-                last = (places * inputs["attention_mask"]).argmax(dim=1)  # by mask, never by padding id
-                logits = self._model.score(hidden[torch.arange(len(rows), device=device), last].float())
-        return [float(x) for x in logits[:, self._label].float().cpu()]
-
-    def _type_ids(self, rows: Sequence[Encoded], width: int) -> dict[str, Any]:
-        if any(row.type_ids is None for row in rows):
-            return {}
-        types = torch.zeros((len(rows), width), dtype=torch.long)
-        for k, row in enumerate(rows):
-            types[k, : len(row.ids)] = torch.tensor(row.type_ids)
-        return {"token_type_ids": types.to(self._model.device)}
 
     def _own_read_at(self, row: Encoded) -> str:
         pad = self._model.config.get_text_config().pad_token_id
@@ -218,13 +179,13 @@ class HFRewardModel:
             return None
         ids = torch.tensor([row.ids], device=self._model.device)
         with torch.inference_mode():
-            # Its head was made fp32: hand it fp32 hidden states, as `_forward` does.
+            # Its head was made fp32: hand it fp32 hidden states, as `Forward` does.
             hook = self._model.score.register_forward_pre_hook(lambda _, args: (args[0].float(),))
             try:
                 logits = self._model(input_ids=ids, use_cache=False).logits
             finally:
                 hook.remove()
-        return abs(float(logits[0, self._label]) - self._forward([row])[0])
+        return abs(float(logits[0, self._label]) - self._forward.rewards([row])[0])
 
 
 def load_hf(
@@ -235,6 +196,7 @@ def load_hf(
     fresh_head: int | None = None,
     chat_template: str = "auto",
     attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
+    share_prompts: bool = True,
     gguf_file: str | None = None,
     max_length: int | None = None,
     trust_remote_code: bool = False,
@@ -248,7 +210,7 @@ def load_hf(
         runtime = replace(runtime, max_length=max_length)
     if trust_remote_code:
         runtime = replace(runtime, trust_remote_code=True)
-    return HFRewardModel(checkpoint, runtime, label, fresh_head, chat_template, attn)
+    return HFRewardModel(checkpoint, runtime, label, fresh_head, chat_template, attn, share_prompts)
 
 
 def _checked_label(where: str, loaded: Loaded, label: int | None) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 try:
     import torch as torch
-    import transformers
+    import transformers as transformers
 except ImportError as error:
     raise ImportError(f"{error}; Hugging Face models need: pip install 'rmbench[hf]'") from error
 

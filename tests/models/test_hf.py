@@ -92,7 +92,7 @@ def test_encoders_read_a_text_pair(make_checkpoint: Make, arch: str) -> None:
     assert rewards(model) == pytest.approx(expected, abs=1e-5)
     assert [rewards(model, [c])[0] for c in CONVERSATIONS] == pytest.approx(expected, abs=1e-5)
     assert model.fingerprint()["format"] == "pair-1"
-    assert (model._encode(CONVERSATIONS)[0].type_ids is not None) == (arch == "bert")
+    assert (model._tokens.encode(CONVERSATIONS)[0].type_ids is not None) == (arch == "bert")
 
 
 def test_pad_equal_to_eos_is_read_at_the_end_and_said_so(make_checkpoint: Make) -> None:
@@ -106,7 +106,7 @@ def test_pad_equal_to_eos_is_read_at_the_end_and_said_so(make_checkpoint: Make) 
 
 def test_bos_is_never_doubled(make_checkpoint: Make) -> None:
     model = load(make_checkpoint("llama", tokenizer="bos"))
-    ids = model._encode(CONVERSATIONS[:1])[0].ids
+    ids = model._tokens.encode(CONVERSATIONS[:1])[0].ids
     assert ids[0] == 1
     assert ids.count(1) == 1
     assert model.diagnose(CONVERSATIONS[0])["double_bos"] is False
@@ -117,7 +117,7 @@ def test_bos_is_not_doubled_by_a_template_that_doubles_it(make_checkpoint: Make)
         "{{ bos_token }}{{ bos_token }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
     )
     model = load(make_checkpoint("llama", template=template))
-    assert list(model._encode(CONVERSATIONS[:1])[0].ids).count(1) == 1
+    assert list(model._tokens.encode(CONVERSATIONS[:1])[0].ids).count(1) == 1
 
 
 def test_plain_format_without_a_template(make_checkpoint: Make) -> None:
@@ -187,7 +187,7 @@ def test_truncation_takes_the_left_of_the_prompt(make_checkpoint: Make) -> None:
     model = load(make_checkpoint("llama"), Runtime(max_length=40))
     long = chat("Tell me all. " * 30, "Paris is the capital of France.")
     whole = load_encoded(model, long, 10_000)
-    cut = model._encode([long])[0]
+    cut = model._tokens.encode([long])[0]
     assert (len(cut.ids), cut.truncated) == (40, True)
     assert cut.ids[0] == 1
     assert cut.ids[1:] == whole[-39:]
@@ -196,7 +196,7 @@ def test_truncation_takes_the_left_of_the_prompt(make_checkpoint: Make) -> None:
     assert model.lengths([long, CONVERSATIONS[1]]) == [s.n_tokens for s in scored]
     # A response that does not fit loses its beginning, never its end.
     huge = chat("Tell me all.", "x " * 300 + "Paris.")
-    kept = model._encode([huge])[0].ids
+    kept = model._tokens.encode([huge])[0].ids
     assert (kept[0], kept[-1], len(kept)) == (1, 2, 40)
 
 

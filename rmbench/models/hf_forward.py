@@ -1,0 +1,101 @@
+"""One forward pass: from token ids to rewards, the cheaper of two ways.
+
+padded   Every conversation is a row, padded on the right to the longest. For encoders, and for decoders that
+         cannot do better.
+shared   The distinct tokens of the batch stand in one row, a common prompt once (`hf_shared`). For decoders
+         that pass its probe, where it means less work.
+"""
+
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from rmbench.models.hf_load import Loaded, torch
+from rmbench.models.hf_shared import SharedBackbone
+from rmbench.models.hf_text import Encoded
+from rmbench.models.prefixes import Forest, share_beginnings
+
+_LOG = logging.getLogger(__name__)
+TOKENS_PER_SEGMENT = 4
+"""What one more segment costs, in tokens: its attention is computed apart from the others'."""
+
+
+class Forward:
+    """Runs a classifier on encoded conversations.
+
+    Args:
+        loaded: The classifier.
+        label: Index of the logit that is the reward.
+        pad_id: Fills masked places.
+        share: False reads every conversation in a row of its own.
+    """
+
+    def __init__(self, loaded: Loaded, label: int, pad_id: int, *, share: bool = True) -> None:
+        self._model, self._is_encoder = loaded.model, loaded.is_encoder
+        self._label, self._pad_id, self._share = label, pad_id, share
+
+    @cached_property
+    def sharing_problem(self) -> str | None:
+        """Why conversations are not read together without padding; None where they are."""
+        if self._is_encoder:
+            return "an encoder: every token sees the whole text"
+        if not self._share:
+            return "it was asked not to"
+        problem = self._shared.probe(lambda ids: self._last_hidden([Encoded(tuple(ids))])[0])
+        if problem is not None:
+            _LOG.info("prompts are not shared: %s", problem)
+        return problem
+
+    def rewards(self, rows: Sequence[Encoded]) -> list[float]:
+        """Return the raw logit of each conversation."""
+        forest = None if self.sharing_problem else share_beginnings([row.ids for row in rows])
+        with torch.inference_mode():
+            if self._is_encoder:
+                logits = self._model(**self._padded(rows)).logits
+            elif forest is not None and self._is_cheaper(forest, rows):
+                logits = self._model.score(self._shared.last_hidden(forest).float())
+            else:
+                logits = self._model.score(self._last_hidden(rows).float())
+        return [float(x) for x in logits[:, self._label].float().cpu()]
+
+    def joint_length(self, rows: Sequence[Encoded]) -> int | None:
+        """Return the tokens read for these in one batch; None where each is a padded row."""
+        if self.sharing_problem:
+            return None
+        forest = share_beginnings([row.ids for row in rows])
+        return None if self._shared.why_not(forest) else forest.n_tokens
+
+    @cached_property
+    def _shared(self) -> SharedBackbone:
+        return SharedBackbone(self._model)
+
+    def _is_cheaper(self, forest: Forest, rows: Sequence[Encoded]) -> bool:
+        padded = len(rows) * max(len(row.ids) for row in rows)
+        shared = forest.n_tokens + TOKENS_PER_SEGMENT * (len(forest.starts) - 1)
+        return shared <= padded and self._shared.why_not(forest) is None
+
+    def _last_hidden(self, rows: Sequence[Encoded]) -> Any:
+        """Return the hidden state of the last attended token of each row, (B, D)."""
+        backbone = getattr(self._model, self._model.base_model_prefix)
+        inputs = self._padded(rows)
+        with torch.inference_mode():
+            hidden = backbone(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
+        places = torch.arange(hidden.shape[1], device=hidden.device)
+        last = (places * inputs["attention_mask"]).argmax(dim=1)  # by mask, never by padding id
+        return hidden[torch.arange(len(rows), device=hidden.device), last]
+
+    def _padded(self, rows: Sequence[Encoded]) -> dict[str, Any]:
+        """Return the inputs, (B, T) each; type ids only where all rows have them."""
+        width = max(len(row.ids) for row in rows)
+        ids = torch.full((len(rows), width), self._pad_id, dtype=torch.long)
+        mask, types = (torch.zeros((len(rows), width), dtype=torch.long) for _ in range(2))
+        for k, row in enumerate(rows):
+            ids[k, : len(row.ids)] = torch.tensor(row.ids)
+            mask[k, : len(row.ids)] = 1
+            if row.type_ids is not None:
+                types[k, : len(row.ids)] = torch.tensor(row.type_ids)
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if self._is_encoder and all(row.type_ids is not None for row in rows):
+            inputs["token_type_ids"] = types
+        return {name: value.to(self._model.device) for name, value in inputs.items()}
