@@ -31,7 +31,6 @@ from rmbench.records import (
     write_record,
 )
 from rmbench.scoring import Progress, Scoring, open_store, score_items
-from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS
 from rmbench.specs import TaskSpec
 from rmbench.types import Item, TrainedModel
 
@@ -47,7 +46,8 @@ class Settings:
     limit: int | None = None
     """Measure a seeded random sample of this many items; None: all."""
     seed: int = 0
-    batch_tokens: int = DEFAULT_BATCH_TOKENS
+    batch_tokens: int | None = None
+    """Most tokens in one forward pass; None: what the model says it can take."""
     command: Sequence[str] = field(default_factory=tuple)
     """The command line, for the record's provenance."""
 

@@ -125,6 +125,33 @@ class SizedModel(Protocol):
 
 
 @runtime_checkable
+class SharingModel(Protocol):
+    """Optional: a model that reads what the conversations of a batch begin with once, without padding."""
+
+    def joint_length(self, batch: Sequence[Conversation]) -> int | None:
+        """Return the tokens read for these in one batch; None where each is a padded row."""
+        ...
+
+
+@runtime_checkable
+class PreparingModel(Protocol):
+    """Optional: a model that can begin in the background what `lengths` and `score` will need."""
+
+    def prepare(self, batch: Sequence[Conversation]) -> None:
+        """Begin, and return at once."""
+        ...
+
+
+@runtime_checkable
+class BudgetedModel(Protocol):
+    """Optional: a model that knows how much fits into its memory."""
+
+    def batch_tokens(self) -> int:
+        """Return the most tokens to give it at once."""
+        ...
+
+
+@runtime_checkable
 class NotingModel(Protocol):
     """Optional: a model with something to tell its user (a missing EOS, a fallback format)."""
 

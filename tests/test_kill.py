@@ -119,12 +119,12 @@ def test_killed_again_and_again_the_record_is_the_same(workplace: Path) -> None:
 def _batches(workplace: Path) -> list[list[object]]:
     from rmbench.data import read_task_items
     from rmbench.scoring.plan import Unit, batches
-    from rmbench.scoring.run import _tokens
+    from rmbench.scoring.questions import tokens_of
     from rmbench.specs import load_task
 
     items = read_task_items(load_task("preference"), workplace / "items.jsonl").items
     units = [Unit(r.text, len(i.prompt[0]["content"]) + len(r.text)) for i in items for r in i.responses]
-    return [list(b) for b in batches(units, lambda sizes: [_tokens(n) for n in sizes], BATCH_TOKENS)]
+    return [list(b) for b in batches(units, [tokens_of(u.payload) for u in units], BATCH_TOKENS)]
 
 
 def test_two_processes_share_the_work(workplace: Path) -> None:

@@ -52,6 +52,11 @@ def tokenizers_by_kind() -> dict[str, Any]:
 @pytest.fixture
 def make_checkpoint(tmp_path: Path, tokenizers_by_kind: dict[str, Any]) -> Callable[..., Path]:
     """Return a function that saves a checkpoint and returns its folder."""
+    return checkpoint_maker(tmp_path, tokenizers_by_kind)
+
+
+def checkpoint_maker(below: Path, tokenizers_by_kind: dict[str, Any]) -> Callable[..., Path]:
+    """Return a function that saves a checkpoint in a folder below `below`."""
 
     def make(
         arch: str = "llama",
@@ -87,7 +92,7 @@ def make_checkpoint(tmp_path: Path, tokenizers_by_kind: dict[str, Any]) -> Calla
         torch.manual_seed(seed)
         auto = AutoModelForSequenceClassification if head else AutoModel
         model = auto.from_config(made)
-        where = tmp_path / folder
+        where = below / folder
         model.save_pretrained(where)
         fast.save_pretrained(where)
         return where

@@ -44,11 +44,10 @@ from rmbench.params import parse_part
 @click.option(
     "--batch-tokens",
     type=click.IntRange(min=1),
-    default=8192,
-    show_default=True,
     envvar="RMBENCH_BATCH_TOKENS",
     show_envvar=True,
-    help="Most padded tokens in one forward pass. Changes speed and memory, not the numbers.",
+    help="Most tokens in one forward pass. Changes speed and memory, not the numbers."
+    "  [default: what fits into free memory]",
 )
 @results_option
 @store_option
@@ -67,7 +66,7 @@ def command(
     seed: int,
     part: str | None,
     limit: int | None,
-    batch_tokens: int,
+    batch_tokens: int | None,
     results: Path,
     store: Path | None,
     as_json: bool,

@@ -31,7 +31,7 @@ class Request:
     part: tuple[float, float] | None
     limit: int | None
     seed: int
-    batch_tokens: int
+    batch_tokens: int | None
     results: Path
     store: Path | None
     command: Sequence[str]

@@ -71,16 +71,16 @@ class ScoringBar(_Bar):
         super().__init__(one_line(label, 60), "texts", enabled=enabled)
         self._tokens = 0
 
-    def start(self, n_units: int, n_known: int) -> None:
-        """Show how much there is, and how much of it the store knew."""
-        self._bar.update(self._task, total=n_units, completed=n_known)
+    def start(self, n_texts: int) -> None:
+        """Show how much there is."""
+        self._bar.update(self._task, total=n_texts)
 
-    def advance(self, n_units: int, n_tokens: int) -> None:
-        """Move on by one stored batch."""
+    def advance(self, n_texts: int, n_tokens: int) -> None:
+        """Move on by one stored batch, or by what the store knew."""
         self._tokens += n_tokens
         elapsed = self._bar.tasks[0].elapsed or 0.0
         speed = f"{self._tokens / elapsed:,.0f} tokens/s" if self._tokens and elapsed > 0 else ""
-        self._bar.update(self._task, advance=n_units, shown=speed)
+        self._bar.update(self._task, advance=n_texts, shown=speed)
 
 
 class TrainingBar(_Bar):

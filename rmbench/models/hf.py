@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from rmbench.errors import ConfigError
 from rmbench.models.hf_forward import Forward
-from rmbench.models.hf_limits import checked_length
+from rmbench.models.hf_limits import checked_length, tokens_at_once
 from rmbench.models.hf_load import (
     Checkpoint,
     Loaded,
@@ -99,6 +99,10 @@ class HFRewardModel:
     def joint_length(self, batch: Sequence[Conversation]) -> int | None:
         """Return the tokens read for these in one batch; None where each is a padded row."""
         return self._forward.joint_length(self._tokens.encode(batch))
+
+    def batch_tokens(self) -> int:
+        """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
+        return tokens_at_once(self._model)
 
     def prepare(self, batch: Sequence[Conversation]) -> None:
         """Begin to tokenise conversations that will be asked for, in a thread."""

@@ -34,6 +34,7 @@ class Forward:
     def __init__(self, loaded: Loaded, label: int, pad_id: int, *, share: bool = True) -> None:
         self._model, self._is_encoder = loaded.model, loaded.is_encoder
         self._label, self._pad_id, self._share = label, pad_id, share
+        self._ran_out = False
 
     @cached_property
     def sharing_problem(self) -> str | None:
@@ -48,7 +49,19 @@ class Forward:
         return problem
 
     def rewards(self, rows: Sequence[Encoded]) -> list[float]:
-        """Return the raw logit of each conversation."""
+        """Return the raw logit of each conversation.
+
+        Raises:
+            torch.OutOfMemoryError: If the batch is too large; the next one begins with what that leaves free.
+        """
+        if self._ran_out and self._model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._ran_out = True
+        rewards = self._rewards(rows)
+        self._ran_out = False
+        return rewards
+
+    def _rewards(self, rows: Sequence[Encoded]) -> list[float]:
         forest = None if self.sharing_problem else share_beginnings([row.ids for row in rows])
         with torch.inference_mode():
             if self._is_encoder:

@@ -1,8 +1,11 @@
-"""How many tokens a Hugging Face model can read."""
+"""How many tokens a Hugging Face model can read: of one conversation, and at once."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError
+from rmbench.models.hf_load import torch
 from rmbench.models.runtime import Runtime
 
 MAX_LENGTH = 16_384
@@ -34,3 +37,39 @@ def checked_length(where: str, model: Any, tokenizer: Any, runtime: Runtime) -> 
     if isinstance(declared, int) and 0 < declared < 10**9:  # "no limit" is written as 1e30
         limits.append(declared)
     return min(limits)
+
+
+_MOST_AT_ONCE = {"cpu": 3_072, "cuda": 65_536, "mps": 16_384}
+"""Tokens of a batch beyond which nothing gets faster: on a CPU, a layer's work on more leaves the caches."""
+_LEAST_AT_ONCE = 256
+_SHARE_OF_FREE = 0.5
+
+
+def tokens_at_once(model: Any) -> int:
+    """Return the tokens of a batch that fit into half of the free memory of the model's device.
+
+    The most that is of use, halved until it fits: so the same machine finds the same number again, and a run
+    that is taken up plans the same batches.
+    """
+    config = model.config.get_text_config()
+    hidden = int(getattr(config, "hidden_size", 1_024))
+    inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
+    # What one layer holds of a token at a time: its input, norms, queries, keys and values gathered for the
+    # blocks of attention, their output, and the inner layer of its feed-forward part.
+    bytes_per_token = model.dtype.itemsize * (16 * hidden + 4 * inner)
+    found = _MOST_AT_ONCE[model.device.type]
+    while found > _LEAST_AT_ONCE and found * bytes_per_token > _SHARE_OF_FREE * free_bytes(model.device):
+        found //= 2
+    return found
+
+
+def free_bytes(device: Any) -> int:
+    """Return the memory that is free on a device; on a CPU, what the system could hand out."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    told = Path("/proc/meminfo")
+    if told.is_file():
+        lines = dict(line.split(":", 1) for line in told.read_text(encoding="ascii").splitlines())
+        if "MemAvailable" in lines:
+            return int(lines["MemAvailable"].split()[0]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -1,10 +1,19 @@
-"""Which texts to score, each once, and in which batches."""
+"""Which texts to score, each once, and in which batches. Pure: sizes in, batches out.
 
-from collections.abc import Callable, Iterator, Sequence
+A batch is cut by a budget of tokens. Where a model reads what conversations begin with once, the candidates
+of one prompt stay together and a batch costs its distinct tokens; elsewhere texts of similar length go
+together and a batch costs count x longest.
+
+Batches depend on the set of units alone, never on what is already scored: a run that was killed and started
+again sends the same batches, and so gets the same rewards to the last bit.
+"""
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 U = TypeVar("U")
+T = TypeVar("T")
 
 DEFAULT_BATCH_TOKENS = 8192
 CHARACTERS_PER_TOKEN = 4
@@ -19,7 +28,19 @@ class Unit(Generic[U]):
     payload: U
 
 
-def distinct(units: Iterator[Unit[U]]) -> list[Unit[U]]:
+@dataclass(frozen=True, slots=True)
+class Measure(Generic[U]):
+    """What the plan asks of a model."""
+
+    lengths: Callable[[Sequence[U]], Sequence[int]]
+    """Tokens of each."""
+    prompt: Callable[[U], Hashable]
+    """What candidates have in common."""
+    joint_length: Callable[[Sequence[U]], int | None]
+    """Tokens read for these in one batch, at most their sum; None where each is a padded row."""
+
+
+def distinct(units: Iterable[Unit[U]]) -> list[Unit[U]]:
     """Return the first unit of each key, in order of appearance."""
     seen: dict[str, Unit[U]] = {}
     for unit in units:
@@ -27,21 +48,70 @@ def distinct(units: Iterator[Unit[U]]) -> list[Unit[U]]:
     return list(seen.values())
 
 
-def batches(
-    units: Sequence[Unit[U]], lengths: Callable[[Sequence[U]], Sequence[int]], budget_tokens: int
-) -> list[list[Unit[U]]]:
-    """Group units of similar length so that count x longest stays within the budget (at least one each).
+def plan(units: Sequence[Unit[U]], measure: Measure[U], budget_tokens: int) -> list[list[Unit[U]]]:
+    """Return every unit once, in batches within the budget (at least one unit each), largest first.
 
-    Longest first, so that running out of memory happens at once and not after an hour. The grouping depends
-    on the set of units alone, never on what is already scored: a run that was killed and started again
-    sends the same batches, and so gets the same rewards to the last bit.
+    Largest first, so that running out of memory happens at once and not after an hour.
 
     Args:
         units: Distinct units, in any order.
-        lengths: Their sizes in tokens.
+        measure: Their sizes.
+        budget_tokens: Most tokens of a batch: distinct ones, or padded ones where nothing is shared.
+    """
+    sizes = dict(zip((u.key for u in units), measure.lengths([u.payload for u in units]), strict=True))
+    groups: dict[Hashable, list[Unit[U]]] = {}
+    for unit in units:
+        groups.setdefault(measure.prompt(unit.payload), []).append(unit)
+    pieces: list[tuple[int, list[Unit[U]]]] = []
+    padded: list[Unit[U]] = []
+    for group in groups.values():
+        group.sort(key=lambda u: (-sizes[u.key], u.key))
+        joint = measure.joint_length([unit.payload for unit in group])
+        if joint is None:
+            padded += group
+        else:
+            pieces += _pieces(group, [sizes[u.key] for u in group], joint, budget_tokens)
+    rows = batches(padded, [sizes[unit.key] for unit in padded], budget_tokens)
+    found = rows + _filled(pieces, budget_tokens)
+    return sorted(found, key=lambda batch: -max(sizes[unit.key] for unit in batch))
+
+
+def _pieces(
+    group: Sequence[Unit[U]], sizes: Sequence[int], joint: int, budget_tokens: int
+) -> Iterator[tuple[int, list[Unit[U]]]]:
+    """Yield (tokens, units) of a prompt's candidates: all of them, or as many at a time as fit."""
+    shared = (sum(sizes) - joint) // (len(group) - 1) if len(group) > 1 else 0
+    tokens, piece = shared, list[Unit[U]]()
+    for unit, size in zip(group, sizes, strict=True):
+        if piece and (tokens + size - shared > budget_tokens or len(piece) >= _LARGEST_BATCH):
+            yield tokens, piece
+            tokens, piece = shared, []
+        tokens += size - shared
+        piece.append(unit)
+    yield tokens, piece
+
+
+def _filled(pieces: list[tuple[int, list[Unit[U]]]], budget_tokens: int) -> list[list[Unit[U]]]:
+    """Return the pieces in batches, the largest first."""
+    grouped: list[list[Unit[U]]] = []
+    total = 0
+    for tokens, piece in sorted(pieces, key=lambda p: (-p[0], p[1][0].key)):
+        if not grouped or total + tokens > budget_tokens or len(grouped[-1]) + len(piece) > _LARGEST_BATCH:
+            grouped.append([])
+            total = 0
+        grouped[-1] += piece
+        total += tokens
+    return grouped
+
+
+def batches(units: Sequence[Unit[U]], sizes: Sequence[int], budget_tokens: int) -> list[list[Unit[U]]]:
+    """Group units of similar length so that count x longest stays within the budget, longest first.
+
+    Args:
+        units: Distinct units, in any order.
+        sizes: Their sizes in tokens.
         budget_tokens: Most padded tokens in a batch.
     """
-    sizes = lengths([unit.payload for unit in units])
     order = sorted(range(len(units)), key=lambda i: (-sizes[i], units[i].key))
     grouped: list[list[Unit[U]]] = []
     longest = 0
@@ -55,3 +125,18 @@ def batches(
             longest = max(1, sizes[i])
         grouped[-1].append(units[i])
     return grouped
+
+
+def windows(things: Iterable[T], size: Callable[[T], int], most: int) -> Iterator[list[T]]:
+    """Yield consecutive things in lists whose sizes sum to at most `most` (at least one thing each)."""
+    window: list[T] = []
+    total = 0
+    for thing in things:
+        cost = size(thing)
+        if window and total + cost > most:
+            yield window
+            window, total = [], 0
+        window.append(thing)
+        total += cost
+    if window:
+        yield window

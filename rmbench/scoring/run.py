@@ -1,26 +1,29 @@
 """Run a model over items: everything the score store does not know, each text once."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
+from typing import Any
 
 import numpy as np
 
-from rmbench.canon import conversation_key, pair_key
 from rmbench.models.pairwise import rewards_from_preferences
-from rmbench.scoring.plan import CHARACTERS_PER_TOKEN, DEFAULT_BATCH_TOKENS, Unit, distinct
+from rmbench.scoring.crew import Alone, Crew
+from rmbench.scoring.flow import Answered, Flow
+from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS
+from rmbench.scoring.questions import conversation_measure, conversations_of, pair_measure, pairs_of
 from rmbench.scoring.store import ScoreStore
 from rmbench.scoring.work import Progress, Work
 from rmbench.types import (
     AnyModel,
+    BudgetedModel,
     Conversation,
     Item,
     Pair,
     PairwiseModel,
     PrecomputedRewards,
-    RewardModel,
-    SizedModel,
+    PreparingModel,
 )
 
 
@@ -53,17 +56,19 @@ def score_items(
     items: Sequence[Item],
     store: ScoreStore,
     *,
-    batch_tokens: int = DEFAULT_BATCH_TOKENS,
+    batch_tokens: int | None = None,
     progress: Progress | None = None,
+    crew: Crew[Any] | None = None,
 ) -> Scoring:
     """Return the rewards of `items`.
 
     Args:
         model: Any of the three kinds of model.
-        items: What to score.
+        items: What to score; none is kept.
         store: The score store of this model's fingerprint (unused for precomputed rewards).
-        batch_tokens: Most padded tokens that a model is given at once.
+        batch_tokens: Most tokens that a model is given at once; None for what the model says it can take.
         progress: Told of the work.
+        crew: Processes that answer in this one's place, with the same model.
 
     Raises:
         ScoringError: If the model raises or breaks its contract; what was scored before stays stored.
@@ -71,9 +76,22 @@ def score_items(
     started = time.perf_counter()
     if isinstance(model, PrecomputedRewards):
         return _look_up(model, items, started)
+    if batch_tokens is None:
+        batch_tokens = model.batch_tokens() if isinstance(model, BudgetedModel) else DEFAULT_BATCH_TOKENS
     if isinstance(model, PairwiseModel):
-        return _play_round_robin(model, items, store, batch_tokens, progress, started)
-    return _score_conversations(model, items, store, batch_tokens, progress, started)
+        pairs = Work[Pair](
+            store, crew or Alone(model.prefer), pair_measure(), batch_tokens, progress, fraction=True
+        )
+        if progress:
+            progress.start(sum(len(item.responses) * (len(item.responses) - 1) for item in items))
+        return _play_round_robin(Flow(pairs, pairs_of, None, progress), pairs, items, started)
+    texts = Work[Conversation](
+        store, crew or Alone(model.score), conversation_measure(model), batch_tokens, progress
+    )
+    if progress:
+        progress.start(sum(len(item.responses) for item in items))
+    prepare = model.prepare if isinstance(model, PreparingModel) else None
+    return _score_conversations(Flow(texts, conversations_of, prepare, progress), texts, items, started)
 
 
 def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -> Scoring:
@@ -93,67 +111,36 @@ def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -
 
 
 def _score_conversations(
-    model: RewardModel,
-    items: Sequence[Item],
-    store: ScoreStore,
-    batch_tokens: int,
-    progress: Progress | None,
-    started: float,
+    flow: Flow[Conversation], work: Work[Conversation], items: Sequence[Item], started: float
 ) -> Scoring:
-    keys = [[conversation_key(item.conversation(k)) for k in range(len(item.responses))] for item in items]
-    units = distinct(_conversations(items, keys))
-    done = Work(store, model.score, _conversation_lengths(model), progress).do(units, batch_tokens)
-    flat = [done.scored[key] for row in keys for key in row]
-    unknown = any(s.truncated is None for s in flat)
+    rewards: list[tuple[float, ...]] = []
+    n_truncated = n_unknown = n_invalid = 0
+    for answered in flow.answer(items):
+        row = [answered.scored[unit.key] for unit in answered.units]
+        rewards.append(tuple(s.reward for s in row))
+        n_truncated += sum(bool(s.truncated) for s in row)
+        n_unknown += sum(s.truncated is None for s in row)
+        n_invalid += sum(not isfinite(s.reward) for s in row)
     return Scoring(
-        rewards=tuple(tuple(done.scored[key].reward for key in row) for row in keys),
-        n_truncated=None if unknown else sum(bool(s.truncated) for s in flat),
-        n_invalid=sum(not isfinite(s.reward) for s in flat),
-        n_units=len(units),
-        n_computed=done.n_computed,
-        n_tokens=done.n_tokens,
+        rewards=tuple(rewards),
+        n_truncated=None if n_unknown else n_truncated,
+        n_invalid=n_invalid,
+        n_units=flow.n_units,
+        n_computed=work.n_computed,
+        n_tokens=work.n_tokens,
         wall_s=time.perf_counter() - started,
         flips=None,
         comparisons=None,
     )
 
 
-def _conversations(items: Sequence[Item], keys: Sequence[Sequence[str]]) -> Iterator[Unit[Conversation]]:
-    for item, row in zip(items, keys, strict=True):
-        for k, key in enumerate(row):
-            yield Unit(key, item.conversation(k))
-
-
-def _play_round_robin(
-    model: PairwiseModel,
-    items: Sequence[Item],
-    store: ScoreStore,
-    batch_tokens: int,
-    progress: Progress | None,
-    started: float,
-) -> Scoring:
+def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item], started: float) -> Scoring:
     """Ask for every ordered pair of every item: both orders, K (K - 1) questions for K responses."""
-
-    def key_of(item: Item, i: int, j: int) -> str:
-        return pair_key(item.prompt, item.responses[i].text, item.responses[j].text)
-
-    units = distinct(
-        Unit(key_of(item, i, j), Pair(item.prompt, item.responses[i].text, item.responses[j].text))
-        for item in items
-        for i in range(len(item.responses))
-        for j in range(len(item.responses))
-        if i != j
-    )
-    work = Work(store, model.prefer, _pair_lengths, progress, fraction=True)
-    done = work.do(units, batch_tokens)
-    rewards, flips, comparisons, n_invalid = [], [], [], 0
-    for item in items:
-        k = len(item.responses)
-        first_wins = np.full((k, k), 0.5)
-        for i in range(k):
-            for j in range(k):
-                if i != j:
-                    first_wins[i, j] = done.scored[key_of(item, i, j)].reward
+    rewards: list[tuple[float, ...]] = []
+    flips, comparisons, n_invalid = [], [], 0
+    for answered in flow.answer(items):
+        k = len(answered.item.responses)
+        first_wins = _table(answered)
         if not np.isfinite(first_wins).all():
             rewards.append((nan,) * k)
             n_invalid += k
@@ -168,24 +155,18 @@ def _play_round_robin(
         rewards=tuple(rewards),
         n_truncated=None,
         n_invalid=n_invalid,
-        n_units=len(units),
-        n_computed=done.n_computed,
-        n_tokens=done.n_tokens,
+        n_units=flow.n_units,
+        n_computed=work.n_computed,
+        n_tokens=work.n_tokens,
         wall_s=time.perf_counter() - started,
         flips=tuple(flips),
         comparisons=tuple(comparisons),
     )
 
 
-def _conversation_lengths(model: RewardModel) -> Callable[[Sequence[Conversation]], Sequence[int]]:
-    if isinstance(model, SizedModel):
-        return model.lengths
-    return lambda batch: [_tokens(sum(len(t["content"]) for t in turns)) for turns in batch]
-
-
-def _pair_lengths(batch: Sequence[Pair]) -> Sequence[int]:
-    return [_tokens(sum(len(t["content"]) for t in p.prompt) + len(p.first) + len(p.second)) for p in batch]
-
-
-def _tokens(characters: int) -> int:
-    return 1 + characters // CHARACTERS_PER_TOKEN
+def _table(answered: Answered[Pair]) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    """Return P(i better) when i is shown first, (K, K); 0.5 on the diagonal."""
+    k = len(answered.item.responses)
+    first_wins = np.full((k, k), 0.5)
+    first_wins[~np.eye(k, dtype=bool)] = [answered.scored[unit.key].reward for unit in answered.units]
+    return first_wins

@@ -102,11 +102,11 @@ def test_batches_hold_each_unit_once_within_the_budget(lengths: list[int], budge
     units = [Unit(f"{i:04d}", n) for i, n in enumerate(lengths)]
     shuffled = list(units)
     seed.shuffle(shuffled)  # type: ignore[attr-defined]
-    grouped = batches(units, lambda sizes: list(sizes), budget)
+    grouped = batches(units, [u.payload for u in units], budget)
     assert sorted(u.key for batch in grouped for u in batch) == [u.key for u in units]
     for batch in grouped:
         assert len(batch) == 1 or len(batch) * max(u.payload for u in batch) <= budget
-    assert batches(shuffled, lambda sizes: list(sizes), budget) == grouped
+    assert batches(shuffled, [u.payload for u in shuffled], budget) == grouped
 
 
 @pytest.mark.parametrize("bad", [nan, float("inf"), float("-inf")])

@@ -1,0 +1,86 @@
+"""Who answers a batch: this process, or one of several (`rmbench.scoring.workers`)."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from rmbench.errors import RmbenchError
+from rmbench.types import Scored
+
+U = TypeVar("U")
+U_contra = TypeVar("U_contra", contravariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a batch has no answers."""
+
+    text: str
+    """What the model raised, for a person."""
+    out_of_memory: bool
+    """Whether a smaller batch may succeed."""
+    cause: Exception | None = None
+    """The exception, where it happened in this process. None for memory: it would hold on to the batch."""
+
+
+class Crew(Protocol[U_contra]):
+    """Answers batches, one or several at a time."""
+
+    @property
+    def n_at_once(self) -> int:
+        """Batches that may be in work together."""
+        ...
+
+    def start(self, ticket: int, batch: Sequence[U_contra]) -> None:
+        """Take on a batch."""
+        ...
+
+    def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
+        """Return the ticket and the answers of a batch, when the next one is done."""
+        ...
+
+
+class Alone(Generic[U]):
+    """This process, one batch at a time.
+
+    Args:
+        ask: The model's `score` or `prefer`.
+    """
+
+    n_at_once = 1
+
+    def __init__(self, ask: Callable[[Sequence[U]], Sequence[float | Scored]]) -> None:
+        self._ask = ask
+        self._done: deque[tuple[int, Sequence[float | Scored] | Failure]] = deque()
+
+    def start(self, ticket: int, batch: Sequence[U]) -> None:
+        """Answer it now."""
+        self._done.append((ticket, attempt(self._ask, batch)))
+
+    def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
+        """Return what was answered."""
+        return self._done.popleft()
+
+
+def attempt(
+    ask: Callable[[Sequence[U]], Sequence[float | Scored]], batch: Sequence[U]
+) -> Sequence[float | Scored] | Failure:
+    """Return the model's answers, or what it raised."""
+    try:
+        return ask(batch)
+    except RmbenchError as error:
+        return Failure(str(error), out_of_memory=False, cause=error)
+    except Exception as error:
+        text = f"the model raised {type(error).__name__} on a batch of {len(batch)}: {error}"
+        if is_out_of_memory(error):
+            return Failure(text, out_of_memory=True)
+        return Failure(text, out_of_memory=False, cause=error)
+
+
+def is_out_of_memory(error: Any) -> bool:
+    """Say whether an exception means that a smaller batch may succeed; torch's own, by its text."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
