@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rmbench.canon import digest, in_part
-from rmbench.data import read_task_items
+from rmbench.data import ItemShelf, read_task_items
 from rmbench.errors import ConfigError
 from rmbench.files import sha256_bytes
 from rmbench.metrics import Suite, measure_suite, panel_of, resolve_metric
@@ -30,7 +30,7 @@ from rmbench.records import (
     suite_fields,
     write_record,
 )
-from rmbench.scoring import Progress, Scoring, open_store, score_items
+from rmbench.scoring import Crew, Progress, Scoring, open_store, score_items
 from rmbench.specs import TaskSpec
 from rmbench.types import Item, TrainedModel
 
@@ -57,7 +57,7 @@ class PreparedTask:
     """A task with its items read and checked: everything that can be refused before a model is loaded."""
 
     spec: TaskSpec
-    items: tuple[Item, ...]
+    items: ItemShelf
     """In data order; the limit is applied."""
     n_available: int
     """Items before the limit."""
@@ -93,7 +93,9 @@ def prepare_task(
         ConfigError: If the data does not fit, or nothing is left of it.
     """
     item_set = read_task_items(spec, data, on_bad=on_bad, offline=offline)
-    items = tuple(item for item in item_set.items if in_part(item.cluster, part))
+    items = item_set.items
+    if part is not None:
+        items = items.take(k for k, item in enumerate(items) if in_part(item.cluster, part))
     if not items:
         raise ConfigError(f"task {spec.name!r}: no item left in {item_set.source}")
     n_available, data_hash, source = len(items), item_set.data_hash, item_set.source
@@ -104,14 +106,25 @@ def prepare_task(
     if settings.limit is not None and settings.limit < len(items):
         rng = np.random.default_rng(settings.seed)
         chosen = np.sort(rng.choice(len(items), size=settings.limit, replace=False))
-        items = tuple(items[i] for i in chosen)
+        items = items.take(map(int, chosen))
     return PreparedTask(spec, items, n_available, item_set.dropped, data_hash, source)
 
 
 def evaluate(
-    loaded: LoadedModel, task: PreparedTask, settings: Settings, progress: Progress | None = None
+    loaded: LoadedModel,
+    task: PreparedTask,
+    settings: Settings,
+    progress: Progress | None = None,
+    crew: Crew[Any] | None = None,
 ) -> Outcome:
     """Evaluate one model on one task and write the record, unless the very same run is complete already.
+
+    Args:
+        loaded: The model.
+        task: On what.
+        settings: How.
+        progress: Told of the work.
+        crew: Processes that answer in this one's place, with the same model.
 
     Raises:
         ScoringError: If the model breaks its contract. Rewards obtained until then stay in the store.
@@ -130,7 +143,12 @@ def evaluate(
         return Outcome(done, reused=True, n_computed=0)
     with open_store(settings.store, fingerprint) as store:
         scoring = score_items(
-            loaded.model, task.items, store, batch_tokens=settings.batch_tokens, progress=progress
+            loaded.model,
+            task.items,
+            store,
+            batch_tokens=settings.batch_tokens,
+            progress=progress,
+            crew=crew,
         )
     record, rewards = _record(loaded, task, settings, identity, scoring)
     path = write_record(settings.results, record, rewards)
@@ -177,7 +195,6 @@ def _record(
         flips=flips,
     )
     rewards = encode_rewards(reward_rows(task.items, scoring.rewards, flips))
-    n_responses = sum(len(item.responses) for item in task.items)
     record = Record(
         model=loaded.name,
         identity=identity,
@@ -185,7 +202,7 @@ def _record(
         counts={
             "items": len(task.items),
             "items_available": task.n_available,
-            "responses": n_responses,
+            "responses": sum(map(len, scoring.rewards)),
             "distinct_texts": scoring.n_units,
             "dropped": dict(task.dropped),
             "truncated": scoring.n_truncated,
@@ -201,10 +218,10 @@ def _record(
     return record, rewards
 
 
-def _trained_on(loaded: LoadedModel, items: Sequence[Item]) -> dict[str, int] | None:
+def _trained_on(loaded: LoadedModel, items: Iterable[Item]) -> dict[str, int] | None:
     """Return how many prompts of the task the model was trained on, where it knows."""
     found = (
-        loaded.model.overlap([item.prompt for item in items])
+        loaded.model.overlap(item.prompt for item in items)
         if isinstance(loaded.model, TrainedModel)
         else None
     )

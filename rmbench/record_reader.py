@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.files import iter_jsonl
-from rmbench.metrics import Panel, Suite, build_panel, measure_suite
+from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite
 from rmbench.records import FORMAT, Record, bad_record, check_rewards_file, rewards_name, run_id
 from rmbench.types import Estimate
 
@@ -80,13 +80,16 @@ def find_records(folder: Path) -> Iterator[StoredRun]:
 def stored_panel(rows: list[dict[str, Any]]) -> Panel:
     """Return the panel of stored rows; no model, task file or data set is needed."""
     return build_panel(
-        ids=[row["id"] for row in rows],
-        rewards=[[nan if v is None else v for v in row["rewards"]] for row in rows],
-        gold=[row["gold"] for row in rows],
-        lengths=[row["lengths"] for row in rows],
-        clusters=[row["cluster"] for row in rows],
-        strata=[row["strata"] for row in rows],
-        gold_kinds=[row["gold_kind"] for row in rows],
+        PanelRow(
+            id=row["id"],
+            rewards=[nan if v is None else v for v in row["rewards"]],
+            gold=row["gold"],
+            lengths=row["lengths"],
+            cluster=row["cluster"],
+            strata=row["strata"],
+            gold_kind=row["gold_kind"],
+        )
+        for row in rows
     )
 
 

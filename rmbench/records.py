@@ -6,7 +6,7 @@ hash of the identity, computed the same way before the run and from the record.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor, isfinite, log10
 from pathlib import Path
@@ -148,15 +148,14 @@ def estimate_to_json(estimate: Estimate) -> dict[str, Any]:
 
 
 def reward_rows(
-    items: Sequence[Item],
-    rewards: Sequence[Sequence[float]],
+    items: Iterable[Item],
+    rewards: Iterable[Sequence[float]],
     flips: tuple[Sequence[int], Sequence[int]] | None,
-) -> list[dict[str, Any]]:
-    """Return what the rewards file holds: all that metrics need, and no text of prompt or response.
+) -> Iterator[dict[str, Any]]:
+    """Yield what the rewards file holds: all that metrics need, and no text of prompt or response.
 
     The rows are also a valid input of `scores:FILE`.
     """
-    rows = []
     for i, (item, row) in enumerate(zip(items, rewards, strict=True)):
         entry: dict[str, Any] = {
             "id": item.id,
@@ -169,8 +168,7 @@ def reward_rows(
         }
         if flips is not None:
             entry |= {"flips": flips[0][i], "comparisons": flips[1][i]}
-        rows.append(entry)
-    return rows
+        yield entry
 
 
 def write_record(results: Path, record: Record, rewards: bytes) -> Path:
@@ -186,7 +184,7 @@ def to_text(record: Record) -> str:
     return json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n"
 
 
-def encode_rewards(rows: Sequence[Mapping[str, Any]]) -> bytes:
+def encode_rewards(rows: Iterable[Mapping[str, Any]]) -> bytes:
     """Return the bytes of a rewards file; they depend on the rows alone."""
     return to_jsonl_gz(rows)
 
@@ -196,10 +194,7 @@ def suite_fields(suite: Suite) -> dict[str, Any]:
     return {
         "metrics": {name: s.estimate() for name, s in suite.metrics.items()},
         "undefined": suite.undefined,
-        "strata": {
-            key: {value: {n: s.estimate() for n, s in ms.items()} for value, ms in values.items()}
-            for key, values in suite.strata.items()
-        },
+        "strata": suite.strata,
         "curves": suite.curves,
     }
 

@@ -4,7 +4,7 @@ A preference pair is K = 2, best-of-N is K = N, RM-Bench is K = 6 with style tag
 rewards per item; everything else is arithmetic on stored rewards. Standard library only.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
 
@@ -164,8 +164,11 @@ class NotingModel(Protocol):
 class TrainedModel(Protocol):
     """Optional: a model that knows what it was trained on."""
 
-    def overlap(self, prompts: Sequence[Sequence[Turn]]) -> Mapping[str, int] | None:
-        """Return how many of `prompts` were trained on: `exact`, `ngram`; None where that is unknown."""
+    def overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:
+        """Return how many of `prompts` were trained on: `exact`, `ngram`; None where that is unknown.
+
+        They come one at a time, and may be many.
+        """
         ...
 
 

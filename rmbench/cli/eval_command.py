@@ -49,6 +49,15 @@ from rmbench.params import parse_part
     help="Most tokens in one forward pass. Changes speed and memory, not the numbers."
     "  [default: what fits into free memory]",
 )
+@click.option(
+    "--workers",
+    "n_workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes that score, each with a model of its own: one per GPU, or a few on a CPU's cores.",
+)
 @results_option
 @store_option
 @json_option
@@ -67,6 +76,7 @@ def command(
     part: str | None,
     limit: int | None,
     batch_tokens: int | None,
+    n_workers: int,
     results: Path,
     store: Path | None,
     as_json: bool,
@@ -100,6 +110,7 @@ def command(
         limit=limit,
         seed=seed,
         batch_tokens=batch_tokens,
+        n_workers=n_workers,
         results=results,
         store=store,
         command=("rmbench", *sys.argv[1:]),

@@ -1,6 +1,7 @@
 """What `rmbench eval` does: check everything, then run model after model."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from rmbench.escape import one_line
 from rmbench.evaluate import Outcome, PreparedTask, Settings, evaluate, prepare_task
 from rmbench.models.resolve import LoadedModel, check_spec, load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring import default_store_folder
+from rmbench.scoring import Workers, default_store_folder, workers_for
 from rmbench.specs import TaskSpec, apply_params, load_task, parameter_names
 from rmbench.types import NotingModel
 
@@ -32,6 +33,7 @@ class Request:
     limit: int | None
     seed: int
     batch_tokens: int | None
+    n_workers: int
     results: Path
     store: Path | None
     command: Sequence[str]
@@ -80,7 +82,8 @@ def run_all(request: Request) -> list[Outcome]:
             )
         taken.add(loaded.name)
         _remarks(loaded, request.show_progress)
-        outcomes += [_one(loaded, task, settings, request.show_progress) for task in prepared]
+        with _crew(loaded, request) as crew:
+            outcomes += [_one(loaded, task, settings, request.show_progress, crew) for task in prepared]
         # Two large models do not fit side by side.
         del loaded
     return outcomes
@@ -100,9 +103,18 @@ def with_params(specs: Sequence[TaskSpec], options: Mapping[str, str]) -> list[T
     return [apply_params(spec, {k: v for k, v in options.items() if k in known[spec.name]}) for spec in specs]
 
 
-def _one(loaded: LoadedModel, task: PreparedTask, settings: Settings, show: bool) -> Outcome:
+def _one(
+    loaded: LoadedModel, task: PreparedTask, settings: Settings, show: bool, crew: Workers | None
+) -> Outcome:
     with ScoringBar(f"{loaded.name} on {task.spec.name}", enabled=show) as bar:
-        return evaluate(loaded, task, settings, bar)
+        return evaluate(loaded, task, settings, bar, crew)
+
+
+def _crew(loaded: LoadedModel, request: Request) -> Workers | nullcontext[None]:
+    """Return the processes that score in this one's place, or nothing for one alone."""
+    if request.n_workers == 1:
+        return nullcontext()
+    return workers_for(loaded.spec, request.model_options, request.runtime, request.n_workers, loaded.model)
 
 
 def _remarks(loaded: LoadedModel, show: bool) -> None:

@@ -28,7 +28,7 @@ def command(
     and evaluate with: rmbench eval --model scores:FILE --task TASK
     """
     from rmbench.data import export_items, read_task_items
-    from rmbench.files import write_atomic
+    from rmbench.files import write_atomic_with
     from rmbench.specs import apply_params, load_task
 
     spec = apply_params(load_task(task), key_values(task_options, "-T"))
@@ -38,5 +38,5 @@ def command(
         for line in lines:
             click.echo(line)
     else:
-        write_atomic(out, "".join(f"{line}\n" for line in lines))
+        write_atomic_with(out, lambda file: file.writelines(f"{line}\n".encode() for line in lines))
         click.echo(f"{len(found.items):,} items in {out}", err=True)

@@ -2,5 +2,6 @@
 
 from rmbench.data.items import ItemSet, export_items, read_task_items
 from rmbench.data.readers import READERS
+from rmbench.data.shelf import ItemShelf
 
-__all__ = ["READERS", "ItemSet", "export_items", "read_task_items"]
+__all__ = ["READERS", "ItemSet", "ItemShelf", "export_items", "read_task_items"]

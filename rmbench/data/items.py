@@ -9,6 +9,7 @@ from typing import Any
 from rmbench.canon import canonical_json
 from rmbench.data.readers import READERS, WHOLE_PATH
 from rmbench.data.rows import BadRows, FoundItem, data_files
+from rmbench.data.shelf import ItemShelf
 from rmbench.errors import ConfigError, DataError
 from rmbench.files import sha256_file
 from rmbench.specs import TaskSpec
@@ -21,7 +22,7 @@ PACKAGED = Path(__file__).resolve().parent.parent / "_data"
 class ItemSet:
     """The items of a task, and what was left out on the way."""
 
-    items: tuple[Item, ...]
+    items: ItemShelf
     """In the order of the data."""
     dropped: Mapping[str, int]
     """Reason -> rows (or responses) left out."""
@@ -53,7 +54,7 @@ def read_task_items(
     files = [path] if spec.data.reader in WHOLE_PATH else data_files(path, pattern)
     if not path.exists():
         raise DataError("there is no such file or folder", path=path)
-    items = tuple(_unique(reader(files, spec.data.options, bad), bad))
+    items = ItemShelf.of(_unique(reader(files, spec.data.options, bad), bad))
     return ItemSet(items, dict(sorted(bad.dropped.items())), hash_items(items), source)
 
 
@@ -88,13 +89,14 @@ def _content(item: Item) -> list[Any]:
 
 
 def _unique(found: Iterable[FoundItem], bad: BadRows) -> Iterator[Item]:
-    first: dict[str, FoundItem] = {}
+    first: dict[str, tuple[str, int]] = {}
     for entry in found:
-        before = first.setdefault(entry.item.id, entry)
-        if before is entry:
+        before = first.get(entry.item.id)
+        if before is None:
+            first[entry.item.id] = (entry.row.path.name, entry.row.line)
             yield entry.item
         else:
-            where = f"{before.row.path.name}, line {before.row.line}"
+            where = f"{before[0]}, line {before[1]}"
             bad.add(entry.row.error(f"{entry.item.id!r} is the id of {where} already", "id", "duplicate id"))
 
 

@@ -1,7 +1,7 @@
 """Metrics: pure functions of items and rewards. Importing this package registers the task kinds."""
 
 from rmbench.metrics import best_of_n, calibration, preference  # noqa: F401
-from rmbench.metrics.panel import Panel, build_panel, panel_of
+from rmbench.metrics.panel import Panel, PanelRow, build_panel, panel_of
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.metrics.suite import METRICS_VERSION, Suite, measure_suite, resolve_metric
 
@@ -10,6 +10,7 @@ __all__ = [
     "METRICS_VERSION",
     "Measured",
     "Panel",
+    "PanelRow",
     "Suite",
     "build_panel",
     "measure_suite",

@@ -1,7 +1,10 @@
 """Items and rewards as columns, so that every metric is arithmetic on a few arrays."""
 
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import nan
+from sys import intern
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,45 +79,73 @@ class Panel:
         )
 
 
-def build_panel(
-    *,
-    ids: Sequence[str],
-    rewards: Sequence[Sequence[float]],
-    gold: Sequence[Sequence[float | None]],
-    lengths: Sequence[Sequence[int]],
-    clusters: Sequence[str],
-    strata: Sequence[Mapping[str, str]],
-    gold_kinds: Sequence[str],
-) -> Panel:
-    """Return the panel of I items given as parallel columns (the form in which records store them)."""
-    for name, reward_row, gold_row in zip(ids, rewards, gold, strict=True):
-        if len(reward_row) != len(gold_row):
-            raise ScoringError(f"item {name!r} has {len(gold_row)} responses but {len(reward_row)} rewards")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PanelRow:
+    """One item of a panel: what numbers depend on, and no text."""
+
+    id: str
+    rewards: Sequence[float]
+    """One per response; NaN where invalid."""
+    gold: Sequence[float | None]
+    lengths: Sequence[int]
+    """Characters of each response."""
+    cluster: str
+    strata: Mapping[str, str]
+    gold_kind: str
+
+
+def build_panel(rows: Iterable[PanelRow]) -> Panel:
+    """Return the panel of items that come one at a time; only its columns are kept.
+
+    Raises:
+        ScoringError: If an item has not one reward per response.
+    """
+    ids, clusters, strata = list[str](), list[str](), dict[str, list[str]]()
+    rewards, gold, lengths = array("d"), array("d"), array("d")
+    sizes, kinds = array("q"), array("q")
+    for row in rows:
+        if len(row.rewards) != len(row.gold):
+            raise ScoringError(
+                f"item {row.id!r} has {len(row.gold)} responses but {len(row.rewards)} rewards"
+            )
+        for key in row.strata.keys() - strata.keys():
+            strata[key] = [""] * len(ids)
+        for key, values in strata.items():
+            values.append(intern(row.strata.get(key, "")))
+        ids.append(row.id)
+        clusters.append(row.cluster)
+        rewards.extend(row.rewards)
+        gold.extend(nan if g is None else g for g in row.gold)
+        lengths.extend(row.lengths)
+        sizes.append(len(row.rewards))
+        kinds.append(GOLD_KINDS.index(row.gold_kind))
     names, codes = np.unique(np.array(clusters, dtype=str), return_inverse=True)
-    keys = sorted({key for row in strata for key in row})
     return Panel(
         ids=tuple(ids),
-        rewards=_flat(rewards),
-        gold=_flat(gold),
-        lengths=_flat(lengths),
-        offsets=np.concatenate([[0], np.cumsum([len(row) for row in rewards])]).astype(np.int64),
+        rewards=np.array(rewards, dtype=np.float64),
+        gold=np.array(gold, dtype=np.float64),
+        lengths=np.array(lengths, dtype=np.float64),
+        offsets=np.concatenate([[0], np.cumsum(np.array(sizes, dtype=np.int64))]).astype(np.int64),
         cluster=codes.reshape(-1).astype(np.int64),
         cluster_names=tuple(str(n) for n in names),
-        strata={key: tuple(row.get(key, "") for row in strata) for key in keys},
-        gold_kind=np.array([GOLD_KINDS.index(k) for k in gold_kinds], dtype=np.int64),
+        strata={key: tuple(strata[key]) for key in sorted(strata)},
+        gold_kind=np.array(kinds, dtype=np.int64),
     )
 
 
-def panel_of(items: Sequence[Item], rewards: Sequence[Sequence[float]]) -> Panel:
+def panel_of(items: Iterable[Item], rewards: Iterable[Sequence[float]]) -> Panel:
     """Return the panel of `items` and one row of rewards per item (NaN: invalid)."""
     return build_panel(
-        ids=[item.id for item in items],
-        rewards=rewards,
-        gold=[[r.gold for r in item.responses] for item in items],
-        lengths=[[len(r.text) for r in item.responses] for item in items],
-        clusters=[item.cluster for item in items],
-        strata=[item.strata for item in items],
-        gold_kinds=[item.gold_kind for item in items],
+        PanelRow(
+            id=item.id,
+            rewards=row,
+            gold=[r.gold for r in item.responses],
+            lengths=[len(r.text) for r in item.responses],
+            cluster=item.cluster,
+            strata=item.strata,
+            gold_kind=item.gold_kind,
+        )
+        for item, row in zip(items, rewards, strict=True)
     )
 
 
@@ -156,8 +187,3 @@ def settle_invalid(panel: Panel, rule: str, *, ranking: bool) -> tuple[Panel, in
     rewards = panel.rewards.copy()
     rewards[rows] = -panel.gold[rows]
     return Panel(**{**{f: getattr(panel, f) for f in panel.__slots__}, "rewards": rewards}), count
-
-
-def _flat(rows: Sequence[Sequence[float | None]] | Sequence[Sequence[float]]) -> Floats:
-    values = [np.nan if v is None else v for row in rows for v in row]
-    return np.array(values, dtype=np.float64)

@@ -155,9 +155,8 @@ def _binned(
     interval = None
     if len(present) >= 2:
         n_bins = sums[0].shape[1]
-        totals = cluster_bootstrap(
-            np.concatenate([s[present] for s in sums], axis=1), lambda resampled: resampled, seed=seed
-        )
+        here = sums if len(present) == len(sums[0]) else [s[present] for s in sums]
+        totals = cluster_bootstrap(here, lambda resampled: resampled, seed=seed)
         n, gap = totals[:, :n_bins], totals[:, n_bins:]
         n_all, gap_all = (s.sum(axis=0) for s in sums)
         mean_gap = gap_all / np.where(n_all > 0, n_all, 1.0)

@@ -10,6 +10,7 @@ from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics.panel import Panel
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.stats import Statistic, ratio
+from rmbench.types import Estimate
 
 METRICS_VERSION = 1
 """Bumped when any number could change for the same rewards; part of every run's identity."""
@@ -40,8 +41,9 @@ class Suite:
     """Task kind -> what was tied, invalid or left out."""
     undefined: dict[str, str]
     curves: dict[str, Any]
-    strata: dict[str, dict[str, dict[str, Statistic]]] = field(default_factory=dict)
-    """Stratum key -> stratum -> metric -> number."""
+    strata: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
+    """Stratum key -> stratum -> metric -> number. Without the influence of each cluster, which is as long
+    for a stratum as for the whole, and which nobody asks for."""
 
 
 def measure_suite(
@@ -71,7 +73,7 @@ def measure_suite(
     whole = _measure(panel, kinds, full)
     if flips is not None:
         whole.metrics["flip_rate"] = _flip_rate(panel, *flips)
-    by_stratum: dict[str, dict[str, dict[str, Statistic]]] = {}
+    by_stratum: dict[str, dict[str, dict[str, Estimate]]] = {}
     for key in keys if report_strata else ():
         values = np.array(panel.strata[key], dtype=str)
         by_stratum[key] = {
@@ -112,8 +114,8 @@ def _measure(panel: Panel, kinds: Sequence[str], params: Mapping[str, Any]) -> S
     return suite
 
 
-def _short_list(metrics: Mapping[str, Statistic]) -> dict[str, Statistic]:
-    return {name: m for name, m in metrics.items() if name.partition("@")[0] in _IN_STRATA}
+def _short_list(metrics: Mapping[str, Statistic]) -> dict[str, Estimate]:
+    return {name: m.estimate() for name, m in metrics.items() if name.partition("@")[0] in _IN_STRATA}
 
 
 def _flip_rate(panel: Panel, flips: Sequence[int], comparisons: Sequence[int]) -> Statistic:

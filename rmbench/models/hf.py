@@ -8,7 +8,7 @@ padding masked.
 The reward is the raw logit: no sigmoid, no softmax.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -137,7 +137,7 @@ class HFRewardModel:
             notes.append(f"each candidate's prompt is read again: {problem}")
         return notes
 
-    def overlap(self, prompts: Sequence[Sequence[Turn]]) -> Mapping[str, int] | None:
+    def overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:
         """Return how many of `prompts` a model of `rmbench train` was trained on; None for others."""
         if not self._checkpoint.is_folder:
             return None

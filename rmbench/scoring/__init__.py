@@ -1,7 +1,19 @@
 """From items to rewards: plan the work, do what the score store does not know yet, put it together."""
 
+from rmbench.scoring.crew import Crew
 from rmbench.scoring.run import Scoring, score_items
 from rmbench.scoring.store import ScoreStore, default_store_folder, open_store
 from rmbench.scoring.work import Progress
+from rmbench.scoring.workers import Workers, workers_for
 
-__all__ = ["Progress", "ScoreStore", "Scoring", "default_store_folder", "open_store", "score_items"]
+__all__ = [
+    "Crew",
+    "Progress",
+    "ScoreStore",
+    "Scoring",
+    "Workers",
+    "default_store_folder",
+    "open_store",
+    "score_items",
+    "workers_for",
+]

@@ -1,6 +1,6 @@
 """A seeded bootstrap over clusters, on per-cluster sums: cost does not grow with the observations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -9,12 +9,13 @@ from rmbench.stats.estimates import Floats
 N_RESAMPLES = 2000
 _CHUNK = 50
 _BISECTIONS = 30
+_GROUPS_AT_ONCE = 100
 _MOST_UNITS = 4000
 """Above this, seeded random groups of clusters are what is resampled: as good, and the cost stays linear."""
 
 
 def cluster_bootstrap(
-    sums: Floats,
+    sums: Floats | Sequence[Floats],
     statistic: Callable[[Floats], Floats],
     *,
     seed: int,
@@ -23,7 +24,8 @@ def cluster_bootstrap(
     """Resample clusters with replacement and evaluate a function of the resampled totals.
 
     Args:
-        sums: Per-cluster sums of whatever the statistic is made of, shape (C, m).
+        sums: Per-cluster sums of whatever the statistic is made of, shape (C, m); or several arrays that
+            stand side by side, each (C, ...), so that large ones need not be copied together.
         statistic: Maps totals (B, m) to values (B, q), row by row.
         seed: Same seed and same C give the same resamples, so two models are paired.
         n_resamples: Number of resamples.
@@ -34,17 +36,29 @@ def cluster_bootstrap(
     Source: Efron & Tibshirani 1993, with clusters as units (Davison & Hinkley 1997, section 3.8).
     """
     rng = np.random.default_rng(seed)
-    if len(sums) > _MOST_UNITS:
-        dealt = np.argsort(rng.permutation(len(sums)) % _MOST_UNITS, kind="stable")
-        sizes = np.bincount(np.arange(len(sums)) % _MOST_UNITS)
-        sums = np.add.reduceat(sums[dealt], np.concatenate([[0], np.cumsum(sizes)[:-1]]), axis=0)
-    n_clusters = len(sums)
+    columns = [sums] if isinstance(sums, np.ndarray) else list(sums)
+    units = _grouped(columns, rng) if len(columns[0]) > _MOST_UNITS else np.concatenate(columns, axis=1)
+    n_clusters = len(units)
     parts = []
     for start in range(0, n_resamples, _CHUNK):
         size = min(_CHUNK, n_resamples - start)
         drawn = rng.integers(0, n_clusters, size=(size, n_clusters))
         weights = np.stack([np.bincount(row, minlength=n_clusters) for row in drawn]).astype(np.float64)
-        parts.append(statistic(weights @ sums))
+        parts.append(statistic(weights @ units))
+    return np.concatenate(parts)
+
+
+def _grouped(columns: Sequence[Floats], rng: np.random.Generator) -> Floats:
+    """Return the sums of random groups of clusters, (_MOST_UNITS, m), made a few groups at a time."""
+    n = len(columns[0])
+    dealt = np.argsort(rng.permutation(n) % _MOST_UNITS, kind="stable")
+    ends = np.cumsum(np.bincount(np.arange(n) % _MOST_UNITS))
+    parts = []
+    for first in range(0, _MOST_UNITS, _GROUPS_AT_ONCE):
+        begin = ends[first - 1] if first else 0
+        starts = np.concatenate([[begin], ends[first : first + _GROUPS_AT_ONCE - 1]]) - begin
+        rows = dealt[begin : ends[min(first + _GROUPS_AT_ONCE, _MOST_UNITS) - 1]]
+        parts.append(np.add.reduceat(np.concatenate([c[rows] for c in columns], axis=1), starts, axis=0))
     return np.concatenate(parts)
 
 

@@ -6,7 +6,7 @@ settings with `rmbench train --freeze-backbone` make an ordinary folder with the
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -181,7 +181,7 @@ class FrozenHead:
             "weights": f"sha256:{sha256_file(self._folder / _HEAD)}",
         }
 
-    def overlap(self, prompts: Sequence[Sequence[Turn]]) -> Mapping[str, int] | None:
+    def overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:
         """Return how many of `prompts` the head was trained on."""
         seen = TrainingPrompts.load(self._folder)
         return None if seen is None else seen.count(prompts)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rmbench.metrics import Panel, build_panel
+from rmbench.metrics import Panel, PanelRow, build_panel
 
 
 def make_panel(
@@ -18,14 +18,20 @@ def make_panel(
 ) -> Panel:
     """Return a panel; by default every item is a cluster and all responses are equally long."""
     n = len(rewards)
+    lengths = lengths or [[1] * len(row) for row in rewards]
+    clusters = clusters or [f"c{k:05d}" for k in range(n)]
+    strata = strata or [{} for _ in range(n)]
     return build_panel(
-        ids=[f"i{k}" for k in range(n)],
-        rewards=rewards,
-        gold=gold,
-        lengths=lengths or [[1] * len(row) for row in rewards],
-        clusters=clusters or [f"c{k:05d}" for k in range(n)],
-        strata=strata or [{} for _ in range(n)],
-        gold_kinds=[kind] * n,
+        PanelRow(
+            id=f"i{k}",
+            rewards=rewards[k],
+            gold=gold[k],
+            lengths=lengths[k],
+            cluster=clusters[k],
+            strata=strata[k],
+            gold_kind=kind,
+        )
+        for k in range(n)
     )
 
 

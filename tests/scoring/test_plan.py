@@ -229,6 +229,35 @@ class Stopping(Sharing):
         return super().score(batch)
 
 
+def test_no_more_items_are_alive_than_two_windows_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow, "WINDOW_CHARACTERS", 10 * 2 * 256)  # ten items
+    alive, most = set[str](), 0
+
+    class Watched(Item):
+        def __del__(self) -> None:
+            alive.discard(self.id)
+
+    class Stream(Sequence[Item]):
+        def __len__(self) -> int:
+            return 200
+
+        def __getitem__(self, n: Any) -> Any:
+            nonlocal most
+            if n >= 200:
+                raise IndexError
+            made = prompted(f"i{n}", f"prompt {n}", f"a{n}", "b")
+            alive.add(made.id)
+            most = max(most, len(alive))
+            return Watched(made.id, made.prompt, made.responses, made.cluster)
+
+    with open_store(tmp_path, Sharing().fingerprint()) as store:
+        scoring = score_items(Sharing(), Stream(), store)
+    assert len(scoring.rewards) == 200
+    assert 10 <= most <= 32
+
+
 def test_a_warm_store_prepares_and_asks_nothing(tmp_path: Path) -> None:
     items = [prompted(f"i{n}", f"prompt {n}", "a", "b") for n in range(5)]
     with open_store(tmp_path, Sharing().fingerprint()) as store:

@@ -177,3 +177,20 @@ def test_grouping_many_clusters_leaves_the_spread_of_the_bootstrap_alone() -> No
 
 def test_t_interval_is_students() -> None:
     assert t_interval(1.0, 2.0, 11) == pytest.approx((1 - 2 * 2.2281388, 1 + 2 * 2.2281388))
+
+
+def test_clusters_beyond_the_limit_are_grouped_the_same_whatever_arrays_they_come_in() -> None:
+    """By brute force: deal all rows into groups at once, and resample the groups."""
+    from rmbench.stats import bootstrap
+
+    rng = np.random.default_rng(5)
+    n = 2 * bootstrap._MOST_UNITS + 77
+    left, right = rng.normal(size=(n, 3)), rng.normal(size=(n, 2))
+    whole = np.concatenate([left, right], axis=1)
+    apart = cluster_bootstrap([left, right], lambda t: t, seed=3, n_resamples=60)
+    assert np.array_equal(apart, cluster_bootstrap(whole, lambda t: t, seed=3, n_resamples=60))
+    drawing = np.random.default_rng(3)
+    dealt = drawing.permutation(n) % bootstrap._MOST_UNITS
+    groups = np.stack([whole[dealt == g].sum(axis=0) for g in range(bootstrap._MOST_UNITS)])
+    drawn = drawing.integers(0, len(groups), size=(50, len(groups)))
+    assert np.allclose(apart[:50], groups[drawn].sum(axis=1))

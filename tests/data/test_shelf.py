@@ -1,0 +1,60 @@
+"""Items on a shelf: the same ones, in memory or in a file, in any order."""
+
+import gc
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rmbench.data import ItemShelf, shelf
+from rmbench.types import GOLD_KINDS, Item, Response, Turn
+
+TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too
+TURNS = st.lists(st.builds(lambda r, c: Turn(role=r, content=c), TEXT, TEXT), max_size=3).map(tuple)
+RESPONSES = st.lists(
+    st.builds(Response, TEXT, st.none() | st.floats(allow_nan=False) | st.integers(), st.dictionaries(TEXT, TEXT)),
+    max_size=3,
+).map(tuple)  # fmt: skip
+ITEMS = st.lists(
+    st.builds(Item, TEXT, TURNS, RESPONSES, TEXT, st.dictionaries(TEXT, TEXT), st.sampled_from(GOLD_KINDS)),
+    max_size=6,
+)
+
+
+@given(items=ITEMS, order=st.randoms())
+def test_what_was_put_comes_back(items: list[Item], order: object) -> None:
+    found = ItemShelf.of(iter(items))
+    assert list(found) == items
+    assert [found[k] for k in range(-len(items), 0)] == items
+    assert list(found[1:]) == items[1:]
+    places = list(range(len(items))) * 2
+    order.shuffle(places)  # type: ignore[attr-defined]
+    taken = found.take(places)
+    assert list(taken) == [items[k] for k in places]
+    assert list(taken.take([0] if places else [])) == [items[k] for k in places[:1]]
+
+
+def test_many_items_are_a_file_that_goes_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "_IN_MEMORY_BYTES", 1_000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    items = [Item(f"i{k}", (), (Response("x" * k),), "c") for k in range(100)]
+    found = ItemShelf.of(items)
+    assert not isinstance(found._store._file.fileno(), str)  # rolled over: it has a descriptor
+    # Two readers at once, and one of a part.
+    assert [(a.id, b.id) for a, b in zip(found, found[::-1], strict=True)] == [
+        (f"i{k}", f"i{99 - k}") for k in range(100)
+    ]
+    file, part = found._store._file, found.take([3])
+    del found
+    gc.collect()
+    assert part[0] == items[3]
+    del part
+    gc.collect()
+    assert file.closed
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_is_not_there() -> None:
+    with pytest.raises(IndexError):
+        ItemShelf.of([])[0]
