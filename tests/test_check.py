@@ -81,11 +81,11 @@ def pads_badly(batch: Sequence[Conversation], rewards: list[float]) -> list[floa
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda b, r: sorted(r), {"order", "batch size", "padding"}),
+        (lambda b, r: sorted(r), {"order", "batch size", "padding", "engine"}),
         (raises_on_empty, {"empty and one-character responses"}),
         (mutates, {"input untouched"}),
         (right_truncates, {"long prompt"}),
-        (pads_badly, {"batch size", "padding"}),
+        (pads_badly, {"batch size", "padding", "engine"}),
     ],
 )
 def test_one_defect_is_found_by_its_check(
@@ -190,3 +190,35 @@ def test_what_an_adapter_shows_is_judged(seen: dict[str, Any], expected: set[str
             return {"asked": conversation_key(conversation), **seen}
 
     assert failures(Shows()) == expected
+
+
+def test_the_engine_is_compared_with_one_at_a_time() -> None:
+    class Shares(Sound):
+        """Reads a shared prompt once, and gives what it costs to the first candidate."""
+
+        def joint_length(self, batch: Sequence[Conversation]) -> int:
+            return 40 + 10 * len(batch)
+
+        def score(self, batch: Sequence[Conversation]) -> list[float]:
+            return [x + 0.01 * len(batch) for x in super().score(batch)]
+
+    assert "engine" in failures(Shares())
+    found = results(type("Exact", (Sound,), {"joint_length": Shares.joint_length})())["engine"]
+    assert found.passed
+    assert "0 of 18 pairs change their order" in found.detail
+    assert "4 candidates of a prompt are 80 tokens together, 200 apart" in found.detail
+
+
+def test_another_dtype_is_told_of_and_never_fails() -> None:
+    class Rounds(Sound):
+        def fingerprint(self) -> dict[str, str]:
+            return {"kind": "rounds", "dtype": "float32"}
+
+        def recast(self, dtype: str) -> Any:
+            assert dtype == "bfloat16"
+            return with_score(lambda b, r: [round(x, 1) for x in r])
+
+    found = results(Rounds())["dtype"]
+    assert found.passed is None
+    assert "bfloat16 in place of float32 changes rewards by up to 0.0" in found.detail
+    assert results(Sound())["dtype"].detail == "not applicable: the model has no other dtype"

@@ -7,7 +7,7 @@ conversations and returns a result; it never raises for what the model does.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rmbench.check import contract
+from rmbench.check import contract, engine
 from rmbench.check.subject import TOLERANCE, ContractError, Outcome, Subject
 from rmbench.check.tokens import diagnosed
 from rmbench.types import AnyModel, PrecomputedRewards
@@ -75,6 +75,10 @@ _CHECKS: tuple[tuple[str, Callable[[Subject], Outcome], str], ...] = (
      "accuracy would depend on the batch size, by points (0.43 to 0.48 has been reported for sizes 1 to 3)"),
     ("padding", contract.padding_invariance,
      "a response's reward would depend on its neighbours: short ones beside long ones are misjudged"),
+    ("engine", engine.exactness,
+     "rewards would depend on how the engine batches, orders and shares; close pairs could change sides"),
+    ("dtype", engine.other_dtype,
+     "rewards of another precision are other rewards: never mix them in a comparison"),
     ("input untouched", contract.input_untouched,
      "later models, or the record, would see other texts than the data holds"),
     ("empty and one-character responses", contract.short_responses,

@@ -100,7 +100,8 @@ def runtime_options(function: F) -> F:
                 show_default=True,
                 envvar="RMBENCH_DTYPE",
                 show_envvar=True,
-                help="auto, float32, bfloat16, float16. auto: float32 on a CPU, else the checkpoint's.",
+                help="auto, float32, bfloat16, float16. auto: the checkpoint's where the hardware is fast in"
+                " it, else float32.",
             ),
             offline_option,
             click.option(

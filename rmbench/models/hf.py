@@ -8,7 +8,7 @@ padding masked.
 The reward is the raw logit: no sigmoid, no softmax.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from rmbench.models.hf_load import (
 )  # fmt: skip
 from rmbench.models.hf_text import Encoded, choose_format
 from rmbench.models.hf_tokens import Tokens
-from rmbench.models.runtime import Runtime
+from rmbench.models.runtime import Dtype, Runtime
 from rmbench.overlap import TrainingPrompts
 from rmbench.types import Conversation, Scored, Turn
 
@@ -68,6 +68,9 @@ class HFRewardModel:
         self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
         self._label = _checked_label(checkpoint.location, self._loaded, label)
         self._fresh_head = fresh_head
+        self._load_again: Callable[[Dtype], HFRewardModel] = lambda dtype: HFRewardModel(
+            checkpoint, replace(runtime, dtype=dtype), label, fresh_head, chat_template, attn, share_prompts
+        )
         self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, _read_template)
         self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
@@ -136,6 +139,10 @@ class HFRewardModel:
         if not self._loaded.is_encoder and (problem := self._forward.sharing_problem):
             notes.append(f"each candidate's prompt is read again: {problem}")
         return notes
+
+    def recast(self, dtype: Dtype) -> "HFRewardModel":
+        """Return the same model in another dtype, loaded again: a cast would round its buffers too."""
+        return self._load_again(dtype)
 
     def overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:
         """Return how many of `prompts` a model of `rmbench train` was trained on; None for others."""

@@ -18,6 +18,7 @@ except ImportError as error:
 from rmbench.canon import digest
 from rmbench.errors import ConfigError
 from rmbench.files import sha256_file
+from rmbench.models.hf_device import pick_device, pick_dtype
 from rmbench.models.runtime import Runtime
 
 _HASHED_SUFFIXES = (".safetensors", ".gguf", ".jinja", ".py", ".model")
@@ -130,7 +131,7 @@ def load_classifier(
         if attention != "auto":
             kwargs["attn_implementation"] = attention
         model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
-            checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device),
+            checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
     fresh = _check_head(checkpoint, model, info, fresh_head)
@@ -176,26 +177,6 @@ def weights_identity(checkpoint: Checkpoint, model: Any) -> Mapping[str, str]:
         wanted = [path for path in wanted if path.suffix != ".gguf" or path.name == checkpoint.gguf_file]
     rows = [[path.relative_to(folder).as_posix(), sha256_file(path)] for path in wanted]
     return {"weights": f"sha256:{digest(rows)}"}
-
-
-def pick_device(device: str) -> Any:
-    """Return the torch device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means here."""
-    if device == "auto":
-        device = (
-            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        )
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device {device!r} is not available here; expected cpu or auto")
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise ConfigError("device 'mps' is not available here; expected cpu or auto")
-    return torch.device(device)
-
-
-def pick_dtype(dtype: str, device: Any) -> Any:
-    """Return the torch dtype; `auto` is float32 on a CPU and the checkpoint's own type elsewhere."""
-    if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else "auto"
-    return getattr(torch, dtype)
 
 
 def _check_remote_code(checkpoint: Checkpoint, runtime: Runtime) -> None:

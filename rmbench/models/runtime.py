@@ -19,7 +19,8 @@ class Runtime:
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes an accelerator where there is one."""
     dtype: Dtype = "auto"
-    """`auto` is float32 on a CPU and the checkpoint's own type on an accelerator."""
+    """`auto` is the checkpoint's own type where the hardware is fast in it (accelerators; CPUs that multiply
+    bfloat16), else float32."""
     max_length: int | None = None
     """Tokens per conversation before truncation; None for the model's own limit."""
     offline: bool = False

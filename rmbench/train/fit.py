@@ -16,7 +16,8 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from rmbench.canon import digest
 from rmbench.errors import ConfigError
 from rmbench.files import write_atomic
-from rmbench.models.hf_load import pick_device, quiet
+from rmbench.models.hf_device import pick_device
+from rmbench.models.hf_load import quiet
 from rmbench.models.runtime import Runtime
 from rmbench.train.base import Base, load_base
 from rmbench.train.batches import EncodedPairs

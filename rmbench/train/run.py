@@ -17,7 +17,8 @@ import transformers
 from rmbench.canon import digest
 from rmbench.errors import ConfigError
 from rmbench.files import write_atomic
-from rmbench.models.hf_load import pick_device, quiet
+from rmbench.models.hf_device import pick_device
+from rmbench.models.hf_load import quiet
 from rmbench.models.options import typed_options
 from rmbench.models.runtime import Runtime
 from rmbench.overlap import TrainingPrompts

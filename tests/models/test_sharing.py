@@ -175,3 +175,33 @@ def test_tokens_made_ahead_are_those_that_are_read(make_checkpoint: Make) -> Non
     assert together(model) == pytest.approx(alone(load(make_checkpoint("llama", folder="same"))), abs=2e-5)
     assert [name.startswith("tokens") for name, _ in threads] == [True]
     assert sum(n for _, n in threads) == len(BATCH)
+
+
+def test_a_model_in_another_dtype_is_as_if_loaded_so(make_checkpoint: Make) -> None:
+    folder = make_checkpoint("llama")
+    exact, half = load(folder), load(folder, Runtime(dtype="bfloat16"))
+    before = together(exact)
+    recast = exact.recast("bfloat16")
+    assert together(recast) == together(half)
+    assert recast.fingerprint() == half.fingerprint()
+    assert together(exact) == before
+    assert exact.fingerprint()["dtype"] == "float32"
+
+
+@pytest.mark.parametrize(("has", "own", "picked"), [
+    (True, "bfloat16", "bfloat16"), (False, "bfloat16", "float32"), (True, "float32", "float32"),
+    (True, "float16", "float32"), (True, None, "float32"),
+])  # fmt: skip
+def test_auto_is_the_checkpoints_type_where_the_cpu_is_fast_in_it(
+    has: bool, own: str | None, picked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from rmbench.models import hf_device
+
+    monkeypatch.setattr(hf_device, "_cpu_multiplies_bfloat16", lambda: has)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    own_dtype = None if own is None else getattr(torch, own)
+    assert hf_device.pick_dtype("auto", cpu, own_dtype) == getattr(torch, picked)
+    assert hf_device.pick_dtype("float16", cpu, own_dtype) == torch.float16
+    assert hf_device.pick_dtype("auto", cuda, own_dtype) == "auto"

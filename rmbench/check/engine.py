@@ -1,0 +1,97 @@
+"""Checks of the engine: what planning, sharing and batching do to rewards, and what another dtype does."""
+
+import tempfile
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from rmbench.check.subject import ANSWERS, ContractError, Outcome, Subject, long_text
+from rmbench.scoring import open_store, score_items
+from rmbench.types import Item, PairwiseModel, Response, RewardModel, SharingModel, Turn
+
+PROMPTS = ("What is the capital of France?", "Tell me about Paris. " + long_text(400), "Hello.")
+
+
+@runtime_checkable
+class RecastableModel(Protocol):
+    """Optional: a model that can be had in another dtype."""
+
+    def recast(self, dtype: str) -> RewardModel:
+        """Return the same model in `dtype`, `float32` or `bfloat16`; a copy."""
+        ...
+
+
+def exactness(subject: Subject) -> Outcome:
+    """Score through the engine, and one conversation at a time."""
+    if isinstance(subject.model, PairwiseModel):
+        return None, "not applicable: a pairwise model is asked about pairs"
+    items = _items()
+    try:
+        with tempfile.TemporaryDirectory() as folder, open_store(Path(folder), {"kind": "check"}) as store:
+            scoring = score_items(subject.model, items, store)
+    except Exception as error:
+        raise ContractError(f"raised {type(error).__name__}: {error}") from error
+    together = [list(row) for row in scoring.rewards]
+    n = len(ANSWERS)
+    flat = subject.ask_alone([item.conversation(k) for item in items for k in range(n)])
+    apart = [flat[start : start + n] for start in range(0, len(flat), n)]
+    passed, detail = subject.same(flat, [x for row in together for x in row], "alone and through the engine")
+    return passed, f"{detail}; {_flips(apart, together)}; {_shared(subject, items)}"
+
+
+def other_dtype(subject: Subject) -> Outcome:
+    """Report what bfloat16 changes (or float32, where the model is in half precision)."""
+    model = subject.model
+    if not isinstance(model, RecastableModel):
+        return None, "not applicable: the model has no other dtype"
+    own = str(model.fingerprint().get("dtype"))
+    other = "bfloat16" if own == "float32" else "float32"
+    items = _items()
+    asked = [item.conversation(k) for item in items for k in range(len(ANSWERS))]
+    try:
+        recast = Subject(model.recast(other), subject.tolerance, subject.long_chars)
+    except Exception as error:
+        raise ContractError(f"recast({other!r}) raised {type(error).__name__}: {error}") from error
+    here, there, n = subject.ask(asked), recast.ask(asked), len(ANSWERS)
+    rows = [[values[k : k + n] for k in range(0, len(values), n)] for values in (here, there)]
+    gap = max(abs(a - b) for a, b in zip(here, there, strict=True))
+    spread = max(max(row) - min(row) for row in rows[0])
+    return None, (
+        f"for information: {other} in place of {own} changes rewards by up to {gap:.2g}, where responses to"
+        f" one prompt are up to {spread:.2g} apart; {_flips(*rows)}"
+    )
+
+
+def _items() -> list[Item]:
+    return [
+        Item(
+            id=f"check-{k}",
+            prompt=(Turn(role="user", content=prompt),),
+            responses=tuple(Response(text) for text in ANSWERS),
+            cluster=f"check-{k}",
+        )
+        for k, prompt in enumerate(PROMPTS)
+    ]
+
+
+def _flips(left: Sequence[Sequence[float]], right: Sequence[Sequence[float]]) -> str:
+    """Return how many pairs of responses to one prompt change their order."""
+    n_flips = n_pairs = 0
+    for a, b in zip(left, right, strict=True):
+        for i, j in combinations(range(len(a)), 2):
+            n_pairs += 1
+            n_flips += (a[i] > a[j]) != (b[i] > b[j]) or (a[i] < a[j]) != (b[i] < b[j])
+    return f"{n_flips} of {n_pairs} pairs change their order"
+
+
+def _shared(subject: Subject, items: Sequence[Item]) -> str:
+    model = subject.model
+    if not isinstance(model, SharingModel):
+        return "prompts are not shared"
+    candidates = [items[1].conversation(k) for k in range(len(ANSWERS))]
+    joint = model.joint_length(candidates)
+    if joint is None:
+        return "prompts are not shared"
+    alone = sum(model.joint_length([turns]) or 0 for turns in candidates)
+    return f"{len(candidates)} candidates of a prompt are {joint} tokens together, {alone} apart"

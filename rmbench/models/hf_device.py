@@ -1,0 +1,42 @@
+"""Where a Hugging Face model runs, and in which precision."""
+
+from typing import Any
+
+import torch
+
+from rmbench.errors import ConfigError
+
+
+def pick_device(device: str) -> Any:
+    """Return the torch device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means here."""
+    if device == "auto":
+        device = (
+            "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        )
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device {device!r} is not available here; expected cpu or auto")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' is not available here; expected cpu or auto")
+    return torch.device(device)
+
+
+def pick_dtype(dtype: str, device: Any, own: Any) -> Any:
+    """Return the torch dtype; `auto` is the checkpoint's own where the hardware is fast in it, else float32.
+
+    Args:
+        dtype: What was asked for.
+        device: Where the model runs.
+        own: The dtype that the checkpoint's config names, or None.
+    """
+    if dtype != "auto":
+        return getattr(torch, dtype)
+    if device.type != "cpu":
+        return "auto"
+    return torch.bfloat16 if own == torch.bfloat16 and _cpu_multiplies_bfloat16() else torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    """Say whether the CPU has instructions for it: without them bfloat16 is slower than float32."""
+    told = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
+    names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch has no public name for them
+    return told.startswith("AVX512") and any(getattr(torch.cpu, n, lambda: False)() for n in names)
