@@ -202,7 +202,7 @@ def _record(
         counts={
             "items": len(task.items),
             "items_available": task.n_available,
-            "responses": sum(map(len, scoring.rewards)),
+            "responses": scoring.rewards.n_rewards,
             "distinct_texts": scoring.n_units,
             "dropped": dict(task.dropped),
             "truncated": scoring.n_truncated,

@@ -72,7 +72,9 @@ def expected_calibration_error(forecasts: Forecasts, edges: Floats, *, seed: int
     Source: Naeini et al. 2015; equal-mass bins as Nixon et al. 2019, arXiv 1904.01685.
     """
     count, forecast, happened = forecasts.bin_sums(edges)
-    gap = happened - forecast
+    # In place: with a million clusters each of these arrays is 120 MB.
+    gap = np.subtract(happened, forecast, out=forecast)
+    del forecast, happened
 
     def ece(n: Floats, g: Floats) -> Floats:
         return np.asarray(np.abs(g).sum(axis=-1) / n.sum(axis=-1))
@@ -98,18 +100,23 @@ def brier_parts(forecasts: Forecasts, edges: Floats, *, seed: int) -> dict[str, 
     def mean_square(n: Floats, g: Floats) -> Floats:
         return np.asarray((np.square(g) / np.where(n > 0, n, 1.0)).sum(axis=-1) / n.sum(axis=-1))
 
-    found = {}
-    for name, other, better in (("reliability", forecast, False), ("resolution", 0.5 * count, True)):
-        gap = happened - other
+    def part(gap: Floats, *, higher_is_better: bool) -> Statistic:
         n_all, gap_all = count.sum(axis=0), gap.sum(axis=0)
         value = float(mean_square(n_all, gap_all))
         mean_gap = gap_all / np.where(n_all > 0, n_all, 1.0)
         influence = (
             gap @ (2 * mean_gap) - count @ np.square(mean_gap) - value * count.sum(axis=1)
         ) / n_all.sum()
-        found[f"brier_{name}"] = _binned(
-            forecasts, value, influence, (count, gap), mean_square, seed, power=2, higher_is_better=better
-        )
+        return _binned(
+            forecasts, value, influence, (count, gap), mean_square, seed,
+            power=2, higher_is_better=higher_is_better,
+        )  # fmt: skip
+
+    # In place: with a million clusters each of these arrays is 120 MB.
+    gap = np.subtract(happened, forecast, out=forecast)
+    found = {"brier_reliability": part(gap, higher_is_better=False)}
+    gap = np.subtract(happened, np.multiply(count, 0.5, out=gap), out=gap)
+    found["brier_resolution"] = part(gap, higher_is_better=True)
     uncertainty = np.square(forecasts.label - 0.5)
     found["brier_uncertainty"] = mean(
         uncertainty, forecasts.cluster, forecasts.n_clusters, bounded=True, higher_is_better=None

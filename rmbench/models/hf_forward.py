@@ -15,10 +15,14 @@ from rmbench.models.hf_load import Loaded, torch
 from rmbench.models.hf_shared import SharedBackbone
 from rmbench.models.hf_text import Encoded
 from rmbench.models.prefixes import Forest, share_beginnings
+from rmbench.models.row_groups import similar_length
 
 _LOG = logging.getLogger(__name__)
 TOKENS_PER_SEGMENT = 4
 """What one more segment costs, in tokens: its attention is computed apart from the others'."""
+
+_TOKENS_PER_FORWARD = 32
+"""What one more forward pass costs on a CPU, in tokens per thread: its small operations."""
 
 
 class Forward:
@@ -64,13 +68,30 @@ class Forward:
     def _rewards(self, rows: Sequence[Encoded]) -> list[float]:
         forest = None if self.sharing_problem else share_beginnings([row.ids for row in rows])
         with torch.inference_mode():
-            if self._is_encoder:
-                logits = self._model(**self._padded(rows)).logits
-            elif forest is not None and self._is_cheaper(forest, rows):
+            if forest is not None and self._is_cheaper(forest, rows):
                 logits = self._model.score(self._shared.last_hidden(forest).float())
-            else:
-                logits = self._model.score(self._last_hidden(rows).float())
+                return self._of_label(logits)
+            rewards = [0.0] * len(rows)
+            for group in self._groups(rows):
+                found = self._of_label(self._padded_logits([rows[k] for k in group]))
+                for k, reward in zip(group, found, strict=True):
+                    rewards[k] = reward
+        return rewards
+
+    def _of_label(self, logits: Any) -> list[float]:
         return [float(x) for x in logits[:, self._label].float().cpu()]
+
+    def _padded_logits(self, rows: Sequence[Encoded]) -> Any:
+        """Return the logits of rows that are read together, (B, labels)."""
+        if self._is_encoder:
+            return self._model(**self._padded(rows)).logits
+        return self._model.score(self._last_hidden(rows).float())
+
+    def _groups(self, rows: Sequence[Encoded]) -> list[list[int]]:
+        """Return which rows are read together: all, or on a CPU those of similar length."""
+        if self._model.device.type != "cpu":
+            return [list(range(len(rows)))]
+        return similar_length([len(row.ids) for row in rows], _TOKENS_PER_FORWARD * torch.get_num_threads())
 
     def joint_length(self, rows: Sequence[Encoded]) -> int | None:
         """Return the tokens read for these in one batch; None where each is a padded row."""
@@ -84,7 +105,8 @@ class Forward:
         return SharedBackbone(self._model)
 
     def _is_cheaper(self, forest: Forest, rows: Sequence[Encoded]) -> bool:
-        padded = len(rows) * max(len(row.ids) for row in rows)
+        groups = [[len(rows[k].ids) for k in group] for group in self._groups(rows)]
+        padded = sum(len(lengths) * max(lengths) for lengths in groups)
         shared = forest.n_tokens + TOKENS_PER_SEGMENT * (len(forest.starts) - 1)
         return shared <= padded and self._shared.why_not(forest) is None
 

@@ -13,6 +13,7 @@ from rmbench.scoring.crew import Alone, Crew
 from rmbench.scoring.flow import Answered, Flow
 from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS
 from rmbench.scoring.questions import conversation_measure, conversations_of, pair_measure, pairs_of
+from rmbench.scoring.rewards import RewardRows
 from rmbench.scoring.store import ScoreStore
 from rmbench.scoring.work import Progress, Work
 from rmbench.types import (
@@ -31,7 +32,7 @@ from rmbench.types import (
 class Scoring:
     """Rewards of items, and what it took."""
 
-    rewards: tuple[tuple[float, ...], ...]
+    rewards: RewardRows
     """One row per item, one reward per response; NaN where the model gave none that is finite."""
     n_truncated: int | None
     """Responses whose text was cut to fit the model; None where it does not say."""
@@ -95,13 +96,12 @@ def score_items(
 
 
 def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -> Scoring:
-    rows = tuple(tuple(float(v) for v in row) for row in model.rewards(items))
-    n_responses = sum(len(item.responses) for item in items)
+    rows = RewardRows(model.rewards(items))
     return Scoring(
         rewards=rows,
         n_truncated=None,
         n_invalid=sum(not isfinite(v) for row in rows for v in row),
-        n_units=n_responses,
+        n_units=rows.n_rewards,
         n_computed=0,
         n_tokens=0,
         wall_s=time.perf_counter() - started,
@@ -113,16 +113,16 @@ def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -
 def _score_conversations(
     flow: Flow[Conversation], work: Work[Conversation], items: Sequence[Item], started: float
 ) -> Scoring:
-    rewards: list[tuple[float, ...]] = []
+    rewards = RewardRows()
     n_truncated = n_unknown = n_invalid = 0
     for answered in flow.answer(items):
         row = [answered.scored[unit.key] for unit in answered.units]
-        rewards.append(tuple(s.reward for s in row))
+        rewards.append(s.reward for s in row)
         n_truncated += sum(bool(s.truncated) for s in row)
         n_unknown += sum(s.truncated is None for s in row)
         n_invalid += sum(not isfinite(s.reward) for s in row)
     return Scoring(
-        rewards=tuple(rewards),
+        rewards=rewards,
         n_truncated=None if n_unknown else n_truncated,
         n_invalid=n_invalid,
         n_units=flow.n_units,
@@ -136,7 +136,7 @@ def _score_conversations(
 
 def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item], started: float) -> Scoring:
     """Ask for every ordered pair of every item: both orders, K (K - 1) questions for K responses."""
-    rewards: list[tuple[float, ...]] = []
+    rewards = RewardRows()
     flips, comparisons, n_invalid = [], [], 0
     for answered in flow.answer(items):
         k = len(answered.item.responses)
@@ -148,11 +148,11 @@ def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item],
             comparisons.append(0)
             continue
         row, n_pairs, n_flips = rewards_from_preferences(first_wins)
-        rewards.append(tuple(float(v) for v in row))
+        rewards.append(row)
         flips.append(n_flips)
         comparisons.append(n_pairs)
     return Scoring(
-        rewards=tuple(rewards),
+        rewards=rewards,
         n_truncated=None,
         n_invalid=n_invalid,
         n_units=flow.n_units,

@@ -121,7 +121,7 @@ def wilson_interval(value: float, stderr: float, n_clusters: int) -> tuple[float
 
 def cluster_sums(values: Floats, cluster: Ints, n_clusters: int) -> Floats:
     """Return the sum of `values` (n,) within each cluster, shape (n_clusters,)."""
-    return np.bincount(cluster, weights=values, minlength=n_clusters).astype(np.float64)
+    return np.bincount(cluster, weights=values, minlength=n_clusters).astype(np.float64, copy=False)
 
 
 def ratio(

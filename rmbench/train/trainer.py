@@ -16,8 +16,9 @@ from torch.nn.functional import softplus
 
 from rmbench.errors import RunError
 from rmbench.files import write_atomic
+from rmbench.models.row_groups import similar_length
 from rmbench.train.base import head_of
-from rmbench.train.batches import PairCollator, StepSampler, similar_length
+from rmbench.train.batches import PairCollator, StepSampler
 from rmbench.train.losses import NEEDS_DISTANCE, BatchStatistics, Loss, Tensor
 
 COMPLETE = "complete"

@@ -45,7 +45,7 @@ def test_a_trained_model_is_an_ordinary_folder_that_learned(
     ours = loaded.model.score([turns])[0].reward  # type: ignore[union-attr]
     plain = AutoModelForSequenceClassification.from_pretrained(out).eval()
     fast = AutoTokenizer.from_pretrained(out)
-    encoded = loaded.model._encode([turns])[0]  # type: ignore[union-attr]
+    encoded = loaded.model._tokens.encode([turns])[0]  # type: ignore[union-attr]
     inputs = {"input_ids": torch.tensor([encoded.ids])}
     if encoded.type_ids is not None:
         inputs["token_type_ids"] = torch.tensor([encoded.type_ids])
