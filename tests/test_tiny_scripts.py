@@ -109,4 +109,6 @@ def test_the_tokenizer_tells_case_and_lines_apart_and_words_not(scripts: Any, tm
     upper, line = scripts("text").UPPER, scripts("text").LINE
     assert tokenizer.tokenize("River\nriver, 12") == [upper, "river", line, "river", ",", "1", "2"]
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "t")
-    assert again("River", "12")["token_type_ids"] == [0, 0, 0, 0, 1, 1, 1]
+    turns = [{"role": "user", "content": "River"}, {"role": "assistant", "content": "stone 1"}]
+    text = again.apply_chat_template(turns, tokenize=False)
+    assert again.tokenize(text) == [upper, "river", "[SEP]", "stone", "1", "[EOS]"]
