@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers
 
 from rmbench.files import iter_jsonl
@@ -79,6 +80,21 @@ def test_auxiliary_targets_are_the_checks_and_counts_of_a_reply(scripts: Any) ->
     assert (first[n + at("words")], first[n + at("lines")]) == (1, 0)
     assert first[2 * n + len(auxiliary._LOOKS) + 1] == pytest.approx(math.log(3))
     assert [b for b in first[-12:] if not math.isnan(b)] == [pytest.approx(math.log(4))]
+
+
+def test_what_is_said_of_tokens_is_right_when_it_is_right(scripts: Any) -> None:
+    loss = scripts("auxiliary").token_loss
+    ids, separator, period = [5, 6, 2, 6, 9, 7, 3], 2, 9  # prompt 5 6, reply 6 . 7, end 3
+    said = torch.zeros(len(ids) + 2, 3)
+    said[3:6, 0] = torch.tensor([20.0, -20.0, -20.0])  # only the first is in the prompt
+    said[3:6, 1] = torch.tensor([0.0, 1.0, 2.0]).log1p()
+    said[3:6, 2] = torch.tensor([0.0, 1.0, 1.0]).log1p()
+    assert loss(said, ids, separator, [period]) < 1e-6
+    for place in ((3, 0), (4, 1), (5, 2)):
+        wrong = said.clone()
+        wrong[place] -= 40.0
+        assert loss(wrong, ids, separator, [period]) > 1
+    assert loss(said, [5, 2, 3], separator, [period]) == 0, "an empty reply"
 
 
 def test_a_moved_number_moves_in_prompt_and_checks_alike(scripts: Any) -> None:

@@ -23,6 +23,7 @@ _LOOKS = tuple({"name": name} for name in ("uppercase", "lowercase", "quoted", "
 """Checks that every reply can be asked, whatever its prompt."""
 _BOUNDS = ("words", "sentences", "lines", "list_items", "item_words", "separated")
 _N_COUNTS = 5
+N_TOKEN_OUTPUTS = 3
 N_OUTPUTS = 2 * len(CHECKS) + len(_LOOKS) + _N_COUNTS + 2 * len(_BOUNDS)
 
 
@@ -36,14 +37,38 @@ def auxiliary_loss(outputs: torch.Tensor, pools: Sequence[Pool]) -> torch.Tensor
     rows = [_targets(pool, j) for pool in pools for j in range(len(pool.replies))]
     target = torch.tensor(rows)
     known = ~target.isnan()
-    n = 2 * len(CHECKS) + len(_LOOKS)
-    passed, rest = slice(0, len(CHECKS)), slice(len(CHECKS), n)
+    n, ends = len(CHECKS), 2 * len(CHECKS) + len(_LOOKS)
     parts = [
         binary_cross_entropy_with_logits(outputs[:, part][known[:, part]], target[:, part][known[:, part]])
-        for part in (passed, rest)
+        for part in (slice(0, n), slice(n, 2 * n), slice(2 * n, ends))
     ]
-    numbers = smooth_l1_loss(outputs[:, n:][known[:, n:]], target[:, n:][known[:, n:]], beta=0.2)
-    return parts[0] + parts[1] + numbers
+    numbers = smooth_l1_loss(outputs[:, ends:][known[:, ends:]], target[:, ends:][known[:, ends:]], beta=0.2)
+    return torch.stack(parts).sum() + numbers
+
+
+def token_loss(
+    outputs: torch.Tensor, ids: Sequence[int], separator: int, ends: Sequence[int]
+) -> torch.Tensor:
+    """Return the loss of what is said of each token of a reply: dense, and so learned first.
+
+    Is it in the prompt, how many tokens and how many sentence ends are before it: what `contains`, `words` and
+    `sentences` are made of.
+
+    Args:
+        outputs: Shape (T, N_TOKEN_OUTPUTS), at least as long as `ids`.
+        ids: Prompt, separator, reply, end.
+        separator: Its id.
+        ends: Ids of tokens that end a sentence.
+    """
+    start = ids.index(separator) + 1 if separator in ids else 0
+    prompt, reply = set(ids[:start]), ids[start:-1]
+    if not reply:
+        return outputs.sum() * 0.0
+    said = outputs[start : start + len(reply)]
+    known = torch.tensor([float(token in prompt) for token in reply])
+    n_ended = torch.tensor([float(token in ends) for token in reply]).cumsum(0)
+    counts = torch.stack([torch.arange(len(reply)).float(), n_ended], dim=1).log1p()
+    return binary_cross_entropy_with_logits(said[:, 0], known) + smooth_l1_loss(said[:, 1:], counts, beta=0.2)
 
 
 def _targets(pool: Pool, j: int) -> list[float]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from auxiliary import N_OUTPUTS, auxiliary_loss
+from auxiliary import N_OUTPUTS, N_TOKEN_OUTPUTS, auxiliary_loss, token_loss
 from relabel import Pool, Relabeller
 from rich.progress import track
 from safetensors import safe_open
@@ -76,10 +76,13 @@ class WarmUp:
         )  # fmt: skip
         self.model: Any = transformers.LlamaForSequenceClassification(config)
         self._told = torch.nn.Linear(size.hidden, N_OUTPUTS)
+        self._said = torch.nn.Linear(size.hidden, N_TOKEN_OUTPUTS)
+        ends = [tokenizer.convert_tokens_to_ids(mark) for mark in ".!?"]
+        self._marks = (int(tokenizer.sep_token_id), ends)
         self._plan, self._seed, self._state = plan, seed, state
         self._format, self._pad_id = ChatFormat(tokenizer), int(tokenizer.pad_token_id)
         self._relabel = Relabeller(rows)
-        self._parameters = [*self.model.parameters(), *self._told.parameters()]
+        self._parameters = [*self.model.parameters(), *self._told.parameters(), *self._said.parameters()]
         self._optimiser = torch.optim.AdamW(
             self._parameters, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01
         )
@@ -106,10 +109,11 @@ class WarmUp:
         for group in self._optimiser.param_groups:
             group["lr"] = self._plan.rate * _schedule(step, self._plan.steps)
         pools = self._pools(step)
-        representations = self._represent(self._encode(pools))
+        texts = self._encode(pools)
+        representations, by_token = self._read(texts)
         rewards = self.model.score(representations)[:, 0].view(PROMPTS, REPLIES)
         ranking = _ranking_loss(rewards, torch.tensor([pool.gold for pool in pools]))
-        told = auxiliary_loss(self._told(representations), pools)
+        told = auxiliary_loss(self._told(representations), pools) + by_token
         self._optimiser.zero_grad()
         (ranking + self._plan.auxiliary * told).backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
@@ -120,7 +124,7 @@ class WarmUp:
         """Return the reward of each conversation."""
         with torch.inference_mode():
             texts = self._format.encode(batch, self._plan.max_length)
-            return [float(r) for r in self.model.score(self._represent(texts))[:, 0]]
+            return [float(r) for r in self.model.score(self._read(texts)[0])[:, 0]]
 
     def prompts(self) -> Iterator[str]:
         """Yield the prompts of all pools of the plan."""
@@ -138,16 +142,22 @@ class WarmUp:
         ]
         return self._format.encode(conversations, self._plan.max_length)
 
-    def _represent(self, texts: Sequence[Encoded]) -> torch.Tensor:
-        """Return what the head sees, (n, hidden); texts of similar length go together."""
+    def _read(self, texts: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the head sees, (n, hidden), and the mean loss of what is said of the tokens.
+
+        Texts of similar length go together. The tokens are asked of before the last layer, which is left to
+        gather them.
+        """
         order = sorted(range(len(texts)), key=lambda k: len(texts[k].ids))
         width = len(texts) // PARTS
-        parts = []
+        seen, losses = [], []
         for start in range(0, len(texts), width):
             rows = [texts[k] for k in order[start : start + width]]
-            hidden = self.model.model(**pad(rows, self._pad_id), use_cache=False).last_hidden_state
-            parts.append(hidden[torch.arange(len(rows)), [len(row.ids) - 1 for row in rows]])
-        return torch.cat(parts)[torch.tensor(np.argsort(order))]
+            out = self.model.model(**pad(rows, self._pad_id), use_cache=False, output_hidden_states=True)
+            seen.append(out.last_hidden_state[torch.arange(len(rows)), [len(row.ids) - 1 for row in rows]])
+            said = self._said(out.hidden_states[-2])
+            losses += [token_loss(o, row.ids, *self._marks) for o, row in zip(said, rows, strict=True)]
+        return torch.cat(seen)[torch.tensor(np.argsort(order))], torch.stack(losses).mean()
 
     def _save(self, step: int) -> None:
         tensors = {f"parameter.{k}": p.detach() for k, p in enumerate(self._parameters)}
