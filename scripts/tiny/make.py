@@ -69,8 +69,9 @@ def quality(rewards: Callable[[Sequence[Conversation]], Sequence[float]], items:
     metrics = measure_suite(panel_of(items, found), ("preference", "best_of_n"), params).metrics
     told = []
     for name in ("accuracy", resolve_metric("win_rate@max", metrics)):
-        low, high = metrics[name].ci95 or (float("nan"), float("nan"))
-        told.append(f"{name} {metrics[name].value:.3f} [{low:.3f}, {high:.3f}]")
+        estimate = metrics[name].estimate()
+        low, high = estimate.ci95 or (float("nan"), float("nan"))
+        told.append(f"{name} {estimate.value:.3f} [{low:.3f}, {high:.3f}]")
     return f"{', '.join(told)} on {len(items)} prompts"
 
 
