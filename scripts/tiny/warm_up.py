@@ -29,7 +29,7 @@ PROMPTS, REPLIES, PARTS = 8, 8, 8
 class Size:
     """Shape of the transformer."""
 
-    hidden: int = 192
+    hidden: int = 128
     layers: int = 4
     positions: int = 512
 
@@ -38,8 +38,8 @@ class Size:
 class Plan:
     """How long and how fast the warm-up learns."""
 
-    steps: int = 12_000
-    rate: float = 1e-3
+    steps: int = 8_000
+    rate: float = 2e-3
     auxiliary: float = 1.0
     """Weight of the losses of `auxiliary.py`."""
     max_length: int = 160
