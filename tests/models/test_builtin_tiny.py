@@ -12,7 +12,7 @@ from rmbench.files import iter_jsonl
 from rmbench.models.builtin import TINY_FOLDER
 from rmbench.models.resolve import load_model
 from rmbench.overlap import TrainingPrompts
-from rmbench.stats import Estimate
+from rmbench.stats.estimates import Estimate
 from rmbench.types import Turn
 
 ROOT = Path(__file__).resolve().parents[2]
