@@ -118,6 +118,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=Plan().steps, help="of the warm-up, 64 texts each")
     parser.add_argument("--rate", type=float, default=Plan().rate, help="peak learning rate of the warm-up")
+    parser.add_argument("--composed", type=float, default=Plan().composed, help="share of composed prompts")
     parser.add_argument("--hidden", type=int, default=Size().hidden)
     parser.add_argument("--layers", type=int, default=Size().layers)
     parser.add_argument("--vocabulary", type=int, default=6000)
@@ -143,7 +144,10 @@ def main() -> None:
     if not (base / "tokenizer.json").is_file():
         make_tokenizer(texts, given.vocabulary, base)
     tokenizer = transformers.AutoTokenizer.from_pretrained(base)
-    size, plan = Size(hidden=given.hidden, layers=given.layers), Plan(steps=given.steps, rate=given.rate)
+    size, plan = (
+        Size(hidden=given.hidden, layers=given.layers),
+        Plan(steps=given.steps, rate=given.rate, composed=given.composed),
+    )
     warm = WarmUp(rows, tokenizer, size, plan, given.seed, given.out / "state.safetensors")
     warm.run((lambda: quality(warm.rewards, items)) if items else str)
     if not (base / "config.json").is_file():

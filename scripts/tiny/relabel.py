@@ -23,8 +23,8 @@ from rmbench.verifiers.counts import split_sentences
 
 _ASKED = re.compile(r"(?<![\w.])(\d{1,3}|" + "|".join(_NUMBERS[1:]) + r")(?![\w.]*\d)(?!\w)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{3,12}")
-_AS_IT_IS, _COMPOSED = 0.1, 0.7
-"""Share of pools as they stand in the split, and with a composed prompt."""
+_AS_IT_IS = 1 / 3
+"""Share, among pools that are not composed, of those as they stand in the split."""
 _FIXED = frozenset({"number", "answer", "equals", "json_equals", "json_array", "number_only"})
 """Checks of a right answer: other numbers or words in the prompt would make another answer right."""
 _KIND = frozenset({"name", "style", "by", "characters", "types"})
@@ -50,9 +50,11 @@ class Relabeller:
 
     Args:
         rows: `prompt`, `checks`, `responses`.
+        composed: Share of pools with a composed prompt.
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(self, rows: Sequence[Mapping[str, Any]], composed: float = 0.7) -> None:
+        self._composed = composed
         self._rows, self._rng = list(rows), random.Random()
         self._replies = [reply for row in rows for reply in row["responses"]]
         self._of_family: dict[str, list[str]] = {}
@@ -73,12 +75,12 @@ class Relabeller:
 
     def _draw(self, n_replies: int) -> Pool:
         kind, row = self._rng.random(), self._rng.choice(self._rows)
-        if kind < _COMPOSED:
+        if kind < self._composed:
             draft = self._composer.draw()
             edits = self._rng.choice((0.05, 0.6))  # replies as they come, and replies that may well be right
             replies = [self._reply_to(draft, edits) for _ in range(n_replies)]
             return Pool(draft.prompt, draft.checks, replies, [passes(r, draft.checks) for r in replies])
-        if kind < _COMPOSED + _AS_IT_IS:
+        if kind < self._composed + _AS_IT_IS * (1 - self._composed):
             replies = self._rng.sample(row["responses"], n_replies)
             return Pool(
                 row["prompt"], row["checks"], replies, [passes(reply, row["checks"]) for reply in replies]

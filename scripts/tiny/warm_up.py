@@ -40,6 +40,8 @@ class Plan:
 
     steps: int = 8_000
     rate: float = 2e-3
+    composed: float = 0.7
+    """Share of pools with a composed prompt."""
     auxiliary: float = 1.0
     """Weight of the losses of `auxiliary.py`."""
     max_length: int = 160
@@ -81,7 +83,7 @@ class WarmUp:
         self._marks = (int(tokenizer.sep_token_id), ends)
         self._plan, self._seed, self._state = plan, seed, state
         self._format, self._pad_id = ChatFormat(tokenizer), int(tokenizer.pad_token_id)
-        self._relabel = Relabeller(rows)
+        self._relabel = Relabeller(rows, plan.composed)
         self._parameters = [*self.model.parameters(), *self._told.parameters(), *self._said.parameters()]
         self._optimiser = torch.optim.AdamW(
             self._parameters, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01
