@@ -14,9 +14,9 @@ setup: $(VENV)/.dev
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The core alone: enough for the demo, and quick to install.
+# Enough for the demo: the core, and what runs a transformer.
 $(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) install --quiet --constraint constraints.txt --editable .
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[hf]"
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
@@ -24,9 +24,9 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $(VENV)/.core $@
 
 demo: $(VENV)/.core
-	$(RMBENCH) eval --model builtin:linear --model length --model random \
+	$(RMBENCH) eval --model builtin:tiny --model builtin:linear --model length --model random \
 		--task preference --task calibration --task bon --results .demo/results --store .demo/scores
-	$(RMBENCH) compare builtin:linear length --task bon --items 5 --results .demo/results
+	$(RMBENCH) compare builtin:tiny builtin:linear --task bon --items 5 --results .demo/results
 	$(RMBENCH) leaderboard main --results .demo/results --out .demo/leaderboards
 
 test: $(VENV)/.dev lint

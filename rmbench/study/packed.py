@@ -11,8 +11,8 @@ from rmbench.records import Record
 def packed_records(records: Iterable[Record]) -> bytes:
     """Return the records as JSON Lines in xz, by model and task; the same records give the same bytes.
 
-    Without curves, which the figures show: hundreds of records are mostly curves. Of where the data lay, the
-    file's name is kept and its folder is not: the file is for others.
+    Without curves, which the figures show: hundreds of records are mostly curves. Of where data and models
+    lay, the last name is kept and its folder is not: the file is for others.
     """
     ordered = sorted(records, key=lambda record: (record.model, record.task))
     return lzma.compress("".join(canonical_json(_shared(r)) + "\n" for r in ordered).encode(), preset=9)
@@ -21,6 +21,7 @@ def packed_records(records: Iterable[Record]) -> bytes:
 def _shared(record: Record) -> dict[str, Any]:
     full = record.to_json()
     provenance = dict(full["provenance"])
-    if isinstance(provenance.get("data"), str):
-        provenance["data"] = provenance["data"].replace("\\", "/").rpartition("/")[2]
+    for key in ("data", "model"):
+        if isinstance(provenance.get(key), str):
+            provenance[key] = provenance[key].replace("\\", "/").rpartition("/")[2]
     return {**full, "curves": {}, "provenance": provenance}

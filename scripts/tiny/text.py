@@ -8,11 +8,12 @@ import string
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 UPPER, LINE = "\u2191", "\u21b5"
-_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+_SPECIAL = ["[PAD]", "[UNK]", "[SEP]", "[EOS]"]
+TEMPLATE = "{% for turn in messages %}{{ turn.content }}{{ '[EOS]' if turn.role == 'assistant' else '[SEP]' }}{% endfor %}"
 
 
 def make_tokenizer(texts: Iterable[str], vocabulary: int, folder: Path) -> PreTrainedTokenizerFast:
@@ -41,14 +42,9 @@ def make_tokenizer(texts: Iterable[str], vocabulary: int, folder: Path) -> PreTr
         show_progress=False,
     )
     core.train_from_iterator(texts, trainer)
-    core.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", core.token_to_id("[CLS]")), ("[SEP]", core.token_to_id("[SEP]"))],
-    )
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]",
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"], model_max_length=384,
+        tokenizer_object=core, pad_token="[PAD]", unk_token="[UNK]", sep_token="[SEP]", eos_token="[EOS]",
+        model_input_names=["input_ids", "attention_mask"], model_max_length=512, chat_template=TEMPLATE,
     )  # fmt: skip
     tokenizer.save_pretrained(folder)
     return tokenizer

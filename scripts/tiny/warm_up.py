@@ -1,7 +1,7 @@
 """Warm-up: random weights become a model that ranks relabelled pools. Resumable."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from auxiliary import N_OUTPUTS, N_TOKEN_OUTPUTS, auxiliary_loss, token_loss
 from relabel import Pool, Relabeller
 from rich.progress import track
 from safetensors import safe_open
 from safetensors.torch import load_file, save
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.nn.functional import softplus
 
 from rmbench.files import write_atomic
-from rmbench.models.hf_text import Encoded, PairFormat
+from rmbench.models.hf_text import ChatFormat, Encoded
 from rmbench.train.batches import pad
-from rmbench.types import Turn
-from rmbench.verifiers import VERIFIERS
+from rmbench.types import Conversation, Turn
 
-CHECKS = tuple(sorted(VERIFIERS.names()))
-PROMPTS, REPLIES, PARTS = 8, 8, 4
+PROMPTS, REPLIES, PARTS = 8, 8, 8
 """Pools per step, replies per pool, and in how many parts of similar length a step is computed."""
 
 
@@ -30,20 +29,22 @@ PROMPTS, REPLIES, PARTS = 8, 8, 4
 class Size:
     """Shape of the transformer."""
 
-    hidden: int = 192
+    hidden: int = 128
     layers: int = 4
-    positions: int = 384
+    positions: int = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How long and how fast the warm-up learns."""
 
-    steps: int = 12_000
-    rate: float = 1e-3
+    steps: int = 8_000
+    rate: float = 2e-3
+    composed: float = 0.7
+    """Share of pools with a composed prompt."""
     auxiliary: float = 1.0
-    """Weight of the loss that tells which checks a reply passes."""
-    max_length: int = 192
+    """Weight of the losses of `auxiliary.py`."""
+    max_length: int = 160
     save_every: int = 500
 
 
@@ -69,47 +70,71 @@ class WarmUp:
         state: Path,
     ) -> None:
         torch.manual_seed(seed)
-        config = transformers.BertConfig(
+        config = transformers.LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=size.hidden, num_hidden_layers=size.layers,
-            num_attention_heads=size.hidden // 32, intermediate_size=4 * size.hidden,
-            max_position_embeddings=size.positions, pad_token_id=tokenizer.pad_token_id, num_labels=1,
-            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+            num_attention_heads=size.hidden // 32, intermediate_size=2 * size.hidden,
+            max_position_embeddings=size.positions, pad_token_id=tokenizer.pad_token_id, bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id, num_labels=1,
         )  # fmt: skip
-        self.model: Any = transformers.BertForSequenceClassification(config)
-        self._told = torch.nn.Linear(size.hidden, len(CHECKS))
+        self.model: Any = transformers.LlamaForSequenceClassification(config)
+        self._told = torch.nn.Linear(size.hidden, N_OUTPUTS)
+        self._said = torch.nn.Linear(size.hidden, N_TOKEN_OUTPUTS)
+        ends = [tokenizer.convert_tokens_to_ids(mark) for mark in ".!?"]
+        self._marks = (int(tokenizer.sep_token_id), ends)
         self._plan, self._seed, self._state = plan, seed, state
-        self._format, self._pad_id = PairFormat(tokenizer), int(tokenizer.pad_token_id)
-        self._relabel = Relabeller(rows)
-        self._parameters = [*self.model.parameters(), *self._told.parameters()]
+        self._format, self._pad_id = ChatFormat(tokenizer), int(tokenizer.pad_token_id)
+        self._relabel = Relabeller(rows, plan.composed)
+        self._parameters = [*self.model.parameters(), *self._told.parameters(), *self._said.parameters()]
         self._optimiser = torch.optim.AdamW(
             self._parameters, lr=plan.rate, betas=(0.9, 0.98), weight_decay=0.01
         )
 
-    def run(self) -> None:
-        """Learn to the plan's end, from the last saved step if there is one."""
+    def run(self, watch: Callable[[], str] = str) -> None:
+        """Learn to the plan's end, from the last saved step if there is one.
+
+        Args:
+            watch: What to print of the model whenever it is saved.
+        """
         start = self._load()
         seen: list[tuple[float, float]] = []
         for step in track(range(start, self._plan.steps), "warm-up"):
             seen.append(self._step(step))
             if (step + 1) % self._plan.save_every == 0 or step + 1 == self._plan.steps:
                 ranking, told = np.mean(seen, axis=0)
-                print(f"step {step + 1}: ranking loss {ranking:.4f}, checks {told:.4f}", flush=True)
+                print(
+                    f"step {step + 1}: ranking loss {ranking:.4f}, auxiliary {told:.4f} {watch()}", flush=True
+                )
                 seen = []
                 self._save(step + 1)
 
     def _step(self, step: int) -> tuple[float, float]:
         for group in self._optimiser.param_groups:
             group["lr"] = self._plan.rate * _schedule(step, self._plan.steps)
-        pools = [self._relabel.draw(REPLIES, f"{self._seed}.{step}.{k}") for k in range(PROMPTS)]
-        representations = self._represent(self._encode(pools))
-        rewards = self.model.classifier(representations)[:, 0].view(PROMPTS, REPLIES)
+        pools = self._pools(step)
+        texts = self._encode(pools)
+        representations, by_token = self._read(texts)
+        rewards = self.model.score(representations)[:, 0].view(PROMPTS, REPLIES)
         ranking = _ranking_loss(rewards, torch.tensor([pool.gold for pool in pools]))
-        told = self._check_loss(representations, pools)
+        told = auxiliary_loss(self._told(representations), pools) + by_token
         self._optimiser.zero_grad()
         (ranking + self._plan.auxiliary * told).backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         self._optimiser.step()
         return float(ranking.detach()), float(told.detach())
+
+    def rewards(self, batch: Sequence[Conversation]) -> list[float]:
+        """Return the reward of each conversation."""
+        with torch.inference_mode():
+            texts = self._format.encode(batch, self._plan.max_length)
+            return [float(r) for r in self.model.score(self._read(texts)[0])[:, 0]]
+
+    def prompts(self) -> Iterator[str]:
+        """Yield the prompts of all pools of the plan."""
+        for step in range(self._plan.steps):
+            yield from (pool.prompt for pool in self._pools(step))
+
+    def _pools(self, step: int) -> list[Pool]:
+        return [self._relabel.draw(REPLIES, f"{self._seed}.{step}.{k}") for k in range(PROMPTS)]
 
     def _encode(self, pools: Sequence[Pool]) -> list[Encoded]:
         conversations = [
@@ -119,27 +144,22 @@ class WarmUp:
         ]
         return self._format.encode(conversations, self._plan.max_length)
 
-    def _represent(self, texts: Sequence[Encoded]) -> torch.Tensor:
-        """Return what the head sees, (n, hidden); texts of similar length go together."""
+    def _read(self, texts: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the head sees, (n, hidden), and the mean loss of what is said of the tokens.
+
+        Texts of similar length go together. The tokens are asked of before the last layer, which is left to
+        gather them.
+        """
         order = sorted(range(len(texts)), key=lambda k: len(texts[k].ids))
         width = len(texts) // PARTS
-        parts = [
-            self.model.bert(**pad([texts[k] for k in order[s : s + width]], self._pad_id)).pooler_output
-            for s in range(0, len(texts), width)
-        ]
-        return torch.cat(parts)[torch.tensor(np.argsort(order))]
-
-    def _check_loss(self, representations: torch.Tensor, pools: Sequence[Pool]) -> torch.Tensor:
-        """Return the cross-entropy of the share of passed checks of each kind that a prompt has."""
-        target = torch.full((len(representations), len(CHECKS)), -1.0)
-        for i, pool in enumerate(pools):
-            for kind in {check["name"] for check in pool.checks}:
-                of_kind = [k for k, check in enumerate(pool.checks) if check["name"] == kind]
-                for j, passed in enumerate(pool.passed):
-                    share = sum(passed[k] for k in of_kind) / len(of_kind)
-                    target[i * REPLIES + j, CHECKS.index(kind)] = share
-        known = target >= 0
-        return binary_cross_entropy_with_logits(self._told(representations)[known], target[known])
+        seen, losses = [], []
+        for start in range(0, len(texts), width):
+            rows = [texts[k] for k in order[start : start + width]]
+            out = self.model.model(**pad(rows, self._pad_id), use_cache=False, output_hidden_states=True)
+            seen.append(out.last_hidden_state[torch.arange(len(rows)), [len(row.ids) - 1 for row in rows]])
+            said = self._said(out.hidden_states[-2])
+            losses += [token_loss(o, row.ids, *self._marks) for o, row in zip(said, rows, strict=True)]
+        return torch.cat(seen)[torch.tensor(np.argsort(order))], torch.stack(losses).mean()
 
     def _save(self, step: int) -> None:
         tensors = {f"parameter.{k}": p.detach() for k, p in enumerate(self._parameters)}

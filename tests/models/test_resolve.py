@@ -215,7 +215,15 @@ def test_runtime_values() -> None:
 
 def test_the_list_has_every_name_and_form() -> None:
     rows = {row.name: row for row in list_models()}
-    assert {"length", "shortest", "random", "constant", "builtin:linear", "scores:FILE"} <= set(rows)
+    assert {
+        "length",
+        "shortest",
+        "random",
+        "constant",
+        "builtin:linear",
+        "builtin:tiny",
+        "scores:FILE",
+    } <= set(rows)
     assert rows["length"].kind == "reward"
     assert rows["length"].summary.startswith("Prefers the longer")
 

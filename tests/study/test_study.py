@@ -103,7 +103,10 @@ def test_a_base_may_be_trained_in_its_own_way_and_figures_are_linked(places: Pat
         "whole": {"path": "{here}/other", "train": {"freeze_backbone": False, "epochs": 1}},
     }
     methods = [{"name": "bradley-terry"}, {"name": "confidence-margin"}]
-    assert run(arguments(study_file(tmp_path, bases=bases, methods=methods), places)) == 0
+    packed = tmp_path / "records.jsonl.xz"
+    study = study_file(tmp_path, bases=bases, methods=methods)
+    assert run([*arguments(study, places), "--records", str(packed)]) == 0
+    assert str(tmp_path) not in lzma.decompress(packed.read_bytes()).decode(), "no folder of this machine"
     weights = {p.parent.name for p in (tmp_path / "runs" / "tiny").rglob("model.safetensors")}
     assert weights == {f"whole.capitals.{m['name']}.{seed}" for m in methods for seed in (0, 1)}
     written = json.loads(next((tmp_path / "runs" / "tiny").glob("whole*/rmbench.json")).read_text())

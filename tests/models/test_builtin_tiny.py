@@ -1,0 +1,72 @@
+"""`builtin:tiny`: what is shipped, that it is an ordinary model, and that it beats the shortcuts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from safetensors import safe_open
+
+from rmbench.compare import compare_runs, find_run
+from rmbench.files import iter_jsonl
+from rmbench.models.builtin import TINY_FOLDER
+from rmbench.models.resolve import load_model
+from rmbench.overlap import TrainingPrompts
+from rmbench.stats.estimates import Estimate
+from rmbench.types import Turn
+
+ROOT = Path(__file__).resolve().parents[2]
+TEST_ROWS = [row for _, row in iter_jsonl(ROOT / "rmbench" / "_data" / "embedded" / "test.jsonl.xz")]
+
+
+def test_it_is_small_and_of_half_precision() -> None:
+    assert sum(p.stat().st_size for p in TINY_FOLDER.iterdir()) < 8_000_000
+    with safe_open(TINY_FOLDER / "model.safetensors", "pt") as file:
+        assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118
+
+
+def test_plain_transformers_give_the_same_rewards() -> None:
+    row = TEST_ROWS[0]
+    loaded = load_model("builtin:tiny")
+    assert loaded.name == "builtin:tiny"
+    prompt = Turn(role="user", content=row["prompt"])
+    batch = [(prompt, Turn(role="assistant", content=reply)) for reply in row["responses"][:8]]
+    rewards = [scored.reward for scored in loaded.model.score(batch)]  # type: ignore[union-attr]
+    plain = transformers.AutoModelForSequenceClassification.from_pretrained(TINY_FOLDER, dtype=torch.float32)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(TINY_FOLDER)
+    for reward, reply in zip(rewards, row["responses"], strict=False):
+        turns = [prompt, Turn(role="assistant", content=reply)]
+        ids = tokenizer.apply_chat_template(turns, return_tensors="pt", return_dict=True)
+        with torch.inference_mode():
+            alone = plain(**ids).logits[0, 0]
+        assert reward == pytest.approx(float(alone), abs=1e-5)
+
+
+def test_no_prompt_of_the_test_split_was_trained_on() -> None:
+    seen = TrainingPrompts.load(TINY_FOLDER)
+    assert seen is not None
+    trained_on = [row for _, row in iter_jsonl(ROOT / "rmbench" / "_data" / "embedded" / "train.jsonl.xz")]
+    found = seen.count((Turn(role="user", content=row["prompt"]),) for row in trained_on)
+    assert found["exact"] > 100
+    assert seen.count((Turn(role="user", content=row["prompt"]),) for row in TEST_ROWS)["exact"] == 0
+
+
+def difference(other: str, task: str, metric: str) -> Estimate:
+    results = ROOT / "results"
+    report = compare_runs(
+        find_run(results, "builtin:tiny", task), find_run(results, other, task), [metric], 0
+    )
+    return report.metrics[0].paired.difference
+
+
+@pytest.mark.parametrize("other", ["length", "shortest"])
+@pytest.mark.parametrize(("task", "metric"), [("preference", "accuracy"), ("bon", "win_rate@max")])
+def test_it_beats_the_shortcuts_on_the_test_split(other: str, task: str, metric: str) -> None:
+    interval = difference(other, task, metric).ci95
+    assert interval is not None
+    assert interval[0] > 0
+
+
+@pytest.mark.parametrize(("task", "metric"), [("preference", "accuracy"), ("bon", "win_rate@max")])
+def test_it_is_above_the_linear_model_on_the_test_split(task: str, metric: str) -> None:
+    assert difference("builtin:linear", task, metric).value > 0
