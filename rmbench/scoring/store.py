@@ -106,8 +106,10 @@ class ScoreStore:
         self.close()
 
     def _open(self, identity: str) -> None:
-        application = self._pragma("application_id")
+        self._db.execute("BEGIN")  # one view of both: another process may be creating the store
         n_tables = int(self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+        application = int(self._db.execute("PRAGMA application_id").fetchone()[0])
+        self._db.execute("COMMIT")
         if application not in (0, _APPLICATION_ID) or (application == 0 and n_tables > 0):
             raise StoreError(
                 f"{self.path}: an SQLite file, but not a score store of rmbench; it is left as is"
@@ -147,9 +149,6 @@ class ScoreStore:
                 if "locked" not in str(error) or time.monotonic() > give_up:
                     raise
                 time.sleep(0.05)
-
-    def _pragma(self, name: str) -> int:
-        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -101,6 +103,19 @@ def _write(path: Path, start: int) -> None:
     with ScoreStore(path, FINGERPRINT) as store:
         for i in range(start, start + 200, 10):
             store.put([(f"key{k}", Scored(float(k))) for k in range(i, i + 10)])
+
+
+def test_a_store_that_is_just_being_created_can_be_opened(tmp_path: Path) -> None:
+    n_at_once = 6
+
+    def opened(path: Path) -> None:
+        together.wait()
+        ScoreStore(path, FINGERPRINT).close()
+
+    with ThreadPoolExecutor(n_at_once) as pool:
+        for k in range(150):
+            together = Barrier(n_at_once)
+            list(pool.map(opened, [tmp_path / f"{k}.sqlite"] * n_at_once))
 
 
 def test_processes_that_start_together_share_a_new_store(tmp_path: Path) -> None:
