@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rmbench.errors import ConfigError
+from rmbench.models.hf_attention import is_bfloat16_on_cpu, use_products
 from rmbench.models.hf_forward import Forward
 from rmbench.models.hf_limits import checked_length, tokens_at_once
 from rmbench.models.hf_load import (
@@ -30,7 +31,7 @@ from rmbench.models.runtime import Dtype, Runtime
 from rmbench.overlap import TrainingPrompts
 from rmbench.types import Conversation, Scored, Turn
 
-ADAPTER_VERSION = "1"
+ADAPTER_VERSION = "2"
 """Raised when any score could change."""
 
 _PROBE = (Turn(role="user", content="Is this a probe?"), Turn(role="assistant", content="It is."))
@@ -45,7 +46,7 @@ class HFRewardModel:
         label: Index of the logit that is the reward; needed above one label.
         fresh_head: Seed of a random head for a checkpoint without one (a control, not a reward model).
         chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
-        attn: Attention implementation; `auto` is transformers' choice.
+        attn: Attention implementation; `auto` is transformers' choice, `hf_attention` where faster.
         share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
 
     Raises:
@@ -66,6 +67,8 @@ class HFRewardModel:
         self._checkpoint = checkpoint
         self._loaded = load_classifier(checkpoint, runtime, fresh_head, attn)
         self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
+        if attn == "auto" and self._loaded.is_encoder and is_bfloat16_on_cpu(self._model):
+            use_products(self._model)
         self._label = _checked_label(checkpoint.location, self._loaded, label)
         self._fresh_head = fresh_head
         self._load_again: Callable[[Dtype], HFRewardModel] = lambda dtype: HFRewardModel(

@@ -3,7 +3,7 @@
 Everything in a decoder but attention looks at one token at a time, so the tokens of all conversations can
 stand in one row, a prompt once for all its candidates, with the positions they have in their conversations.
 Attention goes through transformers' attention interface and is computed per block of the forest
-(`rmbench.models.prefixes`) with torch's own kernel.
+(`rmbench.models.prefixes`).
 
 Whether that is the same as reading each conversation alone depends on the architecture, so it is not looked
 up but tried: `SharedBackbone.probe` compares the two on made-up tokens, and says what is in the way.
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from rmbench.models.hf_attention import asked_for_more, attention
 from rmbench.models.hf_load import torch, transformers
 from rmbench.models.prefixes import Block, Forest, attention_blocks, share_beginnings
 
@@ -28,8 +29,6 @@ _WASTE_ON_ACCELERATOR = 2.0
 """There, starting a kernel costs more than the pairs."""
 _MOST_CELLS = 4_000_000
 """Query-key pairs of a block: the size of its mask."""
-_DEPENDS_ON_MORE = ("softcap", "s_aux", "position_bias")
-"""What a model may pass to attention and the kernel here does not know."""
 PROBE_TOLERANCE = {"float32": 1e-4, "float64": 1e-4}
 _PROBE_TOLERANCE_OF_HALF = 0.1
 
@@ -86,32 +85,29 @@ def _attend(
         NotShareableError: If the model's attention is more than scaled dot products, or not causal.
     """
     plan = _PLAN.get()
-    if asked := [name for name in _DEPENDS_ON_MORE if more.get(name) is not None]:
-        raise NotShareableError(f"its attention uses {asked[0]}")
+    if asked := asked_for_more(more):
+        raise NotShareableError(f"its attention uses {asked}")
     said = more.get("is_causal")
     if not (getattr(module, "is_causal", True) if said is None else said):
         raise NotShareableError("its attention looks both ways")
     if (window := more.get("sliding_window")) is not None:
         plan.window = min(window, plan.window or window)
     plan.n_calls += 1
-    repeats = query.shape[1] // key.shape[1]
+    # A token's heads side by side, (N, H, D): taking tokens copies them whole.
+    query, key, value = (x[0].transpose(0, 1).contiguous() for x in (query, key, value))
     outputs = []
     for block in plan.blocks:
         n, n_queries, n_keys = block.shape
         q = _taken(query, block.queries, n, n_queries)
         k, v = (_taken(x, block.keys, n, n_keys) for x in (key, value))
-        if repeats > 1:
-            k, v = (x.repeat_interleave(repeats, dim=1) for x in (k, v))
-        out = torch.nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=block.mask, is_causal=block.mask is None, scale=scaling
-        )  # (n, H, Q, D)
+        out = attention(q, k, v, block.mask, causal=block.mask is None, scale=scaling)  # (n, H, Q, D)
         outputs.append(out.transpose(1, 2).reshape(n * n_queries, *out.shape[1::2]))
-    return torch.cat(outputs)[plan.order].unsqueeze(0), None
+    return torch.cat(outputs).index_select(0, plan.order).unsqueeze(0), None
 
 
 def _taken(x: Any, places: Any, n: int, width: int) -> Any:
-    """Return (n, H, width, D) of x (1, H, N, D) at `places` (n * width,)."""
-    return x[0].index_select(1, places).unflatten(1, (n, width)).transpose(0, 1)
+    """Return (n, H, width, D) of x (N, H, D) at `places` (n * width,)."""
+    return x.index_select(0, places).unflatten(0, (n, width)).transpose(1, 2)
 
 
 class SharedBackbone:

@@ -18,6 +18,9 @@ T = TypeVar("T")
 DEFAULT_BATCH_TOKENS = 8192
 CHARACTERS_PER_TOKEN = 4
 _LARGEST_BATCH = 512
+_JOINED = 0.5
+"""Share of the budget that several prompts fill together: a CPU is faster with less at once, but one prompt's
+candidates are not split for that, since its prompt would be read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,7 @@ def plan(units: Sequence[Unit[U]], measure: Measure[U], budget_tokens: int) -> l
         else:
             pieces += _pieces(group, [sizes[u.key] for u in group], joint, budget_tokens)
     rows = batches(padded, [sizes[unit.key] for unit in padded], budget_tokens)
-    found = rows + _filled(pieces, budget_tokens)
+    found = rows + _filled(pieces, int(_JOINED * budget_tokens))
     return sorted(found, key=lambda batch: -max(sizes[unit.key] for unit in batch))
 
 
@@ -91,12 +94,12 @@ def _pieces(
     yield tokens, piece
 
 
-def _filled(pieces: list[tuple[int, list[Unit[U]]]], budget_tokens: int) -> list[list[Unit[U]]]:
-    """Return the pieces in batches, the largest first."""
+def _filled(pieces: list[tuple[int, list[Unit[U]]]], most_tokens: int) -> list[list[Unit[U]]]:
+    """Return the pieces in batches, the largest first, those above `most_tokens` alone."""
     grouped: list[list[Unit[U]]] = []
     total = 0
     for tokens, piece in sorted(pieces, key=lambda p: (-p[0], p[1][0].key)):
-        if not grouped or total + tokens > budget_tokens or len(grouped[-1]) + len(piece) > _LARGEST_BATCH:
+        if not grouped or total + tokens > most_tokens or len(grouped[-1]) + len(piece) > _LARGEST_BATCH:
             grouped.append([])
             total = 0
         grouped[-1] += piece
