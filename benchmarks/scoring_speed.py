@@ -5,8 +5,9 @@ Usage: python benchmarks/scoring_speed.py DECODER ENCODER --data FOLDER [--round
 The baseline is that procedure, not its code: texts in the order of the data, batches of 8 or of 64 padded to
 their longest, chosen and rejected in separate passes, a forward pass with its cache and all its inputs, no
 store. Both read the same token ids with the same weights, and tokenising is part of both. Each engine runs
-in a process of its own, one after the other; a round is all of them, and ratios are within a round, to the
-better of the two baselines. Printed are the median round, the least and the greatest.
+in a process of its own, one after the other; a round is all of them on its own part of the items (the K-th of
+N rounds takes every N-th item), and ratios are within a round, to the better of the two baselines. Printed
+are the median round, the least and the greatest.
 
 FOLDER holds the public data sets in their upstream layout. DECODER and ENCODER are folders of models; one
 without a head gets a random one, which costs the same.
@@ -26,6 +27,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import track
 from tabulate import tabulate
 
 from rmbench.data import read_task_items
@@ -61,7 +64,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--works", nargs="*", default=list(WORKS), choices=list(WORKS))
     parser.add_argument("--dtypes", nargs="*", default=["float32", "bfloat16"])
-    parser.add_argument("--items", type=int, help="items of each work, in place of its own number")
+    parser.add_argument("--items", type=int, help="items of each work in all, in place of its own number")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--save", action="store_true", help=f"write the ratios to {SAVED.name}")
@@ -75,8 +78,11 @@ def main() -> None:
     for work in given.works:
         for dtype in given.dtypes:
             rounds = [
-                {name: in_a_process({"name": name, "work": work, "dtype": dtype}) for name in ENGINES}
-                for _ in range(given.rounds)
+                {
+                    name: in_a_process({"name": name, "work": work, "dtype": dtype, "part": k})
+                    for name in ENGINES
+                }
+                for k in track(range(given.rounds), f"{work}, {dtype}", console=Console(stderr=True))
             ]
             found = [min(r["batch 8"]["s"], r["batch 64"]["s"]) / r["rmbench"]["s"] for r in rounds]
             ratios[f"{work}, {dtype}"] = statistics.median(found)
@@ -124,7 +130,7 @@ def described(rounds: Sequence[dict[str, dict[str, Any]]], ratios: Sequence[floa
     ]
 
 
-def in_a_process(question: dict[str, str]) -> dict[str, Any]:
+def in_a_process(question: dict[str, Any]) -> dict[str, Any]:
     """Measure one engine once, in a process of its own."""
     done = subprocess.run(
         [sys.executable, *sys.argv, "--engine", json.dumps(question)], check=True, stdout=subprocess.PIPE
@@ -132,10 +138,10 @@ def in_a_process(question: dict[str, str]) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(given: argparse.Namespace, name: str, work: str, dtype: str) -> dict[str, Any]:
+def measure(given: argparse.Namespace, name: str, work: str, dtype: str, part: int) -> dict[str, Any]:
     """Return seconds, tokens read, rewards, and what else one engine is asked."""
     torch.set_num_threads(given.threads)
-    items = items_of(work, given.data, given.items)
+    items = items_of(work, given.data, given.items)[part :: given.rounds]
     model = load(getattr(given, WORKS[work][0]), dtype)
     model.score([(Turn(role="user", content="warm"), Turn(role="assistant", content="up"))])
     return ours(model, items, dtype) if name == "rmbench" else baseline(model, items, int(name.split()[1]))

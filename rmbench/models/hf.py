@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from rmbench.errors import ConfigError
 from rmbench.models.hf_attention import is_bfloat16_on_cpu, use_products
+from rmbench.models.hf_compile import compile_backbone, is_compiled
 from rmbench.models.hf_forward import Forward
 from rmbench.models.hf_limits import checked_length, tokens_at_once
 from rmbench.models.hf_load import (
@@ -48,6 +49,7 @@ class HFRewardModel:
         chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice, `hf_attention` where faster.
         share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
+        torch_compile: Compile the backbone first: half a minute, then a tenth faster on a CPU.
 
     Raises:
         ConfigError: If the checkpoint cannot be loaded, or would score silently wrong.
@@ -62,18 +64,22 @@ class HFRewardModel:
         chat_template: str = "auto",
         attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
         share_prompts: bool = True,
+        torch_compile: bool = False,
     ) -> None:
         self.display_name = checkpoint.name
         self._checkpoint = checkpoint
         self._loaded = load_classifier(checkpoint, runtime, fresh_head, attn)
         self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
+        if torch_compile:
+            compile_backbone(self._model, checkpoint.location)
         if attn == "auto" and self._loaded.is_encoder and is_bfloat16_on_cpu(self._model):
             use_products(self._model)
         self._label = _checked_label(checkpoint.location, self._loaded, label)
         self._fresh_head = fresh_head
         self._load_again: Callable[[Dtype], HFRewardModel] = lambda dtype: HFRewardModel(
-            checkpoint, replace(runtime, dtype=dtype), label, fresh_head, chat_template, attn, share_prompts
-        )
+            checkpoint, replace(runtime, dtype=dtype), label, fresh_head, chat_template, attn, share_prompts,
+            torch_compile,
+        )  # fmt: skip
         self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, _read_template)
         self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
@@ -95,6 +101,7 @@ class HFRewardModel:
             "max_length": str(self.max_length),
             "truncation": "left-keep-bos",
             **self._weights,
+            **({"compiled": "torch"} if is_compiled(self._model) else {}),
         }
         return identity | ({} if self._fresh_head is None else {"fresh_head": str(self._fresh_head)})
 
@@ -211,6 +218,7 @@ def load_hf(
     chat_template: str = "auto",
     attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
     share_prompts: bool = True,
+    torch_compile: bool = False,
     gguf_file: str | None = None,
     max_length: int | None = None,
     trust_remote_code: bool = False,
@@ -224,7 +232,9 @@ def load_hf(
         runtime = replace(runtime, max_length=max_length)
     if trust_remote_code:
         runtime = replace(runtime, trust_remote_code=True)
-    return HFRewardModel(checkpoint, runtime, label, fresh_head, chat_template, attn, share_prompts)
+    return HFRewardModel(
+        checkpoint, runtime, label, fresh_head, chat_template, attn, share_prompts, torch_compile
+    )
 
 
 def _checked_label(where: str, loaded: Loaded, label: int | None) -> int:

@@ -74,14 +74,26 @@ def _products(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: 
     return out.view(n, n_heads, n_queries, width)
 
 
+def register_attention(name: str, function: Any, backbone: Any) -> str:
+    """Make a function known to transformers as an attention implementation; return the name to ask for.
+
+    A compiled backbone calls it as it is: its shapes change from batch to batch.
+    """
+    if backbone._compiled_call_impl is not None:
+        apart: Any = torch.compiler.disable
+        name, function = f"{name}_apart", apart(function)
+    transformers.AttentionInterface.register(name, function)
+    return name
+
+
 def use_products(model: Any) -> None:
     """Let an encoder use `attention` instead of torch's kernel, where that is what it uses."""
     if model.config._attn_implementation != "sdpa":
         return
-    transformers.AttentionInterface.register(PRODUCTS, _attend)
+    name = register_attention(PRODUCTS, _attend, model.base_model)
     masks: Any = transformers.AttentionMaskInterface
-    masks.register(PRODUCTS, masks()["sdpa"])
-    model.set_attn_implementation(PRODUCTS)
+    masks.register(name, masks()["sdpa"])
+    model.set_attn_implementation(name)
 
 
 def _attend(

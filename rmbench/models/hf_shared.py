@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.models.hf_attention import asked_for_more, attention
-from rmbench.models.hf_load import torch, transformers
+from rmbench.models.hf_attention import asked_for_more, attention, register_attention
+from rmbench.models.hf_load import torch
 from rmbench.models.prefixes import Block, Forest, attention_blocks, share_beginnings
 
 _NAME = "rmbench_forest"
@@ -121,7 +121,7 @@ class SharedBackbone:
         self._model = model
         self._backbone = getattr(model, model.base_model_prefix)
         self._window: int | None = None
-        transformers.AttentionInterface.register(_NAME, _attend)
+        self._name = register_attention(_NAME, _attend, self._backbone)
 
     def why_not(self, forest: Forest) -> str | None:
         """Return what is in the way of reading this batch so, or None. The model itself passed the probe."""
@@ -189,7 +189,7 @@ class SharedBackbone:
         before = self._model.config._attn_implementation
         token = _PLAN.set(plan)
         try:
-            self._model.set_attn_implementation(_NAME)
+            self._model.set_attn_implementation(self._name)
             yield
         finally:
             self._model.set_attn_implementation(before)

@@ -1,5 +1,8 @@
 """Attention: torch's kernel and plain matrix products, against the formula in double precision."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -104,3 +107,33 @@ def test_products_leave_what_they_do_not_know_to_torchs_kernel(monkeypatch: pyte
     assert asked[0]["position_bias"] is x
     assert asked[1]["is_causal"] is True
     assert hf_attention._attend(module, x, x, x, None)[0].shape == (1, 3, 2, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
+@pytest.mark.parametrize(("arch", "dtype"), [("llama", "float32"), ("bert", "float32"), ("bert", "bfloat16")])
+def test_a_compiled_model_gives_the_same_rewards(
+    make_checkpoint: Callable[..., Path], arch: str, dtype: Any
+) -> None:
+    folder, runtime = make_checkpoint(arch), Runtime(device="cpu", offline=True, dtype=dtype)
+    plain, compiled = (load_hf(str(folder), runtime=runtime, torch_compile=c) for c in (False, True))
+    assert compiled.fingerprint() != plain.fingerprint()
+    for batch in (TALK, TALK[:1], TALK[::-1]):
+        found, expected = ([s.reward for s in model.score(batch)] for model in (compiled, plain))
+        assert found == pytest.approx(expected, abs=1e-5 if dtype == "float32" else 0.06)
+    assert compiled.joint_length(TALK) == plain.joint_length(TALK)
+
+
+@pytest.mark.slow
+def test_without_a_compiler_a_compiled_model_is_refused_in_one_line(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    env = os.environ | {"CXX": str(tmp_path / "none"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-m", "rmbench", "eval", "--model", f"hf:{make_checkpoint('llama')}", "-M",
+         "torch_compile=yes", "--task", "preference", "--results", str(tmp_path / "results")],
+        env=env, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "torch cannot compile it here" in done.stderr
+    assert not (tmp_path / "results").exists()
