@@ -7,7 +7,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RMBENCH := $(VENV)/bin/rmbench
 
-.PHONY: setup demo test lint slow boards bench clean
+.PHONY: setup demo test lint slow boards bench bench-check clean
 
 setup: $(VENV)/.dev
 
@@ -43,8 +43,14 @@ slow: $(VENV)/.dev
 boards: $(VENV)/.core
 	$(RMBENCH) leaderboard
 
+# Scoring speed needs two models and data: make bench DECODER=path ENCODER=path DATA=path [BENCH="--save"]
 bench: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/bon_scale.py
+	$(if $(DATA),$(VENV)/bin/python benchmarks/scoring_speed.py $(DECODER) $(ENCODER) --data $(DATA) $(BENCH))
+
+# Fails where a ratio is a fifth below the one in benchmarks/scoring_speed.json.
+bench-check: $(VENV)/.dev
+	$(VENV)/bin/python benchmarks/scoring_speed.py $(DECODER) $(ENCODER) --data $(DATA) --check $(BENCH)
 
 clean:
 	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -98,18 +98,21 @@ def main() -> None:
 
 
 def settle(ratios: dict[str, float], given: argparse.Namespace) -> None:
-    """Save the ratios, or compare them with the saved ones."""
-    if given.save:
-        SAVED.write_text(json.dumps({k: round(v, 3) for k, v in ratios.items()}, indent=1) + "\n")
+    """Save the ratios beside those of other works, or compare them with the saved ones."""
+    saved: dict[str, float] = json.loads(SAVED.read_text()) if SAVED.is_file() else {}
     if given.check:
-        saved = json.loads(SAVED.read_text())
+        if unknown := ratios.keys() - saved.keys():
+            raise SystemExit(f"{SAVED.name} has no ratio of {', '.join(sorted(unknown))}: save one first")
         lost = [
             f"{name}: {ratio:.2f}, saved {saved[name]:.2f}"
             for name, ratio in ratios.items()
-            if ratio < (1 - REGRESSION) * saved.get(name, 0.0)
+            if ratio < (1 - REGRESSION) * saved[name]
         ]
         if lost:
             raise SystemExit("slower than saved: " + "; ".join(lost))
+    if given.save:
+        saved |= {name: round(ratio, 3) for name, ratio in ratios.items()}
+        SAVED.write_text(json.dumps(saved, indent=1, sort_keys=True) + "\n")
 
 
 def described(rounds: Sequence[dict[str, dict[str, Any]]], ratios: Sequence[float]) -> list[str]:
