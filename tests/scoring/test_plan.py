@@ -73,6 +73,12 @@ def test_a_prompt_with_too_many_candidates_is_read_once_per_part() -> None:
     assert [len(batch) for batch in found] == [4, 4, 2]
 
 
+def test_several_prompts_fill_half_of_the_budget_and_one_prompt_all_of_it() -> None:
+    units = units_of([20, 10, 10, 10], [(0, 30), (0, 30), (1, 20), (1, 20), (2, 20), (3, 5)])
+    found = plan(units, measure(sharing), 100)
+    assert [[u.key for u in batch] for batch in found] == [["000", "001"], ["002", "003"], ["004", "005"]]
+
+
 def test_groups_that_are_padded_and_groups_that_share_in_one_plan() -> None:
     def joint(batch: Sequence[Made]) -> int | None:
         return None if batch[0][0] == "p0" else sharing(batch)
