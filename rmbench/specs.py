@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,15 @@ from rmbench.params import PARAMS, Param, parse_value
 from rmbench.yaml_reader import read_yaml
 
 KIND_ALIASES = {"bon": "best_of_n"}
-KIND_NAMES = ("preference", "calibration", "best_of_n")
+OFFICIAL_KINDS = ("rewardbench", "rewardbench2", "rm-bench", "judgebench")
+"""Kinds that compute a benchmark's number by its own published definition; the others are the clean ones."""
+KIND_NAMES = ("preference", "calibration", "best_of_n", *OFFICIAL_KINDS)
 
 _TASK_KEYS = (
-    "name", "version", "kinds", "summary", "source", "license", "data", "params", "primary", "strata",
+    "name", "version", "kinds", "summary", "source", "license", "sizes", "data", "params",
+    "primary", "strata",
 )  # fmt: skip
-_OPTIONAL = ("params", "strata")
+_OPTIONAL = ("sizes", "params", "strata")
 _DATA_KEYS = ("reader", "path", "hub", "files", "sha256", "train", "options")
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -62,7 +65,13 @@ class TaskSpec:
     """The headline metric; `win_rate@max` is the one at the largest n."""
     strata: tuple[str, ...]
     """Stratum keys to report on; the first is what the macro mean averages over."""
+    sizes: Mapping[str, int]
+    """How much the whole published set holds, by what is counted; empty where nobody has counted."""
     path: Path
+
+    def kinds_of(self, convention: str) -> tuple[str, ...]:
+        """Return the kinds of a convention, `official`, `clean` or `both` (official ones first)."""
+        return kinds_of(self.kinds, convention)
 
     def digest(self) -> str:
         """Return the hash of everything that can change a number, 16 hex digits."""
@@ -108,6 +117,13 @@ def load_task(name: str) -> TaskSpec:
         if name in {p.stem for p in folder.glob("*.yaml")}:
             return _parse(folder / f"{name}.yaml")
     raise UnknownNameError("task", name, list_tasks())
+
+
+def kinds_of(kinds: Iterable[str], convention: str) -> tuple[str, ...]:
+    """Return those of `kinds` that follow a convention: `official`, `clean` or `both` (official first)."""
+    official = tuple(k for k in kinds if k in OFFICIAL_KINDS)
+    clean = tuple(k for k in kinds if k not in OFFICIAL_KINDS)
+    return {"official": official, "clean": clean}.get(convention, official + clean)
 
 
 def apply_params(spec: TaskSpec, options: Mapping[str, str]) -> TaskSpec:
@@ -180,6 +196,7 @@ def _parse(path: Path) -> TaskSpec:
         params=_filled(given, _known(kinds, ""), f"{path}, key 'params'"),
         primary=_text(raw, "primary", path),
         strata=tuple(_strings(raw.get("strata") or [], f"{path}, key 'strata'")),
+        sizes=_sizes(raw.get("sizes") or {}, f"{path}, key 'sizes'"),
         path=path,
     )
 
@@ -230,6 +247,14 @@ def _filled(given: Mapping[str, Any], known: Mapping[str, Param], where: str) ->
         key: parse_value(param, str(given[key]), f"{where}, key {key!r}") if key in given else param.default
         for key, param in known.items()
     }
+
+
+def _sizes(raw: Any, where: str) -> dict[str, int]:
+    given = _mapping(raw, where)
+    for key, value in given.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ConfigError(f"{where}, key {key!r}: {value!r}; expected a whole number from 1")
+    return given
 
 
 def _mapping(raw: Any, where: str) -> dict[str, Any]:

@@ -50,6 +50,7 @@ def _as_json(spec: Any) -> dict[str, Any]:
         "summary": spec.summary,
         "source": spec.source,
         "license": spec.license,
+        "sizes": dict(spec.sizes),
         "data": _where(spec),
         "params": dict(spec.params),
     }
@@ -60,6 +61,8 @@ def _show(spec: Any) -> None:
 
     for key, value in _as_json(spec).items():
         text = ", ".join(value) if isinstance(value, list) else value
+        if key == "sizes":
+            text = ", ".join(f"{count:,} {what}" for what, count in value.items()) or "not known"
         if key != "params":
             click.echo(f"{key + ':':10} {one_line(str(text))}")
     click.echo("\nparameters (-T key=value):")

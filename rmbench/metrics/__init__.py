@@ -1,6 +1,14 @@
 """Metrics: pure functions of items and rewards. Importing this package registers the task kinds."""
 
-from rmbench.metrics import best_of_n, calibration, preference  # noqa: F401
+from rmbench.metrics import (  # noqa: F401
+    best_of_n,
+    calibration,
+    judgebench,
+    preference,
+    rewardbench,
+    rewardbench2,
+    rm_bench,
+)
 from rmbench.metrics.panel import Panel, PanelRow, build_panel, panel_of
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.metrics.suite import METRICS_VERSION, Suite, measure_suite, resolve_metric

@@ -38,6 +38,8 @@ class Panel:
     """Stratum key -> the stratum of each item (I of them); "" where an item has none."""
     gold_kind: Ints
     """Index into `GOLD_KINDS` per item, shape (I,)."""
+    flips: Ints | None = None
+    """Pairwise models: per item, pairs whose winner depends on the order shown, shape (I,); None: rewards."""
 
     @property
     def n_items(self) -> int:
@@ -76,6 +78,7 @@ class Panel:
             cluster_names=self.cluster_names,
             strata={key: tuple(values[i] for i in index) for key, values in self.strata.items()},
             gold_kind=self.gold_kind[index],
+            flips=None if self.flips is None else self.flips[index],
         )
 
 

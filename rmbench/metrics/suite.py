@@ -70,9 +70,13 @@ def measure_suite(
     """
     keys = [key for key in strata if key in panel.strata]
     full = {**params, "macro_over": keys[0] if keys else None}
-    whole = _measure(panel, kinds, full)
     if flips is not None:
+        panel = replace(panel, flips=np.array(flips[0], dtype=np.int64))
+    whole = _measure(panel, kinds, full)
+    if flips is not None and any(flips[1]):
         whole.metrics["flip_rate"] = _flip_rate(panel, *flips)
+    elif flips is not None:
+        whole.undefined["flip_rate"] = "no pair was compared in both orders"
     by_stratum: dict[str, dict[str, dict[str, Estimate]]] = {}
     for key in keys if report_strata else ():
         values = np.array(panel.strata[key], dtype=str)
