@@ -13,7 +13,7 @@ from rmbench.specs import apply_params, list_tasks, load_task, parameter_help, p
 
 PLANNED = {
     "preference", "calibration", "bon", "hh-harmless", "hh-helpful", "rm-bench", "judgebench", "pandalm",
-    "alpacaeval-bon", "alpacaeval-calibration", "summeval-bon", "gsm8k-bon",
+    "rewardbench", "rewardbench2", "alpacaeval-bon", "alpacaeval-calibration", "summeval-bon", "gsm8k-bon",
 }  # fmt: skip
 
 SOUND = {
@@ -67,6 +67,8 @@ def test_every_task_names_its_source_licence_and_a_reader(name: str) -> None:
         ({"params": {"ties": "whole"}}, "fractional, half, zero"),
         ({"params": {"bins": 1}}, "expected at least 2"),
         ({"strata": "family"}, "expected a list of names"),
+        ({"sizes": {"items": 0}}, "key 'items': 0; expected a whole number from 1"),
+        ({"sizes": [3]}, "expected a mapping"),
     ],
 )
 def test_a_wrong_task_file_stops_with_file_and_key(

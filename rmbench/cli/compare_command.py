@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from rmbench.cli.options import json_option, results_option
-from rmbench.errors import RmbenchError
+from rmbench.cli.options import convention_option, json_option, results_option
+from rmbench.errors import ConfigError, RmbenchError
 from rmbench.escape import one_line
 
 
@@ -20,6 +20,7 @@ from rmbench.escape import one_line
 @click.option(
     "--data", type=click.Path(path_type=Path), help="The task's data, to show the prompts of disagreements."
 )
+@convention_option
 @results_option
 @json_option
 def command(
@@ -29,6 +30,7 @@ def command(
     metrics: tuple[str, ...],
     items: int,
     data: Path | None,
+    convention: str,
     results: Path,
     as_json: bool,
 ) -> None:
@@ -42,9 +44,12 @@ def command(
     """
     from rmbench.cli.tables import HEADLINES
     from rmbench.compare import compare_runs, find_run
+    from rmbench.specs import kinds_of
 
     a, b = find_run(results, first, task), find_run(results, second, task)
-    kinds = a.record.identity["task"]["kinds"]
+    kinds = kinds_of(a.record.identity["task"]["kinds"], convention)
+    if not kinds:
+        raise ConfigError(f"task {task!r} has no {convention} convention")
     wanted = metrics or tuple(
         m
         for kind in kinds

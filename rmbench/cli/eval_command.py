@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rmbench.cli.options import (
+    convention_option,
     data_options,
     json_option,
     key_values,
@@ -58,6 +59,7 @@ from rmbench.params import parse_part
     metavar="N",
     help="Processes that score, each with a model of its own: one per GPU, or a few on a CPU's cores.",
 )
+@convention_option
 @results_option
 @store_option
 @json_option
@@ -77,6 +79,7 @@ def command(
     limit: int | None,
     batch_tokens: int | None,
     n_workers: int,
+    convention: str,
     results: Path,
     store: Path | None,
     as_json: bool,
@@ -88,10 +91,11 @@ def command(
     rmbench eval --model builtin:linear --task bon
     rmbench eval --model length --model path/to/my-rm --task preference --task bon
     rmbench eval --model my_rm.py:MyRM --task hh-harmless --data hh/test.jsonl.gz
-    rmbench eval --model scores:rewards.jsonl --task judgebench --data judgebench/ -T convention=judgebench
+    rmbench eval --model scores:rewards.jsonl --task judgebench --data judgebench/ --convention official
 
     Rewards are stored as they come: the same command continues where a killed one stopped, and a second
-    run does no model work. `rmbench tasks` and `rmbench models` list the names.
+    run does no model work. A record holds the numbers of both conventions, whatever
+    is shown. `rmbench tasks` and `rmbench models` list the names.
     """
     from rmbench.cli.evaluation import Request, run_all
     from rmbench.models.runtime import Runtime
@@ -111,6 +115,7 @@ def command(
         seed=seed,
         batch_tokens=batch_tokens,
         n_workers=n_workers,
+        convention=convention,
         results=results,
         store=store,
         command=("rmbench", *sys.argv[1:]),
@@ -122,7 +127,7 @@ def command(
         return
     from rmbench.cli.tables import record_tables
 
-    click.echo(record_tables([o.run.record for o in outcomes]))
+    click.echo(record_tables([o.run.record for o in outcomes], convention))
     if not quiet:
         reused = sum(o.reused for o in outcomes)
         note = f" ({reused} complete before, nothing done)" if reused else ""

@@ -14,7 +14,7 @@ from rmbench.evaluate import Outcome, PreparedTask, Settings, evaluate, prepare_
 from rmbench.models.resolve import LoadedModel, check_spec, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import Workers, default_store_folder, workers_for
-from rmbench.specs import TaskSpec, apply_params, load_task, parameter_names
+from rmbench.specs import TaskSpec, apply_params, list_tasks, load_task, parameter_names
 from rmbench.types import NotingModel
 
 
@@ -34,6 +34,8 @@ class Request:
     seed: int
     batch_tokens: int | None
     n_workers: int
+    convention: str
+    """What will be shown, `official`, `clean` or `both`."""
     results: Path
     store: Path | None
     command: Sequence[str]
@@ -61,6 +63,7 @@ def run_all(request: Request) -> list[Outcome]:
         command=request.command,
     )
     tasks = with_params([load_task(name) for name in dict.fromkeys(request.tasks)], request.task_options)
+    check_convention(tasks, request.convention)
     prepared = [
         prepare_task(
             task,
@@ -101,6 +104,14 @@ def with_params(specs: Sequence[TaskSpec], options: Mapping[str, str]) -> list[T
             # Let the first task say so, in its own words and with the nearest name.
             apply_params(specs[0], {key: options[key]})
     return [apply_params(spec, {k: v for k, v in options.items() if k in known[spec.name]}) for spec in specs]
+
+
+def check_convention(specs: Sequence[TaskSpec], convention: str) -> None:
+    """Raise ConfigError if a task has no number of the convention that was asked for."""
+    for spec in specs:
+        if not spec.kinds_of(convention):
+            known = ", ".join(name for name in list_tasks() if load_task(name).kinds_of(convention))
+            raise ConfigError(f"task {spec.name!r} has no {convention} convention; tasks that have: {known}")
 
 
 def _one(

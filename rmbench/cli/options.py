@@ -142,6 +142,14 @@ def data_options(function: F) -> F:
     return function
 
 
+convention_option = click.option(
+    "--convention",
+    type=click.Choice(["both", "official", "clean"]),
+    default="both",
+    show_default=True,
+    help="Show a benchmark's own number (ties, weights and all as published), the clean estimate, or both.",
+)
+
 part_option = click.option(
     "--part",
     metavar="LOW:HIGH",

@@ -6,13 +6,27 @@ from tabulate import tabulate
 
 from rmbench.escape import one_line
 from rmbench.records import Record
+from rmbench.specs import OFFICIAL_KINDS, kinds_of
 from rmbench.types import Estimate
 
+_SECTIONS = ("official_chat", "official_chat_hard", "official_safety", "official_reasoning")
 HEADLINES: Mapping[str, tuple[str, ...]] = {
+    "rewardbench": ("official", *_SECTIONS, "official_prior_sets", "official_micro"),
+    "rewardbench2": (
+        "official", "official_factuality", "official_precise_if", "official_math", "official_safety",
+        "official_focus", "official_ties",
+    ),
+    "rm-bench": (
+        "official", "official_easy", "official_normal", "official_hard", "official_chat", "official_code",
+        "official_math", "official_safety",
+    ),
+    "judgebench": (
+        "official", "official_knowledge", "official_reasoning", "official_math", "official_coding",
+    ),
     "preference": ("accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins"),
     "calibration": ("ece", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"),
     "best_of_n": ("win_rate@max", "gold@1", "gold@max", "oracle@max", "recovery@max", "best_n"),
-}
+}  # fmt: skip
 """Columns per task kind; all other metrics are in the record."""
 
 
@@ -35,20 +49,29 @@ def number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def record_tables(records: Sequence[Record]) -> str:
-    """Return the tables of `records`: grouped by task and task kind, with what was left out below each."""
+def record_tables(records: Sequence[Record], convention: str = "both") -> str:
+    """Return the tables of `records`: grouped by task and task kind, with what was left out below each.
+
+    Args:
+        records: What to show.
+        convention: `official` or `clean` shows the tables of that one alone; `both`, official first.
+    """
     parts = []
     for tasks, rows in _alike(records):
         names = ", ".join(f"{one_line(name)} (version {version})" for name, version in tasks)
         parts.append(f"{names}: {_size(rows)}")
         if meaning := rows[0].identity["task"]["params"].get("gold_meaning"):
             parts.append(f"gold: {one_line(meaning)}")
-        parts += [_kind_table(kind, rows) for kind in rows[0].identity["task"]["kinds"]]
+        kinds = rows[0].identity["task"]["kinds"]
+        for kind in kinds_of(kinds, convention):
+            if kinds_of(kinds, "official"):
+                parts.append(f"official, as {kind} defines it:" if kind in OFFICIAL_KINDS else f"{kind}:")
+            parts.append(_kind_table(kind, rows))
         if dropped := rows[0].counts["dropped"]:
             reasons = ", ".join(f"{count:,} for {one_line(reason)}" for reason, count in dropped.items())
             parts.append(f"  left out of the data: {reasons}")
         parts += [note for row in rows for note in _not_as_is(row)]
-        parts += _undefined(rows)
+        parts += _undefined(rows, convention)
         parts.append("")
     return "\n".join(parts).rstrip()
 
@@ -111,15 +134,20 @@ def _not_as_is(record: Record) -> list[str]:
     return [f"  {one_line(record.model, 40)}: {', '.join(parts)}"] if parts else []
 
 
-def _undefined(records: Sequence[Record]) -> list[str]:
+def _undefined(records: Sequence[Record], convention: str) -> list[str]:
     """Return one line per reason: which metrics have no value, for which models (all: unnamed)."""
     found: dict[tuple[str, str], list[str]] = {}
     for record in records:
-        reasons = {why for name, why in record.undefined.items() if name != "recovery@1"}
-        for why in sorted(reasons):
-            names = ", ".join(n for n, w in record.undefined.items() if w == why)
+        shown = {n: w for n, w in record.undefined.items() if _is_shown(n, convention) and n != "recovery@1"}
+        for why in sorted(set(shown.values())):
+            names = ", ".join(n for n, w in shown.items() if w == why)
             found.setdefault((names, why), []).append(one_line(record.model, 40))
     return [
         f"  no {names}{'' if len(models) == len(records) else ' for ' + ', '.join(models)}: {one_line(why)}"
         for (names, why), models in found.items()
     ]
+
+
+def _is_shown(metric: str, convention: str) -> bool:
+    official = metric.partition("_")[0] == "official"
+    return convention == "both" or official == (convention == "official")

@@ -16,6 +16,8 @@ for _name, _target in {
     "jsonl": "rmbench.data.own:read_items",
     "pairs": "rmbench.data.own:read_pairs",
     "hh-rlhf": "rmbench.data.hh_rlhf:read",
+    "rewardbench": "rmbench.data.rewardbench:read",
+    "rewardbench2": "rmbench.data.rewardbench:read_v2",
     "rm-bench": "rmbench.data.rm_bench:read",
     "judgebench": "rmbench.data.judgebench:read",
     "alpacaeval": "rmbench.data.alpacaeval:read",

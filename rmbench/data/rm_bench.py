@@ -7,12 +7,8 @@ from typing import Any
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
 from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.metrics.rm_bench import DOMAINS, STYLES
 from rmbench.types import Item, Response
-
-STYLES = ("concise", "detailed_plain", "detailed_markdown")
-"""Order of the published lists."""
-
-_DOMAINS = ("chat", "code", "math", "safety")
 
 
 def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
@@ -26,7 +22,7 @@ def _item(row: Row) -> Item:
     text = fields.text(row, "prompt")
     prompt = fields.prompt(row, "prompt", text)
     subset = str(row.value.get("domain") or row.path.name.split("_filtered")[0].split(".")[0])
-    domain = next((d for d in _DOMAINS if subset.startswith(d)), subset)
+    domain = next((d for d in DOMAINS if subset.startswith(d)), subset)
     responses = []
     for key, gold in (("chosen", 1.0), ("rejected", 0.0)):
         texts = fields.required(row, key)

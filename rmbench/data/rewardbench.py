@@ -1,0 +1,113 @@
+"""RewardBench 1 (arXiv 2403.13787) and 2 (arXiv 2506.01937), in the schema of their published data sets."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from rmbench.canon import prompt_cluster
+from rmbench.data import fields
+from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.metrics.rewardbench import IGNORED_SETS, PRIOR_SETS, SECTIONS, section_of
+from rmbench.metrics.rewardbench2 import SUBSETS, TIES
+from rmbench.types import Item, Response
+
+KNOWN_SUBSETS = (*(subset for section in SECTIONS.values() for subset in section), *PRIOR_SETS)
+"""The 23 subsets, and the prior sets, whose rows have the same keys."""
+
+
+def item_id(subset: str, identifier: str) -> str:
+    """Return the id of an item: published ids are unique within a subset only."""
+    return f"{subset}:{identifier}"
+
+
+def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"id", "subset", "prompt", "chosen", "rejected", ...}`; sets that do not count are left out."""
+    del options
+    for path in files:
+        for found in bad.parse(rows_of(path, bad), lambda r: _pair(r, bad)):
+            if found is not None:
+                yield found
+
+
+def read_v2(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"id", "subset", "prompt", "chosen": [...], "rejected": [...], "num_correct", ...}`."""
+    del options
+    for path in files:
+        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
+
+
+def tie_row(row: Row, identifier: str) -> str:
+    """Return the checked id of a row of Ties, `ref:5` or `tied:5`."""
+    kind, _, number = identifier.partition(":")
+    if kind not in ("ref", "tied") or not number.isdecimal():
+        raise row.error(
+            f"{identifier!r}; expected ref:N or tied:N in the subset Ties", "id", "id does not fit"
+        )
+    return f"{kind}:{int(number)}"
+
+
+def _pair(row: Row, bad: BadRows) -> FoundItem | None:
+    subset = _subset(row, (*KNOWN_SUBSETS, *IGNORED_SETS))
+    if subset in IGNORED_SETS:
+        bad.leave_out("rows of sets that count for no number")
+        return None
+    prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
+    # Published as they are, empty replies included: leaving one out would change the number.
+    texts = [fields.text(row, key, allow_empty=True) for key in ("chosen", "rejected")]
+    item = Item(
+        id=item_id(subset, fields.identifier(row)),
+        prompt=prompt,
+        responses=(Response(texts[0], 1.0), Response(texts[1], 0.0)),
+        cluster=prompt_cluster(prompt),
+        strata={"section": section_of(subset) or "", "subset": subset},
+    )
+    return FoundItem(item, row)
+
+
+def _item(row: Row) -> Item:
+    subset = _subset(row, SUBSETS)
+    prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
+    responses = []
+    for key, gold in (("chosen", 1.0), ("rejected", 0.0)):
+        texts = fields.required(row, key)
+        if not isinstance(texts, list) or not texts:
+            raise row.error("expected a list of at least one response", key, "responses do not fit")
+        responses += [
+            Response(fields.text(row, f"{key}[{k}]", value, allow_empty=True), gold)
+            for k, value in enumerate(texts)
+        ]
+    n_right = sum(r.gold == 1.0 for r in responses)
+    _check_count(row, "num_correct", n_right)
+    _check_count(row, "total_completions", len(responses))
+    identifier, strata, cluster = fields.identifier(row), {"subset": subset}, prompt_cluster(prompt)
+    if subset == TIES:
+        strata["ties"] = tie_row(row, identifier)
+        # The reference and the tied question of a pair are scored together: they are not independent.
+        cluster = f"ties:{strata['ties'].partition(':')[2]}"
+    elif n_right != 1:
+        raise row.error(f"{n_right} right responses; expected 1", "chosen", "responses do not fit")
+    if strata.get("ties", "").startswith("tied:") and n_right < 2:
+        raise row.error("1 right response; a tied row has several", "chosen", "responses do not fit")
+    return Item(
+        id=item_id(subset, identifier),
+        prompt=prompt,
+        responses=tuple(responses),
+        cluster=cluster,
+        strata=strata,
+    )
+
+
+def _subset(row: Row, known: tuple[str, ...]) -> str:
+    subset = fields.text(row, "subset")
+    if subset not in known:
+        close = get_close_matches(subset, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+        raise row.error(f"unknown subset {subset!r}{hint}", "subset", "unknown subset")
+    return subset
+
+
+def _check_count(row: Row, key: str, count: int) -> None:
+    value = row.value.get(key)
+    if value is not None and (isinstance(value, bool) or value != count):
+        raise row.error(f"{value!r}, but there are {count}", key, "counts do not fit")
