@@ -60,8 +60,8 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
 
     Args:
         panel: Items and rewards.
-        params: `bins` (15), `folds` (5), `seed`, `invalid`; `short` leaves the margins' distribution and
-            their correlation with strength out.
+        params: `bins` (15), `folds` (5), `seed`, `invalid`; `short` leaves out what is not reported per
+            stratum: bins of equal width, Murphy's parts, the margins' distribution, strength.
 
     Returns:
         The metrics of the architecture's list; `curves` holds reliability, margin deciles and quantiles.
@@ -76,10 +76,11 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
         return Measured({}, counts, {"ece": "no pair whose gold differs"})
     raw = Forecasts(sigma(margin), label, cluster, panel.n_clusters)
     metrics = _proper(raw, margin, "", seed, bins)
-    metrics["ece_equal_width"] = expected_calibration_error(
-        raw, bin_edges(raw, bins, equal_mass=False), seed=seed
-    )
-    metrics |= brier_parts(raw, bin_edges(raw, bins, equal_mass=True), seed=seed)
+    if not params.get("short"):
+        metrics["ece_equal_width"] = expected_calibration_error(
+            raw, bin_edges(raw, bins, equal_mass=False), seed=seed
+        )
+        metrics |= brier_parts(raw, bin_edges(raw, bins, equal_mass=True), seed=seed)
     undefined: dict[str, str] = {}
     for name, found in {"auroc_margin": auroc_of_margin, "aurc": area_under_risk_coverage}.items():
         _put(name, found(pairs.margin, pairs.cluster, panel.n_clusters), metrics, undefined)

@@ -1,8 +1,10 @@
 """A seeded bootstrap over clusters, on per-cluster sums: cost does not grow with the observations."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rmbench.stats.estimates import Floats
 
@@ -35,23 +37,43 @@ def cluster_bootstrap(
 
     Source: Efron & Tibshirani 1993, with clusters as units (Davison & Hinkley 1997, section 3.8).
     """
-    rng = np.random.default_rng(seed)
     columns = [sums] if isinstance(sums, np.ndarray) else list(sums)
-    units = _grouped(columns, rng) if len(columns[0]) > _MOST_UNITS else np.concatenate(columns, axis=1)
-    n_clusters = len(units)
-    parts = []
+    n = len(columns[0])
+    units = _grouped(columns, seed) if n > _MOST_UNITS else np.concatenate(columns, axis=1)
+    counts = _drawn_counts(seed, n, n_resamples)
+    return np.concatenate(
+        [
+            statistic(counts[start : start + _CHUNK].astype(np.float64) @ units)
+            for start in range(0, n_resamples, _CHUNK)
+        ]
+    )
+
+
+@lru_cache(maxsize=32)
+def _drawn_counts(seed: int, n: int, n_resamples: int) -> NDArray[np.uint8]:
+    """Return how often each unit is drawn, (n_resamples, units).
+
+    Kept, since the metrics and strata of one model, and of the next one on the same items, use the same
+    draws, and drawing takes longer than the metrics do. 8 MB at most each: that a unit is drawn 256 times
+    in as many draws as there are units has a probability below 1e-500.
+    """
+    rng = np.random.default_rng(seed)
+    if n > _MOST_UNITS:
+        rng.permutation(n)  # what `_grouped` has drawn before
+    n_units = min(n, _MOST_UNITS)
+    counts = np.empty((n_resamples, n_units), dtype=np.uint8)
     for start in range(0, n_resamples, _CHUNK):
-        size = min(_CHUNK, n_resamples - start)
-        drawn = rng.integers(0, n_clusters, size=(size, n_clusters))
-        weights = np.stack([np.bincount(row, minlength=n_clusters) for row in drawn]).astype(np.float64)
-        parts.append(statistic(weights @ units))
-    return np.concatenate(parts)
+        drawn = rng.integers(0, n_units, size=(min(_CHUNK, n_resamples - start), n_units))
+        for k, row in enumerate(drawn, start):
+            counts[k] = np.bincount(row, minlength=n_units)
+    return counts
 
 
-def _grouped(columns: Sequence[Floats], rng: np.random.Generator) -> Floats:
+def _grouped(columns: Sequence[Floats], seed: int) -> Floats:
     """Return the sums of random groups of clusters, (_MOST_UNITS, m), made a few groups at a time."""
     n = len(columns[0])
-    dealt = np.argsort(rng.permutation(n) % _MOST_UNITS, kind="stable")
+    order = np.random.default_rng(seed).permutation(n)
+    dealt = np.argsort(order % _MOST_UNITS, kind="stable")
     ends = np.cumsum(np.bincount(np.arange(n) % _MOST_UNITS))
     parts = []
     for first in range(0, _MOST_UNITS, _GROUPS_AT_ONCE):
