@@ -138,7 +138,7 @@ def evaluate(
         limit=settings.limit if len(task.items) < task.n_available else None,
         seed=settings.seed,
     )
-    done = _complete_run(settings.results, loaded.name, task.spec, run_id(identity))
+    done = complete_run(settings.results, loaded.name, task.spec, run_id(identity))
     if done is not None:
         return Outcome(done, reused=True, n_computed=0)
     with open_store(settings.store, fingerprint) as store:
@@ -167,7 +167,8 @@ def task_identity(spec: TaskSpec) -> dict[str, Any]:
     }
 
 
-def _complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> StoredRun | None:
+def complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> StoredRun | None:
+    """Return the record of a run that is complete already, checked; None where there is none."""
     path = record_folder(results, model, spec.name, spec.version) / f"{run}.json"
     if not path.exists():
         return None
@@ -198,7 +199,7 @@ def _record(
     record = Record(
         model=loaded.name,
         identity=identity,
-        primary=_primary(spec, suite),
+        primary=primary_metric(spec, suite),
         counts={
             "items": len(task.items),
             "items_available": task.n_available,
@@ -228,7 +229,7 @@ def _trained_on(loaded: LoadedModel, items: Iterable[Item]) -> dict[str, int] | 
     return None if found is None else dict(found)
 
 
-def _primary(spec: TaskSpec, suite: Suite) -> str:
+def primary_metric(spec: TaskSpec, suite: Suite) -> str:
     """Return the headline's name; where it has no value on this data, the record says why under it."""
     if spec.primary in suite.undefined or not suite.metrics:
         return spec.primary
@@ -244,7 +245,7 @@ def _provenance(
         "model": loaded.spec,
         "data": task.source,
         "command": list(settings.command),
-        "versions": _versions(),
+        "versions": package_versions(),
         "machine": platform.machine(),
         "computed": scoring.n_computed,
         "reused": scoring.n_units - scoring.n_computed,
@@ -254,7 +255,8 @@ def _provenance(
     }
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Return the versions of what this run has loaded, for its provenance."""
     found = {"python": platform.python_version()}
     for name in ("rmbench", "numpy", "scipy", "torch", "transformers"):
         # Only what this run has loaded: a version that played no part would mislead.

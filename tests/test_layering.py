@@ -22,7 +22,7 @@ LAYERS = [
     ["records"],
     ["record_reader"],
     ["evaluate", "compare", "remeasure", "check", "leaderboard", "train"],
-    ["study"],
+    ["study", "published"],
     ["cli"],
     ["__main__"],
 ]

@@ -19,6 +19,7 @@ COMMANDS = {
     "compare": "Compare two models on the same items (paired).",
     "check": "Test a reward model for what would spoil its numbers.",
     "remeasure": "Make the numbers of records again from stored rewards.",
+    "import": "Read results that a benchmark has published.",
     "export": "Write a task's items for somebody else to score.",
     "train": "Train a reward model on pairs.",
     "study": "Train a grid of models and compare the methods.",

@@ -67,23 +67,35 @@ def record_tables(records: Sequence[Record], convention: str = "both") -> str:
             if kinds_of(kinds, "official"):
                 parts.append(f"official, as {kind} defines it:" if kind in OFFICIAL_KINDS else f"{kind}:")
             parts.append(_kind_table(kind, rows))
-        if dropped := rows[0].counts["dropped"]:
-            reasons = ", ".join(f"{count:,} for {one_line(reason)}" for reason, count in dropped.items())
-            parts.append(f"  left out of the data: {reasons}")
+        parts += _left_out(rows)
         parts += [note for row in rows for note in _not_as_is(row)]
         parts += _undefined(rows, convention)
         parts.append("")
     return "\n".join(parts).rstrip()
 
 
+def _left_out(records: Sequence[Record]) -> list[str]:
+    """Return one line per way in which data was left out, with the models that it concerns unless all."""
+    found: dict[str, list[str]] = {}
+    for record in records:
+        dropped = record.counts["dropped"].items()
+        reasons = ", ".join(f"{count:,} for {one_line(reason)}" for reason, count in dropped)
+        found.setdefault(reasons, []).append(one_line(record.model, 40))
+    return [
+        f"  left out of the data{'' if len(names) == len(records) else ' of ' + ', '.join(names)}: {reasons}"
+        for reasons, names in found.items()
+        if reasons
+    ]
+
+
 def _alike(records: Sequence[Record]) -> list[tuple[list[tuple[str, int]], list[Record]]]:
-    """Return the tasks with their records; tasks on the same data whose numbers are all the same are one.
+    """Return tasks and data with their records; tasks on the same data whose numbers are the same are one.
 
     `preference` and `calibration` hold both kinds: asked for together, they would print each table twice.
     """
     found: list[tuple[list[tuple[str, int]], list[Record]]] = []
-    for task in dict.fromkeys((r.task, r.task_version) for r in records):
-        rows = [r for r in records if (r.task, r.task_version) == task]
+    for task, data in dict.fromkeys(((r.task, r.task_version), r.identity["data"]) for r in records):
+        rows = [r for r in records if (r.task, r.task_version) == task and r.identity["data"] == data]
         numbers = [(r.model, r.metrics) for r in rows]
         same = next(
             (tasks for tasks, others in found if [(r.model, r.metrics) for r in others] == numbers), None

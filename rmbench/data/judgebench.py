@@ -23,7 +23,7 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
     wanted = options.get("response_model") or ""
     for path in files:
         rows = (r for r in rows_of(path, bad) if not wanted or r.value.get("response_model") == wanted)
-        yield from bad.parse(rows, lambda r: FoundItem(_item(r), r))
+        yield from bad.parse(rows, lambda r: FoundItem(item_of(r), r))
 
 
 def category(source: str) -> str | None:
@@ -31,7 +31,8 @@ def category(source: str) -> str | None:
     return next((name for start, name in _CATEGORIES.items() if source.startswith(start)), None)
 
 
-def _item(row: Row) -> Item:
+def item_of(row: Row) -> Item:
+    """Return the item of a pair; keys that the data does not have, such as judgements, are not looked at."""
     prompt = fields.prompt(row, "question", fields.text(row, "question"))
     source, label = fields.text(row, "source"), fields.text(row, "label")
     group = category(source)

@@ -93,6 +93,10 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         "accuracy": accuracy(pairs, credit, panel.n_clusters),
         "accuracy_macro": macro_accuracy(panel, pairs, credit, params.get("macro_over")),
     }
+    if not panel.lengths.any():
+        # Published results without texts: "never longer" would be a number about nothing.
+        unknown = dict.fromkeys(names[2:], "lengths of the responses are not known")
+        return Measured(metrics, counts, unknown)
     undefined = {}
     controlled = length_controlled(pairs, credit, panel.n_clusters, seed=int(params.get("seed", 0)))
     if isinstance(controlled, str):

@@ -1,0 +1,107 @@
+"""`rmbench import`: published results in, records out."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from rmbench.cli.options import convention_option, json_option, key_values, on_bad_option, results_option
+from rmbench.escape import one_line
+
+_RUNS_PER_WORKER = 8
+"""A process takes about as long to start as it does to measure a few runs."""
+
+
+@click.command("import")
+@click.argument("format_name", metavar="FORMAT")
+@click.argument("path", metavar="PATH", type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="The benchmark's own data: items are then the task's, with prompts as clusters, and records stand"
+    " beside those of `rmbench eval`.",
+)
+@click.option(
+    "-T", "task_options", multiple=True, metavar="KEY=VALUE", help="Parameter of the task (repeat)."
+)
+@on_bad_option
+@click.option(
+    "--prior-sets/--no-prior-sets",
+    default=True,
+    show_default=True,
+    help="RewardBench: join a model's prior sets. Models with and without them are not on the same items.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    envvar="RMBENCH_SEED",
+    show_envvar=True,
+    help="Seed of the bootstrap and of folds.",
+)
+@click.option(
+    "--workers",
+    "n_workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Processes that measure.  [default: one per core where there are many files]",
+)
+@convention_option
+@results_option
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No remarks.")
+def command(
+    format_name: str,
+    path: Path,
+    data: Path | None,
+    task_options: tuple[str, ...],
+    on_bad: str,
+    prior_sets: bool,
+    seed: int,
+    n_workers: int | None,
+    convention: str,
+    results: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Read results that a benchmark has published, as run records with rewards.
+
+    \b
+    FORMAT rewardbench: PATH is a copy of the results repository (eval-set-scores/, pref-sets-scores/,
+                        eval-set/), a folder of scores files or one of them; of either version.
+    FORMAT judgebench:  PATH is a file of outputs or a folder of them.
+
+    No model is needed: `rmbench leaderboard` and `compare` then work on them. Everything is read and checked
+    before the first record is written. --on-bad skip leaves out the files that do not fit, and names them.
+    """
+    from rmbench.cli.tables import record_tables
+    from rmbench.published import FORMATS, Import, write_runs
+
+    request = Import(data, key_values(task_options, "-T"), on_bad == "skip", prior_sets)
+    runs = FORMATS.get(format_name)(path, request)
+    workers = n_workers or max(1, min(_cores(), len(runs) // _RUNS_PER_WORKER))
+    command_line = ("rmbench", *sys.argv[1:])
+    done = []
+    for imported in write_runs(runs, results, seed=seed, command=command_line, n_workers=workers):
+        done.append(imported)
+        if not quiet:
+            for note in imported.notes:
+                click.echo(f"note: {one_line(imported.run.record.model)}: {one_line(note)}", err=True)
+    for why in request.skipped:
+        click.echo(f"left out: {one_line(why)}", err=True)
+    if as_json:
+        click.echo(json.dumps([d.run.record.to_json() for d in done], indent=1))
+        return
+    click.echo(record_tables([d.run.record for d in done], convention))
+    if not quiet:
+        reused = sum(d.reused for d in done)
+        note = f" ({reused} there before)" if reused else ""
+        click.echo(f"\n{len(done)} records in {one_line(str(results))}{note}", err=True)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
