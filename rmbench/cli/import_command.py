@@ -72,6 +72,7 @@ def command(
     \b
     FORMAT rewardbench: PATH is a copy of the results repository (eval-set-scores/, pref-sets-scores/,
                         eval-set/), a folder of scores files or one of them; of either version.
+    FORMAT rm-bench:    PATH is a results folder, or one file; a model's files are one run.
     FORMAT judgebench:  PATH is a file of outputs or a folder of them.
 
     No model is needed: `rmbench leaderboard` and `compare` then work on them. Everything is read and checked

@@ -15,10 +15,11 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
     """Read `<domain>_filtered.json` files; the two safety files are one domain, as published."""
     del options
     for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
+        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(item_of(r), r))
 
 
-def _item(row: Row) -> Item:
+def item_of(row: Row) -> Item:
+    """Return the item of a prompt; keys that the data does not have, such as scores, are not looked at."""
     text = fields.text(row, "prompt")
     prompt = fields.prompt(row, "prompt", text)
     subset = str(row.value.get("domain") or row.path.name.split("_filtered")[0].split(".")[0])

@@ -14,6 +14,7 @@ FORMATS: Registry[Format] = Registry("results format", group="rmbench.formats")
 
 for _name, _target in {
     "rewardbench": "rmbench.published.rewardbench:read",
+    "rm-bench": "rmbench.published.rm_bench:read",
     "judgebench": "rmbench.published.judgebench:read",
 }.items():
     FORMATS.register_lazily(_name, _target)

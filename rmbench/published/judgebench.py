@@ -13,7 +13,7 @@ from rmbench.data.judgebench import item_of
 from rmbench.data.rows import BadRows, Row, data_files, rows_of
 from rmbench.errors import DataError
 from rmbench.models.pairwise import rewards_from_preferences
-from rmbench.published.run import Import, PublishedRow, PublishedRun, check_finite, left_out
+from rmbench.published.run import Import, PublishedRow, PublishedRun, check_finite, left_out, reward_row
 from rmbench.types import Item
 
 _VOTES = {"A>B": 1.0, "B>A": 0.0}
@@ -91,7 +91,7 @@ def _scored(item: Item, row: Row, two: Sequence[dict[str, Any] | None]) -> Publi
     margins = table[:, 0] - table[:, 1]
     flips = int(len(margins) == 2 and margins[0] * margins[1] < 0)
     rewards = (float(table[:, 0].mean()), float(table[:, 1].mean()))
-    return _row(item, rewards, flips, len(two) - 1)
+    return reward_row(item, rewards, flips, len(two) - 1)
 
 
 def _scores(row: Row, k: int, judgment: dict[str, Any]) -> list[float]:
@@ -116,13 +116,7 @@ def _judged(item: Item, two: Sequence[dict[str, Any] | None], counts: Counter[st
     # The second judgement is shown B first: its verdict A>B speaks of what is B in the data.
     second = votes[1] if len(votes) == 2 else 1.0 - first
     rewards, _, flips = rewards_from_preferences(np.array([[0.5, first], [second, 0.5]]))
-    return _row(item, (float(rewards[0]), float(rewards[1])), flips, len(two) - 1)
-
-
-def _row(item: Item, rewards: tuple[float, float], flips: int, comparisons: int) -> PublishedRow:
-    gold = tuple(r.gold for r in item.responses)
-    lengths = tuple(len(r.text) for r in item.responses)
-    return PublishedRow(item.id, rewards, gold, lengths, item.cluster, item.strata, flips, comparisons)
+    return reward_row(item, (float(rewards[0]), float(rewards[1])), flips, len(two) - 1)
 
 
 def _model(file: Path, row: Row, judgments: Sequence[Sequence[dict[str, Any] | None]]) -> str:

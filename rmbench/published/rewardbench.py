@@ -13,7 +13,15 @@ from rmbench.metrics.official import part_name
 from rmbench.metrics.rewardbench import PRIOR_SETS, section_of
 from rmbench.metrics.rewardbench2 import SUBSETS, TIES
 from rmbench.published.rewardbench_scores import ScoreRow, ScoresFile, read_scores
-from rmbench.published.run import Import, PublishedRow, PublishedRun, check_finite, hash_of_ids, left_out
+from rmbench.published.run import (
+    Import,
+    PublishedRow,
+    PublishedRun,
+    check_finite,
+    hash_of_ids,
+    left_out,
+    reward_row,
+)
 from rmbench.published.tables import read_objects
 
 SCORES, ACCURACIES = "eval-set-scores", "eval-set"
@@ -180,8 +188,7 @@ def _joined(file: Path, rows: Sequence[ScoreRow], items: ItemSet) -> tuple[list[
         if found.gold != gold:
             problem = f"{item.id}: {found.n_right} right of {len(found.scores)} scores; the data has others"
             raise DataError(problem, path=file, key="scores")
-        lengths = tuple(len(r.text) for r in item.responses)
-        made.append(PublishedRow(item.id, found.scores, gold, lengths, item.cluster, item.strata))
+        made.append(reward_row(item, found.scores))
     if missing:
         few = ", ".join(map(repr, missing[:3]))
         raise DataError(

@@ -12,6 +12,7 @@ from rmbench.canon import canonical_json
 from rmbench.data import ItemSet, read_task_items
 from rmbench.errors import DataError
 from rmbench.specs import TaskSpec, apply_params, load_task
+from rmbench.types import Item
 
 T = TypeVar("T")
 
@@ -125,6 +126,13 @@ class Import:
                 if not self.skip:
                     raise
                 self.skipped.append(str(error))
+
+
+def reward_row(item: Item, rewards: tuple[float, ...], flips: int = 0, comparisons: int = 0) -> PublishedRow:
+    """Return the row of an item whose texts are at hand."""
+    gold = tuple(r.gold for r in item.responses)
+    lengths = tuple(len(r.text) for r in item.responses)
+    return PublishedRow(item.id, rewards, gold, lengths, item.cluster, item.strata, flips, comparisons)
 
 
 def check_finite(path: Path, spec: TaskSpec, rows: Sequence[PublishedRow]) -> None:
