@@ -22,6 +22,7 @@ for _name, _target in {
     "judgebench": "rmbench.data.judgebench:read",
     "alpacaeval": "rmbench.data.alpacaeval:read",
     "pandalm": "rmbench.data.pools:read_pandalm",
+    "ppe-correctness": "rmbench.data.ppe:read_correctness",
     "summeval": "rmbench.data.pools:read_summeval",
     "gsm8k-pools": "rmbench.data.pools:read_gsm8k",
 }.items():

@@ -101,6 +101,64 @@ def test_a_row_that_does_not_fit_is_named(
     assert len(read(task, path, on_bad="skip").items) == 1
 
 
+def test_ppe_pools_are_named_after_their_set(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fixture = FIXTURES / "ppe-correctness" / "PPE-MATH-Best-of-K" / "test.jsonl"
+    items = read("ppe-correctness", fixture).items
+    assert [i.id for i in items] == ["MATH:q1", "MATH:q2"]
+    assert [[r.gold for r in i.responses] for i in items] == [[1, 0, 1, 0], [0, 1, 1, 0]]
+    assert items[0].strata == {"set": "MATH", "generator": "writer-a"}
+    hub = tmp_path / "PPE-MATH-Best-of-K" / "data" / "train-00000-of-00001.parquet"
+    hub.parent.mkdir(parents=True)
+    rows = first_rows("ppe-correctness/PPE-MATH-Best-of-K/test.jsonl")
+    pq.write_table(pa.Table.from_pylist(rows), hub)
+    expected = read("ppe-correctness", fixture).data_hash
+    assert read("ppe-correctness", tmp_path).data_hash == expected, "a folder of several sets"
+    assert read("ppe-correctness", hub.parent).data_hash == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"scores": [True, False]}, "key 'scores': expected a list of 4"),
+        ({"scores": [1, 0, 1, 0]}, r"key 'scores\[0\]': 1; expected true or false"),
+        ({"response_6": "x"}, "expected response_1, response_2, ... without a gap"),
+        ({"response_2": None}, "key 'response_2': null; expected text"),
+    ],
+)
+def test_ppe_what_does_not_fit_is_named(tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    row = first_rows("ppe-correctness/PPE-MATH-Best-of-K/test.jsonl")[0]
+    with pytest.raises(DataError, match=rf"rows\.jsonl, line 1, .*{said}"):
+        read("ppe-correctness", lines(tmp_path / "rows.jsonl", {**row, **change}))
+
+
+def test_ppe_the_end_of_the_curve_is_the_gold_of_the_top_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = FIXTURES / "ppe-correctness" / "PPE-MATH-Best-of-K" / "test.jsonl"
+    command = [
+        "eval",
+        "-m",
+        "length",
+        "-t",
+        "ppe-correctness",
+        "--data",
+        str(data),
+        "--results",
+        str(tmp_path),
+    ]
+    assert run([*command, "--json", "-q"]) == 0
+    (record,) = json.loads(capsys.readouterr().out)
+    # The longest answers: right for q1, wrong for q2. One of four at random: half are right.
+    assert record["metrics"]["gold@4"]["value"] == pytest.approx(0.5)
+    assert record["metrics"]["gold@1"]["value"] == pytest.approx(0.5)
+    # Two of four: the longest is picked with 1/2, the next with 1/3, one of the two tied ones with 1/6, half right.
+    # q1 is right, wrong, then one of each: 1/2 + 1/12. q2 is wrong, right, then one of each: 1/3 + 1/12.
+    assert record["metrics"]["gold@2"]["value"] == pytest.approx((1 / 2 + 1 / 12 + 1 / 3 + 1 / 12) / 2)
+
+
 EXPECTED = {
     # Longer wins: Chat 100/140, Chat Hard 0, Safety 1, Reasoning 984/1148 (hep-python is a tie, so 0).
     "rewardbench": {"official": (100 / 140 + 0 + 1 + 984 / 1148) / 4, "official_micro": 3 / 6, "accuracy": 3.5 / 6},
