@@ -1,5 +1,6 @@
 """RewardBench 1 (arXiv 2403.13787) and 2 (arXiv 2506.01937), in the schema of their published data sets."""
 
+import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -16,15 +17,25 @@ KNOWN_SUBSETS = (*(subset for section in SECTIONS.values() for subset in section
 """The 23 subsets, and the prior sets, whose rows have the same keys."""
 
 
+_OTHER_SPLITS = ("raw-", "train-")
+
+
 def item_id(subset: str, identifier: str) -> str:
     """Return the id of an item: published ids are unique within a subset only."""
     return f"{subset}:{identifier}"
 
 
 def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
-    """Read `{"id", "subset", "prompt", "chosen", "rejected", ...}`; sets that do not count are left out."""
+    """Read `{"id", "subset", "prompt", "chosen", "rejected", ...}`; sets that do not count are left out.
+
+    A folder may hold the benchmark's `filtered` split and, beside it, files of the prior sets, which are
+    named after their set and tell neither set nor id in their rows. Other splits are not its items.
+    """
     del options
-    for path in files:
+    wanted = [path for path in files if not path.name.startswith(_OTHER_SPLITS)]
+    if wanted and len(wanted) < len(files):
+        bad.leave_out("files of other splits", len(files) - len(wanted))
+    for path in wanted or files:
         for found in bad.parse(rows_of(path, bad), lambda r: _pair(r, bad)):
             if found is not None:
                 yield found
@@ -47,8 +58,14 @@ def tie_row(row: Row, identifier: str) -> str:
     return f"{kind}:{int(number)}"
 
 
+def _set_of_file(path: Path) -> str | None:
+    """Return the prior set that a file is named after, as `shp-00000-of-00001.parquet`."""
+    return next((s for s in (*PRIOR_SETS, *IGNORED_SETS) if re.match(rf"{s}[-.]", path.name)), None)
+
+
 def _pair(row: Row, bad: BadRows) -> FoundItem | None:
-    subset = _subset(row, (*KNOWN_SUBSETS, *IGNORED_SETS))
+    named = _set_of_file(row.path)
+    subset = named or _subset(row, (*KNOWN_SUBSETS, *IGNORED_SETS))
     if subset in IGNORED_SETS:
         bad.leave_out("rows of sets that count for no number")
         return None
@@ -56,7 +73,7 @@ def _pair(row: Row, bad: BadRows) -> FoundItem | None:
     # Published as they are, empty replies included: leaving one out would change the number.
     texts = [fields.text(row, key, allow_empty=True) for key in ("chosen", "rejected")]
     item = Item(
-        id=item_id(subset, fields.identifier(row)),
+        id=item_id(subset, str(row.line) if named else fields.identifier(row)),
         prompt=prompt,
         responses=(Response(texts[0], 1.0), Response(texts[1], 0.0)),
         cluster=prompt_cluster(prompt),

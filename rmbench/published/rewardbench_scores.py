@@ -68,7 +68,8 @@ def read_scores(path: Path) -> ScoresFile:
             "no column 'subset': accuracies, not scores? expected a file of eval-set-scores/", path=path
         )
     subsets = [_text(table, k, "subset", v) for k, v in enumerate(table.required("subset"))]
-    version = 2 if "scores" in table.columns or set(subsets) <= set(SUBSETS) else 1
+    # The names of the two versions' subsets have none in common; columns come and go.
+    version = 2 if sum(s in SUBSETS for s in subsets) > sum(s in KNOWN_SUBSETS for s in subsets) else 1
     known = SUBSETS if version == 2 else KNOWN_SUBSETS
     keep = [k for k, s in enumerate(subsets) if s in known]
     if not keep:

@@ -45,6 +45,42 @@ def test_rewardbench_prior_sets_are_read_and_what_does_not_count_is_counted() ->
     assert found.dropped == {"rows of sets that count for no number": 1}
 
 
+def test_rewardbench_a_folder_may_hold_the_prior_sets_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    core = first_rows("rewardbench/filtered.jsonl")
+    prior = [{k: r[k] for k in ("prompt", "chosen", "rejected")} for r in core[:2]]
+    prior = [{**r, "subset": "a site"} for r in prior]
+    for name, rows in (
+        ("core/data/filtered", core), ("core/data/raw", core), ("prior/data/shp", prior), ("prior/data/mtbench_gpt4", prior),
+    ):  # fmt: skip
+        path = tmp_path / f"{name}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    found = read("rewardbench", tmp_path)
+    assert [i.id for i in found.items][6:] == ["shp:1", "shp:2"]
+    assert found.dropped == {"files of other splits": 1, "rows of sets that count for no number": 2}
+    command = [
+        "eval",
+        "-m",
+        "length",
+        "-t",
+        "rewardbench",
+        "--data",
+        str(tmp_path),
+        "--results",
+        str(tmp_path / "r"),
+    ]
+    assert run([*command, "--json", "-q"]) == 0
+    metrics = json.loads(capsys.readouterr().out)[0]["metrics"]
+    four = EXPECTED["rewardbench"]["official"] * 4
+    assert metrics["official_prior_sets"]["value"] == 0.5
+    assert metrics["official"]["value"] == pytest.approx((2 * four + 0.5) / 9, abs=1e-9)
+
+
 def test_rewardbench2_right_answers_come_first_and_both_rows_of_a_tie_are_one_cluster() -> None:
     items = read("rewardbench2", FIXTURES / "rewardbench2" / "test.jsonl").items
     assert [len(i.responses) for i in items] == [4, 4, 4, 4, 4, 3, 4]

@@ -52,6 +52,7 @@ def v1_columns(model: str, rows: Any = None, shift: float = 0.0) -> dict[str, An
         "chat_template": "tulu",
         "xstest": [None] * len(rows),  # columns of older versions
         "model_beaver": "old",
+        "scores": [None] * len(rows),
     }
 
 
@@ -61,7 +62,7 @@ def v2_columns(model: str) -> dict[str, Any]:
         "subset": [r[0] for r in V2],
         "text": [[text(model, r[0], r[1], f"reply {k}") for k in range(len(r[2]))] for r in V2],
         "scores": [[[s] for s in r[2]] for r in V2],
-        "results": [0.0 if r[0] != "Ties" else 1.0 for r in V2[:0]] + [1, 0, 1, 0, 1, 0.25, 1, 0],
+        "results": [1, 0, 1, 0, 1, 0.25, 1, 0],  # of Ties: junk, as published
         "num_correct": [r[3] for r in V2],
         "model": model,
         "model_type": "Seq. Classifier",
