@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf_attention import is_bfloat16_on_cpu, use_products
+from rmbench.models.hf_attention import is_fast_bfloat16, use_products
 from rmbench.models.hf_compile import compile_backbone, is_compiled
 from rmbench.models.hf_forward import Forward
 from rmbench.models.hf_limits import checked_length, tokens_at_once
@@ -72,7 +72,7 @@ class HFRewardModel:
         self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
         if torch_compile:
             compile_backbone(self._model, checkpoint.location)
-        if attn == "auto" and self._loaded.is_encoder and is_bfloat16_on_cpu(self._model):
+        if attn == "auto" and self._loaded.is_encoder and is_fast_bfloat16(self._model):
             use_products(self._model)
         self._label = _checked_label(checkpoint.location, self._loaded, label)
         self._fresh_head = fresh_head
