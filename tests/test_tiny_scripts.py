@@ -7,11 +7,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers
 
 from rmbench.files import iter_jsonl
+from rmbench.models.resolve import load_model
 from rmbench.verifiers import passes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -128,3 +130,55 @@ def test_the_tokenizer_tells_case_and_lines_apart_and_words_not(scripts: Any, tm
     turns = [{"role": "user", "content": "River"}, {"role": "assistant", "content": "stone 1"}]
     text = again.apply_chat_template(turns, tokenize=False)
     assert again.tokenize(text) == [upper, "river", "[SEP]", "stone", "1", "[EOS]"]
+
+
+def test_the_vocabulary_is_the_same_whatever_the_order_of_equally_frequent_words(
+    scripts: Any, tmp_path: Path
+) -> None:
+    texts = [f"{a}{b}c " * 3 for a in "defghi" for b in "jklmno"]
+    make = scripts("text").make_tokenizer
+    first = make(texts, 60, tmp_path / "1")
+    assert first.get_vocab() == make(texts[::-1], 60, tmp_path / "2").get_vocab()
+    assert len(first) == 60, "no more than asked for"
+    assert (tmp_path / "1" / "tokenizer.json").read_bytes() == (
+        tmp_path / "2" / "tokenizer.json"
+    ).read_bytes()
+
+
+def test_the_teacher_says_what_the_linear_model_says_less_the_mean(scripts: Any) -> None:
+
+    some = rows("train")[0]
+    replies = some["responses"][:5]
+    taught = scripts("teach").lexical_teacher(rows("train"), 0)(some["prompt"], replies)
+    turns = [
+        [{"role": "user", "content": some["prompt"]}, {"role": "assistant", "content": reply}]
+        for reply in replies
+    ]
+    rewards: Any = load_model("builtin:linear").model.score(turns)
+    mean = sum(rewards) / len(rewards)
+    assert list(taught) == pytest.approx([reward - mean for reward in rewards], abs=1e-5)
+
+
+def test_a_warm_up_goes_on_where_it_stopped_and_its_head_is_two_heads(scripts: Any, tmp_path: Path) -> None:
+    warm_up, few = scripts("warm_up"), rows("train")[:12]
+    tokenizer = scripts("text").make_tokenizer([row["prompt"] for row in few], 300, tmp_path / "model")
+
+    def start(name: str) -> Any:
+        return warm_up.WarmUp(
+            few, lambda prompt, replies: np.linspace(-1, 1, len(replies)), tokenizer,
+            warm_up.Size(hidden=32, layers=2), warm_up.Plan(steps=4, bf16=False), 0, tmp_path / name,
+        )  # fmt: skip
+
+    straight, stopped = start("straight"), start("stopped")
+    straight.run()
+    for step in range(2):
+        stopped._step(step)
+    stopped._save(2)
+    resumed = start("stopped")
+    resumed.run()
+    for name, tensor in straight.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], tensor, msg=name)
+    resumed.finish(tmp_path / "model")
+    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
+    head = resumed.model.score.weight + resumed._taught.weight
+    torch.testing.assert_close(loaded.score.weight, head)

@@ -9,9 +9,13 @@ from rmbench.escape import one_line
 
 
 @click.command("models")
+@click.argument("model", required=False, metavar="[MODEL]")
 @json_option
-def command(as_json: bool) -> None:
-    """List the registered reward models and the forms that --model takes.
+def command(model: str | None, as_json: bool) -> None:
+    """List the registered reward models and the forms that --model takes, or show one with its options.
+
+    MODEL is whatever --model takes, or a scheme: `rmbench models hf` lists the options of every Hugging Face
+    model.
 
     Register your own with @register_reward_model("name"), by an entry point in the group rmbench.models, or
     name it by file: --model my_rm.py:MyRM.
@@ -19,6 +23,9 @@ def command(as_json: bool) -> None:
     from rmbench.models.catalogue import list_models
     from rmbench.models.resolve import RULES
 
+    if model is not None:
+        _show(model, as_json)
+        return
     rows = list_models()
     if as_json:
         fields = ("name", "kind", "summary", "source")
@@ -29,3 +36,23 @@ def command(as_json: bool) -> None:
     table = [[one_line(r.name), r.kind, one_line(r.summary, 80)] for r in rows]
     click.echo(tabulate(table, headers=["model", "kind", "what"], tablefmt="simple"))
     click.echo(f"\n{RULES}")
+
+
+def _show(model: str, as_json: bool) -> None:
+    from rmbench.models.catalogue import describe_model
+
+    summary, options = describe_model(model)
+    if as_json:
+        fields = ("name", "type", "default", "summary")
+        listed = [{f: getattr(option, f) for f in fields} for option in options]
+        click.echo(json.dumps({"model": model, "summary": summary, "options": listed}, indent=1))
+        return
+    click.echo(f"{one_line(model)}: {one_line(summary)}\n\noptions (-M key=value):")
+    if not options:
+        click.echo("  none")
+    width = max((len(option.name) for option in options), default=0)
+    for option in options:
+        default = f"default: {option.default}" if option.default else "required"
+        click.echo(f"  {one_line(option.name):{width}}  {one_line(option.type)} ({one_line(default)})")
+        if option.summary:
+            click.echo(f"  {'':{width}}  {one_line(option.summary)}")

@@ -1,11 +1,15 @@
 """What `rmbench models` lists."""
 
 import inspect
+import re
+import types
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from rmbench.errors import ConfigError
 from rmbench.models import MODELS, SCHEMES
+from rmbench.models.resolve import options_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,12 @@ _PATTERNS = (
 )
 
 
+_WRITTEN: Mapping[Any, str] = {
+    int: "whole number", float: "number", bool: "yes|no", str: "text", inspect.Parameter.empty: "text",
+}  # fmt: skip
+"""How the values of a type are written on the command line."""
+
+
 def list_models() -> list[ModelRow]:
     """Return every registered model, then the patterns; a plug-in that cannot be imported says why."""
     rows = [_row(name) for name in MODELS]
@@ -57,6 +67,52 @@ def list_models() -> list[ModelRow]:
         source = SCHEMES.source(scheme) if scheme else "rmbench.models.resolve:load_model"
         rows.append(ModelRow(name, kind, summary, source))
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class OptionRow:
+    """What `-M` can say to a model."""
+
+    name: str
+    type: str
+    default: str
+    """Empty for one that has to be given."""
+    summary: str
+
+
+def describe_model(spec: str) -> tuple[str, list[OptionRow]]:
+    """Return what the model of `spec`, or of a scheme, is, and the options that it takes.
+
+    Raises:
+        UnknownNameError: If `spec` is neither.
+    """
+    factory, parameters = options_of(spec)
+    told = _arguments(inspect.getdoc(factory) or "")
+    rows = []
+    for parameter in parameters:
+        default = "" if parameter.default is parameter.empty else str(parameter.default)
+        rows.append(
+            OptionRow(parameter.name, _type(parameter.annotation), default, told.get(parameter.name, ""))
+        )
+    known = {name: summary for name, _, summary, _ in _PATTERNS}
+    return known.get(spec) or _summary(factory), rows
+
+
+def _type(annotation: Any) -> str:
+    """Return how the values of an annotation are written: `text`, `auto|sdpa`."""
+    if annotation in _WRITTEN:
+        return _WRITTEN[annotation]
+    members = [member for member in get_args(annotation) if member is not types.NoneType]
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, members))
+    return "|".join(_type(member) for member in members) or getattr(annotation, "__name__", str(annotation))
+
+
+def _arguments(doc: str) -> dict[str, str]:
+    """Return what the section `Args:` of a docstring says of each argument."""
+    section = re.search(r"^Args:\n((?:[ ]{4}.*\n?)+)", doc, re.MULTILINE)
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def _row(name: str) -> ModelRow:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf_attention import is_bfloat16_on_cpu, use_products
+from rmbench.models.hf_attention import is_fast_bfloat16, use_products
 from rmbench.models.hf_compile import compile_backbone, is_compiled
 from rmbench.models.hf_forward import Forward
 from rmbench.models.hf_limits import checked_length, tokens_at_once
@@ -44,12 +44,7 @@ class HFRewardModel:
     Args:
         checkpoint: Where it is.
         runtime: Device, dtype, length.
-        label: Index of the logit that is the reward; needed above one label.
-        fresh_head: Seed of a random head for a checkpoint without one (a control, not a reward model).
-        chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
-        attn: Attention implementation; `auto` is transformers' choice, `hf_attention` where faster.
-        share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
-        torch_compile: Compile the backbone first: half a minute, then a tenth faster on a CPU.
+        label: This and all that follows: as in `load_hf`.
 
     Raises:
         ConfigError: If the checkpoint cannot be loaded, or would score silently wrong.
@@ -72,7 +67,7 @@ class HFRewardModel:
         self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
         if torch_compile:
             compile_backbone(self._model, checkpoint.location)
-        if attn == "auto" and self._loaded.is_encoder and is_bfloat16_on_cpu(self._model):
+        if attn == "auto" and self._loaded.is_encoder and is_fast_bfloat16(self._model):
             use_products(self._model)
         self._label = _checked_label(checkpoint.location, self._loaded, label)
         self._fresh_head = fresh_head
@@ -223,9 +218,20 @@ def load_hf(
     max_length: int | None = None,
     trust_remote_code: bool = False,
 ) -> HFRewardModel:
-    """Return the model of `hf:FOLDER` or `hf:org/name[@revision]`; options as `HFRewardModel`.
+    """A Hugging Face sequence classifier: a folder, `hf:FOLDER`, or `hf:org/name[@revision]`.
 
-    `gguf_file` reads a quantised file of the folder; `max_length` and `trust_remote_code` are the runtime's.
+    Args:
+        argument: Folder, or Hub id.
+        runtime: Device, dtype, length.
+        label: Index of the logit that is the reward; needed above one label.
+        fresh_head: Seed of a random head for a checkpoint without one (a control, not a reward model).
+        chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
+        attn: Attention implementation; `auto` is transformers' choice, or a faster one of rmbench.
+        share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
+        torch_compile: Compile the backbone first: half a minute, then a tenth faster on a CPU.
+        gguf_file: A quantised file of the folder to read.
+        max_length: Tokens of a conversation, in place of --max-length.
+        trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
     """
     checkpoint = find_checkpoint(argument, gguf_file)
     if max_length is not None:

@@ -7,6 +7,7 @@ cache. Scores are rounded to bfloat16 there, as in transformers' `eager` attenti
 
 from typing import Any
 
+from rmbench.models.hf_device import cpu_multiplies_bfloat16
 from rmbench.models.hf_load import torch, transformers
 
 PRODUCTS = "rmbench_products"
@@ -17,9 +18,9 @@ _DEPENDS_ON_MORE = ("softcap", "s_aux", "position_bias")
 """What a model may pass to attention and `attention` does not know."""
 
 
-def is_bfloat16_on_cpu(thing: Any) -> bool:
-    """Say whether a model or tensor is in bfloat16 on a CPU, where matrix products beat torch's kernel."""
-    return bool(thing.device.type == "cpu" and thing.dtype == torch.bfloat16)
+def is_fast_bfloat16(thing: Any) -> bool:
+    """Say whether a model or tensor is in bfloat16 on a CPU that has instructions for it."""
+    return thing.device.type == "cpu" and thing.dtype == torch.bfloat16 and cpu_multiplies_bfloat16()
 
 
 def asked_for_more(more: dict[str, Any]) -> str | None:
@@ -38,7 +39,7 @@ def attention(query: Any, key: Any, value: Any, mask: Any, *, causal: bool, scal
         causal: Whether query i sees only keys 0..i; without a mask.
         scale: Of the products; None is 1 / sqrt(D).
     """
-    if is_bfloat16_on_cpu(query):
+    if is_fast_bfloat16(query):
         return _products(query, key, value, mask, causal, scale)
     more: dict[str, Any] = {}
     repeats = query.shape[1] // key.shape[1]

@@ -1,5 +1,6 @@
 """Where a Hugging Face model runs, and in which precision."""
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -32,10 +33,11 @@ def pick_dtype(dtype: str, device: Any, own: Any) -> Any:
         return getattr(torch, dtype)
     if device.type != "cpu":
         return "auto"
-    return torch.bfloat16 if own == torch.bfloat16 and _cpu_multiplies_bfloat16() else torch.float32
+    return torch.bfloat16 if own == torch.bfloat16 and cpu_multiplies_bfloat16() else torch.float32
 
 
-def _cpu_multiplies_bfloat16() -> bool:
+@cache
+def cpu_multiplies_bfloat16() -> bool:
     """Say whether the CPU has instructions for it: without them bfloat16 is slower than float32."""
     told = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
     names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch has no public name for them

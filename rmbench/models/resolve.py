@@ -72,6 +72,21 @@ def load_model(
     return LoadedModel(name=_checked_name(name, spec), model=model, spec=spec, identity=identity)
 
 
+def options_of(spec: str) -> tuple[Any, list[inspect.Parameter]]:
+    """Return what makes the model of `spec` (or of all models of a scheme), and its options.
+
+    Raises:
+        UnknownNameError: If no rule applies.
+    """
+    factory: Any
+    factory, arguments = (SCHEMES.get(spec), ("",)) if spec in SCHEMES else _find(spec)[:2]
+    if not callable(factory):  # an instance that was registered as it is
+        return factory, []
+    parameters = list(inspect.signature(factory).parameters.values())[len(arguments) :]
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return factory, [p for p in parameters if p.name not in _RESERVED and p.kind not in variadic]
+
+
 def check_spec(spec: str) -> None:
     """Raise as `load_model` would if `spec` names nothing; nothing is loaded yet."""
     _find(spec)

@@ -64,11 +64,18 @@ def test_attention_is_the_formula(
         hidden[..., 0] = False
         mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rmbench.models.hf_attention._CELLS", cells)
+        patch.setattr(hf_attention, "_CELLS", cells)
+        patch.setattr(hf_attention, "cpu_multiplies_bfloat16", lambda: True)
         found = attention(q, k, v, mask, causal=kind == "causal", scale=scale)
     assert found.dtype == dtype
     gap = (found.double() - formula(q, k, v, mask, kind == "causal", scale)).abs().max()
     assert gap < (1e-5 if dtype == torch.float32 else 0.06)
+
+
+@pytest.fixture
+def with_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every processor can compute in bfloat16; those without instructions are only slower."""
+    monkeypatch.setattr(hf_attention, "cpu_multiplies_bfloat16", lambda: True)
 
 
 TALK = [
@@ -77,6 +84,7 @@ TALK = [
 ]
 
 
+@pytest.mark.usefixtures("with_instructions")
 def test_an_encoder_in_bfloat16_attends_by_products_and_scores_as_with_torchs_kernel(
     make_checkpoint: Callable[..., Path],
 ) -> None:
@@ -95,6 +103,7 @@ def test_an_encoder_in_bfloat16_attends_by_products_and_scores_as_with_torchs_ke
     assert rewards("float32", "sdpa") == exact
 
 
+@pytest.mark.usefixtures("with_instructions")
 def test_products_leave_what_they_do_not_know_to_torchs_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setitem(
@@ -110,6 +119,7 @@ def test_products_leave_what_they_do_not_know_to_torchs_kernel(monkeypatch: pyte
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("with_instructions")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own compiler
 @pytest.mark.parametrize(("arch", "dtype"), [("llama", "float32"), ("bert", "float32"), ("bert", "bfloat16")])
 def test_a_compiled_model_gives_the_same_rewards(

@@ -217,7 +217,7 @@ def test_auto_is_the_checkpoints_type_where_the_cpu_is_fast_in_it(
 
     from rmbench.models import hf_device
 
-    monkeypatch.setattr(hf_device, "_cpu_multiplies_bfloat16", lambda: has)
+    monkeypatch.setattr(hf_device, "cpu_multiplies_bfloat16", lambda: has)
     cpu, cuda = torch.device("cpu"), torch.device("cuda")
     own_dtype = None if own is None else getattr(torch, own)
     assert hf_device.pick_dtype("auto", cpu, own_dtype) == getattr(torch, picked)
