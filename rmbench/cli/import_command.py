@@ -7,7 +7,15 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import convention_option, json_option, key_values, on_bad_option, results_option
+from rmbench.cli.options import (
+    convention_option,
+    json_option,
+    key_values,
+    on_bad_option,
+    results_option,
+    seed_option,
+    task_options_option,
+)
 from rmbench.escape import one_line
 
 _RUNS_PER_WORKER = 8
@@ -23,9 +31,7 @@ _RUNS_PER_WORKER = 8
     help="The benchmark's own data: items are then the task's, with prompts as clusters, and records stand"
     " beside those of `rmbench eval`.",
 )
-@click.option(
-    "-T", "task_options", multiple=True, metavar="KEY=VALUE", help="Parameter of the task (repeat)."
-)
+@task_options_option
 @on_bad_option
 @click.option(
     "--prior-sets/--no-prior-sets",
@@ -33,15 +39,7 @@ _RUNS_PER_WORKER = 8
     show_default=True,
     help="RewardBench: join a model's prior sets. Models with and without them are not on the same items.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    envvar="RMBENCH_SEED",
-    show_envvar=True,
-    help="Seed of the bootstrap and of folds.",
-)
+@seed_option
 @click.option(
     "--workers",
     "n_workers",

@@ -82,6 +82,17 @@ store_option = click.option(
 )
 
 
+seed_option = click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    envvar="RMBENCH_SEED",
+    show_envvar=True,
+    help="Seed of everything that is drawn: bootstrap, folds, --limit, random models.",
+)
+
+
 def runtime_options(function: F) -> F:
     """Add what loading a model needs: `-M`, `--device`, `--dtype`, `--offline`, `--seed`."""
     for option in reversed(
@@ -104,19 +115,16 @@ def runtime_options(function: F) -> F:
                 " it, else float32.",
             ),
             offline_option,
-            click.option(
-                "--seed",
-                type=click.IntRange(min=0),
-                default=0,
-                show_default=True,
-                envvar="RMBENCH_SEED",
-                show_envvar=True,
-                help="Seed of everything that is drawn: bootstrap, folds, --limit, random models.",
-            ),
+            seed_option,
         )
     ):
         function = option(function)
     return function
+
+
+task_options_option = click.option(
+    "-T", "task_options", multiple=True, metavar="KEY=VALUE", help="Parameter of the task (repeat)."
+)
 
 
 def data_options(function: F) -> F:
@@ -128,13 +136,7 @@ def data_options(function: F) -> F:
                 type=click.Path(path_type=Path),
                 help="Read the task's data from this file or folder, in the same schema.",
             ),
-            click.option(
-                "-T",
-                "task_options",
-                multiple=True,
-                metavar="KEY=VALUE",
-                help="Parameter of the task (repeat).",
-            ),
+            task_options_option,
             on_bad_option,
         )
     ):
