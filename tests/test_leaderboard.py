@@ -21,6 +21,7 @@ columns:
 rank_by: [accuracy, win]
 """
 
+BOARDS = sorted((Path(__file__).resolve().parent.parent / "leaderboards").glob("*.md"))
 HOSTILE = "<script>alert(1)</script>|`x`[a](javascript:1)"
 
 
@@ -226,3 +227,9 @@ def test_the_committed_boards_are_up_to_date(capsys: pytest.CaptureFixture[str])
         + ["--out", str(root / "leaderboards"), "--results", str(root / "results")]
     )
     assert code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda path: path.stem)
+def test_a_board_says_nothing_twice(board: Path) -> None:
+    lines = [line for line in board.read_text(encoding="utf-8").splitlines() if line.startswith("- ")]
+    assert sorted(set(lines)) == sorted(lines)

@@ -103,8 +103,8 @@ def _legend(board: Board) -> list[str]:
     )
     if seen:
         lines += ["", "Trained on prompts of the test (exactly, or 13 words in a row):", "", *seen]
-    if noted:
-        lines += ["", "Truncated and invalid:", "", *noted]
+    if noted:  # several columns may rest on one record
+        lines += ["", "Truncated and invalid:", "", *dict.fromkeys(noted)]
     if board.undefined:
         lines += ["", "No value:", "", *[f"- {for_markdown(line)}" for line in board.undefined]]
     if board.left_out:
