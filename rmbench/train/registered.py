@@ -83,7 +83,9 @@ def confidence_margin(
     key = digest(identity_of(settings, pairs, runtime), 16)
     folder = default_store_folder() / "trained" / key if out is None else Path(out)
     train(settings, pairs, folder, runtime=runtime)
-    model = load_hf(str(folder), runtime=runtime, max_length=max_length)
+    model = load_hf(str(folder), runtime=runtime)
+    if model.max_length > max_length:  # an upper bound here as in training: a base may have fewer positions
+        model = load_hf(str(folder), runtime=runtime, max_length=max_length)
     model.display_name = method
     return model
 

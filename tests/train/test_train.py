@@ -16,6 +16,8 @@ from commands import arguments, largest_difference, weights
 from safetensors.torch import load_file
 
 from rmbench.cli.main import run
+from rmbench.models.runtime import Runtime
+from rmbench.train.registered import confidence_margin
 
 Make = Callable[..., Path]
 
@@ -302,6 +304,26 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_pairs(
     message = capsys.readouterr().err
     assert "the loss is not finite at step" in message
     assert "pairs 'p" in message
+
+
+def test_a_base_with_fewer_positions_than_the_default_length_is_trained_and_scored_within_them(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path
+) -> None:
+    base, runtime = make_checkpoint("llama", head=False), Runtime(device="cpu", offline=True)
+    positions = json.loads((base / "config.json").read_text())["max_position_embeddings"]
+    assert 32 < positions < 1024
+    asked: dict[str, Any]
+    for asked, length in (({}, positions), ({"max_length": 32}, 32)):
+        model = confidence_margin(
+            str(base),
+            str(pairs),
+            runtime,
+            batch_size=8,
+            max_steps=1,
+            out=str(tmp_path / str(length)),
+            **asked,
+        )
+        assert model.max_length == length
 
 
 def test_the_trainer_is_a_registered_model_that_trains_at_first_use(
