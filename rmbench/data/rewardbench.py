@@ -48,14 +48,21 @@ def read_v2(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iter
         yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
 
 
-def tie_row(row: Row, identifier: str) -> str:
-    """Return the checked id of a row of Ties, `ref:5` or `tied:5`."""
+def tie_name(identifier: str) -> str:
+    """Return the id of a row of Ties, `ref:5` or `tied:5`, in one spelling.
+
+    Raises:
+        ValueError: If it is no such id.
+    """
     kind, _, number = identifier.partition(":")
     if kind not in ("ref", "tied") or not number.isdecimal():
-        raise row.error(
-            f"{identifier!r}; expected ref:N or tied:N in the subset Ties", "id", "id does not fit"
-        )
+        raise ValueError(f"{identifier!r}; expected ref:N or tied:N in the subset Ties")
     return f"{kind}:{int(number)}"
+
+
+def tie_cluster(name: str) -> str:
+    """Return the cluster of both rows of a prompt of Ties: scored together, they are not independent."""
+    return f"ties:{name.partition(':')[2]}"
 
 
 def _set_of_file(path: Path) -> str | None:
@@ -99,9 +106,11 @@ def _item(row: Row) -> Item:
     _check_count(row, "total_completions", len(responses))
     identifier, strata, cluster = fields.identifier(row), {"subset": subset}, prompt_cluster(prompt)
     if subset == TIES:
-        strata["ties"] = tie_row(row, identifier)
-        # The reference and the tied question of a pair are scored together: they are not independent.
-        cluster = f"ties:{strata['ties'].partition(':')[2]}"
+        try:
+            strata["ties"] = tie_name(identifier)
+        except ValueError as error:
+            raise row.error(str(error), "id", "id does not fit") from None
+        cluster = tie_cluster(strata["ties"])
     elif n_right != 1:
         raise row.error(f"{n_right} right responses; expected 1", "chosen", "responses do not fit")
     if strata.get("ties", "").startswith("tied:") and n_right < 2:

@@ -109,7 +109,7 @@ def _attend(
     """Attend as transformers' own functions do: the output is (n, Q, H, D), and there are no weights."""
     said = more.get("is_causal")
     causal = getattr(module, "is_causal", False) if said is None else said
-    if asked_for_more(more) or causal or query.shape[1] != key.shape[1]:
+    if asked_for_more(more) or causal:
         known: Any = transformers.AttentionInterface
         usual = known()["sdpa"]
         return usual(module, query, key, value, attention_mask, scaling=scaling, **more)  # type: ignore[no-any-return]

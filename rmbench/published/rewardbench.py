@@ -7,7 +7,7 @@ from sys import intern
 from typing import Any
 
 from rmbench.data import ItemSet
-from rmbench.data.rewardbench import item_id
+from rmbench.data.rewardbench import item_id, tie_cluster, tie_name
 from rmbench.errors import DataError
 from rmbench.metrics.official import part_name
 from rmbench.metrics.rewardbench import PRIOR_SETS, section_of
@@ -85,6 +85,7 @@ def _run(file: Path, start: Path, request: Import) -> PublishedRun:
         dropped += outside
     spec, items = request.spec(scores.task), request.items(scores.task)
     if items is None:
+        notes.append("prompts are not known without --data: items that share one count as independent")
         made = sorted(_rows_by_id(file, rows), key=lambda row: row.id)
         data_hash = hash_of_ids(spec.name, made)
     else:
@@ -154,11 +155,11 @@ def _cluster(file: Path, number: int, name: str, row: ScoreRow) -> tuple[str, di
     if row.subset != TIES:
         section = section_of(row.subset)
         return name, {**({"section": section} if section else {}), "subset": row.subset}
-    kind, _, prompt = (row.id or "").partition(":")
-    if kind not in ("ref", "tied") or not prompt.isdecimal():
-        problem = f"{row.id!r}; expected ref:N or tied:N in the subset Ties"
-        raise DataError(problem, path=file, line=number, key="id", reason="id does not fit")
-    return intern(f"ties:{int(prompt)}"), {"subset": TIES, "ties": f"{kind}:{int(prompt)}"}
+    try:
+        ties = tie_name(row.id or "")
+    except ValueError as error:
+        raise DataError(str(error), path=file, line=number, key="id", reason="id does not fit") from None
+    return intern(tie_cluster(ties)), {"subset": TIES, "ties": ties}
 
 
 def _joined(file: Path, rows: Sequence[ScoreRow], items: ItemSet) -> tuple[list[PublishedRow], int]:

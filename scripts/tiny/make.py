@@ -100,7 +100,9 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--steps", type=int, default=Plan().steps, help="of the warm-up, 64 texts each")
     parser.add_argument("--rate", type=float, default=Plan().rate, help="peak learning rate of the warm-up")
-    parser.add_argument("--fp32", action="store_true", help="where bfloat16 is slow, or for other weights")
+    parser.add_argument(
+        "--fp32", action="store_true", help="compute in float32, where bfloat16 is slow: other weights"
+    )
     parser.add_argument("--composed", type=float, default=Plan().composed, help="share of composed prompts")
     parser.add_argument("--hidden", type=int, default=Size().hidden)
     parser.add_argument("--layers", type=int, default=Size().layers)

@@ -147,7 +147,6 @@ class WarmUp:
 
     def finish(self, folder: Path) -> None:
         """Write the model into `folder`, what the teacher taught added to its rewards."""
-        self.model.config._attn_implementation = None
         model = copy.deepcopy(self.model)
         with torch.no_grad():
             model.score.weight.copy_(self._direction())

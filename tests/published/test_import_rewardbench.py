@@ -55,6 +55,12 @@ def test_both_versions_in_one_layout(tmp_path: Path, capsys: Capture) -> None:
     assert one["provenance"]["data"] == "eval-set-scores/org/one.json"
 
 
+def test_unknown_prompts_are_said_where_no_data_is_given(tmp_path: Path, capsys: Capture) -> None:
+    scores(tmp_path, "org/one", v1_columns("org/one"))
+    assert run(["import", "rewardbench", str(tmp_path), "--results", str(tmp_path / "r")]) == 0
+    assert "items that share one count as independent" in capsys.readouterr().err
+
+
 def test_records_work_as_any_other(tmp_path: Path, capsys: Capture) -> None:
     for k, name in enumerate(("org/a", "org/b")):
         rows = V1 * 1 if k else [(*r[:2], r[3], r[2]) for r in V1]
