@@ -1,8 +1,13 @@
 """Published layouts, written by hand for the tests."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from rmbench.cli.main import run
 
 V1 = [
     # subset, id, chosen's score, rejected's score
@@ -77,3 +82,17 @@ def write(path: Path, value: Any) -> Path:
 
 def scores(root: Path, model: str, value: Any, folder: str = "eval-set-scores") -> Path:
     return write(root / folder / f"{model}.json", value)
+
+
+def importer(format_name: str) -> Callable[..., list[dict[str, Any]]]:
+    """Return a function (capsys, path, results, *options) that imports and returns the records."""
+
+    def bring(
+        capsys: pytest.CaptureFixture[str], path: Path, results: Path, *options: str
+    ) -> list[dict[str, Any]]:
+        code = run(["import", format_name, str(path), "--results", str(results), "--json", *options])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return list(json.loads(said.out))
+
+    return bring

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from layouts import importer
 
 from rmbench.cli.main import run
 
@@ -36,11 +37,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def bring(capsys: Capture, path: Path, results: Path, *options: str) -> list[dict[str, Any]]:
-    code = run(["import", "judgebench", str(path), "--results", str(results), "--json", *options])
-    said = capsys.readouterr()
-    assert code == 0, said.err
-    return list(json.loads(said.out))
+bring = importer("judgebench")
 
 
 def official(records: list[dict[str, Any]], name: str = "official") -> float:

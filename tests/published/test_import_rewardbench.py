@@ -12,6 +12,7 @@ from layouts import (
     OFFICIAL_WITH_PRIOR,
     PRIOR,
     V1,
+    importer,
     scores,
     v1_columns,
     v2_columns,
@@ -23,11 +24,7 @@ from rmbench.cli.main import run
 Capture = pytest.CaptureFixture[str]
 
 
-def bring(capsys: Capture, path: Path, results: Path, *options: str) -> list[dict[str, Any]]:
-    code = run(["import", "rewardbench", str(path), "--results", str(results), "--json", *options])
-    said = capsys.readouterr()
-    assert code == 0, said.err
-    return list(json.loads(said.out))
+bring = importer("rewardbench")
 
 
 def refused(capsys: Capture, path: Path, results: Path, *options: str) -> str:

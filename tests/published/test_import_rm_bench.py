@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from layouts import importer
 
 from rmbench.cli.main import run
 
@@ -31,11 +32,7 @@ def results_of(
     return folder
 
 
-def bring(capsys: Capture, path: Path, results: Path, *options: str) -> list[dict[str, Any]]:
-    code = run(["import", "rm-bench", str(path), "--results", str(results), "--json", *options])
-    said = capsys.readouterr()
-    assert code == 0, said.err
-    return list(json.loads(said.out))
+bring = importer("rm-bench")
 
 
 def test_is_what_evaluating_the_same_model_gives(tmp_path: Path, capsys: Capture) -> None:
