@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from filelock import FileLock, Timeout
 from tensorboardX import SummaryWriter
 from transformers.integrations.integration_utils import TensorBoardCallback
 
@@ -75,6 +77,8 @@ class Job:
     """What pins the base's weights."""
     identity: Mapping[str, Any]
     runtime: Runtime
+    held: ExitStack
+    """Closed when the model is finished: the lock of the working folder."""
     log_dir: Path | None
     on_step: Callable[[int, int, Mapping[str, float]], None] | None
     on_text: Callable[[int, int], None] | None = None
@@ -105,7 +109,7 @@ def fit_all(job: Job) -> Fitted:
     """Train all weights, or LoRA adapters, from the last complete checkpoint if there is one."""
     arguments = _arguments(job)
     with arguments.main_process_first(local=False):
-        _claim(job.work, job.identity)
+        _claim(job)
         resume = _last_complete(job.work)
     writer = None if job.log_dir is None or not is_main_process() else _writer(job.log_dir)
     trainer = MarginTrainer(
@@ -135,7 +139,7 @@ def fit_all(job: Job) -> Fitted:
 
 def fit_head(job: Job, store: Path) -> Fitted:
     """Train the last layer alone; representations are computed once for all runs on the same texts."""
-    _claim(job.work, job.identity)
+    _claim(job)
     job.base.model.to(pick_device(job.runtime.device))
     known = RepresentationStore(job.base, store / "features", job.weights, job.settings.precision)
     train, held_out = (known.of_pairs(part, job.on_text) for part in (job.train_set, job.held_out))
@@ -202,17 +206,28 @@ def head_for(
     )
 
 
-def _claim(work: Path, identity: Mapping[str, Any]) -> None:
-    """Make the working folder this run's; refuse one that another run began, or a folder of other things."""
+def _claim(job: Job) -> None:
+    """Make the working folder this run's, and this process's until `job.held` is closed.
+
+    Refused are one that another run began or another process is training in, and a folder of other things.
+    A launcher that is killed may leave its workers behind: they would write where the run that follows does.
+    """
+    work, identity = job.work, job.identity
     mark, ours = work / "run.json", json.dumps({"hash": digest(dict(identity), 16)}) + "\n"
     try:
         if mark.is_file():
             if mark.read_bytes() != ours.encode():
                 raise ConfigError(f"{work.parent}: another run began here; give another --out, or remove it")
-            return
-        if work.parent.is_dir() and any(p.name != WORK for p in work.parent.iterdir()):
+        elif work.parent.is_dir() and any(p.name != WORK for p in work.parent.iterdir()):
             raise ConfigError(f"{work.parent}: the folder is not empty; give another --out")
-        write_atomic(mark, ours)
+        else:
+            write_atomic(mark, ours)
+        if is_main_process():
+            job.held.enter_context(FileLock(work / "lock", timeout=0))
+    except Timeout:
+        raise ConfigError(
+            f"{work.parent}: another process is training in it; wait for its end, or stop it"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{work.parent}: cannot be written ({error.strerror})") from None
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -92,26 +93,18 @@ def train(
     base = load_base(settings.base, settings.seed, settings.lora, runtime)
     train_set = EncodedPairs(data.train, base.text_format, base.limit(settings.max_length))
     held_out = EncodedPairs(data.held_out, base.text_format, base.limit(settings.max_length))
-    job = Job(
-        settings,
-        base,
-        train_set,
-        held_out,
-        loss,
-        out / WORK,
-        str(identity["base"]),
-        identity,
-        runtime,
-        log_dir,
-        on_step,
-        on_text,
-    )
-    fitted = fit_head(job, features or default_store_folder()) if settings.freeze_backbone else fit_all(job)
-    texts = {"truncated_texts": train_set.n_truncated + held_out.n_truncated, "steps": fitted.steps}
-    record = _record(identity, data, texts, fitted, loss)
-    if is_main_process():
-        with quiet():
-            _save(base, out, record, data)
+    with ExitStack() as held:
+        job = Job(
+            settings, base, train_set, held_out, loss, out / WORK, str(identity["base"]), identity, runtime,
+            held, log_dir, on_step, on_text,
+        )  # fmt: skip
+        frozen = settings.freeze_backbone
+        fitted = fit_head(job, features or default_store_folder()) if frozen else fit_all(job)
+        texts = {"truncated_texts": train_set.n_truncated + held_out.n_truncated, "steps": fitted.steps}
+        record = _record(identity, data, texts, fitted, loss)
+        if is_main_process():
+            with quiet():
+                _save(base, out, record, data)
     return Trained(out, record, reused=False)
 
 

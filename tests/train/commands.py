@@ -1,13 +1,13 @@
 """Commands that the tests of training give, and what they look at afterwards."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors.torch import load_file
 
@@ -53,8 +53,13 @@ def kill_after_a_checkpoint(command: list[str], out: Path, **environment: str) -
         assert process.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
+    # A launcher gives its workers sessions of their own: whoever is not named here lives on, and writes.
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    for member in family:
+        member.kill()
     process.wait()
+    _, alive = psutil.wait_procs(family, timeout=30)
+    assert not alive
     assert not (out / "rmbench.json").exists()
 
 

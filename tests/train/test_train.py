@@ -133,6 +133,29 @@ def test_killed_and_continued_it_ends_with_the_same_weights(
     assert same[0]["held_out"] == same[1]["held_out"]
 
 
+def test_two_runs_at_once_do_not_write_into_one_folder(
+    make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = arguments(
+        make_checkpoint("llama", head=False), pairs, tmp_path / "out", epochs=60, eval_every=5
+    )
+    process = subprocess.Popen([sys.executable, "-m", "rmbench", *command], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "out" / ".training").glob("checkpoint-*/complete")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGSTOP)  # alive, as a worker whose launcher was killed
+    before = sorted(p.name for p in (tmp_path / "out" / ".training").iterdir())
+    assert run(command) == 2
+    assert "another process is training in it" in capsys.readouterr().err
+    assert sorted(p.name for p in (tmp_path / "out" / ".training").iterdir()) == before
+    process.kill()
+    process.wait()
+    assert run(command) == 0, "a lock of the dead is no lock"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(".")) == []
+
+
 @pytest.mark.parametrize("more", [(), ("--freeze-backbone",)])
 def test_bfloat16_products_learn_and_weights_stay_float32(
     make_checkpoint: Make, pairs: Path, tmp_path: Path, more: tuple[str, ...]
