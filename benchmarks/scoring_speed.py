@@ -146,8 +146,12 @@ def measure(given: argparse.Namespace, name: str, work: str, dtype: str, part: i
     torch.set_num_threads(given.threads)
     items = items_of(work, given.data, given.items)[part :: given.rounds]
     model = load(getattr(given, WORKS[work][0]), dtype)
-    model.score([(Turn(role="user", content="warm"), Turn(role="assistant", content="up"))])
-    return ours(model, items, dtype) if name == "rmbench" else baseline(model, items, int(name.split()[1]))
+    warm_up = [(Turn(role="user", content="warm"), Turn(role="assistant", content="up"))]
+    if name != "rmbench":  # which never sees what the engine sets up: the allocator is left as it is
+        plain_forward(model, warm_up)
+        return baseline(model, items, int(name.split()[1]))
+    model.score(warm_up)
+    return ours(model, items, dtype)
 
 
 def load(folder: Path, dtype: str) -> HFRewardModel:

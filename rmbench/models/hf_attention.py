@@ -12,8 +12,8 @@ from rmbench.models.hf_load import torch, transformers
 
 PRODUCTS = "rmbench_products"
 """Name of `attention` among transformers' implementations: for encoders in bfloat16 on a CPU."""
-_CELLS = 300_000
-"""Scores that are computed at once: 600 kB in bfloat16."""
+_CELLS = 600_000
+"""Scores that are computed at once: 1.2 MB in bfloat16."""
 _DEPENDS_ON_MORE = ("softcap", "s_aux", "position_bias")
 """What a model may pass to attention and `attention` does not know."""
 

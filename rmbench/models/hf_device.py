@@ -1,5 +1,7 @@
-"""Where a Hugging Face model runs, and in which precision."""
+"""Where a Hugging Face model runs, in which precision, and what its process does with memory it frees."""
 
+import ctypes
+import sys
 from functools import cache
 from typing import Any
 
@@ -42,3 +44,21 @@ def cpu_multiplies_bfloat16() -> bool:
     told = getattr(torch.backends.cpu, "get_cpu_capability", lambda: "")()
     names = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")  # torch has no public name for them
     return told.startswith("AVX512") and any(getattr(torch.cpu, n, lambda: False)() for n in names)
+
+
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Numbers of glibc's options, of `malloc.h`."""
+
+
+@cache
+def keep_freed_memory() -> bool:
+    """Let the allocator keep what is freed, and say whether it will: on Linux with glibc.
+
+    Each layer of a model allocates megabytes and frees them. glibc gives those back to the system and asks
+    for them again, which then clears them page by page: a sixth of the time in bfloat16 on two cores. The
+    process stays at its greatest size instead.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    option = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries of C have none
+    return option is not None and all([option(_TRIM_THRESHOLD, 2**31 - 1), option(_MMAP_THRESHOLD, 2**30)])

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from rmbench.models.hf_device import keep_freed_memory
 from rmbench.models.hf_load import Loaded, torch
 from rmbench.models.hf_shared import SharedBackbone
 from rmbench.models.hf_text import Encoded
@@ -60,6 +61,8 @@ class Forward:
         """
         if self._ran_out and self._model.device.type == "cuda":
             torch.cuda.empty_cache()
+        if self._model.device.type == "cpu":
+            keep_freed_memory()
         self._ran_out = True
         rewards = self._rewards(rows)
         self._ran_out = False
