@@ -132,6 +132,15 @@ def test_baselines_are_marked(board: dict[str, object]) -> None:
     assert {r["model"] for r in board["rows"] if r["shortcut"]} == {"length", "random", "shortest"}  # type: ignore[attr-defined]
 
 
+def test_shortcuts_that_have_no_rank_are_named(board: dict[str, object]) -> None:
+    assert board["missing_shortcuts"] == ["shortest", "markdown", "constant"]
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda p: p.stem)
+def test_every_board_of_the_project_has_the_shortcut_rows(path: Path) -> None:
+    assert json.loads(path.with_suffix(".json").read_text())["missing_shortcuts"] == []
+
+
 def test_the_same_records_give_the_same_bytes_wherever_they_lie(made: Path, tmp_path: Path) -> None:
     moved = tmp_path / "elsewhere"
     shutil.copytree(made / "results", moved)

@@ -17,6 +17,8 @@ from rmbench.types import Estimate
 
 SHORTCUT_KIND = "baseline"
 """Fingerprint kind of the models that read no meaning: what a real one must beat."""
+SHORTCUTS = ("length", "shortest", "markdown", "constant", "random")
+"""Those that every board should have, by the name in the fingerprint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Board:
     """Records of the board's tasks that are not on it, and why."""
     undefined: tuple[str, ...]
     """Cells that have a record but no value, and why."""
+    missing_shortcuts: tuple[str, ...]
+    """Shortcut models that have no rank on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +105,8 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         if eligible and not any(column.id in cells for cells in table.values()):
             _check_name(spec, column, known, [suites[run.record.run_id][0] for run, _ in eligible])
     models = sorted(table)
-    kinds = {_row_name(r, runs): r.record.identity["model"].get("kind", "") for r in runs}
+    prints = {_row_name(r, runs): r.record.identity["model"] for r in runs}
+    shortcuts = {m: p.get("name", "") for m, p in prints.items() if p.get("kind") == SHORTCUT_KIND}
     totals = {m: _total(spec, table[m]) for m in models if all(c in table[m] for c in spec.rank_by)}
     ranked = sorted(totals, key=lambda m: (-totals[m].value, m))
     different = _separated([totals[m] for m in ranked])
@@ -112,7 +117,7 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         rows.append(
             Row(
                 model=m,
-                shortcut=kinds.get(m) == SHORTCUT_KIND,
+                shortcut=m in shortcuts,
                 cells={c: measured.cell for c, measured in table[m].items()},
                 score=totals[m].estimate() if m in totals else None,
                 rank=None if place is None else 1 + sum(totals[o].value > totals[m].value for o in ranked),
@@ -126,7 +131,16 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         metrics[column.id] = filled[0].metric if filled else column.metric
         first = filled[0].cell.estimate if filled else None
         sizes[column.id] = (first.n, first.n_clusters) if first else (0, 0)
-    return Board(spec, tuple(rows), metrics, sizes, tuple(sorted(set(left_out))), tuple(undefined))
+    there = {shortcuts.get(m) for m in totals}
+    return Board(
+        spec,
+        tuple(rows),
+        metrics,
+        sizes,
+        tuple(sorted(set(left_out))),
+        tuple(undefined),
+        tuple(name for name in SHORTCUTS if name not in there),
+    )
 
 
 def _row_name(run: StoredRun, runs: Sequence[StoredRun]) -> str:

@@ -105,6 +105,9 @@ def _legend(board: Board) -> list[str]:
         lines += ["", "Trained on prompts of the test (exactly, or 13 words in a row):", "", *seen]
     if noted:  # several columns may rest on one record
         lines += ["", "Truncated and invalid:", "", *dict.fromkeys(noted)]
+    if board.missing_shortcuts:
+        names = ", ".join(f"`{name}`" for name in board.missing_shortcuts)
+        lines += ["", f"Shortcuts without a rank here: {names}. `rmbench eval --model NAME` measures one."]
     if board.undefined:
         lines += ["", "No value:", "", *[f"- {for_markdown(line)}" for line in board.undefined]]
     if board.left_out:
@@ -193,5 +196,6 @@ def _json(board: Board) -> str:
         ],
         "left_out": list(board.left_out),
         "undefined": list(board.undefined),
+        "missing_shortcuts": list(board.missing_shortcuts),
     }
     return json.dumps(value, indent=1, allow_nan=False) + "\n"

@@ -34,6 +34,7 @@ def register_reward_model(name: str) -> Callable[[Factory], Factory]:
 for _name, _class in {
     "constant": "Constant",
     "length": "Length",
+    "markdown": "Markdown",
     "random": "Random",
     "shortest": "Shortest",
 }.items():

@@ -1,6 +1,7 @@
 """Baselines: what a benchmark says of a model that does not read, and a floor for every table."""
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 
 from rmbench.canon import conversation_key
@@ -31,6 +32,37 @@ class Shortest:
     def score(self, batch: Sequence[Conversation]) -> list[float]:
         """Return minus the characters of each last turn; equal lengths tie."""
         return [-float(len(turns[-1]["content"])) for turns in batch]
+
+
+_MARKDOWN = re.compile(
+    r"""
+      ^[ ]{0,3}\#{1,6}[ ]             # a heading
+    | ^[ ]*(?:[-*+]|\d{1,9}[.)])[ ]   # an item of a list
+    | ^[ ]*(?:```|~~~)                # the beginning or end of a block of code
+    | ^[ ]*\|.*\|[ ]*$               # a row of a table
+    | ^[ ]{0,3}>[ ]                   # a quotation
+    | \*\*(?=\S)[^*\n]+\*\*          # bold
+    | (?<!`)`(?!`)[^`\n]+`(?!`)       # code in a line
+    """,
+    re.MULTILINE | re.VERBOSE,
+)
+
+
+class Markdown:
+    """Prefers the response with more Markdown: reward is its marks (headings, items, bold, code) per word."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return the rule's name and version."""
+        return {"kind": "baseline", "name": "markdown", "version": "1"}
+
+    def score(self, batch: Sequence[Conversation]) -> list[float]:
+        """Return the density of each last turn; texts without a mark tie at 0."""
+        return [_density(turns[-1]["content"]) for turns in batch]
+
+
+def _density(text: str) -> float:
+    marks = sum(1 for _ in _MARKDOWN.finditer(text))
+    return marks / max(1, len(text.split()))
 
 
 class Random:

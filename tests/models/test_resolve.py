@@ -218,6 +218,7 @@ def test_the_list_has_every_name_and_form() -> None:
     assert {
         "length",
         "shortest",
+        "markdown",
         "random",
         "constant",
         "builtin:linear",

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmbench.errors import ConfigError, DataError, ScoringError, UnknownNameError
-from rmbench.models.baselines import Constant, Length, Random, Shortest
+from rmbench.models.baselines import Constant, Length, Markdown, Random, Shortest
 from rmbench.models.pairwise import P_MIN, average_orders, rewards_from_preferences
 from rmbench.models.resolve import Runtime, load_model
 from rmbench.models.scores import ScoresFile
@@ -28,6 +28,25 @@ def test_length_counts_characters_not_bytes() -> None:
     batch = [chat(""), chat("abc"), chat("\u00e9\U0001f600")]
     assert Length().score(batch) == [0.0, 3.0, 2.0]
     assert Shortest().score(batch) == [0.0, -3.0, -2.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "marks"),
+    [
+        ("plain words - with a dash, 2 * 3, snake_case_name and a > b", 0),
+        ("# Title\n\ntext", 1),
+        ("#hashtag", 0),
+        ("- one\n* two\n  + three\n10. four\n2) five", 5),
+        ("**bold** and ** not bold ** and **also** this", 2),
+        ("use `x` and `y`", 2),
+        ("```python\nx = `a`\n```", 3),
+        ("| a | b |\n|---|---|\n| 1 | 2 |", 3),
+        ("> said\n>not said", 1),
+        ("", 0),
+    ],
+)
+def test_markdown_counts_marks_per_word(text: str, marks: int) -> None:
+    assert Markdown().score([chat(text)]) == [marks / max(1, len(text.split()))]
 
 
 def test_random_depends_on_seed_and_conversation_alone() -> None:
