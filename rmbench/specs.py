@@ -19,9 +19,9 @@ KIND_NAMES = ("preference", "calibration", "best_of_n", *OFFICIAL_KINDS)
 
 _TASK_KEYS = (
     "name", "version", "kinds", "summary", "source", "license", "sizes", "data", "params",
-    "primary", "strata",
+    "primary", "strata", "reproduced", "unchecked",
 )  # fmt: skip
-_OPTIONAL = ("sizes", "params", "strata")
+_OPTIONAL = ("sizes", "params", "strata", "reproduced", "unchecked")
 _DATA_KEYS = ("reader", "path", "hub", "files", "sha256", "train", "options")
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -46,6 +46,11 @@ class DataSpec:
     options: Mapping[str, Any] = field(default_factory=dict)
     """The reader's parameters."""
 
+    @property
+    def where(self) -> str:
+        """Where the data comes from, for people."""
+        return "embedded" if self.path else "hub or --data" if self.hub else "--data"
+
 
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
@@ -67,6 +72,10 @@ class TaskSpec:
     """Stratum keys to report on; the first is what the macro mean averages over."""
     sizes: Mapping[str, int]
     """How much the whole published set holds, by what is counted; empty where nobody has counted."""
+    reproduced: tuple[str, ...]
+    """What was compared with which publication, and came out the same."""
+    unchecked: tuple[str, ...]
+    """What rests on a description alone."""
     path: Path
 
     def kinds_of(self, convention: str) -> tuple[str, ...]:
@@ -197,6 +206,8 @@ def _parse(path: Path) -> TaskSpec:
         primary=_text(raw, "primary", path),
         strata=tuple(_strings(raw.get("strata") or [], f"{path}, key 'strata'")),
         sizes=_sizes(raw.get("sizes") or {}, f"{path}, key 'sizes'"),
+        reproduced=tuple(_strings(raw.get("reproduced") or [], f"{path}, key 'reproduced'")),
+        unchecked=tuple(_strings(raw.get("unchecked") or [], f"{path}, key 'unchecked'")),
         path=path,
     )
 
@@ -265,7 +276,7 @@ def _mapping(raw: Any, where: str) -> dict[str, Any]:
 
 def _strings(raw: Any, where: str) -> list[str]:
     if not isinstance(raw, list) or not all(isinstance(v, str) for v in raw):
-        raise ConfigError(f"{where}: expected a list of names")
+        raise ConfigError(f"{where}: expected a list of texts")
     return list(raw)
 
 

@@ -11,8 +11,9 @@ from rmbench.escape import one_line
 
 @click.command("tasks")
 @click.argument("name", required=False, metavar="[TASK]")
+@click.option("--page", is_flag=True, help="All of it as a page of Markdown: docs/benchmarks.md.")
 @json_option
-def command(name: str | None, as_json: bool) -> None:
+def command(name: str | None, page: bool, as_json: bool) -> None:
     """List the tasks, or show one with its source, licence and parameters.
 
     Your own task is a YAML file: `--task path/to/task.yaml`, or a folder in RMBENCH_TASKS_DIR.
@@ -23,21 +24,21 @@ def command(name: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_as_json(spec) for spec in specs], indent=1))
         return
+    if page:
+        from rmbench.cli.benchmarks_page import benchmarks_page
+
+        click.echo(benchmarks_page(specs), nl=False)
+        return
     if name:
         _show(specs[0])
         return
     from tabulate import tabulate
 
     rows = [
-        [one_line(s.name), ", ".join(s.kinds), s.primary, _where(s), one_line(s.summary, 70)] for s in specs
+        [one_line(s.name), ", ".join(s.kinds), s.primary, s.data.where, one_line(s.summary, 70)]
+        for s in specs
     ]
     click.echo(tabulate(rows, headers=["task", "kinds", "headline", "data", "what"], tablefmt="simple"))
-
-
-def _where(spec: Any) -> str:
-    if spec.data.path:
-        return "embedded"
-    return "hub or --data" if spec.data.hub else "--data"
 
 
 def _as_json(spec: Any) -> dict[str, Any]:
@@ -51,7 +52,9 @@ def _as_json(spec: Any) -> dict[str, Any]:
         "source": spec.source,
         "license": spec.license,
         "sizes": dict(spec.sizes),
-        "data": _where(spec),
+        "reproduced": list(spec.reproduced),
+        "unchecked": list(spec.unchecked),
+        "data": spec.data.where,
         "params": dict(spec.params),
     }
 
@@ -60,7 +63,11 @@ def _show(spec: Any) -> None:
     from rmbench.specs import parameter_help
 
     for key, value in _as_json(spec).items():
-        text = ", ".join(value) if isinstance(value, list) else value
+        text = (
+            ("; " if key in ("reproduced", "unchecked") else ", ").join(value)
+            if isinstance(value, list)
+            else value
+        )
         if key == "sizes":
             text = ", ".join(f"{count:,} {what}" for what, count in value.items()) or "not known"
         if key != "params":
