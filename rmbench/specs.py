@@ -23,7 +23,7 @@ _TASK_KEYS = (
 )  # fmt: skip
 _OPTIONAL = ("sizes", "params", "strata", "reproduced", "unchecked")
 _DATA_KEYS = ("reader", "path", "hub", "files", "sha256", "train", "options")
-_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
+HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -231,7 +231,7 @@ def _data(raw: Any, path: Path) -> DataSpec:
     if "reader" not in given:
         raise ConfigError(f"{where}: key 'reader' is missing")
     hub, sha256 = given.get("hub"), given.get("sha256")
-    if hub is not None and not (isinstance(hub, str) and _HUB.fullmatch(hub)):
+    if hub is not None and not (isinstance(hub, str) and HUB_DATA.fullmatch(hub)):
         raise ConfigError(f"{where}, key 'hub': {hub!r}; expected org/name@<40-hex commit>")
     if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
         raise ConfigError(f"{where}, key 'sha256': {sha256!r}; expected 64 hex digits")

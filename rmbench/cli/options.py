@@ -134,7 +134,8 @@ def data_options(function: F) -> F:
             click.option(
                 "--data",
                 type=click.Path(path_type=Path),
-                help="Read the task's data from this file or folder, in the same schema.",
+                help="Read the task's data from this file or folder, in the same schema, or from"
+                " org/name@COMMIT on the Hugging Face Hub (40 hex digits).",
             ),
             task_options_option,
             on_bad_option,

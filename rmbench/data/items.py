@@ -12,7 +12,7 @@ from rmbench.data.rows import BadRows, FoundItem, data_files
 from rmbench.data.shelf import ItemShelf
 from rmbench.errors import ConfigError, DataError
 from rmbench.files import sha256_file
-from rmbench.specs import TaskSpec
+from rmbench.specs import HUB_DATA, TaskSpec
 from rmbench.types import Item
 
 PACKAGED = Path(__file__).resolve().parent.parent / "_data"
@@ -39,7 +39,7 @@ def read_task_items(
 
     Args:
         spec: The task.
-        data: File or folder in the task's schema.
+        data: File or folder in the task's schema, or `org/name@<40-hex commit>` of a data set on the hub.
         on_bad: `fail` stops at the first row that does not fit; `skip` leaves it out and counts it.
         offline: Never reach for a hub.
 
@@ -101,9 +101,9 @@ def _unique(found: Iterable[FoundItem], bad: BadRows) -> Iterator[Item]:
 
 
 def _locate(spec: TaskSpec, data: Path | None, offline: bool) -> tuple[Path, str]:
-    if data is not None:
+    if data is not None and (data.exists() or not HUB_DATA.fullmatch(data.as_posix())):
         return data, str(data)
-    if spec.data.path is not None:
+    if data is None and spec.data.path is not None:
         path = (PACKAGED / spec.data.path).resolve()
         if not path.is_relative_to(PACKAGED) or not path.is_file():
             raise ConfigError(f"task {spec.name!r}: the package has no data file {spec.data.path!r}")
@@ -112,27 +112,29 @@ def _locate(spec: TaskSpec, data: Path | None, offline: bool) -> tuple[Path, str
                 f"task {spec.name!r}: {spec.data.path} is not the file that the task was made for"
             )
         return path, f"embedded: {spec.data.path}"
-    if spec.data.hub is None:
+    hub = data.as_posix() if data is not None else spec.data.hub
+    if hub is None:
         raise ConfigError(
-            f"task {spec.name!r} has no data of its own; give --data PATH (its source: {spec.source})"
+            f"task {spec.name!r} has no data of its own; give --data PATH, or --data org/name@COMMIT with the"
+            f" 40 hex digits of a commit on the hub (its source: {spec.source})"
         )
     if offline:
         raise ConfigError(
             f"task {spec.name!r}: its data is on the hub and --offline is set; give --data PATH"
         )
-    return _download(spec), f"hub: {spec.data.hub}"
+    return _download(spec, hub), f"hub: {hub}"
 
 
-def _download(spec: TaskSpec) -> Path:
+def _download(spec: TaskSpec, hub: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    name, _, commit = str(spec.data.hub).partition("@")
+    name, _, commit = hub.partition("@")
     try:
         folder = snapshot_download(name, repo_type="dataset", revision=commit, allow_patterns=spec.data.files)
     except Exception as error:
         # The hub client raises whatever its transport does; all of it means: the data is not to be had now.
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"task {spec.name!r}: {spec.data.hub} cannot be fetched ({first}); give --data PATH"
+            f"task {spec.name!r}: {hub} cannot be fetched ({first}); give --data PATH"
         ) from None
     return Path(folder)
