@@ -25,6 +25,9 @@ for _name, _target in {
     "ppe-correctness": "rmbench.data.ppe:read_correctness",
     "summeval": "rmbench.data.pools:read_summeval",
     "gsm8k-pools": "rmbench.data.pools:read_gsm8k",
+    "helpsteer2": "rmbench.data.helpsteer:read_v2",
+    "helpsteer3": "rmbench.data.helpsteer:read_v3",
+    "ultrafeedback": "rmbench.data.ultrafeedback:read",
 }.items():
     READERS.register_lazily(_name, _target)
 
