@@ -71,6 +71,13 @@ PARAMS: dict[str, Mapping[str, Param]] = {
             ("mean", "coherence", "consistency", "fluency", "relevance"),
         ),
     },
+    "reader:helpsteer2": {
+        "gold": Param(str, "strength", "how much better, or the share of annotators", ("strength", "votes")),
+        "split": Param(str, "val", "rows to read; one file holds both splits", ("val", "train", "all")),
+    },
+    "reader:helpsteer3": {
+        "gold": Param(str, "strength", "how much better, or the share of annotators", ("strength", "votes")),
+    },
 }
 """Group -> name -> parameter. Groups: `all`, a task kind, or `reader:<name>`."""
 

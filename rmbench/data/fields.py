@@ -22,7 +22,7 @@ def text(row: Row, key: str, value: Any = None, *, allow_empty: bool = False) ->
     if not isinstance(found, str):
         raise row.error(f"{_kind(found)}; expected text", key, "text is not a string")
     if not allow_empty and not found.strip():
-        empty = key.startswith(("response", "chosen", "rejected", "output"))
+        empty = key.startswith(("response", "chosen", "reject", "output"))
         raise row.error("empty; expected text", key, "empty response" if empty else "empty text")
     return found
 
@@ -92,6 +92,13 @@ def finite(row: Row, key: str, value: Any) -> float:
     if not isfinite(value):
         raise row.error(f"{value}; expected a finite number", key, "gold is not finite")
     return float(value)
+
+
+def whole(row: Row, key: str, value: Any, low: int, high: int) -> int:
+    """Return a whole number within bounds; 1.0 and true are none."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise row.error(f"{value!r}; expected a whole number from {low} to {high}", key, "value out of range")
+    return value
 
 
 def strata(row: Row, key: str = "strata") -> dict[str, str]:

@@ -25,6 +25,15 @@ for _name, _target in {
     "ppe-correctness": "rmbench.data.ppe:read_correctness",
     "summeval": "rmbench.data.pools:read_summeval",
     "gsm8k-pools": "rmbench.data.pools:read_gsm8k",
+    "helpsteer2": "rmbench.data.helpsteer:read_v2",
+    "helpsteer3": "rmbench.data.helpsteer:read_v3",
+    "ultrafeedback": "rmbench.data.ultrafeedback:read",
+    "m-rewardbench": "rmbench.data.m_rewardbench:read",
+    "reward-math": "rmbench.data.reward_math:read",
+    "rmb": "rmbench.data.rmb:read",
+    "rag-rewardbench": "rmbench.data.contexts:read_rag",
+    "memory-rewardbench": "rmbench.data.contexts:read_memory",
+    "plan-rewardbench": "rmbench.data.trajectories:read",
 }.items():
     READERS.register_lazily(_name, _target)
 

@@ -4,10 +4,14 @@ from rmbench.metrics import (  # noqa: F401
     best_of_n,
     calibration,
     judgebench,
+    m_rewardbench,
+    plan_rewardbench,
     preference,
+    reward_math,
     rewardbench,
     rewardbench2,
     rm_bench,
+    rmb,
 )
 from rmbench.metrics.panel import Panel, PanelRow, build_panel, panel_of
 from rmbench.metrics.result import KINDS, Measured

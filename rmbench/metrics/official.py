@@ -17,6 +17,9 @@ from rmbench.stats.estimates import Floats
 
 HEADLINE = "official"
 
+NO_JUDGES = "for rewards only: a pairwise model's verdicts are not kept one by one"
+"""Why a number that rests on each verdict of a judge is not given for pairwise models."""
+
 
 def part_name(part: str) -> str:
     """Return the metric's name of a published part: `official_chat_hard` for `Chat Hard`."""

@@ -11,13 +11,15 @@ from panels import make_panel
 
 from rmbench.errors import ScoringError
 from rmbench.metrics import KINDS, Panel, Suite, measure_suite
+from rmbench.metrics.m_rewardbench import LANGUAGES
 from rmbench.metrics.rewardbench import SECTIONS
+from rmbench.metrics.rmb import PARTS
 from rmbench.specs import OFFICIAL_KINDS
 
 CASES = Path(__file__).resolve().parent.parent / "cases"
 LOADED = {kind: json.loads((CASES / f"{kind}.json").read_text(encoding="utf-8")) for kind in OFFICIAL_KINDS}
 NUMBERED = [(kind, case) for kind, found in LOADED.items() for case in found["cases"]]
-STRATA = ("subset", "section", "domain", "category", "ties")
+STRATA = ("subset", "section", "domain", "category", "ties", "language", "part", "split")
 
 
 def panel_of_case(items: list[dict[str, Any]]) -> Panel:
@@ -144,3 +146,35 @@ def test_official_numbers_have_intervals_and_ignore_the_clean_parameters() -> No
     assert strict.value == measure("rewardbench", {"items": items}, ties="zero").metrics["official"].value
     low, high = strict.estimate().ci95 or (nan, nan)
     assert low < strict.value < high
+
+
+def test_m_rewardbench_is_the_mean_of_what_rewardbench_gives_in_each_of_22_languages() -> None:
+    rng = np.random.default_rng(3)
+    subsets = [s for section in SECTIONS.values() for s in section for _ in range(2)]
+    items, expected = [], []
+    for code in (*LANGUAGES.values(), "eng_Latn"):
+        here = [{"subset": s, "rewards": list(map(float, rng.integers(0, 3, 2)))} for s in subsets]
+        items += [{**item, "language": code} for item in here]
+        expected.append(measure("rewardbench", {"items": here}).metrics["official"].value)
+    suite = measure("m-rewardbench", {"items": items})
+    assert len(LANGUAGES) == 22
+    assert suite.metrics["official"].value == pytest.approx(np.mean(expected[:-1]), abs=1e-12)
+    assert suite.metrics["official_eng_latn"].value == pytest.approx(expected[-1], abs=1e-12)
+    assert suite.counts["m-rewardbench"] == {"languages_missing": 0}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_right_against_all_wrong_ones_is_that_of_a_loop(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rewards = [list(map(float, rng.integers(0, 5, 10))) for _ in range(40)]
+    suite = measure("reward-math", {"items": [{"rewards": r} for r in rewards]})
+    assert suite.metrics["official"].value == np.mean([all(r[0] > w for w in r[1:]) for r in rewards])
+    assert suite.metrics["official_with_ties"].value == np.mean([r[0] == max(r) for r in rewards])
+    ranks = [1 + sum(w >= r[0] for w in r[1:]) for r in rewards]
+    assert suite.metrics["official_mrr"].value == pytest.approx(np.mean([1 / k for k in ranks]), abs=1e-12)
+    items = [{"part": PARTS[k % 4], "rewards": r[: 2 + k % 3]} for k, r in enumerate(rewards)]
+    suite = measure("rmb", {"items": items})
+    for part in PARTS:
+        here = [i["rewards"] for i in items if i["part"] == part]
+        name = "official_" + part.lower().replace(" ", "_")
+        assert suite.metrics[name].value == np.mean([all(r[0] > w for w in r[1:]) for r in here])

@@ -1,0 +1,141 @@
+"""HelpSteer2-Preference (arXiv 2410.01257) and HelpSteer3-Preference (arXiv 2505.11475).
+
+Pairs with a strength from -3 to 3: negative where the first response is better, 0 where neither is. Gold is
+either that strength, split so that the worse response has 0, or the share of annotators for each response.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rmbench.canon import prompt_cluster
+from rmbench.data import fields
+from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.types import GoldKind, Item, Response, Turn
+
+MOST = 3
+NEITHER = -100
+"""What an annotator of HelpSteer2 gives who takes neither response for usable; it is no vote."""
+
+SPLITS = ("train", "val")
+
+_MARK = re.compile(r"\n<extra_id_1>([^\n]*)\n")
+_ROLES = {"User": "user", "Assistant": "assistant"}
+
+
+def read_v2(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"split", "prompt", "response_1", "response_2", "preference_strength", ...}`.
+
+    One published file holds both splits: rows of the other one are left out and counted. Votes are in
+    `all_preferences_unprocessed`.
+    """
+    for path in files:
+        for found in bad.parse(rows_of(path, bad), partial(_second, options=options, bad=bad)):
+            if found is not None:
+                yield found
+
+
+def read_v3(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"domain", "language", "context", "response1", "response2", "overall_preference", ...}`.
+
+    Votes are in `individual_preference`.
+    """
+    for path in files:
+        for found in bad.parse(rows_of(path, bad), partial(_third, options=options, bad=bad)):
+            if found is not None:
+                yield found
+
+
+def turns_of(row: Row) -> tuple[Turn, ...]:
+    """Return the turns of a prompt of HelpSteer2, told apart by lines such as `<extra_id_1>Assistant`.
+
+    Raises:
+        DataError: If a line names another speaker, or the last turn is the assistant's.
+    """
+    text = fields.text(row, "prompt")
+    marks = list(_MARK.finditer(text))
+    ends = [mark.start() for mark in marks] + [len(text)]
+    turns = [Turn(role="user", content=text[: ends[0]])]
+    for mark, end in zip(marks, ends[1:], strict=True):
+        if mark[1] not in _ROLES:
+            raise row.error(
+                f"a turn of {mark[1]!r}; expected one of {', '.join(_ROLES)}", "prompt", "unknown role"
+            )
+        turns.append(Turn(role=_ROLES[mark[1]], content=text[mark.end() : end]))
+    return fields.prompt(row, "prompt", turns)
+
+
+def _second(row: Row, options: Mapping[str, Any], bad: BadRows) -> FoundItem | None:
+    split = fields.text(row, "split")
+    if split not in SPLITS:
+        raise row.error(f"{split!r}; expected one of {', '.join(SPLITS)}", "split", "unknown split")
+    if options.get("split", "val") not in (split, "all"):
+        bad.leave_out("rows of the other split")
+        return None
+    prompt = turns_of(row)
+    strata = {"turns": str(min(sum(turn["role"] == "user" for turn in prompt), 4))}
+    texts = [fields.text(row, key) for key in ("response_1", "response_2")]
+    strength = fields.whole(
+        row, "preference_strength", fields.required(row, "preference_strength"), -MOST, MOST
+    )
+    votes = ("all_preferences_unprocessed", "strength") if options.get("gold") == "votes" else None
+    return _found(row, prompt, texts, strength, votes, strata, bad)
+
+
+def _third(row: Row, options: Mapping[str, Any], bad: BadRows) -> FoundItem | None:
+    prompt = fields.prompt(row, "context", fields.required(row, "context"))
+    strata = {key: fields.text(row, key) for key in ("domain", "language")}
+    texts = [fields.text(row, key) for key in ("response1", "response2")]
+    strength = fields.whole(
+        row, "overall_preference", fields.required(row, "overall_preference"), -MOST, MOST
+    )
+    votes = ("individual_preference", "score") if options.get("gold") == "votes" else None
+    return _found(row, prompt, texts, strength, votes, strata, bad)
+
+
+def _found(
+    row: Row,
+    prompt: tuple[Turn, ...],
+    texts: list[str],
+    strength: int,
+    votes: tuple[str, str] | None,
+    strata: Mapping[str, str],
+    bad: BadRows,
+) -> FoundItem | None:
+    kind: GoldKind = "graded"
+    gold = (float(max(-strength, 0)), float(max(strength, 0)))
+    if votes is not None:
+        first = _share_of_first(row, *votes, bad)
+        if first is None:
+            bad.leave_out("no annotator prefers a response or takes both for equal")
+            return None
+        kind, gold = "probability", (first, 1.0 - first)
+    item = Item(
+        id=fields.identifier(row),
+        prompt=prompt,
+        responses=(Response(texts[0], gold[0]), Response(texts[1], gold[1])),
+        cluster=prompt_cluster(prompt),
+        strata=strata,
+        gold_kind=kind,
+    )
+    return FoundItem(item, row)
+
+
+def _share_of_first(row: Row, key: str, name: str, bad: BadRows) -> float | None:
+    """Return the share of votes for the first response, an equal one half; None without any."""
+    entries = fields.required(row, key)
+    if not isinstance(entries, list):
+        raise row.error(f"expected a list of objects with {name!r}", key, "votes do not fit")
+    shares = []
+    for k, entry in enumerate(entries):
+        if not isinstance(entry, Mapping) or name not in entry:
+            raise row.error(f"expected an object with {name!r}", f"{key}[{k}]", "votes do not fit")
+        vote = entry[name]
+        if vote == NEITHER and not isinstance(vote, bool):
+            bad.leave_out("votes for neither response")
+            continue
+        vote = fields.whole(row, f"{key}[{k}].{name}", vote, -MOST, MOST)
+        shares.append(0.5 if vote == 0 else float(vote < 0))
+    return sum(shares) / len(shares) if shares else None
