@@ -8,10 +8,12 @@ shared   The distinct tokens of the batch stand in one row, a common prompt once
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
 from rmbench.models.hf_device import keep_freed_memory
+from rmbench.models.hf_first_token import FirstToken
 from rmbench.models.hf_load import Loaded, torch
 from rmbench.models.hf_shared import SharedBackbone
 from rmbench.models.hf_text import Encoded
@@ -87,7 +89,8 @@ class Forward:
     def _padded_logits(self, rows: Sequence[Encoded]) -> Any:
         """Return the logits of rows that are read together, (B, labels)."""
         if self._is_encoder:
-            return self._model(**self._padded(rows)).logits
+            with nullcontext() if self.narrowing_problem else self._first_token.narrowed():
+                return self._model(**self._padded(rows)).logits
         return self._model.score(self._last_hidden(rows).float())
 
     def _groups(self, rows: Sequence[Encoded]) -> list[list[int]]:
@@ -102,6 +105,23 @@ class Forward:
             return None
         forest = share_beginnings([row.ids for row in rows])
         return None if self._shared.why_not(forest) else forest.n_tokens
+
+    @cached_property
+    def narrowing_problem(self) -> str | None:
+        """Why an encoder's last layer computes every token; None where the first is enough."""
+
+        def logits(rows: Sequence[tuple[int, ...]]) -> Any:
+            return self._model(**self._padded([Encoded(row) for row in rows])).logits
+
+        with torch.inference_mode():
+            problem = self._first_token.probe(logits)
+        if problem is not None:
+            _LOG.info("the last layer computes every token: %s", problem)
+        return problem
+
+    @cached_property
+    def _first_token(self) -> FirstToken:
+        return FirstToken(self._model)
 
     @cached_property
     def _shared(self) -> SharedBackbone:

@@ -1,0 +1,154 @@
+"""The last layer of an encoder computes one token, where that is all its head reads.
+
+Classifiers such as BERT's read the state of the first token. Their last layer needs keys and values of the
+whole text, but queries, output and feed-forward network of that token alone: of six layers a seventh of all
+products is saved, of twelve a fourteenth.
+
+Whether a model is of that kind is not looked up but tried: `FirstToken.probe` compares the two on made-up
+tokens, and says what is in the way.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+from rmbench.models.hf_attention import PRODUCTS, register_attention
+from rmbench.models.hf_compile import is_compiled
+from rmbench.models.hf_load import torch, transformers
+
+_NAME = "rmbench_first_token"
+_USUAL = ("sdpa", PRODUCTS)
+"""Implementations that take fewer queries than keys."""
+PROBE_TOLERANCE = {"float32": 1e-5, "float64": 1e-5}
+_PROBE_TOLERANCE_OF_HALF = 0.05
+_PROBE_LENGTHS = (7, 23, 12)
+
+
+class NotNarrowableError(Exception):
+    """A model's last layer cannot compute the first token alone; the text says why."""
+
+
+class FirstToken:
+    """Lets the last layer of an encoder compute the first token of each row alone.
+
+    Args:
+        model: A sequence classifier whose backbone is an encoder.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        stacks = [m for m in model.base_model.modules() if isinstance(m, torch.nn.ModuleList)]
+        self._layer = max(stacks, key=len)[-1] if stacks else None
+        self._usual = str(model.config._attn_implementation)
+        self._whole: Any = None
+        """What the last layer was given, (B, T, D)."""
+        self._first: Any = None
+        """Its first token, (B, 1, D)."""
+        self._made: dict[int, tuple[Any, Any]] = {}
+        """Where a projection of that lies -> the linear layer that made it, and the projection: while it is
+        held, nothing else can lie there."""
+
+    def probe(self, run: Callable[[list[tuple[int, ...]]], Any]) -> str | None:
+        """Return why this model's last layer has to compute every token, or None.
+
+        Args:
+            run: Function of made-up texts, a tuple of token ids each: their logits, (B, labels).
+        """
+        if self._usual not in _USUAL:
+            return f"its attention is {self._usual!r}"
+        if self._layer is None or is_compiled(self._model):
+            return "it is compiled" if self._layer else "it has no list of layers"
+        rows = _probe_rows(self._model.config)
+        try:
+            with self.narrowed():
+                narrow = run(rows).double()
+        except NotNarrowableError as error:
+            return str(error)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            # Foreign architectures fail in their own ways; each means the same.
+            return f"{type(error).__name__}: {error}"
+        full = run(rows).double()
+        gap = float(((narrow - full).abs() / full.abs().clamp_min(1.0)).max())
+        dtype = str(self._model.dtype).removeprefix("torch.")
+        if not gap <= PROBE_TOLERANCE.get(dtype, _PROBE_TOLERANCE_OF_HALF):  # NaN fails too
+            return f"its logits would differ by {gap:.1g}"
+        return None
+
+    @contextmanager
+    def narrowed(self) -> Iterator[None]:
+        """Let the last layer do so, for the forward passes within."""
+        layer: Any = self._layer
+        linears = [m for m in layer.modules() if isinstance(m, torch.nn.Linear)]
+        hooks = [
+            layer.register_forward_pre_hook(self._narrow, with_kwargs=True),
+            *[m.register_forward_hook(self._note) for m in linears],
+        ]
+        token = _NARROWED.set(self)
+        try:
+            self._model.set_attn_implementation(_registered(self._model))
+            yield
+        finally:
+            self._model.set_attn_implementation(self._usual)
+            _NARROWED.reset(token)
+            for hook in hooks:
+                hook.remove()
+            self._forget()
+
+    def _forget(self) -> None:
+        self._whole = self._first = None
+        self._made.clear()
+
+    def _narrow(self, _layer: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """Before the last layer: hand on the first token, and masks for it alone."""
+        self._forget()
+        self._whole = arguments[0] if arguments else named["hidden_states"]
+        self._first = self._whole[:, :1]
+
+        def of_first(value: Any) -> Any:
+            if value is self._whole:
+                return self._first
+            is_mask = isinstance(value, torch.Tensor) and value.dim() == 4  # (B, 1, T, T)
+            return value[:, :, :1] if is_mask else value
+
+        return tuple(map(of_first, arguments)), {name: of_first(value) for name, value in named.items()}
+
+    def _note(self, module: Any, arguments: tuple[Any, ...], output: Any) -> None:
+        """After a linear layer of the last layer: remember which one made what from the first token."""
+        if arguments[0] is self._first:
+            self._made[output.data_ptr()] = (module, output)
+
+    def attend(self, module: Any, query: Any, key: Any, value: Any, mask: Any, **more: Any) -> Any:
+        """Attend as usual; in the last layer, to the whole text."""
+        if self._made:
+            key, value = self._projected(key), self._projected(value)
+        known: Any = transformers.AttentionInterface
+        return known()[self._usual](module, query, key, value, mask, **more)
+
+    def _projected(self, narrow: Any) -> Any:
+        """Return (B, H, T, D) of the whole text, by the projection that made (B, H, 1, D)."""
+        if narrow.data_ptr() not in self._made:
+            raise NotNarrowableError("its keys and values are more than a projection of the layer's input")
+        made_by, _ = self._made[narrow.data_ptr()]
+        _, n_heads, _, width = narrow.shape
+        return made_by(self._whole).unflatten(-1, (n_heads, width)).transpose(1, 2)
+
+
+_NARROWED: ContextVar[FirstToken] = ContextVar("narrowed")
+
+
+def _attend(module: Any, query: Any, key: Any, value: Any, mask: Any, **more: Any) -> Any:
+    return _NARROWED.get().attend(module, query, key, value, mask, **more)
+
+
+def _registered(model: Any) -> str:
+    name = register_attention(_NAME, _attend, model.base_model)
+    masks: Any = transformers.AttentionMaskInterface
+    masks.register(name, masks()["sdpa"])
+    return name
+
+
+def _probe_rows(config: Any) -> list[tuple[int, ...]]:
+    """Return texts of several lengths, without a padding id."""
+    ids = [i for i in range(min(int(config.vocab_size), 500)) if i != config.pad_token_id]
+    return [tuple(ids[(3 + 31 * k * k + 7 * k + n) % len(ids)] for k in range(n)) for n in _PROBE_LENGTHS]

@@ -1,0 +1,111 @@
+"""The last layer of an encoder computes the first token alone: the same rewards, and who cannot be read so."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rmbench.models import hf_attention
+from rmbench.models.hf import HFRewardModel, load_hf
+from rmbench.models.runtime import Runtime
+from rmbench.types import Turn
+
+TALK = [
+    (Turn(role="user", content=prompt), Turn(role="assistant", content=reply))
+    for prompt, reply in (
+        ("Say one thing about rain.", "Rain is wet."),
+        (
+            "And of snow?",
+            "It falls from clouds, mostly in winter, and rivers carry it away in spring, slowly.",
+        ),
+        ("Hi", "No."),
+    )
+]
+
+
+def loaded(folder: Path, **runtime: Any) -> HFRewardModel:
+    model = load_hf(str(folder), runtime=Runtime(device="cpu", offline=True, **runtime))
+    assert isinstance(model, HFRewardModel)
+    return model
+
+
+def rewards(model: HFRewardModel, *, narrow: bool) -> list[float]:
+    forward = model._forward
+    problem = forward.narrowing_problem
+    forward.__dict__["narrowing_problem"] = problem if narrow else "not now"
+    found = [scored.reward for scored in model.score(TALK)]
+    forward.__dict__["narrowing_problem"] = problem
+    return found
+
+
+def tokens_of_last_layer(model: HFRewardModel) -> list[int]:
+    """Return a list that grows by the tokens of each text that the last feed-forward network computes."""
+    layer: Any = model._forward._first_token._layer
+    seen: list[int] = []
+    last = [m for m in layer.modules() if isinstance(m, torch.nn.Linear)][-1]
+    last.register_forward_hook(lambda _m, given, _o: seen.append(given[0].shape[1]))
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("arch", "dtype"),
+    [("bert", "float32"), ("bert", "bfloat16"), ("roberta", "float32"), ("distilbert", "float32")],
+)
+def test_the_first_token_alone_gives_the_same_rewards(
+    make_checkpoint: Callable[..., Path], arch: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hf_attention, "cpu_multiplies_bfloat16", lambda: True)
+    model = loaded(make_checkpoint(arch, tokenizer="pair"), dtype=dtype)
+    assert model._forward.narrowing_problem is None
+    before = model.fingerprint()
+    tolerance = 1e-5 if dtype == "float32" else 0.03
+    full = rewards(model, narrow=False)
+    seen = tokens_of_last_layer(model)
+    assert rewards(model, narrow=True) == pytest.approx(full, abs=tolerance)
+    assert set(seen) == {1}
+    assert len(set(full)) == 3
+    assert model.fingerprint() == before
+    seen.clear()
+    assert rewards(model, narrow=False) == full  # nothing is left behind
+    assert min(seen) > 1
+
+
+def test_a_head_that_reads_every_token_is_found_out(make_checkpoint: Callable[..., Path]) -> None:
+    model = loaded(make_checkpoint("bert"))
+    pooler = model._model.base_model.pooler
+
+    def of_all(hidden: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(pooler.dense(hidden.mean(dim=1)))
+
+    pooler.forward = of_all
+    assert "would differ" in str(model._forward.narrowing_problem)
+    seen = tokens_of_last_layer(model)
+    model.score(TALK)
+    assert min(seen) > 1
+
+
+def test_keys_that_are_more_than_a_projection_are_found_out(make_checkpoint: Callable[..., Path]) -> None:
+    model = loaded(make_checkpoint("bert"))
+    last = model._model.base_model.encoder.layer[-1].attention.self
+    project = last.key.forward
+    last.key.forward = lambda x: project(x)  # the same ...
+    assert model._forward.narrowing_problem is None
+    other = loaded(make_checkpoint("bert"))
+    last = other._model.base_model.encoder.layer[-1].attention.self
+    last.key = torch.nn.Sequential(last.key, torch.nn.Tanh())  # ... and more
+    assert "more than a projection" in str(other._forward.narrowing_problem)
+    assert len(other.score(TALK)) == 3
+
+
+def test_an_architecture_that_cannot_is_scored_as_before(make_checkpoint: Callable[..., Path]) -> None:
+    model = loaded(make_checkpoint("modernbert", tokenizer="pair"))  # keys turn with their place
+    assert model._forward.narrowing_problem is not None
+    assert len({scored.reward for scored in model.score(TALK)}) == 3
+
+
+def test_other_attention_is_left_alone(make_checkpoint: Callable[..., Path]) -> None:
+    model = load_hf(str(make_checkpoint("bert")), runtime=Runtime(device="cpu", offline=True), attn="eager")
+    assert isinstance(model, HFRewardModel)
+    assert model._forward.narrowing_problem == "its attention is 'eager'"
