@@ -68,6 +68,15 @@ def open_text(path: Path) -> io.TextIOWrapper:
     return path.open("r", encoding="utf-8-sig", newline="\n")
 
 
+def decompressed_head(path: Path, raw: bytes) -> bytes:
+    """Return what `raw`, the first bytes of a plain, `.gz` or `.xz` file, says; the rest may be missing."""
+    if path.suffix == ".gz":
+        return zlib.decompressobj(wbits=31).decompress(raw)
+    if path.suffix == ".xz":
+        return lzma.LZMADecompressor().decompress(raw)
+    return raw
+
+
 def iter_jsonl(path: Path, *, keep_bad_lines: bool = False) -> Iterator[tuple[int, Any]]:
     """Yield (line number from 1, value) for each non-blank line.
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "leaderboard": "Regenerate leaderboards from records.",
     "compare": "Compare two models on the same items (paired).",
     "check": "Test a reward model for what would spoil its numbers.",
+    "contamination": "Look for a task's data in a training set.",
     "remeasure": "Make the numbers of records again from stored rewards.",
     "import": "Read results that a benchmark has published.",
     "export": "Write a task's items for somebody else to score.",

@@ -108,6 +108,36 @@ class TrainingBar(_Bar):
         self._bar.update(self._task, total=total, completed=done, shown=text)
 
 
+class ReadingBar(_Bar):
+    """Shows how many rows are read, and the time left where their number can be guessed.
+
+    Args:
+        label: What is going on.
+        enabled: False for no bar at all; without a terminal there is none either.
+    """
+
+    def __init__(self, label: str, *, enabled: bool = True) -> None:
+        super().__init__(label, "rows", enabled=enabled)
+        self._guess: int | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether somebody watches."""
+        return not self._bar.disable
+
+    def start(self, n_rows: int | None) -> None:
+        """Show about how many there are; None: nobody knows."""
+        self._guess = n_rows
+        self._bar.update(self._task, total=n_rows)
+
+    def advance_to(self, done: int) -> None:
+        """Show that `done` rows are read."""
+        elapsed = self._bar.tasks[0].elapsed or 0.0
+        speed = f"({done / elapsed:,.0f} rows/s)" if elapsed > 0 else ""
+        total = None if self._guess is None else max(self._guess, done)
+        self._bar.update(self._task, completed=done, total=total, shown=speed)
+
+
 class StudyBar(_Bar):
     """Shows how many models of a study are done, and the time left.
 

@@ -34,18 +34,27 @@ def parse_transcript(row: Row, key: str) -> tuple[Turn, ...]:
     Raises:
         DataError: If it does not begin with a speaker, or does not end with the assistant.
     """
+    turns = split_transcript(row, key)
+    if turns[-1]["role"] != "assistant":
+        raise row.error("does not end with an assistant turn", key, "not a transcript")
+    return turns
+
+
+def split_transcript(row: Row, key: str) -> tuple[Turn, ...]:
+    """Return the turns of `row[key]`, whoever speaks last.
+
+    Raises:
+        DataError: If it does not begin with a speaker.
+    """
     transcript = fields.text(row, key)
     marks = list(_SPEAKER.finditer(transcript))
     if not marks or transcript[: marks[0].start()].strip():
         raise row.error("does not begin with '\\n\\nHuman:' or '\\n\\nAssistant:'", key, "not a transcript")
     ends = [m.start() for m in marks[1:]] + [len(transcript)]
-    turns = tuple(
+    return tuple(
         Turn(role=_ROLES[mark[1]], content=transcript[mark.end() : end].strip())
         for mark, end in zip(marks, ends, strict=True)
     )
-    if turns[-1]["role"] != "assistant":
-        raise row.error("does not end with an assistant turn", key, "not a transcript")
-    return turns
 
 
 def _item(row: Row, bad: BadRows) -> FoundItem | None:

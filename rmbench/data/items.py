@@ -47,15 +47,28 @@ def read_task_items(
         DataError: With file, line and key, if something does not fit.
         ConfigError: If there is no data.
     """
-    path, source = _locate(spec, data, offline)
     bad = BadRows(skip=on_bad == "skip")
+    found, source = open_items(spec, data, bad, offline=offline)
+    items = ItemShelf.of(_unique(found, bad))
+    return ItemSet(items, dict(sorted(bad.dropped.items())), hash_items(items), source)
+
+
+def open_items(
+    spec: TaskSpec, data: Path | None, bad: BadRows, *, offline: bool = False
+) -> tuple[Iterator[FoundItem], str]:
+    """Return the items of a task as they are read, ids unchecked, and where they come from.
+
+    Raises:
+        DataError: If there is nothing to read; while it is read, with file, line and key.
+        ConfigError: If there is no data.
+    """
+    path, source = _locate(spec, data, offline)
     reader = READERS.get(spec.data.reader)
     pattern = spec.data.files if path.is_dir() else None
     files = [path] if spec.data.reader in WHOLE_PATH else data_files(path, pattern)
     if not path.exists():
         raise DataError("there is no such file or folder", path=path)
-    items = ItemShelf.of(_unique(reader(files, spec.data.options, bad), bad))
-    return ItemSet(items, dict(sorted(bad.dropped.items())), hash_items(items), source)
+    return reader(files, spec.data.options, bad), source
 
 
 def hash_items(items: Iterable[Item]) -> str:

@@ -37,7 +37,7 @@ def _item(row: Row) -> Item:
     if not isinstance(texts, list) or len(texts) < 2:
         raise row.error("expected a list of at least two responses", "responses", "fewer than two responses")
     texts = [fields.text(row, f"responses[{k}]", value) for k, value in enumerate(texts)]
-    gold = _gold(row, len(texts))
+    gold = gold_of(row, len(texts))
     tags = _tags(row, len(texts))
     kind = row.value.get("gold_kind") or "label"
     if kind not in GOLD_KINDS:
@@ -57,7 +57,12 @@ def _item(row: Row) -> Item:
     )
 
 
-def _gold(row: Row, n: int) -> list[float | None]:
+def gold_of(row: Row, n: int) -> list[float | None]:
+    """Return `gold`, one value per response; None each where the row has none.
+
+    Raises:
+        DataError: If it is no list of `n` finite numbers.
+    """
     value = row.value.get("gold")
     if value is None:
         return [None] * n

@@ -1,17 +1,21 @@
 """Rows out of files of any container, and what becomes of rows that do not fit."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
+from rmbench.data.json_array import iter_array
 from rmbench.errors import DataError
-from rmbench.files import UNREADABLE, iter_jsonl, open_text
+from rmbench.files import UNREADABLE, decompressed_head, iter_jsonl, open_text
 from rmbench.types import Item
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".json", ".json.gz", ".json.xz", ".parquet")
+
+_HEAD_BYTES = 2**20
 
 T = TypeVar("T")
 
@@ -118,6 +122,23 @@ def rows_of(path: Path, bad: BadRows) -> Iterator[Row]:
         raise DataError("the file is empty", path=path)
 
 
+def estimated_rows_of(path: Path) -> int | None:
+    """Return about how many rows a file has, by its beginning; None where that does not say (arrays)."""
+    try:
+        if path.name.endswith(".parquet"):
+            from pyarrow.parquet import read_metadata
+
+            return int(read_metadata(path).num_rows)
+        if path.name.endswith((".json", ".json.gz", ".json.xz")) and not _is_lines(path):
+            return None
+        with path.open("rb") as file:
+            raw = file.read(_HEAD_BYTES)
+        n_lines = decompressed_head(path, raw).count(b"\n")
+        return round(n_lines * path.stat().st_size / len(raw)) if n_lines else None
+    except (*UNREADABLE, ValueError):
+        return None  # the reader says what is wrong
+
+
 def _values(path: Path, bad: BadRows) -> Iterator[tuple[int, Any]]:
     if path.name.endswith(".parquet"):
         yield from _parquet(path)
@@ -142,6 +163,9 @@ def _is_lines(path: Path) -> bool:
     """Say whether a `.json` file holds one object per line, as some publishers name them."""
     try:
         with open_text(path) as file:
+            if file.read(1) == "[":
+                return False  # an array on one line is not read to know it
+            file.seek(0)
             first = file.readline().strip()
     except (*UNREADABLE, UnicodeDecodeError):
         return False  # the reader of whole files says what is wrong
@@ -151,24 +175,25 @@ def _is_lines(path: Path) -> bool:
         return False
 
 
-def _array(path: Path) -> list[Any]:
+def _array(path: Path) -> Iterator[Any]:
     try:
         with open_text(path) as file:
-            value = json.load(file)
+            yield from iter_array(file)
+    except TypeError as error:
+        raise DataError(f"{error}; expected an array of rows", path=path) from None
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text ({error.reason})", path=path) from None
     except ValueError as error:
         raise DataError(f"not valid JSON ({error})", path=path) from None
     except UNREADABLE as error:
         raise DataError(f"cannot be read: {error}", path=path) from None
-    if not isinstance(value, list):
-        raise DataError(f"{type(value).__name__}; expected an array of rows", path=path)
-    return value
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     import datasets
 
+    # It logs what is wrong with a file beside raising it; a user reads it once.
+    logging.getLogger("datasets.packaged_modules.parquet.parquet").setLevel(logging.CRITICAL)
     try:
         table = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
         yield from enumerate(table, start=1)

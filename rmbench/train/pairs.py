@@ -11,8 +11,9 @@ import numpy as np
 from rmbench.canon import digest, in_part
 from rmbench.data import read_task_items
 from rmbench.data.rows import BadRows, data_files, rows_of
-from rmbench.errors import ConfigError, DataError, UnknownNameError
-from rmbench.specs import DataSpec, list_tasks, load_task
+from rmbench.data.training import training_split
+from rmbench.errors import ConfigError, DataError
+from rmbench.specs import DataSpec, load_task
 from rmbench.types import Conversation, Item, Turn
 
 BEYOND_EVAL_LIMIT = "held-out pairs beyond --eval-limit"
@@ -124,19 +125,11 @@ def _content(pair: TrainingPair) -> list[Any]:
 def _items(
     source: str, reader: str, like: str | None, on_bad: str, offline: bool
 ) -> tuple[Sequence[Item], Mapping[str, int], str]:
-    name, _, split = source.rpartition(":")
-    if split == "train" and name in list_tasks():
-        spec = load_task(name)
-        if spec.data.train is None:
-            with_train = [t for t in list_tasks() if load_task(t).data.train is not None]
-            raise ConfigError(f"task {name!r} has no training split; these have: {', '.join(with_train)}")
-        part: dict[str, Any] = {"files": spec.data.train} if spec.data.hub else {"path": spec.data.train}
-        spec = replace(spec, data=replace(spec.data, sha256=None, **part))
-        found = read_task_items(spec, None, on_bad=on_bad, offline=offline)
+    of_task = training_split(source, f"--data {source}")
+    if of_task is not None:
+        found = read_task_items(of_task, None, on_bad=on_bad, offline=offline)
         return found.items, found.dropped, source
     path = Path(source)
-    if split == "train" and not path.exists():
-        raise UnknownNameError("task", name, list_tasks(), f"--data {source}")
     if like is not None:
         spec = load_task(like)
         spec = replace(spec, data=DataSpec(reader=spec.data.reader, options=spec.data.options))

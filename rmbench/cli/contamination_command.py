@@ -1,0 +1,140 @@
+"""`rmbench contamination`: how much of a task is in a training set?"""
+
+import json
+from pathlib import Path
+
+import click
+
+from rmbench.cli.options import data_options, json_option, key_values, offline_option
+from rmbench.errors import ConfigError
+
+FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "text")
+
+
+@click.command("contamination")
+@click.option(
+    "--train",
+    "train",
+    required=True,
+    multiple=True,
+    metavar="PATH|TASK:train",
+    help="Training data: a file, a folder of files, or a task's training split (repeat: they are one set).",
+)
+@click.option("-t", "--task", required=True, help="The task whose items are looked for.")
+@data_options
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(FORMATS),
+    default="auto",
+    show_default=True,
+    help="Columns of the training files; auto: by the first row of each.",
+)
+@click.option(
+    "--ngram",
+    type=click.IntRange(min=1),
+    default=13,
+    show_default=True,
+    help="Words in a row that texts must share.",
+)
+@click.option(
+    "--common",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Leave n-grams aside that are in more of the task's own prompts (or responses to more of them).",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    default=0.5,
+    show_default=True,
+    help="Share of a text's n-grams from which on its item counts as contaminated.",
+)
+@click.option(
+    "--examples",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="How many of the worst items to show.",
+)
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the contaminated items there, a line of JSON each.",
+)
+@offline_option
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
+def command(
+    train: tuple[str, ...],
+    task: str,
+    data: Path | None,
+    task_options: tuple[str, ...],
+    on_bad: str,
+    layout: str,
+    ngram: int,
+    common: int,
+    share: float,
+    examples: int,
+    out: Path | None,
+    offline: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Look for a task's prompts and responses in training data, whole and by words in a row.
+
+    \b
+    rmbench contamination --train pairs.jsonl --task rm-bench --data path/to/rm-bench
+    rmbench contamination --train sft/ --train preference:train --task bon -o contaminated.jsonl
+    rmbench contamination --train web.parquet --format text --task judgebench --data FILE --ngram 8
+
+    \b
+    Training files are JSON Lines, JSON arrays (.gz and .xz too) or Parquet. The keys that are read:
+      pairs        chosen, rejected, prompt: texts, messages, or transcripts "\\n\\nHuman: ..."
+      items        responses, gold, prompt: the highest gold is the chosen response
+      messages     messages (role, content) or conversations (from, value): every assistant turn is a reply
+      instruction  instruction, input, and output or response
+      completion   prompt, and completion or response
+      text         text: compared with prompts and with responses
+    They are read once, row by row: memory follows the task, not the training data.
+
+    A prompt is seen whole if its turns are the same to the last character; a system message makes another
+    prompt. A response is seen whole wherever it answers anything, or "to its prompt": short ones ("Yes.")
+    stand elsewhere by chance. A label leak is a chosen response that the training data has as chosen. Words
+    in a row are compared in lower case, without punctuation, prompts with prompts and responses with
+    responses. A text with fewer than --ngram words has none to compare: such texts are counted, and no share
+    includes them. N-grams in many of the task's own prompts are its wording, not its content: see --common.
+
+    An item is contaminated if its prompt is seen whole, or a response of its own to its own prompt, or at
+    least --share of the n-grams of one of these texts. Every line of --out has the item's `id`.
+    """
+    from rmbench.cli.contamination_tables import as_json_values, show
+    from rmbench.cli.progress import ReadingBar
+    from rmbench.contamination import TaskIndex, estimated_rows, measure, open_training, scan
+    from rmbench.data import read_task_items
+    from rmbench.files import write_atomic_with
+    from rmbench.specs import apply_params, load_task
+
+    spec = apply_params(load_task(task), key_values(task_options, "-T"))
+    sources = open_training(train)
+    found = read_task_items(spec, data, on_bad=on_bad, offline=offline)
+    if not found.items:
+        raise ConfigError(f"task {spec.name!r}: no item is left to look for")
+    index = TaskIndex(found.items, n=ngram, most_common=common)
+    with ReadingBar("reading", enabled=not quiet) as bar:
+        if bar.is_shown:
+            bar.start(estimated_rows(sources))
+        findings = scan(index, sources, layout=layout, on_bad=on_bad, offline=offline, on_rows=bar.advance_to)
+    measures = measure(findings, found.items, strata=spec.strata, share=share)
+    if out is not None:
+        lines = (json.dumps(f.values) for f in measures.findings)
+        write_atomic_with(out, lambda file: file.writelines(f"{line}\n".encode() for line in lines))
+    if as_json:
+        told = as_json_values(spec, found, index, findings, measures, examples)
+        click.echo(json.dumps({**told, "share": share}, indent=1))
+    else:
+        click.echo(show(spec, found, index, findings, measures, share, examples))
+    if out is not None:
+        click.echo(f"{len(measures.findings):,} contaminated items in {out}", err=True)

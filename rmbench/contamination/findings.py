@@ -1,0 +1,143 @@
+"""What of a task was seen in training data, text by text and item by item."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmbench.contamination.index import TaskIndex
+from rmbench.data.training import LABELS
+from rmbench.stats.estimates import Floats, Ints
+
+Place: TypeAlias = tuple[str, int]
+"""File and line (or row) of a training row."""
+Bools: TypeAlias = NDArray[np.bool_]
+
+
+class Marks:
+    """N-grams seen on one side, prompts or responses.
+
+    Args:
+        n_grams: Distinct n-grams.
+        n_texts: Distinct texts.
+    """
+
+    def __init__(self, n_grams: int, n_texts: int) -> None:
+        self.found: Bools = np.zeros(n_grams, dtype=bool)
+        self.n_shared: Ints = np.zeros(n_texts, dtype=np.int64)
+        """Most n-grams that each text shares with one training row, shape (T,)."""
+        self.nearest: dict[int, Place] = {}
+        """Text -> the first training row that shares so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Prompts, or the responses of some label, one entry per item; all arrays have shape (I,)."""
+
+    has: Bools
+    """Whether the item has such a text."""
+    exact: Bools
+    """Whether one is in the training data to the last character."""
+    seen_as: NDArray[np.uint8]
+    """As what: a bit per label, 1 << its index."""
+    seen_in_place: NDArray[np.uint8]
+    """The same, where the training row also asks the item's own prompt."""
+    share: Floats
+    """Largest share of a text's n-grams that are in the training data; NaN where none can be compared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found of one item, for people who want to look or to leave it out."""
+
+    item: int
+    """Number of the item."""
+    weight: tuple[bool, bool, float]
+    """The chosen response seen as such in its place; the prompt seen; the largest share: what sorts them."""
+    values: dict[str, Any]
+    """For JSON."""
+
+
+class Findings:
+    """Marks on the texts of a task; rows of training data are counted and gone."""
+
+    def __init__(self, index: TaskIndex) -> None:
+        self.index = index
+        self.n_rows = self.n_without_prompt = 0
+        self.dropped: Counter[str] = Counter()
+        self.prompts = Marks(index.prompt_grams.n_grams, index.n_prompts)
+        self.replies = Marks(index.reply_grams.n_grams, index.n_replies)
+        self._prompt_at: dict[int, Place] = {}
+        self._reply_at: dict[int, Place] = {}
+        self._seen_as: NDArray[np.uint8] = np.zeros(index.n_replies, dtype=np.uint8)
+        self._seen_in_place: dict[tuple[int, int], int] = {}
+
+    def saw_prompt(self, prompt: int, place: Place) -> None:
+        """Mark a prompt as seen whole."""
+        self._prompt_at.setdefault(prompt, place)
+
+    def saw_reply(self, reply: int, label: int, asked: list[int], place: Place) -> None:
+        """Mark a response as seen whole, under a label, as an answer to those of the task's prompts."""
+        self._reply_at.setdefault(reply, place)
+        self._seen_as[reply] |= np.uint8(1 << label)
+        for prompt in asked:
+            self._seen_in_place[prompt, reply] = self._seen_in_place.get((prompt, reply), 0) | 1 << label
+
+    def prompt_side(self) -> Side:
+        """Return what was found of the items' prompts."""
+        index = self.index
+        seen = np.zeros(index.n_prompts, dtype=bool)
+        seen[list(self._prompt_at)] = True
+        none = np.zeros(len(index), dtype=np.uint8)
+        share = index.prompt_grams.shares(self.prompts.found)[index.prompt_of]
+        return Side(np.ones(len(index), dtype=bool), seen[index.prompt_of], none, none, share)
+
+    def reply_side(self, label: str | None = None) -> Side:
+        """Return what was found of the items' responses with this label; None: of all."""
+        index = self.index
+        wanted = np.ones(len(index.reply_of), dtype=bool)
+        if label is not None:
+            wanted = index.label_of == LABELS.index(label)
+        item, reply = index.item_of[wanted], index.reply_of[wanted]
+        has = np.zeros(len(index), dtype=bool)
+        has[item] = True
+        seen_as, in_place = (np.zeros(len(index), dtype=np.uint8) for _ in range(2))
+        np.bitwise_or.at(seen_as, item, self._seen_as[reply])
+        np.bitwise_or.at(in_place, item, self._in_place()[wanted])
+        share = np.full(len(index), np.nan)
+        np.fmax.at(share, item, self.reply_shares()[reply])
+        return Side(has, seen_as > 0, seen_as, in_place, share)
+
+    def reply_shares(self) -> Floats:
+        """Return the share found of each distinct response's n-grams, NaN where it has none."""
+        return self.index.reply_grams.shares(self.replies.found)
+
+    def _in_place(self) -> NDArray[np.uint8]:
+        """Return, for each response of each item, as what it was seen under the item's own prompt."""
+        index = self.index
+        if not self._seen_in_place:
+            return np.zeros(len(index.reply_of), dtype=np.uint8)
+        pairs = zip(index.prompt_of[index.item_of].tolist(), index.reply_of.tolist(), strict=True)
+        return np.array([self._seen_in_place.get(pair, 0) for pair in pairs], dtype=np.uint8)
+
+    def worst_replies(self) -> dict[int, int]:
+        """Return item -> the response of which most was seen: under its prompt, whole, or by its share."""
+        index = self.index
+        weight = np.nan_to_num(self.reply_shares())[index.reply_of]
+        weight += 2.0 * (self._seen_as[index.reply_of] > 0) + 4.0 * (self._in_place() > 0)
+        order = np.lexsort((-weight, index.item_of))
+        items, first = np.unique(index.item_of[order], return_index=True)
+        worst = order[first]
+        seen = weight[worst] > 0
+        return dict(zip(items[seen].tolist(), index.reply_of[worst[seen]].tolist(), strict=True))
+
+    def place_of_prompt(self, item: int) -> Place | None:
+        """Return where the item's prompt stands in the training data: whole, else the row most like it."""
+        prompt = int(self.index.prompt_of[item])
+        return self._prompt_at.get(prompt, self.prompts.nearest.get(prompt))
+
+    def place_of_reply(self, reply: int) -> Place | None:
+        """Return where a response stands in the training data: whole, else the row most like it."""
+        return self._reply_at.get(reply, self.replies.nearest.get(reply))
