@@ -20,7 +20,7 @@ COMMANDS = {
     "check": "Test a reward model for what would spoil its numbers.",
     "remeasure": "Make the numbers of records again from stored rewards.",
     "import": "Read results that a benchmark has published.",
-    "export": "Write a task's items for somebody else to score.",
+    "export": "Write a task's items for somebody else to score, or records for RewardBench.",
     "train": "Train a reward model on pairs.",
     "study": "Train a grid of models and compare the methods.",
     "losses": "List what a reward model can be trained with.",
