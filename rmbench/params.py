@@ -56,7 +56,7 @@ PARAMS: dict[str, Mapping[str, Param]] = {
         ),
         "reference": Param(bool, False, "put the reference's own answer into the pool, gold 0.5"),
         "adversarial": Param(
-            bool, False, "keep the generators made to fool the judge: NullModel, gpt4_gamed"
+            bool, False, "keep the generators made to fool the judge, marked as such: NullModel, gpt4_gamed"
         ),
         "annotator": Param(str, "weighted_alpaca_eval_gpt4_turbo", "folder of annotations to read"),
     },

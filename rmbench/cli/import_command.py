@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -72,11 +73,20 @@ def command(
                         eval-set/), a folder of scores files or one of them; of either version.
     FORMAT rm-bench:    PATH is a results folder, or one file; a model's files are one run.
     FORMAT judgebench:  PATH is a file of outputs or a folder of them.
+    FORMAT alpacaeval:  PATH is results/ (<model>/<annotator>/annotations.json) or the .tar.xz.
+    FORMAT rewardbench-bon: PATH is best-of-n/alpaca_eval/<generator>/ of RewardBench's results, or one of its
+                        files; --data is the judge's annotations of the samples, <writer>.<sample>/.
+
+    alpacaeval prints the win rate of every generator, 100 * mean(preference - 1) over the prompts at hand, as
+    published, not length-controlled. Generators are no reward models, and have no record. Judges have: their
+    verdicts are rewards on alpacaeval-calibration, and those of `-T annotator` are gold, which has no record
+    of its own. Where both are the same model, by the annotators' names, the record says self-gold.
 
     No model is needed: `rmbench leaderboard` and `compare` then work on them. Everything is read and checked
     before the first record is written. --on-bad skip leaves out the files that do not fit, and names them.
     """
     from rmbench.cli.tables import record_tables
+    from rmbench.cli.win_rates import win_rate_row, win_rate_table
     from rmbench.published import FORMATS, Import, write_runs
 
     request = Import(data, key_values(task_options, "-T"), on_bad == "skip", prior_sets)
@@ -91,10 +101,15 @@ def command(
                 click.echo(f"note: {one_line(imported.run.record.model)}: {one_line(note)}", err=True)
     for why in request.skipped:
         click.echo(f"left out: {one_line(why)}", err=True)
+    records = [d.run.record for d in done]
     if as_json:
-        click.echo(json.dumps([d.run.record.to_json() for d in done], indent=1))
+        found: Any = [record.to_json() for record in records]
+        if request.win_rates:
+            found = {"records": found, "generators": [win_rate_row(w) for w in request.win_rates]}
+        click.echo(json.dumps(found, indent=1))
         return
-    click.echo(record_tables([d.run.record for d in done], convention))
+    shown = [record_tables(records, convention), win_rate_table(request.win_rates)]
+    click.echo("\n\n".join(table for table in shown if table))
     if not quiet:
         reused = sum(d.reused for d in done)
         note = f" ({reused} there before)" if reused else ""

@@ -21,7 +21,7 @@ COMMANDS = {
     "contamination": "Look for a task's data in a training set.",
     "remeasure": "Make the numbers of records again from stored rewards.",
     "import": "Read results that a benchmark has published.",
-    "export": "Write a task's items for somebody else to score.",
+    "export": "Write a task's items for somebody else to score, or records for RewardBench.",
     "train": "Train a reward model on pairs.",
     "study": "Train a grid of models and compare the methods.",
     "losses": "List what a reward model can be trained with.",

@@ -6,7 +6,8 @@
 pool   One item per instruction: every model's answer with gold `preference - 1`, a best-of-N pool.
 pairs  One item per model and instruction: (answer, reference) with gold (p, 1 - p), a soft label.
 
-The reference as a candidate and the generators made to fool the judge are left out unless asked for.
+The reference as a candidate and the generators made to fool the judge are left out unless asked for; those of
+the latter that are asked for carry the tag `adversarial`.
 """
 
 import json
@@ -26,11 +27,14 @@ from rmbench.types import Item, Response, Turn
 ADVERSARIAL = ("NullModel", "gpt4_gamed")
 """Generators that win by fooling the judge, not by answering."""
 
+FILE = "annotations.json"
+
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
     row: Row
     model: str
+    reference: str
     instruction: str
     output: str
     reference_output: str
@@ -48,8 +52,7 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
 
 
 def _verdicts(path: Path, options: Mapping[str, Any], bad: BadRows) -> Iterator[_Verdict]:
-    annotator = str(options.get("annotator") or "weighted_alpaca_eval_gpt4_turbo")
-    for model, source, rows in _annotations(path, annotator):
+    for model, source, rows in annotations(path, annotator_of(options)):
         if model in ADVERSARIAL and not options.get("adversarial"):
             bad.leave_out("responses of adversarial generators", len(rows))
             continue
@@ -57,41 +60,76 @@ def _verdicts(path: Path, options: Mapping[str, Any], bad: BadRows) -> Iterator[
         for verdict in bad.parse(numbered, lambda r, m=model: _verdict(r, m)):  # type: ignore[misc]
             if not verdict.output.strip() or not verdict.reference_output.strip():
                 bad.leave_out("empty responses")
-            elif verdict.model == verdict.row.value["generator_1"]:
+            elif verdict.model == verdict.reference:
                 bad.leave_out("responses of the reference itself")
             else:
                 yield verdict
 
 
-def _annotations(path: Path, annotator: str) -> Iterator[tuple[str, Path, list[Any]]]:
-    """Yield (model, where, rows) in the order of the models' names."""
+def annotator_of(options: Mapping[str, Any]) -> str:
+    """Return the annotator whose verdicts are gold."""
+    return str(options.get("annotator") or "weighted_alpaca_eval_gpt4_turbo")
+
+
+def annotators(path: Path) -> list[str]:
+    """Return the names of the annotators whose verdicts are below `path`, sorted.
+
+    Raises:
+        DataError: If there are none.
+    """
     if path.is_dir():
-        root = path / "results" if (path / "results").is_dir() else path
-        found = sorted(root.glob(f"*/{annotator}/annotations.json"), key=lambda p: p.parent.parent.name)
+        found = {p.parent.name for p in _root(path).glob(f"*/*/{FILE}")}
+    else:
+        found = {annotator for _, annotator, _, _ in _members(path, None)}
+    if not found:
+        raise DataError(f"no results/<model>/<annotator>/{FILE} in it", path=path)
+    return sorted(found)
+
+
+def annotations(path: Path, annotator: str) -> Iterator[tuple[str, Path, list[Any]]]:
+    """Yield (model, where, rows) of an annotator's files in the order of the models' names.
+
+    Raises:
+        DataError: If there are none, or one cannot be read.
+    """
+    if path.is_dir():
+        found = sorted(_root(path).glob(f"*/{annotator}/{FILE}"), key=lambda p: p.parent.parent.name)
         if not found:
-            raise DataError(f"no results/<model>/{annotator}/annotations.json in it", path=path)
+            raise DataError(f"no results/<model>/{annotator}/{FILE} in it", path=path)
         for file in found:
             yield file.parent.parent.name, file, _rows(file.read_bytes(), file)
         return
-    # Read as a stream and never extracted: names inside an archive are not trusted with paths.
-    entries: dict[str, tuple[Path, list[Any]]] = {}
+    found_in_archive = [
+        (model, where, _rows(raw, where)) for model, _, where, raw in _members(path, annotator)
+    ]
+    if not found_in_archive:
+        raise DataError(f"no results/<model>/{annotator}/{FILE} in it", path=path)
+    yield from sorted(found_in_archive, key=lambda entry: entry[0])
+
+
+def _root(path: Path) -> Path:
+    return path / "results" if (path / "results").is_dir() else path
+
+
+def _members(path: Path, annotator: str | None) -> Iterator[tuple[str, str, Path, bytes]]:
+    """Yield (model, annotator, where, content) of an archive's files; with None, of all, without content.
+
+    It is read as a stream and never extracted: names inside an archive are not trusted with paths.
+    """
     try:
         with tarfile.open(path) as archive:
             for member in archive:
                 parts = PurePosixPath(member.name).parts
-                if member.isfile() and parts[-2:] == (annotator, "annotations.json") and len(parts) >= 3:
-                    where = path / member.name
-                    handle = archive.extractfile(member)
-                    entries[parts[-3]] = (where, _rows(handle.read() if handle else b"", where))
+                if not member.isfile() or len(parts) < 3 or parts[-1] != FILE:
+                    continue
+                if annotator in (None, parts[-2]):
+                    handle = archive.extractfile(member) if annotator else None
+                    yield parts[-3], parts[-2], path / member.name, handle.read() if handle else b""
     except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
         raise DataError(
             f"not an archive that can be read ({error}); expected a folder with results/ or a .tar.xz",
             path=path,
         ) from None
-    if not entries:
-        raise DataError(f"no results/<model>/{annotator}/annotations.json in it", path=path)
-    for model in sorted(entries):
-        yield model, *entries[model]
 
 
 def _rows(raw: bytes, where: Path) -> list[Any]:
@@ -114,10 +152,10 @@ def _verdict(row: Row, model: str) -> _Verdict:
         raise row.error(f"{raw!r}; expected a number in [1, 2]", "preference", "no verdict") from None
     if not 1.0 <= preference <= 2.0:
         raise row.error(f"{preference:g}; expected a number in [1, 2]", "preference", "no verdict")
-    fields.text(row, "generator_1")
     return _Verdict(
         row=row,
         model=model,
+        reference=fields.text(row, "generator_1"),
         instruction=fields.text(row, "instruction"),
         output=fields.text(row, "output_2", allow_empty=True),
         reference_output=fields.text(row, "output_1", allow_empty=True),
@@ -130,14 +168,32 @@ def _turns(verdict: _Verdict) -> tuple[Turn, ...]:
     return (Turn(role="user", content=verdict.instruction),)
 
 
+def pair_id(model: str, cluster: str) -> str:
+    """Return the id of the pair of a model's answer to a prompt and the reference's."""
+    return f"{model}:{cluster}"
+
+
+def _answer(verdict: _Verdict) -> Response:
+    tags = {"generator": verdict.model, "example": _example(verdict.row), "reference": verdict.reference}
+    if verdict.model in ADVERSARIAL:
+        tags["adversarial"] = "yes"
+    return Response(verdict.output, verdict.p, tags)
+
+
+def _example(row: Row) -> str:
+    """Return the number of the example in the benchmark, from 0: its own, else its place in the file."""
+    number = row.value.get("id")
+    return str(number if isinstance(number, int) and not isinstance(number, bool) else row.line - 1)
+
+
 def _pair(verdict: _Verdict) -> Item:
     prompt = _turns(verdict)
     cluster = prompt_cluster(prompt)
     return Item(
-        id=f"{verdict.model}:{cluster}",
+        id=pair_id(verdict.model, cluster),
         prompt=prompt,
         responses=(
-            Response(verdict.output, verdict.p, {"generator": verdict.model}),
+            _answer(verdict),
             Response(verdict.reference_output, 1.0 - verdict.p, {"generator": "reference"}),
         ),
         cluster=cluster,
@@ -152,7 +208,7 @@ def _pools(verdicts: list[_Verdict], options: Mapping[str, Any], bad: BadRows) -
         pools.setdefault(verdict.instruction, []).append(verdict)
     for pool in pools.values():
         first = pool[0]
-        responses = [Response(v.output, v.p, {"generator": v.model}) for v in pool]
+        responses = [_answer(v) for v in pool]
         if options.get("reference"):
             responses.append(Response(first.reference_output, 0.5, {"generator": "reference"}))
         if len(responses) < 2:

@@ -16,5 +16,7 @@ for _name, _target in {
     "rewardbench": "rmbench.published.rewardbench:read",
     "rm-bench": "rmbench.published.rm_bench:read",
     "judgebench": "rmbench.published.judgebench:read",
+    "alpacaeval": "rmbench.published.alpacaeval:read",
+    "rewardbench-bon": "rmbench.published.rewardbench_bon:read",
 }.items():
     FORMATS.register_lazily(_name, _target)

@@ -94,7 +94,7 @@ def _run(file: Path, start: Path, request: Import) -> PublishedRun:
         data_hash = items.data_hash
     check_finite(file, spec, made)
     if scores.version == 1:
-        notes += _accuracy_remarks(scores.rows, published, scores.verdicts_only)
+        notes += _accuracy_remarks(scores.rows, published, scores.verdicts)
     model = name if layout or start.is_dir() else scores.model or name
     return PublishedRun(
         model=model,
@@ -104,7 +104,7 @@ def _run(file: Path, start: Path, request: Import) -> PublishedRun:
         source=f"{SCORES}/{name}.json" if layout else file.name,
         format="rewardbench",
         facts={"model_type": scores.model_type},
-        pairwise=scores.verdicts_only,
+        pairwise=scores.verdicts,
         dropped=left_out(dropped),
         notes=notes,
         published={part_name(s): published[s] for s in checked},
@@ -113,7 +113,7 @@ def _run(file: Path, start: Path, request: Import) -> PublishedRun:
 
 def _remarks(scores: ScoresFile) -> list[str]:
     notes = []
-    if scores.verdicts_only:
+    if scores.verdicts:
         notes.append("verdicts without scores: margins, and with them calibration, mean nothing")
     if scores.n_results_differ:
         notes.append(
@@ -135,7 +135,7 @@ def _prior_rows(layout: Path, name: str) -> tuple[list[ScoreRow], list[str], Cou
     rows = [row for row in found.rows if row.subset in PRIOR_SETS]
     # Ids of these sets come from many sources: they are unique by their order only.
     without = [ScoreRow(r.subset, None, r.scores, r.lengths, r.n_right) for r in rows]
-    return without, _remarks(found) if found.verdicts_only else [], found.dropped
+    return without, _remarks(found) if found.verdicts else [], found.dropped
 
 
 def _rows_by_id(file: Path, rows: Sequence[ScoreRow]) -> list[PublishedRow]:

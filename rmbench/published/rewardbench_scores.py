@@ -44,8 +44,8 @@ class ScoresFile:
     rows: tuple[ScoreRow, ...]
     model: str | None
     model_type: str
-    verdicts_only: bool
-    """The file has results and no scores: a judge, or a model that only compares."""
+    verdicts: bool
+    """Rows have results and no scores (all, or all but Ties): a judge, or a model that only compares."""
     dropped: Counter[str]
     n_results_differ: int
     """Rows whose published result is not what their scores say (Ties aside, where it means nothing)."""
@@ -77,19 +77,22 @@ def read_scores(path: Path) -> ScoresFile:
         raise DataError(f"no row of a known subset; found {found}", path=path, key="subset")
     dropped = Counter({"rows of other subsets": table.n_rows - len(keep)})
     ids, results = table.column("id"), table.column("results")
-    scored = table.column("scores" if version == 2 else "scores_chosen") is not None
-    if not scored and results is None:
+    scores = table.column("scores" if version == 2 else "scores_chosen")
+    if scores is None and results is None:
         raise DataError("neither scores nor results; expected one of them", path=path, key="results")
     rows: list[ScoreRow] = []
-    differ = 0
+    n_scored = differ = 0
     for k in keep:
         name = _identifier(table, k, ids)
-        result = None if results is None else _number(table, k, "results", results[k])
+        result = None if results is None else score_of(table, k, "results", results[k])
+        # A judge of version 2 rates the answers of Ties, and only picks one elsewhere.
+        scored = scores is not None and (version == 1 or scores[k] is not None)
         made = (_row_v2 if version == 2 else _row_v1)(table, k, subsets[k], name, scored, result)
         if made is None:
             dropped["rows of Ties without scores"] += 1
             continue
         rows.append(made)
+        n_scored += scored
         differ += scored and result is not None and subsets[k] != TIES and _result(made) != result
     return ScoresFile(
         path=path,
@@ -97,7 +100,7 @@ def read_scores(path: Path) -> ScoresFile:
         rows=tuple(rows),
         model=table.fact("model"),
         model_type=table.fact("model_type") or "",
-        verdicts_only=not scored,
+        verdicts=n_scored < len(rows),
         dropped=dropped,
         n_results_differ=differ,
     )
@@ -109,7 +112,7 @@ def _row_v1(
     texts = [table.columns[key][k] for key in ("text_chosen", "text_rejected") if key in table.columns]
     if scored:
         pair = [
-            _number(table, k, key, table.required(key)[k], allow_null=True)
+            score_of(table, k, key, table.required(key)[k], allow_null=True)
             for key in ("scores_chosen", "scores_rejected")
         ]
     else:
@@ -135,7 +138,7 @@ def _row_v2(
         values = table.required("scores")[k]
         if not isinstance(values, list) or len(values) <= n_right:
             raise table.error(k, "scores", f"expected a list of more than {n_right} scores")
-        scores = tuple(_number(table, k, "scores", v, allow_null=True) for v in values)
+        scores = tuple(score_of(table, k, "scores", v, allow_null=True) for v in values)
     elif subset == TIES:
         return None
     else:
@@ -174,7 +177,7 @@ def _identifier(table: Table, k: int, ids: Sequence[Any] | None) -> str | None:
     return str(ids[k])
 
 
-def _number(table: Table, k: int, key: str, value: Any, *, allow_null: bool = False) -> float:
+def score_of(table: Table, k: int, key: str, value: Any, *, allow_null: bool = False) -> float:
     """Return a score that is written as `x` or, as logits of shape (B, 1) are, as `[x]`; NaN for null."""
     shown = value
     while isinstance(value, list) and len(value) == 1:

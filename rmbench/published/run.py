@@ -12,9 +12,39 @@ from rmbench.canon import canonical_json
 from rmbench.data import ItemSet, read_task_items
 from rmbench.errors import DataError
 from rmbench.specs import TaskSpec, apply_params, load_task
-from rmbench.types import Item
+from rmbench.types import Estimate, GoldKind, Item
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+SELF_GOLD = "self-gold"
+"""What a run is called whose rewards and gold come from the same model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WinRate:
+    """How often a generator's answers beat the reference's, as a judge sees it."""
+
+    generator: str
+    win_rate: Estimate
+    """Mean of P(the generator's answer is better), a fraction."""
+    n_wins: int
+    n_wins_base: int
+    n_draws: int
+    n_missing: int
+    """Prompts that others have answered and this one has no preference for: they are in no other number."""
+    adversarial: bool
+    """Made to fool the judge."""
+
+    @property
+    def n_total(self) -> int:
+        """Rows with a preference."""
+        return self.n_wins + self.n_wins_base + self.n_draws
+
+    @property
+    def discrete_win_rate(self) -> float:
+        """Share of rows won, a draw half; a fraction."""
+        return (self.n_wins + self.n_draws / 2) / self.n_total
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +63,7 @@ class PublishedRow:
     """Pairwise models: pairs whose winner depends on the order shown."""
     comparisons: int = 0
     """Pairwise models: pairs that were compared in both orders."""
+    gold_kind: GoldKind = "label"
 
     def stored(self, *, pairwise: bool) -> dict[str, Any]:
         """Return the row as the rewards file of a record holds it."""
@@ -43,7 +74,7 @@ class PublishedRow:
             "lengths": list(self.lengths),
             "cluster": self.cluster,
             "strata": dict(self.strata),
-            "gold_kind": "label",
+            "gold_kind": self.gold_kind,
         }
         return entry | ({"flips": self.flips, "comparisons": self.comparisons} if pairwise else {})
 
@@ -96,6 +127,8 @@ class Import:
     """Join RewardBench's prior sets where a model has them."""
     skipped: list[str] = field(default_factory=list)
     """Why files were left out, one line each."""
+    win_rates: list[WinRate] = field(default_factory=list)
+    """AlpacaEval: the generators whose answers were judged; they are no reward models, and have no record."""
     _specs: dict[str, TaskSpec] = field(default_factory=dict)
     _items: dict[str, ItemSet] = field(default_factory=dict)
 
@@ -113,15 +146,15 @@ class Import:
             self._items[task] = read_task_items(self.spec(task), self.data, offline=True)
         return self._items[task]
 
-    def each(self, paths: Sequence[Path], parse: Callable[[Path], T]) -> Iterator[T]:
-        """Yield `parse(path)` of each file that fits.
+    def each(self, things: Sequence[S], parse: Callable[[S], T]) -> Iterator[T]:
+        """Yield `parse(thing)` of each that fits: a file, or what stands for several.
 
         Raises:
             DataError: At the first that does not, unless such files are skipped.
         """
-        for path in paths:
+        for thing in things:
             try:
-                yield parse(path)
+                yield parse(thing)
             except DataError as error:
                 if not self.skip:
                     raise
@@ -132,7 +165,9 @@ def reward_row(item: Item, rewards: tuple[float, ...], flips: int = 0, compariso
     """Return the row of an item whose texts are at hand."""
     gold = tuple(r.gold for r in item.responses)
     lengths = tuple(len(r.text) for r in item.responses)
-    return PublishedRow(item.id, rewards, gold, lengths, item.cluster, item.strata, flips, comparisons)
+    return PublishedRow(
+        item.id, rewards, gold, lengths, item.cluster, item.strata, flips, comparisons, item.gold_kind
+    )
 
 
 def check_finite(path: Path, spec: TaskSpec, rows: Sequence[PublishedRow]) -> None:

@@ -156,6 +156,10 @@ def test_alpacaeval_pools_leave_out_the_reference_and_the_adversarial(tmp_path: 
         "gpt4_gamed",
         "reference",
     }
+    pairs = read("alpacaeval-calibration", tmp_path, adversarial="true").items
+    for responses in (more.responses, [r for pair in pairs for r in pair.responses]):
+        marked = {r.tags["generator"] for r in responses if r.tags.get("adversarial") == "yes"}
+        assert marked == {"NullModel", "gpt4_gamed"}
 
 
 def test_alpacaeval_folder_and_archive_are_the_same(tmp_path: Path) -> None:
