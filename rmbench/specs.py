@@ -13,7 +13,7 @@ from rmbench.params import PARAMS, Param, parse_value
 from rmbench.yaml_reader import read_yaml
 
 KIND_ALIASES = {"bon": "best_of_n"}
-OFFICIAL_KINDS = ("rewardbench", "rewardbench2", "rm-bench", "judgebench")
+OFFICIAL_KINDS = ("rewardbench", "rewardbench2", "rm-bench", "judgebench", "ppe")
 """Kinds that compute a benchmark's number by its own published definition; the others are the clean ones."""
 KIND_NAMES = ("preference", "calibration", "best_of_n", *OFFICIAL_KINDS)
 

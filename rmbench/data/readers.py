@@ -23,6 +23,7 @@ for _name, _target in {
     "alpacaeval": "rmbench.data.alpacaeval:read",
     "pandalm": "rmbench.data.pools:read_pandalm",
     "ppe-correctness": "rmbench.data.ppe:read_correctness",
+    "ppe-preference": "rmbench.data.ppe:read_preference",
     "summeval": "rmbench.data.pools:read_summeval",
     "gsm8k-pools": "rmbench.data.pools:read_gsm8k",
 }.items():

@@ -4,6 +4,7 @@ from rmbench.metrics import (  # noqa: F401
     best_of_n,
     calibration,
     judgebench,
+    ppe,
     preference,
     rewardbench,
     rewardbench2,
