@@ -14,7 +14,7 @@ from rmbench.specs import apply_params, list_tasks, load_task, parameter_help, p
 PLANNED = {
     "preference", "calibration", "bon", "hh-harmless", "hh-helpful", "rm-bench", "judgebench", "pandalm",
     "rewardbench", "rewardbench2", "ppe-correctness", "alpacaeval-bon", "alpacaeval-calibration", "summeval-bon", "gsm8k-bon",
-    "ppe-preference",
+    "ppe-preference", "shp", "summarize", "webgpt", "pku-safe-rlhf",
 }  # fmt: skip
 
 SOUND = {

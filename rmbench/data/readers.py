@@ -24,6 +24,10 @@ for _name, _target in {
     "pandalm": "rmbench.data.pools:read_pandalm",
     "ppe-correctness": "rmbench.data.ppe:read_correctness",
     "ppe-preference": "rmbench.data.ppe:read_preference",
+    "shp": "rmbench.data.shp:read",
+    "summarize": "rmbench.data.summarize:read",
+    "webgpt": "rmbench.data.comparisons:read_webgpt",
+    "pku-safe-rlhf": "rmbench.data.comparisons:read_pku",
     "summeval": "rmbench.data.pools:read_summeval",
     "gsm8k-pools": "rmbench.data.pools:read_gsm8k",
 }.items():
