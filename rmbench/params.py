@@ -63,6 +63,11 @@ PARAMS: dict[str, Mapping[str, Param]] = {
     "reader:judgebench": {
         "response_model": Param(str, "", "only pairs written by this model; empty for all"),
     },
+    "reader:pku-safe-rlhf": {
+        "preference": Param(
+            str, "better", "which of the two annotations is gold: more helpful, or safer", ("better", "safer")
+        ),
+    },
     "reader:summeval": {
         "aspect": Param(
             str,

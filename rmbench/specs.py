@@ -14,15 +14,9 @@ from rmbench.yaml_reader import read_yaml
 
 KIND_ALIASES = {"bon": "best_of_n"}
 OFFICIAL_KINDS = (
-    "rewardbench",
-    "rewardbench2",
-    "rm-bench",
-    "judgebench",
-    "m-rewardbench",
-    "reward-math",
-    "rmb",
+    "rewardbench", "rewardbench2", "rm-bench", "judgebench", "ppe", "m-rewardbench", "reward-math", "rmb",
     "plan-rewardbench",
-)
+)  # fmt: skip
 """Kinds that compute a benchmark's number by its own published definition; the others are the clean ones."""
 KIND_NAMES = ("preference", "calibration", "best_of_n", *OFFICIAL_KINDS)
 

@@ -16,6 +16,7 @@ PLANNED = {
     "rewardbench", "rewardbench2", "ppe-correctness", "alpacaeval-bon", "alpacaeval-calibration", "summeval-bon", "gsm8k-bon",
     "helpsteer2-preference", "helpsteer3", "ultrafeedback",
     "m-rewardbench", "reward-math", "rmb", "rag-rewardbench", "memory-rewardbench", "plan-rewardbench",
+    "ppe-preference", "shp", "summarize", "webgpt", "pku-safe-rlhf",
 }  # fmt: skip
 
 SOUND = {

@@ -23,6 +23,11 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
     "judgebench": (
         "official", "official_knowledge", "official_reasoning", "official_math", "official_coding",
     ),
+    "ppe": (
+        "official", "official_auc", "official_max", "official_end", "official_loss", "official_mmlu_pro",
+        "official_math", "official_gpqa", "official_mbpp_plus", "official_ifeval", "official_hard",
+        "official_english",
+    ),
     "preference": ("accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins"),
     "calibration": ("ece", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"),
     "best_of_n": ("win_rate@max", "gold@1", "gold@max", "oracle@max", "recovery@max", "best_n"),
@@ -116,7 +121,9 @@ def _size(records: Sequence[Record]) -> str:
 
 def _kind_table(kind: str, records: Sequence[Record]) -> str:
     columns = HEADLINES.get(kind) or tuple(records[0].metrics)
-    names = [_resolved(column, records) for column in columns]
+    resolved = [_resolved(column, records) for column in columns]
+    # A number that no record has, nor a reason for its absence, is none of this task.
+    names = [n for n in resolved if any(n in r.metrics or n in r.undefined for r in records)]
     rows = [[one_line(r.model, 40), *(show_estimate(r.metrics.get(name)) for name in names)] for r in records]
     return tabulate(rows, headers=["model", *names], tablefmt="simple", disable_numparse=True)
 

@@ -101,6 +101,38 @@ def whole(row: Row, key: str, value: Any, low: int, high: int) -> int:
     return value
 
 
+def mapping(row: Row, key: str) -> Mapping[str, Any]:
+    """Return the object under `key`.
+
+    Raises:
+        DataError: If it is missing or something else.
+    """
+    value = required(row, key)
+    if not isinstance(value, Mapping):
+        raise row.error(f"{_kind(value)}; expected an object", key, "row does not fit")
+    return value
+
+
+def choice(row: Row, key: str, known: Sequence[Any] = (0, 1)) -> Any:
+    """Return `row[key]`, one of `known`; a truth value is no number.
+
+    Raises:
+        DataError: If it is missing or another value.
+    """
+    value = required(row, key)
+    if isinstance(value, bool) or value not in known:
+        expected = " or ".join(map(repr, known))
+        raise row.error(f"{value!r}; expected {expected}", key, "unknown label")
+    return value
+
+
+def no_comparison(first: str, second: str) -> str | None:
+    """Return why two replies are no fair comparison, or None: the reason under which the pair is left out."""
+    if first == second:
+        return "identical responses"
+    return None if first.strip() and second.strip() else "empty response"
+
+
 def strata(row: Row, key: str = "strata") -> dict[str, str]:
     """Return the optional mapping of stratum key to stratum."""
     value = row.value.get(key)

@@ -77,10 +77,6 @@ def _item(row: Row, bad: BadRows) -> FoundItem | None:
 
 def _no_comparison(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...]) -> str | None:
     """Return why the pair compares nothing, or None."""
-    if chosen == rejected:
-        return "identical responses"
     if chosen[:-1] != rejected[:-1]:
         return "prompts differ between chosen and rejected"
-    if not chosen[-1]["content"] or not rejected[-1]["content"]:
-        return "empty response"
-    return None
+    return fields.no_comparison(chosen[-1]["content"], rejected[-1]["content"])

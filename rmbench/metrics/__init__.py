@@ -6,6 +6,7 @@ from rmbench.metrics import (  # noqa: F401
     judgebench,
     m_rewardbench,
     plan_rewardbench,
+    ppe,
     preference,
     reward_math,
     rewardbench,

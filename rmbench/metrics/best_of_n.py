@@ -168,14 +168,14 @@ def _along_n(panel: Panel, curves: Curves) -> tuple[dict[str, Statistic], dict[s
         put(f"gold@{n}", gold[:, g], prompts, "gold", True, in_unit)
         put(f"win_rate@{n}", win[:, g], prompts, "fraction", True, True)
         put(f"oracle@{n}", oracle[:, g], prompts, "gold", None, in_unit)
-        put(f"regret@{n}", _settled(oracle[:, g] - gold[:, g]), prompts, "gold", False, False)
+        put(f"regret@{n}", settled(oracle[:, g] - gold[:, g]), prompts, "gold", False, False)
         possible = oracle[:, g] - gold[:, 0]
         if n == 1:
             undefined[f"recovery@{n}"] = "nothing to recover at n = 1"
         elif possible.sum() <= 1e-12 * max(1.0, float(np.abs(gold).sum())):
             undefined[f"recovery@{n}"] = "every pool has equal gold"
         else:
-            put(f"recovery@{n}", _settled(gold[:, g] - gold[:, 0]), possible, "fraction", True, False)
+            put(f"recovery@{n}", settled(gold[:, g] - gold[:, 0]), possible, "fraction", True, False)
         metrics[f"kl_bound@{n}"] = Statistic(
             value=log(n) - (n - 1) / n,
             influence=None,
@@ -187,7 +187,7 @@ def _along_n(panel: Panel, curves: Curves) -> tuple[dict[str, Statistic], dict[s
     return metrics, undefined
 
 
-def _settled(difference: Floats) -> Floats:
+def settled(difference: Floats) -> Floats:
     """Return differences with rounding taken off: equal sums added in another order differ by 0."""
     return np.where(np.abs(difference) < 1e-12, 0.0, difference)
 

@@ -10,27 +10,24 @@ def _credit(margin: Floats) -> Floats:
     return np.asarray((margin > 0) + 0.5 * (margin == 0))
 
 
-def auroc_of_margin(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic | str:
-    """Return P(a right pair has a larger |margin| than a wrong one), ties half.
-
-    A tied pair (margin 0) counts as half right and half wrong.
+def area_under_roc(score: Floats, right: Floats, cluster: Ints, n_clusters: int) -> Statistic | None:
+    """Return P(a right observation has a higher score than a wrong one), ties half; None without both.
 
     Args:
-        margin: Reward of chosen minus rejected, shape (P,).
-        cluster: Shape (P,).
+        score: Shape (n,).
+        right: How far each observation is a right one, in [0, 1], shape (n,); the rest of it is a wrong one.
+        cluster: Shape (n,).
         n_clusters: Clusters in the panel.
 
     Returns:
-        The area with the influence of DeLong's placement values; or why it is undefined.
+        The area with the influence of DeLong's placement values.
 
     Source: DeLong et al. 1988; clustered as Obuchowski 1997.
     """
-    right = _credit(margin)
     wrong = 1.0 - right
     if right.sum() == 0.0 or wrong.sum() == 0.0:
-        return "all pairs are right" if wrong.sum() == 0.0 else "all pairs are wrong"
-    size = np.abs(margin)
-    _, level = np.unique(size, return_inverse=True)
+        return None
+    _, level = np.unique(score, return_inverse=True)
     level = level.reshape(-1)
     right_at, wrong_at = np.bincount(level, right), np.bincount(level, wrong)
     wrong_below = np.cumsum(wrong_at) - 0.5 * wrong_at
@@ -41,10 +38,25 @@ def auroc_of_margin(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic
     return Statistic(
         value=value,
         influence=cluster_sums(of_right + of_wrong, cluster, n_clusters),
-        n=len(margin),
+        n=len(score),
         n_clusters=len(np.unique(cluster)),
         bounded=True,
     )
+
+
+def auroc_of_margin(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic | str:
+    """Return P(a right pair has a larger |margin| than a wrong one), ties half; or why it is undefined.
+
+    A tied pair (margin 0) counts as half right and half wrong.
+
+    Args:
+        margin: Reward of chosen minus rejected, shape (P,).
+        cluster: Shape (P,).
+        n_clusters: Clusters in the panel.
+    """
+    right = _credit(margin)
+    found = area_under_roc(np.abs(margin), right, cluster, n_clusters)
+    return found or ("all pairs are right" if right.all() else "all pairs are wrong")
 
 
 def area_under_risk_coverage(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic:

@@ -19,7 +19,10 @@ from rmbench.specs import OFFICIAL_KINDS
 CASES = Path(__file__).resolve().parent.parent / "cases"
 LOADED = {kind: json.loads((CASES / f"{kind}.json").read_text(encoding="utf-8")) for kind in OFFICIAL_KINDS}
 NUMBERED = [(kind, case) for kind, found in LOADED.items() for case in found["cases"]]
-STRATA = ("subset", "section", "domain", "category", "ties", "language", "part", "split")
+STRATA = (
+    "subset", "section", "domain", "category", "ties", "language", "part", "split", "set", "conflict_pairs",
+    "hard_prompt", "language_group",
+)  # fmt: skip
 
 
 def panel_of_case(items: list[dict[str, Any]]) -> Panel:

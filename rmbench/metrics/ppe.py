@@ -1,0 +1,205 @@
+"""PPE: accuracy on pairs of a right and a wrong response, ROC-AUC, the best-of-K curve against the oracle's.
+
+Source: Frick et al. 2024, arXiv 2410.14872, and the authors' post "Preference Proxy Evaluations" of
+2024-10-20 on lmarena.ai: its first table of correctness gives the accuracy per set and the mean of the five,
+which is `official` here. The benchmark's own code was not to be had where this was written, and what the
+paper leaves open follows a public port of it: the AUC is over all responses of a set, once each question's
+rewards are put on [0, 1], and the loss is the squared distance of the two curves, averaged over K. There,
+curves are means over random orders of the responses, with the first of tied rewards picked; that is, in
+expectation, a pick shared by the tied ones, and the curves here are these expectations, exactly. The port's
+largest value and squared distance are taken per order, and lie above these by the noise of drawing.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from rmbench.metrics.best_of_n import Curves, best_of_n_curves, settled
+from rmbench.metrics.official import HEADLINE, part_name, stratum_of
+from rmbench.metrics.pairs import pairs_of
+from rmbench.metrics.panel import Panel, settle_invalid
+from rmbench.metrics.pools import pools_of
+from rmbench.metrics.preference import accuracy, correctness
+from rmbench.metrics.result import KINDS, Measured
+from rmbench.metrics.selective import area_under_roc
+from rmbench.stats import Statistic, combine, mean
+from rmbench.stats.estimates import Floats
+
+SETS = ("MMLU-Pro", "MATH", "GPQA", "MBPP-Plus", "IFEval")
+MEASURES = ("auc", "max", "end", "loss")
+"""What there is per set besides accuracy: `official_math_auc`; and its mean over the sets: `official_auc`."""
+
+CONFLICTS = "conflict_pairs"
+"""Stratum with the published pairs of a question: places of the right and the wrong response, `3>0 5>1`."""
+
+ENGLISH = "English"
+CATEGORIES: Mapping[str, str] = {
+    "hard_prompt": "hard",
+    "easy_prompt": "easy",
+    "if_prompt": "instruction following",
+    "math_prompt": "math",
+    "is_code": "code",
+}
+"""Stratum of a human preference, `yes` or `no` -> what the category is called."""
+
+
+def conflict_text(pairs: Iterable[tuple[int, int]]) -> str:
+    """Return pairs of places, (right, wrong) each, as the stratum that holds them."""
+    return " ".join(f"{right}>{wrong}" for right, wrong in pairs)
+
+
+def conflict_credit(panel: Panel) -> Floats:
+    """Return for each question the share of its conflict pairs that are in order, ties half, shape (I,).
+
+    The pairs are those that the data set samples (five a question, some twice); a question that comes without
+    is worth the mean over all its pairs of a right and a wrong response, which is what a sample expects. NaN
+    where a question has no such pair.
+    """
+    pairs = pairs_of(panel)
+    total = np.bincount(pairs.item, correctness(panel, pairs, "half"), minlength=panel.n_items)
+    count = np.bincount(pairs.item, minlength=panel.n_items)
+    for item, text in enumerate(stratum_of(panel, CONFLICTS)):
+        if text:
+            places = np.array([pair.split(">") for pair in text.split()], dtype=np.int64)
+            rewards = panel.rewards[panel.offsets[item] + places]
+            margin = rewards[:, 0] - rewards[:, 1]
+            total[item], count[item] = float((margin > 0).sum() + 0.5 * (margin == 0).sum()), len(places)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def on_unit_scale(panel: Panel) -> Floats:
+    """Return rewards with each item's lowest at 0 and highest at 1, shape (R,); 0.5 where all are equal.
+
+    To twelve places, so that places that are equal but for rounding are tied whatever scale they come from.
+    """
+    starts, item = panel.offsets[:-1], panel.item_of_row()
+    low = np.minimum.reduceat(panel.rewards, starts)
+    spread = np.maximum.reduceat(panel.rewards, starts) - low
+    flat = spread[item] == 0
+    placed = (panel.rewards - low[item]) / np.where(flat, 1.0, spread[item])
+    return np.where(flat, 0.5, np.round(placed, 12))
+
+
+def curve_loss(curves: Curves, panel: Panel) -> Statistic:
+    """Return the mean over K of (f(K) - oracle(K))^2, f being the mean over questions; 0 is best."""
+    gap = settled(curves.oracle - curves.gold)
+    by_cluster = np.stack([panel.per_cluster(column) for column in gap.T], axis=1)
+    size = panel.per_cluster(np.ones(panel.n_items))
+    distance = gap.mean(axis=0)
+    influence = (by_cluster - size[:, None] * distance) / panel.n_items
+    return Statistic(
+        value=float(np.square(distance).mean()),
+        influence=(2.0 * distance * influence).mean(axis=1),
+        n=panel.n_items,
+        n_clusters=int(np.count_nonzero(size)),
+        unit="squared gold",
+        higher_is_better=False,
+    )
+
+
+@KINDS.register("ppe")
+def measure_ppe(panel: Panel, params: Mapping[str, Any]) -> Measured:
+    """Measure what PPE does: on questions with the stratum `set` correctness, else human preference.
+
+    A reward that is not finite is no reward: it stops the run, or its item goes the way of `invalid`. PPE
+    takes a failed response for minus infinity, so that a crash is a low score.
+
+    Args:
+        panel: Correctness: items with the stratum `set`, gold 1 or 0, and `conflict_pairs` where published.
+            Human preference: pairs without ties, with the strata of `CATEGORIES` and `language_group`.
+        params: `invalid`.
+
+    Returns:
+        Correctness: `official` (accuracy, the mean of five sets), `official_auc`, `_max` (largest value of
+        the best-of-K curve), `_end` (its value at the largest K), `_loss`; per set, `official_<set>` and
+        `official_<set>_<measure>`; the curves under `best_of_k`. Human preference: `official` (accuracy, ties
+        half) and one per category.
+    """
+    if params.get("short"):
+        return Measured({})
+    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=True)
+    measured = _correctness(panel) if panel.strata.get("set") else _preference(panel)
+    measured.counts["invalid_items"] = n_invalid
+    return measured
+
+
+def _correctness(panel: Panel) -> Measured:
+    named = np.array([part_name(s) for s in stratum_of(panel, "set")], dtype=str)
+    parts = {name: part_name(name) for name in SETS}
+    metrics: dict[str, Statistic] = {}
+    undefined: dict[str, str] = {}
+    table: dict[str, dict[str, Statistic | str]] = {}
+    curves: dict[str, Any] = {}
+    without = 0
+    for name, part in parts.items():
+        here = panel.take(named == part)
+        credit = conflict_credit(here)
+        without += int(np.isnan(credit).sum())
+        table[part], drawn = _of_set(here, credit, name)
+        if drawn is not None:
+            curves[name] = {
+                "gold": drawn.gold.mean(axis=0).tolist(),
+                "oracle": drawn.oracle.mean(axis=0).tolist(),
+            }
+    for suffix in ("", *(f"_{measure}" for measure in MEASURES)):
+        found = [table[part][suffix] for part in parts.values()]
+        reasons = dict.fromkeys(f for f in found if isinstance(f, str))
+        if reasons:
+            undefined[HEADLINE + suffix] = f"the mean of five sets: {'; '.join(reasons)}"
+        else:
+            metrics[HEADLINE + suffix] = combine([f for f in found if not isinstance(f, str)])
+    for part, row in table.items():
+        for suffix, value in row.items():
+            if isinstance(value, str):
+                undefined[part + suffix] = value
+            else:
+                metrics[part + suffix] = value
+    counts = {
+        "items_of_other_sets": int((~np.isin(named, list(parts.values()))).sum()),
+        "questions_without_a_conflict": without,
+    }
+    return Measured(metrics, counts, undefined, {"best_of_k": curves})
+
+
+def _of_set(panel: Panel, credit: Floats, name: str) -> tuple[dict[str, Statistic | str], Curves | None]:
+    """Return accuracy (under the suffix "") and the other measures of one set, and its curves."""
+    suffixes = [f"_{measure}" for measure in MEASURES]
+    if panel.n_items == 0:
+        return dict.fromkeys(["", *suffixes], f"no item of the set {name}"), None
+    known = ~np.isnan(credit)
+    one_sort = f"no question of the set {name} has a right and a wrong response"
+    found: dict[str, Statistic | str] = {"": one_sort}
+    if known.any():
+        found[""] = mean(credit[known], panel.cluster[known], panel.n_clusters, bounded=True)
+    rows = panel.cluster[panel.item_of_row()]
+    area = area_under_roc(on_unit_scale(panel), panel.gold, rows, panel.n_clusters)
+    found["_auc"] = area or f"the responses of the set {name} are all right, or all wrong"
+    size = int(panel.sizes[0])
+    if (panel.sizes != size).any():
+        return found | dict.fromkeys(suffixes[1:], f"pools of the set {name} differ in size"), None
+    curves = best_of_n_curves(pools_of(panel), tuple(range(1, size + 1)))
+    f = curves.gold.mean(axis=0)
+    # Of values that are equal up to rounding (a constant scorer) the one at the smallest K.
+    best = int(np.argmax(f >= f.max() - 1e-12))
+    for suffix, k in (("_max", best), ("_end", size - 1)):
+        found[suffix] = mean(curves.gold[:, k], panel.cluster, panel.n_clusters, unit="gold", bounded=True)
+    return found | {"_loss": curve_loss(curves, panel)}, curves
+
+
+def _preference(panel: Panel) -> Measured:
+    pairs = pairs_of(panel)
+    credit = correctness(panel, pairs, "half")
+    groups = {part_name(name): (key, "yes") for key, name in CATEGORIES.items()}
+    groups |= {part_name(name): ("language_group", name) for name in (ENGLISH, f"non-{ENGLISH}")}
+    if len(pairs) == 0:
+        return Measured({}, {}, dict.fromkeys([HEADLINE, *groups], "no pair whose gold differs"))
+    metrics = {HEADLINE: accuracy(pairs, credit, panel.n_clusters)}
+    undefined = {}
+    for part, (key, value) in groups.items():
+        here = stratum_of(panel, key)[pairs.item] == value
+        if here.any():
+            metrics[part] = mean(credit[here], pairs.cluster[here], panel.n_clusters, bounded=True)
+        else:
+            undefined[part] = f"no pair with {key} {value}"
+    return Measured(metrics, {}, undefined)
