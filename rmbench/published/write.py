@@ -1,9 +1,11 @@
 """From a published run to an ordinary record."""
 
 import multiprocessing
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -40,7 +42,26 @@ def write_runs(
         yield from map(write, runs)
         return
     with ProcessPoolExecutor(n_workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(write, runs)
+        with _one_thread_each():  # `map` starts the processes
+            measured = pool.map(write, runs)
+        yield from measured
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let processes that start inside multiply matrices in one thread each, unless the user says otherwise.
+
+    Threads of several processes on the same cores wait for each other in busy loops: six times the CPU time,
+    as measured on two busy cores. Numpy reads it when it is imported, so it must be there before.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
 
 
 def write_run(run: PublishedRun, results: Path, *, seed: int, command: Sequence[str]) -> Imported:

@@ -1,6 +1,7 @@
 """RewardBench's published results become records; every trap of their format is here."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -82,12 +83,16 @@ def test_records_work_as_any_other(tmp_path: Path, capsys: Capture) -> None:
     assert not made["left_out"]
 
 
-def test_several_processes_write_what_one_does(tmp_path: Path, capsys: Capture) -> None:
+def test_several_processes_write_what_one_does(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     for k in range(3):
         scores(tmp_path / "in", f"org/m{k}", v1_columns(f"org/m{k}", shift=k / 8))
     one = bring(capsys, tmp_path / "in", tmp_path / "r1", "-q")
     two = bring(capsys, tmp_path / "in", tmp_path / "r2", "-q", "--workers", "2")
     assert [{**r, "provenance": 0} for r in one] == [{**r, "provenance": 0} for r in two]
+    assert "OMP_NUM_THREADS" not in os.environ, "only the other processes have one thread"
 
 
 def test_a_second_import_changes_nothing(tmp_path: Path, capsys: Capture) -> None:
