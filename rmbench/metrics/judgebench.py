@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.metrics.official import HEADLINE, part_name, stop_at_invalid, stratum_of, strict_pairs
+from rmbench.metrics.official import (
+    HEADLINE,
+    part_means,
+    part_name,
+    stop_at_invalid,
+    stratum_of,
+    strict_pairs,
+)
 from rmbench.metrics.panel import Panel
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.stats import mean
@@ -42,14 +49,9 @@ def measure_judgebench(panel: Panel, params: Mapping[str, Any]) -> Measured:
     if panel.flips is not None:
         credit = credit * (panel.flips[pairs.item] == 0)
     category = stratum_of(panel, "category")[pairs.item]
-    metrics = {HEADLINE: mean(credit, pairs.cluster, panel.n_clusters, bounded=True)}
-    undefined = {}
-    for name in CATEGORIES:
-        here = category == name
-        if here.any():
-            metrics[part_name(name)] = mean(credit[here], pairs.cluster[here], panel.n_clusters, bounded=True)
-        else:
-            undefined[part_name(name)] = f"no pair of the category {name}"
+    parts = ("pair", "category", CATEGORIES)
+    by_category, undefined = part_means(credit, pairs.cluster, panel.n_clusters, category, parts)
+    metrics = {HEADLINE: mean(credit, pairs.cluster, panel.n_clusters, bounded=True), **by_category}
     return Measured(metrics, {"split_verdicts": _split(panel)}, undefined)
 
 

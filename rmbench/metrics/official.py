@@ -5,15 +5,19 @@ parameters of the clean one are. It is named `official`, its parts `official_<pa
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rmbench.metrics.pairs import Pairs, pairs_of
 from rmbench.metrics.panel import Panel, settle_invalid
-from rmbench.stats import Statistic
-from rmbench.stats.estimates import Floats
+from rmbench.metrics.result import Measured
+from rmbench.stats import Statistic, combine, mean
+from rmbench.stats.estimates import Floats, Ints
+
+Parts = tuple[str, str, Sequence[str]]
+"""("pair", "split", names of the splits): how a missing part is told."""
 
 HEADLINE = "official"
 
@@ -51,6 +55,45 @@ def strict_pairs(panel: Panel, tie: float = 0.0) -> tuple[Pairs, Floats]:
     pairs = pairs_of(panel)
     undecided = ~(pairs.margin > 0) & ~(pairs.margin < 0)
     return pairs, np.where(undecided, tie, pairs.margin > 0).astype(np.float64)
+
+
+def part_means(
+    credit: Floats, cluster: Ints, n_clusters: int, part: "np.ndarray[Any, np.dtype[np.str_]]", parts: Parts
+) -> tuple[dict[str, Statistic], dict[str, str]]:
+    """Return the mean of each published part by metric name, and why those without an observation have none.
+
+    Args:
+        credit: Of each observation, shape (P,).
+        cluster: Of each observation, shape (P,).
+        n_clusters: Clusters of the panel.
+        part: Of each observation, shape (P,).
+        parts: What an observation is called, what a part is called, and the parts' names.
+    """
+    observation, noun, names = parts
+    metrics: dict[str, Statistic] = {}
+    undefined: dict[str, str] = {}
+    for name in names:
+        here = part == name
+        if here.any():
+            metrics[part_name(name)] = mean(credit[here], cluster[here], n_clusters, bounded=True)
+        else:
+            undefined[part_name(name)] = f"no {observation} of the {noun} {name}"
+    return metrics, undefined
+
+
+def with_mean_of_parts(metrics: dict[str, Statistic], undefined: dict[str, str], what: str) -> Measured:
+    """Return the parts, headed by their unweighted mean; where a part is missing there is none.
+
+    Args:
+        metrics: The parts that have a value.
+        undefined: Those that have none, and why.
+        what: The parts in words, such as `seven splits`.
+    """
+    if undefined:
+        return Measured(
+            metrics, {}, undefined | {HEADLINE: f"the mean of {what}: {'; '.join(undefined.values())}"}
+        )
+    return Measured({HEADLINE: combine(list(metrics.values())), **metrics})
 
 
 def nothing(panel: Panel) -> Statistic:

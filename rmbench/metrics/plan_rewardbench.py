@@ -9,11 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.metrics.official import HEADLINE, NO_JUDGES, part_name, stop_at_invalid, stratum_of
+from rmbench.metrics.official import (
+    HEADLINE,
+    NO_JUDGES,
+    part_means,
+    part_name,
+    stop_at_invalid,
+    stratum_of,
+    with_mean_of_parts,
+)
 from rmbench.metrics.pairs import pairs_of
 from rmbench.metrics.panel import Panel
 from rmbench.metrics.result import KINDS, Measured
-from rmbench.stats import Statistic, combine, mean
 
 SPLITS = (
     "planning_multi_easy",
@@ -49,15 +56,5 @@ def measure_plan_rewardbench(panel: Panel, params: Mapping[str, Any]) -> Measure
     pairs = pairs_of(panel)
     credit = np.where(np.abs(pairs.margin) <= TIE_WITHIN, 0.5, pairs.margin > 0).astype(np.float64)
     split = stratum_of(panel, "split")[pairs.item]
-    metrics: dict[str, Statistic] = {}
-    undefined: dict[str, str] = {}
-    for name in SPLITS:
-        here = split == name
-        if here.any():
-            metrics[part_name(name)] = mean(credit[here], pairs.cluster[here], panel.n_clusters, bounded=True)
-        else:
-            undefined[part_name(name)] = f"no pair of the split {name}"
-    if undefined:
-        undefined[HEADLINE] = f"the mean of seven splits: {'; '.join(undefined.values())}"
-        return Measured(metrics, {}, undefined)
-    return Measured({HEADLINE: combine(list(metrics.values())), **metrics})
+    found = part_means(credit, pairs.cluster, panel.n_clusters, split, ("pair", "split", SPLITS))
+    return with_mean_of_parts(*found, "seven splits")

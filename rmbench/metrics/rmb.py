@@ -11,10 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.metrics.official import HEADLINE, NO_JUDGES, part_name, stop_at_invalid, stratum_of
+from rmbench.metrics.official import (
+    HEADLINE,
+    NO_JUDGES,
+    part_means,
+    part_name,
+    stop_at_invalid,
+    stratum_of,
+    with_mean_of_parts,
+)
 from rmbench.metrics.panel import Panel
 from rmbench.metrics.result import KINDS, Measured
-from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.estimates import Floats
 
 GOALS = ("Helpfulness", "Harmlessness")
@@ -62,15 +69,5 @@ def measure_rmb(panel: Panel, params: Mapping[str, Any]) -> Measured:
     if (n_best != 1).any():
         return Measured({}, {}, dict.fromkeys(names, "an item has not one best reply"))
     credit, part = winner_beats_all(panel), stratum_of(panel, "part")
-    metrics: dict[str, Statistic] = {}
-    undefined: dict[str, str] = {}
-    for name in PARTS:
-        here = part == name
-        if here.any():
-            metrics[part_name(name)] = mean(credit[here], panel.cluster[here], panel.n_clusters, bounded=True)
-        else:
-            undefined[part_name(name)] = f"no item of the part {name}"
-    if undefined:
-        undefined[HEADLINE] = f"the mean of four parts: {'; '.join(undefined.values())}"
-        return Measured(metrics, {}, undefined)
-    return Measured({HEADLINE: combine(list(metrics.values())), **metrics})
+    found = part_means(credit, panel.cluster, panel.n_clusters, part, ("item", "part", PARTS))
+    return with_mean_of_parts(*found, "four parts")
