@@ -25,7 +25,7 @@ _TASK_KEYS = (
     "primary", "strata", "reproduced", "unchecked",
 )  # fmt: skip
 _OPTIONAL = ("sizes", "params", "strata", "reproduced", "unchecked")
-_DATA_KEYS = ("reader", "path", "hub", "files", "sha256", "train", "options")
+_DATA_KEYS = ("reader", "path", "hub", "files", "hub_files", "sha256", "train", "options")
 HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -42,6 +42,8 @@ class DataSpec:
     """`org/name@<40-hex commit>` of a data set on the Hugging Face Hub."""
     files: str | None = None
     """Glob of the files inside the hub data set, or inside a folder given as `--data`."""
+    hub_files: str | None = None
+    """Glob of those to fetch, where the hub data set has files that `files` means and the task does not."""
     sha256: str | None = None
     """Of the packaged file."""
     train: str | None = None
@@ -246,6 +248,7 @@ def _data(raw: Any, path: Path) -> DataSpec:
         path=given.get("path"),
         hub=hub,
         files=given.get("files"),
+        hub_files=given.get("hub_files"),
         sha256=sha256,
         train=given.get("train"),
         options=_filled(options, known, f"{where}, key 'options'"),

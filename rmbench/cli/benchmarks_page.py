@@ -58,7 +58,7 @@ def _section(spec: TaskSpec) -> list[str]:
         "",
     ]
     if spec.data.hub:
-        lines.append(f"- data: `{spec.data.hub}`, files `{spec.data.files or '*'}`")
+        lines.append(f"- data: `{spec.data.hub}`, files `{spec.data.hub_files or spec.data.files or '*'}`")
     lines.append(f"- headline: `{spec.primary}`" + (f"; by {', '.join(spec.strata)}" if spec.strata else ""))
     lines += [f"- official, `{kind}`: {_definition(kind)}" for kind in kinds_of(spec.kinds, "official")]
     for head, said in (("reproduced", spec.reproduced), ("not checked", spec.unchecked)):

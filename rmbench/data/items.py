@@ -143,7 +143,8 @@ def _download(spec: TaskSpec, hub: str) -> Path:
 
     name, _, commit = hub.partition("@")
     try:
-        folder = snapshot_download(name, repo_type="dataset", revision=commit, allow_patterns=spec.data.files)
+        wanted = spec.data.hub_files or spec.data.files
+        folder = snapshot_download(name, repo_type="dataset", revision=commit, allow_patterns=wanted)
     except Exception as error:
         # The hub client raises whatever its transport does; all of it means: the data is not to be had now.
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

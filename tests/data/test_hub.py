@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from threading import Thread
 import pytest
 
 from rmbench.cli.main import run
+from rmbench.specs import load_task
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TRANSCRIPTS = {
@@ -23,6 +25,7 @@ TRANSCRIPTS = {
 FILES = {
     "README.md": b"not asked for",
     "data/raw.jsonl": b"not this one",
+    "other/test.jsonl.gz": b"neither this one",
     "harmless-base/test.jsonl.gz": gzip.compress(json.dumps(TRANSCRIPTS).encode(), mtime=0),
 }
 API = "/api/datasets/org/name"
@@ -72,14 +75,14 @@ def hub() -> Iterator[str]:
     thread.join()
 
 
-def export(hub: str, home: Path, data: str) -> subprocess.CompletedProcess[str]:
+def export(hub: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(home), "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, "-m", "rmbench", "export", "--task", "hh-harmless", "--data", data]
+    command = [sys.executable, "-m", "rmbench", "export", "--task", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_data_of_a_commit_on_the_hub(hub: str, tmp_path: Path) -> None:
-    done = export(hub, tmp_path, f"org/name@{COMMIT}")
+    done = export(hub, tmp_path, "hh-harmless", "--data", f"org/name@{COMMIT}")
     assert done.returncode == 0, done.stderr
     (item,) = map(json.loads, done.stdout.splitlines())
     assert item["responses"] == ["yes", "no no"]
@@ -88,8 +91,20 @@ def test_data_of_a_commit_on_the_hub(hub: str, tmp_path: Path) -> None:
     assert not {"raw.jsonl", "README.md"} & there  # only the task's own files are fetched
 
 
+def test_a_task_may_fetch_fewer_files_than_it_reads_from_a_folder(hub: str, tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    text = load_task("hh-harmless").path.read_text().replace("name: hh-harmless", "name: mine")
+    text = text.replace(
+        "files: harmless-base/test.jsonl.gz", 'files: "**/*.jsonl.gz"\n  hub_files: "harmless-base/*"'
+    )
+    task.write_text(re.sub("hub: .*", f"hub: org/name@{COMMIT}", text))
+    done = export(hub, tmp_path, str(task))
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1
+
+
 def test_a_commit_that_is_not_there_is_one_line(hub: str, tmp_path: Path) -> None:
-    done = export(hub, tmp_path, f"org/name@{COMMIT[::-1]}")
+    done = export(hub, tmp_path, "hh-harmless", "--data", f"org/name@{COMMIT[::-1]}")
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert f"org/name@{COMMIT[::-1]} cannot be fetched" in done.stderr
