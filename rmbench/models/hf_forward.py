@@ -12,9 +12,11 @@ from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
+from rmbench.models.hf_compile import is_compiled
 from rmbench.models.hf_device import keep_freed_memory
 from rmbench.models.hf_first_token import FirstToken
 from rmbench.models.hf_load import Loaded, torch
+from rmbench.models.hf_norms import fuse_norms
 from rmbench.models.hf_shared import SharedBackbone
 from rmbench.models.hf_text import Encoded
 from rmbench.models.prefixes import Forest, share_beginnings
@@ -63,12 +65,20 @@ class Forward:
         """
         if self._ran_out and self._model.device.type == "cuda":
             torch.cuda.empty_cache()
-        if self._model.device.type == "cpu":
-            keep_freed_memory()
+        _ = self._is_ready
         self._ran_out = True
         rewards = self._rewards(rows)
         self._ran_out = False
         return rewards
+
+    @cached_property
+    def _is_ready(self) -> bool:
+        """True, once the process and the model are set up for the CPU where that is where it runs."""
+        if self._model.device.type == "cpu":
+            keep_freed_memory()
+            if not is_compiled(self._model):  # a compiler does it by itself
+                fuse_norms(self._model)
+        return True
 
     def _rewards(self, rows: Sequence[Encoded]) -> list[float]:
         forest = None if self.sharing_problem else share_beginnings([row.ids for row in rows])
