@@ -3,7 +3,7 @@
 import platform
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,10 +15,12 @@ from rmbench.canon import digest, in_part
 from rmbench.data import ItemShelf, read_task_items
 from rmbench.errors import ConfigError
 from rmbench.files import sha256_bytes
+from rmbench.gold import Gold
 from rmbench.metrics import Suite, measure_suite, panel_of, resolve_metric
 from rmbench.models.resolve import LoadedModel, fingerprint_of
 from rmbench.record_reader import StoredRun, read_record
 from rmbench.records import (
+    SELF_GOLD,
     Record,
     check_rewards_file,
     encode_rewards,
@@ -48,6 +50,8 @@ class Settings:
     seed: int = 0
     batch_tokens: int | None = None
     """Most tokens in one forward pass; None: what the model says it can take."""
+    self_gold: bool = False
+    """Measure a model against its own scores where these are the gold; the record says so."""
     command: Sequence[str] = field(default_factory=tuple)
     """The command line, for the record's provenance."""
 
@@ -65,6 +69,8 @@ class PreparedTask:
     """Why items or responses of the data were left out -> how many."""
     data_hash: str
     source: str
+    gold: Gold | None = None
+    """What made the items' gold in place of the data; None: the data's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,11 @@ def prepare_task(
     return PreparedTask(spec, items, n_available, item_set.dropped, data_hash, source)
 
 
+def with_gold(task: PreparedTask, items: ItemShelf, gold: Gold) -> PreparedTask:
+    """Return the task with `items`, its own with another gold."""
+    return replace(task, items=items, data_hash=gold.data_hash, gold=gold)
+
+
 def evaluate(
     loaded: LoadedModel,
     task: PreparedTask,
@@ -127,6 +138,7 @@ def evaluate(
         crew: Processes that answer in this one's place, with the same model.
 
     Raises:
+        ConfigError: If the gold is the model's own, and that was not asked for.
         ScoringError: If the model breaks its contract. Rewards obtained until then stay in the store.
         StoreError: If the store or an existing record is damaged.
     """
@@ -137,7 +149,10 @@ def evaluate(
         fingerprint=fingerprint,
         limit=settings.limit if len(task.items) < task.n_available else None,
         seed=settings.seed,
+        gold=task.gold.identity_for(fingerprint, self_gold=settings.self_gold) if task.gold else None,
     )
+    if identity.get("gold", {}).get("relation") == SELF_GOLD:
+        loaded = replace(loaded, name=f"{loaded.name} ({SELF_GOLD})")
     done = complete_run(settings.results, loaded.name, task.spec, run_id(identity))
     if done is not None:
         return Outcome(done, reused=True, n_computed=0)
@@ -211,6 +226,7 @@ def _record(
             "trained_on": _trained_on(loaded, task.items),
             "ties": suite.counts.get("preference", {}).get("reward_ties"),
             **suite.counts,
+            **({} if task.gold is None else {"gold": dict(task.gold.counts)}),
         },
         rewards_sha256=sha256_bytes(rewards),
         provenance=_provenance(loaded, task, settings, scoring),
@@ -249,6 +265,7 @@ def _provenance(
         "machine": platform.machine(),
         "computed": scoring.n_computed,
         "reused": scoring.n_units - scoring.n_computed,
+        **({} if task.gold is None else {"gold_computed": task.gold.n_computed}),
         "wall_s": round(wall_s, 3),
         "tokens": scoring.n_tokens or None,
         "tokens_per_s": round(scoring.n_tokens / wall_s, 1) if scoring.n_tokens and wall_s > 0 else None,

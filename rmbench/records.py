@@ -20,6 +20,8 @@ from rmbench.types import Estimate, Item
 
 FORMAT = 1
 _SIGNIFICANT = 10
+SELF_GOLD = "self-gold"
+"""What a record says whose gold was made by the model that it measures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,8 +110,12 @@ def make_identity(
     fingerprint: Mapping[str, str],
     limit: int | None,
     seed: int,
+    gold: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the identity of a run; the same before it starts and in its record."""
+    """Return the identity of a run; the same before it starts and in its record.
+
+    `gold` says what made the gold in place of the data (`--gold`); without it, the key is not there.
+    """
     return {
         "identity_version": IDENTITY_VERSION,
         "metrics_version": METRICS_VERSION,
@@ -118,6 +124,7 @@ def make_identity(
         "model": dict(fingerprint),
         "limit": limit,
         "seed": seed,
+        **({} if gold is None else {"gold": dict(gold)}),
     }
 
 

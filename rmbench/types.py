@@ -6,7 +6,7 @@ rewards per item; everything else is arithmetic on stored rewards. Standard libr
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 
 class Turn(TypedDict):
@@ -50,6 +50,9 @@ class Item:
     strata: Mapping[str, str] = field(default_factory=dict)
     """Named groups to report on, e.g. {"category": "Math"}."""
     gold_kind: GoldKind = "label"
+    expected: Mapping[str, Any] = field(default_factory=dict)
+    """What a verifier holds a response against, as JSON values, e.g. {"answer": "42"}. Not part of the data's
+    hash: no number depends on it but through gold."""
 
     def conversation(self, k: int) -> tuple[Turn, ...]:
         """Return the prompt followed by response `k` as an assistant turn."""

@@ -20,7 +20,7 @@ LAYERS = [
     ["models"],
     ["scoring"],
     ["records"],
-    ["record_reader"],
+    ["record_reader", "gold"],
     ["evaluate", "compare", "remeasure", "check", "leaderboard", "train", "contamination"],
     ["study", "published"],
     ["cli"],

@@ -172,6 +172,17 @@ def test_a_limited_run_is_left_out_and_named(made: Path, tmp_path: Path) -> None
     assert any("constant on bon" in line and "--limit 5" in line for line in board["left_out"])
 
 
+def test_a_run_against_another_gold_is_left_out_and_named(made: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    shutil.copytree(made / "results", results)
+    base = ["--data", str(made / "items.jsonl"), "--results", str(results), "-q"]
+    assert run(["eval", "-m", "constant", "-t", "bon", "--gold", "shortest", *base]) == 0
+    assert regenerate(made, tmp_path, results=results) == 0
+    board = json.loads((tmp_path / "test.json").read_text())
+    assert "constant" not in {r["model"] for r in board["rows"]}
+    assert any("constant on bon" in line and "--gold shortest" in line for line in board["left_out"])
+
+
 def test_hostile_names_are_only_text(made: Path, tmp_path: Path) -> None:
     assert regenerate(made, tmp_path) == 0
     markdown = (tmp_path / "test.md").read_text()

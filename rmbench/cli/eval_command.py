@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +23,10 @@ from rmbench.escape import one_line
 from rmbench.models.resolve import RULES
 from rmbench.params import parse_part
 
+if TYPE_CHECKING:
+    from rmbench.cli.evaluation import Request
+    from rmbench.evaluate import Outcome
+
 
 @click.command("eval", epilog=f"\b\n{RULES}")
 @click.option(
@@ -35,6 +41,13 @@ from rmbench.params import parse_part
 @click.option("-t", "--task", "tasks", multiple=True, required=True, metavar="TASK", help="On what (repeat).")
 @data_options
 @runtime_options
+@click.option(
+    "--gold",
+    metavar="SPEC",
+    help="What gives the gold in place of the data: a reward model, as --model takes it, or verifier:NAME.",
+)
+@click.option("-G", "gold_options", multiple=True, metavar="KEY=VALUE", help="Option of the gold (repeat).")
+@click.option("--self-gold", is_flag=True, help="Let a model be measured against its own scores. Recorded.")
 @part_option
 @click.option(
     "--limit",
@@ -75,6 +88,9 @@ def command(
     dtype: str,
     offline: bool,
     seed: int,
+    gold: str | None,
+    gold_options: tuple[str, ...],
+    self_gold: bool,
     part: str | None,
     limit: int | None,
     batch_tokens: int | None,
@@ -92,6 +108,8 @@ def command(
     rmbench eval --model length --model path/to/my-rm --task preference --task bon
     rmbench eval --model my_rm.py:MyRM --task hh-harmless --data hh/test.jsonl.gz
     rmbench eval --model scores:rewards.jsonl --task judgebench --data judgebench/ --convention official
+    rmbench eval --model my/rm --task gsm8k-bon --data pools.jsonl --gold verifier:math
+    rmbench eval --model my/rm --task bon --gold org/bigger-rm
 
     Rewards are stored as they come: the same command continues where a killed one stopped, and a second
     run does no model work. A record holds the numbers of both conventions, whatever
@@ -115,6 +133,9 @@ def command(
         seed=seed,
         batch_tokens=batch_tokens,
         n_workers=n_workers,
+        gold=gold,
+        gold_options=key_values(gold_options, "-G"),
+        self_gold=self_gold,
         convention=convention,
         results=results,
         store=store,
@@ -125,10 +146,16 @@ def command(
     if as_json:
         click.echo(json.dumps([o.run.record.to_json() for o in outcomes], indent=1))
         return
+    _show(outcomes, request)
+
+
+def _show(outcomes: "Sequence[Outcome]", request: "Request") -> None:
+    """Print the tables, and where the records are."""
     from rmbench.cli.tables import record_tables
 
-    click.echo(record_tables([o.run.record for o in outcomes], convention))
-    if not quiet:
+    click.echo(record_tables([o.run.record for o in outcomes], request.convention))
+    if request.show_progress:
         reused = sum(o.reused for o in outcomes)
         note = f" ({reused} complete before, nothing done)" if reused else ""
-        click.echo(f"\n{len(outcomes)} records in {one_line(str(results))}{note}", err=True)
+        where = one_line(str(request.results))
+        click.echo(f"\n{len(outcomes)} records in {where}{note}", err=True)

@@ -10,7 +10,8 @@ import click
 from rmbench.cli.progress import ScoringBar
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
-from rmbench.evaluate import Outcome, PreparedTask, Settings, evaluate, prepare_task
+from rmbench.evaluate import Outcome, PreparedTask, Settings, evaluate, prepare_task, with_gold
+from rmbench.gold import VerifierGold, check_gold, gold_of_model, gold_of_verifier, load_gold, self_gold_error
 from rmbench.models.resolve import LoadedModel, check_spec, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import Workers, default_store_folder, workers_for
@@ -34,6 +35,10 @@ class Request:
     seed: int
     batch_tokens: int | None
     n_workers: int
+    gold: str | None
+    """What makes the gold in place of the data."""
+    gold_options: Mapping[str, str]
+    self_gold: bool
     convention: str
     """What will be shown, `official`, `clean` or `both`."""
     results: Path
@@ -54,12 +59,14 @@ def run_all(request: Request) -> list[Outcome]:
     model_specs = tuple(dict.fromkeys(request.models))
     for spec in model_specs:
         check_spec(spec)
+    _check_gold(request)
     settings = Settings(
         results=request.results,
         store=request.store or default_store_folder(),
         limit=request.limit,
         seed=request.seed,
         batch_tokens=request.batch_tokens,
+        self_gold=request.self_gold,
         command=request.command,
     )
     tasks = with_params([load_task(name) for name in dict.fromkeys(request.tasks)], request.task_options)
@@ -75,6 +82,7 @@ def run_all(request: Request) -> list[Outcome]:
         )
         for task in tasks
     ]
+    prepared = _golden(prepared, request, settings)
     outcomes: list[Outcome] = []
     taken: set[str] = set()
     for spec in model_specs:
@@ -85,7 +93,7 @@ def run_all(request: Request) -> list[Outcome]:
             )
         taken.add(loaded.name)
         _remarks(loaded, request.show_progress)
-        with _crew(loaded, request) as crew:
+        with _crew(loaded, request.model_options, request) as crew:
             outcomes += [_one(loaded, task, settings, request.show_progress, crew) for task in prepared]
         # Two large models do not fit side by side.
         del loaded
@@ -114,6 +122,43 @@ def check_convention(specs: Sequence[TaskSpec], convention: str) -> None:
             raise ConfigError(f"task {spec.name!r} has no {convention} convention; tasks that have: {known}")
 
 
+def _check_gold(request: Request) -> None:
+    """Refuse what can be refused before data is read."""
+    if request.gold is None:
+        if request.gold_options or request.self_gold:
+            raise ConfigError("-G and --self-gold belong to --gold; give it with them")
+        return
+    check_gold(request.gold, request.gold_options)
+    # Others that are the same model by another name are found by their fingerprint.
+    same = request.gold in request.models and request.model_options == request.gold_options
+    if same and not request.self_gold:
+        raise self_gold_error(request.gold)
+
+
+def _golden(prepared: list[PreparedTask], request: Request, settings: Settings) -> list[PreparedTask]:
+    """Return the tasks with the gold that was asked for; its model is let go before the others are loaded."""
+    if request.gold is None:
+        return prepared
+    source = load_gold(request.gold, request.gold_options, request.runtime)
+    if isinstance(source, VerifierGold):
+        return [with_gold(task, *gold_of_verifier(source, task.items)) for task in prepared]
+    _remarks(source, request.show_progress)
+    found = []
+    with _crew(source, request.gold_options, request) as crew:
+        for task in prepared:
+            with ScoringBar(f"gold of {task.spec.name}", enabled=request.show_progress) as bar:
+                items, gold = gold_of_model(
+                    source,
+                    task.items,
+                    settings.store,
+                    batch_tokens=settings.batch_tokens,
+                    progress=bar,
+                    crew=crew,
+                )
+            found.append(with_gold(task, items, gold))
+    return found
+
+
 def _one(
     loaded: LoadedModel, task: PreparedTask, settings: Settings, show: bool, crew: Workers | None
 ) -> Outcome:
@@ -121,11 +166,11 @@ def _one(
         return evaluate(loaded, task, settings, bar, crew)
 
 
-def _crew(loaded: LoadedModel, request: Request) -> Workers | nullcontext[None]:
+def _crew(loaded: LoadedModel, options: Mapping[str, str], request: Request) -> Workers | nullcontext[None]:
     """Return the processes that score in this one's place, or nothing for one alone."""
     if request.n_workers == 1:
         return nullcontext()
-    return workers_for(loaded.spec, request.model_options, request.runtime, request.n_workers, loaded.model)
+    return workers_for(loaded.spec, options, request.runtime, request.n_workers, loaded.model)
 
 
 def _remarks(loaded: LoadedModel, show: bool) -> None:

@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "Write a task's items for somebody else to score, or records for RewardBench.",
     "train": "Train a reward model on pairs.",
     "study": "Train a grid of models and compare the methods.",
+    "verifiers": "List what can check responses and give gold.",
     "losses": "List what a reward model can be trained with.",
     "completion": "Print the shell completion script.",
 }

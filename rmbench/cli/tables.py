@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from tabulate import tabulate
 
 from rmbench.escape import one_line
+from rmbench.gold import describe_gold
 from rmbench.records import Record
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
 from rmbench.types import Estimate
@@ -65,13 +66,15 @@ def record_tables(records: Sequence[Record], convention: str = "both") -> str:
     for tasks, rows in _alike(records):
         names = ", ".join(f"{one_line(name)} (version {version})" for name, version in tasks)
         parts.append(f"{names}: {_size(rows)}")
-        if meaning := rows[0].identity["task"]["params"].get("gold_meaning"):
+        meaning = describe_gold(rows[0].identity) or rows[0].identity["task"]["params"].get("gold_meaning")
+        if meaning:
             parts.append(f"gold: {one_line(meaning)}")
         kinds = rows[0].identity["task"]["kinds"]
         for kind in kinds_of(kinds, convention):
             if kinds_of(kinds, "official"):
                 parts.append(f"official, as {kind} defines it:" if kind in OFFICIAL_KINDS else f"{kind}:")
             parts.append(_kind_table(kind, rows))
+        parts += _gold_notes(rows[0])
         parts += _left_out(rows)
         parts += [note for row in rows for note in _not_as_is(row)]
         parts += _undefined(rows, convention)
@@ -91,6 +94,12 @@ def _left_out(records: Sequence[Record]) -> list[str]:
         for reasons, names in found.items()
         if reasons
     ]
+
+
+def _gold_notes(record: Record) -> list[str]:
+    """Return what is to be said of gold that was not the data's; a record says it for all on its data."""
+    counts = record.counts.get("gold") or {}
+    return [f"  gold of {count:,} responses: {one_line(reason)}" for reason, count in counts.items()]
 
 
 def _alike(records: Sequence[Record]) -> list[tuple[list[tuple[str, int]], list[Record]]]:

@@ -153,6 +153,18 @@ def identifier(row: Row, key: str = "id") -> str:
     return str(value)
 
 
+def answer(row: Row) -> str:
+    """Return `row["answer"]`, text or a number, as text.
+
+    Raises:
+        DataError: If it is missing, neither of the two, or blank.
+    """
+    value = required(row, "answer")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value) if isinstance(value, int) else repr(finite(row, "answer", value))
+    return text(row, "answer", value)
+
+
 def cluster_of(row: Row, turns_of_prompt: Sequence[Turn]) -> str:
     """Return the row's cluster: its own, else the prompt's identity."""
     value = row.value.get("cluster")

@@ -9,9 +9,10 @@ from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
 from rmbench.types import GOLD_KINDS, GoldKind, Item, Response, Turn
 
 ITEM_KEYS = (
-    "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "checks",
+    "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags",
+    "answer", "checks", "pattern", "schema", "tests",
 )  # fmt: skip
-"""Keys of an item row. `checks` says how gold was computed (embedded data) and is not read."""
+"""Keys of an item row. The second line: what a verifier makes gold of (`--gold verifier:`)."""
 
 PAIR_KEYS = ("id", "prompt", "chosen", "rejected", "strength", "p_chosen", "cluster", "strata", "subset")
 
@@ -54,7 +55,27 @@ def _item(row: Row) -> Item:
         cluster=fields.cluster_of(row, prompt),
         strata=fields.strata(row),
         gold_kind=cast(GoldKind, kind),
+        expected=_expected(row),
     )
+
+
+def _expected(row: Row) -> dict[str, Any]:
+    """Return what a verifier needs of the row: those of its keys that are given."""
+    found: dict[str, Any] = {}
+    if row.value.get("answer") is not None:
+        found["answer"] = fields.answer(row)
+    for key in ("pattern", "tests"):
+        if row.value.get(key) is not None:
+            found[key] = fields.text(row, key)
+    if (checks := row.value.get("checks")) is not None:
+        if not isinstance(checks, list) or not all(isinstance(c, Mapping) and "name" in c for c in checks):
+            raise row.error("expected a list of objects with 'name'", "checks", "checks do not fit")
+        found["checks"] = checks
+    if (schema := row.value.get("schema")) is not None:
+        if not isinstance(schema, Mapping):
+            raise row.error("expected a JSON schema, an object", "schema", "schema does not fit")
+        found["schema"] = schema
+    return found
 
 
 def gold_of(row: Row, n: int) -> list[float | None]:

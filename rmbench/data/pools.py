@@ -106,5 +106,9 @@ def _gsm8k(row: Row, bad: BadRows) -> Item:
     if len(responses) < 2:
         raise row.error("expected at least two solutions", "responses", "fewer than two responses")
     return Item(
-        id=fields.identifier(row), prompt=prompt, responses=tuple(responses), cluster=prompt_cluster(prompt)
+        id=fields.identifier(row),
+        prompt=prompt,
+        responses=tuple(responses),
+        cluster=prompt_cluster(prompt),
+        expected={} if row.value.get("answer") is None else {"answer": fields.answer(row)},
     )

@@ -76,12 +76,13 @@ def _encoded(item: Item) -> bytes:
             item.cluster,
             dict(item.strata),
             item.gold_kind,
+            dict(item.expected),
         ]
     ).encode("ascii")
 
 
 def _decoded(raw: bytes) -> Item:
-    name, prompt, responses, cluster, strata, gold_kind = json.loads(raw)
+    name, prompt, responses, cluster, strata, gold_kind, expected = json.loads(raw)
     return Item(
         id=name,
         prompt=tuple(Turn(role=role, content=content) for role, content in prompt),
@@ -89,4 +90,5 @@ def _decoded(raw: bytes) -> Item:
         cluster=cluster,
         strata=strata,
         gold_kind=gold_kind,
+        expected=expected,
     )

@@ -164,6 +164,8 @@ def _eligible(
             why = "another version or other parameters"
         elif run.record.identity["limit"] is not None:
             why = f"--limit {run.record.identity['limit']}"
+        elif "gold" in run.record.identity:
+            why = f"--gold {run.record.identity['gold']['spec']}"
         if why is None:
             whole.append(run)
         else:

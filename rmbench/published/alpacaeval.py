@@ -21,7 +21,6 @@ from rmbench.data.rows import Row
 from rmbench.errors import DataError, UnknownNameError
 from rmbench.models.pairwise import rewards_from_preferences
 from rmbench.published.run import (
-    SELF_GOLD,
     Import,
     PublishedRow,
     PublishedRun,
@@ -30,6 +29,7 @@ from rmbench.published.run import (
     left_out,
     reward_row,
 )
+from rmbench.records import SELF_GOLD
 from rmbench.specs import TaskSpec
 from rmbench.stats import mean
 from rmbench.stats.estimates import Floats

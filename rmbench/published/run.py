@@ -17,9 +17,6 @@ from rmbench.types import Estimate, GoldKind, Item
 S = TypeVar("S")
 T = TypeVar("T")
 
-SELF_GOLD = "self-gold"
-"""What a run is called whose rewards and gold come from the same model."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinRate:
