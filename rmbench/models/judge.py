@@ -32,7 +32,7 @@ from rmbench.types import Conversation, Pair
 
 _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "verdict": {"type": "string", "enum": ["A", "B", "C"]},
-    "rating": {"type": "integer", "minimum": 1, "maximum": 10},
+    "rating": {"type": "integer", "enum": list(range(1, 11))},  # not every server knows minimum and maximum
 }
 _VERSION = "1"
 """Of how requests are made and answers are read."""

@@ -1,17 +1,13 @@
 """A judge's server, data for it, and the command line."""
 
-import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from judge_server import JudgeServer
+from judge_server import Evaluate, JudgeServer, write
 
 from rmbench.cli.main import run
-
-Evaluate = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +37,6 @@ def data(tmp_path: Path) -> Path:
         for n in range(20)
     ]
     return write(tmp_path / "items.jsonl", rows)
-
-
-def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 @pytest.fixture

@@ -6,10 +6,14 @@ import re
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, TypeAlias
 
 Fault: TypeAlias = tuple[Any, ...] | str | None
 """(status, headers, text), "drop", "hang", ("say", message, finish reason); None: judge."""
+
+Evaluate: TypeAlias = Callable[..., tuple[int, str, str]]
+"""What the fixture `evaluate` is: a command line in, (exit code, stdout, stderr) out."""
 
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
 
@@ -149,3 +153,8 @@ def with_logprobs(p: float) -> str:
     top = [{"token": t, "logprob": math.log(0.8 * share)} for t, share in shares.items()]
     top.append({"token": "The", "logprob": math.log(0.15)})
     return completion("A", "length", logprobs={"content": [{"token": "A", "top_logprobs": top}]})
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Evaluate, write
-from judge_server import USAGE, JudgeServer, p_first, rating_of
+from judge_server import USAGE, Evaluate, JudgeServer, p_first, rating_of, write
 
 from rmbench.cli.main import run
 
@@ -123,7 +122,7 @@ def test_what_has_no_answer_is_invalid_and_never_a_tie(
     stopped = evaluate(f"judge:{server.url}", data)
     assert stopped[0] == 1
     assert "2 of 40 rewards are not finite, in 1 of 20 items (first: 'i3')" in stopped[2]
-    assert f"1 questions without an answer ({reason})" in stopped[2]
+    assert f"1 without an answer ({reason})" in stopped[2]
     assert not list(tmp_path.glob("results/**/*.json"))
     n_before = len(server.bodies)
     assert n_before == N_QUESTIONS - 1 + n_requests
