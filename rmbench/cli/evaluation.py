@@ -136,9 +136,9 @@ def _crew(loaded: LoadedModel, request: Request) -> Workers | nullcontext[None]:
 def _bill(name: str, meter: Meter) -> None:
     """Say what a model that is paid for took, and how many questions it did not answer."""
     used, unanswered = meter.used() or {}, meter.unanswered() or {}
-    parts = [f"{value:,.6g} {what}" for what, value in used.items()]
+    parts = [f"{value:,.6g} {what}" for what, value in used.items() if value]
     parts += [f"{n:,} without an answer ({why})" for why, n in unanswered.items() if n]
-    if any(used.values()):
+    if parts:
         click.echo(f"note: {one_line(name)}: {', '.join(parts)}", err=True)
 
 

@@ -99,7 +99,7 @@ class Endpoint:
         for _ in range(1 + n_left + len(_DROPPABLE) + 1):
             if self._stopped.is_set():
                 raise ScoringError(self._stop_text)
-            body = self._fitted(body_of("response_format" not in self._dropped))
+            body = self._fitted(body_of)
             reply = self._once(body)
             if isinstance(reply, Reply):
                 return reply
@@ -136,7 +136,9 @@ class Endpoint:
     def _stop(self, why: str) -> ScoringError:
         with self._lock:
             if not self._stopped.is_set():
-                self._stop_text = f"the judge at {self._url}: {self._shown(why)}; what was answered is stored"
+                self._stop_text = (
+                    f"the judge at {self._url}: {self._shown(why)}; what was answered before is stored"
+                )
                 self._stopped.set()
         return ScoringError(self._stop_text)
 
@@ -148,8 +150,6 @@ class Endpoint:
         # ASCII: control characters and lone surrogates of a text arrive as they are.
         content = json.dumps(body).encode("ascii")
         self._count("requests", 1)
-        for name in sorted(self._dropped):
-            self._count(f"requests without {name}", 1)
         try:
             response = self._http.post(f"{self._url}/chat/completions", content=content)
         except httpx2.TimeoutException:
@@ -187,8 +187,14 @@ class Endpoint:
             first_token=[(str(t["token"]), float(t["logprob"])) for t in first],
         )
 
-    def _fitted(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {self._renamed.get(k, k): v for k, v in body.items() if k not in self._dropped}
+    def _fitted(self, body_of: Callable[[bool], dict[str, Any]]) -> dict[str, Any]:
+        """Return a request without what the server does not know; other threads may just learn of more."""
+        with self._lock:
+            dropped, renamed = set(self._dropped), dict(self._renamed)
+            for name in sorted(dropped):
+                self._counts[f"requests without {name}"] += 1
+        body = body_of("response_format" not in dropped)
+        return {renamed.get(name, name): value for name, value in body.items() if name not in dropped}
 
     def _adapted(self, body: dict[str, Any], trouble: _Trouble) -> bool:
         """Say whether the server complained of a parameter that can be left out or has another name now."""

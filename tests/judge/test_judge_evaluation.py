@@ -135,6 +135,18 @@ def test_what_has_no_answer_is_invalid_and_never_a_tie(
     assert [i for i, row in enumerate(rewards_of(tmp_path, record)) if None in row] == [3]
 
 
+def test_the_table_says_how_many_questions_have_no_answer(
+    server: JudgeServer, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.fault = lambda n, body: ("say", "", "content_filter") if n == 5 else None
+    places = ["--results", str(tmp_path / "results"), "--store", str(tmp_path / "store")]
+    judge = ["-m", f"judge:{server.url}", "-M", "model=longer", "-T", "invalid=drop"]
+    assert run(["eval", *judge, "-t", "preference", "--data", str(data), *places]) == 0
+    told = capsys.readouterr()
+    assert "judge:longer: 2 invalid, 1 without an answer (refused)" in told.out
+    assert "40 requests, 4,000 prompt tokens, 400 completion tokens, 1 without" in told.err
+
+
 def test_a_server_that_is_down_ends_the_run_with_its_own_words(
     server: JudgeServer, data: Path, tmp_path: Path, evaluate: Evaluate
 ) -> None:
