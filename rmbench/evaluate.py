@@ -32,7 +32,7 @@ from rmbench.records import (
     suite_fields,
     write_record,
 )
-from rmbench.scoring import Crew, Progress, Scoring, open_store, score_items
+from rmbench.scoring import Crew, Meter, Progress, Scoring, open_store, score_items
 from rmbench.specs import TaskSpec
 from rmbench.types import Item, TrainedModel
 
@@ -156,6 +156,7 @@ def evaluate(
     done = complete_run(settings.results, loaded.name, task.spec, run_id(identity))
     if done is not None:
         return Outcome(done, reused=True, n_computed=0)
+    meter = Meter(loaded.model)
     with open_store(settings.store, fingerprint) as store:
         scoring = score_items(
             loaded.model,
@@ -165,7 +166,7 @@ def evaluate(
             progress=progress,
             crew=crew,
         )
-    record, rewards = _record(loaded, task, settings, identity, scoring)
+    record, rewards = _record(loaded, task, settings, identity, scoring, meter)
     path = write_record(settings.results, record, rewards)
     return Outcome(StoredRun(record, path), reused=False, n_computed=scoring.n_computed)
 
@@ -198,6 +199,7 @@ def _record(
     settings: Settings,
     identity: Mapping[str, Any],
     scoring: Scoring,
+    meter: Meter,
 ) -> tuple[Record, bytes]:
     spec = task.spec
     flips = None
@@ -223,16 +225,22 @@ def _record(
             "dropped": dict(task.dropped),
             "truncated": scoring.n_truncated,
             "invalid": scoring.n_invalid,
+            **_if_any("unanswered", meter.unanswered()),
             "trained_on": _trained_on(loaded, task.items),
             "ties": suite.counts.get("preference", {}).get("reward_ties"),
             **suite.counts,
             **({} if task.gold is None else {"gold": dict(task.gold.counts)}),
         },
         rewards_sha256=sha256_bytes(rewards),
-        provenance=_provenance(loaded, task, settings, scoring),
+        provenance=_provenance(loaded, task, settings, scoring) | _if_any("used", meter.used()),
         **suite_fields(suite),
     )
     return record, rewards
+
+
+def _if_any(key: str, value: Mapping[str, float] | None) -> dict[str, Any]:
+    """Return the entry of a model that is metered, and none for the others."""
+    return {} if value is None else {key: dict(value)}
 
 
 def _trained_on(loaded: LoadedModel, items: Iterable[Item]) -> dict[str, int] | None:

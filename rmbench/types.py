@@ -164,6 +164,28 @@ class NotingModel(Protocol):
 
 
 @runtime_checkable
+class ConcurrentModel(Protocol):
+    """Optional: a model that waits for a server, and may be asked from several threads at once."""
+
+    def concurrency(self) -> int:
+        """Return how many batches it may be given at once."""
+        ...
+
+
+@runtime_checkable
+class MeteredModel(Protocol):
+    """Optional: a model that is paid for by use, and may have no answer to a question (NaN)."""
+
+    def used(self) -> Mapping[str, float]:
+        """Return what it took since it was made: requests, tokens, their price."""
+        ...
+
+    def unanswered(self) -> Mapping[str, int]:
+        """Return how many questions had no answer since it was made, by reason."""
+        ...
+
+
+@runtime_checkable
 class TrainedModel(Protocol):
     """Optional: a model that knows what it was trained on."""
 

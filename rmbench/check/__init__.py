@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from rmbench.check import contract, engine
 from rmbench.check.subject import TOLERANCE, ContractError, Outcome, Subject
 from rmbench.check.tokens import diagnosed
-from rmbench.types import AnyModel, PrecomputedRewards
+from rmbench.errors import ConfigError
+from rmbench.types import AnyModel, ConcurrentModel, PrecomputedRewards
 
 LONG_CHARS = 8_000
 """Characters of the long probe: beyond most limits of encoders, seconds for a small decoder on a CPU."""
@@ -38,7 +39,15 @@ def check_model(
         model: Any of the three kinds. Rewards from a file can only be checked for their identity.
         tolerance: Allowed difference, fraction of the largest reward; None for TOLERANCE by dtype.
         long_chars: Characters of the long prompt and the long response.
+
+    Raises:
+        ConfigError: If the model answers from a server: it would be paid for the checks.
     """
+    if isinstance(model, ConcurrentModel):
+        raise ConfigError(
+            "rmbench check asks about a hundred questions, which a judge is paid for, and tests what only"
+            " rewards promise; try a judge with rmbench eval --limit 10 and read its flip rate"
+        )
     if tolerance is None:
         tolerance = TOLERANCE.get(_dtype(model), TOLERANCE["float32"])
     subject = Subject(model, tolerance, long_chars)

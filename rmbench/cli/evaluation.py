@@ -14,7 +14,7 @@ from rmbench.evaluate import Outcome, PreparedTask, Settings, evaluate, prepare_
 from rmbench.gold import VerifierGold, check_gold, gold_of_model, gold_of_verifier, load_gold, self_gold_error
 from rmbench.models.resolve import LoadedModel, check_spec, load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring import Workers, default_store_folder, workers_for
+from rmbench.scoring import Meter, Workers, default_store_folder, workers_for
 from rmbench.specs import TaskSpec, apply_params, list_tasks, load_task, parameter_names
 from rmbench.types import NotingModel
 
@@ -162,8 +162,13 @@ def _golden(prepared: list[PreparedTask], request: Request, settings: Settings) 
 def _one(
     loaded: LoadedModel, task: PreparedTask, settings: Settings, show: bool, crew: Workers | None
 ) -> Outcome:
-    with ScoringBar(f"{loaded.name} on {task.spec.name}", enabled=show) as bar:
-        return evaluate(loaded, task, settings, bar, crew)
+    meter = Meter(loaded.model)
+    try:
+        with ScoringBar(f"{loaded.name} on {task.spec.name}", enabled=show) as bar:
+            return evaluate(loaded, task, settings, bar, crew)
+    finally:  # what was paid is paid, also where no record comes of it
+        if show:
+            _bill(loaded.name, meter)
 
 
 def _crew(loaded: LoadedModel, options: Mapping[str, str], request: Request) -> Workers | nullcontext[None]:
@@ -171,6 +176,15 @@ def _crew(loaded: LoadedModel, options: Mapping[str, str], request: Request) -> 
     if request.n_workers == 1:
         return nullcontext()
     return workers_for(loaded.spec, options, request.runtime, request.n_workers, loaded.model)
+
+
+def _bill(name: str, meter: Meter) -> None:
+    """Say what a model that is paid for took, and how many questions it did not answer."""
+    used, unanswered = meter.used() or {}, meter.unanswered() or {}
+    parts = [f"{value:,.6g} {what}" for what, value in used.items() if value]
+    parts += [f"{n:,} without an answer ({why})" for why, n in unanswered.items() if n]
+    if parts:
+        click.echo(f"note: {one_line(name)}: {', '.join(parts)}", err=True)
 
 
 def _remarks(loaded: LoadedModel, show: bool) -> None:

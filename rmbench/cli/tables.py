@@ -152,6 +152,7 @@ def _not_as_is(record: Record) -> list[str]:
         parts.append(f"{counts['truncated']:,} truncated")
     if counts["invalid"]:
         parts.append(f"{counts['invalid']:,} invalid")
+    parts += [f"{n:,} without an answer ({why})" for why, n in counts.get("unanswered", {}).items() if n]
     if counts["ties"]:
         parts.append(f"{counts['ties']:,} tied pairs")
     too_small = counts.get("best_of_n", {}).get("pools_too_small")

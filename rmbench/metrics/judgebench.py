@@ -30,7 +30,8 @@ def measure_judgebench(panel: Panel, params: Mapping[str, Any]) -> Measured:
     Two orders are asked; each verdict adds 1 if it is right and takes 1 away if it is wrong, and the pair is
     right if the sum is positive. Two verdicts that contradict each other are wrong, and so is a tie; one
     order without a verdict leaves the other to decide. For rewards this is `[c > r]`. For a pairwise model
-    it is that and no flip: without a flip, the averaged preference and the sum have the same sign.
+    it is that and no flip: without a flip, the averaged preference and the sum have the same sign. The one
+    difference: where a pairwise model has no verdict in one order, the pair has no rewards, and is not right.
 
     Args:
         panel: Pairs with the stratum `category`.

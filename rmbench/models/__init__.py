@@ -43,6 +43,7 @@ for _name, _class in {
 for _name, _target in {
     "builtin": "rmbench.models.builtin:load_builtin",
     "hf": "rmbench.models.hf:load_hf",
+    "judge": "rmbench.models.judge:load_judge",
     "scores": "rmbench.models.scores:ScoresFile",
 }.items():
     SCHEMES.register_lazily(_name, _target)

@@ -44,6 +44,12 @@ _PATTERNS = (
         "scores",
     ),
     (
+        "judge:URL",
+        "pattern",
+        "an LLM that judges, behind a chat-completions endpoint (-M model=NAME)",
+        "judge",
+    ),
+    (
         "FOLDER",
         "pattern",
         "a Hugging Face sequence classifier with one label (has a config.json)",

@@ -1,6 +1,7 @@
 """From items to rewards: plan the work, do what the score store does not know yet, put it together."""
 
 from rmbench.scoring.crew import Crew
+from rmbench.scoring.meter import Meter
 from rmbench.scoring.run import Scoring, score_items
 from rmbench.scoring.store import ScoreStore, default_store_folder, open_store
 from rmbench.scoring.work import Progress
@@ -8,6 +9,7 @@ from rmbench.scoring.workers import Workers, workers_for
 
 __all__ = [
     "Crew",
+    "Meter",
     "Progress",
     "ScoreStore",
     "Scoring",

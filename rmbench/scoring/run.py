@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from rmbench.models.pairwise import rewards_from_preferences
-from rmbench.scoring.crew import Alone, Crew
+from rmbench.scoring.crew import Crew
 from rmbench.scoring.flow import Answered, Flow
 from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS
 from rmbench.scoring.questions import conversation_measure, conversations_of, pair_measure, pairs_of
 from rmbench.scoring.rewards import RewardRows
 from rmbench.scoring.store import ScoreStore
+from rmbench.scoring.threads import crew_of
 from rmbench.scoring.work import Progress, Work
 from rmbench.types import (
     AnyModel,
@@ -80,19 +81,17 @@ def score_items(
     if batch_tokens is None:
         batch_tokens = model.batch_tokens() if isinstance(model, BudgetedModel) else DEFAULT_BATCH_TOKENS
     if isinstance(model, PairwiseModel):
-        pairs = Work[Pair](
-            store, crew or Alone(model.prefer), pair_measure(), batch_tokens, progress, fraction=True
-        )
         if progress:
             progress.start(sum(len(item.responses) * (len(item.responses) - 1) for item in items))
-        return _play_round_robin(Flow(pairs, pairs_of, None, progress), pairs, items, started)
-    texts = Work[Conversation](
-        store, crew or Alone(model.score), conversation_measure(model), batch_tokens, progress
-    )
+        with crew_of(model, model.prefer, crew) as ready:
+            pairs = Work[Pair](store, ready, pair_measure(), batch_tokens, progress, fraction=True)
+            return _play_round_robin(Flow(pairs, pairs_of, None, progress), pairs, items, started)
     if progress:
         progress.start(sum(len(item.responses) for item in items))
     prepare = model.prepare if isinstance(model, PreparingModel) else None
-    return _score_conversations(Flow(texts, conversations_of, prepare, progress), texts, items, started)
+    with crew_of(model, model.score, crew) as ready:
+        texts = Work[Conversation](store, ready, conversation_measure(model), batch_tokens, progress)
+        return _score_conversations(Flow(texts, conversations_of, prepare, progress), texts, items, started)
 
 
 def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -> Scoring:

@@ -22,7 +22,7 @@ from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring.crew import Failure, attempt
-from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, Scored
+from rmbench.types import AnyModel, ConcurrentModel, PairwiseModel, PrecomputedRewards, Scored
 
 _PATIENCE_S = 10.0
 
@@ -146,10 +146,12 @@ def workers_for(
         model: What was loaded; only its kind is looked at.
 
     Raises:
-        ConfigError: If the model's rewards were computed elsewhere.
+        ConfigError: If the model's rewards were computed elsewhere, or it waits for a server.
     """
     if isinstance(model, PrecomputedRewards):
         raise ConfigError(f"--workers: the rewards of {spec} were computed elsewhere; there is nothing to do")
+    if isinstance(model, ConcurrentModel):
+        raise ConfigError(f"--workers: {spec} is asked by threads of one process; see -M concurrency=N")
     torch = sys.modules.get("torch")  # a model without it needs no device
     n_devices = torch.cuda.device_count() if torch and runtime.device in ("auto", "cuda") else 0
     n_threads = None if n_devices else max(1, _n_cores() // n_workers)

@@ -1,0 +1,64 @@
+"""A crew of threads: for models that wait for a server, so that the waiting is done together."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from queue import SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+from rmbench.scoring.crew import Alone, Crew, Failure, attempt
+from rmbench.types import AnyModel, ConcurrentModel, Scored
+
+U = TypeVar("U")
+
+
+class Threads(Generic[U]):
+    """Threads of this process that answer a batch each; a context manager.
+
+    Args:
+        ask: The model's `score` or `prefer`; called from several threads at once.
+        n: Threads.
+    """
+
+    def __init__(self, ask: Callable[[Sequence[U]], Sequence[float | Scored]], n: int) -> None:
+        self.n_at_once = n
+        self._ask = ask
+        self._waiting: SimpleQueue[tuple[int, Sequence[U]] | None] = SimpleQueue()
+        self._done: SimpleQueue[tuple[int, Sequence[float | Scored] | Failure]] = SimpleQueue()
+        for number in range(n):
+            # Daemons: after Ctrl-C nobody waits for a server that may take minutes.
+            Thread(target=self._serve, name=f"rmbench-asker-{number}", daemon=True).start()
+
+    def start(self, ticket: int, batch: Sequence[U]) -> None:
+        """Put a batch into the queue."""
+        self._waiting.put((ticket, batch))
+
+    def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
+        """Return the ticket and the answers of a batch, when the next one is done."""
+        return self._done.get()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for _ in range(self.n_at_once):
+            self._waiting.put(None)
+
+    def _serve(self) -> None:
+        while (task := self._waiting.get()) is not None:
+            ticket, batch = task
+            self._done.put((ticket, attempt(self._ask, batch)))
+
+
+def crew_of(
+    model: AnyModel, ask: Callable[[Sequence[U]], Sequence[float | Scored]], crew: Crew[U] | None
+) -> AbstractContextManager[Crew[U]]:
+    """Return who answers for a model: `crew` where there is one, threads where the model allows them."""
+    if crew is not None:
+        return nullcontext(crew)
+    if isinstance(model, ConcurrentModel):
+        return Threads(ask, model.concurrency())
+    return nullcontext(Alone(ask))
