@@ -23,8 +23,8 @@ class Param:
     """Came after records had been published: at its default it is no part of a task's identity, so theirs
     stays what it was."""
     only_with: tuple[str, tuple[str, ...]] | None = None
-    """Another parameter, and its values with which this one means something; it is needed there if its default
-    is None."""
+    """Another parameter, and its values with which this one means something; there it is needed if its
+    default is None."""
 
 
 PARAMS: dict[str, Mapping[str, Param]] = {

@@ -31,6 +31,8 @@ def kl_of_pick(logprobs: Floats, n: int) -> Floats:
         logprobs: Any shape; nats, at most 0.
         n: Responses drawn.
     """
+    if n == 1:
+        return np.zeros_like(logprobs)
     p = np.exp(logprobs)
     certain = p >= 1.0
     # The pick itself at probability 1 leaves nothing to compute with, and has not moved at all.
