@@ -12,6 +12,7 @@ from rmbench.metrics.best_of_n import (
     expected_of_pick,
     measure_best_of_n,
     prepare,
+    settled,
 )
 from rmbench.metrics.kl import kl_bound
 from rmbench.metrics.panel import Panel
@@ -30,8 +31,9 @@ class OverOptimisation:
 
     n_values: tuple[int, ...]
     metrics: Mapping[str, Estimate]
-    """All of best of n; `reward@n`, the proxy that the pick is picked by; and of the fit
-    `R(d) = d (alpha - beta d)`: `fit_alpha`, `fit_beta`, `fit_rmse`, `fit_peak_kl`."""
+    """All of best of n; `reward@n`, the proxy that the pick is picked by; `gain@n`, gold over that at n = 1,
+    paired by prompt; and of the fit `R(d) = d (alpha - beta d)`: `fit_alpha`, `fit_beta`, `fit_rmse`,
+    `fit_peak_kl`."""
     undefined: Mapping[str, str]
     """Metric -> why it has no value here."""
     counts: Mapping[str, int]
@@ -58,13 +60,15 @@ def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOp
         return OverOptimisation((), {}, undefined, measured.counts)
     seed, panel, n_values = int(params.get("seed", 0)), ready.panel, ready.n_values
     prompts = panel.per_cluster(np.ones(panel.n_items))
+    gold = by_cluster(panel, expected_of_pick(ready.pools, n_values, panel.gold, ready.rule, seed))
     reward = by_cluster(panel, expected_of_pick(ready.pools, n_values, panel.rewards, ready.rule, seed))
     for g, n in enumerate(n_values):
         metrics[f"reward@{n}"] = ratio(
             reward[:, g], prompts, n=panel.n_items, unit="reward", higher_is_better=None, present=prompts
         )
+        gain = settled(gold[:, g] - gold[:, 0])
+        metrics[f"gain@{n}"] = ratio(gain, prompts, n=panel.n_items, unit="gold", present=prompts)
     estimated = f"kl@{n_values[-1]}" in metrics
-    gold = by_cluster(panel, expected_of_pick(ready.pools, n_values, panel.gold, ready.rule, seed))
     kl = by_cluster(panel, _kl_per_item(ready.pools, n_values, panel, estimated))
     fitted, why = fit_curve(gold, kl, prompts, n=panel.n_items, seed=seed)
     found = {name: s.estimate() for name, s in {**metrics, **fitted}.items()}
