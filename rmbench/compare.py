@@ -9,6 +9,7 @@ import numpy as np
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import Panel, resolve_metric
 from rmbench.metrics.pairs import pairs_of
+from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
 from rmbench.record_reader import StoredRun, find_records, stored_suite
 from rmbench.stats import Comparison, compare
 from rmbench.types import Estimate
@@ -109,7 +110,8 @@ def compare_runs(a: StoredRun, b: StoredRun, metrics: Sequence[str], n_items: in
 def _per_item(panel: Panel, run: StoredRun) -> tuple[str, np.ndarray]:
     """Return what is compared item by item, and its value per item (NaN where it has none)."""
     if "best_of_n" in run.record.identity["task"]["kinds"]:
-        return "gold of the pick out of the whole pool", _gold_of_pick(panel)
+        rule = rule_of(run.record.identity["task"]["params"])
+        return "gold of the pick out of the whole pool", _gold_of_pick(panel, rule)
     pairs = pairs_of(panel)
     credit = (pairs.margin > 0) + 0.5 * (pairs.margin == 0)
     n = np.bincount(pairs.item, minlength=panel.n_items)
@@ -117,13 +119,15 @@ def _per_item(panel: Panel, run: StoredRun) -> tuple[str, np.ndarray]:
     return "share of pairs ranked as gold does", np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
-def _gold_of_pick(panel: Panel) -> np.ndarray:
-    picked = np.full(panel.n_items, np.nan)
+def _gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
+    panel, picked = penalised(panel, rule), np.full(panel.n_items, np.nan)
+    rng = np.random.default_rng(0)
     for i in range(panel.n_items):
         rows = slice(int(panel.offsets[i]), int(panel.offsets[i + 1]))
-        rewards = panel.rewards[rows]
+        rewards, gold = panel.rewards[None, rows], panel.gold[None, rows]
         if np.isfinite(rewards).all():
-            picked[i] = panel.gold[rows][rewards == rewards.max()].mean()
+            size = rewards.shape[1]
+            picked[i] = expectation(rule, size, (size,), rng)(rewards, [gold])[0][0, 0]
     return picked
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from rmbench.errors import ConfigError, UnknownNameError
@@ -18,6 +19,12 @@ class Param:
     help: str
     choices: tuple[str, ...] = ()
     low: float | None = None
+    later: bool = False
+    """Came after records had been published: at its default it is no part of a task's identity, so theirs
+    stays what it was."""
+    only_with: tuple[str, tuple[str, ...]] | None = None
+    """Another parameter, and its values with which this one means something; there it is needed if its
+    default is None."""
 
 
 PARAMS: dict[str, Mapping[str, Param]] = {
@@ -49,6 +56,37 @@ PARAMS: dict[str, Mapping[str, Param]] = {
     },
     "best_of_n": {
         "gold_meaning": Param(str, "", "what gold is, in words; shown, never computed with"),
+        "select": Param(
+            str,
+            "best",
+            "which of n responses is selected: the best; one by softmax of reward / temperature; one of the k"
+            " best; the best of reward - penalty x characters, or of reward - penalty x (-log P(response))",
+            ("best", "soft", "top-k", "length-penalty", "logprob-penalty"),
+            later=True,
+        ),
+        "temperature": Param(
+            float,
+            None,
+            "of select=soft, in units of reward; 0 is the best",
+            low=0,
+            later=True,
+            only_with=("select", ("soft",)),
+        ),
+        "k": Param(
+            int,
+            None,
+            "of select=top-k: how many of the best to choose from",
+            low=1,
+            later=True,
+            only_with=("select", ("top-k",)),
+        ),
+        "penalty": Param(
+            float,
+            None,
+            "of the penalties: reward per character, or per nat",
+            later=True,
+            only_with=("select", ("length-penalty", "logprob-penalty")),
+        ),
     },
     "reader:alpacaeval": {
         "mode": Param(
@@ -119,6 +157,27 @@ def parse_value(param: Param, text: str, where: str) -> Any:
         value = param.type(text)
     except ValueError:
         raise ConfigError(f"{where}: {text!r}; expected {param.type.__name__}") from None
+    if param.type is float and not isfinite(value):
+        raise ConfigError(f"{where}: {text!r}; expected a finite number")
     if param.low is not None and value < param.low:
         raise ConfigError(f"{where}: {value}; expected at least {param.low:g}")
     return value
+
+
+def settle(values: Mapping[str, Any], known: Mapping[str, Param], where: str) -> dict[str, Any]:
+    """Return `values` without later parameters at their default, once those that go together do.
+
+    Raises:
+        ConfigError: If a parameter is given where it means nothing, or lacks where it is needed.
+    """
+    for name, param in known.items():
+        if param.only_with is None:
+            continue
+        other, meant = param.only_with
+        applies = values.get(other, known[other].default) in meant
+        given = values.get(name, param.default) is not None
+        if given and not applies:
+            raise ConfigError(f"{where}: {name!r} means something only with {other}={' or '.join(meant)}")
+        if applies and not given:
+            raise ConfigError(f"{where}: {other}={values[other]} needs {name!r} ({param.help})")
+    return {k: v for k, v in values.items() if k not in known or not known[k].later or v != known[k].default}

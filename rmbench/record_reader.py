@@ -88,6 +88,7 @@ def stored_panel(rows: list[dict[str, Any]]) -> Panel:
             cluster=row["cluster"],
             strata=row["strata"],
             gold_kind=row["gold_kind"],
+            logprobs=row.get("logprobs"),
         )
         for row in rows
     )

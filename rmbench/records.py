@@ -173,6 +173,8 @@ def reward_rows(
             "strata": dict(item.strata),
             "gold_kind": item.gold_kind,
         }
+        if any(r.logprob is not None for r in item.responses):
+            entry["logprobs"] = [r.logprob for r in item.responses]
         if flips is not None:
             entry |= {"flips": flips[0][i], "comparisons": flips[1][i]}
         yield entry

@@ -9,7 +9,7 @@ from typing import Any
 
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.params import PARAMS, Param, parse_value
+from rmbench.params import PARAMS, Param, parse_value, settle
 from rmbench.yaml_reader import read_yaml
 
 KIND_ALIASES = {"bon": "best_of_n"}
@@ -70,7 +70,7 @@ class TaskSpec:
     license: str
     data: DataSpec
     params: Mapping[str, Any]
-    """Every parameter of the task's kinds, defaults filled in."""
+    """Every parameter of the task's kinds, defaults filled in; a `later` one only where it is no default."""
     primary: str
     """The headline metric; `win_rate@max` is the one at the largest n."""
     strata: tuple[str, ...]
@@ -156,6 +156,7 @@ def apply_params(spec: TaskSpec, options: Mapping[str, str]) -> TaskSpec:
         value = parse_value(known[key], text, f"{where}, parameter {key!r}")
         target = reader if key in PARAMS.get(f"reader:{spec.data.reader}", {}) else params
         target[key] = value
+    params = settle(params, _known(spec.kinds, ""), f"task {spec.name!r}")
     return replace(spec, params=params, data=replace(spec.data, options=reader))
 
 
@@ -170,8 +171,10 @@ def parameter_help(spec: TaskSpec) -> list[str]:
     lines = []
     for name, param in _known(spec.kinds, spec.data.reader).items():
         choices = f", one of {', '.join(param.choices)}" if param.choices else ""
-        shown = current.get(name)
-        value = "by convention" if shown is None else shown
+        shown = current.get(name, param.default)
+        value = (
+            "not set" if param.only_with and shown is None else "by convention" if shown is None else shown
+        )
         lines.append(f"{name} = {value} ({param.type.__name__}{choices}): {param.help}")
     return lines
 
@@ -260,10 +263,11 @@ def _filled(given: Mapping[str, Any], known: Mapping[str, Param], where: str) ->
     for key in given:
         if key not in known:
             raise UnknownNameError("parameter", key, known, where)
-    return {
+    values = {
         key: parse_value(param, str(given[key]), f"{where}, key {key!r}") if key in given else param.default
         for key, param in known.items()
     }
+    return settle(values, known, where)
 
 
 def _sizes(raw: Any, where: str) -> dict[str, int]:

@@ -35,6 +35,8 @@ class Response:
     """Truth: higher is better; None where unknown. Unit: the item's `gold_kind`."""
     tags: Mapping[str, str] = field(default_factory=dict)
     """Facts about this response, e.g. {"generator": "gpt-4o"} or {"style": "concise"}."""
+    logprob: float | None = None
+    """Sum over its tokens of log P under the policy it was sampled from, nats; None: unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "rmbench"
 
 LAYERS = [
     ["errors", "types"],
-    ["canon", "files", "registry", "escape", "stats"],
+    ["canon", "files", "registry", "escape", "plots", "stats"],
     ["params", "yaml_reader", "verifiers", "overlap"],
     ["specs", "metrics"],
     ["data"],
@@ -21,7 +21,7 @@ LAYERS = [
     ["scoring"],
     ["records"],
     ["record_reader", "gold"],
-    ["evaluate", "compare", "remeasure", "check", "leaderboard", "train", "contamination"],
+    ["evaluate", "compare", "remeasure", "check", "leaderboard", "train", "contamination", "curves"],
     ["study", "published"],
     ["cli"],
     ["__main__"],

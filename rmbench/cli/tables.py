@@ -66,9 +66,11 @@ def record_tables(records: Sequence[Record], convention: str = "both") -> str:
     for tasks, rows in _alike(records):
         names = ", ".join(f"{one_line(name)} (version {version})" for name, version in tasks)
         parts.append(f"{names}: {_size(rows)}")
-        meaning = describe_gold(rows[0].identity) or rows[0].identity["task"]["params"].get("gold_meaning")
-        if meaning:
+        params = rows[0].identity["task"]["params"]
+        if meaning := describe_gold(rows[0].identity) or params.get("gold_meaning"):
             parts.append(f"gold: {one_line(meaning)}")
+        if rule := selection_of(params):
+            parts.append(f"selected: {rule}")
         kinds = rows[0].identity["task"]["kinds"]
         for kind in kinds_of(kinds, convention):
             if kinds_of(kinds, "official"):
@@ -80,6 +82,16 @@ def record_tables(records: Sequence[Record], convention: str = "both") -> str:
         parts += _undefined(rows, convention)
         parts.append("")
     return "\n".join(parts).rstrip()
+
+
+def selection_of(params: Mapping[str, object]) -> str:
+    """Return the rule of selection in words, such as `top-k, k=4`; empty where it is the best of n."""
+    if "select" not in params:
+        return ""
+    given = [
+        f"{key}={params[key]:g}" for key in ("temperature", "k", "penalty") if params.get(key) is not None
+    ]
+    return ", ".join([str(params["select"]), *given])
 
 
 def _left_out(records: Sequence[Record]) -> list[str]:

@@ -94,7 +94,8 @@ def _content(item: Item) -> list[Any]:
     return [
         item.id,
         [[t["role"], t["content"]] for t in item.prompt],
-        [[r.text, r.gold] for r in item.responses],
+        # Unknown log-probabilities leave no trace: data that never had any keeps its hash.
+        [[r.text, r.gold] if r.logprob is None else [r.text, r.gold, r.logprob] for r in item.responses],
         item.cluster,
         dict(item.strata),
         item.gold_kind,

@@ -1,6 +1,7 @@
 """Our own JSON Lines, and plain preference pairs. Both also as a JSON array or Parquet."""
 
 from collections.abc import Iterator, Mapping
+from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,16 +10,24 @@ from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
 from rmbench.types import GOLD_KINDS, GoldKind, Item, Response, Turn
 
 ITEM_KEYS = (
-    "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags",
+    "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "logprobs", "sampling",
     "answer", "checks", "pattern", "schema", "tests",
 )  # fmt: skip
-"""Keys of an item row. The second line: what a verifier makes gold of (`--gold verifier:`)."""
+"""Keys of an item row. `sampling` (how responses were made) is not read. The second line: what a verifier makes
+gold of (`--gold verifier:`)."""
+
+_LOGPROB_ROUNDING = 1e-4
+"""Log-probabilities added up in float32 may end this far above 0 nats."""
 
 PAIR_KEYS = ("id", "prompt", "chosen", "rejected", "strength", "p_chosen", "cluster", "strata", "subset")
 
 
 def read_items(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
-    """Read `{"id", "prompt", "responses", "gold", ...}`: one item of any number of responses per row."""
+    """Read `{"id", "prompt", "responses", "gold", ...}`: one item of any number of responses per row.
+
+    `logprobs`, one number per response: the log-probability of the whole response, in nats, under the policy
+    that it was sampled from.
+    """
     del options
     for path in files:
         yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
@@ -47,7 +56,8 @@ def _item(row: Row) -> Item:
         )
     if kind == "probability":
         _check_probabilities(row, gold)
-    responses = tuple(Response(t, g, tag) for t, g, tag in zip(texts, gold, tags, strict=True))
+    columns = zip(texts, gold, tags, _logprobs(row, len(texts)), strict=True)
+    responses = tuple(Response(*column) for column in columns)
     return Item(
         id=fields.identifier(row),
         prompt=prompt,
@@ -102,6 +112,23 @@ def _tags(row: Row, n: int) -> list[dict[str, str]]:
     if not isinstance(value, list) or len(value) != n or not all(isinstance(t, Mapping) for t in value):
         raise row.error(f"expected a list of {n} objects, one per response", "tags", "tags do not fit")
     return [{str(k): str(v) for k, v in t.items() if v is not None} for t in value]
+
+
+def _logprobs(row: Row, n: int) -> list[float | None]:
+    value = row.value.get("logprobs")
+    if value is None:
+        return [None] * n
+    if not isinstance(value, list) or len(value) != n:
+        found = f"{len(value)} values" if isinstance(value, list) else "no list"
+        raise row.error(f"{found}; expected one per response, {n}", "logprobs", "logprobs do not fit")
+    numbers: list[float | None] = []
+    for k, v in enumerate(value):
+        known = isinstance(v, int | float) and not isinstance(v, bool) and isfinite(v)
+        if not known or v > _LOGPROB_ROUNDING:
+            problem = f"{v!r}; expected a finite number of nats, at most 0"
+            raise row.error(problem, f"logprobs[{k}]", "logprob is no log-probability")
+        numbers.append(min(float(v), 0.0))
+    return numbers
 
 
 def _check_probabilities(row: Row, gold: list[float | None]) -> None:

@@ -72,7 +72,7 @@ def _encoded(item: Item) -> bytes:
         [
             item.id,
             [[turn["role"], turn["content"]] for turn in item.prompt],
-            [[r.text, r.gold, dict(r.tags)] for r in item.responses],
+            [[r.text, r.gold, dict(r.tags), r.logprob] for r in item.responses],
             item.cluster,
             dict(item.strata),
             item.gold_kind,
@@ -86,7 +86,7 @@ def _decoded(raw: bytes) -> Item:
     return Item(
         id=name,
         prompt=tuple(Turn(role=role, content=content) for role, content in prompt),
-        responses=tuple(Response(text, gold, tags) for text, gold, tags in responses),
+        responses=tuple(Response(*response) for response in responses),
         cluster=cluster,
         strata=strata,
         gold_kind=gold_kind,

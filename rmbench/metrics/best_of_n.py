@@ -2,14 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import log
 from typing import Any
 
 import numpy as np
 
+from rmbench.metrics.kl import kl_bound, kl_of_pick
 from rmbench.metrics.panel import Panel, settle_invalid
 from rmbench.metrics.pools import Pools, pools_of
 from rmbench.metrics.result import KINDS, Measured
+from rmbench.metrics.selection import (
+    BEST,
+    Rule,
+    expectation,
+    penalised,
+    pick_probabilities,
+    rule_of,
+    share_blocks,
+)
 from rmbench.stats import Statistic, cluster_bootstrap, ratio
 from rmbench.stats.bootstrap import percentile_interval
 from rmbench.stats.estimates import Floats
@@ -29,7 +38,7 @@ class Curves:
     win: Floats
     """P(the pick's gold beats a draw from the rest of the pool), ties half, shape (I, G)."""
     oracle: Floats
-    """Expected gold if rewards were gold, shape (I, G)."""
+    """Expected gold of the best if rewards were gold, shape (I, G)."""
 
 
 def n_grid(sizes: np.ndarray) -> tuple[int, ...]:
@@ -47,33 +56,40 @@ def n_grid(sizes: np.ndarray) -> tuple[int, ...]:
     return (*powers, largest)
 
 
-def best_of_n_curves(pools: Pools, n_values: tuple[int, ...]) -> Curves:
-    """Return exact expectations of best-of-n for every prompt.
+def best_of_n_curves(pools: Pools, n_values: tuple[int, ...], rule: Rule = BEST, seed: int = 0) -> Curves:
+    """Return expectations of best-of-n, or of another rule (see `expectation`), for every prompt.
 
     With responses sorted by reward (rank r = 1 is best) the best of n drawn without replacement from M is
     rank r with probability C(M - r, n - 1) / C(M, n); inside a block of tied rewards the value is averaged.
-    No sampling, no seed; O(M log M) per prompt.
+    Exact, without sampling, in O(M log M) per prompt; only the soft rule draws noise, by `seed`.
 
     Source: Hilton & Gao 2022, "Measuring Goodhart's law"; Nakano et al. 2021, arXiv 2112.09332, appendix I.
     """
     gold = np.empty((pools.n_prompts, len(n_values)))
     win, oracle = np.empty_like(gold), np.empty_like(gold)
+    rng = np.random.default_rng(seed)
     for prompts, rewards, truth in pools.chunks():
-        weights = pick_probabilities(rewards.shape[1], n_values)
-        gold[prompts] = _expected(rewards, truth, weights)
-        win[prompts] = _expected(rewards, win_over_rest(truth), weights)
-        oracle[prompts] = -np.sort(-truth, axis=1) @ weights
+        expected = expectation(rule, rewards.shape[1], n_values, rng)
+        gold[prompts], win[prompts] = expected(rewards, [truth, win_over_rest(truth)])
+        oracle[prompts] = -np.sort(-truth, axis=1) @ pick_probabilities(rewards.shape[1], n_values)
     return Curves(n_values, gold, win, oracle)
 
 
-def pick_probabilities(pool_size: int, n_values: tuple[int, ...]) -> Floats:
-    """Return P(rank r is the best of n), shape (M, G): `C(M - r, n - 1) / C(M, n)` by its recurrence."""
-    table = np.zeros((pool_size, len(n_values)))
-    for column, n in enumerate(n_values):
-        rank = np.arange(1, pool_size - n + 1)
-        steps = (pool_size - rank - n + 1) / (pool_size - rank)
-        table[: pool_size - n + 1, column] = n / pool_size * np.concatenate([[1.0], np.cumprod(steps)])
-    return table
+def expected_of_pick(
+    pools: Pools, n_values: tuple[int, ...], value: Floats, rule: Rule = BEST, seed: int = 0
+) -> Floats:
+    """Return the expected `value` (R,) of the selected response, shape (I, G); choices as in the curves."""
+    found = np.empty((pools.n_prompts, len(n_values)))
+    rng = np.random.default_rng(seed)
+    for prompts, rewards, valued in replace(pools, gold=value).chunks():
+        (found[prompts],) = expectation(rule, rewards.shape[1], n_values, rng)(rewards, [valued])
+    return found
+
+
+def expected_kl(pools: Pools, n_values: tuple[int, ...], logprobs: Floats) -> Floats:
+    """Return the mean of `kl_of_pick` over picks for every prompt: KL(best of n || policy), shape (I, G)."""
+    columns = [expected_of_pick(pools, (n,), kl_of_pick(logprobs, n)) for n in n_values]
+    return np.concatenate(columns, axis=1)
 
 
 def win_over_rest(gold: Floats) -> Floats:
@@ -87,30 +103,54 @@ def win_over_rest(gold: Floats) -> Floats:
     """
     order = np.argsort(gold, axis=1, kind="stable")
     ranked = np.broadcast_to(np.arange(gold.shape[1], dtype=np.float64), gold.shape)
-    shared = _share_blocks(np.take_along_axis(gold, order, axis=1), ranked)
+    shared = share_blocks(np.take_along_axis(gold, order, axis=1), ranked)
     midrank = np.empty_like(gold)
     np.put_along_axis(midrank, order, shared, axis=1)
     return np.asarray(midrank / (gold.shape[1] - 1))
 
 
-def _expected(rewards: Floats, value: Floats, weights: Floats) -> Floats:
-    """Return the expected value of the pick, shape (I, G), value averaged inside blocks of tied rewards."""
-    order = np.argsort(-rewards, axis=1, kind="stable")
-    ranked = np.take_along_axis(rewards, order, axis=1)
-    shared = _share_blocks(ranked, np.take_along_axis(value, order, axis=1))
-    return np.asarray(shared @ weights)
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A panel that best of n can be measured on, and what was left out of it."""
+
+    panel: Panel
+    """Rewards are those that the rule goes by."""
+    pools: Pools
+    n_values: tuple[int, ...]
+    rule: Rule
+    counts: dict[str, int]
+    problem: str = ""
+    """Why nothing is left to measure."""
 
 
-def _share_blocks(ranked: Floats, value: Floats) -> Floats:
-    """Replace `value` by its mean over each run of equal `ranked` within a row; both (I, M)."""
-    starts = np.ones(ranked.shape, dtype=bool)
-    starts[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    if starts.all():
-        return value
-    first = np.flatnonzero(starts.ravel())
-    size = np.diff(np.append(first, ranked.size))
-    mean = np.add.reduceat(value.ravel(), first) / size
-    return np.repeat(mean, size).reshape(ranked.shape)
+def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
+    """Apply the rule and the `invalid` parameter, and keep the pools that the whole curve can rest on."""
+    rule = rule_of(params)
+    counts = {}
+    without = np.zeros(panel.n_items, dtype=bool)
+    if rule.select == "logprob-penalty":
+        without[panel.item_of_row()[np.isnan(panel.logprobs)]] = True
+        panel, counts["items_without_logprobs"] = panel.take(~without), int(without.sum())
+    panel, n_invalid = settle_invalid(
+        penalised(panel, rule), str(params.get("invalid", "fail")), ranking=not rule.needs_scale
+    )
+    known = np.isfinite(panel.gold)
+    missing = np.zeros(panel.n_items, dtype=bool)
+    missing[panel.item_of_row()[~known]] = True
+    panel = panel.take(~missing & (panel.sizes >= 2))
+    counts = {"invalid_items": n_invalid, "items_without_gold": int(missing.sum()), **counts}
+    if panel.n_items == 0:
+        problem = "no pool with gold on every response"
+        if without.any():
+            problem += ", and log-probabilities, which the rule needs"
+        return Prepared(panel, pools_of(panel), (), rule, counts, problem)
+    n_values = n_grid(panel.sizes)
+    large_enough = panel.sizes >= n_values[-1]
+    counts["pools_too_small"] = int((~large_enough).sum())
+    panel = panel.take(large_enough)
+    pools = pools_of(panel)
+    counts |= {"pools": pools.n_prompts, "pools_with_equal_gold": pools.n_with_equal_gold()}
+    return Prepared(panel, pools, n_values, rule, counts)
 
 
 @KINDS.register("best_of_n")
@@ -119,35 +159,48 @@ def measure_best_of_n(panel: Panel, params: Mapping[str, Any]) -> Measured:
 
     Args:
         panel: Items and rewards; gold on any scale.
-        params: `seed` (bootstrap of the over-optimisation point), `invalid`.
+        params: `seed` (bootstrap of the over-optimisation point, noise of the soft rule), `invalid`, and the
+            rule of selection: `select`, `temperature`, `k`, `penalty`.
 
     Returns:
         `gold@n`, `win_rate@n`, `recovery@n`, `regret@n`, `oracle@n`, `kl_bound@n` for n = 1, 2, 4, ..., and
-        `best_n`, `overoptimization_drop`.
+        `best_n`, `overoptimization_drop`; `kl@n` where log-probabilities are known.
     """
-    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=True)
-    known = np.isfinite(panel.gold)
-    missing = np.zeros(panel.n_items, dtype=bool)
-    missing[panel.item_of_row()[~known]] = True
-    panel = panel.take(~missing & (panel.sizes >= 2))
-    counts = {"invalid_items": n_invalid, "items_without_gold": int(missing.sum())}
-    if panel.n_items == 0:
-        return Measured({}, counts, {"win_rate": "no pool with gold on every response"})
-    n_values = n_grid(panel.sizes)
-    large_enough = panel.sizes >= n_values[-1]
-    counts["pools_too_small"] = int((~large_enough).sum())
-    panel = panel.take(large_enough)
-    pools = pools_of(panel)
-    counts |= {"pools": pools.n_prompts, "pools_with_equal_gold": pools.n_with_equal_gold()}
-    curves = best_of_n_curves(pools, n_values)
-    metrics, undefined = _along_n(panel, curves)
-    metrics |= _over_optimisation(panel, curves, int(params.get("seed", 0)))
-    return Measured(metrics, counts, undefined)
+    ready = prepare(panel, params)
+    if ready.problem:
+        return Measured({}, ready.counts, {"win_rate": ready.problem})
+    seed = int(params.get("seed", 0))
+    curves = best_of_n_curves(ready.pools, ready.n_values, ready.rule, seed)
+    metrics, undefined = _along_n(ready.panel, curves)
+    metrics |= _over_optimisation(ready.panel, curves, seed)
+    estimated, problems = _kl_along_n(ready)
+    return Measured({**metrics, **estimated}, ready.counts, {**undefined, **problems})
+
+
+def _kl_along_n(ready: Prepared) -> tuple[dict[str, Statistic], dict[str, str]]:
+    """Return `kl@n`, or why there is none; nothing at all on data without any log-probability."""
+    panel = ready.panel
+    known = np.isfinite(panel.logprobs)
+    if not known.any():
+        return {}, {}
+    if not ready.rule.takes_best:
+        return {}, {"kl": f"the estimate is for the best of n, and the rule is {ready.rule.select}"}
+    if not known.all():
+        lacking = len(np.unique(panel.item_of_row()[~known]))
+        return {}, {"kl": f"log-probabilities are missing in {lacking:,} of {panel.n_items:,} items"}
+    prompts = panel.per_cluster(np.ones(panel.n_items))
+    sums = by_cluster(panel, expected_kl(ready.pools, ready.n_values, panel.logprobs))
+    return {
+        f"kl@{n}": ratio(
+            sums[:, g], prompts, n=panel.n_items, unit="nats", higher_is_better=None, present=prompts
+        )
+        for g, n in enumerate(ready.n_values)
+    }, {}
 
 
 def _along_n(panel: Panel, curves: Curves) -> tuple[dict[str, Statistic], dict[str, str]]:
     prompts = panel.per_cluster(np.ones(panel.n_items))
-    sums = {name: _by_cluster(panel, getattr(curves, name)) for name in ("gold", "win", "oracle")}
+    sums = {name: by_cluster(panel, getattr(curves, name)) for name in ("gold", "win", "oracle")}
     gold, win, oracle = sums["gold"], sums["win"], sums["oracle"]
     metrics: dict[str, Statistic] = {}
     undefined: dict[str, str] = {}
@@ -177,7 +230,7 @@ def _along_n(panel: Panel, curves: Curves) -> tuple[dict[str, Statistic], dict[s
         else:
             put(f"recovery@{n}", settled(gold[:, g] - gold[:, 0]), possible, "fraction", True, False)
         metrics[f"kl_bound@{n}"] = Statistic(
-            value=log(n) - (n - 1) / n,
+            value=kl_bound(n),
             influence=None,
             n=panel.n_items,
             n_clusters=int(np.count_nonzero(prompts)),
@@ -192,7 +245,7 @@ def settled(difference: Floats) -> Floats:
     return np.where(np.abs(difference) < 1e-12, 0.0, difference)
 
 
-def _by_cluster(panel: Panel, per_item: Floats) -> Floats:
+def by_cluster(panel: Panel, per_item: Floats) -> Floats:
     """Return sums within clusters of an (I, G) table, shape (C, G)."""
     return np.stack([panel.per_cluster(column) for column in per_item.T], axis=1)
 
@@ -204,7 +257,7 @@ def _over_optimisation(panel: Panel, curves: Curves, seed: int) -> dict[str, Sta
     for the best n anew in every resample; among equals the smallest n is taken.
     """
     present = np.flatnonzero(panel.per_cluster(np.ones(panel.n_items)))
-    sums = _by_cluster(panel, curves.gold)[present]
+    sums = by_cluster(panel, curves.gold)[present]
     counts = panel.per_cluster(np.ones(panel.n_items))[present][:, None]
     n_values = np.array(curves.n_values, dtype=np.float64)
 

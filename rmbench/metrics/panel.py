@@ -29,6 +29,8 @@ class Panel:
     """Truth, shape (R,); NaN where unknown."""
     lengths: Floats
     """Length of each response in characters, shape (R,)."""
+    logprobs: Floats
+    """Log-probability of each response under its sampling policy, nats, shape (R,); NaN where unknown."""
     offsets: Ints
     """Shape (I + 1,)."""
     cluster: Ints
@@ -73,6 +75,7 @@ class Panel:
             rewards=self.rewards[rows],
             gold=self.gold[rows],
             lengths=self.lengths[rows],
+            logprobs=self.logprobs[rows],
             offsets=np.concatenate([[0], np.cumsum(self.sizes[index])]).astype(np.int64),
             cluster=self.cluster[index],
             cluster_names=self.cluster_names,
@@ -95,6 +98,8 @@ class PanelRow:
     cluster: str
     strata: Mapping[str, str]
     gold_kind: str
+    logprobs: Sequence[float | None] | None = None
+    """One per response; None: unknown for all."""
 
 
 def build_panel(rows: Iterable[PanelRow]) -> Panel:
@@ -104,7 +109,7 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
         ScoringError: If an item has not one reward per response.
     """
     ids, clusters, strata = list[str](), list[str](), dict[str, list[str]]()
-    rewards, gold, lengths = array("d"), array("d"), array("d")
+    rewards, gold, lengths, logprobs = array("d"), array("d"), array("d"), array("d")
     sizes, kinds = array("q"), array("q")
     for row in rows:
         if len(row.rewards) != len(row.gold):
@@ -120,6 +125,7 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
         rewards.extend(row.rewards)
         gold.extend(nan if g is None else g for g in row.gold)
         lengths.extend(row.lengths)
+        logprobs.extend(nan if v is None else v for v in row.logprobs or [None] * len(row.rewards))
         sizes.append(len(row.rewards))
         kinds.append(GOLD_KINDS.index(row.gold_kind))
     names, codes = np.unique(np.array(clusters, dtype=str), return_inverse=True)
@@ -128,6 +134,7 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
         rewards=np.array(rewards, dtype=np.float64),
         gold=np.array(gold, dtype=np.float64),
         lengths=np.array(lengths, dtype=np.float64),
+        logprobs=np.array(logprobs, dtype=np.float64),
         offsets=np.concatenate([[0], np.cumsum(np.array(sizes, dtype=np.int64))]).astype(np.int64),
         cluster=codes.reshape(-1).astype(np.int64),
         cluster_names=tuple(str(n) for n in names),
@@ -147,6 +154,7 @@ def panel_of(items: Iterable[Item], rewards: Iterable[Sequence[float]]) -> Panel
             cluster=item.cluster,
             strata=item.strata,
             gold_kind=item.gold_kind,
+            logprobs=[r.logprob for r in item.responses],
         )
         for item, row in zip(items, rewards, strict=True)
     )

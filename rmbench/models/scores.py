@@ -12,8 +12,11 @@ from rmbench.files import iter_jsonl
 from rmbench.types import Item
 
 IGNORED_KEYS = frozenset(
-    {"cluster", "gold", "gold_kind", "lengths", "n_tokens", "prompt", "responses", "strata", "truncated"}
-)
+    {
+        "cluster", "gold", "gold_kind", "lengths", "logprobs", "n_tokens", "prompt", "responses", "strata",
+        "truncated",
+    }
+)  # fmt: skip
 """Keys that a row may carry besides `id` and `rewards`: those of exported items and of our own records."""
 
 _SUFFIXES = (".gz", ".xz", ".jsonl", ".json")

@@ -1,6 +1,5 @@
 """Figures of a study, as SVG and PNG: a row per task (or quantity), a column per base, a line per method."""
 
-import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +7,10 @@ from typing import Any
 import numpy as np
 
 from rmbench.canon import slug
+from rmbench.plots import COLOURS, MARKERS, drawing, image_files
 from rmbench.study.dynamics import BatchRow
 from rmbench.study.run import Cell, StudyRun
 from rmbench.study.spec import DataSource, StudySpec
-
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
-"""Told apart by the colour-blind. Source: Okabe & Ito 2008."""
-_MARKERS = "osD^vP*X"
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +161,11 @@ def _batch_grid(batches: Sequence[BatchRow]) -> dict[str, dict[str, Panel]]:
 
 
 def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Panel]], style: _Style) -> dict[str, bytes]:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     columns = list(dict.fromkeys(base for row in grid.values() for base in row))
     names = list(dict.fromkeys(m for row in grid.values() for panel in row.values() for m in panel))
-    with mpl.rc_context({"svg.hashsalt": "rmbench", "svg.fonttype": "none", "font.size": 8}):
+    with drawing() as figure_class:
         size = (1.9 + 2.7 * len(columns), 0.7 + 1.9 * len(grid))
-        figure = Figure(figsize=size, layout="constrained")
+        figure = figure_class(figsize=size, layout="constrained")
         axes = figure.subplots(len(grid), len(columns), squeeze=False)
         for i, (label, row) in enumerate(grid.items()):
             for j, base in enumerate(columns):
@@ -184,12 +177,7 @@ def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Panel]], style:
         lines = [line for row in grid.values() for panel in row.values() for line in panel.values()]
         bars = "; bars: standard deviation" if any(any(line.error) for line in lines) else ""
         figure.suptitle(f"{title}{bars}", fontsize=9)
-        files = {}
-        for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, metadata=metadata, dpi=110)
-            files[f"{stem}.{kind}"] = buffer.getvalue()
-    return files
+        return image_files(figure, stem)
 
 
 def _fill(axes: Any, panel: Panel, names: Sequence[str], style: _Style) -> None:
@@ -199,8 +187,8 @@ def _fill(axes: Any, panel: Panel, names: Sequence[str], style: _Style) -> None:
             line.x,
             line.y,
             yerr=line.error if any(line.error) else None,
-            marker=_MARKERS[k % len(_MARKERS)] if style.marked else None,
-            color=_COLOURS[k % len(_COLOURS)],
+            marker=MARKERS[k % len(MARKERS)] if style.marked else None,
+            color=COLOURS[k % len(COLOURS)],
             label=name,
             markersize=3,
             linewidth=1,

@@ -13,7 +13,10 @@ from rmbench.types import GOLD_KINDS, Item, Response, Turn
 TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too
 TURNS = st.lists(st.builds(lambda r, c: Turn(role=r, content=c), TEXT, TEXT), max_size=3).map(tuple)
 RESPONSES = st.lists(
-    st.builds(Response, TEXT, st.none() | st.floats(allow_nan=False) | st.integers(), st.dictionaries(TEXT, TEXT)),
+    st.builds(
+        Response, TEXT, st.none() | st.floats(allow_nan=False) | st.integers(), st.dictionaries(TEXT, TEXT),
+        st.none() | st.floats(max_value=0.0, allow_nan=False),
+    ),
     max_size=3,
 ).map(tuple)  # fmt: skip
 ITEMS = st.lists(

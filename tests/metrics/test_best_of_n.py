@@ -12,8 +12,9 @@ from panels import make_panel, random_panel
 
 from rmbench.errors import ScoringError
 from rmbench.metrics import measure_suite
-from rmbench.metrics.best_of_n import measure_best_of_n, n_grid, pick_probabilities, win_over_rest
+from rmbench.metrics.best_of_n import measure_best_of_n, n_grid, win_over_rest
 from rmbench.metrics.panel import Panel
+from rmbench.metrics.selection import pick_probabilities
 
 PARAMS = {"seed": 0}
 

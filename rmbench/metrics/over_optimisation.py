@@ -1,0 +1,163 @@
+"""Over-optimisation: gold against the proxy reward and against KL, and the curve of Gao et al. through it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from rmbench.metrics.best_of_n import (
+    by_cluster,
+    expected_kl,
+    expected_of_pick,
+    measure_best_of_n,
+    prepare,
+    settled,
+)
+from rmbench.metrics.kl import kl_bound
+from rmbench.metrics.panel import Panel
+from rmbench.stats import Statistic, cluster_bootstrap, ratio
+from rmbench.stats.bootstrap import percentile_interval
+from rmbench.stats.estimates import Floats
+from rmbench.types import Estimate
+
+FEWEST_POINTS = 4
+"""Values of n below which two parameters say nothing about the shape of a curve."""
+
+
+@dataclass(frozen=True, slots=True)
+class OverOptimisation:
+    """What selecting harder does, on one panel."""
+
+    n_values: tuple[int, ...]
+    metrics: Mapping[str, Estimate]
+    """All of best of n; `reward@n`, the proxy that the pick is picked by; `gain@n`, gold over that at n = 1,
+    paired by prompt; and of the fit `R(d) = d (alpha - beta d)`: `fit_alpha`, `fit_beta`, `fit_rmse`,
+    `fit_peak_kl`."""
+    undefined: Mapping[str, str]
+    """Metric -> why it has no value here."""
+    counts: Mapping[str, int]
+    kl: tuple[float, ...] = ()
+    """KL(selection || policy) at each n, nats: the estimate where there is one, else the bound."""
+    kl_is: str = "bound"
+    """`estimate` or `bound`."""
+
+
+def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOptimisation:
+    """Measure best of n, or another rule, with what becomes of the proxy and the fitted curve.
+
+    Args:
+        panel: Items and rewards; gold on any scale.
+        params: As of `best_of_n`.
+
+    Raises:
+        ScoringError: On a reward that is not finite, under `invalid=fail`.
+    """
+    measured = measure_best_of_n(panel, params)
+    ready = prepare(panel, params)
+    metrics, undefined = dict(measured.metrics), dict(measured.undefined)
+    if ready.problem:
+        return OverOptimisation((), {}, undefined, measured.counts)
+    seed, panel, n_values = int(params.get("seed", 0)), ready.panel, ready.n_values
+    prompts = panel.per_cluster(np.ones(panel.n_items))
+    gold = by_cluster(panel, expected_of_pick(ready.pools, n_values, panel.gold, ready.rule, seed))
+    reward = by_cluster(panel, expected_of_pick(ready.pools, n_values, panel.rewards, ready.rule, seed))
+    for g, n in enumerate(n_values):
+        metrics[f"reward@{n}"] = ratio(
+            reward[:, g], prompts, n=panel.n_items, unit="reward", higher_is_better=None, present=prompts
+        )
+        gain = settled(gold[:, g] - gold[:, 0])
+        metrics[f"gain@{n}"] = ratio(gain, prompts, n=panel.n_items, unit="gold", present=prompts)
+    estimated = f"kl@{n_values[-1]}" in metrics
+    kl = by_cluster(panel, _kl_per_item(ready.pools, n_values, panel, estimated))
+    fitted, why = fit_curve(gold, kl, prompts, n=panel.n_items, seed=seed)
+    found = {name: s.estimate() for name, s in {**metrics, **fitted}.items()}
+    levels = tuple(float(v) for v in kl.sum(axis=0) / prompts.sum())
+    return OverOptimisation(
+        n_values,
+        found,
+        {**undefined, **why},
+        measured.counts,
+        levels,
+        "estimate" if estimated else "bound",
+    )
+
+
+def _kl_per_item(pools: Any, n_values: tuple[int, ...], panel: Panel, estimated: bool) -> Floats:
+    if estimated:
+        return expected_kl(pools, n_values, panel.logprobs)
+    return np.tile([kl_bound(n) for n in n_values], (panel.n_items, 1))
+
+
+def fit_curve(
+    gold: Floats, kl: Floats, prompts: Floats, *, n: int, seed: int
+) -> tuple[dict[str, Statistic], dict[str, str]]:
+    """Fit `gold(d) - gold(0) = d (alpha - beta d)`, d = sqrt(KL), by least squares over the n of a curve.
+
+    Args:
+        gold: Sums of gold within clusters at n = 1, 2, 4, ..., shape (C, G).
+        kl: Sums of KL within clusters, shape (C, G); 0 at n = 1.
+        prompts: Prompts per cluster, shape (C,).
+        n: Prompts in all.
+        seed: Of the bootstrap over clusters, which fits every resample anew.
+
+    Returns:
+        `fit_alpha` (gold per sqrt nat), `fit_beta` (gold per nat), `fit_rmse` (root mean square of what the
+        curve leaves, over the points after n = 1) and `fit_peak_kl` (nats: (alpha / 2 beta)^2, where the
+        fitted gold is highest); and for each that has no value, why.
+
+    Source: Gao et al. 2022, "Scaling Laws for Reward Model Overoptimization", arXiv 2210.10760, section 1
+    (best-of-n form, R(0) := 0).
+    """
+    names = ("fit_alpha", "fit_beta", "fit_rmse", "fit_peak_kl")
+    points = gold.shape[1]
+    if points < FEWEST_POINTS:
+        why = f"{points} values of n; the curve needs {FEWEST_POINTS}"
+        return {}, dict.fromkeys(names, why)
+    present = prompts > 0
+    table = np.concatenate([gold[present], kl[present], prompts[present, None]], axis=1)
+    values = fitted_values(table.sum(axis=0, keepdims=True))[0]
+    if not np.isfinite(values).all():
+        return {}, dict.fromkeys(names, "KL does not grow with n")
+    intervals: list[tuple[float, float] | None] = [None] * 3
+    replicates = cluster_bootstrap(table, fitted_values, seed=seed)
+    if len(table) >= 2 and np.isfinite(replicates).all():
+        intervals = [percentile_interval(replicates[:, q]) for q in range(3)]
+    base = Statistic(
+        value=0.0,
+        influence=None,
+        n=n,
+        n_clusters=len(table),
+        unit="gold",
+        higher_is_better=None,
+    )
+    units = ("gold per sqrt nat", "gold per nat", "gold")
+    found = {
+        name: replace(base, value=float(values[q]), unit=units[q], ci95=intervals[q])
+        for q, name in enumerate(names[:3])
+    }
+    alpha, beta = float(values[0]), float(values[1])
+    if alpha <= 0.0 or beta <= 0.0:
+        return found, {"fit_peak_kl": "the fitted curve has no peak: it falls, or rises, throughout"}
+    return {**found, "fit_peak_kl": replace(base, value=(alpha / (2.0 * beta)) ** 2, unit="nats")}, {}
+
+
+def fitted_values(totals: Floats) -> Floats:
+    """Return alpha, beta and the root mean square residual, (B, 3), of totals (B, 2 G + 1); NaN without KL.
+
+    Totals are those of gold at each n, of KL at each n, and of prompts.
+    """
+    points = (totals.shape[1] - 1) // 2
+    means = totals[:, :-1] / totals[:, -1:]
+    gain = means[:, 1:points] - means[:, :1]
+    kl = np.maximum(means[:, points + 1 :], 0.0)
+    d = np.sqrt(kl)
+    # Normal equations of gain = alpha d - beta d^2.
+    s2, s3, s4 = (d**2).sum(axis=1), (d**3).sum(axis=1), (d**4).sum(axis=1)
+    b1, b2 = (gain * d).sum(axis=1), (gain * d**2).sum(axis=1)
+    det = s2 * s4 - s3**2
+    # A policy that is certain of its response has moved nowhere: no d, and no curve.
+    det = np.where(det > 1e-12 * s2 * s4, det, np.nan)
+    alpha, beta = (b1 * s4 - b2 * s3) / det, (b1 * s3 - b2 * s2) / det
+    left = gain - alpha[:, None] * d + beta[:, None] * kl
+    return np.stack([alpha, beta, np.sqrt((left**2).mean(axis=1))], axis=1)

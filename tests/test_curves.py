@@ -1,0 +1,162 @@
+"""`rmbench curve`: what is drawn, what is said, and the same bytes twice."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rmbench.cli.main import run
+from rmbench.metrics.kl import kl_bound
+
+N_VALUES = (1, 2, 4, 8)
+
+
+def items() -> list[dict[str, Any]]:
+    """Return pools of 8 from two policies; the weak one's texts have log-probabilities as all do."""
+    rng = np.random.default_rng(0)
+    return [
+        {
+            "id": f"i{k:02d}",
+            "prompt": f"question {k}",
+            "responses": ["x" * int(v) for v in rng.integers(1, 60, 8)],
+            "gold": [round(float(v), 3) for v in rng.random(8)],
+            "gold_kind": "graded",
+            "logprobs": [-round(float(v), 3) for v in rng.exponential(3.0, 8)],
+            "strata": {"policy": "large" if k % 2 else "small"},
+        }
+        for k in range(24)
+    ]
+
+
+def evaluate(folder: Path, *options: str, task: str = "bon", results: str = "results") -> Path:
+    data = folder / "items.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in items()))
+    common = ["--data", str(data), "--results", str(folder / results), "--store", str(folder / "store"), "-q"]
+    assert run(["eval", "-m", "length", "-m", "shortest", "-t", task, *common, *options]) == 0
+    return folder / results
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return evaluate(tmp_path_factory.mktemp("curves"))
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_figures_and_tables_are_the_same_bytes_twice(results: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert run(["curve", str(results), "--out", str(tmp_path / name), "--columns", "policy"]) == 0
+    names = sorted(p.name for p in (tmp_path / "a").iterdir())
+    figures = ("gain-by-kl", "gold", "win-rate", "win-rate-by-kl")
+    assert names == sorted(
+        ["curves.csv", "fits.csv", *(f"{f}.{kind}" for f in figures for kind in ("svg", "png"))]
+    )
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    svg = (tmp_path / "a" / "gain-by-kl.svg").read_text()
+    for label in ("length", "shortest", "small", "large", "estimated KL"):
+        assert label in svg
+
+
+def test_the_tables_hold_what_the_records_do(results: Path, tmp_path: Path) -> None:
+    assert run(["curve", str(results), "--out", str(tmp_path)]) == 0
+    rows = table(tmp_path / "curves.csv")
+    assert [(r["line"], int(r["n"])) for r in rows] == [
+        (m, n) for m in ("length", "shortest") for n in N_VALUES
+    ]
+    for path in results.rglob("*.json"):
+        record = json.loads(path.read_text())
+        for row in (r for r in rows if r["line"] == record["model"]):
+            for name in ("gold", "win_rate", "kl"):
+                assert float(row[name]) == pytest.approx(
+                    record["metrics"][f"{name}@{row['n']}"]["value"], rel=1e-5
+                )
+            assert float(row["gold_low"]) <= float(row["gold"]) <= float(row["gold_high"])
+            assert row["kl_is"] == "estimate"
+            assert float(row["kl"]) <= kl_bound(int(row["n"])) + 1e-6
+            assert float(row["sqrt_kl"]) == pytest.approx(float(row["kl"]) ** 0.5, rel=1e-4)
+    fits = {(r["line"], r["metric"]): r for r in table(tmp_path / "fits.csv")}
+    fit = fits["length", "fit_alpha"]
+    assert float(fit["low"]) <= float(fit["value"]) <= float(fit["high"])
+    # Of a length model the pick's proxy is its length.
+    lengths = [[len(t) for t in item["responses"]] for item in items()]
+    top = next(r for r in rows if r["line"] == "length" and r["n"] == "8")
+    assert float(top["reward"]) == pytest.approx(np.mean([max(row) for row in lengths]), rel=1e-5)
+
+
+def test_strata_are_measured_on_their_own_items(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    arguments = ["curve", str(results), "--out", str(tmp_path), "--rows", "policy", "--json"]
+    assert run(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [(c["row"], c["line"]) for c in found["curves"]] == [
+        (policy, model) for model in ("length", "shortest") for policy in ("large", "small")
+    ]
+    for curve in found["curves"]:
+        rows = [i for i in items() if i["strata"]["policy"] == curve["row"]]
+        expected = np.mean([np.mean(i["gold"]) for i in rows])
+        assert curve["metrics"]["gold@1"]["value"] == pytest.approx(expected)
+        assert curve["metrics"]["gain@1"]["value"] == 0.0
+        assert curve["metrics"]["gold@1"]["n"] == 12
+
+
+def test_rules_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(tmp_path)
+    folder = evaluate(tmp_path, "-T", "select=top-k", "-T", "k=2")
+    capsys.readouterr()
+    assert run(["curve", str(folder), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert "are the same line (bon, length)" in said
+    assert "rule" in said
+    assert not (tmp_path / "out").exists()
+    assert run(["curve", str(folder), "--out", str(tmp_path / "out"), "--columns", "rule"]) == 0
+    rows = table(tmp_path / "out" / "curves.csv")
+    assert {r["column"]: r["kl_is"] for r in rows} == {"best": "estimate", "top-k k=2": "bound"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--rows", "polcy"], "Did you mean 'policy'"),
+        (["--lines", "model.kid"], "Did you mean 'model.kind'"),
+    ],
+)
+def test_a_field_that_is_none_is_named(
+    results: Path, tmp_path: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["curve", str(results), "--out", str(tmp_path / "out"), *options]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_records_of_other_kinds_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = evaluate(tmp_path, task="preference")
+    capsys.readouterr()
+    assert run(["curve", str(others), "--out", str(tmp_path / "out")]) == 2
+    assert "no record of best of n" in capsys.readouterr().err
+    evaluate(tmp_path)
+    capsys.readouterr()
+    assert run(["curve", str(others), "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr()
+    assert "left out, no best of n among its kinds: length on preference, shortest on preference" in told.err
+    assert told.out.startswith("2 curves in ")
+
+
+def test_lines_on_different_items_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = evaluate(tmp_path)
+    half = evaluate(tmp_path, "--part", "0:0.5", results="half")
+    one = next((whole / "length").rglob("*.json"))
+    other = next((half / "shortest").rglob("*.json"))
+    capsys.readouterr()
+    assert run(["curve", str(one), str(other), "--out", str(tmp_path / "out")]) == 0
+    assert "the lines of bon rest on 2 different sets of items" in capsys.readouterr().err
