@@ -44,6 +44,12 @@ _PATTERNS = (
         "scores",
     ),
     (
+        "dpo:policy=P,ref=R",
+        "reward",
+        "a language model's implicit reward, with or without a reference",
+        "dpo",
+    ),
+    (
         "FOLDER",
         "pattern",
         "a Hugging Face sequence classifier with one label (has a config.json)",

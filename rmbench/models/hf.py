@@ -26,8 +26,8 @@ from rmbench.models.hf_load import (
     torch,
     weights_identity,
 )  # fmt: skip
-from rmbench.models.hf_text import Encoded, choose_format
-from rmbench.models.hf_tokens import Tokens
+from rmbench.models.hf_text import Encoded, choose_format, read_template
+from rmbench.models.hf_tokens import Tokenised, Tokens
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.overlap import TrainingPrompts
 from rmbench.types import Conversation, Scored, Turn
@@ -38,7 +38,7 @@ ADAPTER_VERSION = "2"
 _PROBE = (Turn(role="user", content="Is this a probe?"), Turn(role="assistant", content="It is."))
 
 
-class HFRewardModel:
+class HFRewardModel(Tokenised):
     """A sequence classifier with one label (or one chosen label), by folder or Hub id.
 
     Args:
@@ -75,7 +75,7 @@ class HFRewardModel:
             checkpoint, replace(runtime, dtype=dtype), label, fresh_head, chat_template, attn, share_prompts,
             torch_compile,
         )  # fmt: skip
-        self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, _read_template)
+        self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, read_template)
         self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
         self._forward = Forward(self._loaded, self._label, self._pad_id(), share=share_prompts)
@@ -100,10 +100,6 @@ class HFRewardModel:
         }
         return identity | ({} if self._fresh_head is None else {"fresh_head": str(self._fresh_head)})
 
-    def lengths(self, batch: Sequence[Conversation]) -> list[int]:
-        """Return the tokens of each conversation after truncation; they are kept for `score`."""
-        return [len(encoded.ids) for encoded in self._tokens.encode(batch)]
-
     def joint_length(self, batch: Sequence[Conversation]) -> int | None:
         """Return the tokens read for these in one batch; None where each is a padded row."""
         return self._forward.joint_length(self._tokens.encode(batch))
@@ -111,10 +107,6 @@ class HFRewardModel:
     def batch_tokens(self) -> int:
         """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
         return tokens_at_once(self._model)
-
-    def prepare(self, batch: Sequence[Conversation]) -> None:
-        """Begin to tokenise conversations that will be asked for, in a thread."""
-        self._tokens.prepare(batch)
 
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return one reward per conversation, from one forward pass over the batch."""
@@ -254,12 +246,3 @@ def _checked_label(where: str, loaded: Loaded, label: int | None) -> int:
     if not 0 <= label < loaded.n_labels:
         raise ConfigError(f"{where}: option 'label' is {label}; the checkpoint has {named}")
     return label
-
-
-def _read_template(path: str) -> str:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ConfigError(
-            f"option 'chat_template': there is no file {path}; expected auto, plain or a Jinja file"
-        )
-    return file.read_text(encoding="utf-8")

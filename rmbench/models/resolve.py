@@ -20,7 +20,8 @@ RULES = """\
 The first rule that applies decides which model --model means:
   1. path/to/my_rm.py:MyRM  that class or function; the file's hash joins the model's identity
   2. scheme:argument        scores:FILE (rewards computed elsewhere), builtin:NAME (shipped with rmbench),
-                            hf:FOLDER or hf:org/name@revision (a Hugging Face sequence classifier)
+                            hf:FOLDER or hf:org/name@revision (a Hugging Face sequence classifier),
+                            dpo:policy=PATH,ref=PATH (a language model's implicit reward)
   3. an existing folder     with a config.json: a Hugging Face model, yours or anyone's
   4. a registered name      length, shortest, random, constant, @register_reward_model("..."), or another
                             package's entry point in the group rmbench.models
