@@ -43,6 +43,7 @@ for _name, _class in {
 for _name, _target in {
     "builtin": "rmbench.models.builtin:load_builtin",
     "dpo": "rmbench.models.dpo:load_dpo",
+    "ensemble": "rmbench.models.ensemble:load_ensemble",
     "hf": "rmbench.models.hf:load_hf",
     "scores": "rmbench.models.scores:ScoresFile",
 }.items():

@@ -50,6 +50,12 @@ _PATTERNS = (
         "dpo",
     ),
     (
+        "ensemble:A,B,C",
+        "reward",
+        "several models as one: min, mean, median or mean minus std",
+        "ensemble",
+    ),
+    (
         "FOLDER",
         "pattern",
         "a Hugging Face sequence classifier with one label (has a config.json)",
