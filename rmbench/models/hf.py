@@ -5,7 +5,7 @@ the hidden state of each conversation's last token. transformers itself looks fo
 the padding id, which reads one token too early wherever padding is EOS. Encoders pool by themselves, with
 padding masked.
 
-The reward is the raw logit: no sigmoid, no softmax.
+The reward is the raw logit, or a weighted sum of several: no sigmoid, no softmax.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,14 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rmbench.errors import ConfigError
 from rmbench.models.hf_attention import is_fast_bfloat16, use_products
 from rmbench.models.hf_compile import compile_backbone, is_compiled
 from rmbench.models.hf_forward import Forward
+from rmbench.models.hf_labels import choose_readout
 from rmbench.models.hf_limits import checked_length, tokens_at_once
 from rmbench.models.hf_load import (
     Checkpoint,
-    Loaded,
     find_checkpoint,
     load_classifier,
     torch,
@@ -39,7 +38,7 @@ _PROBE = (Turn(role="user", content="Is this a probe?"), Turn(role="assistant", 
 
 
 class HFRewardModel(Tokenised):
-    """A sequence classifier with one label (or one chosen label), by folder or Hub id.
+    """A sequence classifier: its one label, a chosen one, or a weighted sum; by folder or Hub id.
 
     Args:
         checkpoint: Where it is.
@@ -60,6 +59,7 @@ class HFRewardModel(Tokenised):
         attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
         share_prompts: bool = True,
         torch_compile: bool = False,
+        weights: str | None = None,
     ) -> None:
         self.display_name = checkpoint.name
         self._checkpoint = checkpoint
@@ -69,16 +69,16 @@ class HFRewardModel(Tokenised):
             compile_backbone(self._model, checkpoint.location)
         if attn == "auto" and self._loaded.is_encoder and is_fast_bfloat16(self._model):
             use_products(self._model)
-        self._label = _checked_label(checkpoint.location, self._loaded, label)
+        self._readout = choose_readout(checkpoint.location, self._loaded.label_names, label, weights)
         self._fresh_head = fresh_head
         self._load_again: Callable[[Dtype], HFRewardModel] = lambda dtype: HFRewardModel(
             checkpoint, replace(runtime, dtype=dtype), label, fresh_head, chat_template, attn, share_prompts,
-            torch_compile,
+            torch_compile, weights,
         )  # fmt: skip
         self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, read_template)
         self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
-        self._forward = Forward(self._loaded, self._label, self._pad_id(), share=share_prompts)
+        self._forward = Forward(self._loaded, self._readout, self._pad_id(), share=share_prompts)
         self._weights: Mapping[str, str] | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -92,7 +92,7 @@ class HFRewardModel(Tokenised):
             "attention": attention,
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "format": self._format.identity,
-            "label": str(self._label),
+            "label": self._readout.identity,
             "max_length": str(self.max_length),
             "truncation": "left-keep-bos",
             **self._weights,
@@ -193,7 +193,7 @@ class HFRewardModel(Tokenised):
                 logits = self._model(input_ids=ids, use_cache=False).logits
             finally:
                 hook.remove()
-        return abs(float(logits[0, self._label]) - self._forward.rewards([row])[0])
+        return abs(self._readout.rewards(logits)[0] - self._forward.rewards([row])[0])
 
 
 def load_hf(
@@ -201,6 +201,7 @@ def load_hf(
     *,
     runtime: Runtime,
     label: int | None = None,
+    weights: str | None = None,
     fresh_head: int | None = None,
     chat_template: str = "auto",
     attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
@@ -215,7 +216,8 @@ def load_hf(
     Args:
         argument: Folder, or Hub id.
         runtime: Device, dtype, length.
-        label: Index of the logit that is the reward; needed above one label.
+        label: Index of the logit that is the reward; above one label, this or `weights` is needed.
+        weights: Of each logit in the reward, `0.2,0.3,0.5`, or by label, `helpfulness:1,verbosity:-0.5`.
         fresh_head: Seed of a random head for a checkpoint without one (a control, not a reward model).
         chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice, or a faster one of rmbench.
@@ -231,18 +233,5 @@ def load_hf(
     if trust_remote_code:
         runtime = replace(runtime, trust_remote_code=True)
     return HFRewardModel(
-        checkpoint, runtime, label, fresh_head, chat_template, attn, share_prompts, torch_compile
+        checkpoint, runtime, label, fresh_head, chat_template, attn, share_prompts, torch_compile, weights
     )
-
-
-def _checked_label(where: str, loaded: Loaded, label: int | None) -> int:
-    if label is None and loaded.n_labels == 1:
-        return 0
-    named = ", ".join(f"{k}={name}" for k, name in enumerate(loaded.label_names[:8]))
-    if label is None:
-        raise ConfigError(
-            f"{where}: {loaded.n_labels} labels ({named}); a reward is one number: pass -M label=K"
-        )
-    if not 0 <= label < loaded.n_labels:
-        raise ConfigError(f"{where}: option 'label' is {label}; the checkpoint has {named}")
-    return label

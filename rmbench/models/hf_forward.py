@@ -14,6 +14,7 @@ from typing import Any
 
 from rmbench.models.hf_device import Memory
 from rmbench.models.hf_first_token import FirstToken
+from rmbench.models.hf_labels import Readout
 from rmbench.models.hf_load import Loaded, torch
 from rmbench.models.hf_shared import SharedBackbone
 from rmbench.models.hf_text import Encoded
@@ -33,14 +34,14 @@ class Forward:
 
     Args:
         loaded: The classifier.
-        label: Index of the logit that is the reward.
+        readout: Which logits are the reward.
         pad_id: Fills masked places.
         share: False reads every conversation in a row of its own.
     """
 
-    def __init__(self, loaded: Loaded, label: int, pad_id: int, *, share: bool = True) -> None:
+    def __init__(self, loaded: Loaded, readout: Readout, pad_id: int, *, share: bool = True) -> None:
         self._model, self._is_encoder = loaded.model, loaded.is_encoder
-        self._label, self._pad_id, self._share = label, pad_id, share
+        self._readout, self._pad_id, self._share = readout, pad_id, share
         self._memory = Memory()
 
     @cached_property
@@ -69,16 +70,13 @@ class Forward:
         with torch.inference_mode():
             if forest is not None and self._is_cheaper(forest, rows):
                 logits = self._model.score(self._shared.last_hidden(forest).float())
-                return self._of_label(logits)
+                return self._readout.rewards(logits)
             rewards = [0.0] * len(rows)
             for group in self._groups(rows):
-                found = self._of_label(self._padded_logits([rows[k] for k in group]))
+                found = self._readout.rewards(self._padded_logits([rows[k] for k in group]))
                 for k, reward in zip(group, found, strict=True):
                     rewards[k] = reward
         return rewards
-
-    def _of_label(self, logits: Any) -> list[float]:
-        return [float(x) for x in logits[:, self._label].float().cpu()]
 
     def _padded_logits(self, rows: Sequence[Encoded]) -> Any:
         """Return the logits of rows that are read together, (B, labels)."""
