@@ -45,6 +45,7 @@ for _name, _target in {
     "dpo": "rmbench.models.dpo:load_dpo",
     "ensemble": "rmbench.models.ensemble:load_ensemble",
     "hf": "rmbench.models.hf:load_hf",
+    "process": "rmbench.models.process:load_process",
     "scores": "rmbench.models.scores:ScoresFile",
 }.items():
     SCHEMES.register_lazily(_name, _target)

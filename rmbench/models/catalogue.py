@@ -56,6 +56,12 @@ _PATTERNS = (
         "ensemble",
     ),
     (
+        "process:FOLDER",
+        "reward",
+        "a token classifier (process reward model), its steps made one number",
+        "process",
+    ),
+    (
         "FOLDER",
         "pattern",
         "a Hugging Face sequence classifier with one label (has a config.json)",

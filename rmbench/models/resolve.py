@@ -22,7 +22,7 @@ The first rule that applies decides which model --model means:
   2. scheme:argument        scores:FILE (rewards computed elsewhere), builtin:NAME (shipped with rmbench),
                             hf:FOLDER or hf:org/name@revision (a Hugging Face sequence classifier),
                             dpo:policy=PATH,ref=PATH (a language model's implicit reward),
-                            ensemble:A,B,C (several of these as one)
+                            process:FOLDER (a token classifier), ensemble:A,B,C (several of these as one)
   3. an existing folder     with a config.json: a Hugging Face model, yours or anyone's
   4. a registered name      length, shortest, random, constant, @register_reward_model("..."), or another
                             package's entry point in the group rmbench.models
