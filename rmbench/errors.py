@@ -76,3 +76,11 @@ class ScoringError(RunError):
 
 class StoreError(RunError):
     """A score store or run record is corrupt, or belongs to something else."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Say whether an exception means that a smaller batch may succeed; torch's own, by its text."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

@@ -67,12 +67,14 @@ def checkpoint_maker(below: Path, tokenizers_by_kind: dict[str, Any]) -> Callabl
         side: str = "right",
         n_labels: int = 1,
         head: bool = True,
+        task: str = "SequenceClassification",
         seed: int = 0,
         folder: str = "tiny",
         **config: Any,
     ) -> Path:
         import torch
-        from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedTokenizerFast
+        import transformers
+        from transformers import PreTrainedTokenizerFast
 
         fast = PreTrainedTokenizerFast(
             tokenizer_object=tokenizers_by_kind[tokenizer],
@@ -90,7 +92,7 @@ def checkpoint_maker(below: Path, tokenizers_by_kind: dict[str, Any]) -> Callabl
         fast.chat_template = template
         made = tiny_config(arch, pad_token_id=fast.pad_token_id, num_labels=n_labels, **config)
         torch.manual_seed(seed)
-        auto = AutoModelForSequenceClassification if head else AutoModel
+        auto = getattr(transformers, f"AutoModelFor{task}" if head else "AutoModel")
         model = auto.from_config(made)
         where = below / folder
         model.save_pretrained(where)

@@ -14,7 +14,7 @@ ITEM_KEYS = (
     "answer", "checks", "pattern", "schema", "tests",
 )  # fmt: skip
 """Keys of an item row. `sampling` (how responses were made) is not read. The second line: what a verifier makes
-gold of (`--gold verifier:`)."""
+gold of."""
 
 _LOGPROB_ROUNDING = 1e-4
 """Log-probabilities added up in float32 may end this far above 0 nats."""

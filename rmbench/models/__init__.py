@@ -42,8 +42,11 @@ for _name, _class in {
 
 for _name, _target in {
     "builtin": "rmbench.models.builtin:load_builtin",
+    "dpo": "rmbench.models.dpo:load_dpo",
+    "ensemble": "rmbench.models.ensemble:load_ensemble",
     "hf": "rmbench.models.hf:load_hf",
     "judge": "rmbench.models.judge:load_judge",
+    "process": "rmbench.models.process:load_process",
     "scores": "rmbench.models.scores:ScoresFile",
 }.items():
     SCHEMES.register_lazily(_name, _target)

@@ -50,6 +50,24 @@ _PATTERNS = (
         "judge",
     ),
     (
+        "dpo:policy=P,ref=R",
+        "reward",
+        "a language model's implicit reward, with or without a reference",
+        "dpo",
+    ),
+    (
+        "ensemble:A,B,C",
+        "reward",
+        "several models as one: min, mean, median or mean minus std",
+        "ensemble",
+    ),
+    (
+        "process:FOLDER",
+        "reward",
+        "a token classifier (process reward model), its steps made one number",
+        "process",
+    ),
+    (
         "FOLDER",
         "pattern",
         "a Hugging Face sequence classifier with one label (has a config.json)",

@@ -5,7 +5,7 @@ the hidden state of each conversation's last token. transformers itself looks fo
 the padding id, which reads one token too early wherever padding is EOS. Encoders pool by themselves, with
 padding masked.
 
-The reward is the raw logit: no sigmoid, no softmax.
+The reward is the raw logit, or a weighted sum of several: no sigmoid, no softmax.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,21 +13,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from rmbench.errors import ConfigError
 from rmbench.models.hf_attention import is_fast_bfloat16, use_products
 from rmbench.models.hf_compile import compile_backbone, is_compiled
 from rmbench.models.hf_forward import Forward
+from rmbench.models.hf_labels import choose_readout
 from rmbench.models.hf_limits import checked_length, tokens_at_once
 from rmbench.models.hf_load import (
     Checkpoint,
-    Loaded,
     find_checkpoint,
     load_classifier,
     torch,
     weights_identity,
 )  # fmt: skip
-from rmbench.models.hf_text import Encoded, choose_format
-from rmbench.models.hf_tokens import Tokens
+from rmbench.models.hf_text import Encoded, choose_format, read_template
+from rmbench.models.hf_tokens import Tokenised, Tokens
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.overlap import TrainingPrompts
 from rmbench.types import Conversation, Scored, Turn
@@ -38,8 +37,8 @@ ADAPTER_VERSION = "2"
 _PROBE = (Turn(role="user", content="Is this a probe?"), Turn(role="assistant", content="It is."))
 
 
-class HFRewardModel:
-    """A sequence classifier with one label (or one chosen label), by folder or Hub id.
+class HFRewardModel(Tokenised):
+    """A sequence classifier: its one label, a chosen one, or a weighted sum; by folder or Hub id.
 
     Args:
         checkpoint: Where it is.
@@ -60,6 +59,7 @@ class HFRewardModel:
         attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
         share_prompts: bool = True,
         torch_compile: bool = False,
+        weights: str | None = None,
     ) -> None:
         self.display_name = checkpoint.name
         self._checkpoint = checkpoint
@@ -69,16 +69,16 @@ class HFRewardModel:
             compile_backbone(self._model, checkpoint.location)
         if attn == "auto" and self._loaded.is_encoder and is_fast_bfloat16(self._model):
             use_products(self._model)
-        self._label = _checked_label(checkpoint.location, self._loaded, label)
+        self._readout = choose_readout(checkpoint.location, self._loaded.label_names, label, weights)
         self._fresh_head = fresh_head
         self._load_again: Callable[[Dtype], HFRewardModel] = lambda dtype: HFRewardModel(
             checkpoint, replace(runtime, dtype=dtype), label, fresh_head, chat_template, attn, share_prompts,
-            torch_compile,
+            torch_compile, weights,
         )  # fmt: skip
-        self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, _read_template)
+        self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, read_template)
         self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
-        self._forward = Forward(self._loaded, self._label, self._pad_id(), share=share_prompts)
+        self._forward = Forward(self._loaded, self._readout, self._pad_id(), share=share_prompts)
         self._weights: Mapping[str, str] | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -92,17 +92,13 @@ class HFRewardModel:
             "attention": attention,
             "dtype": str(self._model.dtype).removeprefix("torch."),
             "format": self._format.identity,
-            "label": str(self._label),
+            "label": self._readout.identity,
             "max_length": str(self.max_length),
             "truncation": "left-keep-bos",
             **self._weights,
             **({"compiled": "torch"} if is_compiled(self._model) else {}),
         }
         return identity | ({} if self._fresh_head is None else {"fresh_head": str(self._fresh_head)})
-
-    def lengths(self, batch: Sequence[Conversation]) -> list[int]:
-        """Return the tokens of each conversation after truncation; they are kept for `score`."""
-        return [len(encoded.ids) for encoded in self._tokens.encode(batch)]
 
     def joint_length(self, batch: Sequence[Conversation]) -> int | None:
         """Return the tokens read for these in one batch; None where each is a padded row."""
@@ -111,10 +107,6 @@ class HFRewardModel:
     def batch_tokens(self) -> int:
         """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
         return tokens_at_once(self._model)
-
-    def prepare(self, batch: Sequence[Conversation]) -> None:
-        """Begin to tokenise conversations that will be asked for, in a thread."""
-        self._tokens.prepare(batch)
 
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return one reward per conversation, from one forward pass over the batch."""
@@ -201,7 +193,7 @@ class HFRewardModel:
                 logits = self._model(input_ids=ids, use_cache=False).logits
             finally:
                 hook.remove()
-        return abs(float(logits[0, self._label]) - self._forward.rewards([row])[0])
+        return abs(self._readout.rewards(logits)[0] - self._forward.rewards([row])[0])
 
 
 def load_hf(
@@ -209,6 +201,7 @@ def load_hf(
     *,
     runtime: Runtime,
     label: int | None = None,
+    weights: str | None = None,
     fresh_head: int | None = None,
     chat_template: str = "auto",
     attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
@@ -223,7 +216,8 @@ def load_hf(
     Args:
         argument: Folder, or Hub id.
         runtime: Device, dtype, length.
-        label: Index of the logit that is the reward; needed above one label.
+        label: Index of the logit that is the reward; above one label, this or `weights` is needed.
+        weights: Of each logit in the reward, `0.2,0.3,0.5`, or by label, `helpfulness:1,verbosity:-0.5`.
         fresh_head: Seed of a random head for a checkpoint without one (a control, not a reward model).
         chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice, or a faster one of rmbench.
@@ -239,27 +233,5 @@ def load_hf(
     if trust_remote_code:
         runtime = replace(runtime, trust_remote_code=True)
     return HFRewardModel(
-        checkpoint, runtime, label, fresh_head, chat_template, attn, share_prompts, torch_compile
+        checkpoint, runtime, label, fresh_head, chat_template, attn, share_prompts, torch_compile, weights
     )
-
-
-def _checked_label(where: str, loaded: Loaded, label: int | None) -> int:
-    if label is None and loaded.n_labels == 1:
-        return 0
-    named = ", ".join(f"{k}={name}" for k, name in enumerate(loaded.label_names[:8]))
-    if label is None:
-        raise ConfigError(
-            f"{where}: {loaded.n_labels} labels ({named}); a reward is one number: pass -M label=K"
-        )
-    if not 0 <= label < loaded.n_labels:
-        raise ConfigError(f"{where}: option 'label' is {label}; the checkpoint has {named}")
-    return label
-
-
-def _read_template(path: str) -> str:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ConfigError(
-            f"option 'chat_template': there is no file {path}; expected auto, plain or a Jinja file"
-        )
-    return file.read_text(encoding="utf-8")

@@ -2,6 +2,8 @@
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -62,3 +64,21 @@ def keep_freed_memory() -> bool:
         return False
     option = getattr(ctypes.CDLL(None), "mallopt", None)  # other libraries of C have none
     return option is not None and all([option(_TRIM_THRESHOLD, 2**31 - 1), option(_MMAP_THRESHOLD, 2**30)])
+
+
+class Memory:
+    """Room for forward passes: after a batch that did not fit, the next one gets all that is free."""
+
+    def __init__(self) -> None:
+        self._ran_out = False
+
+    @contextmanager
+    def in_use(self, device: Any) -> Iterator[None]:
+        """Make room before a forward pass, and note whether it came to its end."""
+        if self._ran_out and device.type == "cuda":
+            torch.cuda.empty_cache()
+        if device.type == "cpu":
+            keep_freed_memory()
+        self._ran_out = True
+        yield
+        self._ran_out = False

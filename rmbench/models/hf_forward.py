@@ -13,8 +13,9 @@ from functools import cached_property
 from typing import Any
 
 from rmbench.models.hf_compile import is_compiled
-from rmbench.models.hf_device import keep_freed_memory
+from rmbench.models.hf_device import Memory
 from rmbench.models.hf_first_token import FirstToken
+from rmbench.models.hf_labels import Readout
 from rmbench.models.hf_load import Loaded, torch
 from rmbench.models.hf_norms import fuse_norms
 from rmbench.models.hf_shared import SharedBackbone
@@ -35,15 +36,15 @@ class Forward:
 
     Args:
         loaded: The classifier.
-        label: Index of the logit that is the reward.
+        readout: Which logits are the reward.
         pad_id: Fills masked places.
         share: False reads every conversation in a row of its own.
     """
 
-    def __init__(self, loaded: Loaded, label: int, pad_id: int, *, share: bool = True) -> None:
+    def __init__(self, loaded: Loaded, readout: Readout, pad_id: int, *, share: bool = True) -> None:
         self._model, self._is_encoder = loaded.model, loaded.is_encoder
-        self._label, self._pad_id, self._share = label, pad_id, share
-        self._ran_out = False
+        self._readout, self._pad_id, self._share = readout, pad_id, share
+        self._memory = Memory()
 
     @cached_property
     def sharing_problem(self) -> str | None:
@@ -63,38 +64,28 @@ class Forward:
         Raises:
             torch.OutOfMemoryError: If the batch is too large; the next one begins with what that leaves free.
         """
-        if self._ran_out and self._model.device.type == "cuda":
-            torch.cuda.empty_cache()
-        _ = self._is_ready
-        self._ran_out = True
-        rewards = self._rewards(rows)
-        self._ran_out = False
-        return rewards
+        _ = self._is_fused
+        with self._memory.in_use(self._model.device):
+            return self._rewards(rows)
 
     @cached_property
-    def _is_ready(self) -> bool:
-        """True, once the process and the model are set up for the CPU where that is where it runs."""
-        if self._model.device.type == "cpu":
-            keep_freed_memory()
-            if not is_compiled(self._model):  # a compiler does it by itself
-                fuse_norms(self._model)
-        return True
+    def _is_fused(self) -> bool:
+        """Whether norms were given to torch's kernel: on a CPU; a compiler does it by itself."""
+        fuse = self._model.device.type == "cpu" and not is_compiled(self._model)
+        return fuse and fuse_norms(self._model) > 0
 
     def _rewards(self, rows: Sequence[Encoded]) -> list[float]:
         forest = None if self.sharing_problem else share_beginnings([row.ids for row in rows])
         with torch.inference_mode():
             if forest is not None and self._is_cheaper(forest, rows):
                 logits = self._model.score(self._shared.last_hidden(forest).float())
-                return self._of_label(logits)
+                return self._readout.rewards(logits)
             rewards = [0.0] * len(rows)
             for group in self._groups(rows):
-                found = self._of_label(self._padded_logits([rows[k] for k in group]))
+                found = self._readout.rewards(self._padded_logits([rows[k] for k in group]))
                 for k, reward in zip(group, found, strict=True):
                     rewards[k] = reward
         return rewards
-
-    def _of_label(self, logits: Any) -> list[float]:
-        return [float(x) for x in logits[:, self._label].float().cpu()]
 
     def _padded_logits(self, rows: Sequence[Encoded]) -> Any:
         """Return the logits of rows that are read together, (B, labels)."""
@@ -104,10 +95,7 @@ class Forward:
         return self._model.score(self._last_hidden(rows).float())
 
     def _groups(self, rows: Sequence[Encoded]) -> list[list[int]]:
-        """Return which rows are read together: all, or on a CPU those of similar length."""
-        if self._model.device.type != "cpu":
-            return [list(range(len(rows)))]
-        return similar_length([len(row.ids) for row in rows], _TOKENS_PER_FORWARD * torch.get_num_threads())
+        return groups_of_rows(self._model.device, rows)
 
     def joint_length(self, rows: Sequence[Encoded]) -> int | None:
         """Return the tokens read for these in one batch; None where each is a padded row."""
@@ -154,16 +142,27 @@ class Forward:
         return hidden[torch.arange(len(rows), device=hidden.device), last]
 
     def _padded(self, rows: Sequence[Encoded]) -> dict[str, Any]:
-        """Return the inputs, (B, T) each; type ids only where all rows have them."""
-        width = max(len(row.ids) for row in rows)
-        ids = torch.full((len(rows), width), self._pad_id, dtype=torch.long)
-        mask, types = (torch.zeros((len(rows), width), dtype=torch.long) for _ in range(2))
-        for k, row in enumerate(rows):
-            ids[k, : len(row.ids)] = torch.tensor(row.ids)
-            mask[k, : len(row.ids)] = 1
-            if row.type_ids is not None:
-                types[k, : len(row.ids)] = torch.tensor(row.type_ids)
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        if self._is_encoder and all(row.type_ids is not None for row in rows):
-            inputs["token_type_ids"] = types
-        return {name: value.to(self._model.device) for name, value in inputs.items()}
+        return padded(rows, self._pad_id, self._model.device, with_types=self._is_encoder)
+
+
+def padded(rows: Sequence[Encoded], pad_id: int, device: Any, *, with_types: bool = False) -> dict[str, Any]:
+    """Return the inputs, (B, T) each, padded on the right; type ids only where all rows have them."""
+    width = max(len(row.ids) for row in rows)
+    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
+    mask, types = (torch.zeros((len(rows), width), dtype=torch.long) for _ in range(2))
+    for k, row in enumerate(rows):
+        ids[k, : len(row.ids)] = torch.tensor(row.ids)
+        mask[k, : len(row.ids)] = 1
+        if row.type_ids is not None:
+            types[k, : len(row.ids)] = torch.tensor(row.type_ids)
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    if with_types and all(row.type_ids is not None for row in rows):
+        inputs["token_type_ids"] = types
+    return {name: value.to(device) for name, value in inputs.items()}
+
+
+def groups_of_rows(device: Any, rows: Sequence[Encoded]) -> list[list[int]]:
+    """Return which rows are read together: all, or on a CPU those of similar length."""
+    if device.type != "cpu":
+        return [list(range(len(rows)))]
+    return similar_length([len(row.ids) for row in rows], _TOKENS_PER_FORWARD * torch.get_num_threads())

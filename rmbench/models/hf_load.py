@@ -111,6 +111,30 @@ def load_classifier(
         ConfigError: If it cannot be loaded, has no head (and no `fresh_head`), or is of a kind whose reward
             would be read at the wrong place.
     """
+    auto = transformers.AutoModelForSequenceClassification
+    changes = {} if fresh_head is None else {"num_labels": 1}
+    model, tokenizer, info = load_weights(checkpoint, runtime, auto, attention, changes)
+    fresh = _check_head(checkpoint, model, info, fresh_head)
+    is_encoder = _check_kind(checkpoint, model)
+    if not is_encoder:
+        model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
+    model.to(pick_device(runtime.device)).eval()
+    n_labels = int(model.config.num_labels)
+    names = tuple(str(model.config.id2label.get(k, k)) for k in range(n_labels))
+    return Loaded(model, tokenizer, is_encoder, n_labels, names, fresh)
+
+
+def load_weights(
+    checkpoint: Checkpoint, runtime: Runtime, auto: Any, attention: str, changes: Mapping[str, Any]
+) -> tuple[Any, Any, Mapping[str, Any]]:
+    """Return (model, tokenizer, transformers' loading info); the model is still on the CPU.
+
+    `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`, and
+    `changes` has values of the config to replace.
+
+    Raises:
+        ConfigError: If it cannot be loaded. Whether its weights are complete is left to the caller.
+    """
     _check_remote_code(checkpoint, runtime)
     source: dict[str, Any] = {
         "revision": checkpoint.revision,
@@ -123,25 +147,18 @@ def load_classifier(
     with quiet(), explained(checkpoint):
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
         _check_tokenizer_files(checkpoint)
-        if fresh_head is not None:
-            config.num_labels = 1
+        for name, value in changes.items():
+            setattr(config, name, value)
         tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
         _check_tokenizer(checkpoint, tokenizer)
         kwargs = source | ({} if checkpoint.gguf_file else {"use_safetensors": True})
         if attention != "auto":
             kwargs["attn_implementation"] = attention
-        model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+        model, info = auto.from_pretrained(
             checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
-    fresh = _check_head(checkpoint, model, info, fresh_head)
-    is_encoder = _check_kind(checkpoint, model)
-    if not is_encoder:
-        model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
-    model.to(device).eval()
-    n_labels = int(model.config.num_labels)
-    names = tuple(str(model.config.id2label.get(k, k)) for k in range(n_labels))
-    return Loaded(model, tokenizer, is_encoder, n_labels, names, fresh)
+    return model, tokenizer, info
 
 
 def _check_tokenizer_files(checkpoint: Checkpoint) -> None:

@@ -15,6 +15,7 @@ response alone is too long does its beginning go. The end, where the reward is r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from jinja2.exceptions import TemplateError
@@ -40,6 +41,10 @@ class Encoded:
     ids: tuple[int, ...]
     type_ids: tuple[int, ...] | None = None
     truncated: bool = False
+    reply: tuple[int, int] | None = None
+    """Places of the reply's tokens, [first, end), where the format tells them (`hf_reply`)."""
+    steps: tuple[int, ...] = ()
+    """Places of the tokens that end a step of the reply, likewise."""
 
 
 class TextFormat(Protocol):
@@ -78,9 +83,13 @@ class ChatFormat:
 
     def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
         """Return the rendered conversations as ids, nothing added."""
-        texts = [clean(self._render(self._fold(turns))) for turns in batch]
+        texts = [self.text(turns) for turns in batch]
         ids = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        return [_cut(self._tokenizer, row, max_length) for row in ids]
+        return [cut(self._tokenizer, row, max_length) for row in ids]
+
+    def text(self, turns: Conversation) -> str:
+        """Return a conversation as the template writes it."""
+        return clean(self._render(self._fold(turns)))
 
     def notes(self) -> list[str]:
         """Return one line where system messages were moved."""
@@ -132,11 +141,15 @@ class PlainFormat:
 
     def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
         """Return the transcripts as ids, with the tokenizer's special tokens and an EOS."""
-        texts = [clean(transcript(turns)) for turns in batch]
+        texts = [self.text(turns) for turns in batch]
         eos = self._tokenizer.eos_token_id
         rows = self._tokenizer(texts, verbose=False)["input_ids"]
         rows = [row if eos is None or row[-1:] == [eos] else [*row, eos] for row in rows]
-        return [_cut(self._tokenizer, row, max_length) for row in rows]
+        return [cut(self._tokenizer, row, max_length) for row in rows]
+
+    def text(self, turns: Conversation) -> str:
+        """Return the transcript of a conversation."""
+        return clean(transcript(turns))
 
     def notes(self) -> list[str]:
         """Say which format stands in."""
@@ -209,7 +222,8 @@ def _prompt_text(turns: Sequence[Turn]) -> str:
     return transcript(turns).lstrip("\n")
 
 
-def _cut(tokenizer: Any, ids: list[int], max_length: int) -> Encoded:
+def cut(tokenizer: Any, ids: list[int], max_length: int) -> Encoded:
+    """Return at most `max_length` of `ids`, without a doubled BOS: BOS and the end stay."""
     bos = tokenizer.bos_token_id
     while bos is not None and ids[:2] == [
         bos,
@@ -242,3 +256,13 @@ def choose_format(
     if chat_template != "auto":
         return ChatFormat(tokenizer, read_text(chat_template))
     return ChatFormat(tokenizer) if getattr(tokenizer, "chat_template", None) else PlainFormat(tokenizer)
+
+
+def read_template(path: str) -> str:
+    """Return the text of a chat template's file."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError(
+            f"option 'chat_template': there is no file {path}; expected auto, plain or a Jinja file"
+        )
+    return file.read_text(encoding="utf-8")

@@ -15,6 +15,20 @@ _PART = 256
 """Conversations tokenised under one lock: who needs one of them now waits no longer than that."""
 
 
+class Tokenised:
+    """What every model that reads tokens can do."""
+
+    _tokens: "Tokens"
+
+    def lengths(self, batch: Sequence[Conversation]) -> list[int]:
+        """Return the tokens of each conversation after truncation; they are kept for `score`."""
+        return [len(encoded.ids) for encoded in self._tokens.encode(batch)]
+
+    def prepare(self, batch: Sequence[Conversation]) -> None:
+        """Begin to tokenise conversations that will be asked for, in a thread."""
+        self._tokens.prepare(batch)
+
+
 class Tokens:
     """Encodes conversations, and keeps what was encoded last.
 

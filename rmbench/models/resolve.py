@@ -21,6 +21,8 @@ The first rule that applies decides which model --model means:
   1. path/to/my_rm.py:MyRM  that class or function; the file's hash joins the model's identity
   2. scheme:argument        scores:FILE (rewards computed elsewhere), builtin:NAME (shipped with rmbench),
                             hf:FOLDER or hf:org/name@revision (a Hugging Face sequence classifier),
+                            dpo:policy=PATH,ref=PATH (a language model's implicit reward),
+                            process:FOLDER (a token classifier), ensemble:A,B,C (several of these as one),
                             judge:URL (an LLM that judges, behind a chat-completions endpoint)
   3. an existing folder     with a config.json: a Hugging Face model, yours or anyone's
   4. a registered name      length, shortest, random, constant, @register_reward_model("..."), or another
@@ -130,13 +132,15 @@ def model_hash(loaded: LoadedModel) -> str:
 
 def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str, str]]:
     """Return (factory, positional arguments, default name, identity to add)."""
-    if match := _FILE.match(spec):
+    scheme = _SCHEME.match(spec)
+    is_known = scheme is not None and scheme["scheme"] in SCHEMES  # its argument may end in FILE.py:Class
+    if (match := _FILE.match(spec)) and not is_known:
         return _from_file(Path(match["path"]).expanduser(), match["attribute"], spec)
-    if match := _SCHEME.match(spec):
-        if match["scheme"] not in SCHEMES:
+    if scheme is not None:
+        if not is_known:
             known = [f"{name}:" for name in SCHEMES]
-            raise UnknownNameError("model scheme", f"{match['scheme']}:", known, f"--model {spec}")
-        return SCHEMES.get(match["scheme"]), (match["argument"],), spec, {}
+            raise UnknownNameError("model scheme", f"{scheme['scheme']}:", known, f"--model {spec}")
+        return SCHEMES.get(scheme["scheme"]), (scheme["argument"],), spec, {}
     folder = Path(spec).expanduser()
     if (folder / "config.json").is_file():
         return SCHEMES.get("hf"), (str(folder),), folder.resolve().name, {}

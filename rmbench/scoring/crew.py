@@ -3,9 +3,9 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-from rmbench.errors import RmbenchError
+from rmbench.errors import RmbenchError, is_out_of_memory
 from rmbench.types import Scored
 
 U = TypeVar("U")
@@ -76,11 +76,3 @@ def attempt(
         if is_out_of_memory(error):
             return Failure(text, out_of_memory=True)
         return Failure(text, out_of_memory=False, cause=error)
-
-
-def is_out_of_memory(error: Any) -> bool:
-    """Say whether an exception means that a smaller batch may succeed; torch's own, by its text."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    text = str(error).lower()
-    return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)

@@ -1,0 +1,224 @@
+"""`ensemble`: several reward models whose rewards become one, reply by reply.
+
+min and mean - k * std are pessimistic: what one member is fooled by has to fool the others too (arXiv
+2310.02743 compares them with the mean for optimisation). A reward here depends on the conversation alone, so
+that it can be stored and does not change with the batch or the data. Two usual ways are therefore left out:
+z-scores over a data set, and the worst rank among the replies to a prompt. Members on different scales are
+brought together by constants instead, `shift` and `scale`, for instance means and standard deviations
+measured once on other data; they are part of the model's identity.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmbench.errors import ConfigError, RmbenchError, ScoringError, is_out_of_memory
+from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model, model_hash
+from rmbench.models.runtime import Runtime
+from rmbench.types import (
+    BudgetedModel,
+    Conversation,
+    NotingModel,
+    PairwiseModel,
+    PrecomputedRewards,
+    PreparingModel,
+    RewardModel,
+    Scored,
+    SizedModel,
+    TrainedModel,
+    Turn,
+)
+
+How: TypeAlias = Literal["min", "mean", "median", "mean-minus-std"]
+_PROMPTS_AT_ONCE = 10_000
+
+_REDUCE: Mapping[str, Callable[[NDArray[np.float64], float], NDArray[np.float64]]] = {
+    "min": lambda rewards, _: rewards.min(axis=0),
+    "mean": lambda rewards, _: rewards.mean(axis=0),
+    "median": lambda rewards, _: np.median(rewards, axis=0),
+    "mean-minus-std": lambda rewards, k: rewards.mean(axis=0) - k * rewards.std(axis=0),
+}
+
+
+class Ensemble:
+    """Members that score the same batch, one after the other.
+
+    Args:
+        members: At least two models that score conversations.
+        how: What becomes of their rewards.
+        k: Standard deviations (over the members, divisor M) that `mean-minus-std` takes off.
+        shift: Taken off each member's rewards, one number per member.
+        scale: Each member's rewards are then divided by this, one number per member.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[LoadedModel],
+        how: How,
+        k: float,
+        shift: Sequence[float],
+        scale: Sequence[float],
+    ) -> None:
+        self.display_name = f"ensemble-{how}:" + ",".join(member.name for member in members)
+        if len(self.display_name) > 100:
+            self.display_name = f"ensemble-{how}:{len(members)} members"
+        self._members, self._how, self._k = members, how, k
+        self._shift, self._scale = (np.asarray(x, dtype=np.float64)[:, None] for x in (shift, scale))
+        self._sized = [m.model for m in members if isinstance(m.model, SizedModel)]
+        self._budgeted = [m.model for m in members if isinstance(m.model, BudgetedModel)]
+        if self._sized:  # else the engine goes by characters
+            self.lengths = self._lengths
+        if self._budgeted:
+            self.batch_tokens = lambda: min(model.batch_tokens() for model in self._budgeted)
+        if any(isinstance(m.model, TrainedModel) for m in members):
+            self.overlap = self._overlap
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return the members' identities, in order, and what becomes of their rewards."""
+        prints = [fingerprint_of(member) for member in self._members]
+        dtypes = sorted({print_["dtype"] for print_ in prints if "dtype" in print_})
+        k = {"k": repr(self._k)} if self._how == "mean-minus-std" else {}
+        return {
+            "kind": "ensemble",
+            "how": self._how,
+            "shift": ",".join(repr(float(x)) for x in self._shift[:, 0]),
+            "scale": ",".join(repr(float(x)) for x in self._scale[:, 0]),
+            "version": "1",
+            **{f"member_{i}": model_hash(member) for i, member in enumerate(self._members, 1)},
+            **({"dtype": "+".join(dtypes)} if dtypes else {}),
+            **k,
+        }
+
+    def score(self, batch: Sequence[Conversation]) -> list[Scored]:
+        """Return one reward per conversation.
+
+        A conversation counts as truncated where it is for any member that tells; its tokens are the most
+        that a member reads, as in `lengths`.
+
+        Raises:
+            ScoringError: If a member breaks its contract; it is named.
+        """
+        if not batch:
+            return []
+        answers = [self._ask(number, batch) for number in range(len(self._members))]
+        rewards = np.array([[s.reward for s in row] for row in answers])
+        combined = _REDUCE[self._how]((rewards - self._shift) / self._scale, self._k)
+        found = []
+        for reward, scored in zip(combined, zip(*answers, strict=True), strict=True):
+            tokens = [s.n_tokens for s in scored if s.n_tokens is not None]
+            cut = [s.truncated for s in scored if s.truncated is not None]
+            found.append(Scored(float(reward), max(tokens, default=None), any(cut) if cut else None))
+        return found
+
+    def prepare(self, batch: Sequence[Conversation]) -> None:
+        """Let every member begin that can."""
+        for member in self._members:
+            if isinstance(member.model, PreparingModel):
+                member.model.prepare(batch)
+
+    def notes(self) -> list[str]:
+        """Return the members' remarks, and one on scales."""
+        notes = []
+        if (self._shift == 0).all() and (self._scale == 1).all():
+            notes.append("members' rewards are combined as they are: if their scales differ, see -M scale")
+        for member in self._members:
+            if isinstance(member.model, NotingModel):
+                notes += [f"{member.name}: {note}" for note in member.model.notes()]
+        return notes
+
+    def _ask(self, number: int, batch: Sequence[Conversation]) -> list[Scored]:
+        member = self._members[number]
+        where = f"ensemble member {number + 1} ({member.name})"
+        model: Any = member.model
+        try:
+            answers = list(model.score(batch))
+        except RmbenchError as error:
+            raise ScoringError(f"{where}: {error}") from error
+        except Exception as error:
+            if is_out_of_memory(error):  # a smaller batch may do
+                raise
+            raise ScoringError(f"{where} raised {type(error).__name__}: {error}") from error
+        if len(answers) != len(batch):
+            raise ScoringError(f"{where} returned {len(answers)} rewards for {len(batch)} conversations")
+        scored = [x if isinstance(x, Scored) else Scored(float(x)) for x in answers]
+        if bad := [s.reward for s in scored if not math.isfinite(s.reward)]:
+            raise ScoringError(f"{where} returned {bad[0]} for {len(bad)} of {len(batch)} conversations")
+        return scored
+
+    def _lengths(self, batch: Sequence[Conversation]) -> list[int]:
+        return [max(row) for row in zip(*(model.lengths(batch) for model in self._sized), strict=True)]
+
+    def _overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:
+        """Return the most prompts that any one member was trained on; None where no member knows."""
+        trained = [m.model for m in self._members if isinstance(m.model, TrainedModel)]
+        totals: list[dict[str, int]] = [{} for _ in trained]
+        rest = iter(prompts)
+        while part := list(islice(rest, _PROMPTS_AT_ONCE)):
+            for model, total in zip(trained, totals, strict=True):
+                for key, count in (model.overlap(part) or {}).items():
+                    total[key] = total.get(key, 0) + count
+        keys = {key for total in totals for key in total}
+        return {key: max(total.get(key, 0) for total in totals) for key in sorted(keys)} or None
+
+
+def load_ensemble(
+    argument: str,
+    *,
+    runtime: Runtime,
+    how: How = "mean",
+    k: float = 1.0,
+    shift: str = "0",
+    scale: str = "1",
+) -> Ensemble:
+    """Several reward models as one: `ensemble:A,B,C`, each what --model takes (no pairs, no scores files).
+
+    Args:
+        argument: The members; a comma separates, or a semicolon if there is one (for members with commas).
+        runtime: Device, dtype, length, for every member; members get no -M options.
+        how: Of the members' rewards for a reply; mean-minus-std takes off k standard deviations.
+        k: How many, for mean-minus-std.
+        shift: Numbers taken off the members' rewards first, such as `0.3,-2,0`; one is for all.
+        scale: Numbers that they are then divided by, such as `1,2.5,1`; one is for all.
+
+    Raises:
+        ConfigError: If a member cannot be had, and which.
+    """
+    where = f"ensemble:{argument}"
+    specs = [spec.strip() for spec in argument.split(";" if ";" in argument else ",")]
+    if len(specs) < 2 or not all(specs):
+        raise ConfigError(f"{where}: expected at least two models, with a comma between them, and none empty")
+    if not (math.isfinite(k) and k >= 0):
+        raise ConfigError(f"{where}: option 'k' is {k}; expected a number, 0 or more")
+    shifts, scales = (_numbers(where, *pair, len(specs)) for pair in (("shift", shift), ("scale", scale)))
+    if not all(x > 0 for x in scales):
+        raise ConfigError(f"{where}: option 'scale' is {scale!r}; expected numbers above 0")
+    members = [_member(number, spec, runtime) for number, spec in enumerate(specs, 1)]
+    return Ensemble(members, how, k, shifts, scales)
+
+
+def _member(number: int, spec: str, runtime: Runtime) -> LoadedModel:
+    where = f"ensemble member {number} ({spec})"
+    try:
+        loaded = load_model(spec, {}, runtime)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    for kind, what in ((PairwiseModel, "compares pairs"), (PrecomputedRewards, "looks rewards up by item")):
+        if isinstance(loaded.model, kind) and not isinstance(loaded.model, RewardModel):
+            raise ConfigError(f"{where}: it {what}; expected a model that scores a conversation")
+    return loaded
+
+
+def _numbers(where: str, option: str, text: str, n: int) -> list[float]:
+    """Return `n` numbers; one stands for all."""
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    numbers = numbers * n if len(numbers) == 1 else numbers
+    if len(numbers) != n or not all(map(math.isfinite, numbers)):
+        raise ConfigError(f"{where}: option {option!r} is {text!r}; expected one number, or {n} with commas")
+    return numbers

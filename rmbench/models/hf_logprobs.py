@@ -1,0 +1,131 @@
+"""log pi(reply | prompt) of a causal language model, without its logits ever being held.
+
+The backbone gives hidden states, (B, T, D). The head is applied to a few reply tokens at a time: the logit of
+the token that comes minus logsumexp over the vocabulary, in float32. What a whole batch's logits would take,
+B * T * V * 4 bytes, is gigabytes where V is 150,000.
+
+Some architectures cap or scale their logits. `LogProbs` knows three ways, and compares itself with the
+model's own forward pass on made-up tokens: what differs is refused.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rmbench.errors import ConfigError
+from rmbench.models.hf_device import Memory, pick_device
+from rmbench.models.hf_forward import groups_of_rows, padded
+from rmbench.models.hf_load import Checkpoint, load_weights, torch, transformers
+from rmbench.models.hf_reply import reply_of
+from rmbench.models.hf_text import Encoded
+from rmbench.models.runtime import Runtime
+
+_CELLS = {"cpu": 4_000_000, "cuda": 64_000_000, "mps": 16_000_000}
+"""Logits that are held at once, in float32: 16 MB on a CPU."""
+PROBE_TOLERANCE = {"float32": 1e-4, "float64": 1e-4}
+"""Of a log-probability, as a fraction of it."""
+_PROBE_TOLERANCE_OF_HALF = 0.05
+
+
+def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str) -> tuple[Any, Any]:
+    """Return (language model, tokenizer) of a checkpoint, on its device.
+
+    Raises:
+        ConfigError: If it cannot be loaded, lacks weights, or is no causal language model.
+    """
+    where = checkpoint.location
+    model, tokenizer, info = load_weights(
+        checkpoint, runtime, transformers.AutoModelForCausalLM, attention, {}
+    )
+    heads = sorted(k for k in info["unexpected_keys"] if k.startswith(("score.", "classifier.")))
+    if heads:
+        raise ConfigError(f"{where}: a classifier (it has {heads[0]!r}), no language model; load it with hf:")
+    for what, names in (("lacks", info["missing_keys"]), ("has in another shape", info["mismatched_keys"])):
+        if names:
+            name = min(str(name[0] if isinstance(name, tuple) else name) for name in names)
+            raise ConfigError(f"{where}: the language model {what} {name!r}: its log-probabilities would be"
+                              " random")  # fmt: skip
+    if model.config.model_type in transformers.models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        raise ConfigError(f"{where}: {model.config.model_type} is an encoder, no causal language model")
+    return model.to(pick_device(runtime.device)).eval(), tokenizer
+
+
+class LogProbs:
+    """Sums the log-probabilities of replies' tokens.
+
+    Args:
+        model: A causal language model.
+        where: Its place, for messages.
+        pad_id: Fills masked places.
+
+    Raises:
+        ConfigError: If its logits are not those of its own forward pass.
+    """
+
+    def __init__(self, model: Any, where: str, pad_id: int) -> None:
+        self._model, self._pad_id = model, pad_id
+        self._head = model.get_output_embeddings()
+        if self._head is None:
+            raise ConfigError(f"{where}: {type(model).__name__} does not tell its output layer")
+        config = model.config.get_text_config()
+        self._cap = getattr(config, "final_logit_softcapping", None)
+        divided = getattr(config, "logits_scaling", None) or 1.0
+        self._scale = (getattr(config, "logit_scale", None) or 1.0) / divided
+        self._memory = Memory()
+        self._check(where, int(config.vocab_size))
+
+    def sums(self, rows: Sequence[Encoded]) -> list[float]:
+        """Return log pi(reply | what comes before it) of each row, in nats; 0 for a reply of no tokens."""
+        found = [0.0] * len(rows)
+        with self._memory.in_use(self._model.device), torch.inference_mode():
+            for group in groups_of_rows(self._model.device, rows):
+                sums = self._sums_of([rows[k] for k in group])
+                for k, value in zip(group, sums, strict=True):
+                    found[k] = value
+        return found
+
+    def own_sum(self, row: Encoded) -> float:
+        """Return the same of one row from the model's own forward pass, with all its logits."""
+        first, end = reply_of(row)
+        ids = torch.tensor([row.ids], device=self._model.device)
+        with torch.inference_mode():
+            logits = self._model(input_ids=ids, use_cache=False).logits[0, first - 1 : end - 1]
+            logps = logits.float().log_softmax(dim=-1)
+            return float(logps.gather(1, ids[0, first:end, None]).double().sum())
+
+    def _sums_of(self, rows: Sequence[Encoded]) -> list[float]:
+        backbone = self._model.base_model
+        inputs = padded(rows, self._pad_id, self._model.device)
+        hidden = backbone(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
+        replies = [reply_of(row) for row in rows]
+        counts = [end - first for first, end in replies]
+        of_row = torch.tensor([k for k, n in enumerate(counts) for _ in range(n)], dtype=torch.long)
+        place = torch.tensor([i for first, end in replies for i in range(first, end)], dtype=torch.long)
+        targets = inputs["input_ids"][of_row, place]
+        logps = self._logps(hidden[of_row, place - 1], targets).double().cpu()
+        return [float(part.sum()) for part in logps.split(counts)]
+
+    def _logps(self, hidden: Any, targets: Any) -> Any:
+        """Return log pi of each target (M,), float32, from the states before them (M, D)."""
+        n_words = int(self._head.weight.shape[0])
+        at_once = max(1, _CELLS[self._model.device.type] // n_words)
+        found = [torch.zeros(0, device=hidden.device)]
+        for start in range(0, len(targets), at_once):
+            part = slice(start, start + at_once)
+            logits = self._head(hidden[part]).float() * self._scale
+            if self._cap is not None:
+                logits = torch.tanh(logits / self._cap) * self._cap
+            chosen = logits.gather(1, targets[part, None])[:, 0]
+            found.append(chosen - logits.logsumexp(dim=-1))
+        return torch.cat(found)
+
+    def _check(self, where: str, n_words: int) -> None:
+        ids = tuple((3 + 31 * k * k + 7 * k) % min(n_words, 500) for k in range(12))
+        row = Encoded(ids, reply=(1, len(ids)))
+        own, found = self.own_sum(row), self.sums([row])[0]
+        dtype = str(self._model.dtype).removeprefix("torch.")
+        allowed = PROBE_TOLERANCE.get(dtype, _PROBE_TOLERANCE_OF_HALF) * max(1.0, abs(own))
+        if not abs(own - found) <= allowed:  # NaN fails too
+            raise ConfigError(
+                f"{where}: {type(self._model).__name__} does more to its logits than rmbench knows:"
+                f" log-probabilities of a probe are {found:.6g}, its own forward pass says {own:.6g}"
+            )

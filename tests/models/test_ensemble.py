@@ -1,0 +1,193 @@
+"""Ensembles against numpy on their members' rewards."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rmbench.cli.main import run
+from rmbench.errors import ConfigError, ScoringError
+from rmbench.models.ensemble import Ensemble
+from rmbench.models.resolve import LoadedModel, Runtime, load_model
+from rmbench.types import Scored, SizedModel, TrainedModel, Turn
+
+BATCH = [
+    [Turn(role="user", content="Tell me of rain."), Turn(role="assistant", content=text)]
+    for text in ("Rain is wet.", "- one\n- two", "No", "", "**Rain** falls, and then it stops. " * 9)
+]
+MEMBERS = ("length", "markdown", "random", "builtin:linear")
+OWN = """
+class Fails:
+    def fingerprint(self):
+        return {"kind": "fails"}
+
+    def score(self, batch):
+        raise ValueError("not today")
+
+class Short(Fails):
+    def score(self, batch):
+        return [0.0]
+
+class Infinite(Fails):
+    def score(self, batch):
+        return [float("inf")] * len(batch)
+
+class Full(Fails):
+    def score(self, batch):
+        raise RuntimeError("CUDA out of memory")
+
+class Compares:
+    def fingerprint(self):
+        return {"kind": "compares"}
+
+    def prefer(self, batch):
+        return [0.5] * len(batch)
+"""
+
+
+def load(spec: str, **options: str) -> Ensemble:
+    model = load_model(f"ensemble:{spec}", options).model
+    assert isinstance(model, Ensemble)
+    return model
+
+
+def rewards(model: Any, batch: Any = BATCH) -> list[float]:
+    return [x.reward if isinstance(x, Scored) else float(x) for x in model.score(batch)]
+
+
+@pytest.mark.parametrize(
+    ("options", "reduce"),
+    [
+        ({}, lambda x: x.mean(axis=0)),
+        ({"how": "min"}, lambda x: x.min(axis=0)),
+        ({"how": "median"}, lambda x: np.sort(x, axis=0)[1:3].mean(axis=0)),
+        (
+            {"how": "mean-minus-std", "k": "0.5"},
+            lambda x: x.mean(axis=0) - 0.5 * np.sqrt(((x - x.mean(axis=0)) ** 2).mean(axis=0)),
+        ),
+        ({"how": "min", "scale": "50,1,2,1"}, lambda x: (x / [[50], [1], [2], [1]]).min(axis=0)),
+        ({"shift": "3", "scale": "2"}, lambda x: (x.mean(axis=0) - 3) / 2),
+    ],
+)
+def test_rewards_equal_numpy_on_the_members(
+    options: dict[str, str], reduce: Callable[[Any], Sequence[float]]
+) -> None:
+    own = np.array([rewards(load_model(spec).model) for spec in MEMBERS])
+    model = load(",".join(MEMBERS), **options)
+    assert rewards(model) == pytest.approx(list(reduce(own)), rel=1e-12)
+    assert [rewards(model, [turns])[0] for turns in BATCH] == pytest.approx(rewards(model), rel=1e-9)
+    assert model.score([]) == []
+
+
+def test_the_identity_is_the_members_and_the_rule() -> None:
+    same = [load("length,random"), load(" length , random ", how="mean"), load("length;random", k="3")]
+    assert len({json.dumps(dict(model.fingerprint())) for model in same}) == 1
+    others = [
+        load("random,length"),
+        load("length,markdown"),
+        load("length,random", how="min"),
+        load("length,random", how="mean-minus-std"),
+        load("length,random", how="mean-minus-std", k="2"),
+        load("length,random", scale="2,1"),
+        load("length,random", shift="0,1"),
+    ]
+    assert len({json.dumps(dict(model.fingerprint())) for model in (same[0], *others)}) == 8
+
+
+def test_tokens_and_truncation_come_from_the_members_that_tell(
+    make_checkpoint: Callable[..., Path],
+) -> None:
+    one, two = (make_checkpoint(folder=name, seed=k) for k, name in enumerate(("one", "two")))
+    model = load_model(f"ensemble:{one},length,{two}", {}, Runtime(max_length=64, device="cpu")).model
+    assert isinstance(model, SizedModel)
+    assert isinstance(model, TrainedModel)
+    scored = model.score(BATCH)  # type: ignore[attr-defined]
+    assert [s.n_tokens for s in scored] == model.lengths(BATCH)
+    assert [s.truncated for s in scored] == [False, False, False, False, True]
+    assert model.overlap([BATCH[0][:1]]) is None
+    plain = load("length,markdown")
+    assert not isinstance(plain, SizedModel | TrainedModel)
+    assert plain.score(BATCH)[0] == Scored(6.0)
+
+
+def test_the_overlap_is_the_most_of_any_member() -> None:
+    class Trained:
+        def __init__(self, name: str, known: set[str]) -> None:
+            self.name, self.known = name, known
+
+        def fingerprint(self) -> dict[str, str]:
+            return {"kind": self.name}
+
+        def score(self, batch: Any) -> list[float]:
+            return [0.0] * len(batch)
+
+        def overlap(self, prompts: Any) -> dict[str, int]:
+            return {"exact": sum(prompt[0]["content"] in self.known for prompt in prompts)}
+
+    models = [Trained("a", {"x", "y"}), Trained("b", {"z"})]
+    members = [LoadedModel(model.name, model, model.name) for model in models]
+    model: Any = Ensemble(members, "mean", 1.0, [0, 0], [1, 1])
+    assert model.overlap([Turn(role="user", content=text)] for text in "wxyz") == {"exact": 2}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    (tmp_path / "own.py").write_text(OWN)
+    return tmp_path / "own.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Fails", "raised ValueError: not today"),
+        ("Short", "returned 1 rewards for 5"),
+        ("Infinite", "returned inf for 5 of 5"),
+    ],
+)
+def test_a_member_that_fails_is_named(own: Path, name: str, message: str) -> None:
+    with pytest.raises(ScoringError, match=f"ensemble member 2 \\(own:{name}\\).*{message}"):
+        load(f"length,{own}:{name}").score(BATCH)
+
+
+def test_memory_that_runs_out_reaches_the_engine(own: Path) -> None:
+    with pytest.raises(RuntimeError, match="CUDA out of memory"):
+        load(f"length,{own}:Full").score(BATCH)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "message"),
+    [
+        ("length", {}, "expected at least two models"),
+        ("length,,random", {}, "none empty"),
+        ("length,rondom", {}, "ensemble member 2 (rondom): unknown model 'rondom'. Did you mean 'random'?"),
+        ("length,{own}:Compares", {}, "member 2 ({own}:Compares): it compares pairs"),
+        ("scores:{scores},length", {}, "member 1 (scores:{scores}): it looks rewards up by item"),
+        ("length,random", {"how": "worst-rank"}, "unknown value 'worst-rank'"),
+        ("length,random", {"scale": "1,2,3"}, "option 'scale' is '1,2,3'; expected one number, or 2"),
+        ("length,random", {"scale": "1,0"}, "expected numbers above 0"),
+        ("length,random", {"shift": "a"}, "option 'shift' is 'a'"),
+        ("length,random", {"k": "-1"}, "option 'k' is -1.0"),
+    ],
+)
+def test_a_bad_spec_is_one_line(
+    own: Path, tmp_path: Path, spec: str, options: dict[str, str], message: str
+) -> None:
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text('{"id": "a", "rewards": [0, 1]}\n')
+    with pytest.raises(ConfigError) as caught:
+        load(spec.format(own=own, scores=scores), **options)
+    assert message.format(own=own, scores=scores) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_evaluated_and_checked_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = "ensemble:builtin:linear,length,markdown"
+    out = ["--results", str(tmp_path / "results")]
+    options = ["-M", "how=min", "-M", "scale=1,200,0.05"]
+    assert run(["eval", "--model", spec, *options, "--task", "preference", *out]) == 0
+    assert run(["eval", "--model", "ensemble:length,random,nothing", "--task", "preference", *out]) == 2
+    assert "ensemble member 3 (nothing)" in capsys.readouterr().err
+    assert run(["check", "--model", spec, *options]) == 0
