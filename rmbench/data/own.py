@@ -13,8 +13,7 @@ ITEM_KEYS = (
     "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "logprobs", "sampling",
     "answer", "checks", "pattern", "schema", "tests",
 )  # fmt: skip
-"""Keys of an item row. `sampling` (how responses were made) is not read. The second line: what a verifier makes
-gold of."""
+"""Keys of an item row. `sampling`, how responses were made, is not read; the second line is for verifiers."""
 
 _LOGPROB_ROUNDING = 1e-4
 """Log-probabilities added up in float32 may end this far above 0 nats."""
