@@ -26,7 +26,7 @@ from rmbench.models.hf_load import (
     torch,
     weights_identity,
 )  # fmt: skip
-from rmbench.models.hf_text import Encoded, choose_format
+from rmbench.models.hf_text import Encoded, choose_format, read_template
 from rmbench.models.hf_tokens import Tokens
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.overlap import TrainingPrompts
@@ -75,7 +75,7 @@ class HFRewardModel:
             checkpoint, replace(runtime, dtype=dtype), label, fresh_head, chat_template, attn, share_prompts,
             torch_compile,
         )  # fmt: skip
-        self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, _read_template)
+        self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, read_template)
         self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
         self._forward = Forward(self._loaded, self._label, self._pad_id(), share=share_prompts)
@@ -254,12 +254,3 @@ def _checked_label(where: str, loaded: Loaded, label: int | None) -> int:
     if not 0 <= label < loaded.n_labels:
         raise ConfigError(f"{where}: option 'label' is {label}; the checkpoint has {named}")
     return label
-
-
-def _read_template(path: str) -> str:
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ConfigError(
-            f"option 'chat_template': there is no file {path}; expected auto, plain or a Jinja file"
-        )
-    return file.read_text(encoding="utf-8")

@@ -111,22 +111,13 @@ def load_classifier(
         ConfigError: If it cannot be loaded, has no head (and no `fresh_head`), or is of a kind whose reward
             would be read at the wrong place.
     """
-    _check_remote_code(checkpoint, runtime)
-    source: dict[str, Any] = {
-        "revision": checkpoint.revision,
-        "local_files_only": runtime.offline,
-        "trust_remote_code": runtime.trust_remote_code,
-    }
-    if checkpoint.gguf_file is not None:
-        source["gguf_file"] = checkpoint.gguf_file
+    source = source_of(checkpoint, runtime)
     device = pick_device(runtime.device)
     with quiet(), explained(checkpoint):
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
-        _check_tokenizer_files(checkpoint)
         if fresh_head is not None:
             config.num_labels = 1
-        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
-        _check_tokenizer(checkpoint, tokenizer)
+        tokenizer = load_tokenizer(checkpoint, source)
         kwargs = source | ({} if checkpoint.gguf_file else {"use_safetensors": True})
         if attention != "auto":
             kwargs["attn_implementation"] = attention
@@ -144,17 +135,31 @@ def load_classifier(
     return Loaded(model, tokenizer, is_encoder, n_labels, names, fresh)
 
 
-def _check_tokenizer_files(checkpoint: Checkpoint) -> None:
+def source_of(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Any]:
+    """Return what every `from_pretrained` is told of where a checkpoint is.
+
+    Raises:
+        ConfigError: If its code may be run and is not pinned.
+    """
+    _check_remote_code(checkpoint, runtime)
+    source: dict[str, Any] = {
+        "revision": checkpoint.revision,
+        "local_files_only": runtime.offline,
+        "trust_remote_code": runtime.trust_remote_code,
+    }
+    return source | ({"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file is not None else {})
+
+
+def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
+    """Return the checkpoint's tokenizer; one without words, as transformers makes up, is refused."""
     folder = Path(checkpoint.location)
     needed = checkpoint.is_folder and checkpoint.gguf_file is None
     if needed and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ConfigError(f"{folder}: it has no tokenizer; expected {', '.join(_TOKENIZER_FILES)}")
-
-
-def _check_tokenizer(checkpoint: Checkpoint, tokenizer: Any) -> None:
-    """Refuse a tokenizer without words: transformers makes one up where files are missing."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
+    return tokenizer
 
 
 def weights_identity(checkpoint: Checkpoint, model: Any) -> Mapping[str, str]:

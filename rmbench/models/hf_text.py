@@ -15,6 +15,7 @@ response alone is too long does its beginning go. The end, where the reward is r
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from jinja2.exceptions import TemplateError
@@ -82,17 +83,29 @@ class ChatFormat:
         ids = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
         return [_cut(self._tokenizer, row, max_length) for row in ids]
 
+    def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
+        """Return a prompt as ids, up to where the reply begins."""
+        text = clean(self._render(self._fold(turns), opens_reply=True))
+        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return _cut(self._tokenizer, ids, len(ids)).ids
+
+    def opens_reply(self) -> bool:
+        """Say whether the template writes the beginning of a reply (`add_generation_prompt`)."""
+        user = [Turn(role="user", content="QQuestionQ")]
+        return self._render(user) != self._render(user, opens_reply=True)
+
     def notes(self) -> list[str]:
         """Return one line where system messages were moved."""
         if not self._n_folded:
             return []
         return ["the chat template has no system role: system messages were put before the first user turn"]
 
-    def _render(self, turns: Sequence[Turn]) -> str:
+    def _render(self, turns: Sequence[Turn], *, opens_reply: bool = False) -> str:
         try:
             text = self._tokenizer.apply_chat_template(
-                [dict(turn) for turn in turns], chat_template=self._template, tokenize=False
-            )
+                [dict(turn) for turn in turns], chat_template=self._template, tokenize=False,
+                add_generation_prompt=opens_reply,
+            )  # fmt: skip
         except TemplateError as error:
             roles = ", ".join(turn["role"] for turn in turns)
             raise ScoringError(f"the chat template refuses the roles {roles}: {error}") from None
@@ -104,7 +117,8 @@ class ChatFormat:
         for name, probe in (("user", "QQuestionQ"), ("assistant", "AAnswerA")):
             if probe not in plain:
                 raise ConfigError(
-                    f"the chat template leaves out what the {name} said; pass -M chat_template=plain"
+                    f"the chat template leaves out what the {name} said; the option chat_template=plain"
+                    " goes without it"
                 )
         try:
             return "SSystemS" not in self._render([Turn(role="system", content="SSystemS"), user, reply])
@@ -137,6 +151,17 @@ class PlainFormat:
         rows = self._tokenizer(texts, verbose=False)["input_ids"]
         rows = [row if eos is None or row[-1:] == [eos] else [*row, eos] for row in rows]
         return [_cut(self._tokenizer, row, max_length) for row in rows]
+
+    def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
+        """Return a prompt as ids, up to where the reply begins: a space, then its text."""
+        ids = self._tokenizer(clean(f"{transcript(turns)}\n\nAssistant:"), verbose=False)["input_ids"]
+        while ids and ids[-1] == self._tokenizer.eos_token_id:  # some tokenizers end every text
+            ids = ids[:-1]
+        return _cut(self._tokenizer, ids, len(ids)).ids
+
+    def opens_reply(self) -> bool:
+        """Say that a transcript writes the beginning of a reply."""
+        return True
 
     def notes(self) -> list[str]:
         """Say which format stands in."""
@@ -237,8 +262,25 @@ def choose_format(
         if chat_template != "auto":
             raise ConfigError("an encoder reads prompt and response as a text pair; it has no chat template")
         return PairFormat(tokenizer)
+    return decoder_format(tokenizer, chat_template, read_text)
+
+
+def decoder_format(
+    tokenizer: Any, chat_template: str, read_text: Callable[[str], str]
+) -> ChatFormat | PlainFormat:
+    """Return the format of a decoder; as `choose_format`."""
     if chat_template == "plain":
         return PlainFormat(tokenizer)
     if chat_template != "auto":
         return ChatFormat(tokenizer, read_text(chat_template))
     return ChatFormat(tokenizer) if getattr(tokenizer, "chat_template", None) else PlainFormat(tokenizer)
+
+
+def read_template(path: str) -> str:
+    """Return the text of a Jinja file; ConfigError if there is none."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError(
+            f"option 'chat_template': there is no file {path}; expected auto, plain or a Jinja file"
+        )
+    return file.read_text(encoding="utf-8")
