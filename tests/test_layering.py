@@ -21,7 +21,7 @@ LAYERS = [
     ["scoring"],
     ["records"],
     ["record_reader"],
-    ["evaluate", "compare", "remeasure", "check", "leaderboard", "train", "contamination"],
+    ["evaluate", "compare", "remeasure", "check", "leaderboard", "train", "contamination", "sampling"],
     ["study", "published"],
     ["cli"],
     ["__main__"],

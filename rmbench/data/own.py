@@ -10,8 +10,10 @@ from rmbench.types import GOLD_KINDS, GoldKind, Item, Response, Turn
 
 ITEM_KEYS = (
     "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "checks",
+    "logprobs", "sampling",
 )  # fmt: skip
-"""Keys of an item row. `checks` says how gold was computed (embedded data) and is not read."""
+"""Keys of an item row. `checks` says how gold was computed (embedded data) and is not read, nor are
+`logprobs` and `sampling`, what `rmbench sample` says of a pool."""
 
 PAIR_KEYS = ("id", "prompt", "chosen", "rejected", "strength", "p_chosen", "cluster", "strata", "subset")
 
