@@ -24,6 +24,7 @@ COMMANDS = {
     "import": "Read results that a benchmark has published.",
     "export": "Write a task's items for somebody else to score, or records for RewardBench.",
     "train": "Train a reward model on pairs.",
+    "sample": "Sample a policy's responses: a pool for best-of-N.",
     "study": "Train a grid of models and compare the methods.",
     "verifiers": "List what can check responses and give gold.",
     "losses": "List what a reward model can be trained with.",

@@ -57,6 +57,16 @@ device_option = click.option(
     help="auto, cpu, cuda, cuda:1, mps.",
 )
 
+dtype_option = click.option(
+    "--dtype",
+    default="auto",
+    show_default=True,
+    envvar="RMBENCH_DTYPE",
+    show_envvar=True,
+    help="auto, float32, bfloat16, float16. auto: the checkpoint's where the hardware is fast in it, else"
+    " float32.",
+)
+
 offline_option = click.option(
     "--offline",
     is_flag=True,
@@ -105,15 +115,7 @@ def runtime_options(function: F) -> F:
                 help="Option of the model (repeat).",
             ),
             device_option,
-            click.option(
-                "--dtype",
-                default="auto",
-                show_default=True,
-                envvar="RMBENCH_DTYPE",
-                show_envvar=True,
-                help="auto, float32, bfloat16, float16. auto: the checkpoint's where the hardware is fast in"
-                " it, else float32.",
-            ),
+            dtype_option,
             offline_option,
             seed_option,
         )

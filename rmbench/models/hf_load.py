@@ -135,22 +135,13 @@ def load_weights(
     Raises:
         ConfigError: If it cannot be loaded. Whether its weights are complete is left to the caller.
     """
-    _check_remote_code(checkpoint, runtime)
-    source: dict[str, Any] = {
-        "revision": checkpoint.revision,
-        "local_files_only": runtime.offline,
-        "trust_remote_code": runtime.trust_remote_code,
-    }
-    if checkpoint.gguf_file is not None:
-        source["gguf_file"] = checkpoint.gguf_file
+    source = source_of(checkpoint, runtime)
     device = pick_device(runtime.device)
     with quiet(), explained(checkpoint):
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
-        _check_tokenizer_files(checkpoint)
         for name, value in changes.items():
             setattr(config, name, value)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
-        _check_tokenizer(checkpoint, tokenizer)
+        tokenizer = load_tokenizer(checkpoint, source)
         kwargs = source | ({} if checkpoint.gguf_file else {"use_safetensors": True})
         if attention != "auto":
             kwargs["attn_implementation"] = attention
@@ -161,17 +152,36 @@ def load_weights(
     return model, tokenizer, info
 
 
-def _check_tokenizer_files(checkpoint: Checkpoint) -> None:
+def source_of(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Any]:
+    """Return what every `from_pretrained` is told of where a checkpoint is.
+
+    Raises:
+        ConfigError: If its code may be run and is not pinned.
+    """
+    pinned = checkpoint.is_folder or re.fullmatch(r"[0-9a-f]{40}", checkpoint.revision or "")
+    if runtime.trust_remote_code and not pinned:
+        raise ConfigError(
+            f"{checkpoint.location}: trust_remote_code needs a pinned revision, so that the code that runs is"
+            " the code that was read: pass org/name@<40-hex commit>"
+        )
+    source: dict[str, Any] = {
+        "revision": checkpoint.revision,
+        "local_files_only": runtime.offline,
+        "trust_remote_code": runtime.trust_remote_code,
+    }
+    return source | ({"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file is not None else {})
+
+
+def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
+    """Return the checkpoint's tokenizer; one without words, as transformers makes up, is refused."""
     folder = Path(checkpoint.location)
     needed = checkpoint.is_folder and checkpoint.gguf_file is None
     if needed and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ConfigError(f"{folder}: it has no tokenizer; expected {', '.join(_TOKENIZER_FILES)}")
-
-
-def _check_tokenizer(checkpoint: Checkpoint, tokenizer: Any) -> None:
-    """Refuse a tokenizer without words: transformers makes one up where files are missing."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
+    return tokenizer
 
 
 def weights_identity(checkpoint: Checkpoint, model: Any) -> Mapping[str, str]:
@@ -194,15 +204,6 @@ def weights_identity(checkpoint: Checkpoint, model: Any) -> Mapping[str, str]:
         wanted = [path for path in wanted if path.suffix != ".gguf" or path.name == checkpoint.gguf_file]
     rows = [[path.relative_to(folder).as_posix(), sha256_file(path)] for path in wanted]
     return {"weights": f"sha256:{digest(rows)}"}
-
-
-def _check_remote_code(checkpoint: Checkpoint, runtime: Runtime) -> None:
-    pinned = checkpoint.is_folder or re.fullmatch(r"[0-9a-f]{40}", checkpoint.revision or "")
-    if runtime.trust_remote_code and not pinned:
-        raise ConfigError(
-            f"{checkpoint.location}: trust_remote_code needs a pinned revision, so that the code that runs is"
-            " the code that was read: pass org/name@<40-hex commit>"
-        )
 
 
 def _check_head(

@@ -91,17 +91,29 @@ class ChatFormat:
         """Return a conversation as the template writes it."""
         return clean(self._render(self._fold(turns)))
 
+    def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
+        """Return a prompt as ids, up to where the reply begins."""
+        text = clean(self._render(self._fold(turns), opens_reply=True))
+        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return cut(self._tokenizer, ids, len(ids)).ids
+
+    def opens_reply(self) -> bool:
+        """Say whether the template writes the beginning of a reply (`add_generation_prompt`)."""
+        user = [Turn(role="user", content="QQuestionQ")]
+        return self._render(user) != self._render(user, opens_reply=True)
+
     def notes(self) -> list[str]:
         """Return one line where system messages were moved."""
         if not self._n_folded:
             return []
         return ["the chat template has no system role: system messages were put before the first user turn"]
 
-    def _render(self, turns: Sequence[Turn]) -> str:
+    def _render(self, turns: Sequence[Turn], *, opens_reply: bool = False) -> str:
         try:
             text = self._tokenizer.apply_chat_template(
-                [dict(turn) for turn in turns], chat_template=self._template, tokenize=False
-            )
+                [dict(turn) for turn in turns], chat_template=self._template, tokenize=False,
+                add_generation_prompt=opens_reply,
+            )  # fmt: skip
         except TemplateError as error:
             roles = ", ".join(turn["role"] for turn in turns)
             raise ScoringError(f"the chat template refuses the roles {roles}: {error}") from None
@@ -113,7 +125,8 @@ class ChatFormat:
         for name, probe in (("user", "QQuestionQ"), ("assistant", "AAnswerA")):
             if probe not in plain:
                 raise ConfigError(
-                    f"the chat template leaves out what the {name} said; pass -M chat_template=plain"
+                    f"the chat template leaves out what the {name} said; the option chat_template=plain"
+                    " goes without it"
                 )
         try:
             return "SSystemS" not in self._render([Turn(role="system", content="SSystemS"), user, reply])
@@ -150,6 +163,17 @@ class PlainFormat:
     def text(self, turns: Conversation) -> str:
         """Return the transcript of a conversation."""
         return clean(transcript(turns))
+
+    def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
+        """Return a prompt as ids, up to where the reply begins: a space, then its text."""
+        ids = self._tokenizer(clean(f"{transcript(turns)}\n\nAssistant:"), verbose=False)["input_ids"]
+        while ids and ids[-1] == self._tokenizer.eos_token_id:  # some tokenizers end every text
+            ids = ids[:-1]
+        return cut(self._tokenizer, ids, len(ids)).ids
+
+    def opens_reply(self) -> bool:
+        """Say that a transcript writes the beginning of a reply."""
+        return True
 
     def notes(self) -> list[str]:
         """Say which format stands in."""
@@ -251,6 +275,13 @@ def choose_format(
         if chat_template != "auto":
             raise ConfigError("an encoder reads prompt and response as a text pair; it has no chat template")
         return PairFormat(tokenizer)
+    return decoder_format(tokenizer, chat_template, read_text)
+
+
+def decoder_format(
+    tokenizer: Any, chat_template: str, read_text: Callable[[str], str]
+) -> ChatFormat | PlainFormat:
+    """Return the format of a decoder; as `choose_format`."""
     if chat_template == "plain":
         return PlainFormat(tokenizer)
     if chat_template != "auto":

@@ -1,0 +1,227 @@
+"""`rmbench sample`: a policy and prompts in, a pool for best-of-N out."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rmbench.cli.options import (
+    data_options,
+    device_option,
+    dtype_option,
+    json_option,
+    key_values,
+    offline_option,
+)
+from rmbench.errors import ConfigError
+from rmbench.escape import one_line
+
+if TYPE_CHECKING:
+    from rmbench.sampling.prompts import PromptSet
+    from rmbench.sampling.run import Sampled
+
+
+@click.command("sample")
+@click.option(
+    "--policy",
+    required=True,
+    metavar="PATH|ORG/NAME",
+    help="Language model to sample: a folder, or org/name[@revision] on the Hub.",
+)
+@click.option(
+    "--prompts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help='Prompts, a line each: {"id", "prompt": text or messages}. Without an id it is the content\'s hash.',
+)
+@click.option("-t", "--task", metavar="TASK", help="Take the prompts of a task's items instead.")
+@data_options
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.jsonl",
+    help="Pool to write; the same command continues it.",
+)
+@click.option(
+    "-n", "n", type=click.IntRange(min=1), default=16, show_default=True, help="Responses per prompt."
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="0 takes the likeliest token.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0.0, 1.0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Only the likeliest tokens that together have this probability.",
+)
+@click.option(
+    "--top-k",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Only the K likeliest tokens; 0 for all.",
+)
+@click.option(
+    "--max-tokens",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="Most tokens of a response, its end token included.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="RMBENCH_SEED",
+    show_envvar=True, help="Seed of the responses and of --limit.",
+)  # fmt: skip
+@click.option("--system", metavar="TEXT", help="System message of prompts that have none.")
+@click.option(
+    "--chat-template",
+    default="auto",
+    show_default=True,
+    metavar="auto|plain|FILE",
+    help="The tokenizer's (else plain), a 'Human: ... Assistant: ...' transcript, or a Jinja file.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), metavar="N", help="At most so many prompts, drawn by hash."
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    metavar="ROWS",
+    help="Responses side by side: memory and speed.  [default: what fits into free memory]",
+)
+@device_option
+@dtype_option
+@offline_option
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar and no remarks.")
+def command(
+    policy: str, prompts: Path | None, task: str | None, data: Path | None, task_options: tuple[str, ...],
+    on_bad: str, out: Path, n: int, temperature: float, top_p: float, top_k: int, max_tokens: int, seed: int,
+    system: str | None, chat_template: str, limit: int | None, batch_size: int | None, device: str,
+    dtype: str, offline: bool, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Sample N responses per prompt from a policy: the pool that best-of-N is measured on.
+
+    \b
+    rmbench sample --policy path/to/lm --prompts prompts.jsonl -n 64 --out pool.jsonl
+    rmbench sample --policy org/name@revision --task bon -n 16 --temperature 0.7 --out pool.jsonl
+    rmbench eval --model path/to/my-rm --task bon --data pool.jsonl         # once every row has "gold"
+
+    \b
+    A line of the pool is a prompt:
+      id, prompt     as given; cluster, strata and checks too, other keys of a row are left out
+      responses      texts without special tokens
+      logprobs       ln P(response) under what was drawn from, its end token included: what a KL needs
+      tags           finish: stop, or length if cut at --max-tokens; tokens, without the end token
+      sampling       policy, hash of its weights, all settings; untempered_logprobs: at temperature 1
+    Add "gold", a number per response, and it is data for `rmbench eval`.
+
+    Killed at any moment, the same command continues: an unfinished last line is cut off and drawn again.
+    Other settings than the file's are refused; more prompts are not.
+
+    Each response has random numbers of its own, made of --seed, the prompt's content and its number. So it
+    depends neither on the order of the prompts nor on -n, --limit or --batch-size, and a prompt that stands
+    twice is sampled once. One reservation: another batch size or device changes logits in their last bits,
+    and now and then a text with them. Padding would too, so prompts never share a batch: an -n of one or two
+    is slow.
+
+    Only the settings above are applied: a generation_config.json gives its end tokens and nothing else.
+    """
+    if (prompts is None) == (task is None):
+        raise click.UsageError("give --prompts FILE or --task TASK, one of them")
+    if prompts is not None and (data is not None or task_options):
+        raise click.UsageError("--data and -T belong to --task")
+    from rmbench.models.runtime import Runtime
+    from rmbench.sampling.engine import Decoding
+    from rmbench.sampling.prompts import limited, prompts_of_task, read_prompts
+
+    runtime = Runtime(device=device, dtype=dtype, offline=offline)  # type: ignore[arg-type]
+    if prompts is not None:
+        found = read_prompts(prompts, on_bad=on_bad, system=system)
+    else:
+        from rmbench.specs import apply_params, load_task
+
+        spec = apply_params(load_task(str(task)), key_values(task_options, "-T"))
+        found = prompts_of_task(spec, data, on_bad=on_bad, offline=offline, system=system)
+    decoding = Decoding(
+        n=n, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, seed=seed
+    )
+    try:
+        from rmbench.cli.progress import ScoringBar
+        from rmbench.sampling.hf import TransformersEngine
+        from rmbench.sampling.pool import locked
+        from rmbench.sampling.run import sample_pool
+    except ImportError as error:
+        raise ConfigError(str(error)) from None
+    with locked(out):
+        engine = TransformersEngine(policy, runtime, chat_template=chat_template, rows=batch_size)
+        with ScoringBar("sampling", enabled=not quiet) as bar:
+            done = sample_pool(
+                engine, limited(found.prompts, limit, seed), decoding, out,
+                system=system, on_bad=on_bad, bar=bar,
+            )  # fmt: skip
+    notes = [*_notes_on(found, decoding.temperature, n), *engine.notes()]
+    if not quiet:
+        for note in notes:
+            click.echo(f"note: {one_line(note)}", err=True)
+    left_out = {**found.left_out, **done.left_out}
+    if as_json:
+        click.echo(json.dumps(_summary(out, done, left_out, notes), indent=1))
+    else:
+        _show(out, done, left_out)
+
+
+def _notes_on(found: "PromptSet", temperature: float, n: int) -> list[str]:
+    notes = []
+    if found.unused_keys:
+        notes.append(f"keys of the prompts' rows that are not in the pool: {', '.join(found.unused_keys)}")
+    if temperature == 0 and n > 1:
+        notes.append("temperature 0: all responses of a prompt are the same")
+    return notes
+
+
+def _summary(out: Path, done: "Sampled", left_out: Mapping[str, int], notes: list[str]) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "pool": done.counts,
+        "sampled_now": done.n_new,
+        "finished_before": done.n_before,
+        "not_among_the_prompts": done.n_others,
+        "torn_bytes": done.torn_bytes,
+        "left_out": left_out,
+        "notes": notes,
+        "sampling": done.settings,
+    }
+
+
+def _show(out: Path, done: "Sampled", left_out: Mapping[str, int]) -> None:
+    counts = done.counts
+    n_prompts, n_responses = counts.get("prompts", 0), counts.get("responses", 0)
+    mean = f", {counts['tokens'] / n_responses:,.1f} tokens each" if n_responses else ""
+    lines = [f"{one_line(str(out))}: {n_prompts:,} prompts, {n_responses:,} responses{mean}"]
+    if done.torn_bytes:
+        lines.append(
+            f"  1 unfinished line ({done.torn_bytes:,} bytes) of a killed run was cut off and drawn again"
+        )
+    if done.n_before:
+        lines.append(f"  {done.n_before:,} prompts were finished before, {done.n_new:,} sampled now")
+    if done.n_others:
+        lines.append(f"  {done.n_others:,} prompts in the file are not among those given")
+    lines += [f"  left out: {n:,} for {reason}" for reason, n in left_out.items()]
+    if cut := counts.get("cut", 0):
+        lines.append(f"  {cut:,} of {n_responses:,} responses were cut at --max-tokens")
+    if empty := counts.get("empty", 0):
+        lines.append(
+            f"  {empty:,} responses are empty, in {counts['prompts_with_empty']:,} prompts: `rmbench eval`"
+            " refuses such a prompt, or leaves it out with --on-bad skip"
+        )
+    click.echo("\n".join(lines))

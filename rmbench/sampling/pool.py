@@ -1,0 +1,186 @@
+"""The pool on disk: a line per finished prompt, appended whole, so that a killed run loses one prompt.
+
+A row is what `rmbench eval` reads, once gold is added: `id`, `prompt`, `responses`, `tags`, beside `logprobs`
+and `sampling`, which says how they were drawn. Whoever continues a file must draw as it was drawn before.
+"""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rmbench.canon import digest
+from rmbench.errors import ConfigError, DataError, RunError
+from rmbench.sampling.engine import Prompt, Sample
+
+_NOT_APPENDED = (".gz", ".xz", ".json", ".parquet")
+_PER_ROW = "untempered_logprobs"
+_DIGITS = 6
+"""Of log-probabilities: a sum of float32 has no more."""
+
+
+class Pool:
+    """A pool of one policy, being written.
+
+    Args:
+        path: The file.
+        settings: Policy, engine and decoding, as every row says them.
+
+    Raises:
+        ConfigError: If the file is another run's or no pool. It is left as it is.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any], prompts: Sequence[Prompt]) -> None:
+        self._path, self._settings = path, dict(settings)
+        self.counts: Counter[str] = Counter()
+        """`prompts`, `responses`, `tokens`, `empty`, `cut` of the whole file; `prompts_with_empty`."""
+        self.done: dict[str, str] = {}
+        """Id -> hash of the prompt, of every finished prompt."""
+        self.torn_bytes = 0
+        """Length of the unfinished last line that a killed run had left, and that is cut off now."""
+        if path.exists():
+            self._read(prompts)
+
+    def add(self, prompt: Prompt, samples: Sequence[Sample]) -> None:
+        """Append a finished prompt; on disk when this returns.
+
+        Raises:
+            RunError: If the file cannot be written.
+        """
+        row = _row(prompt, samples, self._settings)
+        try:
+            with self._path.open("ab") as file:
+                file.write(json.dumps(row, allow_nan=False).encode("ascii") + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"{self._path}: cannot be written ({error.strerror})") from None
+        self._count(row)
+
+    def _read(self, prompts: Sequence[Prompt]) -> None:
+        whole = 0
+        try:
+            with self._path.open("rb") as file:
+                for line, raw in enumerate(file, start=1):
+                    if not raw.endswith(b"\n"):
+                        self._check_torn(raw, line, prompts)
+                        self.torn_bytes = len(raw)
+                        break
+                    self._count(self._checked(raw, line))
+                    whole += len(raw)
+            if self.torn_bytes:
+                with self._path.open("r+b") as file:
+                    file.truncate(whole)
+        except OSError as error:
+            raise ConfigError(f"{self._path}: cannot be read or written ({error.strerror})") from None
+
+    def _checked(self, raw: bytes, line: int) -> dict[str, Any]:
+        try:
+            row = json.loads(raw)
+        except ValueError as error:
+            raise DataError(f"not valid JSON ({error})", path=self._path, line=line) from None
+        if not _is_row(row):
+            raise DataError(
+                "no row of a pool that `rmbench sample` wrote; give another --out", path=self._path, line=line
+            )
+        there = {key: value for key, value in row["sampling"].items() if key != _PER_ROW}
+        for key in sorted({*there, *self._settings}):
+            if there.get(key) != self._settings.get(key):
+                raise DataError(
+                    f"sampled with other settings: {key} is {there.get(key)!r} there and"
+                    f" {self._settings.get(key)!r} now; give another --out",
+                    path=self._path,
+                    line=line,
+                    key="sampling",
+                )
+        return dict(row)
+
+    def _check_torn(self, raw: bytes, line: int, prompts: Sequence[Prompt]) -> None:
+        """Refuse to cut what no run of these prompts can have begun: somebody else's file."""
+        if self.done:
+            return
+        heads = (json.dumps({"id": p.id, "prompt": p.given}).encode("ascii")[:-1] for p in prompts)
+        if not any(raw.startswith(head) or head.startswith(raw) for head in heads):
+            raise DataError(
+                "no pool that `rmbench sample` began; give another --out", path=self._path, line=line
+            )
+
+    def _count(self, row: Mapping[str, Any]) -> None:
+        self.done[row["id"]] = digest(row["prompt"])
+        texts, tags = row["responses"], row["tags"]
+        n_empty = sum(not text.strip() for text in texts)
+        self.counts.update(
+            prompts=1, responses=len(texts), tokens=sum(int(tag["tokens"]) for tag in tags), empty=n_empty,
+            prompts_with_empty=int(n_empty > 0), cut=sum(tag["finish"] == "length" for tag in tags),
+        )  # fmt: skip
+
+    def remaining(self, prompts: Sequence[Prompt]) -> list[Prompt]:
+        """Return the prompts that are not in the file yet.
+
+        Raises:
+            DataError: If one has the id of another prompt in the file.
+        """
+        for prompt in prompts:
+            if self.done.get(prompt.id, digest(prompt.given)) != digest(prompt.given):
+                raise DataError(
+                    f"{prompt.id!r} is another prompt there than in {prompt.place}; give another --out",
+                    path=self._path,
+                    key="id",
+                )
+        return [prompt for prompt in prompts if prompt.id not in self.done]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the right to write a pool, or raise ConfigError if another process does."""
+    if path.name.endswith(_NOT_APPENDED):
+        raise ConfigError(f"{path}: --out is appended to, line by line; expected a name such as pool.jsonl")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise ConfigError(
+            f"{path}: another process is sampling into it; wait for its end, or stop it"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _row(prompt: Prompt, samples: Sequence[Sample], settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": prompt.id,
+        "prompt": prompt.given,
+        **prompt.carried,
+        "responses": [s.text for s in samples],
+        "logprobs": [_rounded(s.logprob) for s in samples],
+        "tags": [{"finish": s.finish, "tokens": str(s.n_tokens)} for s in samples],
+        "sampling": {**settings, _PER_ROW: [_rounded(s.untempered_logprob) for s in samples]},
+    }
+
+
+def _rounded(value: float) -> float:
+    return round(value, _DIGITS) + 0.0  # no -0.0
+
+
+def _is_row(row: Any) -> bool:
+    if not isinstance(row, dict) or not isinstance(row.get("sampling"), dict) or "prompt" not in row:
+        return False
+    texts, tags = row.get("responses"), row.get("tags")
+    return (
+        isinstance(row.get("id"), str)
+        and isinstance(texts, list)
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(tags, list)
+        and len(tags) == len(texts)
+        and all(isinstance(t, dict) and "finish" in t and str(t.get("tokens")).isdecimal() for t in tags)
+    )
