@@ -29,6 +29,7 @@ for _name, _target in {
     "webgpt": "rmbench.data.comparisons:read_webgpt",
     "pku-safe-rlhf": "rmbench.data.comparisons:read_pku",
     "summeval": "rmbench.data.pools:read_summeval",
+    "pm-scored": "rmbench.data.pm_scored:read",
     "gsm8k-pools": "rmbench.data.pools:read_gsm8k",
     "helpsteer2": "rmbench.data.helpsteer:read_v2",
     "helpsteer3": "rmbench.data.helpsteer:read_v3",
