@@ -104,7 +104,7 @@ def fit_curve(
     Returns:
         `fit_alpha` (gold per sqrt nat), `fit_beta` (gold per nat), `fit_rmse` (root mean square of what the
         curve leaves, over the points after n = 1) and `fit_peak_kl` (nats: (alpha / 2 beta)^2, where the
-        fitted gold is highest); and for each that has no value, why.
+        fitted gold is highest, which may lie beyond the largest n); and for each that has no value, why.
 
     Source: Gao et al. 2022, "Scaling Laws for Reward Model Overoptimization", arXiv 2210.10760, section 1
     (best-of-n form, R(0) := 0).
