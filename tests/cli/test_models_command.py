@@ -56,6 +56,24 @@ def test_every_option_of_a_hugging_face_model_is_explained(capsys: pytest.Captur
     assert "auto|eager|sdpa|flash_attention_2 (default: auto)" in shown(capsys, "hf:any/folder")
 
 
+@pytest.mark.parametrize(
+    ("scheme", "options"),
+    [
+        ("dpo", {"beta", "reference", "average", "chat_template"}),
+        ("ensemble", {"how", "k", "shift", "scale"}),
+        ("process", {"label", "reduce", "step_token", "value"}),
+        ("hf", {"label", "weights"}),
+    ],
+)
+def test_every_option_of_a_scheme_is_explained(
+    capsys: pytest.CaptureFixture[str], scheme: str, options: set[str]
+) -> None:
+    told = json.loads(shown(capsys, scheme, "--json"))
+    assert options <= {option["name"] for option in told["options"]}
+    assert all(option["summary"] for option in told["options"])
+    assert told["summary"]
+
+
 def test_models_without_options_and_unknown_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert "none" in shown(capsys, "builtin:tiny")
     assert "a small transformer" in shown(capsys, "builtin:tiny")
