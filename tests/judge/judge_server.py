@@ -56,6 +56,7 @@ class JudgeServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # one packet per answer: a second would wait for the first's acknowledgement
     server: JudgeServer
 
     def do_POST(self) -> None:
