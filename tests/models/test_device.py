@@ -12,7 +12,7 @@ kept = {keep} and keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(20):
-        held = [torch.zeros(4096, 1024) for _ in range(4)]  # 64 MiB
+        held = [torch.ones(10240, 1024) for _ in range(2)]  # of 40 MiB: above any threshold of its own
         del held
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 faults()
@@ -31,6 +31,6 @@ def test_freed_memory_is_not_given_back_to_be_cleared_again() -> None:
     if kept == "False":
         pytest.skip("this library of C does not let its allocator be told")
     _, many = run(keep=False)
-    pages = 20 * 64 * 2**20 // 4096
+    pages = 20 * 80 * 2**20 // 4096
     assert few < pages / 50
     assert many > 10 * few  # or the system does not clear pages, and the option is needless
