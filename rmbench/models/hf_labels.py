@@ -30,7 +30,9 @@ class Readout:
         return [float(x) for x in rows @ rows.new_tensor(self.weights)]
 
 
-def choose_readout(where: str, names: Sequence[str], label: int | None, weights: str | None) -> Readout:
+def choose_readout(
+    where: str, names: Sequence[str], label: int | None, weights: str | None, *, weighable: bool = True
+) -> Readout:
     """Return what the reward of a classifier is.
 
     Args:
@@ -39,6 +41,7 @@ def choose_readout(where: str, names: Sequence[str], label: int | None, weights:
         label: Index of one; None where there is only one, or weights are given.
         weights: A number per label, `0.2,0.3,0.5`, or per named one, `helpfulness:1,verbosity:-0.5`; labels
             that are not named weigh nothing.
+        weighable: Whether the model has an option `weights`, for messages.
 
     Raises:
         ConfigError: If it is neither one label nor weights that fit.
@@ -51,10 +54,9 @@ def choose_readout(where: str, names: Sequence[str], label: int | None, weights:
     if label is None and len(names) == 1:
         return Readout(0)
     if label is None:
-        raise ConfigError(
-            f"{where}: {len(names)} labels ({named}); a reward is one number: pass -M label=K"
-            " or -M weights=..."
-        )
+        more = " or -M weights=..." if weighable else ""
+        told = f"{len(names)} labels ({named}); a reward is one number: pass -M label=K{more}"
+        raise ConfigError(f"{where}: {told}")
     if not 0 <= label < len(names):
         raise ConfigError(f"{where}: option 'label' is {label}; the checkpoint has {named}")
     return Readout(label)

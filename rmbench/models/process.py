@@ -105,7 +105,7 @@ class ProcessReward(Tokenised):
         self._model, self._tokenizer, self._head = _load(checkpoint, runtime, attn)
         config = self._model.config
         names = [str(config.id2label.get(k, k)) for k in range(int(config.num_labels))]
-        self._label = choose_readout(checkpoint.location, names, reading.label, None).label
+        self._label = choose_readout(checkpoint.location, names, reading.label, None, weighable=False).label
         inner = choose_format(self._tokenizer, False, chat_template, read_template)
         self._format = ReplyFormat(self._tokenizer, cast(ChatFormat | PlainFormat, inner), reading.step_token)
         self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)

@@ -102,7 +102,7 @@ def test_check_passes(make_checkpoint: Make, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("make", "options", "message"),
     [
-        ({"n_labels": 2}, {}, "2 labels (0=LABEL_0, 1=LABEL_1)"),
+        ({"n_labels": 2}, {}, "(0=LABEL_0, 1=LABEL_1); a reward is one number: pass -M label=K"),
         ({"n_labels": 2}, {"label": "2"}, "option 'label' is 2"),
         ({}, {"reduce": "prod", "value": "logit"}, "logits have no product"),
         ({}, {"step_token": ""}, "option 'step_token' is empty"),
@@ -119,4 +119,5 @@ def test_what_does_not_fit_is_one_line(
     with pytest.raises(ConfigError) as caught:
         load(folder, **options)
     assert message in str(caught.value)
+    assert "weights=" not in str(caught.value)
     assert "\n" not in str(caught.value)
