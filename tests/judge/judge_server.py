@@ -70,7 +70,8 @@ class _Handler(BaseHTTPRequestHandler):
             server.in_work += 1
             server.most_in_work = max(server.most_in_work, server.in_work)
             server.here.notify_all()
-            server.here.wait_for(lambda: server.most_in_work >= server.gather, 20)
+            if not server.here.wait_for(lambda: server.most_in_work >= server.gather, 20):
+                server.gather = 1  # the test fails, and need not take long
         try:
             self._respond(body, server.fault(n, body))
         finally:
