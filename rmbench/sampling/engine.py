@@ -40,7 +40,7 @@ class Prompt:
     key: str
     """Identity of `turns`: what its random numbers are made of."""
     carried: Mapping[str, Any]
-    """Keys of its row that the pool keeps: `cluster`, `strata`, `checks`."""
+    """Keys of its row that the pool keeps: `cluster`, `strata`, and what verifiers make gold of."""
     place: str
     """File and line, for messages."""
 

@@ -14,7 +14,7 @@ from rmbench.sampling.engine import Prompt
 from rmbench.specs import TaskSpec
 from rmbench.types import Item, Turn
 
-CARRIED = ("cluster", "strata", "checks")
+CARRIED = ("cluster", "strata", "answer", "checks", "pattern", "schema", "tests")
 """Keys beside the prompt's that a pool keeps, as its readers know them."""
 
 REPEATED = "prompt stands before already"
@@ -104,7 +104,11 @@ def _of_row(row: Row, system: str | None) -> Prompt:
 def _of_item(item: Item, system: str | None, source: str) -> Prompt:
     is_text = len(item.prompt) == 1 and item.prompt[0]["role"] == "user"
     given = item.prompt[0]["content"] if is_text else [dict(turn) for turn in item.prompt]
-    carried = {"cluster": item.cluster} | ({"strata": dict(item.strata)} if item.strata else {})
+    carried = (
+        {"cluster": item.cluster}
+        | ({"strata": dict(item.strata)} if item.strata else {})
+        | dict(item.expected)
+    )
     return _prompt(item.id, given, item.prompt, system, carried, f"{source}, item {item.id}")
 
 

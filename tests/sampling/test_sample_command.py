@@ -47,8 +47,8 @@ def test_a_pool_with_gold_is_data_for_best_of_n(
 ) -> None:
     turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Tell me all."}]
     given = [
-        ROWS[0], {"id": 7, "prompt": turns, "strata": {"kind": "chat"}, "cluster": "c", "answer": "42"},
-        {"prompt": "0 1 2", "checks": [1]}, {"prompt": "0 1 2"},
+        ROWS[0], {"id": 7, "prompt": turns, "strata": {"kind": "chat"}, "cluster": "c", "topic": "all"},
+        {"prompt": "0 1 2", "answer": "3"}, {"prompt": "0 1 2"},
     ]  # fmt: skip
     pool = tmp_path / "deep" / "pool.jsonl"
     assert run([*arguments(policy, put(given), pool, "--json")]) == 0
@@ -57,10 +57,10 @@ def test_a_pool_with_gold_is_data_for_best_of_n(
     assert [(r["id"], r["prompt"]) for r in rows[:2]] == [("q0", ROWS[0]["prompt"]), ("7", turns)]
     assert rows[1]["strata"] == {"kind": "chat"}
     assert rows[1]["cluster"] == "c"
-    assert rows[2]["checks"] == [1]
+    assert rows[2]["answer"] == "3"
     assert len(rows) == 3
     assert told["left_out"] == {"prompt stands before already": 1}
-    assert "answer" in told["notes"][0]
+    assert "topic" in told["notes"][0]
     tags = [tag for r in rows for tag in r["tags"]]
     assert told["pool"] == {
         "prompts": 3, "responses": 12, "tokens": sum(int(t["tokens"]) for t in tags),
