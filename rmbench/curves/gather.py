@@ -40,7 +40,6 @@ class Series:
     """Empty where there is one column."""
     line: str
     record: Record
-    path: Path
     found: OverOptimisation
 
 
@@ -82,11 +81,14 @@ def gather(paths: Sequence[Path], layout: Layout) -> tuple[list[Series], list[Le
 
 
 def notes_of(series: Iterable[Series]) -> list[str]:
-    """Return what a reader of the figures must know: lines of one panel that rest on different data."""
+    """Return what a reader must know: panels whose lines rest on different data, lines without rewards."""
     data: dict[tuple[str, str], set[str]] = {}
+    lacking = []
     for s in series:
         data.setdefault((s.row, s.column), set()).add(str(s.record.identity["data"]))
-    return [
+        if why := s.found.undefined.get("reward"):
+            lacking.append(f"no reward of {' / '.join(filter(None, (s.row, s.column, s.line)))}: {why}")
+    return lacking + [
         f"the lines of {' / '.join(filter(None, place))} rest on {len(found)} different sets of items"
         for place, found in data.items()
         if len(found) > 1
@@ -121,7 +123,7 @@ def _series_of(run: StoredRun, layout: Layout) -> Iterator[Series | Left]:
             yield Left(shown, found.undefined.get("win_rate", "nothing to measure"))
             continue
         column = values[layout.columns] if layout.columns else ""
-        yield Series(values[layout.rows], column, values[layout.lines], run.record, run.path, found)
+        yield Series(values[layout.rows], column, values[layout.lines], run.record, found)
 
 
 def _parts(run: StoredRun, panel: Panel, layout: Layout) -> Iterator[tuple[dict[str, str], Panel]]:

@@ -28,7 +28,7 @@ def curves_csv(series: Iterable[Series]) -> str:
             gold = metrics[f"gold@{n}"]
             row: list[Any] = [n, gold.n, kl, s.found.kl_is, sqrt(kl)]
             for name in MEASURED:
-                row += _numbers(metrics[f"{name}@{n}"])
+                row += _numbers(metrics.get(f"{name}@{n}"))
             rows.append([*_place(s), *map(_cell, row)])
     return _csv(heads, rows)
 
@@ -39,10 +39,9 @@ def fits_csv(series: Iterable[Series]) -> str:
     for s in series:
         for name in FITTED:
             estimate = s.found.metrics.get(name)
-            numbers = _numbers(estimate) if estimate else ["", "", ""]
             why = "" if estimate else s.found.undefined.get(name, "not measured")
             unit = estimate.unit if estimate else ""
-            rows.append([*_place(s), name, *map(_cell, numbers), unit, for_csv(why)])
+            rows.append([*_place(s), name, *map(_cell, _numbers(estimate)), unit, for_csv(why)])
     return _csv([*_PLACE, "metric", "value", "low", "high", "unit", "undefined"], rows)
 
 
@@ -69,7 +68,10 @@ def _place(s: Series, *, escaped: bool = True) -> list[str]:
     return [for_csv(t) for t in texts] if escaped else texts
 
 
-def _numbers(estimate: Estimate) -> list[Any]:
+def _numbers(estimate: Estimate | None) -> list[Any]:
+    """Return value, low and high; nothing where there is none."""
+    if estimate is None:
+        return ["", "", ""]
     return [estimate.value, *(estimate.ci95 or ("", ""))]
 
 

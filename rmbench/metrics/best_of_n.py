@@ -121,6 +121,8 @@ class Prepared:
     counts: dict[str, int]
     problem: str = ""
     """Why nothing is left to measure."""
+    n_made_up: int = 0
+    """Pools left whose rewards `invalid=wrong` made up: an order alone, whose values mean nothing."""
 
 
 def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
@@ -131,9 +133,9 @@ def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
     if rule.select == "logprob-penalty":
         without[panel.item_of_row()[np.isnan(panel.logprobs)]] = True
         panel, counts["items_without_logprobs"] = panel.take(~without), int(without.sum())
-    panel, n_invalid = settle_invalid(
-        penalised(panel, rule), str(params.get("invalid", "fail")), ranking=not rule.needs_scale
-    )
+    panel = penalised(panel, rule)
+    invalid = {panel.ids[k] for k in np.unique(panel.item_of_row()[~np.isfinite(panel.rewards)])}
+    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=not rule.needs_scale)
     known = np.isfinite(panel.gold)
     missing = np.zeros(panel.n_items, dtype=bool)
     missing[panel.item_of_row()[~known]] = True
@@ -150,7 +152,8 @@ def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
     panel = panel.take(large_enough)
     pools = pools_of(panel)
     counts |= {"pools": pools.n_prompts, "pools_with_equal_gold": pools.n_with_equal_gold()}
-    return Prepared(panel, pools, n_values, rule, counts)
+    n_made_up = sum(name in invalid for name in panel.ids) if invalid else 0
+    return Prepared(panel, pools, n_values, rule, counts, n_made_up=n_made_up)
 
 
 @KINDS.register("best_of_n")
@@ -170,7 +173,11 @@ def measure_best_of_n(panel: Panel, params: Mapping[str, Any]) -> Measured:
     if ready.problem:
         return Measured({}, ready.counts, {"win_rate": ready.problem})
     seed = int(params.get("seed", 0))
-    curves = best_of_n_curves(ready.pools, ready.n_values, ready.rule, seed)
+    return measure_curves(ready, best_of_n_curves(ready.pools, ready.n_values, ready.rule, seed), seed)
+
+
+def measure_curves(ready: Prepared, curves: Curves, seed: int) -> Measured:
+    """Return what `measure_best_of_n` does, of a panel that is ready and its curves."""
     metrics, undefined = _along_n(ready.panel, curves)
     metrics |= _over_optimisation(ready.panel, curves, seed)
     estimated, problems = _kl_along_n(ready)

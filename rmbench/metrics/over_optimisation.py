@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from rmbench.metrics.best_of_n import (
+    Prepared,
+    best_of_n_curves,
     by_cluster,
     expected_kl,
     expected_of_pick,
-    measure_best_of_n,
+    measure_curves,
     prepare,
     settled,
 )
@@ -31,9 +33,9 @@ class OverOptimisation:
 
     n_values: tuple[int, ...]
     metrics: Mapping[str, Estimate]
-    """All of best of n; `reward@n`, the proxy that the pick is picked by; `gain@n`, gold over that at n = 1,
-    paired by prompt; and of the fit `R(d) = d (alpha - beta d)`: `fit_alpha`, `fit_beta`, `fit_rmse`,
-    `fit_peak_kl`."""
+    """All of best of n; `reward@n`, the proxy that the pick is picked by, less a penalty if there is one
+    (none where `invalid=wrong` made rewards up); `gain@n`, gold over that at n = 1, paired by prompt; and of
+    the fit `R(d) = d (alpha - beta d)`: `fit_alpha`, `fit_beta`, `fit_rmse`, `fit_peak_kl`."""
     undefined: Mapping[str, str]
     """Metric -> why it has no value here."""
     counts: Mapping[str, int]
@@ -53,19 +55,20 @@ def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOp
     Raises:
         ScoringError: On a reward that is not finite, under `invalid=fail`.
     """
-    measured = measure_best_of_n(panel, params)
     ready = prepare(panel, params)
-    metrics, undefined = dict(measured.metrics), dict(measured.undefined)
     if ready.problem:
-        return OverOptimisation((), {}, undefined, measured.counts)
+        return OverOptimisation((), {}, {"win_rate": ready.problem}, ready.counts)
     seed, panel, n_values = int(params.get("seed", 0)), ready.panel, ready.n_values
+    curves = best_of_n_curves(ready.pools, n_values, ready.rule, seed)
+    measured = measure_curves(ready, curves, seed)
+    metrics, undefined = dict(measured.metrics), dict(measured.undefined)
+    if ready.n_made_up:
+        undefined["reward"] = f"invalid=wrong made up the rewards of {ready.n_made_up:,} pools"
+    else:
+        metrics |= _reward_along_n(ready, seed)
     prompts = panel.per_cluster(np.ones(panel.n_items))
-    gold = by_cluster(panel, expected_of_pick(ready.pools, n_values, panel.gold, ready.rule, seed))
-    reward = by_cluster(panel, expected_of_pick(ready.pools, n_values, panel.rewards, ready.rule, seed))
+    gold = by_cluster(panel, curves.gold)
     for g, n in enumerate(n_values):
-        metrics[f"reward@{n}"] = ratio(
-            reward[:, g], prompts, n=panel.n_items, unit="reward", higher_is_better=None, present=prompts
-        )
         gain = settled(gold[:, g] - gold[:, 0])
         metrics[f"gain@{n}"] = ratio(gain, prompts, n=panel.n_items, unit="gold", present=prompts)
     estimated = f"kl@{n_values[-1]}" in metrics
@@ -81,6 +84,19 @@ def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOp
         levels,
         "estimate" if estimated else "bound",
     )
+
+
+def _reward_along_n(ready: Prepared, seed: int) -> dict[str, Statistic]:
+    panel = ready.panel
+    prompts = panel.per_cluster(np.ones(panel.n_items))
+    picked = expected_of_pick(ready.pools, ready.n_values, panel.rewards, ready.rule, seed)
+    sums = by_cluster(panel, picked)
+    return {
+        f"reward@{n}": ratio(
+            sums[:, g], prompts, n=panel.n_items, unit="reward", higher_is_better=None, present=prompts
+        )
+        for g, n in enumerate(ready.n_values)
+    }
 
 
 def _kl_per_item(pools: Any, n_values: tuple[int, ...], panel: Panel, estimated: bool) -> Floats:

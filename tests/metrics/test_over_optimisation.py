@@ -164,6 +164,22 @@ def test_proxy_and_gold_part_where_the_highest_rewards_are_a_trap() -> None:
     assert 0.0 < peak < kl_bound(32)
 
 
+def test_rewards_that_were_made_up_have_no_mean() -> None:
+    rewards, gold, logprobs = random_pools()
+    rewards[3, 2] = np.nan
+    panel = with_logprobs(rewards, gold, logprobs)
+    wrong = measure_over_optimisation(panel, {"invalid": "wrong"})
+    assert wrong.undefined["reward"] == "invalid=wrong made up the rewards of 1 pools"
+    assert not [name for name in wrong.metrics if name.startswith("reward@")]
+    dropped = measure_over_optimisation(panel, {"invalid": "drop"})
+    assert "reward" not in dropped.undefined
+    assert dropped.metrics["reward@1"].value == pytest.approx(np.delete(rewards, 3, axis=0).mean())
+    # An invalid pool that is left out for want of gold makes nothing up.
+    gold[3, 0] = np.nan
+    without = measure_over_optimisation(with_logprobs(rewards, gold, logprobs), {"invalid": "wrong"})
+    assert without.metrics["reward@1"].value == pytest.approx(np.delete(rewards, 3, axis=0).mean())
+
+
 def test_nothing_to_measure_is_no_curve() -> None:
     found = measure_over_optimisation(make_panel([[1.0, 2.0]], [[None, 1.0]]), {})
     assert (found.n_values, found.metrics) == ((), {})
