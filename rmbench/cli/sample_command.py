@@ -118,7 +118,8 @@ def command(
 
     \b
     A line of the pool is a prompt:
-      id, prompt     as given; cluster, strata and checks too, other keys of a row are left out
+      id, prompt     as given; so are cluster, strata and what verifiers need (answer, checks, pattern,
+                     schema, tests); other keys of a row are left out
       responses      texts without special tokens
       logprobs       ln P(response) under what was drawn from, its end token included: what a KL needs
       tags           finish: stop, or length if cut at --max-tokens; tokens, without the end token

@@ -9,11 +9,13 @@ from rmbench.data import fields
 from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
 from rmbench.types import GOLD_KINDS, GoldKind, Item, Response, Turn
 
+EXPECTED_KEYS = ("answer", "checks", "pattern", "schema", "tests")
+"""What verifiers hold responses against."""
 ITEM_KEYS = (
     "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "logprobs", "sampling",
-    "answer", "checks", "pattern", "schema", "tests",
+    *EXPECTED_KEYS,
 )  # fmt: skip
-"""Keys of an item row. `sampling`, how responses were made, is not read; the second line is for verifiers."""
+"""Keys of an item row. `sampling`, how responses were made, is not read."""
 
 _LOGPROB_ROUNDING = 1e-4
 """Log-probabilities added up in float32 may end this far above 0 nats."""
@@ -64,12 +66,16 @@ def _item(row: Row) -> Item:
         cluster=fields.cluster_of(row, prompt),
         strata=fields.strata(row),
         gold_kind=cast(GoldKind, kind),
-        expected=_expected(row),
+        expected=expected_of(row),
     )
 
 
-def _expected(row: Row) -> dict[str, Any]:
-    """Return what a verifier needs of the row: those of its keys that are given."""
+def expected_of(row: Row) -> dict[str, Any]:
+    """Return what a verifier needs of the row: those of `EXPECTED_KEYS` that are given.
+
+    Raises:
+        DataError: If one of them does not fit.
+    """
     found: dict[str, Any] = {}
     if row.value.get("answer") is not None:
         found["answer"] = fields.answer(row)

@@ -8,13 +8,14 @@ from typing import Any
 
 from rmbench.canon import conversation_key, digest
 from rmbench.data import fields, read_task_items
+from rmbench.data.own import EXPECTED_KEYS, expected_of
 from rmbench.data.rows import BadRows, Row, rows_of
 from rmbench.errors import ConfigError, DataError
 from rmbench.sampling.engine import Prompt
 from rmbench.specs import TaskSpec
 from rmbench.types import Item, Turn
 
-CARRIED = ("cluster", "strata", "answer", "checks", "pattern", "schema", "tests")
+CARRIED = ("cluster", "strata", *EXPECTED_KEYS)
 """Keys beside the prompt's that a pool keeps, as its readers know them."""
 
 REPEATED = "prompt stands before already"
@@ -96,6 +97,7 @@ def _of_row(row: Row, system: str | None) -> Prompt:
     # Checked here, so that no pool holds what its reader refuses.
     fields.strata(row)
     fields.cluster_of(row, turns)
+    expected_of(row)
     carried = {key: row.value[key] for key in CARRIED if row.value.get(key) is not None}
     name = fields.identifier(row) if row.value.get("id") is not None else conversation_key(turns)[:16]
     return _prompt(name, row.value["prompt"], turns, system, carried, f"{row.path}, line {row.line}")

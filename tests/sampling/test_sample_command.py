@@ -217,6 +217,7 @@ def test_other_weights_are_refused_and_two_processes_on_one_file_too(
         ({"id": "q0", "prompt": "x"}, ("line 2", "'id'", "the id of line 1")),
         ({"id": True, "prompt": "x"}, ("line 2", "'id'")),
         ({"prompt": "x", "strata": 3}, ("line 2", "'strata'")),
+        ({"prompt": "x", "schema": "{}"}, ("line 2", "'schema'", "a JSON schema, an object")),
         ([], ("line 2", "expected an object")),
     ],
 )
