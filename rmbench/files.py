@@ -8,10 +8,11 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rmbench.errors import DataError
+from rmbench.errors import ConfigError, DataError
 
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What a file that is missing, cut off or damaged raises while it is read or decompressed."""
@@ -35,6 +36,34 @@ def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(lock: Path, what: Path, doing: str) -> Iterator[None]:
+    """Hold the file `lock`; the system takes it from a process that dies.
+
+    Args:
+        lock: The file, made if it is missing.
+        what: What it stands for, as errors name it.
+        doing: What its holder does with that, such as `training in`.
+
+    Raises:
+        ConfigError: If another process holds it, or it cannot be made.
+    """
+    from filelock import FileLock, Timeout  # of the extra hf, like all that is locked
+
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock, timeout=0)
+        held.acquire()
+    except Timeout:  # an OSError too
+        raise ConfigError(f"{what}: another process is {doing} it; wait for its end, or stop it") from None
+    except OSError as error:
+        raise ConfigError(f"{what}: cannot be written ({error.strerror})") from None
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def to_jsonl_gz(rows: Iterable[Any]) -> bytes:

@@ -159,11 +159,11 @@ def command(
     try:
         from rmbench.cli.progress import ScoringBar
         from rmbench.sampling.hf import TransformersEngine
-        from rmbench.sampling.pool import locked
+        from rmbench.sampling.pool import writing
         from rmbench.sampling.run import sample_pool
     except ImportError as error:
         raise ConfigError(str(error)) from None
-    with locked(out):
+    with writing(out):
         engine = TransformersEngine(policy, runtime, chat_template=chat_template, rows=batch_size)
         with ScoringBar("sampling", enabled=not quiet) as bar:
             done = sample_pool(

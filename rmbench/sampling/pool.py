@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, DataError, RunError
+from rmbench.files import locked
 from rmbench.sampling.engine import Prompt, Sample
 
 _NOT_APPENDED = (".gz", ".xz", ".json", ".parquet")
@@ -136,24 +135,12 @@ class Pool:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Hold the right to write a pool, or raise ConfigError if another process does."""
     if path.name.endswith(_NOT_APPENDED):
         raise ConfigError(f"{path}: --out is appended to, line by line; expected a name such as pool.jsonl")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise ConfigError(
-            f"{path}: another process is sampling into it; wait for its end, or stop it"
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from None
-    try:
+    with locked(path.with_name(f".{path.name}.lock"), path, "sampling into"):
         yield
-    finally:
-        lock.release()
 
 
 def _row(prompt: Prompt, samples: Sequence[Sample], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 import transformers
-from filelock import FileLock, Timeout
 from tensorboardX import SummaryWriter
 from transformers.integrations.integration_utils import TensorBoardCallback
 
 from rmbench.canon import digest
 from rmbench.errors import ConfigError
-from rmbench.files import write_atomic
+from rmbench.files import locked, write_atomic
 from rmbench.models.hf_device import pick_device
 from rmbench.models.hf_load import quiet
 from rmbench.models.runtime import Runtime
@@ -223,11 +222,7 @@ def _claim(job: Job) -> None:
         else:
             write_atomic(mark, ours)
         if is_main_process():
-            job.held.enter_context(FileLock(work / "lock", timeout=0))
-    except Timeout:
-        raise ConfigError(
-            f"{work.parent}: another process is training in it; wait for its end, or stop it"
-        ) from None
+            job.held.enter_context(locked(work / "lock", work.parent, "training in"))
     except OSError as error:
         raise ConfigError(f"{work.parent}: cannot be written ({error.strerror})") from None
 
