@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rmbench.models.hf_forward import padded
 from rmbench.models.hf_text import Encoded, TextFormat
 from rmbench.train.pairs import TrainingPair
 
@@ -108,25 +109,9 @@ class PairCollator:
 
     def __call__(self, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
         """Return `input_ids`, `attention_mask`, `token_type_ids` if known, (2 n, T); `strength`, `index`."""
-        batch = pad([p.chosen for p in pairs] + [p.rejected for p in pairs], self._pad_id)
+        rows = [p.chosen for p in pairs] + [p.rejected for p in pairs]
+        batch = padded(rows, self._pad_id, "cpu", with_types=True)
         return batch | {
             "strength": torch.tensor([p.strength for p in pairs], dtype=torch.float32),
             "index": torch.tensor([p.index for p in pairs]),
         }
-
-
-def pad(rows: Sequence[Encoded], pad_id: int) -> dict[str, torch.Tensor]:
-    """Return `input_ids`, `attention_mask` and, where all rows have them, `token_type_ids`, each (n, T)."""
-    width = max(len(row.ids) for row in rows)
-    ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(rows), width), dtype=torch.long)
-    types = torch.zeros((len(rows), width), dtype=torch.long)
-    for k, row in enumerate(rows):
-        ids[k, : len(row.ids)] = torch.tensor(row.ids)
-        mask[k, : len(row.ids)] = 1
-        if row.type_ids is not None:
-            types[k, : len(row.ids)] = torch.tensor(row.type_ids)
-    batch = {"input_ids": ids, "attention_mask": mask}
-    if all(row.type_ids is not None for row in rows):
-        batch["token_type_ids"] = types
-    return batch

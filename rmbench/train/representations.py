@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from rmbench.canon import digest
 from rmbench.errors import StoreError
 from rmbench.files import write_atomic_with
+from rmbench.models.hf_forward import padded
 from rmbench.models.hf_text import Encoded
 from rmbench.train.base import Base
-from rmbench.train.batches import EncodedPairs, pad
+from rmbench.train.batches import EncodedPairs
 from rmbench.train.losses import Tensor
 from rmbench.train.trainer import RepresentationTap
 
@@ -112,7 +113,7 @@ def _compute(base: Base, texts: Sequence[Encoded], low: bool) -> NDArray[np.floa
     device = str(base.model.device).partition(":")[0]
     with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=low):
         for group in _groups(texts):
-            batch = pad([texts[k] for k in group], base.pad_id)
+            batch = padded([texts[k] for k in group], base.pad_id, "cpu", with_types=True)
             base.model(**{k: v.to(base.model.device) for k, v in batch.items()})
             seen = tap.take(batch["attention_mask"]).cpu().float().numpy()
             found |= zip(group, seen, strict=True)
