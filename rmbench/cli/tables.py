@@ -6,6 +6,7 @@ from tabulate import tabulate
 
 from rmbench.escape import one_line
 from rmbench.gold import describe_gold
+from rmbench.metrics.selection import BEST, rule_of
 from rmbench.records import Record
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
 from rmbench.types import Estimate
@@ -69,7 +70,7 @@ def record_tables(records: Sequence[Record], convention: str = "both") -> str:
         params = rows[0].identity["task"]["params"]
         if meaning := describe_gold(rows[0].identity) or params.get("gold_meaning"):
             parts.append(f"gold: {one_line(meaning)}")
-        if rule := selection_of(params):
+        if (rule := rule_of(params)) != BEST:
             parts.append(f"selected: {rule}")
         kinds = rows[0].identity["task"]["kinds"]
         for kind in kinds_of(kinds, convention):
@@ -82,16 +83,6 @@ def record_tables(records: Sequence[Record], convention: str = "both") -> str:
         parts += _undefined(rows, convention)
         parts.append("")
     return "\n".join(parts).rstrip()
-
-
-def selection_of(params: Mapping[str, object]) -> str:
-    """Return the rule of selection in words, such as `top-k, k=4`; empty where it is the best of n."""
-    if "select" not in params:
-        return ""
-    given = [
-        f"{key}={params[key]:g}" for key in ("temperature", "k", "penalty") if params.get(key) is not None
-    ]
-    return ", ".join([str(params["select"]), *given])
 
 
 def _left_out(records: Sequence[Record]) -> list[str]:

@@ -4,12 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import Panel
 from rmbench.metrics.over_optimisation import OverOptimisation, measure_over_optimisation
+from rmbench.metrics.selection import rule_of
 from rmbench.record_reader import StoredRun, find_records, stored_panel
 from rmbench.records import Record
 
@@ -144,13 +146,12 @@ def _parts(run: StoredRun, panel: Panel, layout: Layout) -> Iterator[tuple[dict[
 
 
 def _fields(record: Record) -> dict[str, str]:
-    params: Mapping[str, object] = record.identity["task"]["params"]
-    rule = [f"{key}={params[key]}" for key in ("temperature", "k", "penalty") if params.get(key) is not None]
+    params: Mapping[str, Any] = record.identity["task"]["params"]
     return {
         "task": record.task,
         "model": record.model,
         "data": str(record.identity["data"])[:8],
         "seed": str(record.identity["seed"]),
-        "rule": " ".join([str(params.get("select", "best")), *rule]),
+        "rule": str(rule_of(params)),
         **{f"model.{key}": str(value) for key, value in record.identity["model"].items()},
     }

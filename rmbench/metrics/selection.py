@@ -43,6 +43,11 @@ class Rule:
         """Whether more than the order of rewards matters, so that no reward can stand for an invalid one."""
         return self.select == "soft"
 
+    def __str__(self) -> str:
+        """Return the rule with its parameter, such as `top-k k=4`."""
+        name = {"best": None, "soft": "temperature", "top-k": "k"}.get(self.select, "penalty")
+        return self.select if name is None else f"{self.select} {name}={getattr(self, name):g}"
+
 
 BEST = Rule()
 

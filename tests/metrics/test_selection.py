@@ -11,7 +11,7 @@ from panels import make_panel
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.metrics import Panel, PanelRow, build_panel
 from rmbench.metrics.best_of_n import measure_best_of_n, n_grid
-from rmbench.metrics.selection import Rule, expectation, top_k_probabilities
+from rmbench.metrics.selection import Rule, expectation, rule_of, top_k_probabilities
 from rmbench.specs import apply_params, load_task
 
 Choice = Callable[[Sequence[float]], list[float]]
@@ -191,8 +191,10 @@ def test_the_default_rule_is_no_part_of_a_tasks_identity() -> None:
     task = load_task("bon")
     assert task.digest() == "e7399a03ba4227d2"  # of the records published before there were rules
     assert apply_params(task, {"select": "best"}) == task
+    assert str(rule_of(task.params)) == "best"
     changed = apply_params(task, {"select": "top-k", "k": "4"})
     assert (changed.params["select"], changed.params["k"]) == ("top-k", 4)
+    assert str(rule_of(changed.params)) == "top-k k=4"
     assert changed.digest() != task.digest()
 
 
