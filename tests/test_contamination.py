@@ -260,6 +260,13 @@ def test_planted_leaks_are_counted_as_what_they_are(task: list[Item], tmp_path: 
     assert by_id["i4"]["response_at"] == f"{file}:14"
 
 
+def test_a_response_is_shown_where_it_answers_its_own_prompt(task: list[Item], tmp_path: Path) -> None:
+    rows = [pair(1001, 101, 3001), pair(1, 101, 3002), pair(1003, 102, 3003)]
+    findings, told = look(task, write(tmp_path / "t.jsonl", rows), n=13)
+    assert [f.values["response_at"] for f in told.findings] == [f"{tmp_path / 't.jsonl'}:{k}" for k in (2, 3)]
+    assert findings.n_rows == 3
+
+
 def test_plain_texts_and_conversations_are_searched_too(task: list[Item], tmp_path: Path) -> None:
     plain = {"text": f"### Instruction: {sentence(3)}\n### Response: {sentence(103)}"}
     talk = [("user", sentence(5)), ("assistant", sentence(105)), ("user", "Go on."), ("assistant", "No.")]

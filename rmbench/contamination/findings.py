@@ -73,6 +73,7 @@ class Findings:
         self._reply_at: dict[int, Place] = {}
         self._seen_as: NDArray[np.uint8] = np.zeros(index.n_replies, dtype=np.uint8)
         self._seen_in_place: dict[tuple[int, int], int] = {}
+        self._in_place_at: dict[tuple[int, int], Place] = {}
 
     def saw_prompt(self, prompt: int, place: Place) -> None:
         """Mark a prompt as seen whole."""
@@ -83,6 +84,7 @@ class Findings:
         self._reply_at.setdefault(reply, place)
         self._seen_as[reply] |= np.uint8(1 << label)
         for prompt in asked:
+            self._in_place_at.setdefault((prompt, reply), place)
             self._seen_in_place[prompt, reply] = self._seen_in_place.get((prompt, reply), 0) | 1 << label
 
     def prompt_side(self) -> Side:
@@ -138,6 +140,7 @@ class Findings:
         prompt = int(self.index.prompt_of[item])
         return self._prompt_at.get(prompt, self.prompts.nearest.get(prompt))
 
-    def place_of_reply(self, reply: int) -> Place | None:
-        """Return where a response stands in the training data: whole, else the row most like it."""
-        return self._reply_at.get(reply, self.replies.nearest.get(reply))
+    def place_of_reply(self, item: int, reply: int) -> Place | None:
+        """Return where an item's response stands: under its prompt, else whole, else the row most like it."""
+        in_place = self._in_place_at.get((int(self.index.prompt_of[item]), reply))
+        return in_place or self._reply_at.get(reply, self.replies.nearest.get(reply))

@@ -153,7 +153,7 @@ def _finding(findings: Findings, sides: Mapping[str, Side], k: int, item: Item, 
         "prompt_at": _place(findings.place_of_prompt(k)),
         "response_exact": bool(response.exact[k]),
         "response_share": _share(response.share[k]),
-        "response_at": _place(None if reply is None else findings.place_of_reply(reply)),
+        "response_at": _place(None if reply is None else findings.place_of_reply(k, reply)),
         "chosen_to_its_prompt_as": seen[CHOSEN],
         "rejected_to_its_prompt_as": seen[REJECTED],
     }
