@@ -133,8 +133,8 @@ def command(
         write_atomic_with(out, lambda file: file.writelines(f"{line}\n".encode() for line in lines))
     if as_json:
         told = as_json_values(spec, found, index, findings, measures, examples)
-        click.echo(json.dumps({**told, "share": share}, indent=1))
+        click.echo(json.dumps(told, indent=1))
     else:
-        click.echo(show(spec, found, index, findings, measures, share, examples))
+        click.echo(show(spec, found, index, findings, measures, examples))
     if out is not None:
         click.echo(f"{len(measures.findings):,} contaminated items in {out}", err=True)

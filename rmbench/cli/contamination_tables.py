@@ -22,7 +22,6 @@ def show(
     index: TaskIndex,
     findings: Findings,
     measures: Measures,
-    share: float,
     n_examples: int,
 ) -> str:
     """Return the report: overall, by stratum, what could not be compared, the worst items."""
@@ -32,7 +31,7 @@ def show(
     )
     rows = [
         [title, f"{e.n:,}", f"{_count(e):,}", show_estimate(e)]
-        for name, title in _titles(share).items()
+        for name, title in _titles(measures.share).items()
         if (e := measures.overall.get(name)) is not None and (_is_usual(name, measures) or _count(e))
     ]
     table = tabulate(rows, headers=["", "items", "found", "share"], tablefmt="simple", disable_numparse=True)
@@ -61,6 +60,7 @@ def as_json_values(
         "dropped": dict(items.dropped),
         "ngram": index.n,
         "common": index.most_common,
+        "share": measures.share,
         "common_ngrams": _common(index),
         "training": {
             "rows": findings.n_rows,
@@ -92,7 +92,7 @@ def _common(index: TaskIndex) -> dict[str, int]:
 
 def _titles(share: float) -> dict[str, str]:
     """Return measure -> its line in the table, in order."""
-    titles = {"contaminated": f"contaminated (seen whole, or {share:.0%} of n-grams)"}
+    titles = {"contaminated": f"contaminated (seen whole, or {100 * share:g}% of n-grams)"}
     for side in ("prompt", "response", CHOSEN, REJECTED):
         noun = {"prompt": "prompt", "response": "any response"}.get(side, f"{side} response")
         titles[f"{side}_exact"] = f"{noun} seen whole"
@@ -101,7 +101,7 @@ def _titles(share: float) -> dict[str, str]:
             titles[f"{side}_as_{label}"] = f"{noun} seen as {label}{leak}"
             titles[f"{side}_as_{label}_to_its_prompt"] = f"{noun} seen as {label}, to its prompt"
         titles[f"{side}_ngram"] = f"{noun}: some n-gram"
-        titles |= {f"{side}_ngram_{100 * v:.0f}": f"{noun}: {v:.0%} of its n-grams" for v in LEVELS}
+        titles |= {f"{side}_{end}": f"{noun}: {level:.0%} of its n-grams" for end, level in LEVELS.items()}
     return titles
 
 

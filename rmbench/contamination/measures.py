@@ -11,8 +11,8 @@ from rmbench.stats import mean
 from rmbench.stats.estimates import Ints
 from rmbench.types import Estimate, Item
 
-LEVELS = (0.5, 0.8)
-"""Shares of a text's n-grams at which items are counted, beside a single n-gram."""
+LEVELS = {"ngram_50": 0.5, "ngram_80": 0.8}
+"""Shares of a text's n-grams at which items are counted, beside a single n-gram, by the end of the name."""
 
 SIDES = ("prompt", "response", CHOSEN, REJECTED)
 """What is looked at of an item; `response` is all of them, whatever their gold."""
@@ -32,6 +32,8 @@ class Measures:
     """Side -> `texts`, and those of them without n-grams to compare: `short`, `common_only`."""
     findings: Sequence[Finding]
     """One per contaminated item, in the task's order."""
+    share: float
+    """From which share of a text's n-grams on its item is contaminated."""
 
 
 def measure(
@@ -76,6 +78,7 @@ def measure(
         undefined=undefined,
         unchecked=_unchecked(findings),
         findings=listed,
+        share=share,
     )
 
 
@@ -96,8 +99,8 @@ def _columns(name: str, side: Side) -> dict[str, tuple[Bools, Bools]]:
             found[f"{name}_as_{label}_to_its_prompt"] = ((side.seen_in_place & (1 << k)) > 0, side.has)
     share, checked = np.nan_to_num(side.share), ~np.isnan(side.share)
     found[f"{name}_ngram"] = (share > 0, checked)
-    for level in LEVELS:
-        found[f"{name}_ngram_{level:.0%}".rstrip("%")] = (share >= level, checked)
+    for end, level in LEVELS.items():
+        found[f"{name}_{end}"] = (share >= level, checked)
     return found
 
 
