@@ -27,6 +27,7 @@ def synthetic_panel(n_prompts: int, n_candidates: int) -> Panel:
         rewards=rewards,
         gold=gold,
         lengths=np.ones(len(gold)),
+        logprobs=np.full(len(gold), np.nan),
         offsets=np.arange(0, len(gold) + 1, n_candidates),
         cluster=np.arange(n_prompts),
         cluster_names=tuple(f"{k:09d}" for k in range(n_prompts)),

@@ -23,7 +23,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from rmbench.data import read_task_items
 from rmbench.models.hf import HFRewardModel
 from rmbench.models.hf_load import NoHeadError, torch
 from rmbench.models.resolve import load_model
-from rmbench.models.runtime import Runtime
+from rmbench.models.runtime import Dtype, Runtime
 from rmbench.scoring import open_store, score_items
 from rmbench.specs import load_task
 from rmbench.types import Conversation, Item, Response, Turn
@@ -58,7 +57,7 @@ HEADS = ("work", "dtype", "times as fast", "texts/s", "tokens read / by the bett
 
 def main() -> None:
     """Measure, print the tables, and save or check the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("decoder", type=Path)
     parser.add_argument("encoder", type=Path)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
@@ -141,7 +140,7 @@ def in_a_process(question: dict[str, Any]) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(given: argparse.Namespace, name: str, work: str, dtype: str, part: int) -> dict[str, Any]:
+def measure(given: argparse.Namespace, name: str, work: str, dtype: Dtype, part: int) -> dict[str, Any]:
     """Return seconds, tokens read, rewards, and what else one engine is asked."""
     torch.set_num_threads(given.threads)
     items = items_of(work, given.data, given.items)[part :: given.rounds]
@@ -154,9 +153,9 @@ def measure(given: argparse.Namespace, name: str, work: str, dtype: str, part: i
     return ours(model, items, dtype)
 
 
-def load(folder: Path, dtype: str) -> HFRewardModel:
+def load(folder: Path, dtype: Dtype) -> HFRewardModel:
     """Return the model, with a random head where it has none."""
-    runtime = replace(Runtime(device="cpu", offline=True), dtype=dtype)
+    runtime = Runtime(device="cpu", offline=True, dtype=dtype)
     try:
         model = load_model(f"hf:{folder}", {}, runtime).model
     except NoHeadError:
@@ -199,7 +198,7 @@ def ours(model: HFRewardModel, items: Sequence[Item], dtype: str) -> dict[str, A
 def baseline(model: HFRewardModel, items: Sequence[Item], batch: int) -> dict[str, Any]:
     """Score as RewardBench's pipeline does: for each place among the responses, a pass in data order."""
     n_read = count_tokens(model)
-    rewards = {}
+    rewards: dict[tuple[int, int], float] = {}
     started = time.perf_counter()
     for k in range(max(len(item.responses) for item in items)):
         column = [(i, item.conversation(k)) for i, item in enumerate(items) if k < len(item.responses)]

@@ -22,6 +22,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from math import sqrt
 from pathlib import Path
@@ -133,11 +134,11 @@ def run_rmbench(base: Base, data: TrainingData, settings: TrainSettings, out: Pa
     """Train with rmbench."""
     run = Run(len(data.train))
     sets = [encoded(base, part, settings) for part in (data.train, data.held_out[:8])]
-    job = Job(
-        settings, base, sets[0], sets[1], bradley_terry, out / ".training", "bench", {}, RUNTIME, None,
-        lambda _step, _total, told: run.losses.append(told["loss"]),
-    )  # fmt: skip
-    with Watch(base.model, run):
+    with ExitStack() as held, Watch(base.model, run):
+        job = Job(
+            settings, base, sets[0], sets[1], bradley_terry, out / ".training", "bench", {}, RUNTIME, held,
+            None, lambda _step, _total, told: run.losses.append(told["loss"]),
+        )  # fmt: skip
         fit_all(job)
     return run
 
@@ -246,7 +247,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
-    transformers.utils.logging.set_verbosity_error()
+    logging: Any = transformers.utils.logging
+    logging.set_verbosity_error()
     datasets.disable_progress_bars()
     data = read_training_data(given.data, pairs_per_prompt=20, limit=given.pairs, offline=True)
     data = replace(data, train=data.train[: len(data.train) // given.batch_size * given.batch_size])
