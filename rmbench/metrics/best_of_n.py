@@ -139,16 +139,17 @@ def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
     known = np.isfinite(panel.gold)
     missing = np.zeros(panel.n_items, dtype=bool)
     missing[panel.item_of_row()[~known]] = True
-    panel = panel.take(~missing & (panel.sizes >= 2))
+    usable = ~missing & (panel.sizes >= 2)
     counts = {"invalid_items": n_invalid, "items_without_gold": int(missing.sum()), **counts}
-    if panel.n_items == 0:
+    if not usable.any():
         problem = "no pool with gold on every response"
         if without.any():
             problem += ", and log-probabilities, which the rule needs"
+        panel = panel.take(usable)
         return Prepared(panel, pools_of(panel), (), rule, counts, problem)
-    n_values = n_grid(panel.sizes)
-    large_enough = panel.sizes >= n_values[-1]
-    counts["pools_too_small"] = int((~large_enough).sum())
+    n_values = n_grid(panel.sizes[usable])
+    large_enough = usable & (panel.sizes >= n_values[-1])
+    counts["pools_too_small"] = int(usable.sum() - large_enough.sum())
     panel = panel.take(large_enough)
     pools = pools_of(panel)
     counts |= {"pools": pools.n_prompts, "pools_with_equal_gold": pools.n_with_equal_gold()}
