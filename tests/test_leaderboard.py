@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from rmbench.cli.main import run
+from rmbench.leaderboard.board import SHORTCUT_KIND, SHORTCUTS
+from rmbench.models import MODELS
 
 BOARD = """
 name: test
@@ -253,3 +255,10 @@ def test_the_committed_boards_are_up_to_date(capsys: pytest.CaptureFixture[str])
 def test_a_board_says_nothing_twice(board: Path) -> None:
     lines = [line for line in board.read_text(encoding="utf-8").splitlines() if line.startswith("- ")]
     assert sorted(set(lines)) == sorted(lines)
+
+
+def test_the_shortcuts_are_the_baselines_that_there_are() -> None:
+    names = [name for name in MODELS if MODELS.source(name).startswith("rmbench.models.baselines:")]
+    prints = [MODELS.get(name)().fingerprint() for name in names]
+    assert {p["name"] for p in prints} == set(SHORTCUTS)
+    assert {p["kind"] for p in prints} == {SHORTCUT_KIND}

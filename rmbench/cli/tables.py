@@ -163,7 +163,7 @@ def _not_as_is(record: Record) -> list[str]:
         parts.append(f"{too_small:,} pools too small for the largest n")
     if trained := counts.get("trained_on"):
         parts += [f"{n:,} prompts trained on ({how})" for how, n in trained.items() if n]
-    return [f"  {one_line(record.model, 40)}: {', '.join(parts)}"] if parts else []
+    return [f"  {one_line(record.model, 40)}: {one_line(', '.join(parts))}"] if parts else []
 
 
 def _undefined(records: Sequence[Record], convention: str) -> list[str]:
@@ -172,7 +172,7 @@ def _undefined(records: Sequence[Record], convention: str) -> list[str]:
     for record in records:
         shown = {n: w for n, w in record.undefined.items() if _is_shown(n, convention) and n != "recovery@1"}
         for why in sorted(set(shown.values())):
-            names = ", ".join(n for n, w in shown.items() if w == why)
+            names = one_line(", ".join(n for n, w in shown.items() if w == why))
             found.setdefault((names, why), []).append(one_line(record.model, 40))
     return [
         f"  no {names}{'' if len(models) == len(records) else ' for ' + ', '.join(models)}: {one_line(why)}"
