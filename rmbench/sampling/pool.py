@@ -125,7 +125,7 @@ class Pool:
             DataError: If one has the id of another prompt in the file.
         """
         for prompt in prompts:
-            if self.done.get(prompt.id, digest(prompt.given)) != digest(prompt.given):
+            if prompt.id in self.done and self.done[prompt.id] != digest(prompt.given):
                 raise DataError(
                     f"{prompt.id!r} is another prompt there than in {prompt.place}; give another --out",
                     path=self._path,
