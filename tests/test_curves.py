@@ -152,6 +152,18 @@ def test_records_of_other_kinds_are_left_out_and_counted(
     assert told.out.startswith("2 curves in ")
 
 
+def test_records_without_a_curve_are_an_error_that_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = [{**item, "gold": None} for item in items()]
+    monkeypatch.setitem(globals(), "items", lambda: without)
+    results = evaluate(tmp_path)
+    capsys.readouterr()
+    assert run(["curve", str(results), "--out", str(tmp_path / "out")]) == 2
+    assert "nothing to draw; shortest, bon: no pool with gold on every response" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_lines_on_different_items_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = evaluate(tmp_path)
     half = evaluate(tmp_path, "--part", "0:0.5", results="half")

@@ -38,13 +38,11 @@ def command(
 
     series, left = gather(records, Layout(rows, columns, lines))
     notes = notes_of(series)
-    files: dict[str, str | bytes] = {}
-    if series:
-        files = {
-            **draw_curves(series),
-            "curves.csv": curves_csv(series),
-            "fits.csv": fits_csv(series),
-        }
+    files: dict[str, str | bytes] = {
+        **draw_curves(series),
+        "curves.csv": curves_csv(series),
+        "fits.csv": fits_csv(series),
+    }
     for name, content in files.items():
         write_atomic(out / name, content)
     if as_json:

@@ -57,7 +57,8 @@ def gather(paths: Sequence[Path], layout: Layout) -> tuple[list[Series], list[Le
     """Return the curves of all records at or below `paths`, in their order, and what has none.
 
     Raises:
-        ConfigError: If there is no record, none of best of n, or two of them would be the same line.
+        ConfigError: If there is no record, none of best of n, none with a curve, or two of them would be the
+            same line.
         UnknownNameError: If a field of the layout is none.
         StoreError: If rewards are missing or damaged.
     """
@@ -79,6 +80,8 @@ def gather(paths: Sequence[Path], layout: Layout) -> tuple[list[Series], list[Le
                 )
             taken[place] = run.path
             series.append(one)
+    if not series:
+        raise ConfigError(f"nothing to draw; {left[-1].what}: {left[-1].why}")
     return series, left
 
 
