@@ -19,7 +19,7 @@ from typing import Any
 
 from rmbench.errors import ConfigError
 from rmbench.types import GoldKind
-from rmbench.verifiers.confined import NOT_CONFINED, OUT_OF_MEMORY
+from rmbench.verifiers.confined import NOT_CONFINED, OUT_OF_MEMORY, PASSED
 from rmbench.verifiers.verdicts import NO_ANSWER, Verdict, needed
 
 _FENCE = re.compile(r"```(?:python|py|python3)?[ \t]*\n(.*?)```", re.DOTALL)
@@ -92,7 +92,7 @@ class PythonTests:
             return Verdict(None, "the program was killed from outside")
         if process.returncode == OUT_OF_MEMORY:
             return Verdict(0.0, "the program ran out of memory")
-        return Verdict(float(process.returncode == 0))
+        return Verdict(float(process.returncode == PASSED))
 
 
 def find_program(response: str) -> str | None:

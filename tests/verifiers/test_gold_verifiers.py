@@ -114,6 +114,7 @@ def test_python_is_off_unless_it_is_allowed() -> None:
         ("def double(x):\n    return x\n", Verdict(0.0)),
         ("def double(x:\n", Verdict(0.0)),
         ("import sys\nsys.exit(0)\n", Verdict(0.0)),
+        ("import os\nos._exit(0)\n", Verdict(0.0)),
         ("I cannot.", Verdict(0.0, NO_ANSWER)),
         (f"{GOOD}x = bytearray(10**9)\n", Verdict(0.0, "the program ran out of memory")),
         (f"{GOOD}while True:\n    pass\n", Verdict(0.0, "the program ran out of time")),
