@@ -11,9 +11,9 @@ from typing import Any
 from rmbench.models.hf_load import torch
 
 _NAMES_OF_EPSILON = ("variance_epsilon", "eps", "epsilon")
-_ROWS = 16
-_LARGEST = 64.0
-"""States are tried from small to this large, as the first layers' and the last layers' are."""
+_SCALES = (-12, 12)
+"""States are tried from 2 to the first power to 2 to the second, a row for each power: embeddings are so small
+that epsilon counts, and a few channels of last layers are in the thousands."""
 _ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 2**-8, torch.float16: 2**-11}
 """One step of the dtype, relative."""
 
@@ -24,7 +24,7 @@ def fuse_norms(model: Any) -> int:
     for module in model.modules():
         epsilon = _epsilon(module)
         if epsilon is not None and _is_torchs(module, epsilon):
-            module.forward = _Fused(module.weight, epsilon)
+            module.forward = _Fused(module, epsilon)
             fused += 1
     return fused
 
@@ -32,11 +32,12 @@ def fuse_norms(model: Any) -> int:
 class _Fused:
     """The forward of one norm."""
 
-    def __init__(self, weight: Any, epsilon: float) -> None:
-        self._weight, self._epsilon = weight, epsilon
+    def __init__(self, module: Any, epsilon: float) -> None:
+        self._module, self._epsilon = module, epsilon
 
     def __call__(self, hidden_states: Any) -> Any:
-        return torch.nn.functional.rms_norm(hidden_states, self._weight.shape, self._weight, self._epsilon)
+        weight = self._module.weight  # whichever it has by now
+        return torch.nn.functional.rms_norm(hidden_states, weight.shape, weight, self._epsilon)
 
 
 def _epsilon(module: Any) -> float | None:
@@ -53,11 +54,12 @@ def _is_torchs(module: Any, epsilon: float) -> bool:
     weight = module.weight
     if weight.dim() != 1 or weight.dtype not in _ROUNDING:
         return False
-    scale = torch.linspace(-3.0, 3.0, _ROWS).exp2()[:, None] * (_LARGEST / 8.0)
+    scale = torch.arange(_SCALES[0], _SCALES[1] + 1.0).exp2()[:, None]
     rng = torch.Generator().manual_seed(0)
-    states = (torch.randn(_ROWS, weight.shape[0], generator=rng) * scale).to(weight.dtype).to(weight.device)
+    states = torch.randn(len(scale), weight.shape[0], generator=rng) * scale
+    states = states.to(weight.device, weight.dtype)
     with torch.inference_mode():
-        own, fused = module(states), _Fused(weight, epsilon)(states)
+        own, fused = module(states), _Fused(module, epsilon)(states)
     if own.dtype != fused.dtype:
         return False
     gap = (own.double() - fused.double()).abs()

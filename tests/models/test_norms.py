@@ -77,8 +77,50 @@ class NoEpsilonRMSNorm(WithOneAdded):
         self.weight = torch.nn.Parameter(torch.zeros(8))
 
 
-@pytest.mark.parametrize("kind", [WithOneAdded, WithOneAddedRMSNorm, BiasedRMSNorm, NoEpsilonRMSNorm])
-def test_a_norm_that_is_another_stays_as_it_is(kind: type[WithOneAdded]) -> None:
+class OwnRMSNorm(torch.nn.Module):
+    """A norm as torch's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.linspace(0.5, 1.5, 8))
+        self.eps = 1e-6
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps)
+
+
+class OutsideRMSNorm(OwnRMSNorm):
+    """Epsilon is added to the root: another norm where states are small, as embeddings are."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * x / (x.pow(2).mean(-1, keepdim=True).sqrt() + self.eps)
+
+
+class OtherEpsilonRMSNorm(OwnRMSNorm):
+    """Its attribute is not what it computes with."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.weight * x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps / 10)
+
+
+def test_a_fused_norm_follows_its_module() -> None:
+    module = OwnRMSNorm()
+    assert fuse_norms(torch.nn.Sequential(module)) == 1
+    module.weight = torch.nn.Parameter(torch.full((8,), 3.0))
+    states = torch.randn(2, 8)
+    assert torch.allclose(module(states), OwnRMSNorm.forward(module, states))
+    module(states).sum().backward()
+    assert module.weight.grad is not None
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        WithOneAdded, WithOneAddedRMSNorm, BiasedRMSNorm, NoEpsilonRMSNorm, OutsideRMSNorm,
+        OtherEpsilonRMSNorm,
+    ],
+)  # fmt: skip
+def test_a_norm_that_is_another_stays_as_it_is(kind: type[torch.nn.Module]) -> None:
     module = kind()
     states = torch.randn(2, 8)
     before = module(states)
