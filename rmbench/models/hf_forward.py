@@ -12,12 +12,10 @@ from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
-from rmbench.models.hf_compile import is_compiled
 from rmbench.models.hf_device import Memory
 from rmbench.models.hf_first_token import FirstToken
 from rmbench.models.hf_labels import Readout
 from rmbench.models.hf_load import Loaded, torch
-from rmbench.models.hf_norms import fuse_norms
 from rmbench.models.hf_shared import SharedBackbone
 from rmbench.models.hf_text import Encoded
 from rmbench.models.prefixes import Forest, share_beginnings
@@ -64,15 +62,8 @@ class Forward:
         Raises:
             torch.OutOfMemoryError: If the batch is too large; the next one begins with what that leaves free.
         """
-        _ = self._is_fused
         with self._memory.in_use(self._model.device):
             return self._rewards(rows)
-
-    @cached_property
-    def _is_fused(self) -> bool:
-        """Whether norms were given to torch's kernel: on a CPU; a compiler does it by itself."""
-        fuse = self._model.device.type == "cpu" and not is_compiled(self._model)
-        return fuse and fuse_norms(self._model) > 0
 
     def _rewards(self, rows: Sequence[Encoded]) -> list[float]:
         forest = None if self.sharing_problem else share_beginnings([row.ids for row in rows])
