@@ -4,8 +4,8 @@ Classifiers such as BERT's read the state of the first token. Their last layer n
 whole text, but queries, output and feed-forward network of that token alone: of six layers a seventh of all
 products is saved, of twelve a fourteenth.
 
-Whether a model is of that kind is not looked up but tried on made-up tokens: `FirstToken.probe` spoils what the
-last layer gives of all other tokens, compares the logits of the two ways, and says what is in the way.
+Whether a model is of that kind is not looked up but tried on made-up tokens: `FirstToken.probe` spoils what
+the last layer gives of all other tokens, compares the logits of the two ways, and says what is in the way.
 """
 
 from collections.abc import Callable, Iterator
