@@ -1,11 +1,17 @@
 """`rmbench models`: what can be evaluated."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
 from rmbench.cli.options import json_option
 from rmbench.escape import one_line
+
+if TYPE_CHECKING:
+    from rmbench.models.catalogue import OptionRow
 
 
 @click.command("models")
@@ -28,8 +34,7 @@ def command(model: str | None, as_json: bool) -> None:
         return
     rows = list_models()
     if as_json:
-        fields = ("name", "kind", "summary", "source")
-        click.echo(json.dumps([{f: getattr(row, f) for f in fields} for row in rows], indent=1))
+        click.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
     from tabulate import tabulate
 
@@ -43,16 +48,21 @@ def _show(model: str, as_json: bool) -> None:
 
     summary, options = describe_model(model)
     if as_json:
-        fields = ("name", "type", "default", "summary")
-        listed = [{f: getattr(option, f) for f in fields} for option in options]
+        listed = [asdict(option) for option in options]
         click.echo(json.dumps({"model": model, "summary": summary, "options": listed}, indent=1))
         return
     click.echo(f"{one_line(model)}: {one_line(summary)}\n\noptions (-M key=value):")
-    if not options:
-        click.echo("  none")
+    for line in option_lines(options) or ["none"]:
+        click.echo(f"  {line}")
+
+
+def option_lines(options: "Sequence[OptionRow]") -> list[str]:
+    """Return options for a person: what each takes, its default, and below that what it means."""
     width = max((len(option.name) for option in options), default=0)
+    lines = []
     for option in options:
         default = f"default: {option.default}" if option.default else "required"
-        click.echo(f"  {one_line(option.name):{width}}  {one_line(option.type)} ({one_line(default)})")
+        lines.append(f"{one_line(option.name):{width}}  {one_line(option.type)} ({one_line(default)})")
         if option.summary:
-            click.echo(f"  {'':{width}}  {one_line(option.summary)}")
+            lines.append(f"{'':{width}}  {one_line(option.summary)}")
+    return lines

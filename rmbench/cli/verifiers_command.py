@@ -2,12 +2,14 @@
 
 import inspect
 import json
-import re
+from dataclasses import asdict
 from typing import Any
 
 import click
 
+from rmbench.cli.models_command import option_lines
 from rmbench.cli.options import json_option
+from rmbench.escape import one_line
 
 
 @click.command("verifiers")
@@ -22,32 +24,21 @@ def command(as_json: bool) -> None:
 
     rows = [_row(name, GOLD_VERIFIERS.get(name)) for name in GOLD_VERIFIERS]
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(json.dumps([row | {"options": [*map(asdict, row["options"])]} for row in rows], indent=1))
         return
-    width = max(len(row["name"]) for row in rows)
     for row in rows:
-        click.echo(f"{row['name']:<{width}}  {row['verifier']} Gold: {row['gold_kind']}.")
-        for key, option in row["options"].items():
-            default = "none" if option["default"] is None else option["default"]
-            click.echo(f"{'':<{width}}    {key} = {default}  {option['help']}".rstrip())
+        click.echo(f"{one_line(row['name'])}: {one_line(row['summary'])} Gold: {one_line(row['gold_kind'])}.")
+        for line in option_lines(row["options"]):
+            click.echo(f"  {line}")
 
 
 def _row(name: str, factory: Any) -> dict[str, Any]:
-    doc = inspect.getdoc(factory) or ""
-    parameters = inspect.signature(factory).parameters
+    from rmbench.models.catalogue import describe_options, summary_of
+
     return {
         "name": name,
-        "verifier": " ".join(doc.partition("\n\n")[0].split()),
+        "summary": summary_of(factory),
         "version": getattr(factory, "version", None),
-        "gold_kind": getattr(factory, "gold_kind", None),
-        "options": {
-            key: {"default": None if p.default is p.empty else p.default, "help": _help(doc, key)}
-            for key, p in parameters.items()
-        },
+        "gold_kind": str(getattr(factory, "gold_kind", "unknown")),
+        "options": describe_options(factory, inspect.signature(factory).parameters.values()),
     }
-
-
-def _help(doc: str, key: str) -> str:
-    """Return what a docstring says of an argument."""
-    found = re.search(rf"^\s+{re.escape(key)}: (.+?)(?=^\s+\w+: |\n\s*\n|\Z)", doc, re.MULTILINE | re.DOTALL)
-    return " ".join(found[1].split()) if found else ""

@@ -3,8 +3,9 @@
 import inspect
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from rmbench.errors import ConfigError
@@ -79,7 +80,8 @@ _PATTERNS = (
 
 
 _WRITTEN: Mapping[Any, str] = {
-    int: "whole number", float: "number", bool: "yes|no", str: "text", inspect.Parameter.empty: "text",
+    int: "whole number", float: "number", bool: "yes|no", str: "text", Path: "path",
+    inspect.Parameter.empty: "text",
 }  # fmt: skip
 """How the values of a type are written on the command line."""
 
@@ -95,7 +97,7 @@ def list_models() -> list[ModelRow]:
 
 @dataclass(frozen=True, slots=True)
 class OptionRow:
-    """What `-M` can say to a model."""
+    """What `-M` can say to a model, or `-G` to a verifier."""
 
     name: str
     type: str
@@ -111,15 +113,25 @@ def describe_model(spec: str) -> tuple[str, list[OptionRow]]:
         UnknownNameError: If `spec` is neither.
     """
     factory, parameters = options_of(spec)
-    told = _arguments(inspect.getdoc(factory) or "")
-    rows = []
-    for parameter in parameters:
-        default = "" if parameter.default is parameter.empty else str(parameter.default)
-        rows.append(
-            OptionRow(parameter.name, _type(parameter.annotation), default, told.get(parameter.name, ""))
-        )
     known = {name: summary for name, _, summary, _ in _PATTERNS}
-    return known.get(spec) or _summary(factory), rows
+    return known.get(spec) or summary_of(factory), describe_options(factory, parameters)
+
+
+def describe_options(factory: Any, parameters: Iterable[inspect.Parameter]) -> list[OptionRow]:
+    """Return what the signature and the docstring of `factory` say of some of its parameters."""
+    told = _arguments(inspect.getdoc(factory) or "")
+    return [
+        OptionRow(
+            p.name, _type(p.annotation), "" if p.default is p.empty else str(p.default), told.get(p.name, "")
+        )
+        for p in parameters
+    ]
+
+
+def summary_of(thing: Any) -> str:
+    """Return the first paragraph of a docstring, as one line."""
+    text = inspect.getdoc(thing) or ""
+    return text.strip().split("\n\n")[0].replace("\n", " ")
 
 
 def _type(annotation: Any) -> str:
@@ -145,7 +157,7 @@ def _row(name: str) -> ModelRow:
         thing = MODELS.get(name)
     except ConfigError as error:
         return ModelRow(name, "broken", str(error), source)
-    return ModelRow(name, _kind(thing), _summary(thing), source)
+    return ModelRow(name, _kind(thing), summary_of(thing), source)
 
 
 def _kind(thing: Any) -> str:
@@ -153,8 +165,3 @@ def _kind(thing: Any) -> str:
         if hasattr(thing, method):
             return kind
     return "factory"
-
-
-def _summary(thing: Any) -> str:
-    text = inspect.getdoc(thing) or ""
-    return text.strip().split("\n\n")[0].replace("\n", " ")

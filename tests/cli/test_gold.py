@@ -263,5 +263,6 @@ def test_verifiers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verifiers", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert {"exact", "instruction", "json-schema", "math", "python", "regex"} <= set(rows)
-    assert rows["python"]["options"]["allow_execution"]["default"] is False
-    assert all(option["help"] for row in rows.values() for option in row["options"].values())
+    allowed, *_ = rows["python"]["options"]
+    assert (allowed["name"], allowed["type"], allowed["default"]) == ("allow_execution", "yes|no", "False")
+    assert all(option["summary"] for row in rows.values() for option in row["options"])
