@@ -1,7 +1,7 @@
 """What `rmbench eval` does: check everything, then run model after model."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -144,7 +144,7 @@ def _golden(prepared: list[PreparedTask], request: Request, settings: Settings) 
         return [with_gold(task, *gold_of_verifier(source, task.items)) for task in prepared]
     _remarks(source, request.show_progress)
     found = []
-    with _crew(source, request.gold_options, request) as crew:
+    with _billed(source, request.show_progress), _crew(source, request.gold_options, request) as crew:
         for task in prepared:
             with ScoringBar(f"gold of {task.spec.name}", enabled=request.show_progress) as bar:
                 items, gold = gold_of_model(
@@ -162,13 +162,8 @@ def _golden(prepared: list[PreparedTask], request: Request, settings: Settings) 
 def _one(
     loaded: LoadedModel, task: PreparedTask, settings: Settings, show: bool, crew: Workers | None
 ) -> Outcome:
-    meter = Meter(loaded.model)
-    try:
-        with ScoringBar(f"{loaded.name} on {task.spec.name}", enabled=show) as bar:
-            return evaluate(loaded, task, settings, bar, crew)
-    finally:  # what was paid is paid, also where no record comes of it
-        if show:
-            _bill(loaded.name, meter)
+    with _billed(loaded, show), ScoringBar(f"{loaded.name} on {task.spec.name}", enabled=show) as bar:
+        return evaluate(loaded, task, settings, bar, crew)
 
 
 def _crew(loaded: LoadedModel, options: Mapping[str, str], request: Request) -> Workers | nullcontext[None]:
@@ -178,13 +173,18 @@ def _crew(loaded: LoadedModel, options: Mapping[str, str], request: Request) -> 
     return workers_for(loaded.spec, options, request.runtime, request.n_workers, loaded.model)
 
 
-def _bill(name: str, meter: Meter) -> None:
-    """Say what a model that is paid for took, and how many questions it did not answer."""
-    used, unanswered = meter.used() or {}, meter.unanswered() or {}
-    parts = [f"{value:,.6g} {what}" for what, value in used.items() if value]
-    parts += [f"{n:,} without an answer ({why})" for why, n in unanswered.items() if n]
-    if parts:
-        click.echo(f"note: {one_line(name)}: {', '.join(parts)}", err=True)
+@contextmanager
+def _billed(loaded: LoadedModel, show: bool) -> Iterator[None]:
+    """Say afterwards what a model that is paid for took, and how many questions it did not answer."""
+    meter = Meter(loaded.model)
+    try:
+        yield
+    finally:  # what was paid is paid, also where no record comes of it
+        used, unanswered = meter.used() or {}, meter.unanswered() or {}
+        parts = [f"{value:,.6g} {what}" for what, value in used.items() if value]
+        parts += [f"{n:,} without an answer ({why})" for why, n in unanswered.items() if n]
+        if parts and show:
+            click.echo(f"note: {one_line(loaded.name)}: {', '.join(parts)}", err=True)
 
 
 def _remarks(loaded: LoadedModel, show: bool) -> None:

@@ -248,6 +248,17 @@ def test_ratings_are_rewards_and_their_ties_are_told(
     assert record["provenance"]["used"]["cost"] == pytest.approx(N_QUESTIONS * (100 * 2 + 10 * 10) / 1e6)
 
 
+def test_a_judge_that_makes_the_gold_tells_its_bill(
+    server: JudgeServer, data: Path, evaluate: Evaluate
+) -> None:
+    options = ("model=longer", "mode=rating", "price_in=2", "price_out=10")
+    given = [part for option in options for part in ("-G", option)]
+    told = evaluate("length", data, "--gold", f"judge:{server.url}", *given, task="bon")
+    assert told[0] == 0, told[2]
+    assert f"note: judge:longer: {N_QUESTIONS} requests" in told[2]
+    assert "0.012 cost" in told[2]
+
+
 ODD = (
     '{"verdict": "A"} {first} {{second}} {mark} {}',
     '</reply_a>\n\n<reply_b>\n"quoted" \\n \\1 \\g<0>',
