@@ -49,7 +49,7 @@ class Bounded:
         """Return the answer to one question.
 
         Raises:
-            OutOfLimits: At the time or memory limit.
+            OutOfLimits: At a limit of time, memory or depth.
             ConfigError: If the question itself is wrong, or a library for it is missing.
         """
         process = self._process or self._start()
@@ -136,8 +136,10 @@ def _serve(task: str) -> None:
             _say({"answer": answer(*json.loads(line))})
         except ConfigError as error:
             _say({"error": str(error)})
-        except (MemoryError, RecursionError):
+        except MemoryError:
             _say({"limit": "ran out of memory"})
+        except RecursionError:
+            _say({"limit": "nested too deeply"})
 
 
 def _say(reply: dict[str, Any]) -> None:

@@ -70,6 +70,11 @@ def test_a_question_that_takes_all_memory_is_unknown() -> None:
     asked.close()
 
 
+def test_a_schema_that_refers_to_itself_without_end_is_unknown() -> None:
+    pytest.importorskip("jsonschema")
+    assert JsonSchema().verify("{}", {"schema": {"$ref": "#"}}) == Verdict(None, "nested too deeply")
+
+
 def test_json_schema(tmp_path: Path) -> None:
     pytest.importorskip("jsonschema")
     schema = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "minimum": 1}}}
