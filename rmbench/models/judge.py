@@ -152,12 +152,9 @@ class JudgeOfPairs(_Judge):
         Raises:
             ScoringError: If the server no longer answers.
         """
-        return [self._judged(pair) for pair in batch]
-
-    def _judged(self, pair: Pair) -> float:
+        of_pair = self._asking.template.of_pair
         read = first_letter if self._asking.mode == "logprob" else verdict
-        question = pair_key(pair.prompt, pair.first, pair.second)
-        return self._answer(lambda form: self._asking.template.of_pair(pair, form), question, read)
+        return [self._answer(partial(of_pair, p), pair_key(p.prompt, p.first, p.second), read) for p in batch]
 
 
 class JudgeOfReplies(_Judge):
@@ -169,11 +166,8 @@ class JudgeOfReplies(_Judge):
         Raises:
             ScoringError: If the server no longer answers.
         """
-        return [self._rated(turns) for turns in batch]
-
-    def _rated(self, turns: Conversation) -> float:
-        template = self._asking.template
-        return self._answer(lambda form: template.of_reply(turns, form), conversation_key(turns), rating)
+        of_reply = self._asking.template.of_reply
+        return [self._answer(partial(of_reply, turns), conversation_key(turns), rating) for turns in batch]
 
 
 def load_judge(
