@@ -7,7 +7,11 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import torch
+try:
+    import torch as torch
+    import transformers as transformers
+except ImportError as error:
+    raise ImportError(f"{error}; Hugging Face models need: pip install 'rmbench[hf]'") from error
 
 from rmbench.errors import ConfigError
 

@@ -9,16 +9,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-try:
-    import torch as torch
-    import transformers as transformers
-except ImportError as error:
-    raise ImportError(f"{error}; Hugging Face models need: pip install 'rmbench[hf]'") from error
-
 from rmbench.canon import digest
 from rmbench.errors import ConfigError
 from rmbench.files import sha256_file
 from rmbench.models.hf_device import pick_device, pick_dtype
+from rmbench.models.hf_device import torch as torch
+from rmbench.models.hf_device import transformers as transformers
 from rmbench.models.runtime import Runtime
 
 _HASHED_SUFFIXES = (".safetensors", ".gguf", ".jinja", ".py", ".model")

@@ -237,3 +237,25 @@ def test_resolving_imports_no_machine_learning_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_missing_library_is_named_with_what_installs_it() -> None:
+    code = """
+import sys
+sys.modules |= dict.fromkeys(("torch", "transformers", "httpx2"))
+from rmbench.errors import ConfigError
+from rmbench.models.resolve import load_model
+for spec in ("hf:x/y", "dpo:policy=x/y", "process:x/y", "judge:http://127.0.0.1:1/v1"):
+    try:
+        load_model(spec)
+    except ConfigError as error:
+        print(error)
+try:
+    import rmbench.sampling.hf
+except ImportError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    extras = [line.rpartition("pip install ")[2] for line in done.stdout.splitlines()]
+    hub = "'rmbench[hf]'"
+    assert extras == [hub, hub, hub, "'rmbench[judge]'", hub]
