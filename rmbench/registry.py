@@ -59,6 +59,25 @@ class Registry(Generic[T]):
             self._entries[name] = entry
         return entry
 
+    def find(self, name: str, where: str) -> tuple[T, str | None]:
+        """Return the object called `name`, or what `FILE.py:NAME` names, and the SHA-256 of that file.
+
+        In a file NAME is an object of its own, or what it is registered as. `where` begins messages.
+
+        Raises:
+            UnknownNameError: If there is none; with the nearest name.
+            ConfigError: If the file is missing or cannot be imported.
+        """
+        file, separator, own = name.rpartition(".py:")
+        if not separator:
+            return self.get(name), None
+        module, source = import_file(Path(file + ".py").expanduser(), where)
+        here = {n: self.get(n) for n in self.names() if self.source(n).startswith(f"{module.__name__}:")}
+        here |= {n: x for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__}
+        if own not in here:
+            raise UnknownNameError(self.kind, own, here, file + ".py")
+        return here[own], source
+
     def names(self) -> list[str]:
         """Return every known name, sorted."""
         self._read_plugins()
@@ -103,21 +122,21 @@ class Registry(Generic[T]):
         self._plugins_read = True  # only now: a collision is an error at every use, not at the first alone
 
 
-def import_file(path: Path, source: str, where: str) -> ModuleType:
-    """Return the module in a user's file, under a name of its own; `sys.path` stays as it is.
+def import_file(path: Path, where: str) -> tuple[ModuleType, str]:
+    """Return the module in a user's file, under a name of its own, and its SHA-256; `sys.path` stays as is.
 
-    Args:
-        path: The file.
-        source: Its SHA-256: a changed file is another module.
-        where: Begins messages, such as "--model my_rm.py:MyRM".
+    A changed file is another module. `where` begins messages, such as "--model my_rm.py:MyRM".
 
     Raises:
-        ConfigError: If it cannot be imported.
+        ConfigError: If there is no such file, or it cannot be imported.
     """
+    if not path.is_file():
+        raise ConfigError(f"{where}: there is no file {path}")
+    source = hashlib.sha256(path.read_bytes()).hexdigest()
     place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
     name = f"_rmbench_file_{path.stem}_{place[:8]}_{source[:16]}"
     if name in sys.modules:
-        return sys.modules[name]
+        return sys.modules[name], source
     found = importlib.util.spec_from_file_location(name, path)
     if found is None or found.loader is None:
         raise ConfigError(f"{where}: {path} cannot be imported as Python")
@@ -128,7 +147,7 @@ def import_file(path: Path, source: str, where: str) -> ModuleType:
     except Exception as error:
         del sys.modules[name]
         raise ConfigError(f"{where}: importing it raised {type(error).__name__}: {error}") from error
-    return module
+    return module, source
 
 
 def _where(thing: Any) -> str:

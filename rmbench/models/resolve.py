@@ -9,7 +9,6 @@ from typing import Any
 
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError
-from rmbench.files import sha256_file
 from rmbench.models import MODELS, SCHEMES
 from rmbench.models.options import accepts, typed_options
 from rmbench.models.runtime import Runtime
@@ -161,10 +160,7 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
 def _from_file(
     path: Path, attribute: str, spec: str
 ) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str, str]]:
-    if not path.is_file():
-        raise ConfigError(f"--model {spec}: there is no file {path}")
-    source = sha256_file(path)
-    module = import_file(path, source, f"--model {spec}")
+    module, source = import_file(path, f"--model {spec}")
     if not hasattr(module, attribute):
         public = [n for n in vars(module) if not n.startswith("_") and callable(getattr(module, n))]
         raise UnknownNameError("class", attribute, public, str(path))

@@ -9,7 +9,6 @@ over B, so that neither the size of micro-batches nor the number of processes ch
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite, isnan, nan
-from pathlib import Path
 from typing import Any, TypeAlias
 
 try:
@@ -18,9 +17,8 @@ try:
 except ImportError as error:
     raise ImportError(f"{error}; training needs: pip install 'rmbench[train]'") from error
 
-from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.files import sha256_file
-from rmbench.registry import Registry, import_file
+from rmbench.errors import ConfigError
+from rmbench.registry import Registry
 
 Tensor: TypeAlias = torch.Tensor
 
@@ -77,19 +75,7 @@ def find_loss(name: str) -> tuple[Loss, str | None]:
         UnknownNameError: If there is none; with the nearest name.
         ConfigError: If the file is missing or cannot be imported.
     """
-    file, separator, own = name.rpartition(".py:")
-    if not separator:
-        return LOSSES.get(name), None
-    path = Path(file + ".py")
-    if not path.is_file():
-        raise ConfigError(f"--method {name}: there is no file {path}")
-    source = sha256_file(path)
-    module = import_file(path, source, f"--method {name}")
-    here = {n: LOSSES.get(n) for n in LOSSES.names() if LOSSES.source(n).startswith(f"{module.__name__}:")}
-    here |= {n: f for n, f in vars(module).items() if getattr(f, "__module__", "") == module.__name__}
-    if own not in here:
-        raise UnknownNameError("loss", own, here, str(path))
-    return here[own], source
+    return LOSSES.find(name, f"--method {name}")
 
 
 def margin_of(chosen: Tensor, rejected: Tensor) -> Tensor:

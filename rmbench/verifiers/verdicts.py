@@ -7,12 +7,10 @@ entry point of another package in the group `rmbench.verifiers`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.files import sha256_file
-from rmbench.registry import Registry, import_file
+from rmbench.errors import ConfigError
+from rmbench.registry import Registry
 from rmbench.types import GoldKind
 
 C = TypeVar("C", bound=type)
@@ -68,25 +66,11 @@ def find_verifier(name: str) -> tuple[type, dict[str, str]]:
         UnknownNameError: If there is none; with the nearest name.
         ConfigError: If the file is missing or cannot be imported.
     """
-    file, separator, own = name.rpartition(".py:")
-    if not separator:
-        source = GOLD_VERIFIERS.source(name) if name in GOLD_VERIFIERS else ""
-        found = GOLD_VERIFIERS.get(name)
-        return found, {} if source.startswith("rmbench.") else {"source": source}
-    path = Path(file + ".py").expanduser()
-    if not path.is_file():
-        raise ConfigError(f"--gold verifier:{name}: there is no file {path}")
-    source = sha256_file(path)
-    module = import_file(path, source, f"--gold verifier:{name}")
-    here = {
-        n: GOLD_VERIFIERS.get(n)
-        for n in GOLD_VERIFIERS.names()
-        if GOLD_VERIFIERS.source(n).startswith(f"{module.__name__}:")
-    }
-    here |= {n: c for n, c in vars(module).items() if getattr(c, "__module__", "") == module.__name__}
-    if own not in here:
-        raise UnknownNameError("verifier", own, here, str(path))
-    return here[own], {"source_sha256": source}
+    found, source_sha256 = GOLD_VERIFIERS.find(name, f"--gold verifier:{name}")
+    if source_sha256 is not None:
+        return found, {"source_sha256": source_sha256}
+    source = GOLD_VERIFIERS.source(name)
+    return found, {} if source.startswith("rmbench.") else {"source": source}
 
 
 def needed(expected: Mapping[str, Any], key: str) -> Any:
