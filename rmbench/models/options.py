@@ -1,4 +1,4 @@
-"""`-M key=value`: texts from the command line, typed by the signature of what they are passed to."""
+"""`-M key=value` (`-G`, `-L`): texts from the command line, typed by the signature of what they are passed to."""
 
 import inspect
 import types
@@ -45,7 +45,7 @@ def typed_options(
             raise UnknownNameError("option", key, named, where)
     missing = [n for n, p in named.items() if p.default is p.empty and n not in typed]
     if missing:
-        raise ConfigError(f"{where}: option {missing[0]!r} is required: pass -M {missing[0]}=VALUE")
+        raise ConfigError(f"{where}: option {missing[0]!r} is required; expected {missing[0]}=VALUE")
     return typed
 
 
