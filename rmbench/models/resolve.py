@@ -154,7 +154,8 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
         )
     if _HUB.match(spec):
         return SCHEMES.get("hf"), (spec,), spec, {}
-    raise UnknownNameError("model", spec, [*MODELS, "builtin:linear", "builtin:tiny", "hf:...", "scores:..."])
+    schemes = [f"{name}:..." for name in SCHEMES if name != "builtin"]
+    raise UnknownNameError("model", spec, [*MODELS, "builtin:linear", "builtin:tiny", *schemes])
 
 
 def _from_file(
