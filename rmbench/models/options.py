@@ -1,4 +1,4 @@
-"""`-M key=value` (`-G`, `-L`): texts from the command line, typed by the signature of what they are passed to."""
+"""`-M key=value` (-G, -L): texts from the command line, typed by the signature of what they are passed to."""
 
 import inspect
 import types
