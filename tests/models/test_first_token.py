@@ -9,6 +9,7 @@ import torch
 
 from rmbench.models import hf_attention
 from rmbench.models.hf import HFRewardModel, load_hf
+from rmbench.models.hf_text import Encoded
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn
 
@@ -70,6 +71,24 @@ def test_the_first_token_alone_gives_the_same_rewards(
     seen.clear()
     assert rewards(model, narrow=False) == full  # nothing is left behind
     assert min(seen) > 1
+
+
+@pytest.mark.parametrize("arch", ["bert", "roberta", "distilbert"])
+def test_shapes_that_the_probe_has_not(make_checkpoint: Callable[..., Path], arch: str) -> None:
+    forward = loaded(make_checkpoint(arch, tokenizer="pair"))._forward
+    assert forward.narrowing_problem is None
+    n_types = int(getattr(forward._model.config, "type_vocab_size", 0))
+    lengths = (1, 2, 50)
+
+    def row(n: int) -> Encoded:
+        types = tuple(k % n_types for k in range(n)) if n_types else None
+        return Encoded(tuple(3 + k % 7 for k in range(n)), type_ids=types)
+
+    batches = [[row(n)] for n in lengths] + [[row(n) for n in lengths], [row(50), row(50)]]
+    narrow = [forward.rewards(batch) for batch in batches]
+    forward.__dict__["narrowing_problem"] = "not now"
+    for batch, found in zip(batches, narrow, strict=True):
+        assert found == pytest.approx(forward.rewards(batch), abs=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
