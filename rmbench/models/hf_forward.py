@@ -133,11 +133,11 @@ class Forward:
         return hidden[torch.arange(len(rows), device=hidden.device), last]
 
     def _padded(self, rows: Sequence[Encoded]) -> dict[str, Any]:
-        return padded(rows, self._pad_id, self._model.device, with_types=self._is_encoder)
+        return padded(rows, self._pad_id, self._model.device)
 
 
-def padded(rows: Sequence[Encoded], pad_id: int, device: Any, *, with_types: bool = False) -> dict[str, Any]:
-    """Return the inputs, (B, T) each, padded on the right; type ids only where all rows have them."""
+def padded(rows: Sequence[Encoded], pad_id: int, device: Any) -> dict[str, Any]:
+    """Return a model's inputs, (B, T) each, padded on the right; type ids only where all rows have them."""
     width = max(len(row.ids) for row in rows)
     ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
     mask, types = (torch.zeros((len(rows), width), dtype=torch.long) for _ in range(2))
@@ -147,7 +147,7 @@ def padded(rows: Sequence[Encoded], pad_id: int, device: Any, *, with_types: boo
         if row.type_ids is not None:
             types[k, : len(row.ids)] = torch.tensor(row.type_ids)
     inputs = {"input_ids": ids, "attention_mask": mask}
-    if with_types and all(row.type_ids is not None for row in rows):
+    if all(row.type_ids is not None for row in rows):
         inputs["token_type_ids"] = types
     return {name: value.to(device) for name, value in inputs.items()}
 

@@ -110,7 +110,7 @@ class PairCollator:
     def __call__(self, pairs: Sequence[EncodedPair]) -> dict[str, Any]:
         """Return `input_ids`, `attention_mask`, `token_type_ids` if known, (2 n, T); `strength`, `index`."""
         rows = [p.chosen for p in pairs] + [p.rejected for p in pairs]
-        batch = padded(rows, self._pad_id, "cpu", with_types=True)
+        batch = padded(rows, self._pad_id, torch.device("cpu"))
         return batch | {
             "strength": torch.tensor([p.strength for p in pairs], dtype=torch.float32),
             "index": torch.tensor([p.index for p in pairs]),

@@ -113,8 +113,8 @@ def _compute(base: Base, texts: Sequence[Encoded], low: bool) -> NDArray[np.floa
     device = str(base.model.device).partition(":")[0]
     with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=low):
         for group in _groups(texts):
-            batch = padded([texts[k] for k in group], base.pad_id, "cpu", with_types=True)
-            base.model(**{k: v.to(base.model.device) for k, v in batch.items()})
+            batch = padded([texts[k] for k in group], base.pad_id, base.model.device)
+            base.model(**batch)
             seen = tap.take(batch["attention_mask"]).cpu().float().numpy()
             found |= zip(group, seen, strict=True)
     tap.close()

@@ -19,8 +19,8 @@ from teach import Teacher
 from torch.nn.functional import softplus
 
 from rmbench.files import write_atomic
+from rmbench.models.hf_forward import padded
 from rmbench.models.hf_text import ChatFormat, Encoded
-from rmbench.train.batches import pad
 from rmbench.types import Conversation, Turn
 
 PROMPTS, REPLIES, PARTS = 8, 8, 3
@@ -190,7 +190,8 @@ class WarmUp:
         for start in range(0, len(texts), width):
             rows = [texts[k] for k in order[start : start + width]]
             with torch.autocast("cpu", torch.bfloat16, enabled=self._plan.bf16):
-                out = self.model.model(**pad(rows, self._pad_id), use_cache=False, output_hidden_states=True)
+                batch = padded(rows, self._pad_id, self.model.device)
+                out = self.model.model(**batch, use_cache=False, output_hidden_states=True)
             last = out.last_hidden_state[torch.arange(len(rows)), [len(row.ids) - 1 for row in rows]]
             seen.append(last.float())
             said = self._said(out.hidden_states[-2].float())
