@@ -6,13 +6,12 @@ again has a number after it.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rmbench.canon import pair_key, prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import GoldKind, Item, Response, Turn
 
 
@@ -27,10 +26,7 @@ def read_webgpt(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> 
     """
     del options
     seen = Counter[str]()
-    for path in files:
-        for found in bad.parse(rows_of(path, bad), lambda r: _webgpt(r, bad, seen)):
-            if found is not None:
-                yield found
+    return items_of(files, bad, lambda r: _webgpt(r, bad, seen))
 
 
 def read_pku(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
@@ -41,13 +37,10 @@ def read_pku(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Ite
     """
     key = f"{options.get('preference') or 'better'}_response_id"
     seen = Counter[str]()
-    for path in files:
-        for found in bad.parse(rows_of(path, bad), partial(_pku, key=key, bad=bad, seen=seen)):
-            if found is not None:
-                yield found
+    return items_of(files, bad, lambda r: _pku(r, key, bad, seen))
 
 
-def _webgpt(row: Row, bad: BadRows, seen: Counter[str]) -> FoundItem | None:
+def _webgpt(row: Row, bad: BadRows, seen: Counter[str]) -> Item | None:
     question = fields.mapping(row, "question")
     text = fields.text(row, "question.full_text", question.get("full_text"))
     scores = [fields.finite(row, key, fields.required(row, key)) for key in ("score_0", "score_1")]
@@ -59,20 +52,20 @@ def _webgpt(row: Row, bad: BadRows, seen: Counter[str]) -> FoundItem | None:
         )
     gold = 0.5 if scores[0] == 0 else float(scores[0] > 0)
     strata = {"dataset": str(question.get("dataset") or "")}
-    return _found(row, text, "answer", (gold, 1.0 - gold), "probability", strata, bad, seen)
+    return _item(row, text, "answer", (gold, 1.0 - gold), "probability", strata, bad, seen)
 
 
-def _pku(row: Row, key: str, bad: BadRows, seen: Counter[str]) -> FoundItem | None:
+def _pku(row: Row, key: str, bad: BadRows, seen: Counter[str]) -> Item | None:
     gold = float(fields.choice(row, key) == 0)
     safe = [row.value.get(f"is_response_{k}_safe") for k in (0, 1)]
     strata = {"generator": str(row.value.get("response_0_source") or "")}
     if all(isinstance(s, bool) for s in safe):
         strata["safety"] = ("neither is safe", "one is safe", "both are safe")[sum(map(bool, safe))]
     text = fields.text(row, "prompt")
-    return _found(row, text, "response", (gold, 1.0 - gold), "label", strata, bad, seen)
+    return _item(row, text, "response", (gold, 1.0 - gold), "label", strata, bad, seen)
 
 
-def _found(
+def _item(
     row: Row,
     text: str,
     name: str,
@@ -81,7 +74,7 @@ def _found(
     strata: Mapping[str, str],
     bad: BadRows,
     seen: Counter[str],
-) -> FoundItem | None:
+) -> Item | None:
     prompt = (Turn(role="user", content=text),)
     replies = [fields.text(row, f"{name}_{k}", allow_empty=True) for k in (0, 1)]
     problem = fields.no_comparison(*replies)
@@ -90,7 +83,7 @@ def _found(
         return None
     identity = pair_key(prompt, *replies)[:16]
     seen[identity] += 1
-    item = Item(
+    return Item(
         id=identity if seen[identity] == 1 else f"{identity}:{seen[identity]}",
         prompt=prompt,
         responses=tuple(Response(reply, value) for reply, value in zip(replies, gold, strict=True)),
@@ -98,4 +91,3 @@ def _found(
         strata=strata,
         gold_kind=kind,
     )
-    return FoundItem(item, row)

@@ -6,7 +6,7 @@ from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response, Turn
 
 
@@ -16,15 +16,13 @@ def read_rag(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Ite
     The references are in `prompt`; the question follows them, unless they hold it already.
     """
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_rag(r), r))
+    return items_of(files, bad, _rag)
 
 
 def read_memory(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"task", "subtask", "ctx_length", "question", "chosen", "rejected"}`."""
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_memory(r), r))
+    return items_of(files, bad, _memory)
 
 
 def _rag(row: Row) -> Item:

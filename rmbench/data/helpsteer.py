@@ -6,13 +6,12 @@ either that strength, split so that the worse response has 0, or the share of an
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import GoldKind, Item, Response, Turn
 
 MOST = 3
@@ -31,10 +30,7 @@ def read_v2(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iter
     One published file holds both splits: rows of the other one are left out and counted. Votes are in
     `all_preferences_unprocessed`.
     """
-    for path in files:
-        for found in bad.parse(rows_of(path, bad), partial(_second, options=options, bad=bad)):
-            if found is not None:
-                yield found
+    return items_of(files, bad, lambda r: _second(r, options, bad))
 
 
 def read_v3(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
@@ -42,10 +38,7 @@ def read_v3(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iter
 
     Votes are in `individual_preference`.
     """
-    for path in files:
-        for found in bad.parse(rows_of(path, bad), partial(_third, options=options, bad=bad)):
-            if found is not None:
-                yield found
+    return items_of(files, bad, lambda r: _third(r, options, bad))
 
 
 def turns_of(row: Row) -> tuple[Turn, ...]:
@@ -67,7 +60,7 @@ def turns_of(row: Row) -> tuple[Turn, ...]:
     return fields.prompt(row, "prompt", turns)
 
 
-def _second(row: Row, options: Mapping[str, Any], bad: BadRows) -> FoundItem | None:
+def _second(row: Row, options: Mapping[str, Any], bad: BadRows) -> Item | None:
     split = fields.text(row, "split")
     if split not in SPLITS:
         raise row.error(f"{split!r}; expected one of {', '.join(SPLITS)}", "split", "unknown split")
@@ -81,10 +74,10 @@ def _second(row: Row, options: Mapping[str, Any], bad: BadRows) -> FoundItem | N
         row, "preference_strength", fields.required(row, "preference_strength"), -MOST, MOST
     )
     votes = ("all_preferences_unprocessed", "strength") if options.get("gold") == "votes" else None
-    return _found(row, prompt, texts, strength, votes, strata, bad)
+    return _item(row, prompt, texts, strength, votes, strata, bad)
 
 
-def _third(row: Row, options: Mapping[str, Any], bad: BadRows) -> FoundItem | None:
+def _third(row: Row, options: Mapping[str, Any], bad: BadRows) -> Item | None:
     prompt = fields.prompt(row, "context", fields.required(row, "context"))
     strata = {key: fields.text(row, key) for key in ("domain", "language")}
     texts = [fields.text(row, key) for key in ("response1", "response2")]
@@ -92,10 +85,10 @@ def _third(row: Row, options: Mapping[str, Any], bad: BadRows) -> FoundItem | No
         row, "overall_preference", fields.required(row, "overall_preference"), -MOST, MOST
     )
     votes = ("individual_preference", "score") if options.get("gold") == "votes" else None
-    return _found(row, prompt, texts, strength, votes, strata, bad)
+    return _item(row, prompt, texts, strength, votes, strata, bad)
 
 
-def _found(
+def _item(
     row: Row,
     prompt: tuple[Turn, ...],
     texts: list[str],
@@ -103,7 +96,7 @@ def _found(
     votes: tuple[str, str] | None,
     strata: Mapping[str, str],
     bad: BadRows,
-) -> FoundItem | None:
+) -> Item | None:
     kind: GoldKind = "graded"
     gold = (float(max(-strength, 0)), float(max(strength, 0)))
     if votes is not None:
@@ -112,7 +105,7 @@ def _found(
             bad.leave_out("no annotator prefers a response or takes both for equal")
             return None
         kind, gold = "probability", (first, 1.0 - first)
-    item = Item(
+    return Item(
         id=fields.identifier(row),
         prompt=prompt,
         responses=(Response(texts[0], gold[0]), Response(texts[1], gold[1])),
@@ -120,7 +113,6 @@ def _found(
         strata=strata,
         gold_kind=kind,
     )
-    return FoundItem(item, row)
 
 
 def _share_of_first(row: Row, key: str, name: str, bad: BadRows) -> float | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response, Turn
 
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
@@ -22,10 +22,7 @@ _ROLES = {"Human": "user", "Assistant": "assistant"}
 def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
     """Read transcripts as pairs; the conversation before the last assistant turn is the prompt."""
     del options
-    for path in files:
-        for found in bad.parse(rows_of(path, bad), lambda r: _item(r, bad)):
-            if found is not None:
-                yield found
+    return items_of(files, bad, lambda r: _item(r, bad))
 
 
 def parse_transcript(row: Row, key: str) -> tuple[Turn, ...]:
@@ -57,7 +54,7 @@ def split_transcript(row: Row, key: str) -> tuple[Turn, ...]:
     )
 
 
-def _item(row: Row, bad: BadRows) -> FoundItem | None:
+def _item(row: Row, bad: BadRows) -> Item | None:
     fields.known_keys(row, ("chosen", "rejected"))
     chosen, rejected = parse_transcript(row, "chosen"), parse_transcript(row, "rejected")
     problem = _no_comparison(chosen, rejected)
@@ -65,14 +62,13 @@ def _item(row: Row, bad: BadRows) -> FoundItem | None:
         bad.leave_out(problem)
         return None
     prompt = chosen[:-1]
-    item = Item(
+    return Item(
         id=f"{row.path.name.split('.')[0]}:{row.line}",
         prompt=prompt,
         responses=(Response(chosen[-1]["content"], 1.0), Response(rejected[-1]["content"], 0.0)),
         cluster=prompt_cluster(prompt),
         strata={"turns": str(min(sum(t["role"] == "user" for t in prompt), 4))},
     )
-    return FoundItem(item, row)
 
 
 def _no_comparison(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...]) -> str | None:

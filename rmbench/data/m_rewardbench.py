@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.metrics.m_rewardbench import ENGLISH, LANGUAGES, SUBSETS
 from rmbench.metrics.rewardbench import section_of
 from rmbench.types import Item, Response
@@ -24,8 +24,7 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
     wanted = [path for path in files if path.parent.name != TRANSLATION]
     if len(wanted) < len(files):
         bad.leave_out("files of the translation sets", len(files) - len(wanted))
-    for path in wanted:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
+    return items_of(wanted, bad, _item)
 
 
 def _item(row: Row) -> Item:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import GOLD_KINDS, GoldKind, Item, Response, Turn
 
 EXPECTED_KEYS = ("answer", "checks", "pattern", "schema", "tests")
@@ -30,15 +30,13 @@ def read_items(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> I
     that it was sampled from.
     """
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
+    return items_of(files, bad, _item)
 
 
 def read_pairs(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"prompt", "chosen", "rejected"}`, strings or message lists, with `strength` or `p_chosen`."""
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_pair(r), r))
+    return items_of(files, bad, _pair)
 
 
 def _item(row: Row) -> Item:

@@ -13,7 +13,7 @@ from typing import Any
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
 from rmbench.data.hh_rlhf import split_transcript
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response
 
 _STOP = re.compile(r"\n\s*Human:\s*$")  # with one line break or two
@@ -22,8 +22,7 @@ _STOP = re.compile(r"\n\s*Human:\s*$")  # with one line break or two
 def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
     """Read pools of one policy's samples; gold is the preference model's score."""
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r, bad), r))
+    return items_of(files, bad, lambda r: _item(r, bad))
 
 
 def _item(row: Row, bad: BadRows) -> Item:

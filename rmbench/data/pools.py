@@ -6,7 +6,7 @@ from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response, Turn
 
 ASPECTS = ("coherence", "consistency", "fluency", "relevance")
@@ -16,13 +16,10 @@ _VOTES = {1: 1.0, 2: 0.0, 0: 0.5}
 def read_pandalm(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
     """Read PandaLM's test set: gold is the share of three human votes for each response, a tie half."""
     del options
-    for path in files:
-        for found in bad.parse(rows_of(path, bad), lambda r: _pandalm(r, bad)):
-            if found is not None:
-                yield found
+    return items_of(files, bad, lambda r: _pandalm(r, bad))
 
 
-def _pandalm(row: Row, bad: BadRows) -> FoundItem | None:
+def _pandalm(row: Row, bad: BadRows) -> Item | None:
     texts = [fields.required(row, key) for key in ("response1", "response2")]
     if any(not isinstance(text, str) or not text.strip() for text in texts):
         # The published file holds a few replies that were once parsed as something else than text.
@@ -38,7 +35,7 @@ def _pandalm(row: Row, bad: BadRows) -> FoundItem | None:
             raise row.error(f"{vote!r}; expected 1, 2 or 0 (tie)", key, "unknown vote")
         votes.append(_VOTES[vote])
     p = sum(votes) / len(votes)
-    item = Item(
+    return Item(
         id=str(fields.required(row, "idx")),
         prompt=prompt,
         responses=(Response(texts[0], p), Response(texts[1], 1.0 - p)),
@@ -46,14 +43,12 @@ def _pandalm(row: Row, bad: BadRows) -> FoundItem | None:
         strata={"application": str(row.value.get("motivation_app") or "")},
         gold_kind="probability",
     )
-    return FoundItem(item, row)
 
 
 def read_summeval(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
     """Read SummEval: 16 summaries per article; gold is the mean human rating, 1 to 5, or one aspect of it."""
     aspect = str(options.get("aspect") or "mean")
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_summeval(r, aspect), r))
+    return items_of(files, bad, lambda r: _summeval(r, aspect))
 
 
 def _summeval(row: Row, aspect: str) -> Item:
@@ -85,8 +80,7 @@ def _summeval(row: Row, aspect: str) -> Item:
 def read_gsm8k(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
     """Read pools of solutions to GSM8K questions; gold is 1 where the final number is right, else 0."""
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_gsm8k(r, bad), r))
+    return items_of(files, bad, lambda r: _gsm8k(r, bad))
 
 
 def _gsm8k(row: Row, bad: BadRows) -> Item:

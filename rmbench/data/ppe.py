@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.metrics.ppe import CATEGORIES, CONFLICTS, ENGLISH, conflict_text
 from rmbench.types import Item, Response
 
@@ -24,8 +23,7 @@ def read_correctness(files: list[Path], options: Mapping[str, Any], bad: BadRows
     `sampled_conflict_pairs`, pairs of places of a right and a wrong response, are kept for PPE's accuracy.
     """
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), partial(_found, name=set_name(path), bad=bad))
+    return items_of(files, bad, lambda r: _item(r, set_name(r.path), bad))
 
 
 def read_preference(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
@@ -35,20 +33,13 @@ def read_preference(files: list[Path], options: Mapping[str, Any], bad: BadRows)
     more out would change the published number.
     """
     del options
-    for path in files:
-        for found in bad.parse(rows_of(path, bad), lambda r: _preference(r, bad)):
-            if found is not None:
-                yield found
+    return items_of(files, bad, lambda r: _preference(r, bad))
 
 
 def set_name(path: Path) -> str:
     """Return `MATH` for a file of `PPE-MATH-Best-of-K`, whatever the file itself is called."""
     found = (_SET.search(part) for part in reversed(path.parts))
     return next((match[1] for match in found if match), path.name.split(".")[0])
-
-
-def _found(row: Row, name: str, bad: BadRows) -> FoundItem:
-    return FoundItem(_item(row, name, bad), row)
 
 
 def _item(row: Row, name: str, bad: BadRows) -> Item:
@@ -101,7 +92,7 @@ def _conflicts(row: Row, gold: list[bool], bad: BadRows) -> list[tuple[int, int]
     return pairs
 
 
-def _preference(row: Row, bad: BadRows) -> FoundItem | None:
+def _preference(row: Row, bad: BadRows) -> Item | None:
     winner = fields.text(row, "winner")
     if winner not in _GOLD and not winner.startswith("tie"):
         raise row.error(f"{winner!r}; expected model_a, model_b or a tie", "winner", "unknown label")
@@ -114,7 +105,7 @@ def _preference(row: Row, bad: BadRows) -> FoundItem | None:
         bad.leave_out("human ties")
         return None
     models = [str(row.value.get(key) or "") for key in ("model_a", "model_b")]
-    item = Item(
+    return Item(
         id=fields.identifier(row, "question_id"),
         prompt=prompt,
         responses=tuple(
@@ -124,7 +115,6 @@ def _preference(row: Row, bad: BadRows) -> FoundItem | None:
         cluster=prompt_cluster(prompt),
         strata=strata,
     )
-    return FoundItem(item, row)
 
 
 def _flag(row: Row, key: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.metrics.rewardbench import IGNORED_SETS, PRIOR_SETS, SECTIONS, section_of
 from rmbench.metrics.rewardbench2 import SUBSETS, TIES
 from rmbench.types import Item, Response
@@ -35,17 +35,13 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
     wanted = [path for path in files if not path.name.startswith(_OTHER_SPLITS)]
     if wanted and len(wanted) < len(files):
         bad.leave_out("files of other splits", len(files) - len(wanted))
-    for path in wanted or files:
-        for found in bad.parse(rows_of(path, bad), lambda r: _pair(r, bad)):
-            if found is not None:
-                yield found
+    return items_of(wanted or files, bad, lambda r: _pair(r, bad))
 
 
 def read_v2(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"id", "subset", "prompt", "chosen": [...], "rejected": [...], "num_correct", ...}`."""
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
+    return items_of(files, bad, _item)
 
 
 def tie_name(identifier: str) -> str:
@@ -70,7 +66,7 @@ def _set_of_file(path: Path) -> str | None:
     return next((s for s in (*PRIOR_SETS, *IGNORED_SETS) if re.match(rf"{s}[-.]", path.name)), None)
 
 
-def _pair(row: Row, bad: BadRows) -> FoundItem | None:
+def _pair(row: Row, bad: BadRows) -> Item | None:
     named = _set_of_file(row.path)
     subset = named or _subset(row, (*KNOWN_SUBSETS, *IGNORED_SETS))
     if subset in IGNORED_SETS:
@@ -79,14 +75,13 @@ def _pair(row: Row, bad: BadRows) -> FoundItem | None:
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
     # Published as they are, empty replies included: leaving one out would change the number.
     texts = [fields.text(row, key, allow_empty=True) for key in ("chosen", "rejected")]
-    item = Item(
+    return Item(
         id=item_id(subset, str(row.line) if named else fields.identifier(row)),
         prompt=prompt,
         responses=(Response(texts[0], 1.0), Response(texts[1], 0.0)),
         cluster=prompt_cluster(prompt),
         strata={"section": section_of(subset) or "", "subset": subset},
     )
-    return FoundItem(item, row)
 
 
 def _item(row: Row) -> Item:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.metrics.rm_bench import DOMAINS, STYLES
 from rmbench.types import Item, Response
 
@@ -14,8 +14,7 @@ from rmbench.types import Item, Response
 def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
     """Read `<domain>_filtered.json` files; the two safety files are one domain, as published."""
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(item_of(r), r))
+    return items_of(files, bad, item_of)
 
 
 def item_of(row: Row) -> Item:

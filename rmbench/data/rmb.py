@@ -6,7 +6,7 @@ from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.metrics.rmb import GOALS, part_of
 from rmbench.types import Item, Response
 
@@ -19,8 +19,7 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
     The other set has `bon_uid`, `bon_best` and `loser_list`; `category_path` says which set a row is of.
     """
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
+    return items_of(files, bad, _item)
 
 
 def _item(row: Row) -> Item:

@@ -52,17 +52,20 @@ class BadRows:
     dropped: Counter[str] = field(default_factory=Counter)
     """Reason -> rows (or responses, where the reason says so) left out."""
 
-    def parse(self, rows: Iterable[Row], parse: Callable[[Row], T]) -> Iterator[T]:
-        """Yield `parse(row)` for each row that fits.
+    def parse(self, rows: Iterable[Row], parse: Callable[[Row], T | None]) -> Iterator[T]:
+        """Yield `parse(row)` for each row that fits; None stands for a row that was left out.
 
         Raises:
             DataError: At the first that does not, unless bad rows are skipped.
         """
         for row in rows:
             try:
-                yield parse(row)
+                found = parse(row)
             except DataError as error:
                 self.add(error)
+                continue
+            if found is not None:
+                yield found
 
     def add(self, error: DataError) -> None:
         """Count one bad row, or raise it."""
@@ -120,6 +123,21 @@ def rows_of(path: Path, bad: BadRows) -> Iterator[Row]:
             )
     if n_rows == 0 and not bad.dropped:
         raise DataError("the file is empty", path=path)
+
+
+def items_of(files: Iterable[Path], bad: BadRows, parse: Callable[[Row], Item | None]) -> Iterator[FoundItem]:
+    """Yield the items of data that has one per row; `parse` gives None for a row that is left out.
+
+    Raises:
+        DataError: As `rows_of`, and at a row that does not fit, unless such rows are skipped.
+    """
+
+    def found(row: Row) -> FoundItem | None:
+        item = parse(row)
+        return None if item is None else FoundItem(item, row)
+
+    for path in files:
+        yield from bad.parse(rows_of(path, bad), found)
 
 
 def estimated_rows_of(path: Path) -> int | None:

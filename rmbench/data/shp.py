@@ -12,7 +12,7 @@ from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response, Turn
 
 _SPLITS = ("_train", "_validation", "_test")
@@ -27,13 +27,10 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
     difference of scores would. Pairs of one post share its prompt, and so their cluster.
     """
     del options
-    for path in files:
-        for found in bad.parse(rows_of(path, bad), lambda r: _pair(r, bad)):
-            if found is not None:
-                yield found
+    return items_of(files, bad, lambda r: _pair(r, bad))
 
 
-def _pair(row: Row, bad: BadRows) -> FoundItem | None:
+def _pair(row: Row, bad: BadRows) -> Item | None:
     prompt = (Turn(role="user", content=fields.text(row, "history")),)
     texts = [fields.text(row, f"human_ref_{side}", allow_empty=True) for side in "AB"]
     label = fields.choice(row, "labels")
@@ -49,7 +46,7 @@ def _pair(row: Row, bad: BadRows) -> FoundItem | None:
         bad.leave_out(problem)
         return None
     domain = fields.text(row, "domain")
-    item = Item(
+    return Item(
         id=":".join(fields.text(row, key) for key in ("post_id", "c_root_id_A", "c_root_id_B")),
         prompt=prompt,
         responses=tuple(Response(text, log(score)) for text, score in zip(texts, scores, strict=True)),
@@ -57,7 +54,6 @@ def _pair(row: Row, bad: BadRows) -> FoundItem | None:
         strata={"domain": _without_split(domain)},
         gold_kind="graded",
     )
-    return FoundItem(item, row)
 
 
 def _score(row: Row, key: str) -> float:

@@ -37,10 +37,8 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
     del options
     pairs: dict[str, _Pair] = {}
     for path in files:
-        for found in bad.parse(rows_of(path, bad), lambda r: _judgement(r, bad)):
-            if found is not None:
-                key, judged, chosen = found
-                _add_vote(pairs.setdefault(key, judged), judged, chosen, bad)
+        for key, judged, chosen in bad.parse(rows_of(path, bad), lambda r: _judgement(r, bad)):
+            _add_vote(pairs.setdefault(key, judged), judged, chosen, bad)
     for key, pair in pairs.items():
         yield FoundItem(_item(key, pair), pair.row)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.metrics.plan_rewardbench import SPLITS
 from rmbench.types import Item, Response, Turn
 
@@ -21,8 +21,7 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
     the messages of the trajectory one after the other, each behind its role.
     """
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
+    return items_of(files, bad, _item)
 
 
 def _item(row: Row) -> Item:

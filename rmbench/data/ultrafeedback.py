@@ -6,7 +6,7 @@ from typing import Any
 
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
-from rmbench.data.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response, Turn
 
 HIGHEST = 10.0
@@ -19,8 +19,7 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
     whichever reply they call chosen: they have equal gold, and no order to get right.
     """
     del options
-    for path in files:
-        yield from bad.parse(rows_of(path, bad), lambda r: FoundItem(_item(r), r))
+    return items_of(files, bad, _item)
 
 
 def _item(row: Row) -> Item:
