@@ -107,7 +107,7 @@ def rows_of(path: Path, bad: BadRows) -> Iterator[Row]:
     Raises:
         DataError: If the file cannot be read, is empty, or holds something else than objects.
     """
-    n_rows = 0
+    n_rows, n_bad = 0, bad.dropped.total()
     for line, value in _values(path, bad):
         n_rows += 1
         if isinstance(value, dict):
@@ -121,7 +121,7 @@ def rows_of(path: Path, bad: BadRows) -> Iterator[Row]:
                     reason="row is not an object",
                 )
             )
-    if n_rows == 0 and not bad.dropped:
+    if n_rows == 0 and bad.dropped.total() == n_bad:
         raise DataError("the file is empty", path=path)
 
 

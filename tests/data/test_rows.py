@@ -113,6 +113,7 @@ BAD_ITEMS = [
     ({**ITEM, "responses": ["x"]}, "responses", "at least two", "fewer than two responses"),
     ({**ITEM, "responses": "xy"}, "responses", "at least two", "fewer than two responses"),
     ({**ITEM, "responses": ["x", " \n"]}, "responses[1]", "empty", "empty response"),
+    ({**ITEM, "responses": ["x", None]}, "responses[1]", "null; expected text", "text is not a string"),
     ({**ITEM, "responses": ["x", 5]}, "responses[1]", "a number; expected text", "text is not a string"),
     ({**ITEM, "gold": [1]}, "gold", "1 values; expected one per response, 2", "gold and responses differ in length"),
     ({**ITEM, "gold": 1}, "gold", "expected one per response", "gold and responses differ in length"),
@@ -248,3 +249,10 @@ def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:
     assert read(write(tmp_path / "b.jsonl", {**ITEM, "tags": [{"generator": "x"}, {}]})).data_hash == base
     for change in ({"gold": [0, 1]}, {"prompt": "q"}, {"cluster": "c"}, {"strata": {"a": "b"}}, {"id": "b"}):
         assert read(write(tmp_path / "c.jsonl", {**ITEM, **change})).data_hash != base
+
+
+def test_an_empty_file_is_named_whatever_was_left_out_before_it(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl", ITEM, {**ITEM, "gold": [1]})
+    write(tmp_path / "b.jsonl")
+    with pytest.raises(DataError, match=r"b\.jsonl: the file is empty"):
+        read(tmp_path, on_bad="skip")
