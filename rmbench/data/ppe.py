@@ -79,7 +79,7 @@ def _conflicts(row: Row, gold: list[bool], bad: BadRows) -> list[tuple[int, int]
         if (
             not isinstance(pair, list)
             or len(pair) != 2
-            or any(isinstance(p, bool) or p not in places for p in pair)
+            or any(type(p) is not int or p not in places for p in pair)
         ):
             raise row.error(
                 f"{pair!r}; expected two places from 0 to {len(gold) - 1}", f"{key}[{k}]", "pairs do not fit"

@@ -135,7 +135,7 @@ def test_ppe_correctness_keeps_the_published_pairs(tmp_path: Path) -> None:
     found = read("ppe-correctness", lines(tmp_path / "rows.jsonl", row))
     assert found.items[0].strata["conflict_pairs"] == "0>1 2>3 0>1", "right first; right is 0 and 2"
     assert found.dropped == {"sampled pairs that are both right or both wrong": 1}
-    for wrong in ([[0, 4]], [[0]], [[True, 1]], ["01"]):
+    for wrong in ([[0, 4]], [[0]], [[True, 1]], [[1.0, 0]], ["01"]):
         row["sampled_conflict_pairs"] = wrong
         with pytest.raises(DataError, match=r"key 'sampled_conflict_pairs\[0\]'.*two places from 0 to 3"):
             read("ppe-correctness", lines(tmp_path / "rows.jsonl", row))
