@@ -42,7 +42,7 @@ def read_pku(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Ite
 
 def _webgpt(row: Row, bad: BadRows, seen: Counter[str]) -> Item | None:
     question = fields.mapping(row, "question")
-    text = fields.text(row, "question.full_text", question.get("full_text"))
+    text = fields.text(row, "question.full_text", question.get("full_text", fields.MISSING))
     scores = [fields.finite(row, key, fields.required(row, key)) for key in ("score_0", "score_1")]
     if abs(scores[0]) > 1.0 or abs(sum(scores)) > 1e-6:
         raise row.error(

@@ -11,18 +11,23 @@ from rmbench.types import Turn
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
+MISSING = object()
+"""Stands for a value of a nested object that is not there: unlike null it is told as a missing key."""
+_REPLIES = ("response", "chosen", "reject", "output", "bon_best", "loser")
+"""How keys of replies begin; other texts are prompts and what goes with them."""
 
-def text(row: Row, key: str, value: Any = None, *, allow_empty: bool = False) -> str:
+
+def text(row: Row, key: str, value: Any = MISSING, *, allow_empty: bool = False) -> str:
     """Return `row[key]` (or `value` found there) as text.
 
     Raises:
         DataError: If it is missing, not a string, or blank.
     """
-    found = required(row, key) if value is None else value
+    found = required(row, key) if value is MISSING else value
     if not isinstance(found, str):
         raise row.error(f"{_kind(found)}; expected text", key, "text is not a string")
     if not allow_empty and not found.strip():
-        empty = key.startswith(("response", "chosen", "reject", "output"))
+        empty = key.startswith(_REPLIES)
         raise row.error("empty; expected text", key, "empty response" if empty else "empty text")
     return found
 

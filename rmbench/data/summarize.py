@@ -51,7 +51,7 @@ def _judgement(row: Row, bad: BadRows) -> tuple[str, _Pair, int] | None:
         raise row.error("expected a list of two objects with text", "summaries", "row does not fit")
     # Published as they were sampled, behind the prompt: with a space in front.
     first, second = (
-        fields.text(row, f"summaries[{k}].text", entry.get("text"), allow_empty=True).strip()
+        fields.text(row, f"summaries[{k}].text", entry.get("text", fields.MISSING), allow_empty=True).strip()
         for k, entry in enumerate(entries)
     )
     chosen = fields.choice(row, "choice")
@@ -60,7 +60,7 @@ def _judgement(row: Row, bad: BadRows) -> tuple[str, _Pair, int] | None:
         bad.leave_out(problem)
         return None
     strata = {"source": source, "split": str(row.value.get("split") or "")}
-    post = fields.text(row, "info.id", info.get("id"))
+    post = fields.text(row, "info.id", info.get("id", fields.MISSING))
     key = f"{post}:{digest(sorted((first, second)), 12)}"
     return key, _Pair(row, prompt, (first, second), strata), int(chosen)
 
@@ -70,7 +70,7 @@ def _prompt(row: Row, info: Mapping[str, Any]) -> tuple[tuple[Turn, ...], str]:
     if info.get("article"):
         article = fields.text(row, "info.article", info["article"])
         return (Turn(role="user", content=f"Article:\n{article}\n\nTL;DR:"),), "cnndm"
-    post = fields.text(row, "info.post", info.get("post"))
+    post = fields.text(row, "info.post", info.get("post", fields.MISSING))
     # A post may lack a title or a forum; the text is what cannot be missing.
     title, forum = (str(info.get(key) or "") for key in ("title", "subreddit"))
     text = f"SUBREDDIT: r/{forum}\n\nTITLE: {title}\n\nPOST: {post}\n\nTL;DR:"

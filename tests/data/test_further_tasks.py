@@ -182,7 +182,7 @@ BAD = [
     ("rmb", BON, {"loser_list": [{"answer": " "}]}, r"key 'loser_list\[0\]\.answer': empty"),
     ("rmb", BON, {"bon_best": {"llm_name": "a"}}, "key 'bon_best': expected an object with 'answer'"),
     ("rmb", BON, {"category_path": "BoN_set/Humour/S1"}, "key 'category_path': 'BoN_set/Humour/S1'; expected BoN_set or"),
-    ("rmb", PAIRS, {"reject": {"answer": None}}, r"key 'reject\.answer': a list; expected text"),
+    ("rmb", PAIRS, {"reject": {"answer": None}}, r"key 'reject\.answer': null; expected text"),
     ("rmb", PAIRS, {"conversation_input": [{"role": "assistant", "content": "Hi"}]}, "key 'conversation_input': ends with"),
     ("rag-rewardbench", RAG, {"reject": ""}, "key 'reject': empty"),
     ("rag-rewardbench", RAG, {"question": 3}, "key 'question': a number; expected text"),
