@@ -15,6 +15,7 @@ import lzma
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import isnan, nan
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +29,7 @@ ADVERSARIAL = ("NullModel", "gpt4_gamed")
 """Generators that win by fooling the judge, not by answering."""
 
 FILE = "annotations.json"
+DRAW = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,16 +144,29 @@ def _rows(raw: bytes, where: Path) -> list[Any]:
     return value
 
 
-def _verdict(row: Row, model: str) -> _Verdict:
-    raw = fields.required(row, "preference")
-    if raw is None:
-        raise row.error("null; the judge gave no verdict", "preference", "no verdict")
+def preference_of(row: Row) -> float:
+    """Return `preference - 1`, P(the model's answer is better); NaN for null or NaN, which is no verdict.
+
+    0 is an old way to write a draw.
+    """
+    value = fields.required(row, "preference")
+    if value is None:
+        return nan
     try:
-        preference = float(raw)
+        number = -1.0 if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
-        raise row.error(f"{raw!r}; expected a number in [1, 2]", "preference", "no verdict") from None
-    if not 1.0 <= preference <= 2.0:
-        raise row.error(f"{preference:g}; expected a number in [1, 2]", "preference", "no verdict")
+        number = -1.0
+    if number == 0.0:
+        return DRAW
+    if isnan(number) or 1.0 <= number <= 2.0:
+        return number - 1.0
+    raise row.error(f"{value!r}; expected a number in [1, 2], 0 or null", "preference", "no verdict")
+
+
+def _verdict(row: Row, model: str) -> _Verdict:
+    p = preference_of(row)
+    if isnan(p):
+        raise row.error("null or NaN; the judge gave no verdict", "preference", "no verdict")
     return _Verdict(
         row=row,
         model=model,
@@ -159,7 +174,7 @@ def _verdict(row: Row, model: str) -> _Verdict:
         instruction=fields.text(row, "instruction"),
         output=fields.text(row, "output_2", allow_empty=True),
         reference_output=fields.text(row, "output_1", allow_empty=True),
-        p=preference - 1.0,
+        p=p,
         dataset=str(row.value.get("dataset") or ""),
     )
 

@@ -7,7 +7,7 @@ on the task `alpacaeval-calibration`, where another judge's are gold.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite, isnan, nan
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,15 @@ import numpy as np
 
 from rmbench.canon import digest, prompt_cluster
 from rmbench.data import ItemSet, fields, read_task_items
-from rmbench.data.alpacaeval import ADVERSARIAL, annotations, annotator_of, annotators, pair_id
+from rmbench.data.alpacaeval import (
+    ADVERSARIAL,
+    DRAW,
+    annotations,
+    annotator_of,
+    annotators,
+    pair_id,
+    preference_of,
+)
 from rmbench.data.items import hash_items
 from rmbench.data.rows import Row
 from rmbench.errors import DataError, UnknownNameError
@@ -36,7 +44,6 @@ from rmbench.stats.estimates import Floats
 from rmbench.types import Turn
 
 _TASK = "alpacaeval-calibration"
-_DRAW = 0.5
 _MODELS = (
     "gpt-4o-mini", "gpt4_turbo", "gpt4.1", "gpt5_nano", "gpt4", "chatgpt", "claude_3_opus", "claude_2",
     "claude", "llama3_70b", "text_davinci_003",
@@ -79,13 +86,13 @@ def read(path: Path, request: Import) -> list[PublishedRun]:
 def _win_rates(path: Path, gold: str) -> list[WinRate]:
     """Return each generator's number: `mean(preference - 1)` of its rows with a preference.
 
-    As published (`describe_head2head` of AlpacaEval): 0 is an old way to write a draw, and a row without a
-    preference does not count. Rows of one instruction are one cluster; as a rule there is one.
+    As published (`describe_head2head` of AlpacaEval): a row without a preference does not count. Rows of one
+    instruction are one cluster; as a rule there is one.
     """
     found: list[tuple[str, Floats, list[str]]] = []
     prompts: set[str] = set()
     for model, source, values in annotations(path, gold):
-        rows = [(_preference(row), prompt_cluster(_prompt(row))) for row in _numbered(values, source)]
+        rows = [(preference_of(row), prompt_cluster(_prompt(row))) for row in _numbered(values, source)]
         prompts.update(cluster for _, cluster in rows)
         kept = [(p, cluster) for p, cluster in rows if isfinite(p)]
         if not kept:
@@ -99,9 +106,9 @@ def _win_rate(model: str, p: Floats, clusters: list[str], n_prompts: int) -> Win
     return WinRate(
         generator=model,
         win_rate=mean(p, codes.astype(np.int64), len(names), bounded=True).estimate(),
-        n_wins=int((p > _DRAW).sum()),
-        n_wins_base=int((p < _DRAW).sum()),
-        n_draws=int((p == _DRAW).sum()),
+        n_wins=int((p > DRAW).sum()),
+        n_wins_base=int((p < DRAW).sum()),
+        n_draws=int((p == DRAW).sum()),
         n_missing=n_prompts - len(names),
         adversarial=model in ADVERSARIAL,
     )
@@ -144,7 +151,7 @@ def _verdicts(path: Path, judge: str) -> Iterator[tuple[str, _Verdict]]:
         for row in _numbered(values, source):
             texts = [fields.text(row, key, allow_empty=True) for key in ("output_2", "output_1")]
             name = pair_id(model, prompt_cluster(_prompt(row)))
-            yield name, _Verdict(_preference(row), digest(texts, 32))
+            yield name, _Verdict(preference_of(row), digest(texts, 32))
 
 
 def _rewards(p: float) -> tuple[float, float]:
@@ -153,22 +160,6 @@ def _rewards(p: float) -> tuple[float, float]:
         return nan, nan
     rewards, _, _ = rewards_from_preferences(np.array([[0.5, p], [1.0 - p, 0.5]]))
     return float(rewards[0]), float(rewards[1])
-
-
-def _preference(row: Row) -> float:
-    """Return `preference - 1`, P(the model's answer is better); NaN for null or NaN, which is no verdict."""
-    value = fields.required(row, "preference")
-    if value is None:
-        return nan
-    try:
-        number = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = -1.0
-    if number == 0.0:
-        return _DRAW
-    if isnan(number) or 1.0 <= number <= 2.0:
-        return number - 1.0
-    raise row.error(f"{value!r}; expected a number in [1, 2], 0 or null", "preference", "no verdict")
 
 
 def _prompt(row: Row) -> tuple[Turn, ...]:

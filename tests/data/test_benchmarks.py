@@ -183,7 +183,17 @@ def test_alpacaeval_pairs_are_soft_labels_against_the_reference(tmp_path: Path) 
     assert strong.gold_kind == "probability"
 
 
-@pytest.mark.parametrize("preference", [None, "x", 0.5, 2.5])
+def test_alpacaeval_a_preference_of_0_is_a_draw_as_in_win_rates(tmp_path: Path) -> None:
+    folder = annotations(tmp_path)
+    path = folder / "results" / "strong" / "weighted_alpaca_eval_gpt4_turbo" / "annotations.json"
+    rows = json.loads(path.read_text())
+    path.write_text(json.dumps([{**row, "preference": 0} for row in rows]))
+    pairs = read("alpacaeval-calibration", folder).items
+    strong = [i for i in pairs if i.id.startswith("strong")]
+    assert [[r.gold for r in i.responses] for i in strong] == [[0.5, 0.5], [0.5, 0.5]]
+
+
+@pytest.mark.parametrize("preference", [None, True, float("nan"), "x", 0.5, 2.5])
 def test_alpacaeval_a_verdict_out_of_range_is_an_error(tmp_path: Path, preference: object) -> None:
     folder = annotations(tmp_path)
     path = folder / "results" / "strong" / "weighted_alpaca_eval_gpt4_turbo" / "annotations.json"
