@@ -18,6 +18,7 @@ from rmbench.metrics.best_of_n import (
 )
 from rmbench.metrics.kl import kl_bound
 from rmbench.metrics.panel import Panel
+from rmbench.metrics.pools import Pools
 from rmbench.stats import Statistic, cluster_bootstrap, ratio
 from rmbench.stats.bootstrap import percentile_interval
 from rmbench.stats.estimates import Floats
@@ -99,7 +100,7 @@ def _reward_along_n(ready: Prepared, seed: int) -> dict[str, Statistic]:
     }
 
 
-def _kl_per_item(pools: Any, n_values: tuple[int, ...], panel: Panel, estimated: bool) -> Floats:
+def _kl_per_item(pools: Pools, n_values: tuple[int, ...], panel: Panel, estimated: bool) -> Floats:
     if estimated:
         return expected_kl(pools, n_values, panel.logprobs)
     return np.tile([kl_bound(n) for n in n_values], (panel.n_items, 1))
@@ -136,9 +137,10 @@ def fit_curve(
     if not np.isfinite(values).all():
         return {}, dict.fromkeys(names, "KL does not grow with n")
     intervals: list[tuple[float, float] | None] = [None] * 3
-    replicates = cluster_bootstrap(table, fitted_values, seed=seed)
-    if len(table) >= 2 and np.isfinite(replicates).all():
-        intervals = [percentile_interval(replicates[:, q]) for q in range(3)]
+    if len(table) >= 2:
+        replicates = cluster_bootstrap(table, fitted_values, seed=seed)
+        if np.isfinite(replicates).all():
+            intervals = [percentile_interval(replicates[:, q]) for q in range(3)]
     base = Statistic(
         value=0.0,
         influence=None,

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.metrics.best_of_n import Curves, best_of_n_curves, settled
+from rmbench.metrics.best_of_n import Curves, best_of_n_curves, by_cluster, settled
 from rmbench.metrics.official import HEADLINE, part_name, stratum_of
 from rmbench.metrics.pairs import pairs_of
 from rmbench.metrics.panel import Panel, settle_invalid
@@ -84,10 +84,9 @@ def on_unit_scale(panel: Panel) -> Floats:
 def curve_loss(curves: Curves, panel: Panel) -> Statistic:
     """Return the mean over K of (f(K) - oracle(K))^2, f being the mean over questions; 0 is best."""
     gap = settled(curves.oracle - curves.gold)
-    by_cluster = np.stack([panel.per_cluster(column) for column in gap.T], axis=1)
     size = panel.per_cluster(np.ones(panel.n_items))
     distance = gap.mean(axis=0)
-    influence = (by_cluster - size[:, None] * distance) / panel.n_items
+    influence = (by_cluster(panel, gap) - size[:, None] * distance) / panel.n_items
     return Statistic(
         value=float(np.square(distance).mean()),
         influence=(2.0 * distance * influence).mean(axis=1),
