@@ -47,6 +47,12 @@ def stratum_of(panel: Panel, key: str) -> "np.ndarray[Any, np.dtype[np.str_]]":
     return np.array(panel.strata.get(key, ("",) * panel.n_items), dtype=str)
 
 
+def has_one_right(panel: Panel) -> bool:
+    """Say whether each item has one right response (gold above 0.5) and at least one wrong one."""
+    n_right = np.bincount(panel.item_of_row()[panel.gold > 0.5], minlength=panel.n_items)
+    return bool(((n_right == 1) & (panel.sizes > 1)).all())
+
+
 def strict_pairs(panel: Panel, tie: float = 0.0) -> tuple[Pairs, Floats]:
     """Return the pairs and the credit of each, shape (P,): `[c > r]`, and `tie` where neither is greater.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.metrics.official import HEADLINE, NO_JUDGES, part_name, stop_at_invalid
+from rmbench.metrics.official import HEADLINE, NO_JUDGES, has_one_right, part_name, stop_at_invalid
 from rmbench.metrics.panel import Panel
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.stats import mean
@@ -49,12 +49,12 @@ def measure_reward_math(panel: Panel, params: Mapping[str, Any]) -> Measured:
     names = [HEADLINE, *map(part_name, PARTS)]
     if panel.flips is not None:
         return Measured({}, {}, dict.fromkeys(names, NO_JUDGES))
+    if not has_one_right(panel):
+        return Measured({}, {}, dict.fromkeys(names, "an item has not one right solution and wrong ones"))
     rows = []
     for item in range(panel.n_items):
         here = slice(int(panel.offsets[item]), int(panel.offsets[item + 1]))
         right, rewards = panel.gold[here] > 0.5, panel.rewards[here]
-        if right.sum() != 1 or len(right) < 2:
-            return Measured({}, {}, dict.fromkeys(names, "an item has not one right solution and wrong ones"))
         rows.append(problem_scores(float(rewards[right][0]), rewards[~right].tolist()))
     if not rows:
         return Measured({}, {}, dict.fromkeys(names, "no item"))

@@ -14,6 +14,7 @@ import numpy as np
 from rmbench.metrics.official import (
     HEADLINE,
     NO_JUDGES,
+    has_one_right,
     part_means,
     part_name,
     stop_at_invalid,
@@ -65,9 +66,8 @@ def measure_rmb(panel: Panel, params: Mapping[str, Any]) -> Measured:
     names = [HEADLINE, *map(part_name, PARTS)]
     if panel.flips is not None:
         return Measured({}, {}, dict.fromkeys(names, NO_JUDGES))
-    n_best = np.bincount(panel.item_of_row()[panel.gold > 0.5], minlength=panel.n_items)
-    if (n_best != 1).any():
-        return Measured({}, {}, dict.fromkeys(names, "an item has not one best reply"))
+    if not has_one_right(panel):
+        return Measured({}, {}, dict.fromkeys(names, "an item has not one best reply and losers"))
     credit, part = winner_beats_all(panel), stratum_of(panel, "part")
     found = part_means(credit, panel.cluster, panel.n_clusters, part, ("item", "part", PARTS))
     return with_mean_of_parts(*found, "four parts")
