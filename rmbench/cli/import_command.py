@@ -1,7 +1,6 @@
 """`rmbench import`: published results in, records out."""
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -88,10 +87,11 @@ def command(
     from rmbench.cli.tables import record_tables
     from rmbench.cli.win_rates import win_rate_row, win_rate_table
     from rmbench.published import FORMATS, Import, write_runs
+    from rmbench.scoring.workers import n_cores
 
     request = Import(data, key_values(task_options, "-T"), on_bad == "skip", prior_sets)
     runs = FORMATS.get(format_name)(path, request)
-    workers = n_workers or max(1, min(_cores(), len(runs) // _RUNS_PER_WORKER))
+    workers = n_workers or max(1, min(n_cores(), len(runs) // _RUNS_PER_WORKER))
     command_line = ("rmbench", *sys.argv[1:])
     done = []
     for imported in write_runs(runs, results, seed=seed, command=command_line, n_workers=workers):
@@ -114,8 +114,3 @@ def command(
         reused = sum(d.reused for d in done)
         note = f" ({reused} there before)" if reused else ""
         click.echo(f"\n{len(done)} records in {one_line(str(results))}{note}", err=True)
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

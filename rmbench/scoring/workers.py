@@ -154,7 +154,7 @@ def workers_for(
         raise ConfigError(f"--workers: {spec} is asked by threads of one process; see -M concurrency=N")
     torch = sys.modules.get("torch")  # a model without it needs no device
     n_devices = torch.cuda.device_count() if torch and runtime.device in ("auto", "cuda") else 0
-    n_threads = None if n_devices else max(1, _n_cores() // n_workers)
+    n_threads = None if n_devices else max(1, n_cores() // n_workers)
     runtimes = [
         replace(runtime, device=f"cuda:{k % n_devices}") if n_devices else runtime for k in range(n_workers)
     ]
@@ -165,7 +165,8 @@ def _load(spec: str, options: Mapping[str, str], runtime: Runtime) -> AnyModel:
     return load_model(spec, options, runtime).model
 
 
-def _n_cores() -> int:
+def n_cores() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
