@@ -83,6 +83,11 @@ class TaskSpec:
     """What rests on a description alone."""
     path: Path
 
+    @property
+    def size(self) -> str:
+        """The sizes, for people."""
+        return ", ".join(f"{count:,} {what}" for what, count in self.sizes.items()) or "not known"
+
     def kinds_of(self, convention: str) -> tuple[str, ...]:
         """Return the kinds of a convention, `official`, `clean` or `both` (official ones first)."""
         return kinds_of(self.kinds, convention)
@@ -148,15 +153,14 @@ def apply_params(spec: TaskSpec, options: Mapping[str, str]) -> TaskSpec:
         ConfigError: If a value is not of the parameter's type, or not one of its choices.
     """
     params, reader = dict(spec.params), dict(spec.data.options)
+    known, where = _known(spec.kinds, spec.data.reader), f"task {spec.name!r}"
     for key, text in options.items():
-        known = _known(spec.kinds, spec.data.reader)
-        where = f"task {spec.name!r}"
         if key not in known:
             raise UnknownNameError("parameter", key, known, where)
         value = parse_value(known[key], text, f"{where}, parameter {key!r}")
         target = reader if key in PARAMS.get(f"reader:{spec.data.reader}", {}) else params
         target[key] = value
-    params = settle(params, _known(spec.kinds, ""), f"task {spec.name!r}")
+    params = settle(params, _known(spec.kinds, ""), where)
     return replace(spec, params=params, data=replace(spec.data, options=reader))
 
 
@@ -172,10 +176,9 @@ def parameter_help(spec: TaskSpec) -> list[str]:
     for name, param in _known(spec.kinds, spec.data.reader).items():
         choices = f", one of {', '.join(param.choices)}" if param.choices else ""
         shown = current.get(name, param.default)
-        value = (
-            "not set" if param.only_with and shown is None else "by convention" if shown is None else shown
-        )
-        lines.append(f"{name} = {value} ({param.type.__name__}{choices}): {param.help}")
+        if shown is None:
+            shown = "not set" if param.only_with else "by convention"
+        lines.append(f"{name} = {shown} ({param.type.__name__}{choices}): {param.help}")
     return lines
 
 

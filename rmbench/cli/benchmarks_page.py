@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rmbench.escape import for_markdown, one_line
 from rmbench.metrics import KINDS
-from rmbench.specs import TaskSpec, kinds_of
+from rmbench.specs import TaskSpec
 
 _HEADS = ("task", "what", "official number", "clean numbers", "published size", "licence", "data")
 _NOTHING = "nothing yet"
@@ -44,7 +44,7 @@ def _summary(spec: TaskSpec) -> list[str]:
         for_markdown(spec.summary),
         ", ".join(f"`{kind}`" for kind in spec.kinds_of("official")) or "–",
         ", ".join(spec.kinds_of("clean")) or "–",
-        _size(spec) or "not known",
+        for_markdown(spec.size),
         for_markdown(spec.license),
         spec.data.where,
     ]
@@ -60,14 +60,12 @@ def _section(spec: TaskSpec) -> list[str]:
     if spec.data.hub:
         lines.append(f"- data: `{spec.data.hub}`, files `{spec.data.hub_files or spec.data.files or '*'}`")
     lines.append(f"- headline: `{spec.primary}`" + (f"; by {', '.join(spec.strata)}" if spec.strata else ""))
-    lines += [f"- official, `{kind}`: {_definition(kind)}" for kind in kinds_of(spec.kinds, "official")]
+    lines += [f"- official, `{kind}`: {_definition(kind)}" for kind in spec.kinds_of("official")]
     for head, said in (("reproduced", spec.reproduced), ("not checked", spec.unchecked)):
-        lines += [f"- {head}: {text}" for text in said or (_NOTHING,) if said or head == "reproduced"]
+        lines += [
+            f"- {head}: {one_line(text)}" for text in said or (_NOTHING,) if said or head == "reproduced"
+        ]
     return lines
-
-
-def _size(spec: TaskSpec) -> str:
-    return ", ".join(f"{count:,} {one_line(what)}" for what, count in spec.sizes.items())
 
 
 def _definition(kind: str) -> str:

@@ -63,15 +63,10 @@ def _show(spec: Any) -> None:
     from rmbench.specs import parameter_help
 
     for key, value in _as_json(spec).items():
-        text = (
-            ("; " if key in ("reproduced", "unchecked") else ", ").join(value)
-            if isinstance(value, list)
-            else value
-        )
-        if key == "sizes":
-            text = ", ".join(f"{count:,} {what}" for what, count in value.items()) or "not known"
+        if isinstance(value, list):
+            value = ("; " if key in ("reproduced", "unchecked") else ", ").join(value)
         if key != "params":
-            click.echo(f"{key + ':':10} {one_line(str(text))}")
+            click.echo(f"{key + ':':10} {one_line(spec.size if key == 'sizes' else str(value))}")
     click.echo("\nparameters (-T key=value):")
     for line in parameter_help(spec):
         click.echo(f"  {one_line(line)}")
