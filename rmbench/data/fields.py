@@ -90,6 +90,24 @@ def prompt(row: Row, key: str, value: Any) -> tuple[Turn, ...]:
     return found
 
 
+def shared_prompt(row: Row) -> tuple[tuple[Turn, ...], str, str]:
+    """Return the prompt of two whole conversations, `chosen` and `rejected`, and the reply that ends each.
+
+    Raises:
+        DataError: If one is no conversation that ends with a reply, or they differ before it.
+    """
+    chosen, rejected = (turns(row, key, required(row, key)) for key in ("chosen", "rejected"))
+    for key, conversation in (("chosen", chosen), ("rejected", rejected)):
+        if len(conversation) < 2 or conversation[-1]["role"] != "assistant":
+            raise row.error("expected a prompt and a final assistant turn", key, "no reply at the end")
+    if chosen[:-1] != rejected[:-1]:
+        raise row.error(
+            "the conversation before the reply differs from 'chosen'", "rejected", "prompts differ"
+        )
+    replies = text(row, "chosen", chosen[-1]["content"]), text(row, "rejected", rejected[-1]["content"])
+    return chosen[:-1], *replies
+
+
 def finite(row: Row, key: str, value: Any) -> float:
     """Return a finite number; a bool, a string and NaN are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -128,6 +146,15 @@ def choice(row: Row, key: str, known: Sequence[Any] = (0, 1)) -> Any:
     if isinstance(value, bool) or value not in known:
         expected = " or ".join(map(repr, known))
         raise row.error(f"{value!r}; expected {expected}", key, "unknown label")
+    return value
+
+
+def known_name(row: Row, key: str, value: str, known: Sequence[str]) -> str:
+    """Return `value` of `row[key]`, one of `known`; an error names the nearest one."""
+    if value not in known:
+        close = get_close_matches(value, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
+        raise row.error(f"unknown {key} {value!r}{hint}", key, f"unknown {key}")
     return value
 
 

@@ -1,7 +1,6 @@
 """M-RewardBench (arXiv 2410.15522): RewardBench translated into 22 languages, a folder for each."""
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,11 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
 def _item(row: Row) -> Item:
     language = fields.text(row, "language")
     # The same language is `de` or, as its folder, `deu_Latn`.
-    code = _known(row, "language", LANGUAGES.get(language, language), (*LANGUAGES.values(), ENGLISH))
+    code = fields.known_name(
+        row, "language", LANGUAGES.get(language, language), (*LANGUAGES.values(), ENGLISH)
+    )
     key = "subset" if "subset" in row.value and "source" not in row.value else "source"
-    subset = _known(row, key, fields.text(row, key), SUBSETS)
+    subset = fields.known_name(row, key, fields.text(row, key), SUBSETS)
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
     # As for RewardBench: published as they are, empty replies included.
     texts = [fields.text(row, key, allow_empty=True) for key in ("chosen", "rejected")]
@@ -45,11 +46,3 @@ def _item(row: Row) -> Item:
         cluster=f"{subset}:{identifier}",
         strata={"language": code, "section": section_of(subset) or "", "subset": subset},
     )
-
-
-def _known(row: Row, key: str, value: str, known: tuple[str, ...]) -> str:
-    if value not in known:
-        close = get_close_matches(value, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-        raise row.error(f"unknown {key} {value!r}{hint}", key, f"unknown {key}")
-    return value

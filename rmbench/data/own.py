@@ -150,7 +150,10 @@ def _pair(row: Row) -> Item:
         prompt = fields.prompt(row, "prompt", row.value["prompt"])
         replies = [_reply(row, key, prompt) for key in ("chosen", "rejected")]
     else:
-        prompt, replies = _implicit_prompt(row)
+        for key in ("chosen", "rejected"):
+            if isinstance(row.value.get(key), str):
+                raise row.error(f"missing, and {key!r} is plain text without one", "prompt", "missing key")
+        prompt, *replies = fields.shared_prompt(row)
     gold, kind = _preference(row)
     labels = fields.strata(row)
     if row.value.get("subset") is not None:
@@ -176,27 +179,6 @@ def _reply(row: Row, key: str, prompt: tuple[Turn, ...]) -> str:
     if len(found) > 1 and found[:-1] != prompt:
         raise row.error("its conversation differs from 'prompt'", key, "prompts differ")
     return fields.text(row, key, found[-1]["content"])
-
-
-def _implicit_prompt(row: Row) -> tuple[tuple[Turn, ...], list[str]]:
-    conversations = []
-    for key in ("chosen", "rejected"):
-        value = fields.required(row, key)
-        if isinstance(value, str):
-            raise row.error("missing, and 'chosen' is plain text without one", "prompt", "missing key")
-        conversations.append(fields.turns(row, key, value))
-        if conversations[-1][-1]["role"] != "assistant" or len(conversations[-1]) < 2:
-            raise row.error("expected a prompt and a final assistant turn", key, "no reply at the end")
-    chosen, rejected = conversations
-    if chosen[:-1] != rejected[:-1]:
-        raise row.error(
-            "the conversation before the reply differs from 'chosen'", "rejected", "prompts differ"
-        )
-    prompt = chosen[:-1]
-    return prompt, [
-        fields.text(row, "chosen", chosen[-1]["content"]),
-        fields.text(row, "rejected", rejected[-1]["content"]),
-    ]
 
 
 def _preference(row: Row) -> tuple[tuple[float, float], GoldKind]:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,9 @@ def _set_of_file(path: Path) -> str | None:
 
 def _pair(row: Row, bad: BadRows) -> Item | None:
     named = _set_of_file(row.path)
-    subset = named or _subset(row, (*KNOWN_SUBSETS, *IGNORED_SETS))
+    subset = named or fields.known_name(
+        row, "subset", fields.text(row, "subset"), (*KNOWN_SUBSETS, *IGNORED_SETS)
+    )
     if subset in IGNORED_SETS:
         bad.leave_out("rows of sets that count for no number")
         return None
@@ -85,7 +86,7 @@ def _pair(row: Row, bad: BadRows) -> Item | None:
 
 
 def _item(row: Row) -> Item:
-    subset = _subset(row, SUBSETS)
+    subset = fields.known_name(row, "subset", fields.text(row, "subset"), SUBSETS)
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
     responses = []
     for key, gold in (("chosen", 1.0), ("rejected", 0.0)):
@@ -117,15 +118,6 @@ def _item(row: Row) -> Item:
         cluster=cluster,
         strata=strata,
     )
-
-
-def _subset(row: Row, known: tuple[str, ...]) -> str:
-    subset = fields.text(row, "subset")
-    if subset not in known:
-        close = get_close_matches(subset, known, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"
-        raise row.error(f"unknown subset {subset!r}{hint}", "subset", "unknown subset")
-    return subset
 
 
 def _check_count(row: Row, key: str, count: int) -> None:

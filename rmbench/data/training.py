@@ -112,7 +112,8 @@ def training_rows(path: Path, layout: str, bad: BadRows) -> Iterator[TrainingRow
 
 def rows_of_items(found: Iterable[FoundItem]) -> Iterator[TrainingRow]:
     """Yield items that a model was trained on as training rows."""
-    for item, row in ((f.item, f.row) for f in found):
+    for entry in found:
+        item, row = entry.item, entry.row
         labels = labels_of(item.responses)
         replies = tuple(Reply(r.text, n, (0,)) for r, n in zip(item.responses, labels, strict=True))
         yield TrainingRow(row.path, row.line, (item.prompt,), (item.prompt,), replies)

@@ -7,7 +7,7 @@ from typing import Any
 from rmbench.canon import prompt_cluster
 from rmbench.data import fields
 from rmbench.data.rows import BadRows, FoundItem, Row, items_of
-from rmbench.types import Item, Response, Turn
+from rmbench.types import Item, Response
 
 HIGHEST = 10.0
 
@@ -23,29 +23,17 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
 
 
 def _item(row: Row) -> Item:
-    chosen, rejected = _conversation(row, "chosen"), _conversation(row, "rejected")
-    if chosen[:-1] != rejected[:-1]:
-        raise row.error(
-            "the conversation before the reply differs from 'chosen'", "rejected", "prompts differ"
-        )
-    prompt = chosen[:-1]
+    prompt, chosen, rejected = fields.shared_prompt(row)
     return Item(
         id=fields.identifier(row),
         prompt=prompt,
         responses=(
-            Response(fields.text(row, "chosen", chosen[-1]["content"]), _rating(row, "score_chosen")),
-            Response(fields.text(row, "rejected", rejected[-1]["content"]), _rating(row, "score_rejected")),
+            Response(chosen, _rating(row, "score_chosen")),
+            Response(rejected, _rating(row, "score_rejected")),
         ),
         cluster=prompt_cluster(prompt),
         gold_kind="graded",
     )
-
-
-def _conversation(row: Row, key: str) -> tuple[Turn, ...]:
-    turns = fields.turns(row, key, fields.required(row, key))
-    if len(turns) < 2 or turns[-1]["role"] != "assistant":
-        raise row.error("expected a prompt and a final assistant turn", key, "no reply at the end")
-    return turns
 
 
 def _rating(row: Row, key: str) -> float:
