@@ -45,7 +45,8 @@ def _run(file: Path, request: Import) -> PublishedRun:
     if twice:
         raise DataError(f"{twice[0]!r} occurs twice", path=file, key="pair_id", reason="duplicate id")
     judgments = [_judgments(row) for row in found]
-    scored = all(j is not None and "scores" in j["judgment"] for two in judgments for j in two)
+    made = [j["judgment"] for two in judgments for j in two if j is not None]
+    scored = bool(made) and all("scores" in judgment for judgment in made)
     counts, rows = Counter[str](), []
     for item, row, two in zip(items, found, judgments, strict=True):
         rows.append(_scored(item, row, two) if scored else _judged(item, two, counts))
@@ -84,14 +85,19 @@ def _judgments(row: Row) -> Sequence[dict[str, Any] | None]:
 
 
 def _scored(item: Item, row: Row, two: Sequence[dict[str, Any] | None]) -> PublishedRow:
-    """Return a pair with the rewards of its responses: the mean over orders, which as a rule are the same."""
-    table = np.array([_scores(row, k, j) for k, j in enumerate(two) if j is not None])
-    if len(table) == 2:
-        table[1] = table[1, ::-1]  # the second judgement is shown B first
+    """Return a pair with the rewards of its responses: the mean over orders, which as a rule are the same.
+
+    A call that failed leaves the other order to decide, as published; without either there is no reward.
+    """
+    # The second judgement is shown B first.
+    found = [_scores(row, k, j)[:: 1 if k == 0 else -1] for k, j in enumerate(two) if j is not None]
+    if not found:
+        return reward_row(item, (nan, nan))
+    table = np.array(found)
     margins = table[:, 0] - table[:, 1]
     flips = int(len(margins) == 2 and margins[0] * margins[1] < 0)
     rewards = (float(table[:, 0].mean()), float(table[:, 1].mean()))
-    return reward_row(item, rewards, flips, len(two) - 1)
+    return reward_row(item, rewards, flips, len(table) - 1)
 
 
 def _scores(row: Row, k: int, judgment: dict[str, Any]) -> list[float]:

@@ -158,6 +158,27 @@ def test_what_does_not_fit_is_named(tmp_path: Path, capsys: Capture, change: Any
     assert not (tmp_path / "r").exists()
 
 
+def test_scores_stay_scores_where_a_call_failed(tmp_path: Path, capsys: Capture) -> None:
+    judgments = [
+        [scored(2.0, 1.0), None],  # A>B, right
+        [None, scored(3.0, 0.5)],  # B is shown first: B>A, right
+        [scored(0.0, 1.0), scored(1.0, 0.0)],  # wrong, twice
+        [None, None],
+    ]
+    rows = [pair(k, two, "reward_model") for k, two in enumerate(judgments)]
+    assert (
+        run(["import", "judgebench", str(write(tmp_path / "x.jsonl", rows)), "--results", str(tmp_path)]) == 2
+    )
+    assert "1 of 4 items have a score that is null or not finite" in capsys.readouterr().err
+    (record,) = records = bring(capsys, tmp_path / "x.jsonl", tmp_path / "r", "-q", "-T", "invalid=wrong")
+    assert official(records) == 2 / 4
+    (path,) = (tmp_path / "r").rglob("*.gz")
+    stored = [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    assert [row["rewards"] for row in stored] == [[2.0, 1.0], [0.5, 3.0], [0.0, 1.0], [None, None]]
+    assert "flips" not in stored[0], "scores, not verdicts"
+    assert record["counts"]["invalid"] == 2
+
+
 def test_a_score_that_is_null_stops_unless_it_is_allowed(tmp_path: Path, capsys: Capture) -> None:
     rows = [pair(0, [scored(None, 0.5), scored(0.5, None)]), pair(1, [scored(0.0, 0.5), scored(0.5, 0.0)])]  # type: ignore[arg-type]
     path = write(tmp_path / "o.jsonl", rows)
