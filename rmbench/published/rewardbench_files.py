@@ -127,8 +127,7 @@ def _files(run: StoredRun, items: Mapping[str, Item] | None) -> Iterator[tuple[s
     fingerprint = run.record.identity["model"]
     facts = {
         "model": run.record.model,
-        "model_type": fingerprint.get("model_type")
-        or ("Custom Classifier" if pairwise else "Seq. Classifier"),
+        "model_type": _model_type(fingerprint),
         "chat_template": fingerprint.get("chat_template"),
     }
     ties = run.record.metrics.get(part_name(TIES))
@@ -143,6 +142,15 @@ def _files(run: StoredRun, items: Mapping[str, Item] | None) -> Iterator[tuple[s
             {**_accuracies(chosen, columns["results"], None if ties is None else ties.value), **facts},
         )
         yield f"{prefix}-scores", {**columns, **_texts(chosen, first), **facts}
+
+
+def _model_type(fingerprint: Mapping[str, Any]) -> str:
+    """Return the published type of a model: what its own results say, else what it is here."""
+    kind = fingerprint.get("kind")
+    if kind == "dpo":
+        return "DPO Ref. Free" if fingerprint["reference"] == "none" else "DPO"
+    known = {"hf": "Seq. Classifier", "judge": "Generative RM"}
+    return str(fingerprint.get("model_type") or known.get(str(kind), "Custom Classifier"))
 
 
 def _row(run: StoredRun, row: Mapping[str, Any], items: Mapping[str, Item] | None) -> _Row:

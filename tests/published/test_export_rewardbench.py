@@ -24,7 +24,7 @@ from layouts import (
 
 from rmbench.cli.main import run
 from rmbench.metrics.rewardbench import PRIOR_SETS
-from rmbench.published.rewardbench_files import _place
+from rmbench.published.rewardbench_files import _model_type, _place
 
 Capture = pytest.CaptureFixture[str]
 bring = importer("rewardbench")
@@ -115,6 +115,22 @@ def test_what_the_analysis_reads(tmp_path: Path, capsys: Capture) -> None:
     assert ties["Ties"] == pytest.approx(1.01)
     assert ties["Focus"] == 0.25
     assert ties["Factuality"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("fingerprint", "name"),
+    [
+        ({"kind": "hf"}, "Seq. Classifier"),
+        ({"kind": "dpo", "reference": "none"}, "DPO Ref. Free"),
+        ({"kind": "dpo", "reference": "sha256:0"}, "DPO"),
+        ({"kind": "judge"}, "Generative RM"),
+        ({"kind": "baseline", "name": "length"}, "Custom Classifier"),
+        ({"kind": "published", "model_type": "DPO"}, "DPO"),
+        ({"kind": "published", "model_type": ""}, "Custom Classifier"),
+    ],
+)
+def test_a_model_is_exported_as_the_type_that_it_is(fingerprint: dict[str, str], name: str) -> None:
+    assert _model_type(fingerprint) == name
 
 
 def test_prior_sets_are_files_of_their_own(tmp_path: Path, capsys: Capture) -> None:
