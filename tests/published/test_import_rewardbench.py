@@ -157,6 +157,42 @@ def test_dpo_files_have_no_ids_and_reference_free_runs_are_models_of_their_own(
     assert value(dpo, "official") == value(free, "official")
 
 
+def test_the_template_that_a_file_names_is_not_believed(tmp_path: Path, capsys: Capture) -> None:
+    # Published is what the command line said, also where the tokenizer's own template was used.
+    found = []
+    for name, template in (("a", "tulu"), ("b", "tokenizer"), ("c", None)):
+        path = write(tmp_path / name / "m.json", {**v1_columns("m"), "chat_template": template})
+        found += bring(capsys, path, tmp_path / name / "r", "-q")
+    assert found[0]["identity"] == found[1]["identity"] == found[2]["identity"]
+    assert "tulu" not in json.dumps(found)
+
+
+def test_revisions_of_the_second_version_are_models_of_their_own(tmp_path: Path, capsys: Capture) -> None:
+    scores(tmp_path, "org/m", v2_columns("org/m"))
+    scores(tmp_path, "org/m-step_100", v2_columns("org/m"))
+    found = bring(capsys, tmp_path, tmp_path / "r", "-q")
+    assert {r["model"] for r in found} == {"org/m", "org/m-step_100"}, (
+        "the path tells them apart, the file does not"
+    )
+
+
+def test_rows_of_the_command_line_tool_are_scores_too(tmp_path: Path, capsys: Capture) -> None:
+    columns = v1_columns("m")
+    rows = [
+        {
+            "prompt": "q", "results": columns["results"][k], "subset": columns["subset"][k],
+            "scores_chosen": [columns["scores_chosen"][k]], "scores_rejected": [columns["scores_rejected"][k]],
+            "text_chosen": columns["text_chosen"][k], "text_rejected": columns["text_rejected"][k],
+            "chosen_model": "a", "rejected_model": "b", "id": columns["id"][k],
+        }
+        for k in range(7)
+    ]  # fmt: skip
+    path = tmp_path / "m_outputs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (record,) = bring(capsys, path, tmp_path / "r", "-q")
+    assert value(record, "official") == pytest.approx(OFFICIAL_V1, abs=1e-9)
+
+
 def test_prior_sets_are_joined_where_there_are_scores(tmp_path: Path, capsys: Capture) -> None:
     scores(tmp_path, "org/m", v1_columns("org/m"))
     rows = [(s, 0, c, r) for s, c, r in PRIOR] + [
