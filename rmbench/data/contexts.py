@@ -35,7 +35,7 @@ def _rag(row: Row) -> Item:
 
 def _memory(row: Row) -> Item:
     strata = {key: fields.text(row, key) for key in ("task", "subtask", "ctx_length")}
-    # The folders of the tasks hold files of one name.
+    # A file per task, or, as the hub converts them, a folder per task with files of one name.
     name = f"{strata['task']}:{fields.identifier(row)}"
     return _pair(row, name, fields.text(row, "question"), ("chosen", "rejected"), strata, ["", ""])
 
