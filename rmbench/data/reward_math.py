@@ -25,10 +25,15 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
     del options
     for path in files:
         for _, rows in groupby(rows_of(path, bad), key=lambda r: repr(r.value.get("problem_id"))):
+            of_problem = list(rows)
             try:
-                yield _problem(list(rows))
+                found = _problem(of_problem)
             except DataError as error:
                 bad.add(error)
+                if len(of_problem) > 1:
+                    bad.leave_out("other solutions of a problem that does not fit", len(of_problem) - 1)
+                continue
+            yield found
 
 
 def _problem(rows: list[Row]) -> FoundItem:
