@@ -116,17 +116,19 @@ def _win_rate(model: str, p: Floats, clusters: list[str], n_prompts: int) -> Win
 
 def _run(path: Path, spec: TaskSpec, judge: str, pairs: ItemSet, *, same: bool) -> PublishedRun:
     """Return the run of a judge on the pairs that it was asked about."""
-    found = dict(_verdicts(path, judge))
+    found: dict[str, _Verdict] = {}
     counts, kept, rows = Counter(pairs.dropped), list[int](), list[PublishedRow]()
+    for name, verdict in _verdicts(path, judge):
+        counts["further verdicts on the same pair"] += found.setdefault(name, verdict) is not verdict
     for place, item in enumerate(pairs.items):
-        verdict = found.pop(item.id, None)
-        if verdict is None:
+        judged = found.pop(item.id, None)
+        if judged is None:
             counts["pairs that this judge was not asked about"] += 1
-        elif verdict.texts != digest([r.text for r in item.responses], 32):
+        elif judged.texts != digest([r.text for r in item.responses], 32):
             counts["pairs of which this judge saw other texts"] += 1
         else:
             kept.append(place)
-            rows.append(reward_row(item, _rewards(verdict.p)))
+            rows.append(reward_row(item, _rewards(judged.p)))
     counts["verdicts on pairs without gold"] = len(found)
     if not rows:
         raise DataError(f"no verdict of {judge!r} on a pair that has gold", path=path)

@@ -157,6 +157,11 @@ def test_a_judge_is_measured_on_what_it_saw(tmp_path: Path, capsys: Capture) -> 
     (record,), _, _ = bring(capsys, tmp_path, tmp_path / "r")
     assert record["counts"]["items"] == 3
     assert record["counts"]["dropped"] == {"pairs that this judge was not asked about": 5}
+    path = tmp_path / "results" / "a" / OTHER / "annotations.json"
+    path.write_text(json.dumps([*rows("a", SAID["a"][:3]), *rows("a", [2.0])]))
+    (again,), _, _ = bring(capsys, tmp_path, tmp_path / "r2")
+    assert again["metrics"] == record["metrics"], "the first verdict on a pair counts"
+    assert again["counts"]["dropped"]["further verdicts on the same pair"] == 1
 
 
 def refused(capsys: Capture, path: Path, results: Path, *options: str) -> str:
