@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from rmbench.cli.options import data_options, key_values, offline_option
 from rmbench.escape import one_line
@@ -38,7 +39,7 @@ def command(
     `rmbench export rewardbench` writes records instead, as RewardBench publishes its results.
     """
     if ctx.invoked_subcommand is not None:
-        if task is not None or data is not None or out is not None or task_options:
+        if any(ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in ctx.params):
             raise click.UsageError(f"options of {ctx.invoked_subcommand!r} stand behind its name", ctx)
         return
     if task is None:

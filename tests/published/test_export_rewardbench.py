@@ -308,4 +308,7 @@ def test_items_are_exported_as_before(tmp_path: Path, capsys: Capture) -> None:
     capsys.readouterr()
     assert "Missing option '-t' / '--task'" in refused(capsys)
     assert "stand behind its name" in refused(capsys, "--task", "bon", "rewardbench", tmp_path, "--out", out)
+    assert "stand behind its name" in refused(
+        capsys, "--on-bad", "skip", "rewardbench", tmp_path, "--out", out
+    )
     assert "Did you mean 'rewardbench'" in refused(capsys, "rewardbnch")
