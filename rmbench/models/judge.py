@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from rmbench.canon import conversation_key, pair_key
 from rmbench.errors import ConfigError
-from rmbench.models.judge_address import checked_url, key_from
+from rmbench.models.http_address import checked_url, key_from
+from rmbench.models.http_server import Patience
 from rmbench.models.judge_answer import (
     REASONS,
     UNPARSABLE,
@@ -25,7 +26,7 @@ from rmbench.models.judge_answer import (
     rating,
     verdict,
 )
-from rmbench.models.judge_client import Endpoint, Patience
+from rmbench.models.judge_client import Endpoint
 from rmbench.models.judge_prompt import Form, Messages, Template, read_template
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation, Pair
@@ -223,7 +224,7 @@ def load_judge(
                                ("price_in", price_in or 0, 0), ("price_out", price_out or 0, 0)):  # fmt: skip
         if not least <= value < math.inf:
             raise ConfigError(f"judge: option {name!r} is {value:g}; expected at least {least:g}")
-    url, warning = checked_url(url, key_env)
+    url, warning = checked_url(url, key_env, scheme="judge", path="/v1")
     template = read_template(prompt, "rating" if mode == "rating" else "pairwise")
     needed = {"logprob": "letter"}.get(mode, "json" if structured == "yes" else "line")
     if needed not in template.forms:
@@ -239,7 +240,7 @@ def load_judge(
         timeout_s=timeout, retries=retries, backoff_s=backoff, stop_after=stop_after, seed=runtime.seed
     )
     droppable = frozenset({"seed"} | ({"response_format"} if structured == "auto" else set()))
-    endpoint = Endpoint(url, key_from(key_env), patience, droppable)
+    endpoint = Endpoint(url, key_from(key_env, scheme="judge"), patience, droppable)
     return (JudgeOfReplies if mode == "rating" else JudgeOfPairs)(asking, endpoint)
 
 

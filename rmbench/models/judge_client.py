@@ -1,65 +1,21 @@
-"""A chat-completions endpoint: requests with retries, and a stop when the server no longer answers."""
+"""A chat-completions endpoint that judges."""
 
-import email.utils
-import json
-import random
-import threading
-import time
-import weakref
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
-try:
-    import httpx2
-except ImportError as error:
-    raise ImportError(f"{error}; judges behind a server need: pip install 'rmbench[judge]'") from error
-
-from rmbench.errors import ScoringError
-from rmbench.escape import one_line
+from rmbench.models.http_server import Dialect, NoReplyError, Patience, Server
 from rmbench.models.judge_answer import FAILED, NoAnswerError, Reply
 
-COUNTS = ("requests", "retries", "prompt tokens", "completion tokens", "replies without a count of tokens")
-"""What is counted of every judge; tokens as the server tells them."""
-LONGEST_PAUSE_S = 120.0
-"""A server that asks for a longer pause is not waited for."""
-_OWN_FAULT = (400, 413, 422)
-"""The request was wrong: this question has no answer, others may have one."""
-_MAY_PASS = (408, 425, 429)
-_DROPPABLE = {"response_format": ("response_format", "json_schema"), "seed": ("seed",)}
-"""What a request can do without -> the words by which a server says that it does not know it."""
+COUNTS = ("prompt tokens", "completion tokens", "replies without a count of tokens")
+"""What is counted of every judge beside requests; tokens as the server tells them."""
+_DROPPABLE: Mapping[str, tuple[str, ...]] = {
+    "response_format": ("response_format", "json_schema"),
+    "seed": ("seed",),
+}
+_RENAMED = {"max_tokens": "max_completion_tokens"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Patience:
-    """How long to go on trying."""
-
-    timeout_s: float
-    """For connecting, and for each wait for the server."""
-    retries: int
-    """Further requests after one that failed in a way that may pass."""
-    backoff_s: float
-    """Before the first of them; doubled each time, with a jitter of half to one and a half."""
-    stop_after: int
-    """Questions in a row without an answer, after which nothing more is asked."""
-    seed: int
-    """Of the jitter."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    """Why a request has no reply."""
-
-    told: str
-    may_pass: bool = False
-    is_final: bool = False
-    """No other request will do better: a wrong key, a wrong address."""
-    pause_s: float = 0.0
-    """What the server asks for."""
-
-
-class Endpoint:
+class Endpoint(Server):
     """A server that speaks the chat-completions protocol; safe for several threads.
 
     Args:
@@ -70,18 +26,10 @@ class Endpoint:
     """
 
     def __init__(self, url: str, key: str | None, patience: Patience, droppable: frozenset[str]) -> None:
-        self._url, self._key, self._patience, self._droppable = url, key, patience, droppable
-        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-        self._http = httpx2.Client(headers=headers, timeout=patience.timeout_s, limits=limits)
-        self._lock = threading.Lock()
-        self._stopped = threading.Event()
-        self._stop_text = ""
-        self._n_failed_in_a_row = 0
-        self._renamed: dict[str, str] = {}
-        self._dropped: set[str] = set()
-        self._counts: Counter[str] = Counter(dict.fromkeys(COUNTS, 0))
-        weakref.finalize(self, self._http.close)
+        known = {name: words for name, words in _DROPPABLE.items() if name in droppable}
+        super().__init__(url, "the judge", key, patience, Dialect(droppable=known, renamed=_RENAMED))
+        for name in COUNTS:
+            self.count(name, 0)
 
     def chat(self, body_of: Callable[[bool], dict[str, Any]], question: str) -> Reply:
         """Return the reply to a request, tried again where that may help.
@@ -94,138 +42,28 @@ class Endpoint:
             NoAnswerError: If there is none.
             ScoringError: If the server will not answer any request, or was given up before.
         """
-        trouble = _Trouble("")
-        n_left = self._patience.retries
-        for _ in range(1 + n_left + len(_DROPPABLE) + 1):
-            if self._stopped.is_set():
-                raise ScoringError(self._stop_text)
-            body = self._fitted(body_of)
-            reply = self._once(body)
-            if isinstance(reply, Reply):
-                return reply
-            trouble = reply
-            if trouble.is_final:
-                raise self._stop(trouble.told)
-            if self._adapted(body, trouble):
-                continue
-            if not trouble.may_pass or n_left == 0 or trouble.pause_s > LONGEST_PAUSE_S:
-                break
-            n_left -= 1
-            self._count("retries", 1)
-            n_before = self._patience.retries - n_left - 1
-            self._stopped.wait(max(trouble.pause_s, self._backoff_s(n_before, question)))
-        raise NoAnswerError(FAILED, trouble.told)
-
-    def counts(self) -> dict[str, int]:
-        """Return COUNTS since this was made, and requests that had to do without a parameter."""
-        with self._lock:
-            return dict(self._counts)
-
-    def settled(self, problem: str | None) -> None:
-        """Note that a question was answered, or what it has in place of an answer.
-
-        Raises:
-            ScoringError: If too many in a row were not.
-        """
-        with self._lock:
-            self._n_failed_in_a_row = 0 if problem is None else self._n_failed_in_a_row + 1
-            n = self._n_failed_in_a_row
-        if problem is not None and n >= self._patience.stop_after:
-            raise self._stop(f"{n} questions in a row have no answer; the last: {problem}")
-
-    def _stop(self, why: str) -> ScoringError:
-        with self._lock:
-            if not self._stopped.is_set():
-                self._stop_text = (
-                    f"the judge at {self._url}: {self._shown(why)}; what was answered before is stored"
-                )
-                self._stopped.set()
-        return ScoringError(self._stop_text)
-
-    def _backoff_s(self, n_before: int, question: str) -> float:
-        jitter = random.Random(f"{self._patience.seed}:{question}:{n_before}").uniform(0.5, 1.5)
-        return min(LONGEST_PAUSE_S, self._patience.backoff_s * 2.0 ** min(n_before, 30) * jitter)
-
-    def _once(self, body: dict[str, Any]) -> Reply | _Trouble:
-        # ASCII: control characters and lone surrogates of a text arrive as they are.
-        content = json.dumps(body).encode("ascii")
-        self._count("requests", 1)
         try:
-            response = self._http.post(f"{self._url}/chat/completions", content=content)
-        except httpx2.TimeoutException:
-            return _Trouble(f"no answer within {self._patience.timeout_s:g} s", may_pass=True)
-        except httpx2.HTTPError as error:
-            return _Trouble(self._shown(f"{type(error).__name__}: {error}"), may_pass=True)
-        if response.status_code != 200:
-            return self._refused(response)
-        try:
-            return self._read(response.json())
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            told = self._shown(response.text)
-            return _Trouble(f"HTTP 200 with what is no chat completion: {told!r}", may_pass=True)
+            return self.post(
+                "chat/completions",
+                lambda dropped: body_of("response_format" not in dropped),
+                self._read_reply,
+                question,
+            )
+        except NoReplyError as error:
+            raise NoAnswerError(FAILED, str(error)) from None
 
-    def _refused(self, response: "httpx2.Response") -> _Trouble:
-        code = response.status_code
-        told = f"HTTP {code}: {self._shown(response.text)!r}"
-        if code >= 500 or code in _MAY_PASS:
-            return _Trouble(told, may_pass=True, pause_s=_pause_s(response.headers.get("Retry-After", "")))
-        return _Trouble(told, is_final=code not in _OWN_FAULT)
-
-    def _read(self, raw: Any) -> Reply:
+    def _read_reply(self, raw: Any) -> Reply:
         choice = raw["choices"][0]
         message = choice["message"]
         usage = raw.get("usage") or {}
         tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        for name, n in zip(COUNTS[2:4], tokens, strict=True):
-            self._count(name, n if isinstance(n, int) else 0)
-        self._count(COUNTS[4], int(not all(isinstance(n, int) for n in tokens)))
+        for name, n in zip(COUNTS[:2], tokens, strict=True):
+            self.count(name, n if isinstance(n, int) else 0)
+        self.count(COUNTS[2], int(not all(isinstance(n, int) for n in tokens)))
         first = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs") or []
         return Reply(
             text=str(message.get("content") or ""),
-            refusal=self._shown(str(message.get("refusal") or "")),
+            refusal=self.shown(str(message.get("refusal") or "")),
             finish=str(choice.get("finish_reason") or ""),
             first_token=[(str(t["token"]), float(t["logprob"])) for t in first],
         )
-
-    def _fitted(self, body_of: Callable[[bool], dict[str, Any]]) -> dict[str, Any]:
-        """Return a request without what the server does not know; other threads may just learn of more."""
-        with self._lock:
-            dropped, renamed = set(self._dropped), dict(self._renamed)
-            for name in sorted(dropped):
-                self._counts[f"requests without {name}"] += 1
-        body = body_of("response_format" not in dropped)
-        return {renamed.get(name, name): value for name, value in body.items() if name not in dropped}
-
-    def _adapted(self, body: dict[str, Any], trouble: _Trouble) -> bool:
-        """Say whether the server complained of a parameter that can be left out or has another name now."""
-        if trouble.may_pass:
-            return False
-        with self._lock:
-            for name, words in _DROPPABLE.items():
-                if name in body and name in self._droppable and any(word in trouble.told for word in words):
-                    self._dropped.add(name)
-                    return True
-            if "max_tokens" in body and "max_completion_tokens" in trouble.told:
-                self._renamed["max_tokens"] = "max_completion_tokens"
-                return True
-        return False
-
-    def _count(self, name: str, n: int) -> None:
-        with self._lock:
-            self._counts[name] += n
-
-    def _shown(self, text: str) -> str:
-        """Return a server's words for a person: servers have been seen to repeat the key."""
-        return one_line(text.replace(self._key, "[key]") if self._key else text, 300)
-
-
-def _pause_s(header: str) -> float:
-    """Return the seconds that `Retry-After` asks for: a number of them, or a date."""
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return 0.0
