@@ -70,7 +70,7 @@ class ImplicitReward(Tokenised):
         )
         self._model, tokenizer = load_causal(policy, runtime, attn)
         self._bos = tokenizer.bos_token_id
-        limits = [checked_length(policy.location, self._model, tokenizer, runtime)]
+        limits = [checked_length(policy.location, self._model.config, tokenizer, runtime)]
         self._checkpoints = {"policy": (policy, self._model)}
         pad_id = next(int(i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
         self._policy = LogProbs(self._model, policy.location, pad_id)
@@ -80,7 +80,7 @@ class ImplicitReward(Tokenised):
         elif reference is not None:
             model, other = load_causal(reference, runtime, attn)
             _check_tokenizers(policy, tokenizer, reference, other, templates=chat_template == "auto")
-            limits.append(checked_length(reference.location, model, other, runtime))
+            limits.append(checked_length(reference.location, model.config, other, runtime))
             self._checkpoints["reference"] = (reference, model)
             self._reference = LogProbs(model, reference.location, pad_id)
         inner = choose_format(tokenizer, False, chat_template, read_template)
@@ -93,7 +93,7 @@ class ImplicitReward(Tokenised):
         """Return whatever can change a score; hashes the weights of folders once."""
         if self._weights is None:
             self._weights = {
-                who: weights_identity(checkpoint, model)["weights"]
+                who: weights_identity(checkpoint, model.config)["weights"]
                 for who, (checkpoint, model) in self._checkpoints.items()
             }
         return {

@@ -76,7 +76,7 @@ class HFRewardModel(Tokenised):
             torch_compile, weights,
         )  # fmt: skip
         self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, read_template)
-        self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
+        self.max_length = checked_length(checkpoint.location, self._model.config, self._tokenizer, runtime)
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
         self._forward = Forward(self._loaded, self._readout, self._pad_id(), share=share_prompts)
         self._weights: Mapping[str, str] | None = None
@@ -84,7 +84,7 @@ class HFRewardModel(Tokenised):
     def fingerprint(self) -> Mapping[str, str]:
         """Return whatever can change a score; hashes the weights of a folder once."""
         if self._weights is None:
-            self._weights = weights_identity(self._checkpoint, self._model)
+            self._weights = weights_identity(self._checkpoint, self._model.config)
         attention = str(getattr(self._model.config, "_attn_implementation", None))
         identity = {
             "kind": "hf",

@@ -19,13 +19,13 @@ _OFFSET_POSITIONS = frozenset(
 )  # fmt: skip
 
 
-def checked_length(where: str, model: Any, tokenizer: Any, runtime: Runtime) -> int:
+def checked_length(where: str, config: Any, tokenizer: Any, runtime: Runtime) -> int:
     """Return min(the model's positions, the tokenizer's limit, MAX_LENGTH), or what was asked for."""
     limits = [MAX_LENGTH]
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
-        if model.config.model_type in _OFFSET_POSITIONS:
-            positions -= int(model.config.pad_token_id) + 1
+        if config.model_type in _OFFSET_POSITIONS:
+            positions -= int(config.pad_token_id) + 1
         limits.append(positions)
     if runtime.max_length is not None:
         if positions is not None and runtime.max_length > positions:

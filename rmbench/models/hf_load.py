@@ -180,9 +180,9 @@ def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
     return tokenizer
 
 
-def weights_identity(checkpoint: Checkpoint, model: Any) -> Mapping[str, str]:
+def weights_identity(checkpoint: Checkpoint, config: Any) -> Mapping[str, str]:
     """Return what pins the weights: a Hub commit, or a hash of a folder's weights, config and tokenizer."""
-    commit = None if checkpoint.is_folder else getattr(model.config, "_commit_hash", None)
+    commit = None if checkpoint.is_folder else getattr(config, "_commit_hash", None)
     if not checkpoint.is_folder and commit:
         return {"weights": f"{checkpoint.location}@{commit}"}
     if not checkpoint.is_folder:

@@ -108,7 +108,7 @@ class ProcessReward(Tokenised):
         self._label = choose_readout(checkpoint.location, names, reading.label, None, weighable=False).label
         inner = choose_format(self._tokenizer, False, chat_template, read_template)
         self._format = ReplyFormat(self._tokenizer, cast(ChatFormat | PlainFormat, inner), reading.step_token)
-        self.max_length = checked_length(checkpoint.location, self._model, self._tokenizer, runtime)
+        self.max_length = checked_length(checkpoint.location, self._model.config, self._tokenizer, runtime)
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
         pads = (config.pad_token_id, self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, 0)
         self._pad_id = next(int(i) for i in pads if i is not None and i >= 0)
@@ -118,7 +118,7 @@ class ProcessReward(Tokenised):
     def fingerprint(self) -> Mapping[str, str]:
         """Return whatever can change a score; hashes the weights of a folder once."""
         if self._weights is None:
-            self._weights = weights_identity(self._checkpoint, self._model)
+            self._weights = weights_identity(self._checkpoint, self._model.config)
         return {
             "kind": "process",
             "adapter": ADAPTER_VERSION,

@@ -64,7 +64,7 @@ class TransformersEngine:
         """Return whatever can change a text; hashes the weights of a folder."""
         return {
             "policy": self._checkpoint.name,
-            **weights_identity(self._checkpoint, self._model),
+            **weights_identity(self._checkpoint, self._model.config),
             "engine": f"transformers-{ENGINE_VERSION}",
             "format": self._format.identity,
             "dtype": str(self._model.dtype).removeprefix("torch."),

@@ -77,7 +77,7 @@ def load_base(name: str, seed: int, lora: int | None, runtime: Runtime) -> Base:
         # With dropout the batch statistic of the look-ahead would not be that of the training pass.
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    positions = checked_length(name, loaded.model, loaded.tokenizer, in_fp32)
+    positions = checked_length(name, loaded.model.config, loaded.tokenizer, in_fp32)
     model = loaded.model if lora is None else _with_lora(loaded.model, lora)
     head = {id(p) for p in head_of(loaded.model).parameters()}
     body = [n for n, p in loaded.model.named_parameters() if n in loaded.fresh and id(p) not in head]
