@@ -48,5 +48,6 @@ for _name, _target in {
     "judge": "rmbench.models.judge:load_judge",
     "process": "rmbench.models.process:load_process",
     "scores": "rmbench.models.scores:ScoresFile",
+    "vllm": "rmbench.models.vllm:load_vllm",
 }.items():
     SCHEMES.register_lazily(_name, _target)

@@ -18,7 +18,7 @@ def load_causal(checkpoint: Checkpoint, runtime: Runtime) -> tuple[Any, Any]:
     device = pick_device(runtime.device)
     with quiet(), explained(checkpoint):
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
-        _check_kind(checkpoint, config)
+        check_writes(checkpoint, config)
         tokenizer = load_tokenizer(checkpoint, source)
         auto: Any = transformers.AutoModelForCausalLM
         model, info = auto.from_pretrained(
@@ -36,17 +36,27 @@ def load_causal(checkpoint: Checkpoint, runtime: Runtime) -> tuple[Any, Any]:
     return model.to(device).eval(), tokenizer
 
 
-def _check_kind(checkpoint: Checkpoint, config: Any) -> None:
+def check_writes(checkpoint: Checkpoint, config: Any) -> None:
+    """Refuse a config of what writes no text.
+
+    Raises:
+        ConfigError: If it is a classifier, an encoder or an encoder-decoder model.
+    """
     names = [str(name) for name in getattr(config, "architectures", None) or ()]
     if classifiers := [name for name in names if name.endswith("ForSequenceClassification")]:
         raise ConfigError(
             f"{checkpoint.location}: {classifiers[0]} gives rewards and writes no text; expected a language"
             " model (...ForCausalLM)"
         )
-    encoders = transformers.models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    is_encoder = config.model_type in encoders and not getattr(config, "is_decoder", False)
-    if getattr(config, "is_encoder_decoder", False) or is_encoder:
+    if not is_decoder(config):
         raise ConfigError(
             f"{checkpoint.location}: {config.model_type} is no decoder; expected a language model that writes"
             " text from left to right (...ForCausalLM)"
         )
+
+
+def is_decoder(config: Any) -> bool:
+    """Say whether a config's model reads from left to right only."""
+    encoders = transformers.models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    is_encoder = config.model_type in encoders and not getattr(config, "is_decoder", False)
+    return not (is_encoder or getattr(config, "is_encoder_decoder", False))

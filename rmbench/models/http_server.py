@@ -8,7 +8,7 @@ import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 try:
@@ -52,9 +52,9 @@ class Patience:
 class Dialect:
     """What differs from server to server."""
 
-    droppable: Mapping[str, tuple[str, ...]]
+    droppable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What a request can do without -> the words by which a server says that it does not know it."""
-    renamed: Mapping[str, str]
+    renamed: Mapping[str, str] = field(default_factory=dict)
     """Parameter -> what it is called by servers that say so."""
 
 

@@ -1,0 +1,79 @@
+"""`vllm:FOLDER`, `vllm:org/name[@revision]` and `vllm:URL`: reward models run by vLLM."""
+
+from dataclasses import replace
+from typing import Literal
+
+from rmbench.errors import ConfigError
+from rmbench.models.hf_load import find_checkpoint
+from rmbench.models.runtime import Runtime
+from rmbench.models.vllm_engine import EngineOptions, read_config
+from rmbench.models.vllm_offline import Offline
+from rmbench.models.vllm_reward import VLLMReward, classifier_readout
+from rmbench.models.vllm_served import ServedReward, connect
+
+
+def load_vllm(
+    argument: str,
+    *,
+    runtime: Runtime,
+    label: int | None = None,
+    weights: str | None = None,
+    output: Literal["logit", "any"] = "logit",
+    chat_template: str = "auto",
+    max_length: int | None = None,
+    trust_remote_code: bool = False,
+    gpus: int | None = None,
+    gpu_share: float | None = None,
+    compile: bool | None = None,  # noqa: A002  # it is the name of the option
+    model: str | None = None,
+    tokenizer: str | None = None,
+    key_env: str | None = None,
+    concurrency: int | None = None,
+    timeout: float | None = None,
+    retries: int | None = None,
+) -> VLLMReward:
+    """A sequence classifier run by vLLM: `vllm:FOLDER`, `vllm:org/name[@revision]`, or a server's address.
+
+    Args:
+        argument: Folder, Hub id, or the address of a running server, such as http://127.0.0.1:8000.
+        runtime: Device, dtype, length.
+        label: Index of the logit that is the reward; above one label, this or `weights` is needed.
+        weights: Of each logit in the reward, as with hf: `0.2,0.3,0.5` or `helpfulness:1,verbosity:-0.5`.
+        output: logit: shown by two probes at the start; any: whatever vLLM returns, probabilities too.
+        chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
+        max_length: Tokens of a conversation, in place of --max-length.
+        trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
+        gpus: In this machine: GPUs over which each layer is split.  [default: 1]
+        gpu_share: In this machine: fraction of a GPU's memory to take.  [default: 0.9]
+        compile: In this machine: compile first, a minute or two at each start.  [default: no]
+        model: At a server: what it calls the model.  [default: the only one]
+        tokenizer: At a server: where the tokenizer is.  [default: what the server says that it serves]
+        key_env: At a server: name of the environment variable that holds its key.
+        concurrency: At a server: requests that wait for it together.  [default: 8]
+        timeout: At a server: seconds that it may be silent.  [default: 600]
+        retries: At a server: further requests after a failure that may pass.  [default: 5]
+
+    Raises:
+        ConfigError: If it cannot be started or reached, or does not return logits.
+    """
+    if max_length is not None:
+        runtime = replace(runtime, max_length=max_length)
+    if trust_remote_code:
+        runtime = replace(runtime, trust_remote_code=True)
+    here = {"gpus": gpus, "gpu_share": gpu_share, "compile": compile}
+    there = {"model": model, "tokenizer": tokenizer, "key_env": key_env, "concurrency": concurrency,
+             "timeout": timeout, "retries": retries}  # fmt: skip
+    is_server = argument.startswith(("http://", "https://"))
+    given_here, given_there = ({k: v for k, v in each.items() if v is not None} for each in (here, there))
+    for name in given_here if is_server else given_there:
+        place = "vLLM in this machine" if is_server else "a server"
+        raise ConfigError(f"vllm:{argument}: option {name!r} is for {place}")
+    if is_server:
+        served, checkpoint, read = connect(argument, runtime, **given_there)  # type: ignore[arg-type]
+        readout = classifier_readout(checkpoint, read, label, weights)
+        return ServedReward(served, read.tokenizer, readout, chat_template, output)
+    checkpoint = find_checkpoint(argument, None)
+    read = read_config(checkpoint, runtime)
+    readout = classifier_readout(checkpoint, read, label, weights)
+    offline = Offline(checkpoint, read, runtime, EngineOptions(**given_here))  # type: ignore[arg-type]
+    return VLLMReward(f"vllm:{checkpoint.name}", offline, read.tokenizer, readout, chat_template, output)
