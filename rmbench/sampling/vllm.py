@@ -1,0 +1,183 @@
+"""Engine `vllm`: many prompts at a time, a request per response.
+
+A request has a seed of its own, made of the run's, the prompt and the response's number, so a text does not
+depend on what is drawn beside it but through the last bits of its logits: vLLM batches as requests come, and
+where two tokens are within rounding of each other, another batch may take the other one.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from rmbench.canon import digest
+from rmbench.errors import RunError
+from rmbench.models.hf_causal import check_writes
+from rmbench.models.hf_load import explained, find_checkpoint, source_of, transformers
+from rmbench.models.runtime import Runtime
+from rmbench.models.vllm_engine import (
+    EngineOptions,
+    dtype_of,
+    engine_failed,
+    read_config,
+    start_engine,
+    version,
+)
+from rmbench.sampling.engine import Decoding, Prompt, Sample
+from rmbench.sampling.policy import Policy
+from rmbench.types import Turn
+
+ENGINE_VERSION = "1"
+"""Raised when any text could change."""
+
+_AT_ONCE = {"cpu": 256, "cuda": 2_048}
+"""Responses handed over together: what is lost when killed. At the end of each lot the engine runs empty."""
+
+
+class VLLMEngine:
+    """A causal language model, run by vLLM in this machine.
+
+    Args:
+        policy: A folder, or `org/name[@revision]`.
+        runtime: Device, dtype, offline.
+        decoding: How responses will be drawn: it decides which log-probabilities the engine keeps.
+        chat_template: `auto` (the tokenizer's, else a plain transcript), `plain`, or a Jinja file.
+        options: How the engine uses the machine.
+
+    Raises:
+        ConfigError: If it cannot be started, or is no language model.
+    """
+
+    def __init__(
+        self,
+        policy: str,
+        runtime: Runtime,
+        decoding: Decoding,
+        *,
+        chat_template: str = "auto",
+        options: EngineOptions | None = None,
+    ) -> None:
+        checkpoint = find_checkpoint(policy, None)
+        read = read_config(checkpoint, runtime)
+        check_writes(checkpoint, read.config)
+        with explained(checkpoint):
+            declared = _declared(checkpoint.location, read.config, source_of(checkpoint, runtime))
+        self._policy = Policy(checkpoint, read.config, read.tokenizer, declared, chat_template)
+        self._max_length = read.max_length
+        # Of the chosen token, the engine tells one log-probability: as drawn, or at temperature 1.
+        self._is_narrowed = decoding.temperature != 0 and (
+            decoding.temperature != 1 or decoding.top_k > 0 or decoding.top_p < 1
+        )
+        self._engine = start_engine(
+            checkpoint,
+            read,
+            runtime,
+            "generate",
+            options or EngineOptions(),
+            logprobs_mode="processed_logprobs" if self._is_narrowed else "raw_logprobs",
+            generation_config="vllm",  # not the checkpoint's own top-k or penalty
+        )
+
+    def identity(self) -> Mapping[str, Any]:
+        """Return whatever can change a text; hashes the weights of a folder."""
+        return self._policy.identity(f"vllm-{version()}-{ENGINE_VERSION}", dtype_of(self._engine))
+
+    def notes(self) -> list[str]:
+        """Return remarks on format, end tokens and settings of the checkpoint that are not applied."""
+        return self._policy.notes()
+
+    def problem(self, turns: Sequence[Turn], decoding: Decoding) -> str | None:
+        """Return why there can be no response to a prompt, or None."""
+        if (found := self._policy.problem(turns, decoding)) is not None:
+            return found
+        n_tokens = len(self._policy.encode(turns))
+        # One more than is drawn: a second pass asks for a token that nobody needs.
+        if n_tokens + decoding.max_tokens >= self._max_length:
+            return (
+                f"the prompt has {n_tokens:,} tokens; with --max-tokens {decoding.max_tokens:,} that is more"
+                f" than the {self._max_length:,} that vLLM was started for"
+            )
+        return None
+
+    def sample(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[Sample]]:
+        """Yield the responses of one prompt after the other; they are drawn several prompts at a time.
+
+        Raises:
+            RunError: If the engine fails.
+        """
+        kind = self._engine.llm_engine.vllm_config.device_config.device_type
+        per_lot = max(1, _AT_ONCE.get(kind, _AT_ONCE["cuda"]) // decoding.n)
+        rest = iter(prompts)
+        while lot := list(islice(rest, per_lot)):
+            ids = [self._policy.encode(prompt.turns) for prompt in lot]
+            asked = [(own, self._params(p.key, k, decoding)) for own, p in zip(ids, lot, strict=True)
+                     for k in range(decoding.n)]  # fmt: skip
+            drawn = self._generate([own for own, _ in asked], [params for _, params in asked])
+            samples = self._read([own for own, _ in asked], [one.outputs[0] for one in drawn], decoding)
+            for start in range(0, len(samples), decoding.n):
+                yield samples[start : start + decoding.n]
+
+    def _params(self, key: str, sample: int, decoding: Decoding) -> Any:
+        import vllm
+
+        return vllm.SamplingParams(
+            temperature=decoding.temperature,
+            top_k=decoding.top_k,
+            top_p=decoding.top_p,
+            max_tokens=decoding.max_tokens,
+            seed=int(digest([decoding.seed, key, sample], 15), 16),
+            stop_token_ids=list(self._policy.stops),
+            ignore_eos=True,  # the end tokens are those above, and no other
+            logprobs=0,
+            detokenize=False,
+        )
+
+    def _generate(self, rows: Sequence[Sequence[int]], params: Any) -> list[Any]:
+        try:
+            return list(
+                self._engine.generate(
+                    [{"prompt_token_ids": list(row)} for row in rows], params, use_tqdm=False
+                )
+            )
+        except Exception as error:  # whatever happened in the engine's own process
+            raise RunError(str(engine_failed(error))) from error
+
+    def _read(
+        self, prompts: Sequence[Sequence[int]], drawn: Sequence[Any], decoding: Decoding
+    ) -> list[Sample]:
+        """Return what was drawn as responses."""
+        rows = [list(one.token_ids) for one in drawn]
+        told = [
+            sum(float(at[token].logprob) for token, at in zip(row, one.logprobs, strict=True))
+            for row, one in zip(rows, drawn, strict=True)
+        ]
+        if decoding.temperature == 0:
+            own, untempered = [0.0] * len(rows), told  # no choice, no uncertainty
+        else:
+            own, untempered = told, self._at_temperature_1(prompts, rows) if self._is_narrowed else told
+        return [self._policy.read(*one) for one in zip(rows, own, untempered, strict=True)]
+
+    def _at_temperature_1(self, prompts: Sequence[Sequence[int]], rows: Sequence[list[int]]) -> list[float]:
+        """Return ln P of each row after its prompt, without temperature and filters: a second pass."""
+        import vllm
+
+        params = vllm.SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        whole = [[*prompt, *row] for prompt, row in zip(prompts, rows, strict=True)]
+        found = self._generate(whole, params)
+        return [
+            sum(
+                float(at[token].logprob)
+                for token, at in zip(row, one.prompt_logprobs[len(prompt) :], strict=True)
+            )
+            for prompt, row, one in zip(prompts, rows, found, strict=True)
+        ]
+
+
+def _declared(location: str, config: Any, source: Mapping[str, Any]) -> Any:
+    """Return a checkpoint's generation config; where it has none, what its config says."""
+    generation: Any = transformers.GenerationConfig
+    try:
+        return generation.from_pretrained(
+            location, **{k: v for k, v in source.items() if k != "trust_remote_code"}
+        )
+    except OSError:
+        return generation.from_model_config(config)
