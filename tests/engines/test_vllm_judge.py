@@ -1,0 +1,38 @@
+"""The judge, against a real server with a real language model: every question is answered or counted."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import serving
+
+
+@pytest.fixture(scope="module")
+def server(language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(language_model, "generate", tmp_path_factory.mktemp("log") / "server.log") as url:
+        yield url
+
+
+@pytest.mark.parametrize("mode", ["verdict", "logprob", "rating"])
+def test_every_question_is_answered_or_counted(
+    server: str, mode: str, rmbench: Callable[..., Any], tmp_path: Path
+) -> None:
+    rows = [
+        {
+            "id": f"i{k}",
+            "prompt": f"Add {k} and {k}.",
+            "responses": [str(2 * k), "I do not know."],
+            "gold": [1, 0],
+        }
+        for k in range(3)
+    ]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ask = ["eval", "-m", f"judge:{server}/v1", "-M", "model=served", "-M", f"mode={mode}", "-M", "max_tokens=48",
+           "-M", "stop_after=1000", "-t", "preference", "--data", "items.jsonl",
+           "--results", "results", "--store", "store", "--json"]  # fmt: skip
+    done = rmbench(*ask)
+    assert done.returncode in (0, 1), done.stderr
+    print(done.stdout[-2000:], done.stderr[-1000:])
+    assert "Traceback" not in done.stderr
