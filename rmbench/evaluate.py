@@ -32,7 +32,7 @@ from rmbench.records import (
     suite_fields,
     write_record,
 )
-from rmbench.scoring import Crew, Meter, Progress, Scoring, open_store, score_items
+from rmbench.scoring import Crew, Meter, Progress, Scoring, open_stores, score_items
 from rmbench.specs import TaskSpec
 from rmbench.types import Item, TrainedModel
 
@@ -157,7 +157,7 @@ def evaluate(
     if done is not None:
         return Outcome(done, reused=True, n_computed=0)
     meter = Meter(loaded.model)
-    with open_store(settings.store, fingerprint) as store:
+    with open_stores(settings.store, loaded.model, fingerprint) as store:
         scoring = score_items(
             loaded.model,
             task.items,

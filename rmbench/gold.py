@@ -20,7 +20,7 @@ from rmbench.models.options import typed_options
 from rmbench.models.resolve import LoadedModel, check_spec, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.records import SELF_GOLD
-from rmbench.scoring import Crew, Progress, Scoring, open_store, score_items
+from rmbench.scoring import Crew, Progress, Scoring, open_stores, score_items
 from rmbench.types import Item
 from rmbench.verifiers.verdicts import GoldVerifier, Verdict, find_verifier
 
@@ -107,7 +107,7 @@ def gold_of_model(
         ScoringError: If the model breaks its contract.
     """
     fingerprint = fingerprint_of(loaded)
-    with open_store(store, fingerprint) as scores:
+    with open_stores(store, loaded.model, fingerprint) as scores:
         scoring = score_items(
             loaded.model, items, scores, batch_tokens=batch_tokens, progress=progress, crew=crew
         )

@@ -121,6 +121,19 @@ class PrecomputedRewards(Protocol):
 
 
 @runtime_checkable
+class PartedModel(Protocol):
+    """Optional: a reward made of numbers that other rewards are made of as well. They are stored, not it."""
+
+    def parts(self) -> Sequence[RewardModel]:
+        """Return what gives these numbers, each with a fingerprint and a score store of its own."""
+        ...
+
+    def combine(self, batch: Sequence[Conversation], numbers: Sequence[Sequence[Scored]]) -> Sequence[Scored]:
+        """Return one reward per conversation from one row of numbers per part; nothing is read for it."""
+        ...
+
+
+@runtime_checkable
 class SizedModel(Protocol):
     """Optional: a model that knows its token counts gets batches within the token budget."""
 

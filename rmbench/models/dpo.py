@@ -4,7 +4,8 @@ With a reference: beta * (log pi(y|x) - log ref(y|x)), arXiv 2305.18290 eq. 5 wi
 replies to a prompt share. Rewards of different prompts are therefore apart by an unknown constant each.
 Without: beta * log pi(y|x); with `average`, per token of the reply, as in SimPO (arXiv 2405.14734 eq. 4).
 
-Only tokens of the reply count, the end of the turn among them (`hf_reply`).
+Only tokens of the reply count, the end of the turn among them (`hf_reply`). What is stored are the
+log-probabilities (`reply_logprob`): the reward is two multiplications away from them.
 """
 
 import math
@@ -13,12 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.models.hf_limits import checked_length, tokens_at_once
-from rmbench.models.hf_load import Checkpoint, find_checkpoint, weights_identity
+from rmbench.models.hf_limits import checked_length
+from rmbench.models.hf_load import Checkpoint, find_checkpoint
 from rmbench.models.hf_logprobs import LogProbs, load_causal
-from rmbench.models.hf_reply import ReplyFormat, reply_of
+from rmbench.models.hf_reply import ReplyFormat
 from rmbench.models.hf_text import ChatFormat, PlainFormat, choose_format, read_template
-from rmbench.models.hf_tokens import Tokenised, Tokens
+from rmbench.models.hf_tokens import Tokenised, Tokens, tokenizer_identity
+from rmbench.models.reply_logprob import ReplyLogProb
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.types import Conversation, Scored
 
@@ -68,67 +70,64 @@ class ImplicitReward(Tokenised):
         self._load_again: Callable[[Dtype], ImplicitReward] = lambda dtype: ImplicitReward(
             policy, reference, rule, replace(runtime, dtype=dtype), chat_template, attn
         )
-        self._model, tokenizer = load_causal(policy, runtime, attn)
+        model, tokenizer = load_causal(policy, runtime, attn)
         self._bos = tokenizer.bos_token_id
-        limits = [checked_length(policy.location, self._model.config, tokenizer, runtime)]
-        self._checkpoints = {"policy": (policy, self._model)}
+        limits = [checked_length(policy.location, model.config, tokenizer, runtime)]
         pad_id = next(int(i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
-        self._policy = LogProbs(self._model, policy.location, pad_id)
-        self._reference: LogProbs | None = None
-        if reference == policy:  # the same weights are not loaded twice
-            self._checkpoints["reference"], self._reference = (policy, self._model), self._policy
-        elif reference is not None:
-            model, other = load_causal(reference, runtime, attn)
+        found = [(policy, LogProbs(model, policy.location, pad_id))]
+        if reference is not None and reference != policy:  # the same weights are not loaded twice
+            other_model, other = load_causal(reference, runtime, attn)
             _check_tokenizers(policy, tokenizer, reference, other, templates=chat_template == "auto")
-            limits.append(checked_length(reference.location, model.config, other, runtime))
-            self._checkpoints["reference"] = (reference, model)
-            self._reference = LogProbs(model, reference.location, pad_id)
+            limits.append(checked_length(reference.location, other_model.config, other, runtime))
+            found.append((reference, LogProbs(other_model, reference.location, pad_id)))
         inner = choose_format(tokenizer, False, chat_template, read_template)
         self._format = ReplyFormat(tokenizer, cast(ChatFormat | PlainFormat, inner))
         self.max_length = min(limits)
         self._tokens = Tokens(self._format, self.max_length, self.display_name)
-        self._weights: dict[str, str] | None = None
+        reading = {
+            "format": self._format.identity,
+            "max_length": str(self.max_length),
+            "tokenizer": tokenizer_identity(tokenizer),
+            "truncation": "left-keep-bos",
+        }
+        parts = [ReplyLogProb(*each, self._tokens, reading) for each in found]
+        self._policy, self._reference = parts[0], None if reference is None else parts[-1]
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return whatever can change a score; hashes the weights of folders once."""
-        if self._weights is None:
-            self._weights = {
-                who: weights_identity(checkpoint, model.config)["weights"]
-                for who, (checkpoint, model) in self._checkpoints.items()
-            }
+        own = self._policy.fingerprint()
         return {
             "kind": "dpo",
             "adapter": ADAPTER_VERSION,
-            "attention": str(getattr(self._model.config, "_attn_implementation", None)),
             "average": str(self._rule.average),
             "beta": repr(self._rule.beta),
-            "dtype": str(self._model.dtype).removeprefix("torch."),
-            "format": self._format.identity,
-            "max_length": str(self.max_length),
-            "truncation": "left-keep-bos",
-            "reference": "none",
-            **self._weights,
+            **{key: own[key] for key in ("attention", "dtype", "format", "max_length", "truncation")},
+            "policy": self._policy.weights,
+            "reference": "none" if self._reference is None else self._reference.weights,
         }
+
+    def parts(self) -> list[ReplyLogProb]:
+        """Return what is stored: the policy's log-probabilities, and the reference's."""
+        return [self._policy, *([] if self._reference is None else [self._reference])]
+
+    def combine(self, batch: Sequence[Conversation], numbers: Sequence[Sequence[Scored]]) -> list[Scored]:
+        """Return one reward per conversation from the log-probabilities of the parts."""
+        counts = self._policy.n_reply_tokens(batch) if self._rule.average and batch else [1] * len(batch)
+        other = [0.0] * len(batch) if self._reference is None else [s.reward for s in numbers[1]]
+        return [
+            replace(own, reward=self._rule.reward(own.reward, theirs, n))
+            for own, theirs, n in zip(numbers[0], other, counts, strict=True)
+        ]
 
     def batch_tokens(self) -> int:
         """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
-        return min(tokens_at_once(model) for _, model in self._checkpoints.values())
+        return min(part.batch_tokens() for part in self.parts())
 
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return one reward per conversation; both models read the same batch."""
-        if not batch:
-            return []
-        rows = self._tokens.encode(batch)
-        policy = self._policy.sums(rows)
-        if self._reference is None:
-            reference = [0.0] * len(rows)
-        else:
-            reference = policy if self._reference is self._policy else self._reference.sums(rows)
-        found = []
-        for row, own, other in zip(rows, policy, reference, strict=True):
-            first, end = reply_of(row)
-            found.append(Scored(self._rule.reward(own, other, end - first), len(row.ids), row.truncated))
-        return found
+        asked = {id(part): part for part in self.parts()}  # a policy that is its reference reads once
+        found = {key: part.score(batch) for key, part in asked.items()}
+        return self.combine(batch, [found[id(part)] for part in self.parts()])
 
     def notes(self) -> list[str]:
         """Return remarks on the format, and on what the numbers can be compared with."""
@@ -148,12 +147,12 @@ class ImplicitReward(Tokenised):
 
         The gap is to the reward from both models' own forward passes, with all their logits.
         """
-        row = self._tokens.encode([conversation])[0]
-        first, end = reply_of(row)
-        other = 0.0 if self._reference is None else self._reference.own_sum(row)
-        own = self._rule.reward(self._policy.own_sum(row), other, end - first)
+        ids = self._tokens.encode([conversation])[0].ids
+        other = 0.0 if self._reference is None else self._reference.own_sum(conversation)
+        (n_tokens,) = self._policy.n_reply_tokens([conversation])
+        own = self._rule.reward(self._policy.own_sum(conversation), other, n_tokens)
         return {
-            "double_bos": None if self._bos is None else list(row.ids[:2]) == [self._bos] * 2,
+            "double_bos": None if self._bos is None else list(ids[:2]) == [self._bos] * 2,
             "own_forward_gap": abs(own - self.score([conversation])[0].reward),
         }
 

@@ -62,7 +62,7 @@ class LogProbs:
     """
 
     def __init__(self, model: Any, where: str, pad_id: int) -> None:
-        self._model, self._pad_id = model, pad_id
+        self.model, self._pad_id = model, pad_id
         self._head = model.get_output_embeddings()
         if self._head is None:
             raise ConfigError(f"{where}: {type(model).__name__} does not tell its output layer")
@@ -76,8 +76,8 @@ class LogProbs:
     def sums(self, rows: Sequence[Encoded]) -> list[float]:
         """Return log pi(reply | what comes before it) of each row, in nats; 0 for a reply of no tokens."""
         found = [0.0] * len(rows)
-        with self._memory.in_use(self._model.device), torch.inference_mode():
-            for group in groups_of_rows(self._model.device, rows):
+        with self._memory.in_use(self.model.device), torch.inference_mode():
+            for group in groups_of_rows(self.model.device, rows):
                 sums = self._sums_of([rows[k] for k in group])
                 for k, value in zip(group, sums, strict=True):
                     found[k] = value
@@ -86,15 +86,15 @@ class LogProbs:
     def own_sum(self, row: Encoded) -> float:
         """Return the same of one row from the model's own forward pass, with all its logits."""
         first, end = reply_of(row)
-        ids = torch.tensor([row.ids], device=self._model.device)
+        ids = torch.tensor([row.ids], device=self.model.device)
         with torch.inference_mode():
-            logits = self._model(input_ids=ids, use_cache=False).logits[0, first - 1 : end - 1]
+            logits = self.model(input_ids=ids, use_cache=False).logits[0, first - 1 : end - 1]
             logps = logits.float().log_softmax(dim=-1)
             return float(logps.gather(1, ids[0, first:end, None]).double().sum())
 
     def _sums_of(self, rows: Sequence[Encoded]) -> list[float]:
-        backbone = self._model.base_model
-        inputs = padded(rows, self._pad_id, self._model.device)
+        backbone = self.model.base_model
+        inputs = padded(rows, self._pad_id, self.model.device)
         hidden = backbone(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
         replies = [reply_of(row) for row in rows]
         counts = [end - first for first, end in replies]
@@ -107,7 +107,7 @@ class LogProbs:
     def _logps(self, hidden: Any, targets: Any) -> Any:
         """Return log pi of each target (M,), float32, from the states before them (M, D)."""
         n_words = int(self._head.weight.shape[0])
-        at_once = max(1, _CELLS[self._model.device.type] // n_words)
+        at_once = max(1, _CELLS[self.model.device.type] // n_words)
         found = [torch.zeros(0, device=hidden.device)]
         for start in range(0, len(targets), at_once):
             part = slice(start, start + at_once)
@@ -122,10 +122,10 @@ class LogProbs:
         ids = tuple((3 + 31 * k * k + 7 * k) % min(n_words, 500) for k in range(12))
         row = Encoded(ids, reply=(1, len(ids)))
         own, found = self.own_sum(row), self.sums([row])[0]
-        dtype = str(self._model.dtype).removeprefix("torch.")
+        dtype = str(self.model.dtype).removeprefix("torch.")
         allowed = PROBE_TOLERANCE.get(dtype, _PROBE_TOLERANCE_OF_HALF) * max(1.0, abs(own))
         if not abs(own - found) <= allowed:  # NaN fails too
             raise ConfigError(
-                f"{where}: {type(self._model).__name__} does more to its logits than rmbench knows:"
+                f"{where}: {type(self.model).__name__} does more to its logits than rmbench knows:"
                 f" log-probabilities of a probe are {found:.6g}, its own forward pass says {own:.6g}"
             )

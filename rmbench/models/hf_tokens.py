@@ -1,11 +1,13 @@
 """Token ids of conversations: made once, ahead of time in a thread, and forgotten when they are many."""
 
+import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
+from typing import Any
 
-from rmbench.canon import conversation_key
+from rmbench.canon import conversation_key, digest
 from rmbench.errors import ScoringError
 from rmbench.models.hf_text import Encoded, TextFormat
 from rmbench.types import Conversation
@@ -13,6 +15,17 @@ from rmbench.types import Conversation
 _CACHED_TOKENS = 4_000_000
 _PART = 256
 """Conversations tokenised under one lock: who needs one of them now waits no longer than that."""
+
+
+def tokenizer_identity(tokenizer: Any) -> str:
+    """Return a hash of what decides which tokens a text becomes, for a fast tokenizer.
+
+    Padding and truncation are left out: they are set as a tokenizer is used, and saved with it.
+    """
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())
+    rules = {key: value for key, value in rules.items() if key not in ("padding", "truncation")}
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    return digest([rules, special], 16)
 
 
 class Tokenised:

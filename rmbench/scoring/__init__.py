@@ -3,19 +3,21 @@
 from rmbench.scoring.crew import Crew
 from rmbench.scoring.meter import Meter
 from rmbench.scoring.run import Scoring, score_items
-from rmbench.scoring.store import ScoreStore, default_store_folder, open_store
+from rmbench.scoring.store import PartStores, ScoreStore, default_store_folder, open_store, open_stores
 from rmbench.scoring.work import Progress
 from rmbench.scoring.workers import Workers, workers_for
 
 __all__ = [
     "Crew",
     "Meter",
+    "PartStores",
     "Progress",
     "ScoreStore",
     "Scoring",
     "Workers",
     "default_store_folder",
     "open_store",
+    "open_stores",
     "score_items",
     "workers_for",
 ]

@@ -3,10 +3,10 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 from rmbench.errors import RmbenchError, is_out_of_memory
-from rmbench.types import Scored
+from rmbench.types import PairwiseModel, PartedModel, Scored
 
 U = TypeVar("U")
 U_contra = TypeVar("U_contra", contravariant=True)
@@ -39,6 +39,31 @@ class Crew(Protocol[U_contra]):
     def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
         """Return the ticket and the answers of a batch, when the next one is done."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class PartBatch(Sequence[U]):
+    """A batch for one part of a model, so that a process with the whole model knows which."""
+
+    part: int
+    batch: Sequence[U]
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    @overload
+    def __getitem__(self, place: int) -> U: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[U]: ...
+    def __getitem__(self, place: int | slice) -> U | Sequence[U]:
+        return self.batch[place]
+
+
+def answer(model: Any, batch: Sequence[Any]) -> Sequence[float | Scored]:
+    """Return what a model, or the part of it that a batch is for, says of a batch."""
+    if isinstance(batch, PartBatch) and isinstance(model, PartedModel):
+        return model.parts()[batch.part].score(batch.batch)
+    return model.prefer(batch) if isinstance(model, PairwiseModel) else model.score(batch)
 
 
 class Alone(Generic[U]):

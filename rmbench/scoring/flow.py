@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from rmbench.scoring.plan import Unit, distinct, windows
-from rmbench.scoring.work import Progress, Work
+from rmbench.scoring.work import Answering, Progress
 from rmbench.types import Item, Scored
 
 U = TypeVar("U")
@@ -47,7 +47,7 @@ class Flow(Generic[U]):
 
     def __init__(
         self,
-        work: Work[U],
+        work: Answering[U],
         units_of: Callable[[Item], list[Unit[U]]],
         prepare: Callable[[Sequence[U]], None] | None,
         progress: Progress | None,

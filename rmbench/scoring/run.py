@@ -11,12 +11,13 @@ import numpy as np
 from rmbench.models.pairwise import rewards_from_preferences
 from rmbench.scoring.crew import Crew
 from rmbench.scoring.flow import Answered, Flow
+from rmbench.scoring.parts import PartedWork
 from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS
 from rmbench.scoring.questions import conversation_measure, conversations_of, pair_measure, pairs_of
 from rmbench.scoring.rewards import RewardRows
-from rmbench.scoring.store import ScoreStore
+from rmbench.scoring.store import PartStores, ScoreStore
 from rmbench.scoring.threads import crew_of
-from rmbench.scoring.work import Progress, Work
+from rmbench.scoring.work import Answering, Progress, Work
 from rmbench.types import (
     AnyModel,
     BudgetedModel,
@@ -24,6 +25,7 @@ from rmbench.types import (
     Item,
     Pair,
     PairwiseModel,
+    PartedModel,
     PrecomputedRewards,
     PreparingModel,
 )
@@ -56,7 +58,7 @@ class Scoring:
 def score_items(
     model: AnyModel,
     items: Sequence[Item],
-    store: ScoreStore,
+    store: ScoreStore | PartStores,
     *,
     batch_tokens: int | None = None,
     progress: Progress | None = None,
@@ -67,7 +69,8 @@ def score_items(
     Args:
         model: Any of the three kinds of model.
         items: What to score; none is kept.
-        store: The score store of this model's fingerprint (unused for precomputed rewards).
+        store: The score store of this model's fingerprint (unused for precomputed rewards), or those of its
+            parts: what `open_stores` gives.
         batch_tokens: Most tokens that a model is given at once; None for what the model says it can take.
         progress: Told of the work.
         crew: Processes that answer in this one's place, with the same model.
@@ -78,6 +81,8 @@ def score_items(
     started = time.perf_counter()
     if isinstance(model, PrecomputedRewards):
         return _look_up(model, items, started)
+    if isinstance(store, PartStores):
+        return _score_parts(model, items, store, batch_tokens, progress, crew, started)
     if batch_tokens is None:
         batch_tokens = model.batch_tokens() if isinstance(model, BudgetedModel) else DEFAULT_BATCH_TOKENS
     if isinstance(model, PairwiseModel):
@@ -92,6 +97,24 @@ def score_items(
     with crew_of(model, model.score, crew) as ready:
         texts = Work[Conversation](store, ready, conversation_measure(model), batch_tokens, progress)
         return _score_conversations(Flow(texts, conversations_of, prepare, progress), texts, items, started)
+
+
+def _score_parts(
+    model: AnyModel,
+    items: Sequence[Item],
+    stores: PartStores,
+    batch_tokens: int | None,
+    progress: Progress | None,
+    crew: Crew[Any] | None,
+    started: float,
+) -> Scoring:
+    if not isinstance(model, PartedModel):
+        raise TypeError(f"{type(model).__name__} has no parts; expected a score store of its own")
+    if progress:
+        progress.start(sum(len(item.responses) for item in items))
+    work = PartedWork(model, stores, crew, batch_tokens, progress)
+    prepare = model.prepare if isinstance(model, PreparingModel) else None
+    return _score_conversations(Flow(work, conversations_of, prepare, progress), work, items, started)
 
 
 def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -> Scoring:
@@ -110,7 +133,7 @@ def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -
 
 
 def _score_conversations(
-    flow: Flow[Conversation], work: Work[Conversation], items: Sequence[Item], started: float
+    flow: Flow[Conversation], work: Answering[Conversation], items: Sequence[Item], started: float
 ) -> Scoring:
     rewards = RewardRows()
     n_truncated = n_unknown = n_invalid = 0

@@ -3,7 +3,8 @@
 One SQLite file per model fingerprint maps a conversation's hash to its reward. It is the one mechanism for
 resuming after a crash, for leaving out duplicates, and for sharing rewards between tasks on the same data.
 Each batch is one transaction (WAL), so a killed process loses at most the batch in flight, and several
-processes may share a file. Batch size and device are not part of the fingerprint; whatever can change a
+processes may share a file. A reward that is made of numbers of other models (`PartedModel`) has no file: they
+have one each. Batch size and device are not part of the fingerprint; whatever can change a
 reward is.
 """
 
@@ -11,13 +12,13 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
 from rmbench.canon import canonical_json, digest, slug
 from rmbench.errors import StoreError
-from rmbench.types import Scored
+from rmbench.types import AnyModel, PartedModel, Scored
 
 _APPLICATION_ID = 0x726D6263  # "rmbc"
 _SCHEMA_VERSION = 1
@@ -38,6 +39,39 @@ def open_store(folder: Path, fingerprint: Mapping[str, str]) -> "ScoreStore":
     """Return the store of the model with this fingerprint, in `folder`; made if it does not exist."""
     kind = slug(fingerprint.get("kind", "model"))
     return ScoreStore(folder / f"{kind}-{digest(dict(fingerprint), 24)}.sqlite", fingerprint)
+
+
+def open_stores(folder: Path, model: AnyModel, fingerprint: Mapping[str, str]) -> "ScoreStore | PartStores":
+    """Return where a model's rewards are kept, or the numbers that they are made of, in `folder`.
+
+    Args:
+        folder: Made if it does not exist.
+        model: Whose they are.
+        fingerprint: Its whole identity.
+    """
+    if not isinstance(model, PartedModel):
+        return open_store(folder, fingerprint)
+    return PartStores(folder, [part.fingerprint() for part in model.parts()])
+
+
+class PartStores:
+    """The score stores of a model's parts, in their order; a context manager.
+
+    Args:
+        folder: Where they are.
+        fingerprints: Of the parts. Two may be equal: both have the numbers of one file then.
+    """
+
+    def __init__(self, folder: Path, fingerprints: Sequence[Mapping[str, str]]) -> None:
+        with ExitStack() as opened:
+            self.parts = [opened.enter_context(open_store(folder, each)) for each in fingerprints]
+            self._opened = opened.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
 
 
 class ScoreStore:

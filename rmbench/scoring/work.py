@@ -24,6 +24,28 @@ class Progress(Protocol):
         """Say that texts have their reward: read now, with so many tokens, or known before."""
 
 
+class Answering(Protocol[U]):
+    """Answers questions, from what is stored or by asking: `Work`, and `rmbench.scoring.parts`."""
+
+    @property
+    def n_computed(self) -> int:
+        """Questions that were asked now."""
+        ...
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that were read for them, as far as the model says."""
+        ...
+
+    def known(self, units: Sequence[Unit[U]]) -> dict[str, Scored]:
+        """Return what is stored of `units`."""
+        ...
+
+    def do(self, units: Sequence[Unit[U]]) -> dict[str, Scored]:
+        """Return the answers for distinct `units`."""
+        ...
+
+
 class Work(Generic[U]):
     """Asks a model for what a store does not know, batch by batch.
 

@@ -21,8 +21,8 @@ from typing import Any, Self
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring.crew import Failure, attempt
-from rmbench.types import AnyModel, ConcurrentModel, PairwiseModel, PrecomputedRewards, Scored
+from rmbench.scoring.crew import Failure, answer, attempt
+from rmbench.types import AnyModel, ConcurrentModel, PrecomputedRewards, Scored
 
 _PATIENCE_S = 10.0
 
@@ -180,7 +180,7 @@ def _serve(pipe: Connection, load: Callable[[], AnyModel], n_threads: int | None
     def ask(batch: Sequence[Any]) -> Sequence[float | Scored]:
         nonlocal model
         model = model or load()
-        return model.prefer(batch) if isinstance(model, PairwiseModel) else model.score(batch)  # type: ignore[union-attr]
+        return answer(model, batch)
 
     while True:
         try:

@@ -1,0 +1,113 @@
+"""Rewards made of numbers that are stored: each part of a model is asked what its own store does not know."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rmbench.scoring.crew import Alone, Crew, Failure, PartBatch
+from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS, Unit
+from rmbench.scoring.questions import conversation_measure
+from rmbench.scoring.store import PartStores
+from rmbench.scoring.work import Progress, Work
+from rmbench.types import BudgetedModel, Conversation, PartedModel, RewardModel, Scored
+
+
+class PartedWork:
+    """Answers like `Work`, by asking the parts one after the other and combining what they say.
+
+    Only this process writes the stores, and each part's batches are planned as if it were alone: its numbers
+    are the same to the last bit whatever it is a part of.
+
+    Args:
+        model: The model.
+        stores: Of its parts.
+        crew: Processes that answer in this one's place, with the same model.
+        batch_tokens: Most tokens of a batch; None for what each part can take.
+        progress: Told of the work.
+    """
+
+    def __init__(
+        self,
+        model: PartedModel,
+        stores: PartStores,
+        crew: Crew[Any] | None,
+        batch_tokens: int | None,
+        progress: Progress | None,
+    ) -> None:
+        self._model = model
+        parts = model.parts()
+        shown = _Together(progress, len(parts)) if progress else None
+        self._works = [
+            Work[Conversation](
+                store,
+                Alone(part.score) if crew is None else _PartCrew(crew, k),
+                conversation_measure(part),
+                batch_tokens or _budget(part),
+                shown,
+            )
+            for k, (part, store) in enumerate(zip(parts, stores.parts, strict=True))
+        ]
+        self.n_computed = 0
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens read now, those of every part."""
+        return sum(work.n_tokens for work in self._works)
+
+    def known(self, units: Sequence[Unit[Conversation]]) -> dict[str, Scored]:
+        """Return the rewards of those of `units` that all parts' stores know."""
+        found = [work.known(units) for work in self._works]
+        return self._combined([unit for unit in units if all(unit.key in part for part in found)], found)
+
+    def do(self, units: Sequence[Unit[Conversation]]) -> dict[str, Scored]:
+        """Return the rewards of distinct `units`.
+
+        Raises:
+            ScoringError: If a part raises or breaks its contract; what was answered before stays stored.
+        """
+        self.n_computed += len(units) - len(self.known(units))
+        return self._combined(units, [work.do(units) for work in self._works])
+
+    def _combined(
+        self, units: Sequence[Unit[Conversation]], found: Sequence[dict[str, Scored]]
+    ) -> dict[str, Scored]:
+        numbers = [[part[unit.key] for unit in units] for part in found]
+        rewards = self._model.combine([unit.payload for unit in units], numbers)
+        return {unit.key: reward for unit, reward in zip(units, rewards, strict=True)}
+
+
+class _PartCrew:
+    """A crew that is told which part of its model is asked."""
+
+    def __init__(self, crew: Crew[Any], part: int) -> None:
+        self._crew, self._part = crew, part
+
+    @property
+    def n_at_once(self) -> int:
+        return self._crew.n_at_once
+
+    def start(self, ticket: int, batch: Sequence[Conversation]) -> None:
+        self._crew.start(ticket, PartBatch(self._part, batch))
+
+    def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
+        return self._crew.finished()
+
+
+class _Together:
+    """Progress of all parts as that of the texts: one is told once it has been counted for every part."""
+
+    def __init__(self, progress: Progress, n_parts: int) -> None:
+        self._progress, self._n_parts = progress, n_parts
+        self._counted = self._told = 0
+
+    def start(self, n_texts: int) -> None:
+        self._progress.start(n_texts)
+
+    def advance(self, n_texts: int, n_tokens: int) -> None:
+        self._counted += n_texts
+        whole = self._counted // self._n_parts - self._told
+        self._told += whole
+        self._progress.advance(whole, n_tokens)
+
+
+def _budget(part: RewardModel) -> int:
+    return part.batch_tokens() if isinstance(part, BudgetedModel) else DEFAULT_BATCH_TOKENS
