@@ -24,7 +24,7 @@ from rmbench.models.reply_logprob import ReplyLogProb
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.types import Conversation, Scored
 
-ADAPTER_VERSION = "1"
+ADAPTER_VERSION = "2"
 """Raised when any score could change."""
 _PROBES = ("Is this a probe?  It is.\n\nYes: 12,345.", "\u00e9t\u00e9 \U0001f600 def f(x):\n    return x")
 
@@ -51,6 +51,7 @@ class ImplicitReward(Tokenised):
         runtime: Device, dtype, length.
         chat_template: As in `load_dpo`.
         attn: As in `load_dpo`.
+        share_prompts: As in `load_dpo`.
 
     Raises:
         ConfigError: If one cannot be loaded, or their tokenizers differ.
@@ -64,22 +65,24 @@ class ImplicitReward(Tokenised):
         runtime: Runtime,
         chat_template: str = "auto",
         attn: str = "auto",
+        share_prompts: bool = True,
     ) -> None:
         self.display_name = f"dpo:{policy.name}"
         self._rule = rule
         self._load_again: Callable[[Dtype], ImplicitReward] = lambda dtype: ImplicitReward(
-            policy, reference, rule, replace(runtime, dtype=dtype), chat_template, attn
+            policy, reference, rule, replace(runtime, dtype=dtype), chat_template, attn, share_prompts
         )
         model, tokenizer = load_causal(policy, runtime, attn)
         self._bos = tokenizer.bos_token_id
         limits = [checked_length(policy.location, model.config, tokenizer, runtime)]
         pad_id = next(int(i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
-        found = [(policy, LogProbs(model, policy.location, pad_id))]
+        found = [(policy, LogProbs(model, policy.location, pad_id, share=share_prompts))]
         if reference is not None and reference != policy:  # the same weights are not loaded twice
             other_model, other = load_causal(reference, runtime, attn)
             _check_tokenizers(policy, tokenizer, reference, other, templates=chat_template == "auto")
             limits.append(checked_length(reference.location, other_model.config, other, runtime))
-            found.append((reference, LogProbs(other_model, reference.location, pad_id)))
+            theirs = LogProbs(other_model, reference.location, pad_id, share=share_prompts)
+            found.append((reference, theirs))
         inner = choose_format(tokenizer, False, chat_template, read_template)
         self._format = ReplyFormat(tokenizer, cast(ChatFormat | PlainFormat, inner))
         self.max_length = min(limits)
@@ -119,6 +122,11 @@ class ImplicitReward(Tokenised):
             for own, theirs, n in zip(numbers[0], other, counts, strict=True)
         ]
 
+    def joint_length(self, batch: Sequence[Conversation]) -> int | None:
+        """Return the tokens that either reads for these in one batch; None where one pads rows."""
+        found = [part.joint_length(batch) for part in self.parts()]
+        return None if None in found else found[0]
+
     def batch_tokens(self) -> int:
         """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
         return min(part.batch_tokens() for part in self.parts())
@@ -136,6 +144,10 @@ class ImplicitReward(Tokenised):
             notes.append("an implicit reward: rewards of different prompts are apart by an unknown constant")
         elif not self._rule.average:
             notes.append("no reference: longer replies are less likely and get lower rewards; see -M average")
+        for part in {id(part): part for part in self.parts()}.values():
+            if part.sharing_problem:
+                name = part.checkpoint.name
+                notes.append(f"each candidate's prompt is read again by {name}: {part.sharing_problem}")
         return notes
 
     def recast(self, dtype: Dtype) -> "ImplicitReward":
@@ -166,6 +178,7 @@ def load_dpo(
     average: bool = False,
     chat_template: str = "auto",
     attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
+    share_prompts: bool = True,
     max_length: int | None = None,
     trust_remote_code: bool = False,
 ) -> ImplicitReward:
@@ -179,6 +192,7 @@ def load_dpo(
         average: Divide by the tokens of the reply (with reference=none: SimPO's reward).
         chat_template: `auto` (the policy's tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice.
+        share_prompts: Read what the conversations of a batch begin with once, where the models allow it.
         max_length: Tokens of a conversation, in place of --max-length.
         trust_remote_code: Run the repositories' own code, in place of --trust-remote-code.
 
@@ -204,6 +218,7 @@ def load_dpo(
         runtime,
         chat_template,
         attn,
+        share_prompts,
     )
 
 

@@ -68,7 +68,7 @@ class Forward:
     def _rewards(self, rows: Sequence[Encoded]) -> list[float]:
         forest = None if self.sharing_problem else share_beginnings([row.ids for row in rows])
         with torch.inference_mode():
-            if forest is not None and self._is_cheaper(forest, rows):
+            if forest is not None and pays(self._shared, forest, rows, self._model.device):
                 logits = self._model.score(self._shared.last_hidden(forest).float())
                 return self._readout.rewards(logits)
             rewards = [0.0] * len(rows)
@@ -116,12 +116,6 @@ class Forward:
     def _shared(self) -> SharedBackbone:
         return SharedBackbone(self._model)
 
-    def _is_cheaper(self, forest: Forest, rows: Sequence[Encoded]) -> bool:
-        groups = [[len(rows[k].ids) for k in group] for group in self._groups(rows)]
-        padded = sum(len(lengths) * max(lengths) for lengths in groups)
-        shared = forest.n_tokens + TOKENS_PER_SEGMENT * (len(forest.starts) - 1)
-        return shared <= padded and self._shared.why_not(forest) is None
-
     def _last_hidden(self, rows: Sequence[Encoded]) -> Any:
         """Return the hidden state of the last attended token of each row, (B, D)."""
         backbone = getattr(self._model, self._model.base_model_prefix)
@@ -134,6 +128,14 @@ class Forward:
 
     def _padded(self, rows: Sequence[Encoded]) -> dict[str, Any]:
         return padded(rows, self._pad_id, self._model.device)
+
+
+def pays(shared: SharedBackbone, forest: Forest, rows: Sequence[Encoded], device: Any) -> bool:
+    """Return whether reading rows as a forest is possible, and less work than padding them."""
+    groups = [[len(rows[k].ids) for k in group] for group in groups_of_rows(device, rows)]
+    n_padded = sum(len(lengths) * max(lengths) for lengths in groups)
+    n_shared = forest.n_tokens + TOKENS_PER_SEGMENT * (len(forest.starts) - 1)
+    return n_shared <= n_padded and shared.why_not(forest) is None
 
 
 def padded(rows: Sequence[Encoded], pad_id: int, device: Any) -> dict[str, Any]:

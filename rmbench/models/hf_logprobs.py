@@ -1,8 +1,8 @@
 """log pi(reply | prompt) of a causal language model, without its logits ever being held.
 
-The backbone gives hidden states, (B, T, D). The head is applied to a few reply tokens at a time: the logit of
-the token that comes minus logsumexp over the vocabulary, in float32. What a whole batch's logits would take,
-B * T * V * 4 bytes, is gigabytes where V is 150,000.
+The backbone gives hidden states, only those that a reply's tokens are predicted from (`hf_states`). The head
+is applied to a few of them at a time: the logit of the token that comes minus logsumexp over the vocabulary,
+in float32. What a whole batch's logits would take, B * T * V * 4 bytes, is gigabytes where V is 150,000.
 
 Some architectures cap or scale their logits. `LogProbs` knows three ways, and compares itself with the
 model's own forward pass on made-up tokens: what differs is refused.
@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf_device import Memory, pick_device
-from rmbench.models.hf_forward import groups_of_rows, padded
+from rmbench.models.hf_device import pick_device
 from rmbench.models.hf_load import Checkpoint, load_weights, torch, transformers
 from rmbench.models.hf_reply import reply_of
+from rmbench.models.hf_states import TokenStates
 from rmbench.models.hf_text import Encoded
 from rmbench.models.runtime import Runtime
 
@@ -56,13 +56,15 @@ class LogProbs:
         model: A causal language model.
         where: Its place, for messages.
         pad_id: Fills masked places.
+        share: Whether what a batch's rows begin with may be read once.
 
     Raises:
         ConfigError: If its logits are not those of its own forward pass.
     """
 
-    def __init__(self, model: Any, where: str, pad_id: int) -> None:
-        self.model, self._pad_id = model, pad_id
+    def __init__(self, model: Any, where: str, pad_id: int, *, share: bool = True) -> None:
+        self.model = model
+        self.states = TokenStates(model, pad_id, share=share)
         self._head = model.get_output_embeddings()
         if self._head is None:
             raise ConfigError(f"{where}: {type(model).__name__} does not tell its output layer")
@@ -70,18 +72,16 @@ class LogProbs:
         self._cap = getattr(config, "final_logit_softcapping", None)
         divided = getattr(config, "logits_scaling", None) or 1.0
         self._scale = (getattr(config, "logit_scale", None) or 1.0) / divided
-        self._memory = Memory()
         self._check(where, int(config.vocab_size))
 
     def sums(self, rows: Sequence[Encoded]) -> list[float]:
         """Return log pi(reply | what comes before it) of each row, in nats; 0 for a reply of no tokens."""
-        found = [0.0] * len(rows)
-        with self._memory.in_use(self.model.device), torch.inference_mode():
-            for group in groups_of_rows(self.model.device, rows):
-                sums = self._sums_of([rows[k] for k in group])
-                for k, value in zip(group, sums, strict=True):
-                    found[k] = value
-        return found
+        replies = [reply_of(row) for row in rows]
+        hidden = self.states.at(rows, [range(first - 1, end - 1) for first, end in replies])
+        said = [token for row, place in zip(rows, replies, strict=True) for token in row.ids[slice(*place)]]
+        with torch.inference_mode():
+            logps = self._logps(hidden, torch.tensor(said, dtype=torch.long, device=hidden.device))
+        return [float(part.sum()) for part in logps.double().cpu().split([b - a for a, b in replies])]
 
     def own_sum(self, row: Encoded) -> float:
         """Return the same of one row from the model's own forward pass, with all its logits."""
@@ -91,18 +91,6 @@ class LogProbs:
             logits = self.model(input_ids=ids, use_cache=False).logits[0, first - 1 : end - 1]
             logps = logits.float().log_softmax(dim=-1)
             return float(logps.gather(1, ids[0, first:end, None]).double().sum())
-
-    def _sums_of(self, rows: Sequence[Encoded]) -> list[float]:
-        backbone = self.model.base_model
-        inputs = padded(rows, self._pad_id, self.model.device)
-        hidden = backbone(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
-        replies = [reply_of(row) for row in rows]
-        counts = [end - first for first, end in replies]
-        of_row = torch.tensor([k for k, n in enumerate(counts) for _ in range(n)], dtype=torch.long)
-        place = torch.tensor([i for first, end in replies for i in range(first, end)], dtype=torch.long)
-        targets = inputs["input_ids"][of_row, place]
-        logps = self._logps(hidden[of_row, place - 1], targets).double().cpu()
-        return [float(part.sum()) for part in logps.split(counts)]
 
     def _logps(self, hidden: Any, targets: Any) -> Any:
         """Return log pi of each target (M,), float32, from the states before them (M, D)."""

@@ -114,7 +114,7 @@ class SharedBackbone:
     """Reads a batch's distinct tokens once.
 
     Args:
-        model: A sequence classifier whose backbone is a decoder.
+        model: A model of transformers whose backbone is a decoder.
     """
 
     def __init__(self, model: Any) -> None:
@@ -131,6 +131,10 @@ class SharedBackbone:
 
     def last_hidden(self, forest: Forest) -> Any:
         """Return the hidden state at the end of each sequence, (R, D)."""
+        return self.hidden(forest)[torch.tensor(forest.last, device=self._model.device)]
+
+    def hidden(self, forest: Forest) -> Any:
+        """Return the hidden state of each token, (N, D)."""
         device = self._model.device
         plan = self._plan(forest)
         with self._attending(plan):
@@ -142,7 +146,7 @@ class SharedBackbone:
         if not plan.n_calls:
             raise NotShareableError("its attention does not go through transformers' attention interface")
         self._window = plan.window
-        return hidden[0, torch.tensor(forest.last, device=device)]
+        return hidden[0]
 
     def probe(self, alone: Any) -> str | None:
         """Return why this model cannot read so, or None: made-up sequences, shared against one at a time.

@@ -8,6 +8,7 @@ row without padding; a token sees the segments above its own, and its own up to 
 Pure: token ids in, places out. `rmbench.models.hf_shared` runs a model on the result.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -58,6 +59,12 @@ class Forest:
         while (segment := self.parents[segment]) >= 0:
             chain.append(self.own(segment))
         return np.concatenate(chain[::-1]) if chain else np.zeros(0, dtype=np.int64)
+
+    def path(self, row: int) -> Ints:
+        """Return the places of all tokens of a sequence, in order."""
+        segment = bisect_right(self.starts, self.last[row]) - 1
+        own = np.arange(self.starts[segment], self.last[row] + 1)
+        return np.concatenate([self.above(segment), own])
 
     def _add(self, tokens: Sequence[int], depth: int, parent: int) -> int:
         self.starts.append(len(self.tokens))

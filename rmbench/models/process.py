@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf_device import Memory, pick_device
-from rmbench.models.hf_forward import groups_of_rows, padded
+from rmbench.models.hf_device import pick_device
 from rmbench.models.hf_labels import choose_readout
 from rmbench.models.hf_limits import checked_length, tokens_at_once
 from rmbench.models.hf_load import (
@@ -28,12 +27,13 @@ from rmbench.models.hf_load import (
     weights_identity,
 )  # fmt: skip
 from rmbench.models.hf_reply import ReplyFormat, reply_of
+from rmbench.models.hf_states import TokenStates
 from rmbench.models.hf_text import ChatFormat, Encoded, PlainFormat, choose_format, read_template
 from rmbench.models.hf_tokens import Tokenised, Tokens
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.types import Conversation, Scored
 
-ADAPTER_VERSION = "1"
+ADAPTER_VERSION = "2"
 """Raised when any score could change."""
 
 Reduce: TypeAlias = Literal["last", "min", "mean", "prod"]
@@ -89,18 +89,25 @@ class ProcessReward(Tokenised):
         runtime: Device, dtype, length.
         chat_template: As in `load_process`.
         attn: As in `load_process`.
+        share_prompts: As in `load_process`.
 
     Raises:
         ConfigError: If it cannot be loaded, has no trained head, or no such label.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, reading: Reading, runtime: Runtime, chat_template: str, attn: str
+        self,
+        checkpoint: Checkpoint,
+        reading: Reading,
+        runtime: Runtime,
+        chat_template: str,
+        attn: str,
+        share_prompts: bool = True,
     ) -> None:
         self.display_name = checkpoint.name
         self._checkpoint, self._reading = checkpoint, reading
         self._load_again: Callable[[Dtype], ProcessReward] = lambda dtype: ProcessReward(
-            checkpoint, reading, replace(runtime, dtype=dtype), chat_template, attn
+            checkpoint, reading, replace(runtime, dtype=dtype), chat_template, attn, share_prompts
         )
         self._model, self._tokenizer, self._head = _load(checkpoint, runtime, attn)
         config = self._model.config
@@ -111,8 +118,8 @@ class ProcessReward(Tokenised):
         self.max_length = checked_length(checkpoint.location, self._model.config, self._tokenizer, runtime)
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
         pads = (config.pad_token_id, self._tokenizer.pad_token_id, self._tokenizer.eos_token_id, 0)
-        self._pad_id = next(int(i) for i in pads if i is not None and i >= 0)
-        self._memory = Memory()
+        pad_id = next(int(i) for i in pads if i is not None and i >= 0)
+        self._states = TokenStates(self._model, pad_id, share=share_prompts)
         self._weights: Mapping[str, str] | None = None
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -133,6 +140,10 @@ class ProcessReward(Tokenised):
             **self._weights,
         }
 
+    def joint_length(self, batch: Sequence[Conversation]) -> int | None:
+        """Return the tokens read for these in one batch; None where each is a padded row."""
+        return self._states.joint_length(self._tokens.encode(batch))
+
     def batch_tokens(self) -> int:
         """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
         return tokens_at_once(self._model)
@@ -140,19 +151,24 @@ class ProcessReward(Tokenised):
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return one reward per conversation."""
         rows = self._tokens.encode(batch) if batch else []
-        rewards = [0.0] * len(rows)
-        with self._memory.in_use(self._model.device), torch.inference_mode():
-            for group in groups_of_rows(self._model.device, rows) if rows else []:
-                found = self._rewards([rows[k] for k in group])
-                for k, reward in zip(group, found, strict=True):
-                    rewards[k] = reward
+        if not rows:
+            return []
+        places = [self._reading.places(row) for row in rows]
+        hidden = self._states.at(rows, places)
+        with torch.inference_mode():
+            logits = self._head(hidden.float()).cpu()  # (sum of places, labels)
+        parts = logits.split([len(found) for found in places])
         return [
-            Scored(reward, len(row.ids), row.truncated) for reward, row in zip(rewards, rows, strict=True)
+            Scored(self._reading.reward(part, self._label), len(row.ids), row.truncated)
+            for part, row in zip(parts, rows, strict=True)
         ]
 
     def notes(self) -> list[str]:
-        """Return remarks on the format."""
-        return self._format.notes()
+        """Return remarks on the format, and why prompts are not shared where they are not."""
+        notes = self._format.notes()
+        if problem := self._states.sharing_problem:
+            notes.append(f"each candidate's prompt is read again: {problem}")
+        return notes
 
     def recast(self, dtype: Dtype) -> "ProcessReward":
         """Return the same model in another dtype, loaded again."""
@@ -175,16 +191,6 @@ class ProcessReward(Tokenised):
             "own_forward_gap": abs(own - self.score([conversation])[0].reward),
         }
 
-    def _rewards(self, rows: Sequence[Encoded]) -> list[float]:
-        inputs = padded(rows, self._pad_id, self._model.device)
-        hidden = self._model.base_model(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
-        places = [self._reading.places(row) for row in rows]
-        of_row = torch.tensor([k for k, found in enumerate(places) for _ in found])
-        at = torch.tensor([place for found in places for place in found])
-        logits = self._head(hidden[of_row, at].float()).cpu()  # (sum of places, labels)
-        parts = logits.split([len(found) for found in places])
-        return [self._reading.reward(part, self._label) for part in parts]
-
 
 def load_process(
     argument: str,
@@ -196,6 +202,7 @@ def load_process(
     value: Value = "probability",
     chat_template: str = "auto",
     attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
+    share_prompts: bool = True,
     max_length: int | None = None,
     trust_remote_code: bool = False,
 ) -> ProcessReward:
@@ -210,6 +217,7 @@ def load_process(
         value: The label's probability, or its logit.
         chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice.
+        share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
         max_length: Tokens of a conversation, in place of --max-length.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
     """
@@ -219,7 +227,8 @@ def load_process(
         runtime = replace(runtime, max_length=max_length)
     if trust_remote_code:
         runtime = replace(runtime, trust_remote_code=True)
-    return ProcessReward(find_checkpoint(argument, None), reading, runtime, chat_template, attn)
+    checkpoint = find_checkpoint(argument, None)
+    return ProcessReward(checkpoint, reading, runtime, chat_template, attn, share_prompts)
 
 
 def _load(checkpoint: Checkpoint, runtime: Runtime, attention: str) -> tuple[Any, Any, Any]:

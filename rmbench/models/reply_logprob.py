@@ -44,7 +44,7 @@ class ReplyLogProb(Tokenised):
     def weights(self) -> str:
         """What pins the weights; those of a folder are hashed once."""
         if self._weights is None:
-            self._weights = weights_identity(self.checkpoint, self.model)["weights"]
+            self._weights = weights_identity(self.checkpoint, self.model.config)["weights"]
         return self._weights
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -57,6 +57,15 @@ class ReplyLogProb(Tokenised):
             "weights": self.weights,
             **self._reading,
         }
+
+    def joint_length(self, batch: Sequence[Conversation]) -> int | None:
+        """Return the tokens read for these in one batch; None where each is a padded row."""
+        return self._logprobs.states.joint_length(self._tokens.encode(batch))
+
+    @property
+    def sharing_problem(self) -> str | None:
+        """Why a prompt is read again for each of its replies; None where it is not."""
+        return self._logprobs.states.sharing_problem
 
     def batch_tokens(self) -> int:
         """Return how many tokens to give it at once: what fits, and no more than makes it faster."""

@@ -26,6 +26,7 @@ def test_walking_the_forest_gives_every_row_back(rows: list[tuple[int, ...]], at
     forest = share_beginnings(rows, at_least)
     for r, row in enumerate(rows):
         places = walk(forest, r)
+        assert forest.path(r).tolist() == places
         assert tuple(forest.tokens[p] for p in places) == row
         assert [forest.positions[p] for p in places] == list(range(len(row)))
     assert forest.n_tokens <= sum(map(len, rows))
