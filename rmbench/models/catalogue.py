@@ -120,12 +120,16 @@ def describe_model(spec: str) -> tuple[str, list[OptionRow]]:
 def describe_options(factory: Any, parameters: Iterable[inspect.Parameter]) -> list[OptionRow]:
     """Return what the signature and the docstring of `factory` say of some of its parameters."""
     told = _arguments(inspect.getdoc(factory) or "")
-    return [
-        OptionRow(
-            p.name, _type(p.annotation), "" if p.default is p.empty else str(p.default), told.get(p.name, "")
-        )
-        for p in parameters
-    ]
+    rows = []
+    for p in parameters:
+        name, kind = p.name, _type(p.annotation)
+        default = "" if p.default is p.empty else str(p.default)
+        if p.kind is p.VAR_KEYWORD:  # any option, called as its annotation says
+            if not (written := getattr(p.annotation, "__metadata__", ())):
+                continue
+            name, kind, default = str(written[0]), "text", "none"
+        rows.append(OptionRow(name, kind, default, told.get(p.name, "")))
+    return rows
 
 
 def summary_of(thing: Any) -> str:

@@ -11,12 +11,12 @@ measured once on other data; they are part of the model's identity.
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.errors import ConfigError, RmbenchError, ScoringError, is_out_of_memory
+from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError, is_out_of_memory
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model, model_hash
 from rmbench.models.runtime import Runtime
 from rmbench.types import (
@@ -173,18 +173,21 @@ def load_ensemble(
     k: float = 1.0,
     shift: str = "0",
     scale: str = "1",
+    **members: Annotated[str, "N.OPTION"],
 ) -> Ensemble:
     """Several reward models as one: `ensemble:A,B,C`, each what --model takes (no pairs, no scores files).
 
     Args:
         argument: The members; a comma separates, or a semicolon if there is one (for members with commas).
-        runtime: Device, dtype, length, for every member; members get no -M options.
+        runtime: Device, dtype, length, for every member.
         how: Of the members' rewards for a reply; mean-minus-std takes off k standard deviations.
         k: How many, for mean-minus-std.
         shift: Numbers taken off the members' rewards first, such as `0.3,-2,0`; one is for all.
         scale: Numbers that they are then divided by, such as `1,2.5,1`; one is for all.
+        members: OPTION of member number N, from 1: `2.label=1` is what `label=1` is for that model alone.
 
     Raises:
+        UnknownNameError: If there is no such option.
         ConfigError: If a member cannot be had, and which.
     """
     where = f"ensemble:{argument}"
@@ -196,14 +199,29 @@ def load_ensemble(
     shifts, scales = (_numbers(where, *pair, len(specs)) for pair in (("shift", shift), ("scale", scale)))
     if not all(x > 0 for x in scales):
         raise ConfigError(f"{where}: option 'scale' is {scale!r}; expected numbers above 0")
-    members = [_member(number, spec, runtime) for number, spec in enumerate(specs, 1)]
-    return Ensemble(members, how, k, shifts, scales)
+    options = _options_by_member(where, members, len(specs))
+    loaded = [_member(number, spec, options[number], runtime) for number, spec in enumerate(specs, 1)]
+    return Ensemble(loaded, how, k, shifts, scales)
 
 
-def _member(number: int, spec: str, runtime: Runtime) -> LoadedModel:
+def _options_by_member(where: str, options: Mapping[str, str], n: int) -> dict[int, dict[str, str]]:
+    """Return the options of members 1 to `n` from `{"2.label": "1"}`."""
+    found: dict[int, dict[str, str]] = {number: {} for number in range(1, n + 1)}
+    for key, value in options.items():
+        number, dot, option = key.partition(".")
+        if not (dot and option and number.isdecimal()):
+            known = ("how", "k", "shift", "scale", *(f"{i}.OPTION" for i in found))
+            raise UnknownNameError("option", key, known, where)
+        if int(number) not in found or number != str(int(number)):
+            raise ConfigError(f"{where}: option {key!r}: there is no member {number}; expected 1 to {n}")
+        found[int(number)][option] = value
+    return found
+
+
+def _member(number: int, spec: str, options: Mapping[str, str], runtime: Runtime) -> LoadedModel:
     where = f"ensemble member {number} ({spec})"
     try:
-        loaded = load_model(spec, {}, runtime)
+        loaded = load_model(spec, options, runtime)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     for kind, what in ((PairwiseModel, "compares pairs"), (PrecomputedRewards, "looks rewards up by item")):

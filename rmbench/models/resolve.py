@@ -27,7 +27,8 @@ The first rule that applies decides which model --model means:
   4. a registered name      length, shortest, random, constant, @register_reward_model("..."), or another
                             package's entry point in the group rmbench.models
   5. org/name[@revision]    a model on the Hugging Face Hub
--M key=value passes options, typed by the model's constructor; -M name=NAME is its name in tables."""
+-M key=value passes options, typed by the model's constructor; -M name=NAME is its name in tables,
+-M 2.key=value the option of an ensemble's second member."""
 
 _FILE = re.compile(r"^(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)$", re.DOTALL)
 _SCHEME = re.compile(r"^(?P<scheme>[a-z][a-z0-9_]+):(?P<argument>.+)$", re.DOTALL)
@@ -85,8 +86,7 @@ def options_of(spec: str) -> tuple[Any, list[inspect.Parameter]]:
     if not callable(factory):  # an instance that was registered as it is
         return factory, []
     parameters = list(inspect.signature(factory).parameters.values())[len(arguments) :]
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return factory, [p for p in parameters if p.name not in _RESERVED and p.kind not in variadic]
+    return factory, [p for p in parameters if p.name not in _RESERVED and p.kind is not p.VAR_POSITIONAL]
 
 
 def check_spec(spec: str) -> None:

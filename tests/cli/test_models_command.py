@@ -60,7 +60,7 @@ def test_every_option_of_a_hugging_face_model_is_explained(capsys: pytest.Captur
     ("scheme", "options"),
     [
         ("dpo", {"beta", "reference", "average", "chat_template"}),
-        ("ensemble", {"how", "k", "shift", "scale"}),
+        ("ensemble", {"how", "k", "shift", "scale", "N.OPTION"}),
         ("process", {"label", "reduce", "step_token", "value"}),
         ("hf", {"label", "weights"}),
     ],

@@ -11,7 +11,7 @@ import pytest
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.ensemble import Ensemble
-from rmbench.models.resolve import LoadedModel, Runtime, load_model
+from rmbench.models.resolve import LoadedModel, Runtime, load_model, model_hash
 from rmbench.types import Scored, SizedModel, TrainedModel, Turn
 
 BATCH = [
@@ -113,6 +113,27 @@ def test_tokens_and_truncation_come_from_the_members_that_tell(
     assert plain.score(BATCH)[0] == Scored(6.0)
 
 
+def test_members_have_options_of_their_own(make_checkpoint: Callable[..., Path]) -> None:
+    classifier = make_checkpoint(n_labels=3)
+    spec = f"length,{classifier},random"
+    found = {label: load(spec, **{"2.label": label}) for label in ("0", "2")}
+    for label, model in found.items():
+        alone = [load_model("length"), load_model(str(classifier), {"label": label}), load_model("random")]
+        expected = np.mean([rewards(each.model) for each in alone], axis=0)
+        assert rewards(model) == pytest.approx(list(expected), rel=1e-6)
+        assert model.fingerprint()["member_2"] == model_hash(alone[1])
+    assert found["0"].fingerprint() != found["2"].fingerprint()
+    # A name in tables is a name, and no part of what the numbers are.
+    named = load("length,random", **{"2.seed": "5", "1.name": "long"})
+    assert named.display_name == "ensemble-mean:long,random"
+    assert named.fingerprint() == load("length,random", **{"2.seed": "5"}).fingerprint()
+    assert named.fingerprint() != load("length,random").fingerprint()
+    # An ensemble of an ensemble: its members' options have two numbers.
+    nested = load("length;ensemble:length,random", **{"2.2.seed": "5", "2.how": "min"})
+    inner = load("length,random", **{"2.seed": "5"}, how="min")
+    assert nested.fingerprint()["member_2"] == model_hash(LoadedModel("", inner, ""))
+
+
 def test_the_overlap_is_the_most_of_any_member() -> None:
     class Trained:
         def __init__(self, name: str, known: set[str]) -> None:
@@ -169,6 +190,17 @@ def test_memory_that_runs_out_reaches_the_engine(own: Path) -> None:
         ("length,random", {"scale": "1,2,3"}, "option 'scale' is '1,2,3'; expected one number, or 2"),
         ("length,random", {"scale": "1,0"}, "expected numbers above 0"),
         ("length,random", {"shift": "a"}, "option 'shift' is 'a'"),
+        ("length,random", {"hwo": "min"}, "unknown option 'hwo'. Did you mean 'how'? Known: 1.OPTION, 2.OPTION, "),
+        ("length,random", {"3.seed": "1"}, "option '3.seed': there is no member 3; expected 1 to 2"),
+        ("length,random", {"02.seed": "1"}, "there is no member 02"),
+        ("length,random", {"2.": "1"}, "unknown option '2.'"),
+        (
+            "length,random",
+            {"2.sede": "1"},
+            "member 2 (random): --model random: unknown option 'sede'. Did you",
+        ),
+        ("length,random", {"2.seed": "x"}, "option 'seed' is 'x'; expected a whole number"),
+        ("length,random", {"1.seed": "1"}, "member 1 (length): --model length: unknown option 'seed'"),
         ("length,random", {"k": "-1"}, "option 'k' is -1.0"),
     ],
 )
@@ -186,7 +218,7 @@ def test_a_bad_spec_is_one_line(
 def test_evaluated_and_checked_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = "ensemble:builtin:linear,length,markdown"
     out = ["--results", str(tmp_path / "results")]
-    options = ["-M", "how=min", "-M", "scale=1,200,0.05"]
+    options = ["-M", "how=min", "-M", "scale=1,200,0.05", "-M", "2.name=long"]
     assert run(["eval", "--model", spec, *options, "--task", "preference", *out]) == 0
     assert run(["eval", "--model", "ensemble:length,random,nothing", "--task", "preference", *out]) == 2
     assert "ensemble member 3 (nothing)" in capsys.readouterr().err
