@@ -87,6 +87,12 @@ if TYPE_CHECKING:
     "--engine", "engine_name", type=click.Choice(["transformers", "vllm"]), default="transformers",
     show_default=True, help="What draws. vllm: many prompts at a time; needs rmbench[vllm].",
 )  # fmt: skip
+@click.option(
+    "--stop",
+    multiple=True,
+    metavar="TEXT",
+    help=r"End a response before TEXT (repeat); \n is a line break.",
+)
 @click.option("--system", metavar="TEXT", help="System message of prompts that have none.")
 @click.option(
     "--chat-template",
@@ -118,8 +124,9 @@ if TYPE_CHECKING:
 def command(
     policy: str, prompts: Path | None, task: str | None, data: Path | None, task_options: tuple[str, ...],
     on_bad: str, out: Path, n: int, temperature: float, top_p: float, top_k: int, max_tokens: int, seed: int,
-    engine_name: str, system: str | None, chat_template: str, limit: int | None, batch_size: int | None,
-    gpus: int | None, device: str, dtype: str, offline: bool, as_json: bool, quiet: bool,
+    stop: tuple[str, ...], engine_name: str, system: str | None, chat_template: str, limit: int | None,
+    batch_size: int | None, gpus: int | None, device: str, dtype: str, offline: bool, as_json: bool,
+    quiet: bool,
 ) -> None:  # fmt: skip
     """Sample N responses per prompt from a policy: the pool that best-of-N is measured on.
 
@@ -134,6 +141,7 @@ def command(
                      schema, tests); other keys of a row are left out
       responses      texts without special tokens
       logprobs       ln P(response) under what was drawn from, its end token included: what a KL needs
+                     (with --stop that of the tokens drawn, those that hold the stop text included)
       tags           finish: stop, or length if cut at --max-tokens; tokens, without the end token
       sampling       policy, hash of its weights, all settings; untempered_logprobs: at temperature 1
     Add "gold", a number per response, and it is data for `rmbench eval`.
@@ -173,9 +181,12 @@ def command(
 
         spec = apply_params(load_task(str(task)), key_values(task_options, "-T"))
         found = prompts_of_task(spec, data, on_bad=on_bad, offline=offline, system=system)
+    if not all(stop):
+        raise ConfigError("--stop '': expected the text that a response ends before")
     decoding = Decoding(
-        n=n, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, seed=seed
-    )
+        n=n, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, seed=seed,
+        stop=tuple(sorted({text.replace("\\n", "\n") for text in stop})),
+    )  # fmt: skip
     from rmbench.cli.progress import ScoringBar
     from rmbench.sampling.pool import writing
     from rmbench.sampling.run import sample_pool

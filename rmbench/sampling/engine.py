@@ -1,7 +1,7 @@
 """What is drawn, how, and what an engine that draws it has to be. Nothing here imports a heavy library."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +26,14 @@ class Decoding:
     max_tokens: int = 512
     """Most tokens of a response, its end token included."""
     seed: int = 0
+    stop: tuple[str, ...] = ()
+    """A response ends before the first of these texts."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a pool says of how it was drawn: no `stop` where there is none, as before it."""
+        found = asdict(self)
+        stop = found.pop("stop")
+        return found | ({"stop": sorted(set(stop))} if stop else {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +60,12 @@ class Sample:
     text: str
     """May be empty."""
     finish: str
-    """`stop`: the policy ended it. `length`: cut at `max_tokens`."""
+    """`stop`: the policy ended it, or said a stop text. `length`: cut at `max_tokens`."""
     n_tokens: int
-    """Tokens of the text; the end token is not counted."""
+    """Tokens of the text: without the end token, with those that hold a stop text (one may hold both)."""
     logprob: float
-    """ln P(its tokens, the end token included) under what was drawn from: temperature, top-k, top-p. 0 for
-    temperature 0, which has no choice."""
+    """ln P(its tokens, the end token or those that hold a stop text included) under what was drawn from:
+    temperature, top-k, top-p. 0 for temperature 0, which has no choice."""
     untempered_logprob: float
     """The same at temperature 1, of all tokens."""
 
@@ -99,3 +107,8 @@ def uniforms(seed: int, key: str, sample: int, n: int) -> NDArray[np.float64]:
         n: Tokens.
     """
     return np.random.Generator(np.random.Philox(key=int(digest([seed, key, sample], 32), 16))).random(n)
+
+
+def where_it_stops(text: str, stops: Sequence[str]) -> int | None:
+    """Return where the first of `stops` begins in a text, or None."""
+    return min((at for stop in stops if (at := text.find(stop)) >= 0), default=None)

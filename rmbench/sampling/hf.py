@@ -18,6 +18,7 @@ from rmbench.models.runtime import Runtime
 from rmbench.sampling.draw import Draw
 from rmbench.sampling.engine import Decoding, Prompt, Sample, uniforms
 from rmbench.sampling.policy import Policy
+from rmbench.sampling.stop import StopAt
 from rmbench.types import Turn
 
 ENGINE_VERSION = "1"
@@ -99,26 +100,35 @@ class TransformersEngine:
         given = torch.tensor([ids], device=self._model.device).repeat(len(samples), 1)
         config = _CONFIG(
             do_sample=False, num_beams=1, max_new_tokens=decoding.max_tokens, use_cache=True,
-            eos_token_id=list(self._policy.stops) or None, pad_token_id=self._pad_id(),
+            eos_token_id=list(self._policy.ends) or None, pad_token_id=self._pad_id(),
         )  # fmt: skip
+        stopping = StopAt(decoding.stop, self._policy.ends, self._policy.text, len(samples), len(ids))
+        criteria = transformers.StoppingCriteriaList([stopping] if decoding.stop else [])
         with torch.inference_mode(), quiet():
             out = self._model.generate(
                 input_ids=given,
                 attention_mask=torch.ones_like(given),
                 generation_config=config,
                 logits_processor=transformers.LogitsProcessorList([draw]),
+                stopping_criteria=criteria,
             )
         rows = out[:, given.shape[1] :].tolist()
-        return [self._read(*row) for row in zip(rows, *draw.logprobs(), strict=True)]
+        found = zip(rows, stopping.found, *draw.logprobs(), strict=True)
+        return [self._read(*row, decoding.stop) for row in found]
 
-    def _read(self, row: list[int], own: Any, untempered: Any) -> Sample:
-        n_drawn = self._policy.drawn(row)
-        return self._policy.read(row, *(float(values[:n_drawn].sum()) for values in (own, untempered)))
+    def _read(
+        self, row: list[int], stopped: int | None, own: Any, untempered: Any, stop: Sequence[str]
+    ) -> Sample:
+        """Return a row of tokens as a response; `stopped` of them hold a stop text, if it said one."""
+        kept = row[:stopped]
+        n_drawn = self._policy.drawn(kept)
+        sums = (float(values[:n_drawn].sum()) for values in (own, untempered))
+        return self._policy.read(kept, *sums, stop=stop)
 
     def _pad_id(self) -> int:
         pad = self._tokenizer.pad_token_id
-        stops = self._policy.stops
-        return int(pad if pad is not None else stops[0] if stops else 0)
+        ends = self._policy.ends
+        return int(pad if pad is not None else ends[0] if ends else 0)
 
     def _rows_at_once(self, n_prompt: int, decoding: Decoding) -> int:
         """Return how many responses fit into half of the free memory: the most of use, halved until they do.

@@ -7,7 +7,7 @@ from typing import Any
 from rmbench.errors import RunError, ScoringError
 from rmbench.models.hf_load import Checkpoint, weights_identity
 from rmbench.models.hf_text import PlainFormat, decoder_format, read_template
-from rmbench.sampling.engine import Decoding, Sample
+from rmbench.sampling.engine import Decoding, Sample, where_it_stops
 from rmbench.types import Turn
 
 _DECLARED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty")
@@ -35,7 +35,7 @@ class Policy:
         }
         own = declared.eos_token_id
         found = {*(own if isinstance(own, list | tuple) else [own]), tokenizer.eos_token_id} - {None}
-        self.stops = tuple(sorted(int(token) for token in found))
+        self.ends = tuple(sorted(int(token) for token in found))
         """Tokens that end a response: the checkpoint's (there may be several), and the tokenizer's."""
 
     def identity(self, engine: str, dtype: str) -> Mapping[str, Any]:
@@ -51,7 +51,7 @@ class Policy:
             "engine": engine,
             "format": self._format.identity,
             "dtype": dtype,
-            "stop_tokens": list(self.stops),
+            "stop_tokens": list(self.ends),
         }
 
     def notes(self) -> list[str]:
@@ -61,7 +61,7 @@ class Policy:
             notes.append(
                 "the chat template ignores add_generation_prompt: the policy has to open its reply itself"
             )
-        if not self.stops:
+        if not self.ends:
             notes.append("the policy has no end token: every response is cut at --max-tokens")
         if self._declared:
             told = ", ".join(f"{key} {value}" for key, value in self._declared.items())
@@ -95,13 +95,16 @@ class Policy:
         end = self._end(row)
         return len(row) if end is None else end + 1
 
-    def read(self, row: Sequence[int], logprob: float, untempered_logprob: float) -> Sample:
-        """Return a row of tokens, and whatever follows its end, as a response.
+    def read(
+        self, row: Sequence[int], logprob: float, untempered_logprob: float, *, stop: Sequence[str] = ()
+    ) -> Sample:
+        """Return a row of tokens, and whatever follows its end token, as a response.
 
         Args:
-            row: Token ids.
+            row: Token ids, no more than it takes to say a stop text.
             logprob: Of those drawn, as they were drawn.
             untempered_logprob: Of them at temperature 1.
+            stop: Texts before which a response ends.
 
         Raises:
             RunError: If one of the two is not finite.
@@ -112,10 +115,16 @@ class Policy:
             )
         end = self._end(row)
         ids = list(row[:end])
-        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        if isinstance(self._format, PlainFormat):
-            text = text.removeprefix(" ")  # it belongs to the transcript
-        return Sample(text, "length" if end is None else "stop", len(ids), logprob, untempered_logprob)
+        text = self.text(ids)
+        stopped = where_it_stops(text, stop)
+        finish = "length" if end is None and stopped is None else "stop"
+        return Sample(text[:stopped], finish, len(ids), logprob, untempered_logprob)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return what tokens without an end token say."""
+        text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        # A space that belongs to the transcript.
+        return str(text).removeprefix(" ") if isinstance(self._format, PlainFormat) else str(text)
 
     def _end(self, row: Sequence[int]) -> int | None:
-        return next((k for k, token in enumerate(row) if token in self.stops), None)
+        return next((k for k, token in enumerate(row) if token in self.ends), None)

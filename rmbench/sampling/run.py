@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ def sample_pool(
         ConfigError: If the file or a prompt does not fit; nothing is drawn then.
         RunError: If the policy fails. What is in the file by then stays.
     """
-    settings = {**engine.identity(), **asdict(decoding), **({} if system is None else {"system": system})}
+    settings = {**engine.identity(), **decoding.settings(), **({} if system is None else {"system": system})}
     pool = Pool(out, settings, prompts)
     missing = pool.remaining(prompts)
     n_before = len(prompts) - len(missing)

@@ -125,10 +125,11 @@ class VLLMEngine:
             top_p=decoding.top_p,
             max_tokens=decoding.max_tokens,
             seed=int(digest([decoding.seed, key, sample], 15), 16),
-            stop_token_ids=list(self._policy.stops),
+            stop_token_ids=list(self._policy.ends),
             ignore_eos=True,  # the end tokens are those above, and no other
             logprobs=0,
-            detokenize=False,
+            stop=list(decoding.stop),
+            detokenize=bool(decoding.stop),
         )
 
     def _generate(self, rows: Sequence[Sequence[int]], params: Any) -> list[Any]:
@@ -154,7 +155,9 @@ class VLLMEngine:
             own, untempered = [0.0] * len(rows), told  # no choice, no uncertainty
         else:
             own, untempered = told, self._at_temperature_1(prompts, rows) if self._is_narrowed else told
-        return [self._policy.read(*one) for one in zip(rows, own, untempered, strict=True)]
+        return [
+            self._policy.read(*one, stop=decoding.stop) for one in zip(rows, own, untempered, strict=True)
+        ]
 
     def _at_temperature_1(self, prompts: Sequence[Sequence[int]], rows: Sequence[list[int]]) -> list[float]:
         """Return ln P of each row after its prompt, without temperature and filters: a second pass."""

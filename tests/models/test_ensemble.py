@@ -190,7 +190,11 @@ def test_memory_that_runs_out_reaches_the_engine(own: Path) -> None:
         ("length,random", {"scale": "1,2,3"}, "option 'scale' is '1,2,3'; expected one number, or 2"),
         ("length,random", {"scale": "1,0"}, "expected numbers above 0"),
         ("length,random", {"shift": "a"}, "option 'shift' is 'a'"),
-        ("length,random", {"hwo": "min"}, "unknown option 'hwo'. Did you mean 'how'? Known: 1.OPTION, 2.OPTION, "),
+        (
+            "length,random",
+            {"hwo": "min"},
+            "unknown option 'hwo'. Did you mean 'how'? Known: 1.OPTION, 2.OPTION, ",
+        ),
         ("length,random", {"3.seed": "1"}, "option '3.seed': there is no member 3; expected 1 to 2"),
         ("length,random", {"02.seed": "1"}, "there is no member 02"),
         ("length,random", {"2.": "1"}, "unknown option '2.'"),

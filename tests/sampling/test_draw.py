@@ -92,7 +92,7 @@ def test_logprobs_are_those_of_one_forward_pass(
     assert {s.finish for s in samples} == {"stop", "length"}
     for sample, row in zip(samples, seen[0].tolist(), strict=True):
         assert row[:start] == prompt_ids(engine)
-        ends = [k for k in range(start, len(row)) if row[k] in engine._policy.stops]
+        ends = [k for k in range(start, len(row)) if row[k] in engine._policy.ends]
         last = ends[0] if ends else len(row) - 1
         assert sample.finish == ("stop" if ends else "length")
         assert sample.n_tokens == last - start + (not ends)
@@ -110,11 +110,11 @@ def test_temperature_0_is_greedy(engine: Any) -> None:
     (samples,) = engine.sample([PROMPT], decoding)
     ids, untempered = prompt_ids(engine), 0.0
     start = len(ids)
-    while len(ids) < start + 12 and ids[-1] not in engine._policy.stops:
+    while len(ids) < start + 12 and ids[-1] not in engine._policy.ends:
         row = logits(engine, ids)[-1]
         ids.append(int(row.argmax()))
         untempered += float(np.log(distribution(row, Decoding(n=1)).max()))
-    kept = ids[start:-1] if ids[-1] in engine._policy.stops else ids[start:]
+    kept = ids[start:-1] if ids[-1] in engine._policy.ends else ids[start:]
     assert [s.text for s in samples] == [engine._tokenizer.decode(kept, skip_special_tokens=True)] * 3
     assert [s.logprob for s in samples] == [0.0] * 3
     assert samples[0].untempered_logprob == pytest.approx(untempered, abs=1e-4)
