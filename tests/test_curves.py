@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from rmbench.cli.main import run
+from rmbench.curves import Layout, draw, gather
 from rmbench.metrics.kl import kl_bound
 
 N_VALUES = (1, 2, 4, 8)
@@ -53,7 +54,7 @@ def test_figures_and_tables_are_the_same_bytes_twice(results: Path, tmp_path: Pa
     for name in ("a", "b"):
         assert run(["curve", str(results), "--out", str(tmp_path / name), "--columns", "policy"]) == 0
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
-    figures = ("gain-by-kl", "gold", "win-rate", "win-rate-by-kl")
+    figures = ("gain-by-kl", "gold", "gold-by-reward", "win-rate", "win-rate-by-kl")
     assert names == sorted(
         ["curves.csv", "fits.csv", *(f"{f}.{kind}" for f in figures for kind in ("svg", "png"))]
     )
@@ -88,6 +89,7 @@ def test_the_tables_hold_what_the_records_do(results: Path, tmp_path: Path) -> N
     lengths = [[len(t) for t in item["responses"]] for item in items()]
     top = next(r for r in rows if r["line"] == "length" and r["n"] == "8")
     assert float(top["reward"]) == pytest.approx(np.mean([max(row) for row in lengths]), rel=1e-5)
+    assert float(top["reward_sd"]) == pytest.approx(np.sqrt(np.mean([np.var(r) for r in lengths])), rel=1e-5)
 
 
 def test_strata_are_measured_on_their_own_items(
@@ -106,6 +108,81 @@ def test_strata_are_measured_on_their_own_items(
         assert curve["metrics"]["gold@1"]["value"] == pytest.approx(expected)
         assert curve["metrics"]["gain@1"]["value"] == 0.0
         assert curve["metrics"]["gold@1"]["n"] == 12
+
+
+def test_the_peak_is_drawn_with_its_interval(results: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra train")
+    from matplotlib.figure import Figure
+
+    series, _ = gather([results], Layout())
+    assert [s.line for s in series] == ["length", "shortest"]
+    for kind in (kind for kind in draw._KINDS if kind.shows_peak):
+        for k, s in enumerate(series):
+            axes = Figure().subplots()
+            draw._peak(axes, s, kind, k, len(series))
+            best = s.found.metrics["best_n"]
+            assert best.ci95 is not None
+            place = {n: np.sqrt(kl) for n, kl in zip(s.found.n_values, s.found.kl, strict=True)}
+            found = [list(line.get_xdata()) for line in axes.get_lines()]
+            wanted = [[*best.ci95]] * 2 + [[best.value]]
+            if kind.against == "kl":
+                wanted = [[place[int(n)] for n in row] for row in wanted]
+            assert found == [pytest.approx(row, abs=1e-6) for row in wanted]
+
+
+def test_gold_against_the_rise_of_the_proxy_reward(results: Path) -> None:
+    series, _ = gather([results], Layout())
+    (kind,) = (kind for kind in draw._KINDS if kind.against == "reward")
+    lengths = np.array([[len(t) for t in item["responses"]] for item in items()])
+    x = draw._places(series[0], kind)
+    assert x[0] == 0.0
+    rise = lengths.max(axis=1).mean() - lengths.mean()
+    assert x[-1] == pytest.approx(rise / np.sqrt(lengths.var(axis=1).mean()), abs=1e-5)
+    # Proxies that say the same on other scales are one line; this one says the opposite, as well spread.
+    assert draw._places(series[1], kind)[-1] == pytest.approx(
+        (lengths.mean() - lengths.min(axis=1).mean()) / np.sqrt(lengths.var(axis=1).mean()), abs=1e-5
+    )
+
+
+def test_a_proxy_without_spread_is_noted_and_not_in_that_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = evaluate(tmp_path)
+    data = ["--data", f"{tmp_path}/items.jsonl", "--results", str(folder), "--store", f"{tmp_path}/store"]
+    assert run(["eval", "-m", "constant", "-t", "bon", *data, "-q"]) == 0
+    capsys.readouterr()
+    assert run(["curve", str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert "no reward of bon / constant: its rewards are equal in every pool" in capsys.readouterr().err
+    assert "constant" in (tmp_path / "out" / "gold.svg").read_text()
+    assert "constant" not in (tmp_path / "out" / "gold-by-reward.svg").read_text()
+    # Alone it leaves no such figure.
+    assert run(["curve", str(folder / "constant"), "--out", str(tmp_path / "alone")]) == 0
+    assert not list((tmp_path / "alone").glob("gold-by-reward*"))
+
+
+def test_policies_of_pools_are_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{key: value for key, value in item.items() if key != "strata"} for item in items()]
+    for k, row in enumerate(rows):
+        row["sampling"] = {"policy": ("tiny", "huge")[k % 2], "temperature": 1.0}
+    arguments = ["--results", f"{tmp_path}/results", "--store", f"{tmp_path}/store", "-q"]
+    for name, part in (("mixed", rows), ("first-half", rows[:12]), ("second-half", rows[12:])):
+        data = tmp_path / f"{name}.jsonl"
+        data.write_text("".join(json.dumps(row) + "\n" for row in part))
+        assert run(["eval", "-m", "length", "-m", "shortest", "-t", "bon", "--data", str(data), *arguments,
+                    "--results", f"{tmp_path}/{name}"]) == 0  # fmt: skip
+    # One pool of two policies: told apart by what `rmbench sample` wrote.
+    grid = ["--rows", "model", "--columns", "policy", "--lines", "task"]
+    assert run(["curve", f"{tmp_path}/mixed", "--out", f"{tmp_path}/a", *grid]) == 0
+    places = {(r["row"], r["column"], r["line"]) for r in table(tmp_path / "a" / "curves.csv")}
+    assert places == {(m, p, "bon") for m in ("length", "shortest") for p in ("huge", "tiny")}
+    # A pool each: told apart by the names of their files.
+    halves = [f"{tmp_path}/first-half", f"{tmp_path}/second-half"]
+    capsys.readouterr()
+    assert run(["curve", *halves, "--out", f"{tmp_path}/b"]) == 2
+    assert "source" in capsys.readouterr().err
+    assert run(["curve", *halves, "--out", f"{tmp_path}/b", "--columns", "source"]) == 0
+    columns = list(dict.fromkeys(r["column"] for r in table(tmp_path / "b" / "curves.csv")))
+    assert columns == ["first-half.jsonl", "second-half.jsonl"]
 
 
 def test_rules_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

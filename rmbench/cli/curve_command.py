@@ -21,17 +21,20 @@ from rmbench.escape import one_line
 def command(
     records: tuple[Path, ...], out: Path, rows: str, columns: str | None, lines: str, as_json: bool
 ) -> None:
-    """Draw best-of-n curves: gold and win rate against n and against the root of KL, a line per model.
+    """Draw best-of-n curves: gold and win rate against n, the root of KL and the proxy's reward.
 
-    RECORDS are records or folders of them; those of other tasks than best of n are left out. No model and no
-    data set is needed. Written are figures (SVG, PNG), curves.csv and fits.csv.
+    A line is a model. RECORDS are records or folders of them; those of other tasks than best of n are left
+    out. No model and no data set is needed. Written are figures (SVG, PNG), curves.csv and fits.csv.
 
-    Rows, columns and lines are each one of: task, model, data, seed, rule, model.KEY (of the model's
-    fingerprint), or a stratum of the items. Proxies of several sizes on several policies, for example, whose
-    items say under `strata` which policy they are from:
+    Rows, columns and lines are each one of: task, model, data (hash), source (name of the data's file), seed,
+    rule, model.KEY (of the model's fingerprint), or a stratum of the items. They stand in the order of
+    RECORDS. Proxies of several sizes on several policies, whose items say under `strata` which policy they
+    are from (pools of `rmbench sample` do by themselves), or whose pools are a file each:
 
     \b
-    rmbench curve results --out curves --columns policy
+    rmbench curve results/rm-small results/rm-large --out curves --columns policy
+    rmbench curve results --out curves --columns policy --rows model --lines rule
+    rmbench curve results --out curves --columns source
     """
     from rmbench.curves import Layout, curves_csv, curves_json, draw_curves, fits_csv, gather, notes_of
     from rmbench.files import write_atomic

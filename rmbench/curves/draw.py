@@ -1,9 +1,9 @@
-"""The figures: win rate and gold, each against n and against the square root of KL (gold as its gain)."""
+"""The figures: win rate and gold against n and the square root of KL, and gold against the proxy's reward."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,30 +20,40 @@ class _Kind:
     stem: str
     metric: str
     y_label: str
-    against_kl: bool = False
+    against: Literal["n", "kl", "reward"] = "n"
     level: float | None = None
+    shows_peak: bool = False
+    """Whether the n of the highest gold is drawn with its interval."""
 
 
 _KINDS = (
     _Kind("win-rate", "win_rate", "win rate", level=0.5),
-    _Kind("win-rate-by-kl", "win_rate", "win rate", against_kl=True, level=0.5),
-    _Kind("gold", "gold", "gold"),
-    _Kind("gain-by-kl", "gain", "gain in gold", against_kl=True, level=0.0),
+    _Kind("win-rate-by-kl", "win_rate", "win rate", against="kl", level=0.5),
+    _Kind("gold", "gold", "gold", shows_peak=True),
+    _Kind("gold-by-reward", "gold", "gold", against="reward"),
+    _Kind("gain-by-kl", "gain", "gain in gold", against="kl", level=0.0, shows_peak=True),
 )
+_LANE = 0.05
+"""Height of a line's peak and interval below the curves, as a share of its panel."""
+_TOO_NEAR = 1.3
+"""Ratio to the largest n below which another one has no room for its number."""
 
 
 def draw_curves(series: Sequence[Series]) -> dict[str, bytes]:
     """Return file name -> content of every figure, SVG and PNG; the same series give the same bytes.
 
     Lines of a panel share its axes, bands are 95% intervals. Against KL the fitted curve of Gao et al. is
-    dashed where there is one.
+    dashed where there is one. Rewards are shown as their rise in standard deviations within a prompt's pool:
+    proxies differ in scale. A line without rewards, or whose rewards are equal, is not in that figure.
 
     Raises:
         ConfigError: If matplotlib is not installed.
     """
     files: dict[str, bytes] = {}
     for kind in _KINDS:
-        files |= _figure(series, kind)
+        shown = [s for s in series if kind.against != "reward" or s.found.reward_sd > 0.0]
+        if shown:
+            files |= _figure(shown, kind)
     return files
 
 
@@ -62,6 +72,8 @@ def _figure(series: Sequence[Series], kind: _Kind) -> dict[str, bytes]:
                 inside = [s for s in series if (s.row, s.column) == (row, column)]
                 for s in inside:
                     handle = _line(axes[i][j], s, kind, names.index(s.line))
+                    if kind.shows_peak:
+                        _peak(axes[i][j], s, kind, names.index(s.line), len(names))
                     handles.setdefault(s.line, handle)
                 _dress(axes[i][j], inside, kind, ticks)
                 axes[i][j].set(
@@ -69,6 +81,8 @@ def _figure(series: Sequence[Series], kind: _Kind) -> dict[str, bytes]:
                     ylabel=f"{_text(row)}\n{kind.y_label}" if j == 0 else "",
                     xlabel=_x_label(series, kind) if i == len(rows) - 1 else "",
                 )
+            if kind.shows_peak:
+                _make_room(axes[i][0], len(names))
         shown = [name for name in names if name in handles]
         figure.legend(
             [handles[n] for n in shown], [_text(n) for n in shown], loc="outside right upper", frameon=False
@@ -78,8 +92,10 @@ def _figure(series: Sequence[Series], kind: _Kind) -> dict[str, bytes]:
 
 
 def _x_label(series: Sequence[Series], kind: _Kind) -> str:
-    if not kind.against_kl:
+    if kind.against == "n":
         return "n (responses to choose from)"
+    if kind.against == "reward":
+        return "rise of the proxy's reward (SD within a prompt)"
     found = {s.found.kl_is for s in series}
     what = {"bound": "upper bound on KL", "estimate": "estimated KL"}
     return rf"$\sqrt{{\mathrm{{KL}}}}$ ({' or '.join(what[f] for f in sorted(found))}, nats)"
@@ -87,14 +103,17 @@ def _x_label(series: Sequence[Series], kind: _Kind) -> str:
 
 def _caption(series: Sequence[Series], kind: _Kind) -> str:
     fitted = kind.metric == "gain" and any("fit_alpha" in s.found.metrics for s in series)
-    return "bands: 95% intervals by prompt" + ("; dashed: fit of d (α − β d), d = √KL" if fitted else "")
+    parts = ["bands: 95% intervals by prompt", *(["dashed: fit of d (α − β d), d = √KL"] if fitted else [])]
+    if kind.shows_peak:
+        parts.append("open marks below: where gold is highest, with its 95% interval")
+    if kind.against == "reward":
+        parts.append("from left to right n = 1, 2, 4, ...")
+    return "; ".join(parts)
 
 
 def _line(axes: Any, s: Series, kind: _Kind, k: int) -> Any:
     estimates = [s.found.metrics[f"{kind.metric}@{n}"] for n in s.found.n_values]
-    x = np.array([sqrt(v) for v in s.found.kl] if kind.against_kl else s.found.n_values, dtype=np.float64)
-    # Six decimals: a record in memory and the same one from its file differ far below a pixel.
-    x = np.round(x, 6)
+    x = _places(s, kind)
     y = np.round([e.value for e in estimates], 6)
     bounds = np.round([e.ci95 or (e.value, e.value) for e in estimates], 6)
     colour = COLOURS[k % len(COLOURS)]
@@ -117,15 +136,47 @@ def _line(axes: Any, s: Series, kind: _Kind, k: int) -> Any:
     return handle
 
 
+def _places(s: Series, kind: _Kind) -> Any:
+    """Return where the points of a line are along x."""
+    found = s.found
+    if kind.against == "reward":
+        rewards = [found.metrics[f"reward@{n}"].value for n in found.n_values]
+        x = [(reward - rewards[0]) / found.reward_sd for reward in rewards]
+    else:
+        x = [sqrt(v) for v in found.kl] if kind.against == "kl" else list(found.n_values)
+    # Six decimals: a record in memory and the same one from its file differ far below a pixel.
+    return np.round(np.array(x, dtype=np.float64), 6)
+
+
+def _peak(axes: Any, s: Series, kind: _Kind, k: int, n_lines: int) -> None:
+    """Draw the n of the highest gold and its interval, in a lane of its own below the curves."""
+    best = s.found.metrics["best_n"]
+    low, high = best.ci95 or (best.value, best.value)
+    x = np.interp([low, best.value, high], s.found.n_values, _places(s, kind))
+    y = (n_lines - k - 0.5) * _LANE
+    style = {"color": COLOURS[k % len(COLOURS)], "transform": axes.get_xaxis_transform()}
+    axes.plot(x[[0, 2]], [y, y], linewidth=1.5, alpha=0.6, **style)
+    axes.plot(x[[0, 2]], [y, y], linestyle="", marker="|", markersize=4, **style)
+    axes.plot(x[[1]], [y], marker=MARKERS[k % len(MARKERS)], markersize=5, markerfacecolor="white", **style)
+
+
+def _make_room(axes: Any, n_lines: int) -> None:
+    """Leave the lowest part of a row's panels to the peaks."""
+    low, high = axes.get_ylim()
+    share = min(n_lines * _LANE, 0.5)
+    axes.set_ylim(low - (high - low) * share / (1.0 - share), high)
+
+
 def _dress(axes: Any, inside: Sequence[Series], kind: _Kind, ticks: Sequence[int]) -> None:
     if not inside:
         axes.axis("off")
         return
     if kind.level is not None:
         axes.axhline(kind.level, color="#888888", linewidth=0.8, linestyle=":")
-    if not kind.against_kl:
+    if kind.against == "n":
         axes.set_xscale("log", base=2)
-        axes.set_xticks(list(ticks), [str(t) for t in ticks])
+        shown = [t for t in ticks if t == max(ticks) or t * _TOO_NEAR < max(ticks)]
+        axes.set_xticks(shown, [str(t) for t in shown])
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.3)

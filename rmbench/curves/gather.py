@@ -15,7 +15,7 @@ from rmbench.metrics.selection import rule_of
 from rmbench.record_reader import StoredRun, find_records, stored_panel
 from rmbench.records import Record
 
-FIELDS = ("task", "model", "data", "seed", "rule")
+FIELDS = ("task", "model", "data", "source", "seed", "rule")
 """What a record can be arranged by, besides `model.KEY` of its fingerprint and the strata of its items."""
 
 
@@ -91,7 +91,10 @@ def notes_of(series: Iterable[Series]) -> list[str]:
     lacking = []
     for s in series:
         data.setdefault((s.row, s.column), set()).add(str(s.record.identity["data"]))
-        if why := s.found.undefined.get("reward"):
+        why = s.found.undefined.get("reward")
+        if why is None and s.found.reward_sd == 0.0:
+            why = "its rewards are equal in every pool; it is not in the figure of gold against reward"
+        if why:
             lacking.append(f"no reward of {' / '.join(filter(None, (s.row, s.column, s.line)))}: {why}")
     return lacking + [
         f"the lines of {' / '.join(filter(None, place))} rest on {len(found)} different sets of items"
@@ -154,6 +157,8 @@ def _fields(record: Record) -> dict[str, str]:
         "task": record.task,
         "model": record.model,
         "data": str(record.identity["data"])[:8],
+        # The name of its file or folder: where it lies is nobody's concern.
+        "source": str(record.provenance.get("data") or "").rpartition("/")[2],
         "seed": str(record.identity["seed"]),
         "rule": str(rule_of(params)),
         **{f"model.{key}": str(value) for key, value in record.identity["model"].items()},

@@ -12,7 +12,7 @@ from rmbench.records import estimate_to_json, rounded
 from rmbench.types import Estimate
 
 MEASURED = ("win_rate", "gold", "gain", "reward", "regret", "oracle")
-"""Given with intervals at each n."""
+"""Given with intervals at each n; `reward_sd`, what the figure divides rewards by, is one for the line."""
 _PLACE = ("row", "column", "line", "task", "version", "model", "run_id", "data")
 FITTED = ("best_n", "overoptimization_drop", "fit_alpha", "fit_beta", "fit_rmse", "fit_peak_kl")
 
@@ -21,6 +21,7 @@ def curves_csv(series: Iterable[Series]) -> str:
     """Return one row per line and n: KL in nats and what it is, values with intervals."""
     heads = [*_PLACE, "n", "prompts", "kl", "kl_is", "sqrt_kl"]
     heads += [f"{name}{end}" for name in MEASURED for end in ("", "_low", "_high")]
+    heads.append("reward_sd")
     rows = []
     for s in series:
         metrics = s.found.metrics
@@ -29,6 +30,7 @@ def curves_csv(series: Iterable[Series]) -> str:
             row: list[Any] = [n, gold.n, kl, s.found.kl_is, sqrt(kl)]
             for name in MEASURED:
                 row += _numbers(metrics.get(f"{name}@{n}"))
+            row.append(s.found.reward_sd if "reward@1" in metrics else "")
             rows.append([*_place(s), *map(_cell, row)])
     return _csv(heads, rows)
 
@@ -53,6 +55,7 @@ def curves_json(series: Iterable[Series]) -> list[dict[str, Any]]:
             "n": list(s.found.n_values),
             "kl": rounded(list(s.found.kl)),
             "kl_is": s.found.kl_is,
+            "reward_sd": rounded(s.found.reward_sd) if "reward@1" in s.found.metrics else None,
             "metrics": {name: estimate_to_json(e) for name, e in s.found.metrics.items()},
             "undefined": dict(s.found.undefined),
             "counts": dict(s.found.counts),

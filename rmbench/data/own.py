@@ -15,7 +15,7 @@ ITEM_KEYS = (
     "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "logprobs", "sampling",
     *EXPECTED_KEYS,
 )  # fmt: skip
-"""Keys of an item row. `sampling`, how responses were made, is not read."""
+"""Keys of an item row. Of `sampling`, how responses were made, only the policy's name is read."""
 
 _LOGPROB_ROUNDING = 1e-4
 """Log-probabilities added up in float32 may end this far above 0 nats."""
@@ -27,7 +27,7 @@ def read_items(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> I
     """Read `{"id", "prompt", "responses", "gold", ...}`: one item of any number of responses per row.
 
     `logprobs`, one number per response: the log-probability of the whole response, in nats, under the policy
-    that it was sampled from.
+    that it was sampled from. That policy's name, `sampling.policy`, is a stratum unless `strata` has one.
     """
     del options
     return items_of(files, bad, _item)
@@ -55,6 +55,9 @@ def _item(row: Row) -> Item:
         )
     if kind == "probability":
         _check_probabilities(row, gold)
+    labels = fields.strata(row)
+    if policy := _policy(row):
+        labels.setdefault("policy", policy)
     columns = zip(texts, gold, tags, _logprobs(row, len(texts)), strict=True)
     responses = tuple(Response(*column) for column in columns)
     return Item(
@@ -62,10 +65,17 @@ def _item(row: Row) -> Item:
         prompt=prompt,
         responses=responses,
         cluster=fields.cluster_of(row, prompt),
-        strata=fields.strata(row),
+        strata=labels,
         gold_kind=cast(GoldKind, kind),
         expected=expected_of(row),
     )
+
+
+def _policy(row: Row) -> str | None:
+    """Return which policy wrote the responses, as `rmbench sample` says it; None where nothing says it."""
+    sampling = row.value.get("sampling")
+    policy = sampling.get("policy") if isinstance(sampling, Mapping) else None
+    return policy if isinstance(policy, str) and policy else None
 
 
 def expected_of(row: Row) -> dict[str, Any]:

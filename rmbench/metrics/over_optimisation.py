@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,9 @@ class OverOptimisation:
     """KL(selection || policy) at each n, nats: the estimate where there is one, else the bound."""
     kl_is: str = "bound"
     """`estimate` or `bound`."""
+    reward_sd: float = 0.0
+    """Standard deviation of the proxy's rewards within a prompt's pool (root mean variance), to compare
+    proxies of different scales by; 0 where `reward@n` has no value."""
 
 
 def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOptimisation:
@@ -84,6 +88,7 @@ def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOp
         measured.counts,
         levels,
         "estimate" if estimated else "bound",
+        0.0 if ready.n_made_up else _sd_within(ready.pools),
     )
 
 
@@ -98,6 +103,11 @@ def _reward_along_n(ready: Prepared, seed: int) -> dict[str, Statistic]:
         )
         for g, n in enumerate(ready.n_values)
     }
+
+
+def _sd_within(pools: Pools) -> float:
+    total = sum(float(rewards.var(axis=1).sum()) for _, rewards, _ in pools.chunks())
+    return sqrt(total / pools.n_prompts)
 
 
 def _kl_per_item(pools: Pools, n_values: tuple[int, ...], panel: Panel, estimated: bool) -> Floats:
