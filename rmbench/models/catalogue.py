@@ -69,6 +69,12 @@ _PATTERNS = (
         "process",
     ),
     (
+        "vllm:FOLDER|URL",
+        "reward",
+        "a sequence classifier run by vLLM, in this machine or behind a server",
+        "vllm",
+    ),
+    (
         "FOLDER",
         "pattern",
         "a Hugging Face sequence classifier with one label (has a config.json)",

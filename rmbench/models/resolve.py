@@ -22,6 +22,7 @@ The first rule that applies decides which model --model means:
                             hf:FOLDER or hf:org/name@revision (a Hugging Face sequence classifier),
                             dpo:policy=PATH,ref=PATH (a language model's implicit reward),
                             process:FOLDER (a token classifier), ensemble:A,B,C (several of these as one),
+                            vllm:FOLDER, vllm:org/name or vllm:URL (a classifier run by vLLM),
                             judge:URL (an LLM that judges, behind a chat-completions endpoint)
   3. an existing folder     with a config.json: a Hugging Face model, yours or anyone's
   4. a registered name      length, shortest, random, constant, @register_reward_model("..."), or another
