@@ -4,7 +4,11 @@ vLLM is imported when an engine is started: it reads its environment variables t
 not set gets a value here that is right for a batch job.
 """
 
+import atexit
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -90,10 +94,10 @@ def start_engine(
             f"vllm: gpus is {options.gpus} and gpu_share {options.gpu_share:g}; expected 1 or more, and a"
             " fraction above 0"
         )
-    vllm, device = _import_vllm(runtime)
-    dtype = pick_dtype(runtime.dtype, device, read.config.dtype)
-    with explained(checkpoint):
-        return vllm.LLM(
+    with explained(checkpoint), _without_warnings():
+        vllm, device = _import_vllm(runtime)
+        dtype = pick_dtype(runtime.dtype, device, read.config.dtype)
+        engine = vllm.LLM(
             model=checkpoint.location,
             revision=checkpoint.revision,
             tokenizer_revision=checkpoint.revision,
@@ -106,8 +110,11 @@ def start_engine(
             tensor_parallel_size=options.gpus,
             gpu_memory_utilization=options.gpu_share,
             disable_log_stats=True,
+            use_tqdm_on_load=False,
             **further,
         )
+    atexit.register(_shut_down, engine)  # before its processes are ended in the middle of something
+    return engine
 
 
 def engine_failed(error: Exception) -> ScoringError:
@@ -126,6 +133,28 @@ def version() -> str:
     import vllm
 
     return str(vllm.__version__)
+
+
+def _shut_down(engine: Any) -> None:
+    stop = getattr(getattr(engine.llm_engine, "engine_core", None), "shutdown", None)
+    if stop is not None:
+        stop()
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Silence Python's warnings, those of processes that are started in here too: they are of vLLM's code."""
+    before = os.environ.get("PYTHONWARNINGS")
+    os.environ["PYTHONWARNINGS"] = "ignore"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONWARNINGS"]
+        else:
+            os.environ["PYTHONWARNINGS"] = before
 
 
 def _import_vllm(runtime: Runtime) -> tuple[Any, Any]:
