@@ -60,17 +60,18 @@ PARAMS: dict[str, Mapping[str, Param]] = {
             str,
             "best",
             "which of n responses is selected: the best; one by softmax of reward / temperature; one of the k"
-            " best; the best of reward - penalty x characters, or of reward - penalty x (-log P(response))",
-            ("best", "soft", "top-k", "length-penalty", "logprob-penalty"),
+            " best; one at random, likelier with reward, none far below the best (pessimistic); the best of"
+            " reward - penalty x characters, or of reward - penalty x (-log P(response))",
+            ("best", "soft", "top-k", "pessimistic", "length-penalty", "logprob-penalty"),
             later=True,
         ),
         "temperature": Param(
             float,
             None,
-            "of select=soft, in units of reward; 0 is the best",
+            "of select=soft or pessimistic, in units of reward; 0 is the best",
             low=0,
             later=True,
-            only_with=("select", ("soft",)),
+            only_with=("select", ("soft", "pessimistic")),
         ),
         "k": Param(
             int,

@@ -1,4 +1,4 @@
-"""Which of n drawn responses is selected: the best, a soft choice, one of the k best, the best by penalty.
+"""Which of n drawn responses is selected: the best, one of the best, a soft choice, the best by penalty.
 
 Several reward models at once (an ensemble's minimum, or its mean minus k standard deviations) are no rule of
 their own: they are one more reward for the same response, so a model that returns that number is evaluated
@@ -19,6 +19,8 @@ from rmbench.stats.estimates import Floats
 
 SOFT_DRAWS = 64
 """Draws of noise behind each prompt's soft choice."""
+PERMUTATIONS = 64
+"""Orders in which each prompt's responses are drawn for the pessimistic choice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Rule:
 
     select: str = "best"
     temperature: float = 0.0
-    """Of `soft`, in units of reward."""
+    """Of `soft` and `pessimistic`, in units of reward."""
     k: int = 1
     """Of `top-k`."""
     penalty: float = 0.0
@@ -36,16 +38,17 @@ class Rule:
     @property
     def takes_best(self) -> bool:
         """Whether the rule is best of n for some reward, so that what is known of best of n holds."""
-        return self.select not in ("soft", "top-k")
+        return self.select not in ("soft", "top-k", "pessimistic")
 
     @property
     def needs_scale(self) -> bool:
         """Whether more than the order of rewards matters, so that no reward can stand for an invalid one."""
-        return self.select == "soft"
+        return self.select in ("soft", "pessimistic")
 
     def __str__(self) -> str:
         """Return the rule with its parameter, such as `top-k k=4`."""
-        name = {"best": None, "soft": "temperature", "top-k": "k"}.get(self.select, "penalty")
+        names = {"best": None, "soft": "temperature", "pessimistic": "temperature", "top-k": "k"}
+        name = names.get(self.select, "penalty")
         return self.select if name is None else f"{self.select} {name}={getattr(self, name):g}"
 
 
@@ -64,7 +67,7 @@ def rule_of(params: Mapping[str, Any]) -> Rule:
         k=int(params.get("k") or 1),
         penalty=float(params.get("penalty") or 0.0),
     )
-    if rule.select not in ("best", "soft", "top-k", "length-penalty", "logprob-penalty"):
+    if rule.select not in ("best", "soft", "top-k", "pessimistic", "length-penalty", "logprob-penalty"):
         raise ConfigError(f"select={rule.select!r} is no rule of selection")
     return rule
 
@@ -109,6 +112,29 @@ def top_k_probabilities(pool_size: int, n_values: tuple[int, ...], k: int) -> Fl
     return np.stack(columns, axis=1)
 
 
+def pessimistic_probabilities(rewards: Floats, beta: float) -> Floats:
+    """Return P(each of n drawn responses is selected), both (R, n): `max(0, (reward - cut) / (n beta))`.
+
+    `cut` makes them sum to 1. Of all distributions over the n it is the one of the highest expected reward
+    less beta / 2 times the chi-squared divergence from an even choice: far above the others a reward buys
+    less than with `best`, and a response far below is never selected. With a small beta it is the best one.
+
+    Source: Huang et al. 2025, "Is Best-of-N the Best of Them?", arXiv 2503.21878 (inference-time pessimism:
+    policy x max(0, (reward - cut) / beta), there drawn from by rejection among n responses, here exactly).
+
+    Args:
+        rewards: Finite, (R, n).
+        beta: Above 0, in units of reward.
+    """
+    n = rewards.shape[1]
+    scaled = (rewards - rewards.max(axis=1, keepdims=True)) / (n * beta)
+    ordered = -np.sort(-scaled, axis=1)
+    # Projection on the simplex: the k largest are above the cut where the k-th still is.
+    cuts = (np.cumsum(ordered, axis=1) - 1.0) / np.arange(1, n + 1)
+    last = (ordered > cuts).sum(axis=1, keepdims=True) - 1
+    return np.asarray(np.maximum(0.0, scaled - np.take_along_axis(cuts, last, axis=1)))
+
+
 def expectation(
     rule: Rule, pool_size: int, n_values: tuple[int, ...], rng: np.random.Generator
 ) -> Callable[[Floats, list[Floats]], list[Floats]]:
@@ -122,6 +148,10 @@ def expectation(
     noise gives an exact expectation over all draws of n, and the mean over `SOFT_DRAWS` of them is unbiased.
     The noise is independent between prompts: an error clustered by prompt holds that of drawing as well.
     Models with the same seed and items share it.
+
+    `pessimistic` (see `pessimistic_probabilities`) is an exact expectation over the choice, and a mean over
+    draws: each of `PERMUTATIONS` orders of the pool is cut into M // n draws of n. So it is unbiased, exact
+    at n = 1 and n = M, and its noise is independent between prompts as well.
 
     Source: Verdun et al. 2025, "Soft Best-of-n Sampling for Model Alignment", arXiv 2505.03156; Gumbel 1954.
     """
@@ -144,7 +174,23 @@ def expectation(
                 held += found
         return [held / SOFT_DRAWS for held in total]
 
-    return drawn if rule.select == "soft" and rule.temperature > 0.0 else exact
+    def shuffled(rewards: Floats, values: list[Floats]) -> list[Floats]:
+        total = np.zeros((len(values), len(rewards), len(n_values)))
+        for _ in range(PERMUTATIONS):
+            order = np.argsort(rng.random(rewards.shape), axis=1)
+            placed = [np.take_along_axis(x, order, axis=1) for x in (rewards, *values)]
+            for g, n in enumerate(n_values):
+                used = pool_size // n * n
+                drawn_rewards, *drawn_values = (x[:, :used].reshape(-1, n) for x in placed)
+                p = pessimistic_probabilities(drawn_rewards, rule.temperature)
+                for v, value in enumerate(drawn_values):
+                    per_draw = (p * value).sum(axis=1).reshape(len(rewards), -1)
+                    total[v, :, g] += per_draw.mean(axis=1)
+        return list(total / PERMUTATIONS)
+
+    if rule.temperature > 0.0 and rule.needs_scale:
+        return drawn if rule.select == "soft" else shuffled
+    return exact
 
 
 def share_blocks(ranked: Floats, value: Floats) -> Floats:

@@ -11,7 +11,13 @@ from panels import make_panel
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.metrics import Panel, PanelRow, build_panel
 from rmbench.metrics.best_of_n import measure_best_of_n, n_grid
-from rmbench.metrics.selection import Rule, expectation, rule_of, top_k_probabilities
+from rmbench.metrics.selection import (
+    Rule,
+    expectation,
+    pessimistic_probabilities,
+    rule_of,
+    top_k_probabilities,
+)
 from rmbench.specs import apply_params, load_task
 
 Choice = Callable[[Sequence[float]], list[float]]
@@ -31,6 +37,19 @@ def soft(temperature: float) -> Choice:
     def choose(rewards: Sequence[float]) -> list[float]:
         weights = [exp((r - max(rewards)) / temperature) for r in rewards]
         return [w / sum(weights) for w in weights]
+
+    return choose
+
+
+def pessimistic(beta: float) -> Choice:
+    def choose(rewards: Sequence[float]) -> list[float]:
+        """Find by halving where the mean of max(0, (reward - cut) / beta) is 1."""
+        low, high = min(rewards) - 2 * beta, max(rewards)
+        for _ in range(200):
+            cut = (low + high) / 2
+            mean = sum(max(0.0, (r - cut) / beta) for r in rewards) / len(rewards)
+            low, high = (cut, high) if mean > 1 else (low, cut)
+        return [max(0.0, (r - low) / beta) / len(rewards) for r in rewards]
 
     return choose
 
@@ -88,16 +107,32 @@ def test_probabilities_of_top_k_sum_to_one_and_fall_with_rank(k: int) -> None:
     assert table[:, -1] == pytest.approx(np.where(np.arange(200) < k, 1 / k, 0.0), abs=1e-12)
 
 
+@pytest.mark.parametrize("beta", [0.01, 0.3, 2.0, 50.0])
+def test_a_pessimistic_choice_is_the_one_that_its_definition_gives(beta: float) -> None:
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 5):
+        rewards = rng.normal(size=(20, n)).round(1)
+        found = pessimistic_probabilities(rewards, beta)
+        assert found.sum(axis=1) == pytest.approx(np.ones(20), abs=1e-12)
+        for row, p in zip(rewards, found, strict=True):
+            assert list(p) == pytest.approx(pessimistic(beta)(list(row)), abs=1e-9)
+            # No other distribution has more reward less the divergence.
+            for other in rng.dirichlet(np.ones(n), 50):
+                worth = [q @ row - beta / 2 * (n * (q**2).sum() - 1) for q in (p, other)]
+                assert worth[0] >= worth[1] - 1e-9
+
+
 @TIES
 @pytest.mark.parametrize("m", [3, 6])
-def test_soft_choice_agrees_with_enumeration_within_the_error_of_its_draws(
-    m: int, levels: int | None
+@pytest.mark.parametrize(("select", "choice"), [("soft", soft(0.7)), ("pessimistic", pessimistic(0.7))])
+def test_a_drawn_choice_agrees_with_enumeration_within_the_error_of_its_draws(
+    select: str, choice: Choice, m: int, levels: int | None
 ) -> None:
     rewards, gold = pools(m, levels, items=3)
     grid = n_grid(np.full(3, m))
-    truth = [[enumerate_rule(soft(0.7), r, g, n) for n in grid] for r, g in zip(rewards, gold, strict=True)]
+    truth = [[enumerate_rule(choice, r, g, n) for n in grid] for r, g in zip(rewards, gold, strict=True)]
     rng = np.random.default_rng(1)
-    rule = Rule("soft", temperature=0.7)
+    rule = Rule(select, temperature=0.7)
     runs = np.array([expectation(rule, m, grid, rng)(rewards, [gold])[0] for _ in range(200)])
     error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
     assert (np.abs(runs.mean(axis=0) - truth) <= 4.5 * error + 1e-9).all()
@@ -107,11 +142,12 @@ def test_soft_choice_agrees_with_enumeration_within_the_error_of_its_draws(
         assert not (np.abs(runs.mean(axis=0) - hard) <= 4.5 * error + 1e-9).all()
 
 
-def test_soft_choice_without_temperature_is_the_best_and_with_a_high_one_the_mean() -> None:
+@pytest.mark.parametrize("select", ["soft", "pessimistic"])
+def test_without_temperature_it_is_the_best_and_with_a_high_one_the_mean(select: str) -> None:
     rewards, gold = pools(8, 5, items=400)
     panel = make_panel(rewards.tolist(), gold.tolist())
-    hard, cold, nearly = values(panel), *(values(panel, select="soft", temperature=t) for t in (0, 1e-9))
-    hot = values(panel, select="soft", temperature=1e9)
+    hard, cold, nearly = values(panel), *(values(panel, select=select, temperature=t) for t in (0, 1e-9))
+    hot = values(panel, select=select, temperature=1e9)
     assert cold == hard
     for n in (1, 2, 4, 8):
         # Ties are broken by noise: the same in expectation.
@@ -121,10 +157,11 @@ def test_soft_choice_without_temperature_is_the_best_and_with_a_high_one_the_mea
     assert nearly["gold@1"] == pytest.approx(gold.mean(), abs=1e-12)
 
 
-def test_two_models_share_the_noise_and_a_seed_gives_the_same_numbers() -> None:
+@pytest.mark.parametrize("select", ["soft", "pessimistic"])
+def test_two_models_share_the_noise_and_a_seed_gives_the_same_numbers(select: str) -> None:
     rewards, gold = pools(8, None, items=30)
     panel, shifted = (make_panel((rewards + c).tolist(), gold.tolist()) for c in (0.0, 3.0))
-    params = {"select": "soft", "temperature": 0.5}
+    params: dict[str, object] = {"select": select, "temperature": 0.5}
     assert values(panel, **params) == pytest.approx(values(shifted, **params), abs=1e-12)
     assert values(panel, **params) == values(panel, **params)
     assert values(panel, **params) != values(panel, **params, seed=1)
