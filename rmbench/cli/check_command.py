@@ -19,6 +19,7 @@ def command(
     device: str,
     dtype: str,
     offline: bool,
+    trust_remote_code: bool,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -32,7 +33,13 @@ def command(
     from rmbench.models.resolve import load_model
     from rmbench.models.runtime import Runtime
 
-    runtime = Runtime(device=device, dtype=dtype, offline=offline, seed=seed)  # type: ignore[arg-type]
+    runtime = Runtime(
+        device=device,
+        dtype=dtype,  # type: ignore[arg-type]
+        offline=offline,
+        seed=seed,
+        trust_remote_code=trust_remote_code,
+    )
     loaded = load_model(model, key_values(model_options, "-M"), runtime)
     results = check_model(loaded.model)
     if as_json:

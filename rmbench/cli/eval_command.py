@@ -78,29 +78,12 @@ if TYPE_CHECKING:
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no remarks.")
 def command(
-    models: tuple[str, ...],
-    tasks: tuple[str, ...],
-    data: Path | None,
-    task_options: tuple[str, ...],
-    on_bad: str,
-    model_options: tuple[str, ...],
-    device: str,
-    dtype: str,
-    offline: bool,
-    seed: int,
-    gold: str | None,
-    gold_options: tuple[str, ...],
-    self_gold: bool,
-    part: str | None,
-    limit: int | None,
-    batch_tokens: int | None,
-    n_workers: int,
-    convention: str,
-    results: Path,
-    store: Path | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
+    models: tuple[str, ...], tasks: tuple[str, ...], data: Path | None, task_options: tuple[str, ...],
+    on_bad: str, model_options: tuple[str, ...], device: str, dtype: str, offline: bool,
+    trust_remote_code: bool, seed: int, gold: str | None, gold_options: tuple[str, ...], self_gold: bool,
+    part: str | None, limit: int | None, batch_tokens: int | None, n_workers: int, convention: str,
+    results: Path, store: Path | None, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
     """Evaluate reward models on tasks, print the table, and write a record of each run.
 
     \b
@@ -120,6 +103,9 @@ def command(
 
     if model_options and len(models) > 1:
         raise ConfigError("-M belongs to one model; give a single --model with it")
+    runtime = Runtime(
+        device=device, dtype=dtype, offline=offline, seed=seed, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
+    )  # fmt: skip
     request = Request(
         models=models,
         tasks=tasks,
@@ -127,7 +113,7 @@ def command(
         task_options=key_values(task_options, "-T"),
         on_bad=on_bad,
         model_options=key_values(model_options, "-M"),
-        runtime=Runtime(device=device, dtype=dtype, offline=offline, seed=seed),  # type: ignore[arg-type]
+        runtime=runtime,
         part=None if part is None else parse_part(part, "--part"),
         limit=limit,
         seed=seed,

@@ -75,6 +75,12 @@ offline_option = click.option(
     help="Never reach for a hub.",
 )
 
+trust_option = click.option(
+    "--trust-remote-code",
+    is_flag=True,
+    help="Run Python code that comes with a checkpoint. From the Hub it needs org/name@<40-hex commit>.",
+)
+
 on_bad_option = click.option(
     "--on-bad",
     type=click.Choice(["fail", "skip"]),
@@ -104,7 +110,7 @@ seed_option = click.option(
 
 
 def runtime_options(function: F) -> F:
-    """Add what loading a model needs: `-M`, `--device`, `--dtype`, `--offline`, `--seed`."""
+    """Add what loading a model needs: `-M`, where and how it runs, what it may do, `--seed`."""
     for option in reversed(
         (
             click.option(
@@ -117,6 +123,7 @@ def runtime_options(function: F) -> F:
             device_option,
             dtype_option,
             offline_option,
+            trust_option,
             seed_option,
         )
     ):

@@ -14,6 +14,7 @@ from rmbench.cli.options import (
     json_option,
     key_values,
     offline_option,
+    trust_option,
 )
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
@@ -119,14 +120,15 @@ if TYPE_CHECKING:
 @device_option
 @dtype_option
 @offline_option
+@trust_option
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no remarks.")
 def command(
     policy: str, prompts: Path | None, task: str | None, data: Path | None, task_options: tuple[str, ...],
     on_bad: str, out: Path, n: int, temperature: float, top_p: float, top_k: int, max_tokens: int, seed: int,
     stop: tuple[str, ...], engine_name: str, system: str | None, chat_template: str, limit: int | None,
-    batch_size: int | None, gpus: int | None, device: str, dtype: str, offline: bool, as_json: bool,
-    quiet: bool,
+    batch_size: int | None, gpus: int | None, device: str, dtype: str, offline: bool,
+    trust_remote_code: bool, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Sample N responses per prompt from a policy: the pool that best-of-N is measured on.
 
@@ -173,7 +175,9 @@ def command(
     from rmbench.sampling.engine import Decoding
     from rmbench.sampling.prompts import limited, prompts_of_task, read_prompts
 
-    runtime = Runtime(device=device, dtype=dtype, offline=offline)  # type: ignore[arg-type]
+    runtime = Runtime(
+        device=device, dtype=dtype, offline=offline, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
+    )  # fmt: skip
     if prompts is not None:
         found = read_prompts(prompts, on_bad=on_bad, system=system)
     else:

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models.hf_limits import checked_length
-from rmbench.models.hf_load import Checkpoint, find_checkpoint
+from rmbench.models.hf_load import Checkpoint, find_checkpoint, source_of
 from rmbench.models.hf_logprobs import LogProbs, load_causal
 from rmbench.models.hf_reply import ReplyFormat
 from rmbench.models.hf_text import ChatFormat, PlainFormat, choose_format, read_template
@@ -72,6 +72,9 @@ class ImplicitReward(Tokenised):
         self._load_again: Callable[[Dtype], ImplicitReward] = lambda dtype: ImplicitReward(
             policy, reference, rule, replace(runtime, dtype=dtype), chat_template, attn, share_prompts
         )
+        for checkpoint in (policy, reference):
+            if checkpoint is not None:
+                source_of(checkpoint, runtime)  # what is refused is refused before any code of theirs runs
         model, tokenizer = load_causal(policy, runtime, attn)
         self._bos = tokenizer.bos_token_id
         limits = [checked_length(policy.location, model.config, tokenizer, runtime)]

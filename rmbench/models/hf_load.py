@@ -273,8 +273,12 @@ def explained(checkpoint: Checkpoint) -> Iterator[None]:
         raise
     except Exception as error:
         where = checkpoint.location + (f"@{checkpoint.revision}" if checkpoint.revision else "")
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = lines[0] if lines else "no message"
+        if "trust_remote_code=True" in str(error):
+            raise ConfigError(
+                f"{where}: it needs Python code that comes with it, which was not run; read it, then pass"
+                " --trust-remote-code (on the Hub with org/name@<40-hex commit>)"
+            ) from error
+        told = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
         if not checkpoint.is_folder:
             where = f"there is no folder {checkpoint.location} here, and {where} of the Hugging Face Hub"
         raise ConfigError(f"{where} cannot be loaded: {type(error).__name__}: {told}") from error
