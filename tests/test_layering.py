@@ -40,7 +40,7 @@ LAYERS = [
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py"))
-HEAVY = ("torch", "transformers", "datasets", "sklearn", "vllm", "accelerate", "peft")
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "vllm", "accelerate", "peft", "ray")
 
 
 def unit_of(module: str) -> str:

@@ -72,6 +72,14 @@ if TYPE_CHECKING:
     metavar="N",
     help="Processes that score, each with a model of its own: one per GPU, or a few on a CPU's cores.",
 )
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where the workers run: as processes of this machine, or as actors of the Ray cluster at RAY_ADDRESS"
+    " (without one: of a Ray that is started here). Needs rmbench[ray].",
+)
 @convention_option
 @results_option
 @store_option
@@ -81,8 +89,8 @@ def command(
     models: tuple[str, ...], tasks: tuple[str, ...], data: Path | None, task_options: tuple[str, ...],
     on_bad: str, model_options: tuple[str, ...], device: str, dtype: str, offline: bool,
     trust_remote_code: bool, seed: int, gold: str | None, gold_options: tuple[str, ...], self_gold: bool,
-    part: str | None, limit: int | None, batch_tokens: int | None, n_workers: int, convention: str,
-    results: Path, store: Path | None, as_json: bool, quiet: bool,
+    part: str | None, limit: int | None, batch_tokens: int | None, n_workers: int,
+    executor: str, convention: str, results: Path, store: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Evaluate reward models on tasks, print the table, and write a record of each run.
 
@@ -93,6 +101,7 @@ def command(
     rmbench eval --model scores:rewards.jsonl --task judgebench --data judgebench/ --convention official
     rmbench eval --model my/rm --task gsm8k-bon --data pools.jsonl --gold verifier:math
     rmbench eval --model my/rm --task bon --gold org/bigger-rm
+    RAY_ADDRESS=10.0.0.1:6379 rmbench eval --model my/rm --task bon --executor ray --workers 8
 
     Rewards are stored as they come: the same command continues where a killed one stopped, and a second
     run does no model work. A record holds the numbers of both conventions, whatever
@@ -119,6 +128,7 @@ def command(
         seed=seed,
         batch_tokens=batch_tokens,
         n_workers=n_workers,
+        executor=executor,
         gold=gold,
         gold_options=key_values(gold_options, "-G"),
         self_gold=self_gold,

@@ -1,9 +1,10 @@
 """What `rmbench eval` does: check everything, then run model after model."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,7 +15,15 @@ from rmbench.evaluate import Outcome, PreparedTask, Settings, evaluate, prepare_
 from rmbench.gold import VerifierGold, check_gold, gold_of_model, gold_of_verifier, load_gold, self_gold_error
 from rmbench.models.resolve import LoadedModel, check_spec, load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring import Meter, Workers, default_store_folder, workers_for
+from rmbench.scoring import (
+    Meter,
+    Pool,
+    RayActors,
+    Workers,
+    default_store_folder,
+    ray_actors_for,
+    workers_for,
+)
 from rmbench.specs import TaskSpec, apply_params, list_tasks, load_task, parameter_names
 from rmbench.types import NotingModel
 
@@ -35,6 +44,8 @@ class Request:
     seed: int
     batch_tokens: int | None
     n_workers: int
+    executor: str
+    """Where they run, `local` or `ray`."""
     gold: str | None
     """What makes the gold in place of the data."""
     gold_options: Mapping[str, str]
@@ -160,17 +171,32 @@ def _golden(prepared: list[PreparedTask], request: Request, settings: Settings) 
 
 
 def _one(
-    loaded: LoadedModel, task: PreparedTask, settings: Settings, show: bool, crew: Workers | None
+    loaded: LoadedModel, task: PreparedTask, settings: Settings, show: bool, crew: Pool[Any] | None
 ) -> Outcome:
     with _billed(loaded, show), ScoringBar(f"{loaded.name} on {task.spec.name}", enabled=show) as bar:
         return evaluate(loaded, task, settings, bar, crew)
 
 
-def _crew(loaded: LoadedModel, options: Mapping[str, str], request: Request) -> Workers | nullcontext[None]:
-    """Return the processes that score in this one's place, or nothing for one alone."""
-    if request.n_workers == 1:
-        return nullcontext()
-    return workers_for(loaded.spec, options, request.runtime, request.n_workers, loaded.model)
+@contextmanager
+def _crew(loaded: LoadedModel, options: Mapping[str, str], request: Request) -> Iterator[Pool[Any] | None]:
+    """Give the processes that score in this one's place, if there are any, and tell of those that died."""
+    if request.executor == "local" and request.n_workers == 1:
+        yield None
+        return
+    crew: Workers | RayActors
+    if request.executor == "ray":
+        crew = ray_actors_for(loaded, options, request.runtime, request.n_workers)
+    else:
+        crew = workers_for(loaded.spec, options, request.runtime, request.n_workers, loaded.model)
+    try:
+        with crew:
+            yield crew
+    finally:
+        if crew.n_lost and request.show_progress:
+            died = "process that scored died; its batch was asked again"
+            if crew.n_lost > 1:
+                died = "processes that scored died; their batches were asked again"
+            click.echo(f"note: {one_line(loaded.name)}: {crew.n_lost} {died}", err=True)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from rmbench.scoring.crew import Crew
 from rmbench.scoring.meter import Meter
+from rmbench.scoring.pool import Pool
+from rmbench.scoring.ray_crew import RayActors, ray_actors_for
 from rmbench.scoring.run import Scoring, score_items
 from rmbench.scoring.store import PartStores, ScoreStore, default_store_folder, open_store, open_stores
 from rmbench.scoring.work import Progress
@@ -11,13 +13,16 @@ __all__ = [
     "Crew",
     "Meter",
     "PartStores",
+    "Pool",
     "Progress",
+    "RayActors",
     "ScoreStore",
     "Scoring",
     "Workers",
     "default_store_folder",
     "open_store",
     "open_stores",
+    "ray_actors_for",
     "score_items",
     "workers_for",
 ]

@@ -1,4 +1,4 @@
-"""Who answers a batch: this process, or one of several (`rmbench.scoring.workers`)."""
+"""Who answers a batch: this process, or one of several (`rmbench.scoring.pool`)."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

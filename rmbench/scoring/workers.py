@@ -1,16 +1,14 @@
-"""Several processes that answer batches: one per GPU, or a few that share a CPU's cores.
+"""Several processes of this machine that answer batches: one per GPU, or a few that share a CPU's cores.
 
-There is one queue, in the process that plans: whoever is done gets the next batch, so nobody waits for the
-slowest. Only that process reads and writes the score store. A worker that dies gives its batch back to the
-queue and the others go on; when the last one has died the run stops, with all that was stored.
+A worker that dies gives its batch back to the queue and the others go on; when the last one has died the run
+stops, with all that was stored.
 """
 
 import multiprocessing
 import os
 import signal
 import sys
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -18,16 +16,16 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 from typing import Any, Self
 
-from rmbench.errors import ConfigError, ScoringError
+from rmbench.errors import ScoringError
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring.crew import Failure, answer, attempt
-from rmbench.types import AnyModel, ConcurrentModel, PrecomputedRewards, Scored
+from rmbench.scoring.pool import Answers, Pool, Replica, check_sharable
+from rmbench.types import AnyModel
 
 _PATIENCE_S = 10.0
 
 
-class Workers:
+class Workers(Pool[Connection]):
     """A crew of processes that each load the model for themselves; a context manager.
 
     Args:
@@ -36,14 +34,10 @@ class Workers:
     """
 
     def __init__(self, load: Sequence[Callable[[], Any]], n_threads: int | None = None) -> None:
+        super().__init__()
         # Threads of torch and of OpenMP do not survive a fork.
         context = multiprocessing.get_context("spawn")
-        self._waiting: deque[tuple[int, Sequence[Any]]] = deque()
-        self._done: deque[tuple[int, Sequence[float | Scored] | Failure]] = deque()
-        self._busy: dict[Connection, tuple[int, Sequence[Any]]] = {}
         self._processes: dict[Connection, BaseProcess] = {}
-        self._idle: list[Connection] = []
-        self.n_lost = 0
         for number, function in enumerate(load):
             ours, theirs = context.Pipe()
             process = context.Process(
@@ -61,28 +55,6 @@ class Workers:
     def n_at_once(self) -> int:
         """A batch per worker, and one that waits for each."""
         return max(1, 2 * len(self._processes))
-
-    def start(self, ticket: int, batch: Sequence[Any]) -> None:
-        """Put a batch into the queue."""
-        self._waiting.append((ticket, batch))
-        self._hand_out()
-
-    def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
-        """Return the ticket and the answers of a batch, when the next one is done.
-
-        Raises:
-            ScoringError: If no worker is left.
-        """
-        while not self._done:
-            self._hand_out()
-            if not self._processes:
-                raise ScoringError(
-                    f"all {self.n_lost} worker processes died (out of memory?); what was scored is stored"
-                )
-            for ready in wait(list(self._busy)):
-                self._collect(ready)  # type: ignore[arg-type]  # only connections were asked for
-            self._hand_out()  # at once: what is done has yet to be stored
-        return self._done.popleft()
 
     def __enter__(self) -> Self:
         return self
@@ -102,32 +74,28 @@ class Workers:
                 process.join()
         self._processes.clear()
 
-    def _hand_out(self) -> None:
-        while self._waiting and self._idle:
-            pipe = self._idle.pop()
-            ticket, batch = self._waiting.popleft()
-            self._busy[pipe] = (ticket, batch)
-            try:
-                pipe.send(batch)
-            except OSError:  # it died while it was idle
-                self._lose(pipe)
-
-    def _collect(self, pipe: Connection) -> None:
+    def _give(self, worker: Connection, batch: Sequence[Any]) -> bool:
         try:
-            answers = pipe.recv()
-        except (EOFError, OSError):
-            self._lose(pipe)
-            return
-        ticket, _ = self._busy.pop(pipe)
-        self._done.append((ticket, answers))
-        self._idle.append(pipe)
+            worker.send(batch)
+        except OSError:
+            return False
+        return True
 
-    def _lose(self, pipe: Connection) -> None:
-        """Take a dead worker's batch back."""
-        self._waiting.appendleft(self._busy.pop(pipe))
-        self._processes.pop(pipe).join()
-        pipe.close()
-        self.n_lost += 1
+    def _next(self) -> Iterator[tuple[Connection, Answers | None]]:
+        if not self._processes:
+            raise ScoringError(
+                f"all {self.n_lost} worker processes died (out of memory?); what was scored is stored"
+            )
+        for ready in wait(list(self._busy)):
+            assert isinstance(ready, Connection)  # noqa: S101  (nothing else was asked for)
+            try:
+                yield ready, ready.recv()
+            except (EOFError, OSError):
+                yield ready, None
+
+    def _bury(self, worker: Connection) -> None:
+        self._processes.pop(worker).join()
+        worker.close()
 
 
 def workers_for(
@@ -148,20 +116,18 @@ def workers_for(
     Raises:
         ConfigError: If the model's rewards were computed elsewhere, or it waits for a server.
     """
-    if isinstance(model, PrecomputedRewards):
-        raise ConfigError(f"--workers: the rewards of {spec} were computed elsewhere; there is nothing to do")
-    if isinstance(model, ConcurrentModel):
-        raise ConfigError(f"--workers: {spec} is asked by threads of one process; see -M concurrency=N")
+    check_sharable("--workers", spec, model)
     torch = sys.modules.get("torch")  # a model without it needs no device
     n_devices = torch.cuda.device_count() if torch and runtime.device in ("auto", "cuda") else 0
     n_threads = None if n_devices else max(1, n_cores() // n_workers)
     runtimes = [
         replace(runtime, device=f"cuda:{k % n_devices}") if n_devices else runtime for k in range(n_workers)
     ]
-    return Workers([partial(_load, spec, dict(options), each) for each in runtimes], n_threads)
+    return Workers([partial(model_of, spec, dict(options), each) for each in runtimes], n_threads)
 
 
-def _load(spec: str, options: Mapping[str, str], runtime: Runtime) -> AnyModel:
+def model_of(spec: str, options: Mapping[str, str], runtime: Runtime) -> AnyModel:
+    """Return the model alone."""
     return load_model(spec, options, runtime).model
 
 
@@ -175,20 +141,10 @@ def _serve(pipe: Connection, load: Callable[[], AnyModel], n_threads: int | None
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the planning process ends the others
     if n_threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(n_threads)  # read by libraries that are imported from here on
-    model: AnyModel | None = None
-
-    def ask(batch: Sequence[Any]) -> Sequence[float | Scored]:
-        nonlocal model
-        model = model or load()
-        return answer(model, batch)
-
+    replica = Replica(load)
     while True:
         try:
             batch = pipe.recv()
         except EOFError:
             return
-        answers = attempt(ask, batch)
-        if isinstance(answers, Failure):
-            # The exception itself may not survive the way; its text does.
-            answers = Failure(answers.text, answers.out_of_memory)
-        pipe.send(answers)
+        pipe.send(replica.answer(batch))
