@@ -43,8 +43,7 @@ def connect() -> bool:
     Raises:
         ConfigError: If nothing answers there, or Ray does not start.
     """
-    # Read when Ray is imported. Nothing is reported to anybody.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
     import ray
 
     if ray.is_initialized():
@@ -57,7 +56,7 @@ def connect() -> bool:
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
-    except (OSError, RuntimeError, ValueError) as error:
+    except Exception as error:  # this very class where Ray takes more than 30 s to start
         where = "Ray does not start" if own else f"no Ray at RAY_ADDRESS={address}"
         raise ConfigError(f"{_OPTION}: {where}: {first_line(error)}") from error
     # Ray writes of every death to stdout, where --json is; there is no public switch. The crew tells of them.

@@ -26,8 +26,8 @@ from rmbench.scoring.pool import Answers, Pool, check_sharable
 from rmbench.scoring.ray_actor import Replier
 from rmbench.scoring.ray_cluster import check_ray, connect, first_line, found, nodes, place_for
 
-PATIENCE_S = 60.0
-"""For actors that find no place in the cluster. A process takes seconds to start."""
+PATIENCE_S = 120.0
+"""For actors that find no place in the cluster. A process takes seconds to start, on a busy machine many."""
 _MOST_DEATHS = 3
 """Of actors: in a row in one place without an answer, and with the same batch."""
 
