@@ -1,4 +1,7 @@
-"""Ray for real: a local one with two actors, some of them killed. One Ray serves the whole file."""
+"""Ray for real: a local one with two actors, some of them killed. One Ray serves the whole file.
+
+Every process of Ray takes seconds to start, so what can wait is marked slow.
+"""
 
 import importlib.util
 import json
@@ -149,6 +152,7 @@ def test_a_killed_actor_costs_its_batch_alone(tmp_path: Path) -> None:
         assert len(store) == scoring.n_units == scoring.n_computed
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("address")
 def test_a_batch_that_kills_its_actors_stops_the_run_and_the_rest_is_stored(tmp_path: Path) -> None:
     with pytest.raises(ScoringError, match=r"^3 actors died of one batch.*what was scored is stored$"):
@@ -160,6 +164,7 @@ def test_a_batch_that_kills_its_actors_stops_the_run_and_the_rest_is_stored(tmp_
         assert len(store) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("address")
 def test_a_pairwise_model_by_actors(tmp_path: Path) -> None:
     model(tmp_path)
@@ -196,6 +201,7 @@ def test_actors_that_find_no_place_are_an_error_and_no_hang(
     assert not (tmp_path / "log").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("address")
 def test_a_model_that_is_another_one_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"is another model on .*: its by is '\d+', here '\d+'$"):
@@ -208,6 +214,7 @@ def test_a_model_that_is_another_one_there_is_refused(tmp_path: Path) -> None:
             crew.finished()
 
 
+@pytest.mark.slow
 def test_the_command_line_joins_a_cluster_and_leaves_it_be(
     tmp_path: Path, address: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
