@@ -52,10 +52,10 @@ def connect() -> bool:
     own: dict[str, Any] = {}
     if address == "local":
         own = {"num_cpus": n_cores(), "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is raised too
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except Exception as error:  # this very class where Ray takes more than 30 s to start
         where = "Ray does not start" if own else f"no Ray at RAY_ADDRESS={address}"
         raise ConfigError(f"{_OPTION}: {where}: {first_line(error)}") from error
