@@ -28,6 +28,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True, scope="session")
 def _vllm() -> None:
     pytest.importorskip("vllm", reason="vLLM is not installed: make test-engines")
+    # By default it is a quarter of what is free, and the engines of a session live to its end.
+    os.environ["VLLM_CPU_KVCACHE_SPACE"] = "1"
 
 
 @pytest.fixture(autouse=True)

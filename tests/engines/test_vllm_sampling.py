@@ -32,9 +32,9 @@ def seen_rows(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     rows: list[list[int]] = []
     own = Policy.read
 
-    def read(self: Policy, row: Any, *rest: float) -> Sample:
+    def read(self: Policy, row: Any, *rest: float, stop: Any = ()) -> Sample:
         rows.append(list(row))
-        return own(self, row, *rest)
+        return own(self, row, *rest, stop=stop)
 
     monkeypatch.setattr(Policy, "read", read)
     return rows
@@ -85,6 +85,24 @@ def test_greedy_is_what_transformers_says(language_model: Path) -> None:
         [s[0].untempered_logprob for s in ours], abs=GAP
     )
     assert {s[0].logprob for s in theirs} == {0.0}
+
+
+def test_a_response_ends_before_a_text(language_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = Decoding(n=8, max_tokens=24, seed=3)
+    whole = [
+        s.text
+        for samples in VLLMEngine(str(language_model), FP32, plain).sample(prompts(), plain)
+        for s in samples
+    ]
+    letter = max("aeiou ", key=lambda c: sum(c in text for text in whole))
+    stop = Decoding(n=8, max_tokens=24, seed=3, stop=(letter,))
+    rows = seen_rows(monkeypatch)
+    engine = VLLMEngine(str(language_model), FP32, stop)
+    found = [s for samples in engine.sample(prompts(), stop) for s in samples]
+    assert [s.text for s in found] == [text.partition(letter)[0] for text in whole]
+    assert all(s.finish == "stop" for s, text in zip(found, whole, strict=True) if letter in text)
+    for row, text in zip(rows, whole, strict=True):  # nothing was drawn beyond the text
+        assert letter not in text or letter not in engine._policy.text(row[:-1])
 
 
 def test_a_pool_is_continued_and_its_order_does_not_matter(
