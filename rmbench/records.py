@@ -42,7 +42,8 @@ class Record:
     curves: Mapping[str, Any]
     rewards_sha256: str
     provenance: Mapping[str, Any]
-    """Time, versions, device, speed, command. Never read by a leaderboard."""
+    """Time, versions, device, speed, command. A leaderboard shows speed and command of it; no number and no
+    rank depends on it."""
 
     @property
     def run_id(self) -> str:

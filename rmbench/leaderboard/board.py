@@ -3,16 +3,16 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from math import isfinite
 
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.leaderboard.definition import BoardSpec, ColumnSpec
+from rmbench.leaderboard.facts import Facts, facts_of
+from rmbench.leaderboard.separation import column_groups, on_clusters, separated
 from rmbench.metrics import Panel, Suite, resolve_metric
 from rmbench.record_reader import StoredRun, stored_suite
-from rmbench.stats import Statistic, combine, compare, groups, holm, rank_ranges
-from rmbench.stats.compare import ALPHA
+from rmbench.stats import Statistic, combine, groups, rank_ranges
 from rmbench.types import Estimate
 
 SHORTCUT_KIND = "baseline"
@@ -31,6 +31,9 @@ class Cell:
     invalid: int
     trained_on: int
     """Prompts of the task that the model was trained on, exactly or by 13-grams, where it says."""
+    facts: Facts
+    group: str = ""
+    """As a row's group, within the column; empty where no paired test is possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,9 @@ class Row:
     model: str
     shortcut: bool
     cells: Mapping[str, Cell]
-    """Column id -> cell; absent where the model has no record."""
+    """Column id -> cell; absent where the model has no record, or no value."""
+    undefined: Mapping[str, str]
+    """Column id -> why there is no value, where there is a record."""
     score: Estimate | None
     """Unweighted mean of the ranking columns; None if one is missing."""
     rank: int | None
@@ -48,6 +53,11 @@ class Row:
     """Best and worst rank that the tests allow."""
     group: str
     """Letters: two models share one exactly if the tests do not separate them."""
+
+    @property
+    def contaminated(self) -> bool:
+        """Whether a number of it rests on prompts it was trained on, or on gold of its own."""
+        return any(cell.trained_on or cell.facts.self_gold for cell in self.cells.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,8 @@ class Board:
     rows: tuple[Row, ...]
     metrics: Mapping[str, str]
     """Column id -> the metric it shows (`win_rate@24` for `win_rate@max`)."""
+    kinds: Mapping[str, str]
+    """Column id -> the task kind that gives its metric."""
     sizes: Mapping[str, tuple[int, int]]
     """Column id -> observations and prompts behind a cell."""
     left_out: tuple[str, ...]
@@ -90,41 +102,30 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
     left_out: list[str] = []
     table: dict[str, dict[str, _Measured]] = {}
     suites: dict[str, tuple[Suite, Panel]] = {}
+    reasons: dict[str, dict[str, str]] = {}
     undefined: list[str] = []
+    kinds: dict[str, str] = {}
     for column in spec.columns:
         known: set[str] = set()
         eligible = _eligible(column, runs, left_out)
         for run, name in eligible:
             cells = table.setdefault(name, {})
             measured = _measure(column, run, suites)
-            known |= suites[run.record.run_id][0].metrics.keys()
+            suite = suites[run.record.run_id][0]
+            known |= suite.metrics.keys()
             if isinstance(measured, str):
                 undefined.append(f"{name}, {column.label}: {measured}")
+                reasons.setdefault(name, {})[column.id] = measured
             else:
                 cells[column.id] = measured
+                kinds[column.id] = suite.kind_of.get(measured.metric, column.task.kinds[0])
         if eligible and not any(column.id in cells for cells in table.values()):
             _check_name(spec, column, known, [suites[run.record.run_id][0] for run, _ in eligible])
     models = sorted(table)
     prints = {_row_name(r, runs): r.record.identity["model"] for r in runs}
     shortcuts = {m: p.get("name", "") for m, p in prints.items() if p.get("kind") == SHORTCUT_KIND}
     totals = {m: _total(spec, table[m]) for m in models if all(c in table[m] for c in spec.rank_by)}
-    ranked = sorted(totals, key=lambda m: (-totals[m].value, m))
-    different = _separated([totals[m] for m in ranked])
-    letters, ranges = (groups(different), rank_ranges(different)) if ranked else ([], [])
-    rows = []
-    for m in [*ranked, *[m for m in models if m not in totals]]:
-        place = ranked.index(m) if m in totals else None
-        rows.append(
-            Row(
-                model=m,
-                shortcut=m in shortcuts,
-                cells={c: measured.cell for c, measured in table[m].items()},
-                score=totals[m].estimate() if m in totals else None,
-                rank=None if place is None else 1 + sum(totals[o].value > totals[m].value for o in ranked),
-                rank_range=None if place is None else ranges[place],
-                group="" if place is None else letters[place],
-            )
-        )
+    rows = _rows(table, totals, set(shortcuts), reasons, _column_letters(spec, table))
     metrics, sizes = {}, {}
     for column in spec.columns:
         filled = [table[m][column.id] for m in models if column.id in table[m]]
@@ -136,11 +137,42 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         spec,
         tuple(rows),
         metrics,
+        {c.id: kinds.get(c.id, c.task.kinds[0]) for c in spec.columns},
         sizes,
         tuple(sorted(set(left_out))),
         tuple(undefined),
         tuple(name for name in SHORTCUTS if name not in there),
     )
+
+
+def _rows(
+    table: Mapping[str, Mapping[str, _Measured]],
+    totals: Mapping[str, Statistic],
+    shortcuts: set[str],
+    reasons: Mapping[str, Mapping[str, str]],
+    letter: Mapping[tuple[str, str], str],
+) -> list[Row]:
+    """Return the rows, ranked ones first. `letter`: (model, column id) -> the cell's group."""
+    ranked = sorted(totals, key=lambda m: (-totals[m].value, m))
+    different = separated([totals[m] for m in ranked])
+    letters, ranges = (groups(different), rank_ranges(different)) if ranked else ([], [])
+    rows = []
+    for m in [*ranked, *sorted(table.keys() - totals.keys())]:
+        place = ranked.index(m) if m in totals else None
+        cells = {c: replace(measured.cell, group=letter.get((m, c), "")) for c, measured in table[m].items()}
+        rows.append(
+            Row(
+                model=m,
+                shortcut=m in shortcuts,
+                cells=cells,
+                undefined=reasons.get(m, {}),
+                score=totals[m].estimate() if m in totals else None,
+                rank=None if place is None else 1 + sum(totals[o].value > totals[m].value for o in ranked),
+                rank_range=None if place is None else ranges[place],
+                group="" if place is None else letters[place],
+            )
+        )
+    return rows
 
 
 def _row_name(run: StoredRun, runs: Sequence[StoredRun]) -> str:
@@ -195,9 +227,18 @@ def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, tuple[Suite, 
     except UnknownNameError:
         return suite.undefined.get(column.metric, "no such metric in its record")
     statistic = suite.metrics[name]
+    if not isfinite(statistic.value):  # rewards near the largest float
+        return suite.undefined.setdefault(column.metric, f"it is {statistic.value}, no finite number")
     counts = run.record.counts
     trained_on = sum((counts.get("trained_on") or {}).values())
-    cell = Cell(statistic.estimate(), run.record.run_id, counts["truncated"], counts["invalid"], trained_on)
+    cell = Cell(
+        statistic.estimate(),
+        run.record.run_id,
+        counts["truncated"],
+        counts["invalid"],
+        trained_on,
+        facts_of(run.record),
+    )
     return _Measured(cell, statistic, panel.cluster_names, name)
 
 
@@ -217,23 +258,16 @@ def _total(spec: BoardSpec, cells: Mapping[str, _Measured]) -> Statistic:
                 f"{spec.path}, key 'rank_by': {found.metric} cannot rank; expected a higher-is-better mean"
             )
     names = sorted({name for found in chosen for name in found.clusters})
-    place = {name: i for i, name in enumerate(names)}
-    aligned = []
-    for found in chosen:
-        influence = np.zeros(len(names))
-        if found.statistic.influence is not None:
-            influence[[place[n] for n in found.clusters]] = found.statistic.influence
-        aligned.append(replace(found.statistic, influence=influence, ci95=None))
-    return combine(aligned)
+    return combine([on_clusters(found.statistic, found.clusters, names) for found in chosen])
 
 
-def _separated(totals: Sequence[Statistic]) -> np.ndarray:
-    """Return which pairs the paired tests tell apart at 5% after Holm's correction, shape (k, k)."""
-    k = len(totals)
-    pairs = [(i, j) for i in range(k) for j in range(i + 1, k)]
-    p_values = [compare(totals[i], totals[j]).p_value for i, j in pairs]
-    adjusted = holm([1.0 if p is None else p for p in p_values])
-    different = np.zeros((k, k), dtype=bool)
-    for (i, j), p in zip(pairs, adjusted, strict=True):
-        different[i, j] = different[j, i] = p < ALPHA
-    return different
+def _column_letters(
+    spec: BoardSpec, table: Mapping[str, Mapping[str, _Measured]]
+) -> dict[tuple[str, str], str]:
+    """Return (model, column id) -> the cell's group."""
+    found: dict[tuple[str, str], str] = {}
+    for column in spec.columns:
+        cells = {m: table[m][column.id] for m in table if column.id in table[m]}
+        letters = column_groups({m: (cell.statistic, cell.clusters) for m, cell in cells.items()})
+        found |= {(m, column.id): group for m, group in letters.items()}
+    return found

@@ -1,4 +1,4 @@
-"""A board as Markdown, CSV and JSON. Same board, same bytes: no clock, no locale."""
+"""A board as Markdown, CSV, JSON and HTML. Same board, same bytes: no clock, no locale."""
 
 import csv
 import io
@@ -7,14 +7,21 @@ from typing import Any
 
 from rmbench.escape import for_csv, for_markdown
 from rmbench.leaderboard.board import Board, Row
+from rmbench.leaderboard.numbers import better, interval_text, rank_text
+from rmbench.leaderboard.page import page_of
 from rmbench.records import estimate_to_json
 from rmbench.types import Estimate
 
 
 def render_board(board: Board) -> dict[str, str]:
-    """Return file name -> content: `<board>.md`, `<board>.csv` and `<board>.json`."""
+    """Return file name -> content: `<board>.md`, `<board>.csv`, `<board>.json` and `<board>.html`."""
     name = board.spec.name
-    return {f"{name}.md": _markdown(board), f"{name}.csv": _csv(board), f"{name}.json": _json(board)}
+    return {
+        f"{name}.md": _markdown(board),
+        f"{name}.csv": _csv(board),
+        f"{name}.json": _json(board),
+        f"{name}.html": page_of(board),
+    }
 
 
 def _markdown(board: Board) -> str:
@@ -37,32 +44,12 @@ def _markdown_row(board: Board, row: Row) -> list[str]:
     name = for_markdown(row.model)
     cells = [row.cells.get(c.id) for c in board.spec.columns]
     return [
-        _rank(row),
+        rank_text(row),
         row.group or "–",
         f"*{name}* (shortcut)" if row.shortcut else name,
-        _interval(row.score),
-        *[_interval(cell.estimate if cell else None) for cell in cells],
+        interval_text(row.score),
+        *[interval_text(cell.estimate if cell else None) for cell in cells],
     ]
-
-
-def _rank(row: Row) -> str:
-    if row.rank is None or row.rank_range is None:
-        return "–"
-    low, high = row.rank_range
-    return str(row.rank) if low == high else f"{row.rank} ({low}–{high})"
-
-
-def _interval(estimate: Estimate | None) -> str:
-    if estimate is None:
-        return "–"
-    if estimate.ci95 is None:
-        return _three(estimate.value)
-    return f"{_three(estimate.value)} [{_three(estimate.ci95[0])}, {_three(estimate.ci95[1])}]"
-
-
-def _three(value: float) -> str:
-    text = f"{value:.3f}"
-    return text if float(text) else "0.000"  # never "-0.000"
 
 
 def _legend(board: Board) -> list[str]:
@@ -80,10 +67,10 @@ def _legend(board: Board) -> list[str]:
     ]
     for column in spec.columns:
         n, clusters = board.sizes[column.id]
-        better = _direction(board, column.id)
+        direction = better(board, column.id)
         lines.append(
             f"- {for_markdown(column.label)}: `{board.metrics[column.id]}` of task "
-            f"`{column.task.name}` version {column.task.version}{better}; "
+            f"`{column.task.name}` version {column.task.version}{f', {direction}' if direction else ''}; "
             + (f"n = {n:,}, prompts = {clusters:,}" if n else "no record")
         )
     noted = [
@@ -114,14 +101,6 @@ def _legend(board: Board) -> list[str]:
         lines += ["", "Records left out:", "", *[f"- {for_markdown(line)}" for line in board.left_out]]
     lines += ["", f"Made by `rmbench leaderboard {spec.name}` from the records in `results/`."]
     return lines
-
-
-def _direction(board: Board, column: str) -> str:
-    for row in board.rows:
-        if column in row.cells:
-            better = row.cells[column].estimate.higher_is_better
-            return "" if better is None else (", higher is better" if better else ", lower is better")
-    return ""
 
 
 def _csv(board: Board) -> str:

@@ -44,6 +44,8 @@ class Suite:
     strata: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
     """Stratum key -> stratum -> metric -> number. Without the influence of each cluster, which is as long
     for a stratum as for the whole, and which nobody asks for."""
+    kind_of: dict[str, str] = field(default_factory=dict)
+    """Metric -> the task kind that gives it."""
 
 
 def measure_suite(
@@ -86,7 +88,7 @@ def measure_suite(
             )
             for value in np.unique(values)
         }
-    return Suite(whole.metrics, whole.counts, whole.undefined, whole.curves, by_stratum)
+    return Suite(whole.metrics, whole.counts, whole.undefined, whole.curves, by_stratum, whole.kind_of)
 
 
 def resolve_metric(name: str, metrics: Mapping[str, object]) -> str:
@@ -115,6 +117,7 @@ def _measure(panel: Panel, kinds: Sequence[str], params: Mapping[str, Any]) -> S
         suite.undefined.update(measured.undefined)
         suite.curves.update(measured.curves)
         suite.counts[kind] = measured.counts
+        suite.kind_of.update(dict.fromkeys(measured.metrics, kind))
     return suite
 
 

@@ -1,0 +1,200 @@
+"""A board as one HTML file: opens from disk, asks no network, and what it shows of a record is only text.
+
+The template escapes every value (Jinja2's autoescape), control and direction-changing characters are made
+visible first, and a content-security policy lets nothing run but the page's own script.
+Same board, same bytes.
+"""
+
+import base64
+from collections.abc import Mapping
+from functools import lru_cache
+from hashlib import sha256
+from importlib.resources import files
+from math import isfinite
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from rmbench.escape import one_line
+from rmbench.leaderboard.board import Board, Row
+from rmbench.leaderboard.notes import board_notes, column_notes, row_notes
+from rmbench.leaderboard.numbers import better, three
+from rmbench.leaderboard.pareto import plots_of
+from rmbench.leaderboard.scale import Scale, scale_of
+from rmbench.types import Estimate
+
+LONGEST = 200
+"""Characters of a name or a reason that the page shows; commands may be longer."""
+KIND_TITLES = {"preference": "Preference", "calibration": "Calibration", "best_of_n": "Best of N"}
+
+Links = Mapping[tuple[str, str], str]
+"""(model, column id) -> what its number links to, relative to the page."""
+
+
+def page_of(board: Board, links: Links | None = None) -> str:
+    """Return the page of a board.
+
+    Args:
+        board: What to show.
+        links: The target of each number, such as a report on the model; numbers without one are plain text.
+
+    Raises:
+        ValueError: If a link is not a relative one.
+    """
+    style, script = _asset("page.css"), _asset("page.js")
+    scales = {c.id: _column_scale(board, c.id) for c in board.spec.columns}
+    score = scale_of([row.score for row in board.rows if row.score])
+    page: str = _template().render(
+        board=board,
+        style=Markup(style),  # noqa: S704  (the package's own file)
+        script=Markup(script),  # noqa: S704
+        policy=content_policy(style, script),
+        groups=_groups(board),
+        columns=[_head(board, c.id, scales[c.id]) for c in board.spec.columns],
+        score_axis=score.ends(),
+        rows=[_row(board, n, row, scales, score, links or {}) for n, row in enumerate(board.rows, 1)],
+        plots=plots_of(board),
+        notes=board_notes(board),
+        definitions=column_notes(board),
+        n_shortcuts=sum(row.shortcut for row in board.rows),
+        n_contaminated=sum(row.contaminated for row in board.rows),
+    )
+    return page
+
+
+def content_policy(style: str, script: str) -> str:
+    """Return a content-security policy that allows this style and this script, and nothing else."""
+    parts = [f"{what}-src {_source_hash(text)}" for what, text in (("style", style), ("script", script))]
+    return "; ".join(["default-src 'none'", *parts, "base-uri 'none'", "form-action 'none'"])
+
+
+def _source_hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
+
+
+def _asset(name: str) -> str:
+    return files("rmbench").joinpath("_data", "board", name).read_text(encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def _template() -> Any:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.from_string(_asset("page.html"))
+
+
+def _shown(value: Any) -> Any:
+    """Return what the template writes of a value, before it is escaped: text of one line, no hidden marks."""
+    return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _groups(board: Board) -> list[dict[str, Any]]:
+    """Return neighbouring columns of one task kind as groups."""
+    found: list[dict[str, Any]] = []
+    for column in board.spec.columns:
+        kind = board.kinds[column.id]
+        if not found or found[-1]["kind"] != kind:
+            title = KIND_TITLES.get(kind, f"{kind} (official)")
+            found.append({"kind": kind, "title": title, "span": 0, "n": len(found)})
+        found[-1]["span"] += 1
+    return found
+
+
+def _head(board: Board, column_id: str, scale: Scale) -> dict[str, Any]:
+    column = next(c for c in board.spec.columns if c.id == column_id)
+    direction = better(board, column_id)
+    arrow = {"higher is better": "↑", "lower is better": "↓"}.get(direction, "")
+    group = next(n for n, group in _group_of(board) if column_id in group)
+    return {
+        "id": column_id,
+        "label": one_line(column.label, LONGEST),
+        "metric": board.metrics[column_id],
+        "task": column.task.name,
+        "direction": direction,
+        "arrow": arrow,
+        "group": group,
+        "axis": scale.ends(),
+        "ranks": column_id in board.spec.rank_by,
+    }
+
+
+def _group_of(board: Board) -> list[tuple[int, list[str]]]:
+    ids = [c.id for c in board.spec.columns]
+    found, start = [], 0
+    for group in _groups(board):
+        found.append((group["n"], ids[start : start + group["span"]]))
+        start += group["span"]
+    return found
+
+
+def _column_scale(board: Board, column: str) -> Scale:
+    return scale_of([row.cells[column].estimate for row in board.rows if column in row.cells])
+
+
+def _row(
+    board: Board, number: int, row: Row, scales: Mapping[str, Scale], score: Scale, links: Links
+) -> dict[str, Any]:
+    ranks = Scale(0.5, max(len([r for r in board.rows if r.rank is not None]), 1) + 0.5)
+    rank = None
+    if row.rank is not None and row.rank_range is not None:
+        low, high = row.rank_range
+        rank = {"value": row.rank, "low": low, "high": high, "bar": ranks.bar(row.rank, (low, high))}
+    return {
+        "number": number,
+        "model": one_line(row.model, LONGEST),
+        "shortcut": row.shortcut,
+        "contaminated": row.contaminated,
+        "marks": row_notes(board, row),
+        "rank": rank,
+        "group": row.group,
+        "score": _number(row.score, score, row.group) if row.score else None,
+        "why_no_score": "" if row.score else "a rank needs a value in every ranking column",
+        "cells": [
+            _cell(row, c.id, c.task.name, scales[c.id], links.get((row.model, c.id)))
+            for c in board.spec.columns
+        ],
+        "runs": _runs(board, row),
+    }
+
+
+def _cell(row: Row, column: str, task: str, scale: Scale, link: str | None) -> dict[str, Any]:
+    cell = row.cells.get(column)
+    if cell is None:
+        return {"why": one_line(row.undefined.get(column, f"no record of task {task}"), LONGEST)}
+    if link is not None and (":" in link or link.startswith(("/", "\\"))):
+        raise ValueError(f"{link!r}: expected a relative link")
+    marked = bool(cell.trained_on or cell.facts.self_gold)
+    return {**_number(cell.estimate, scale, cell.group), "link": link, "marked": marked}
+
+
+def _number(estimate: Estimate, scale: Scale, group: str) -> dict[str, Any]:
+    low_high = estimate.ci95
+    small = f"[{three(low_high[0])}, {three(low_high[1])}]" if low_high else "no interval"
+    return {
+        "why": "" if isfinite(estimate.value) else "not a finite number",
+        "key": f"{estimate.value:.6g}" if isfinite(estimate.value) else None,
+        "text": three(estimate.value),
+        "small": f"{small} {group}" if group else small,
+        "bar": scale.bar(estimate.value, low_high),
+        "link": None,
+        "marked": False,
+    }
+
+
+def _runs(board: Board, row: Row) -> dict[str, list[str]]:
+    """Return what made the records behind a row: command -> its records, as `task@version/run id`."""
+    found: dict[str, list[str]] = {}
+    for column in board.spec.columns:
+        if cell := row.cells.get(column.id):
+            records = found.setdefault(cell.facts.command, [])
+            record = f"{column.task.name}@{column.task.version}/{cell.run_id}"
+            if record not in records:  # several columns may rest on one
+                records.append(record)
+    return found

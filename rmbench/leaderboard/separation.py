@@ -1,0 +1,52 @@
+"""Which models the paired tests tell apart: over the board's score, and within each column."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from rmbench.stats import Statistic, compare, groups, holm
+from rmbench.stats.compare import ALPHA
+
+MOST_IN_COLUMNS = 100
+"""Models up to which each column of a board has groups too: K models take K (K - 1) / 2 tests a column."""
+
+
+def on_clusters(statistic: Statistic, own: Sequence[str], names: Sequence[str]) -> Statistic:
+    """Return the statistic with its influence on the clusters `names`, which hold all of its `own`."""
+    influence = np.zeros(len(names))
+    if statistic.influence is not None:
+        place = {name: i for i, name in enumerate(names)}
+        influence[[place[n] for n in own]] = statistic.influence
+    return replace(statistic, influence=influence, ci95=None)
+
+
+def separated(totals: Sequence[Statistic]) -> np.ndarray:
+    """Return which pairs the paired tests tell apart at 5% after Holm's correction, shape (k, k)."""
+    k = len(totals)
+    pairs = [(i, j) for i in range(k) for j in range(i + 1, k)]
+    p_values = [compare(totals[i], totals[j]).p_value for i, j in pairs]
+    adjusted = holm([1.0 if p is None else p for p in p_values])
+    different = np.zeros((k, k), dtype=bool)
+    for (i, j), p in zip(pairs, adjusted, strict=True):
+        different[i, j] = different[j, i] = p < ALPHA
+    return different
+
+
+def column_groups(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> dict[str, str]:
+    """Return model -> letters within one column, `a` for the best; empty where no paired test is possible.
+
+    Args:
+        cells: Model -> its number in the column, and the names of its clusters.
+    """
+    first = next((statistic for statistic, _ in cells.values()), None)
+    if first is None or first.higher_is_better is None or len(cells) > MOST_IN_COLUMNS:
+        return {}
+    # The influence on a logarithm is none on a difference.
+    if any(s.influence is None or s.log_scale for s, _ in cells.values()):
+        return {}
+    sign = -1.0 if first.higher_is_better else 1.0
+    order = sorted(cells, key=lambda model: (sign * cells[model][0].value, model))
+    names = sorted({name for _, own in cells.values() for name in own})
+    letters = groups(separated([on_clusters(*cells[model], names) for model in order]))
+    return dict(zip(order, letters, strict=True))

@@ -1,0 +1,344 @@
+"""The page of a board: what it says, that hostile records stay text, that its policy fits, and its size."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+from collections import Counter
+from dataclasses import replace
+from html.parser import HTMLParser
+from math import inf, nan
+from pathlib import Path
+
+import pytest
+from synthetic_boards import HOSTILE, estimate, facts, spec, synthetic
+
+from rmbench.cli.main import run
+from rmbench.escape import one_line
+from rmbench.leaderboard import Board, load_board, make_board
+from rmbench.leaderboard.facts import facts_of
+from rmbench.leaderboard.page import page_of
+from rmbench.leaderboard.pareto import plots_of
+from rmbench.leaderboard.render import render_board
+from rmbench.leaderboard.scale import Bar, Scale, scale_of
+from rmbench.metrics import Panel, Suite
+from rmbench.record_reader import StoredRun, find_records, stored_suite
+
+ROOT = Path(__file__).resolve().parent.parent
+VOID = {"meta", "input", "br", "link", "img", "path", "circle", "rect"}
+BOARDS = sorted(path.stem for path in (ROOT / "leaderboards").glob("*.yaml"))
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text of a page; fails where a tag is closed that is not open."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_data(self, data: str) -> None:
+        self.text.setdefault(self.open[-1] if self.open else "", []).append(data)
+
+    def values(self, name: str) -> list[str]:
+        return [value for _, found, value in self.attributes if found == name]
+
+
+def one(board: Board, **changes: object) -> Board:
+    """Return a board whose first cell is changed."""
+    row = board.rows[0]
+    cell = replace(row.cells["c0"], **changes)  # type: ignore[arg-type]
+    return replace(board, rows=(replace(row, cells={**row.cells, "c0": cell}), *board.rows[1:]))
+
+
+def test_a_page_is_whole_and_says_every_number_with_its_interval() -> None:
+    board = synthetic()
+    text = page_of(board)
+    page = Page(text)
+    assert text.startswith("<!DOCTYPE html>")
+    assert page.tags["tbody"] == 2
+    assert len(page.values("data-v")) == sum(len(r.cells) + 2 * (r.rank is not None) for r in board.rows)
+    cell = board.rows[3].cells["c1"].estimate
+    assert cell.ci95 is not None
+    assert f"{cell.value:.3f}<small>[{cell.ci95[0]:.3f}, {cell.ci95[1]:.3f}] ab</small>" in text
+    assert text.count("every margin is 0") == sum(6 - len(r.cells) for r in board.rows)
+    assert "rmbench eval --model org/model-3 --task preference" in text
+    assert "rmbench leaderboard made-up" in text
+
+
+def test_columns_of_a_kind_stand_under_one_head() -> None:
+    text = page_of(synthetic())
+    heads = re.findall(r'<th scope="colgroup" colspan="(\d+)" data-g="(\d)">([^<]+)</th>', text)
+    assert heads == [("2", "0", "Preference"), ("2", "1", "Best of N"), ("2", "2", "Calibration")]
+
+
+def test_shortcuts_and_contaminated_models_are_marked() -> None:
+    text = page_of(synthetic())
+    assert text.count("<tr data-shortcut>") == 3
+    assert text.count("<tr data-contaminated>") == 1
+    assert "Trained on 3 prompts of preference, whole or 13 words in a row." in text
+    assert text.count(' class="marked"') == 1
+
+
+def test_gold_of_its_own_is_contaminated() -> None:
+    board = one(synthetic(), facts=facts(0, self_gold=True))
+    assert board.rows[0].contaminated
+    assert (
+        '<span class="mark contaminated" title="Its gold is its own: no independent measure.">self-gold'
+        in page_of(board)
+    )
+
+
+def hostile() -> Board:
+    """A board where every text that a record or a definition gives is hostile."""
+    board = synthetic(len(HOSTILE) + 2, 6, HOSTILE)
+    rows = tuple(
+        replace(
+            row,
+            undefined={key: HOSTILE[n % len(HOSTILE)] for key in row.undefined},
+            cells={
+                k: replace(c, facts=facts(n, command=HOSTILE[-1 - n % 10], machine=HOSTILE[0]))
+                for k, c in row.cells.items()
+            },
+        )
+        for n, row in enumerate(board.rows)
+    )
+    columns = tuple(replace(c, label=HOSTILE[k]) for k, c in enumerate(board.spec.columns))
+    return replace(
+        board,
+        spec=replace(board.spec, title=HOSTILE[6], summary=HOSTILE[0], columns=columns),
+        rows=rows,
+        metrics={c.id: HOSTILE[1] for c in columns},
+        kinds={c.id: HOSTILE[2 + k % 2] for k, c in enumerate(columns)},
+        left_out=HOSTILE,
+        undefined=HOSTILE,
+    )
+
+
+def test_hostile_texts_add_no_tag_no_attribute_and_no_hidden_character() -> None:
+    safe, text = Page(page_of(synthetic(len(HOSTILE) + 2, 6))), page_of(hostile())
+    page = Page(text)
+    for tag in ("script", "style", "img", "h1", "b", "meta", "title"):
+        # <title> also names each point of a plot.
+        assert page.tags[tag] == safe.tags[tag], tag
+    assert {name for _, name, _ in page.attributes} == {name for _, name, _ in safe.attributes}
+    assert not [name for _, name, _ in page.attributes if name.startswith("on") or name == "style"]
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\u200e\u200f\x00\x1b\ud800]", text)
+    shown = {one_line(name, 200) for name in HOSTILE}
+    assert shown <= set(page.text["a"]), "a name is shown as it is, cut at 200 characters"
+    assert "{{ 7 * 7 }}" in text, "no template within a template"
+    assert "49" not in page.text["a"]
+
+
+def test_no_cell_grows_beyond_the_limit() -> None:
+    page = Page(page_of(hostile()))
+    assert max(map(len, [*page.text["a"], *page.text["small"], *page.text["text"]])) <= 200
+
+
+@pytest.mark.parametrize("board", [synthetic(), hostile()], ids=["plain", "hostile"])
+def test_the_policy_allows_this_script_and_this_style_and_nothing_else(board: Board) -> None:
+    page = Page(page_of(board))
+    policy = next(v for v in page.values("content") if "default-src" in v)
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    assert set(rules) == {"default-src", "style-src", "script-src", "base-uri", "form-action"}
+    assert "unsafe" not in policy
+    for tag in ("script", "style"):
+        (content,) = page.text[tag]
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert rules[f"{tag}-src"] == f"'sha256-{digest}'"
+
+
+def test_a_page_asks_for_nothing_and_links_only_beside_and_within_itself() -> None:
+    page = Page(page_of(hostile()))
+    assert page.values("src") == []
+    assert page.tags["link"] == 0
+    assert {v for v in page.values("href") if not v.startswith("#")} == {
+        "made-up.csv",
+        "made-up.json",
+        "made-up.md",
+    }
+    style = "".join(page.text["style"])
+    assert "url(" not in style
+    assert "@import" not in style
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    assert {v[1:] for v in page.values("href") if v.startswith("#")} <= set(ids)
+
+
+def test_a_number_links_where_it_is_told_to() -> None:
+    board = synthetic()
+    name = board.rows[0].model
+    assert '<a href="models/a.html#accuracy">0.' in page_of(board, {(name, "c0"): "models/a.html#accuracy"})
+    for bad in ("javascript:alert(1)", "https://example.org", "//example.org", "\\\\example.org"):
+        with pytest.raises(ValueError, match="relative"):
+            page_of(board, {(name, "c0"): bad})
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(nan, "NaN"), (inf, "∞"), (-inf, "-∞"), (0.0, "0.000"), (-1e-9, "0.000")]
+)
+def test_zero_and_no_number_are_shown_as_what_they_are(value: float, shown: str) -> None:
+    board = one(synthetic(), estimate=replace(estimate(0.5), value=value, ci95=None))
+    text = page_of(board)
+    row = text[text.index("<tbody>") :]
+    row = row[: row.index("</tr>")]
+    finite = value == value and abs(value) != inf
+    assert f">{shown}<small>no interval ab</small>" in row or f">{shown}<small>no interval a</small>" in row
+    assert ('title="not a finite number"' in row) != finite
+    assert "nan" not in text.lower().replace("not a", "").replace(shown.lower(), "").split("<script>")[0]
+
+
+def test_500_models_by_40_columns_stay_below_5_mb_and_have_the_same_bytes() -> None:
+    board = synthetic(500, 40)
+    text = page_of(board)
+    assert len(text.encode()) < 5_000_000
+    assert page_of(synthetic(500, 40)) == text
+
+
+def test_a_scale_holds_all_intervals_between_round_ends() -> None:
+    scale = scale_of([estimate(0.41, 0.04), estimate(0.77, 0.02)])
+    assert scale.ends() == ("0.3", "0.8")
+    assert scale.bar(0.55, (0.3, 0.8)) == Bar("50", "0", "100")
+    assert scale.bar(0.55, None) == scale.bar(0.55, (nan, 1.0)) == Bar("50", "50", "0")
+    assert scale.bar(nan, (0.3, 0.8)) is None
+    assert scale_of([]) == Scale(0.0, 1.0)
+    for value in (0.0, 1e308, -1e308, 1e-300):
+        found = scale_of([replace(estimate(value), ci95=None)])
+        assert found.low < found.high
+        assert 0 <= float(found.at(value)) <= 100
+    assert scale_of([estimate(-1e308), estimate(1e308)]).at(0.0) == "50"
+
+
+def test_the_frontier_is_what_no_other_model_beats_in_both() -> None:
+    board = synthetic(5, 1)
+    # (score, tokens per second): a 0.9 at 100, b 0.8 at 1000, c 0.7 at 500 (beaten by b), d 0.6 at 10000.
+    speeds = (100.0, 1000.0, 500.0, 10_000.0, None)
+    scores = (0.9, 0.8, 0.7, 0.6, 0.5)
+    rows = tuple(
+        replace(
+            row,
+            model="abcde"[n],
+            shortcut=False,
+            score=estimate(scores[n]),
+            cells={
+                "c0": replace(
+                    row.cells["c0"], trained_on=0, facts=facts(n, tokens_per_s=speeds[n], parameters=None)
+                )
+            },
+        )
+        for n, row in enumerate(board.rows)
+    )
+    speed, size = plots_of(replace(board, rows=rows))
+    assert [p["label"] for p in speed["points"]] == ["a", "b", "c", "d"]
+    place = {p["label"]: (p["x"], p["y"]) for p in speed["points"]}
+    (path,) = speed["frontiers"]
+    a, b, d = (place[k] for k in "abd")
+    assert path == f"M{a[0]} {a[1]}V{b[1]}H{b[0]}V{d[1]}H{d[0]}"
+    assert speed["missing"].startswith("1 of 5 ranked models are not drawn")
+    assert size["points"] == []
+    assert size["missing"].startswith("5 of 5")
+    # Of two machines each has its own.
+    other = replace(
+        rows[1],
+        cells={"c0": replace(rows[1].cells["c0"], facts=facts(1, tokens_per_s=1000.0, machine="arm64"))},
+    )
+    speed, _ = plots_of(replace(board, rows=(rows[0], other, *rows[2:])))
+    assert len(speed["frontiers"]) == 2
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [
+        {},
+        {"tokens_per_s": nan, "tokens": inf, "parameters": -1, "command": "rm -rf", "machine": 3},
+        {"tokens_per_s": True, "tokens": "9", "parameters": 1e308, "command": None, "machine": None},
+        {"tokens_per_s": 0, "tokens": 0, "parameters": 0, "command": [], "machine": ""},
+    ],
+)
+def test_a_provenance_that_makes_no_sense_is_no_fact(provenance: dict[str, object]) -> None:
+    record = next(find_records(ROOT / "results" / "random")).record
+    found = facts_of(replace(record, provenance=provenance))
+    assert (found.command, found.tokens_per_s, found.tokens, found.parameters) == ("", None, 0, None)
+    assert found.machine == ""
+
+
+def test_a_command_is_quoted_for_a_shell() -> None:
+    record = next(find_records(ROOT / "results" / "random")).record
+    found = facts_of(replace(record, provenance={"command": ["rmbench", "eval", "-M", "name=a b;rm"]}))
+    assert found.command == "rmbench eval -M 'name=a b;rm'"
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_the_committed_pages_are_whole(name: str) -> None:
+    text = (ROOT / "leaderboards" / f"{name}.html").read_text(encoding="utf-8")
+    values = json.loads((ROOT / "leaderboards" / f"{name}.json").read_text(encoding="utf-8"))
+    page = Page(text)
+    assert len(text) < 100_000
+    names = [row["model"] for row in values["rows"]]
+    assert [t for t in page.text["a"] if t in names] == names
+
+
+def test_a_number_that_is_not_finite_is_no_value_in_any_format(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_nan(run: StoredRun, *, strata: bool) -> tuple[Suite, Panel]:
+        suite, panel = stored_suite(run, strata=strata)
+        changed = {"ece": replace(suite.metrics["ece"], value=nan)} if "ece" in suite.metrics else {}
+        return replace(suite, metrics={**suite.metrics, **changed}), panel
+
+    monkeypatch.setattr("rmbench.leaderboard.board.stored_suite", with_nan)
+    made = make_board(
+        load_board(ROOT / "leaderboards", "main"), list(find_records(ROOT / "results" / "random"))
+    )
+    assert made.undefined == ("random, ECE: it is nan, no finite number",)
+    made_files = render_board(made)
+    assert json.loads(made_files["main.json"])["rows"][0]["rank"] == 1
+    assert '<td class="none" title="it is nan, no finite number">–</td>' in made_files["main.html"]
+
+
+def test_check_notices_one_byte_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in BOARDS:
+        for kind in ("md", "csv", "json", "html"):
+            shutil.copy(ROOT / "leaderboards" / f"{name}.{kind}", tmp_path)
+    (tmp_path / "main.html").write_text(
+        (ROOT / "leaderboards" / "main.html").read_text().replace("0.737", "0.837", 1)
+    )
+    command = [
+        "leaderboard",
+        "--check",
+        "main",
+        "--boards-dir",
+        str(ROOT / "leaderboards"),
+        "--out",
+        str(tmp_path),
+    ]
+    assert run([*command, "--results", str(ROOT / "results")]) == 1
+    error = capsys.readouterr().err
+    assert "main.html" in error
+    assert "main.csv" not in error
+
+
+def test_the_page_is_one_of_a_boards_files() -> None:
+    assert set(render_board(replace(synthetic(), spec=spec(6)))) == {
+        f"made-up.{k}" for k in ("md", "csv", "json", "html")
+    }
