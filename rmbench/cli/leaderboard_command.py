@@ -36,11 +36,22 @@ def command(
     check_only: bool,
     as_json: bool,
 ) -> None:
-    """Regenerate leaderboards (all, or those named) as Markdown, CSV and JSON.
+    """Regenerate leaderboards (all, or those named) as Markdown, CSV, JSON and HTML.
 
     A board is a pure function of its definition (leaderboards/<board>.yaml), the task files and the records:
     the same input gives the same bytes. Models are ranked by the mean of the board's ranking columns, with
     significance groups; a model with a missing task is listed without a rank.
+
+    <board>.html is one file that opens from disk and asks no network: sort, search, filter a column (>0.6),
+    hide shortcuts, contaminated models or columns of a kind, and see each interval as a bar. Of each model it
+    holds the commands that made its records. Score against tokens per second and against parameters is
+    plotted as far as the records say them. Without JavaScript it is the plain table.
+
+    \b
+    Examples:
+      rmbench leaderboard                      # all boards, into leaderboards/
+      rmbench leaderboard main --out site      # one board, elsewhere
+      rmbench leaderboard --check              # in CI: do the committed boards follow from the records?
     """
     from rmbench.files import write_atomic
     from rmbench.leaderboard import list_boards, load_board, make_board, render_board

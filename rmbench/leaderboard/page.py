@@ -6,6 +6,7 @@ Same board, same bytes.
 """
 
 import base64
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
@@ -14,7 +15,7 @@ from math import isfinite
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from rmbench.escape import one_line
 from rmbench.leaderboard.board import Board, Row
@@ -26,6 +27,8 @@ from rmbench.types import Estimate
 
 LONGEST = 200
 """Characters of a name or a reason that the page shows; commands may be longer."""
+LARGE = 60
+"""Rows above which columns have fixed widths, so that a browser lays out what is in view alone."""
 KIND_TITLES = {"preference": "Preference", "calibration": "Calibration", "best_of_n": "Best of N"}
 
 Links = Mapping[tuple[str, str], str]
@@ -42,17 +45,20 @@ def page_of(board: Board, links: Links | None = None) -> str:
     Raises:
         ValueError: If a link is not a relative one.
     """
-    style, script = _asset("page.css"), _asset("page.js")
+    groups = _groups(board)
+    style, script = _asset("page.css") + _widths({group["span"] for group in groups}), _asset("page.js")
     scales = {c.id: _column_scale(board, c.id) for c in board.spec.columns}
     score = scale_of([row.score for row in board.rows if row.score])
     page: str = _template().render(
         board=board,
         style=Markup(style),  # noqa: S704  (the package's own file)
         script=Markup(script),  # noqa: S704
+        summary=_prose(board.spec.summary),
         policy=content_policy(style, script),
-        groups=_groups(board),
+        groups=groups,
         columns=[_head(board, c.id, scales[c.id]) for c in board.spec.columns],
         score_axis=score.ends(),
+        large=len(board.rows) > LARGE,
         rows=[_row(board, n, row, scales, score, links or {}) for n, row in enumerate(board.rows, 1)],
         plots=plots_of(board),
         notes=board_notes(board),
@@ -67,6 +73,12 @@ def content_policy(style: str, script: str) -> str:
     """Return a content-security policy that allows this style and this script, and nothing else."""
     parts = [f"{what}-src {_source_hash(text)}" for what, text in (("style", style), ("script", script))]
     return "; ".join(["default-src 'none'", *parts, "base-uri 'none'", "form-action 'none'"])
+
+
+def _widths(spans: set[int]) -> str:
+    """Return the style of heads over several columns of fixed width."""
+    rule = '#board.large .groups th[colspan="{0}"] {{ width: calc({0} * var(--column)); }}\n'
+    return "".join(rule.format(n) for n in sorted(spans))
 
 
 def _source_hash(text: str) -> str:
@@ -95,13 +107,20 @@ def _shown(value: Any) -> Any:
     return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
+def _prose(text: str) -> Markup:
+    """Return a definition's text with the two marks of Markdown that it may have: code and emphasis."""
+    safe = str(escape(one_line(text)))
+    safe = re.sub(r"`([^`]+)`", r"<code>\1</code>", safe)
+    return Markup(re.sub(r"(?<!\w)\*([^*]+)\*(?!\w)", r"<em>\1</em>", safe))  # noqa: S704  (escaped above)
+
+
 def _groups(board: Board) -> list[dict[str, Any]]:
     """Return neighbouring columns of one task kind as groups."""
     found: list[dict[str, Any]] = []
     for column in board.spec.columns:
         kind = board.kinds[column.id]
         if not found or found[-1]["kind"] != kind:
-            title = KIND_TITLES.get(kind, f"{kind} (official)")
+            title = KIND_TITLES.get(kind, f"Official: {kind}")
             found.append({"kind": kind, "title": title, "span": 0, "n": len(found)})
         found[-1]["span"] += 1
     return found

@@ -94,7 +94,7 @@
   byId("controls").addEventListener("input", (event) => ("group" in event.target.dataset ? columns() : show()));
   filters.addEventListener("input", show);
   byId("filter").addEventListener("click", () => openFilters(filters.hidden));
-  byId("reset").addEventListener("click", reset);
+  byId("restore").addEventListener("click", reset);
   byId("nothing").querySelector("button").addEventListener("click", reset);
   // Browsers that do not open what a link leads into.
   addEventListener("hashchange", () => {
