@@ -34,7 +34,7 @@ from rmbench.records import (
 )
 from rmbench.scoring import Crew, Meter, Progress, Scoring, open_stores, score_items
 from rmbench.specs import TaskSpec
-from rmbench.types import Item, TrainedModel
+from rmbench.types import CountedModel, Item, TrainedModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +276,7 @@ def _provenance(
         **({} if task.gold is None else {"gold_computed": task.gold.n_computed}),
         "wall_s": round(wall_s, 3),
         "tokens": scoring.n_tokens or None,
+        "parameters": loaded.model.n_parameters() if isinstance(loaded.model, CountedModel) else None,
         "tokens_per_s": round(scoring.n_tokens / wall_s, 1) if scoring.n_tokens and wall_s > 0 else None,
     }
 

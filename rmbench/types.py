@@ -201,6 +201,15 @@ class MeteredModel(Protocol):
 
 
 @runtime_checkable
+class CountedModel(Protocol):
+    """Optional: a model that knows its size, for the record's provenance."""
+
+    def n_parameters(self) -> int:
+        """Return how many numbers were learned."""
+        ...
+
+
+@runtime_checkable
 class TrainedModel(Protocol):
     """Optional: a model that knows what it was trained on."""
 

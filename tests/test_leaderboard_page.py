@@ -1,7 +1,9 @@
 """The page of a board: what it says, that hostile records stay text, that its policy fits, and its size."""
 
 import base64
+import csv
 import hashlib
+import io
 import json
 import re
 import shutil
@@ -11,6 +13,7 @@ from html.parser import HTMLParser
 from math import inf, nan
 from pathlib import Path
 
+import numpy as np
 import pytest
 from synthetic_boards import HOSTILE, estimate, facts, spec, synthetic
 
@@ -342,3 +345,42 @@ def test_the_page_is_one_of_a_boards_files() -> None:
     assert set(render_board(replace(synthetic(), spec=spec(6)))) == {
         f"made-up.{k}" for k in ("md", "csv", "json", "html")
     }
+
+
+def test_a_record_says_how_many_parameters_its_model_has(tmp_path: Path) -> None:
+    """`builtin:linear`: as many as its file has weights; a baseline has none to count."""
+    base = [
+        "-t",
+        "preference",
+        "--limit",
+        "2",
+        "--results",
+        str(tmp_path),
+        "--store",
+        str(tmp_path / "store"),
+        "-q",
+    ]
+    assert run(["eval", "-m", "builtin:linear", "-m", "length", *base]) == 0
+    found = {r.record.model: r.record.provenance["parameters"] for r in find_records(tmp_path)}
+    with np.load(ROOT / "rmbench" / "_data" / "builtin" / "linear.npz") as arrays:
+        assert found == {"builtin:linear": arrays["weights"].size, "length": None}
+
+
+def test_hostile_texts_break_no_table_and_are_no_formula_in_the_other_formats() -> None:
+    board = hostile()
+    files = render_board(replace(board, spec=replace(board.spec, title="t", summary="s")))
+    hidden = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\x00\x1b\ud800]")
+    for text in files.values():
+        assert not hidden.search(text)
+        text.encode("utf-8")
+    table = [
+        re.sub(r"\\[\\|]", "", line) for line in files["made-up.md"].splitlines() if line.startswith("|")
+    ]
+    assert {line.count("|") for line in table} == {11}
+    assert "<script>" not in files["made-up.md"]
+    assert max(map(len, table)) < 4000
+    for line in list(csv.reader(io.StringIO(files["made-up.csv"])))[1:]:
+        assert not line[4].startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    assert [row["model"] for row in json.loads(files["made-up.json"])["rows"]][: len(HOSTILE)] == list(
+        HOSTILE
+    )

@@ -108,6 +108,10 @@ class HFRewardModel(Tokenised):
         """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
         return tokens_at_once(self._model)
 
+    def n_parameters(self) -> int:
+        """Return the number of weights, tied ones once."""
+        return sum(weight.numel() for weight in self._model.parameters())
+
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return one reward per conversation, from one forward pass over the batch."""
         if not batch:

@@ -47,6 +47,10 @@ class LinearReward:
         """Return a hash of the weights and the version of the features."""
         return {"kind": "linear", "features": FEATURES_VERSION, "weights": f"sha256:{self._sha256}"}
 
+    def n_parameters(self) -> int:
+        """Return the number of weights."""
+        return len(self._weights)
+
     def score(self, batch: Sequence[Conversation]) -> list[float]:
         """Return one reward per conversation, in log-odds of being preferred on the training split."""
         return [self._reward(turns) for turns in batch]

@@ -25,6 +25,12 @@ def test_it_is_small_and_of_half_precision() -> None:
         assert {file.get_slice(name).get_dtype() for name in file.keys()} == {"F16"}  # noqa: SIM118
 
 
+def test_its_parameters_are_what_its_file_holds() -> None:
+    with safe_open(TINY_FOLDER / "model.safetensors", "pt") as file:
+        held = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
+    assert load_model("builtin:tiny").model.n_parameters() == held  # type: ignore[union-attr]
+
+
 def test_plain_transformers_give_the_same_rewards() -> None:
     row = TEST_ROWS[0]
     loaded = load_model("builtin:tiny")
