@@ -59,7 +59,7 @@ test-engines: $(ENGINES)/.ready
 	$(ENGINES)/bin/python -m pytest -m engines -W default tests/engines
 
 test-browser: $(VENV)/.dev
-	$(PIP) install --quiet selenium
+	$(PIP) install --quiet 'selenium>=4.20'
 	$(VENV)/bin/python -m pytest -m browser tests/browser
 
 boards: $(VENV)/.core
