@@ -12,7 +12,9 @@ from rmbench.cli.main import COMMANDS, cli, run
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-NEEDS_MORE = re.compile(r"http:|studies/|path/to|org/name|--data|scores:|-M depth|\bA B\b|\[TASK\]|--task T\b")
+NEEDS_MORE = re.compile(
+    r"http:|studies/|path/to|org/name|--data|scores:|-M depth|\bA B\b|\[TASK\]|--task T\b"
+)
 """Commands with placeholders, or with data that the package does not have: parsed only."""
 
 
