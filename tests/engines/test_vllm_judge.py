@@ -30,9 +30,20 @@ def test_every_question_is_answered_or_counted(
     ]
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     ask = ["eval", "-m", f"judge:{server}/v1", "-M", "model=served", "-M", f"mode={mode}", "-M", "max_tokens=48",
-           "-M", "stop_after=1000", "-t", "preference", "--data", "items.jsonl",
-           "--results", "results", "--store", "store", "--json"]  # fmt: skip
-    done = rmbench(*ask)
-    assert done.returncode in (0, 1), done.stderr
-    print(done.stdout[-2000:], done.stderr[-1000:])
-    assert "Traceback" not in done.stderr
+           "-M", "stop_after=1000", "-T", "invalid=drop", "-t", "preference", "--data", "items.jsonl",
+           "--store", "store"]  # fmt: skip
+    first, second = (told(rmbench, [*ask, "--results", name], tmp_path / name) for name in ("one", "two"))
+    n_unanswered = sum(first["counts"]["unanswered"].values())
+    print(mode, first["counts"], first["provenance"]["used"])
+    assert first["provenance"]["used"]["requests"] >= 6, "three pairs in both orders, or six replies"
+    assert (first["counts"]["invalid"] > 0) == (n_unanswered > 0)
+    # What was answered is stored: only the rest is asked again.
+    assert (second["provenance"]["used"]["requests"] > 0) == (n_unanswered > 0)
+
+
+def told(rmbench: Callable[..., Any], command: list[str], results: Path) -> dict[str, Any]:
+    """Run a command, and return the one record that it wrote."""
+    done = rmbench(*command)
+    assert done.returncode == 0, done.stderr
+    (path,) = results.rglob("*.json")
+    return dict(json.loads(path.read_text()))
