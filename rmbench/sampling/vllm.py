@@ -7,6 +7,7 @@ where two tokens are within rounding of each other, another batch may take the o
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from rmbench.canon import digest
@@ -178,9 +179,10 @@ class VLLMEngine:
 def _declared(location: str, config: Any, source: Mapping[str, Any]) -> Any:
     """Return a checkpoint's generation config; where it has none, what its config says."""
     generation: Any = transformers.GenerationConfig
+    source = {k: v for k, v in source.items() if k != "trust_remote_code"}
+    if Path(location).is_dir() and (Path(location) / "generation_config.json").exists():
+        return generation.from_pretrained(location, **source)  # a damaged one is an error
     try:
-        return generation.from_pretrained(
-            location, **{k: v for k, v in source.items() if k != "trust_remote_code"}
-        )
-    except OSError:
+        return generation.from_pretrained(location, **source)
+    except OSError:  # how transformers says that there is none
         return generation.from_model_config(config)
