@@ -25,7 +25,7 @@ from scoring_memory import write_pairs
 from tabulate import tabulate
 
 from rmbench.canon import digest
-from rmbench.evaluate import Settings, prepare_task
+from rmbench.evaluation import Settings, prepare_task
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import Crew, open_store, ray_actors_for, score_items, workers_for

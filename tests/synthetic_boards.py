@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from rmbench.leaderboard import Board, BoardSpec, Cell, ColumnSpec, Row
-from rmbench.leaderboard.facts import Facts
+from rmbench.boards import Board, BoardSpec, Cell, ColumnSpec, Row
+from rmbench.boards.facts import Facts
 from rmbench.specs import load_task
 from rmbench.types import Estimate
 

@@ -13,7 +13,7 @@ PACKAGE = ROOT / "rmbench"
 
 LAYERS = [
     ["errors", "types"],
-    ["canon", "files", "registry", "escape", "plots", "stats"],
+    ["canon", "files", "registry", "escape", "figures", "stats"],
     ["params", "yaml_reader", "verifiers", "overlap"],
     ["specs", "metrics"],
     ["data"],
@@ -22,11 +22,11 @@ LAYERS = [
     ["records"],
     ["record_reader", "gold"],
     [
-        "evaluate",
-        "compare",
+        "evaluation",
+        "comparison",
         "remeasure",
         "check",
-        "leaderboard",
+        "boards",
         "train",
         "contamination",
         "curves",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rmbench.boards.board import SHORTCUT_KIND, SHORTCUTS
 from rmbench.cli.main import run
-from rmbench.leaderboard.board import SHORTCUT_KIND, SHORTCUTS
 from rmbench.models import MODELS
 
 BOARD = """

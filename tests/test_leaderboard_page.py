@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from synthetic_boards import HOSTILE, estimate, facts, spec, synthetic
 
+from rmbench.boards import Board, load_board, make_board
+from rmbench.boards.facts import facts_of
+from rmbench.boards.page import page_of
+from rmbench.boards.pareto import plots_of
+from rmbench.boards.render import render_board
+from rmbench.boards.scale import Bar, Scale, scale_of
 from rmbench.cli.main import run
 from rmbench.escape import one_line
-from rmbench.leaderboard import Board, load_board, make_board
-from rmbench.leaderboard.facts import facts_of
-from rmbench.leaderboard.page import page_of
-from rmbench.leaderboard.pareto import plots_of
-from rmbench.leaderboard.render import render_board
-from rmbench.leaderboard.scale import Bar, Scale, scale_of
 from rmbench.metrics import Panel, Suite
 from rmbench.record_reader import StoredRun, find_records, stored_suite
 
@@ -309,7 +309,7 @@ def test_a_number_that_is_not_finite_is_no_value_in_any_format(monkeypatch: pyte
         changed = {"ece": replace(suite.metrics["ece"], value=nan)} if "ece" in suite.metrics else {}
         return replace(suite, metrics={**suite.metrics, **changed}), panel
 
-    monkeypatch.setattr("rmbench.leaderboard.board.stored_suite", with_nan)
+    monkeypatch.setattr("rmbench.boards.board.stored_suite", with_nan)
     made = make_board(
         load_board(ROOT / "leaderboards", "main"), list(find_records(ROOT / "results" / "random"))
     )

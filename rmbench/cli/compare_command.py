@@ -43,7 +43,7 @@ def command(
     rmbench compare builtin:linear length --task preference
     """
     from rmbench.cli.tables import HEADLINES
-    from rmbench.compare import compare_runs, find_run
+    from rmbench.comparison import compare_runs, find_run
     from rmbench.specs import kinds_of
 
     a, b = find_run(results, first, task), find_run(results, second, task)

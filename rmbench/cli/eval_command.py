@@ -25,7 +25,7 @@ from rmbench.params import parse_part
 
 if TYPE_CHECKING:
     from rmbench.cli.evaluation import Request
-    from rmbench.evaluate import Outcome
+    from rmbench.evaluation import Outcome
 
 
 @click.command("eval", epilog=f"\b\n{RULES}")

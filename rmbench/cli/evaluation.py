@@ -11,7 +11,7 @@ import click
 from rmbench.cli.progress import ScoringBar
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
-from rmbench.evaluate import Outcome, PreparedTask, Settings, evaluate, prepare_task, with_gold
+from rmbench.evaluation import Outcome, PreparedTask, Settings, evaluate, prepare_task, with_gold
 from rmbench.gold import VerifierGold, check_gold, gold_of_model, gold_of_verifier, load_gold, self_gold_error
 from rmbench.models.resolve import LoadedModel, check_spec, load_model
 from rmbench.models.runtime import Runtime

@@ -53,9 +53,9 @@ def command(
       rmbench leaderboard main --out site      # one board, elsewhere
       rmbench leaderboard --check              # in CI: do the committed boards follow from the records?
     """
+    from rmbench.boards import list_boards, load_board, make_board, render_board
+    from rmbench.boards.definition import board_folder
     from rmbench.files import write_atomic
-    from rmbench.leaderboard import list_boards, load_board, make_board, render_board
-    from rmbench.leaderboard.definition import board_folder
     from rmbench.record_reader import find_records
 
     folder = boards_dir or board_folder()

@@ -9,7 +9,7 @@ import numpy as np
 
 from rmbench.curves.gather import Series
 from rmbench.escape import one_line
-from rmbench.plots import COLOURS, MARKERS, drawing, image_files
+from rmbench.figures import COLOURS, MARKERS, drawing, image_files
 
 _DASHES = ("-", "--", ":", "-.")
 _SHORT = 28

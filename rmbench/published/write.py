@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from rmbench.evaluate import complete_run, package_versions, primary_metric, task_identity
+from rmbench.evaluation import complete_run, package_versions, primary_metric, task_identity
 from rmbench.files import sha256_bytes
 from rmbench.metrics import Suite, measure_suite
 from rmbench.published.run import PublishedRun

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rmbench.canon import slug
-from rmbench.plots import COLOURS, MARKERS, drawing, image_files
+from rmbench.figures import COLOURS, MARKERS, drawing, image_files
 from rmbench.study.dynamics import BatchRow
 from rmbench.study.run import Cell, StudyRun
 from rmbench.study.spec import DataSource, StudySpec

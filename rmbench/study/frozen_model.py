@@ -159,7 +159,7 @@ def vars_of(settings: TrainSettings) -> dict[str, Any]:
 
 
 class FrozenHead:
-    """A trained head on a shared backbone; precomputed rewards for `rmbench.evaluate`.
+    """A trained head on a shared backbone; precomputed rewards for `rmbench.evaluation`.
 
     Args:
         base: The backbone.

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rmbench.evaluate import Outcome, Settings, evaluate, prepare_task
+from rmbench.evaluation import Outcome, Settings, evaluate, prepare_task
 from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.specs import load_task

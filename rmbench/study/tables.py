@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import t as student_t
 
 from rmbench.escape import for_csv
-from rmbench.evaluate import Outcome
+from rmbench.evaluation import Outcome
 from rmbench.metrics import resolve_metric
 from rmbench.record_reader import StoredRun, stored_suite
 from rmbench.stats import Comparison, Statistic, combine, compare

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from synthetic_boards import HOSTILE, synthetic
 
-from rmbench.leaderboard.page import page_of
+from rmbench.boards.page import page_of
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

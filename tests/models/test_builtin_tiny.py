@@ -7,7 +7,7 @@ import torch
 import transformers
 from safetensors import safe_open
 
-from rmbench.compare import compare_runs, find_run
+from rmbench.comparison import compare_runs, find_run
 from rmbench.files import iter_jsonl
 from rmbench.models.builtin import TINY_FOLDER
 from rmbench.models.resolve import load_model

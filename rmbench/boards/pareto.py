@@ -9,9 +9,9 @@ from itertools import pairwise
 from math import ceil, floor, log10
 from typing import Any
 
+from rmbench.boards.board import Board, Row
+from rmbench.boards.scale import Scale, scale_of
 from rmbench.escape import one_line
-from rmbench.leaderboard.board import Board, Row
-from rmbench.leaderboard.scale import Scale, scale_of
 
 WIDTH, HEIGHT = 560, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 548, 12, 276

@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from rmbench.leaderboard.board import Board, Row
+from rmbench.boards.board import Board, Row
 from rmbench.types import Estimate
 
 

@@ -5,10 +5,10 @@ import io
 import json
 from typing import Any
 
+from rmbench.boards.board import Board, Row
+from rmbench.boards.numbers import better, interval_text, rank_text
+from rmbench.boards.page import page_of
 from rmbench.escape import for_csv, for_markdown
-from rmbench.leaderboard.board import Board, Row
-from rmbench.leaderboard.numbers import better, interval_text, rank_text
-from rmbench.leaderboard.page import page_of
 from rmbench.records import estimate_to_json
 from rmbench.types import Estimate
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
 
+from rmbench.boards.definition import BoardSpec, ColumnSpec
+from rmbench.boards.facts import Facts, facts_of
+from rmbench.boards.separation import column_groups, on_clusters, separated
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.leaderboard.definition import BoardSpec, ColumnSpec
-from rmbench.leaderboard.facts import Facts, facts_of
-from rmbench.leaderboard.separation import column_groups, on_clusters, separated
 from rmbench.metrics import Panel, Suite, resolve_metric
 from rmbench.record_reader import StoredRun, stored_suite
 from rmbench.stats import Statistic, combine, groups, rank_ranges

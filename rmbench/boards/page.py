@@ -17,12 +17,12 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from rmbench.boards.board import Board, Row
+from rmbench.boards.notes import board_notes, column_notes, row_notes
+from rmbench.boards.numbers import better, three
+from rmbench.boards.pareto import plots_of
+from rmbench.boards.scale import Scale, scale_of
 from rmbench.escape import one_line
-from rmbench.leaderboard.board import Board, Row
-from rmbench.leaderboard.notes import board_notes, column_notes, row_notes
-from rmbench.leaderboard.numbers import better, three
-from rmbench.leaderboard.pareto import plots_of
-from rmbench.leaderboard.scale import Scale, scale_of
 from rmbench.types import Estimate
 
 LONGEST = 200

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from rmbench.leaderboard.board import Board, Cell, Row
-from rmbench.leaderboard.numbers import better
-from rmbench.leaderboard.separation import MOST_IN_COLUMNS
+from rmbench.boards.board import Board, Cell, Row
+from rmbench.boards.numbers import better
+from rmbench.boards.separation import MOST_IN_COLUMNS
 
 
 def row_notes(board: Board, row: Row) -> list[dict[str, str]]:

@@ -1,8 +1,8 @@
 """Leaderboards: a pure function of board definition and records."""
 
-from rmbench.leaderboard.board import Board, Cell, Row, make_board
-from rmbench.leaderboard.definition import BoardSpec, ColumnSpec, list_boards, load_board
-from rmbench.leaderboard.render import render_board
+from rmbench.boards.board import Board, Cell, Row, make_board
+from rmbench.boards.definition import BoardSpec, ColumnSpec, list_boards, load_board
+from rmbench.boards.render import render_board
 
 __all__ = [
     "Board",
