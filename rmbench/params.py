@@ -182,3 +182,20 @@ def settle(values: Mapping[str, Any], known: Mapping[str, Param], where: str) ->
         if applies and not given:
             raise ConfigError(f"{where}: {other}={values[other]} needs {name!r} ({param.help})")
     return {k: v for k, v in values.items() if k not in known or not known[k].later or v != known[k].default}
+
+
+def filled(given: Mapping[str, Any], known: Mapping[str, Param], where: str) -> dict[str, Any]:
+    """Return every known parameter: the given value, checked, or its default.
+
+    Raises:
+        UnknownNameError: If one that is given is not known.
+        ConfigError: If a value is not of the parameter's type, or not one of its choices.
+    """
+    for key in given:
+        if key not in known:
+            raise UnknownNameError("parameter", key, known, where)
+    values = {
+        key: parse_value(param, str(given[key]), f"{where}, key {key!r}") if key in given else param.default
+        for key, param in known.items()
+    }
+    return settle(values, known, where)

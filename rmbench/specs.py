@@ -3,14 +3,15 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rmbench.canon import digest
+from rmbench.data_spec import DataSpec, data_spec
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.params import PARAMS, Param, parse_value, settle
-from rmbench.yaml_reader import read_yaml
+from rmbench.params import PARAMS, Param, filled, parse_value, settle
+from rmbench.yaml_reader import mapping_of, read_yaml, texts_of
 
 KIND_ALIASES = {"bon": "best_of_n"}
 OFFICIAL_KINDS = (
@@ -25,36 +26,7 @@ _TASK_KEYS = (
     "primary", "strata", "reproduced", "unchecked",
 )  # fmt: skip
 _OPTIONAL = ("sizes", "params", "strata", "reproduced", "unchecked")
-_DATA_KEYS = ("reader", "path", "hub", "files", "hub_files", "sha256", "train", "options")
-HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-
-
-@dataclass(frozen=True, slots=True)
-class DataSpec:
-    """Where a task's items come from when `--data` does not say."""
-
-    reader: str
-    """Name of a reader."""
-    path: str | None = None
-    """A file shipped in the package, relative to its data folder."""
-    hub: str | None = None
-    """`org/name@<40-hex commit>` of a data set on the Hugging Face Hub."""
-    files: str | None = None
-    """Glob of the files inside the hub data set, or inside a folder given as `--data`."""
-    hub_files: str | None = None
-    """Glob of those to fetch, where the hub data set has files that `files` means and the task does not."""
-    sha256: str | None = None
-    """Of the packaged file."""
-    train: str | None = None
-    """The training split: a glob in the hub data set where there is one, else a packaged file."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """The reader's parameters."""
-
-    @property
-    def where(self) -> str:
-        """Where the data comes from, for people."""
-        return "embedded" if self.path else "hub or --data" if self.hub else "--data"
+_ABOUT = re.compile(r"about [1-9]\d*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +47,8 @@ class TaskSpec:
     """The headline metric; `win_rate@max` is the one at the largest n."""
     strata: tuple[str, ...]
     """Stratum keys to report on; the first is what the macro mean averages over."""
-    sizes: Mapping[str, int]
-    """How much the whole published set holds, by what is counted; empty where nobody has counted."""
+    sizes: Mapping[str, int | str]
+    """How much the whole published set holds, by what is counted; `about 8210` if no more is known."""
     reproduced: tuple[str, ...]
     """What was compared with which publication, and came out the same."""
     unchecked: tuple[str, ...]
@@ -86,7 +58,7 @@ class TaskSpec:
     @property
     def size(self) -> str:
         """The sizes, for people."""
-        return ", ".join(f"{count:,} {what}" for what, count in self.sizes.items()) or "not known"
+        return ", ".join(f"{_said(n)} {what}" for what, n in self.sizes.items()) or "not known"
 
     def kinds_of(self, convention: str) -> tuple[str, ...]:
         """Return the kinds of a convention, `official`, `clean` or `both` (official ones first)."""
@@ -203,8 +175,8 @@ def _parse(path: Path) -> TaskSpec:
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ConfigError(f"{path}, key 'version': {version!r}; expected a whole number from 1")
     kinds = _kinds(raw["kinds"], path)
-    data = _data(raw["data"], path)
-    given = _mapping(raw.get("params") or {}, f"{path}, key 'params'")
+    data = data_spec(raw["data"], f"{path}, key 'data'")
+    given = mapping_of(raw.get("params") or {}, f"{path}, key 'params'")
     return TaskSpec(
         name=str(raw["name"]),
         version=version,
@@ -213,18 +185,18 @@ def _parse(path: Path) -> TaskSpec:
         source=_text(raw, "source", path),
         license=_text(raw, "license", path),
         data=data,
-        params=_filled(given, _known(kinds, ""), f"{path}, key 'params'"),
+        params=filled(given, _known(kinds, ""), f"{path}, key 'params'"),
         primary=_text(raw, "primary", path),
-        strata=tuple(_strings(raw.get("strata") or [], f"{path}, key 'strata'")),
+        strata=tuple(texts_of(raw.get("strata") or [], f"{path}, key 'strata'")),
         sizes=_sizes(raw.get("sizes") or {}, f"{path}, key 'sizes'"),
-        reproduced=tuple(_strings(raw.get("reproduced") or [], f"{path}, key 'reproduced'")),
-        unchecked=tuple(_strings(raw.get("unchecked") or [], f"{path}, key 'unchecked'")),
+        reproduced=tuple(texts_of(raw.get("reproduced") or [], f"{path}, key 'reproduced'")),
+        unchecked=tuple(texts_of(raw.get("unchecked") or [], f"{path}, key 'unchecked'")),
         path=path,
     )
 
 
 def _kinds(raw: Any, path: Path) -> tuple[str, ...]:
-    names = [KIND_ALIASES.get(k, k) for k in _strings(raw, f"{path}, key 'kinds'")]
+    names = [KIND_ALIASES.get(k, k) for k in texts_of(raw, f"{path}, key 'kinds'")]
     if not names:
         raise ConfigError(f"{path}, key 'kinds': empty; expected some of {', '.join(KIND_NAMES)}")
     for name in names:
@@ -233,64 +205,19 @@ def _kinds(raw: Any, path: Path) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _data(raw: Any, path: Path) -> DataSpec:
-    where = f"{path}, key 'data'"
-    given = _mapping(raw, where)
-    for key in given:
-        if key not in _DATA_KEYS:
-            raise UnknownNameError("key", key, _DATA_KEYS, where)
-    if "reader" not in given:
-        raise ConfigError(f"{where}: key 'reader' is missing")
-    hub, sha256 = given.get("hub"), given.get("sha256")
-    if hub is not None and not (isinstance(hub, str) and HUB_DATA.fullmatch(hub)):
-        raise ConfigError(f"{where}, key 'hub': {hub!r}; expected org/name@<40-hex commit>")
-    if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
-        raise ConfigError(f"{where}, key 'sha256': {sha256!r}; expected 64 hex digits")
-    reader = str(given["reader"])
-    options = _mapping(given.get("options") or {}, f"{where}, key 'options'")
-    known = PARAMS.get(f"reader:{reader}", {})
-    return DataSpec(
-        reader=reader,
-        path=given.get("path"),
-        hub=hub,
-        files=given.get("files"),
-        hub_files=given.get("hub_files"),
-        sha256=sha256,
-        train=given.get("train"),
-        options=_filled(options, known, f"{where}, key 'options'"),
-    )
-
-
-def _filled(given: Mapping[str, Any], known: Mapping[str, Param], where: str) -> dict[str, Any]:
-    """Return every known parameter: the given value, checked, or its default."""
-    for key in given:
-        if key not in known:
-            raise UnknownNameError("parameter", key, known, where)
-    values = {
-        key: parse_value(param, str(given[key]), f"{where}, key {key!r}") if key in given else param.default
-        for key, param in known.items()
-    }
-    return settle(values, known, where)
-
-
-def _sizes(raw: Any, where: str) -> dict[str, int]:
-    given = _mapping(raw, where)
+def _sizes(raw: Any, where: str) -> dict[str, int | str]:
+    given = mapping_of(raw, where)
     for key, value in given.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f"{where}, key {key!r}: {value!r}; expected a whole number from 1")
+        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        if not whole and not (isinstance(value, str) and _ABOUT.fullmatch(value)):
+            raise ConfigError(
+                f"{where}, key {key!r}: {value!r}; expected a whole number from 1, or such as 'about 8210'"
+            )
     return given
 
 
-def _mapping(raw: Any, where: str) -> dict[str, Any]:
-    if not isinstance(raw, Mapping) or not all(isinstance(k, str) for k in raw):
-        raise ConfigError(f"{where}: expected a mapping of names to values")
-    return dict(raw)
-
-
-def _strings(raw: Any, where: str) -> list[str]:
-    if not isinstance(raw, list) or not all(isinstance(v, str) for v in raw):
-        raise ConfigError(f"{where}: expected a list of texts")
-    return list(raw)
+def _said(size: int | str) -> str:
+    return f"{size:,}" if isinstance(size, int) else f"about {int(size.split()[1]):,}"
 
 
 def _text(raw: Mapping[str, Any], key: str, path: Path) -> str:

@@ -1,5 +1,6 @@
 """YAML as plain values; a key given twice is an error, as every other mistake is."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,3 +45,25 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
     return value
+
+
+def mapping_of(raw: Any, where: str) -> dict[str, Any]:
+    """Return a mapping of names to values.
+
+    Raises:
+        ConfigError: If it is something else.
+    """
+    if not isinstance(raw, Mapping) or not all(isinstance(k, str) for k in raw):
+        raise ConfigError(f"{where}: expected a mapping of names to values")
+    return dict(raw)
+
+
+def texts_of(raw: Any, where: str) -> list[str]:
+    """Return a list of texts.
+
+    Raises:
+        ConfigError: If it is something else.
+    """
+    if not isinstance(raw, list) or not all(isinstance(v, str) for v in raw):
+        raise ConfigError(f"{where}: expected a list of texts")
+    return list(raw)

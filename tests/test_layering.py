@@ -15,6 +15,7 @@ LAYERS = [
     ["errors", "types"],
     ["canon", "files", "registry", "escape", "figures", "stats"],
     ["params", "yaml_reader", "verifiers", "overlap"],
+    ["data_spec"],
     ["specs", "metrics"],
     ["data"],
     ["models"],

@@ -71,7 +71,11 @@ def test_every_task_names_its_source_licence_and_a_reader(name: str) -> None:
         ({"params": {"bins": 1}}, "expected at least 2"),
         ({"strata": "family"}, "expected a list of texts"),
         ({"sizes": {"items": 0}}, "key 'items': 0; expected a whole number from 1"),
+        ({"sizes": {"items": "many"}}, "key 'items': 'many'; expected a whole number from 1, or such as"),
         ({"sizes": [3]}, "expected a mapping"),
+        ({"data": {"reader": "jsonl", "hub": ["org/name@main"]}}, "expected org/name@<40-hex commit>"),
+        ({"data": {"reader": "jsonl", "hub": 3}}, "key 'hub': expected a list of texts"),
+        ({"data": {"reader": "jsonl", "github": "org/name"}}, "key 'github': 'org/name'; expected org/name@"),
     ],
 )
 def test_a_wrong_task_file_stops_with_file_and_key(
@@ -142,3 +146,30 @@ def test_a_folder_of_ones_own_tasks_comes_first(tmp_path: Path, monkeypatch: pyt
     assert load_task("bon").kinds == ("preference", "calibration")
     monkeypatch.delenv("RMBENCH_TASKS_DIR")
     assert load_task("bon").kinds == ("best_of_n",)
+
+
+def test_every_task_but_the_embedded_says_how_large_it_is_and_most_at_which_commit() -> None:
+    specs = [load_task(name) for name in list_tasks()]
+    assert not [s.name for s in specs if not s.sizes]
+    unpinned = {s.name for s in specs if not (s.data.path or s.data.hub or s.data.github)}
+    # Pools put together by hand, and two whose commits could not be found: their files say so.
+    assert unpinned == {"gsm8k-bon", "pm-bon", "reward-math"}
+
+
+def test_a_size_that_is_not_known_exactly_says_so(tmp_path: Path) -> None:
+    text = load_task("pku-safe-rlhf").path.read_text(encoding="utf-8")
+    assert load_task("pku-safe-rlhf").size == "about 8,210 pairs"
+    (tmp_path / "pku-safe-rlhf.yaml").write_text(text.replace("about 8210", "8211"), encoding="utf-8")
+    assert load_task(str(tmp_path / "pku-safe-rlhf.yaml")).size == "8,211 pairs"
+
+
+def test_data_in_a_repository_comes_with_the_commands_that_fetch_it(tmp_path: Path) -> None:
+    spec = load_task("rmb")
+    assert spec.data.github is not None
+    name, _, commit = spec.data.github.partition("@")
+    with pytest.raises(ConfigError) as raised:
+        read_task_items(spec, None)
+    assert (
+        f"git clone https://github.com/{name} && git -C RMB-Reward-Model-Benchmark checkout {commit}"
+        in str(raised.value)
+    )

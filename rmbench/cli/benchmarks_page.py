@@ -16,7 +16,8 @@ _INTRODUCTION = """\
 Made by `rmbench tasks --page` from the task files in `tasks/`; do not edit. *Official* numbers follow a
 benchmark's own published definition, quirks included; *clean* ones are the same for every benchmark and have
 95% intervals clustered by prompt. Of each task it says what was compared with which publication, and what was
-not. Data is read from `--data PATH`, or from a pinned revision on the hub where one is named.
+not. Data is read from `--data PATH`, or from a pinned revision on the hub where one is named; a repository that is named at
+a commit is for you to clone.
 
 """
 
@@ -57,8 +58,10 @@ def _section(spec: TaskSpec) -> list[str]:
         f"{one_line(spec.summary)} Version {spec.version}; source: <{spec.source}>.",
         "",
     ]
-    if spec.data.hub:
-        lines.append(f"- data: `{spec.data.hub}`, files `{spec.data.hub_files or spec.data.files or '*'}`")
+    fetched = spec.data.hub_files or spec.data.files or "*"
+    lines += [f"- data: `{name}`, files `{fetched}`" for name in spec.data.hub]
+    if spec.data.github:
+        lines.append(f"- repository: `{spec.data.github}` (`{spec.data.to_get}`, then `--data` the folder)")
     lines.append(f"- headline: `{spec.primary}`" + (f"; by {', '.join(spec.strata)}" if spec.strata else ""))
     lines += [f"- official, `{kind}`: {_definition(kind)}" for kind in spec.kinds_of("official")]
     for head, said in (("reproduced", spec.reproduced), ("not checked", spec.unchecked)):

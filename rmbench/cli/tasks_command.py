@@ -55,6 +55,8 @@ def _as_json(spec: Any) -> dict[str, Any]:
         "reproduced": list(spec.reproduced),
         "unchecked": list(spec.unchecked),
         "data": spec.data.where,
+        "hub": list(spec.data.hub),
+        "github": spec.data.github,
         "params": dict(spec.params),
     }
 
@@ -65,8 +67,10 @@ def _show(spec: Any) -> None:
     for key, value in _as_json(spec).items():
         if isinstance(value, list):
             value = ("; " if key in ("reproduced", "unchecked") else ", ").join(value)
-        if key != "params":
-            click.echo(f"{key + ':':10} {one_line(spec.size if key == 'sizes' else str(value))}")
+        if key != "params" and value:
+            click.echo(f"{key + ':':11} {one_line(spec.size if key == 'sizes' else str(value))}")
+    if spec.data.github:
+        click.echo(f"{'to get it:':11} {spec.data.to_get}, then --data the folder")
     click.echo("\nparameters (-T key=value):")
     for line in parameter_help(spec):
         click.echo(f"  {one_line(line)}")

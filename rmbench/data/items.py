@@ -10,9 +10,10 @@ from rmbench.canon import canonical_json
 from rmbench.data.readers import READERS, WHOLE_PATH
 from rmbench.data.rows import BadRows, FoundItem, data_files
 from rmbench.data.shelf import ItemShelf
+from rmbench.data_spec import HUB_DATA
 from rmbench.errors import ConfigError, DataError
 from rmbench.files import sha256_file
-from rmbench.specs import HUB_DATA, TaskSpec
+from rmbench.specs import TaskSpec
 from rmbench.types import Item
 
 PACKAGED = Path(__file__).resolve().parent.parent / "_data"
@@ -62,12 +63,14 @@ def open_items(
         DataError: If there is nothing to read; while it is read, with file, line and key.
         ConfigError: If there is no data.
     """
-    path, source = _locate(spec, data, offline)
+    paths, source = _locate(spec, data, offline)
     reader = READERS.get(spec.data.reader)
-    pattern = spec.data.files if path.is_dir() else None
-    files = [path] if spec.data.reader in WHOLE_PATH else data_files(path, pattern)
-    if not path.exists():
-        raise DataError("there is no such file or folder", path=path)
+    files: list[Path] = []
+    for path in paths:
+        pattern = spec.data.files if path.is_dir() else None
+        files += [path] if spec.data.reader in WHOLE_PATH else data_files(path, pattern)
+        if not path.exists():
+            raise DataError("there is no such file or folder", path=path)
     return reader(files, spec.data.options, bad), source
 
 
@@ -114,9 +117,9 @@ def _unique(found: Iterable[FoundItem], bad: BadRows) -> Iterator[Item]:
             bad.add(entry.row.error(f"{entry.item.id!r} is the id of {where} already", "id", "duplicate id"))
 
 
-def _locate(spec: TaskSpec, data: Path | None, offline: bool) -> tuple[Path, str]:
+def _locate(spec: TaskSpec, data: Path | None, offline: bool) -> tuple[list[Path], str]:
     if data is not None and (data.exists() or not HUB_DATA.fullmatch(data.as_posix())):
-        return data, str(data)
+        return [data], str(data)
     if data is None and spec.data.path is not None:
         path = (PACKAGED / spec.data.path).resolve()
         if not path.is_relative_to(PACKAGED) or not path.is_file():
@@ -125,18 +128,19 @@ def _locate(spec: TaskSpec, data: Path | None, offline: bool) -> tuple[Path, str
             raise ConfigError(
                 f"task {spec.name!r}: {spec.data.path} is not the file that the task was made for"
             )
-        return path, f"embedded: {spec.data.path}"
-    hub = data.as_posix() if data is not None else spec.data.hub
-    if hub is None:
+        return [path], f"embedded: {spec.data.path}"
+    hub = [data.as_posix()] if data is not None else spec.data.hub
+    if not hub:
+        clone = f"; {spec.data.to_get}, then --data the folder" if spec.data.github else ""
         raise ConfigError(
             f"task {spec.name!r} has no data of its own; give --data PATH, or --data org/name@COMMIT with the"
-            f" 40 hex digits of a commit on the hub (its source: {spec.source})"
+            f" 40 hex digits of a commit on the hub (its source: {spec.source}{clone})"
         )
     if offline:
         raise ConfigError(
             f"task {spec.name!r}: its data is on the hub and --offline is set; give --data PATH"
         )
-    return _download(spec, hub), f"hub: {hub}"
+    return [_download(spec, name) for name in hub], f"hub: {', '.join(hub)}"
 
 
 def _download(spec: TaskSpec, hub: str) -> Path:

@@ -12,8 +12,9 @@ from rmbench.canon import digest, in_part
 from rmbench.data import read_task_items
 from rmbench.data.rows import BadRows, data_files, rows_of
 from rmbench.data.training import training_split
+from rmbench.data_spec import DataSpec
 from rmbench.errors import ConfigError, DataError
-from rmbench.specs import DataSpec, load_task
+from rmbench.specs import load_task
 from rmbench.types import Conversation, Item, Turn
 
 BEYOND_EVAL_LIMIT = "held-out pairs beyond --eval-limit"

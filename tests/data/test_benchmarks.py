@@ -112,7 +112,7 @@ def test_pandalm_votes_are_soft_labels(tmp_path: Path) -> None:
         {**base, "idx": k, **dict(zip(("annotator1", "annotator2", "annotator3"), v, strict=True))}
         for k, v in enumerate(votes)
     ]
-    (tmp_path / "p.json").write_text(json.dumps(rows))
+    (tmp_path / "testset-v1.json").write_text(json.dumps(rows))
     items = read("pandalm", tmp_path).items
     assert [i.responses[0].gold for i in items] == pytest.approx([1.0, 0.5, 0.5, 1 / 3])
     assert items[0].prompt[0]["content"] == "Do\n\nthis"

@@ -184,7 +184,7 @@ def test_folders_as_they_are_on_the_hub_are_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", ["helpsteer3", "ultrafeedback"])
 def test_training_splits_are_named_beside_the_pinned_revision(task: str) -> None:
     data = load_task(task).data
-    assert data.hub is not None
+    assert data.hub
     assert data.train is not None
     assert "train" in data.train
 

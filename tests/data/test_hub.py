@@ -28,11 +28,15 @@ FILES = {
     "other/test.jsonl.gz": b"neither this one",
     "harmless-base/test.jsonl.gz": gzip.compress(json.dumps(TRANSCRIPTS).encode(), mtime=0),
 }
-API = "/api/datasets/org/name"
+MORE = {"chosen": "\n\nHuman: P\n\nAssistant: sure", "rejected": "\n\nHuman: P\n\nAssistant: no"}
+SETS = {
+    "org/name": FILES,
+    "org/other": {"harmless-base/more.jsonl.gz": gzip.compress(json.dumps(MORE).encode(), mtime=0)},
+}
 
 
 class Hub(BaseHTTPRequestHandler):
-    """Answers what the hub's client asks of one data set at one commit."""
+    """Answers what the hub's client asks of the data sets at one commit."""
 
     def do_GET(self) -> None:
         self._answer(body=True)
@@ -46,14 +50,15 @@ class Hub(BaseHTTPRequestHandler):
     def _answer(self, *, body: bool) -> None:
         path = self.path.partition("?")[0]
         content = b""
-        if path == f"{API}/revision/{COMMIT}":
-            siblings = [{"rfilename": name} for name in FILES]
-            content = json.dumps({"id": "org/name", "sha": COMMIT, "siblings": siblings}).encode()
-        elif path == f"{API}/tree/{COMMIT}":
-            tree = [{"type": "file", "path": n, "size": len(c), "oid": "0"} for n, c in FILES.items()]
-            content = json.dumps(tree).encode()
-        elif path.startswith(prefix := f"/datasets/org/name/resolve/{COMMIT}/"):
-            content = FILES.get(path.removeprefix(prefix), b"")
+        for name, files in SETS.items():
+            if path == f"/api/datasets/{name}/revision/{COMMIT}":
+                siblings = [{"rfilename": file} for file in files]
+                content = json.dumps({"id": name, "sha": COMMIT, "siblings": siblings}).encode()
+            elif path == f"/api/datasets/{name}/tree/{COMMIT}":
+                tree = [{"type": "file", "path": n, "size": len(c), "oid": "0"} for n, c in files.items()]
+                content = json.dumps(tree).encode()
+            elif path.startswith(prefix := f"/datasets/{name}/resolve/{COMMIT}/"):
+                content = files.get(path.removeprefix(prefix), b"")
         self.send_response(200 if content else 404)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
@@ -101,6 +106,17 @@ def test_a_task_may_fetch_fewer_files_than_it_reads_from_a_folder(hub: str, tmp_
     done = export(hub, tmp_path, str(task))
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1
+
+
+def test_a_task_may_lie_in_several_data_sets_read_in_their_order(hub: str, tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    text = load_task("hh-harmless").path.read_text().replace("name: hh-harmless", "name: mine")
+    both = f"hub: [org/other@{COMMIT}, org/name@{COMMIT}]"
+    text = re.sub("files: .*", 'files: "harmless-base/*.jsonl.gz"', text)
+    task.write_text(re.sub("hub: .*", both, text))
+    done = export(hub, tmp_path, str(task))
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["responses"][0] for line in done.stdout.splitlines()] == ["sure", "yes"]
 
 
 def test_a_commit_that_is_not_there_is_one_line(hub: str, tmp_path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from rmbench.data import read_task_items
 from rmbench.data.items import ItemSet
+from rmbench.data_spec import DataSpec
 from rmbench.errors import DataError
-from rmbench.specs import DataSpec, TaskSpec, load_task
+from rmbench.specs import TaskSpec, load_task
 
 ITEM: dict[str, Any] = {"id": "a", "prompt": "Q", "responses": ["x", "y"], "gold": [1, 0]}
 PAIR: dict[str, Any] = {"prompt": "Q", "chosen": "x", "rejected": "y"}
