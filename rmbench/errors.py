@@ -78,6 +78,12 @@ class StoreError(RunError):
     """A score store or run record is corrupt, or belongs to something else."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return what another library's error says first, without a traceback or a screen of advice."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Say whether an exception means that a smaller batch may succeed; torch's own, by its text."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

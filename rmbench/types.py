@@ -120,12 +120,23 @@ class PrecomputedRewards(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What gives one of the numbers that a reward is made of."""
+
+    name: str
+    """For messages."""
+    model: RewardModel
+    fingerprint: Mapping[str, str]
+    """Its whole identity, by which its numbers are stored."""
+
+
 @runtime_checkable
 class PartedModel(Protocol):
     """Optional: a reward made of numbers that other rewards are made of as well. They are stored, not it."""
 
-    def parts(self) -> Sequence[RewardModel]:
-        """Return what gives these numbers, each with a fingerprint and a score store of its own."""
+    def parts(self) -> Sequence[Part]:
+        """Return what gives these numbers; each has a score store of its own."""
         ...
 
     def combine(self, batch: Sequence[Conversation], numbers: Sequence[Sequence[Scored]]) -> Sequence[Scored]:

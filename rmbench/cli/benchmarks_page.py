@@ -16,8 +16,8 @@ _INTRODUCTION = """\
 Made by `rmbench tasks --page` from the task files in `tasks/`; do not edit. *Official* numbers follow a
 benchmark's own published definition, quirks included; *clean* ones are the same for every benchmark and have
 95% intervals clustered by prompt. Of each task it says what was compared with which publication, and what was
-not. Data is read from `--data PATH`, or from a pinned revision on the hub where one is named; a repository that is named at
-a commit is for you to clone.
+not. Data is read from `--data PATH`, or from a pinned revision on the hub where one is named; a repository is
+for you to clone.
 
 """
 

@@ -11,7 +11,7 @@ from rmbench.data.readers import READERS, WHOLE_PATH
 from rmbench.data.rows import BadRows, FoundItem, data_files
 from rmbench.data.shelf import ItemShelf
 from rmbench.data_spec import HUB_DATA
-from rmbench.errors import ConfigError, DataError
+from rmbench.errors import ConfigError, DataError, first_line
 from rmbench.files import sha256_file
 from rmbench.specs import TaskSpec
 from rmbench.types import Item
@@ -152,8 +152,7 @@ def _download(spec: TaskSpec, hub: str) -> Path:
         folder = snapshot_download(name, repo_type="dataset", revision=commit, allow_patterns=wanted)
     except Exception as error:
         # The hub client raises whatever its transport does; all of it means: the data is not to be had now.
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ConfigError(
-            f"task {spec.name!r}: {hub} cannot be fetched ({first}); give --data PATH"
+            f"task {spec.name!r}: {hub} cannot be fetched ({first_line(error)}); give --data PATH"
         ) from None
     return Path(folder)

@@ -14,15 +14,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.models.hf_causal import load_causal
+from rmbench.models.hf_checkpoint import Checkpoint, find_checkpoint, source_of
 from rmbench.models.hf_limits import checked_length
-from rmbench.models.hf_load import Checkpoint, find_checkpoint, source_of
-from rmbench.models.hf_logprobs import LogProbs, load_causal
+from rmbench.models.hf_logprobs import LogProbs
 from rmbench.models.hf_reply import ReplyFormat
 from rmbench.models.hf_text import ChatFormat, PlainFormat, choose_format, read_template
 from rmbench.models.hf_tokens import Tokenised, Tokens, tokenizer_identity
 from rmbench.models.reply_logprob import ReplyLogProb
 from rmbench.models.runtime import Dtype, Runtime
-from rmbench.types import Conversation, Scored
+from rmbench.types import Conversation, Part, Scored
 
 ADAPTER_VERSION = "2"
 """Raised when any score could change."""
@@ -112,8 +113,12 @@ class ImplicitReward(Tokenised):
             "reference": "none" if self._reference is None else self._reference.weights,
         }
 
-    def parts(self) -> list[ReplyLogProb]:
+    def parts(self) -> list[Part]:
         """Return what is stored: the policy's log-probabilities, and the reference's."""
+        named = zip(("policy", "reference"), self._asked(), strict=False)
+        return [Part(f"{name} {each.checkpoint.name}", each, each.fingerprint()) for name, each in named]
+
+    def _asked(self) -> list[ReplyLogProb]:
         return [self._policy, *([] if self._reference is None else [self._reference])]
 
     def combine(self, batch: Sequence[Conversation], numbers: Sequence[Sequence[Scored]]) -> list[Scored]:
@@ -127,18 +132,18 @@ class ImplicitReward(Tokenised):
 
     def joint_length(self, batch: Sequence[Conversation]) -> int | None:
         """Return the tokens that either reads for these in one batch; None where one pads rows."""
-        found = [part.joint_length(batch) for part in self.parts()]
+        found = [part.joint_length(batch) for part in self._asked()]
         return None if None in found else found[0]
 
     def batch_tokens(self) -> int:
         """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
-        return min(part.batch_tokens() for part in self.parts())
+        return min(part.batch_tokens() for part in self._asked())
 
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return one reward per conversation; both models read the same batch."""
-        asked = {id(part): part for part in self.parts()}  # a policy that is its reference reads once
+        asked = {id(part): part for part in self._asked()}  # a policy that is its reference reads once
         found = {key: part.score(batch) for key, part in asked.items()}
-        return self.combine(batch, [found[id(part)] for part in self.parts()])
+        return self.combine(batch, [found[id(part)] for part in self._asked()])
 
     def notes(self) -> list[str]:
         """Return remarks on the format, and on what the numbers can be compared with."""
@@ -147,7 +152,7 @@ class ImplicitReward(Tokenised):
             notes.append("an implicit reward: rewards of different prompts are apart by an unknown constant")
         elif not self._rule.average:
             notes.append("no reference: longer replies are less likely and get lower rewards; see -M average")
-        for part in {id(part): part for part in self.parts()}.values():
+        for part in {id(part): part for part in self._asked()}.values():
             if part.sharing_problem:
                 name = part.checkpoint.name
                 notes.append(f"each candidate's prompt is read again by {name}: {part.sharing_problem}")

@@ -6,12 +6,15 @@ that it can be stored and does not change with the batch or the data. Two usual 
 z-scores over a data set, and the worst rank among the replies to a prompt. Members on different scales are
 brought together by constants instead, `shift` and `scale`, for instance means and standard deviations
 measured once on other data; they are part of the model's identity.
+
+Members' rewards are what is stored: another rule reads nothing, nor does a member that was evaluated alone.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +27,8 @@ from rmbench.types import (
     Conversation,
     NotingModel,
     PairwiseModel,
+    Part,
+    PartedModel,
     PrecomputedRewards,
     PreparingModel,
     RewardModel,
@@ -104,7 +109,38 @@ class Ensemble:
         """
         if not batch:
             return []
-        answers = [self._ask(number, batch) for number in range(len(self._members))]
+        return self._reduced([self._ask(number, batch) for number in range(len(self._members))])
+
+    def parts(self) -> list[Part]:
+        """Return the members, or what they are made of in turn."""
+        return [part for number in range(len(self._members)) for part in self._parts_of(number)]
+
+    def combine(self, batch: Sequence[Conversation], numbers: Sequence[Sequence[Scored]]) -> list[Scored]:
+        """Return one reward per conversation from the rewards of the members.
+
+        Raises:
+            ScoringError: If a member's is not finite; it is named.
+        """
+        if not batch:
+            return []
+        rest, answers = iter(numbers), []
+        for number, member in enumerate(self._members):
+            own = list(islice(rest, len(self._parts_of(number))))
+            made = member.model.combine(batch, own) if isinstance(member.model, PartedModel) else own[0]
+            answers.append(self._finite(number, made))
+        return self._reduced(answers)
+
+    def _parts_of(self, number: int) -> list[Part]:
+        member = self._members[number]
+        if isinstance(member.model, PartedModel):
+            return [replace(p, name=f"{self._where(number)}: {p.name}") for p in member.model.parts()]
+        model: Any = member.model
+        return [Part(self._where(number), model, fingerprint_of(member))]
+
+    def _where(self, number: int) -> str:
+        return f"ensemble member {number + 1} ({self._members[number].name})"
+
+    def _reduced(self, answers: Sequence[Sequence[Scored]]) -> list[Scored]:
         rewards = np.array([[s.reward for s in row] for row in answers])
         combined = _REDUCE[self._how]((rewards - self._shift) / self._scale, self._k)
         found = []
@@ -130,10 +166,9 @@ class Ensemble:
                 notes += [f"{member.name}: {note}" for note in member.model.notes()]
         return notes
 
-    def _ask(self, number: int, batch: Sequence[Conversation]) -> list[Scored]:
+    def _ask(self, number: int, batch: Sequence[Conversation]) -> Sequence[Scored]:
         member = self._members[number]
-        where = f"ensemble member {number + 1} ({member.name})"
-        model: Any = member.model
+        where, model = self._where(number), cast(RewardModel, member.model)
         try:
             answers = list(model.score(batch))
         except RmbenchError as error:
@@ -144,9 +179,12 @@ class Ensemble:
             raise ScoringError(f"{where} raised {type(error).__name__}: {error}") from error
         if len(answers) != len(batch):
             raise ScoringError(f"{where} returned {len(answers)} rewards for {len(batch)} conversations")
-        scored = [x if isinstance(x, Scored) else Scored(float(x)) for x in answers]
+        return self._finite(number, [x if isinstance(x, Scored) else Scored(float(x)) for x in answers])
+
+    def _finite(self, number: int, scored: Sequence[Scored]) -> Sequence[Scored]:
         if bad := [s.reward for s in scored if not math.isfinite(s.reward)]:
-            raise ScoringError(f"{where} returned {bad[0]} for {len(bad)} of {len(batch)} conversations")
+            told = f"{bad[0]} for {len(bad)} of {len(scored)} conversations"
+            raise ScoringError(f"{self._where(number)} returned {told}")
         return scored
 
     def _lengths(self, batch: Sequence[Conversation]) -> list[int]:

@@ -14,17 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rmbench.models.hf_attention import is_fast_bfloat16, use_products
+from rmbench.models.hf_checkpoint import Checkpoint, find_checkpoint, weights_identity
 from rmbench.models.hf_compile import compile_backbone, is_compiled
 from rmbench.models.hf_forward import Forward
 from rmbench.models.hf_labels import choose_readout
 from rmbench.models.hf_limits import checked_length, tokens_at_once
-from rmbench.models.hf_load import (
-    Checkpoint,
-    find_checkpoint,
-    load_classifier,
-    torch,
-    weights_identity,
-)  # fmt: skip
+from rmbench.models.hf_load import load_classifier, torch  # fmt: skip
 from rmbench.models.hf_text import Encoded, choose_format, read_template
 from rmbench.models.hf_tokens import Tokenised, Tokens
 from rmbench.models.runtime import Dtype, Runtime

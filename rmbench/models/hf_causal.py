@@ -3,37 +3,34 @@
 from typing import Any
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf_device import pick_device, pick_dtype
-from rmbench.models.hf_load import Checkpoint, explained, load_tokenizer, quiet, source_of, transformers
+from rmbench.models.hf_checkpoint import Checkpoint
+from rmbench.models.hf_device import pick_device
+from rmbench.models.hf_load import load_weights, transformers
 from rmbench.models.runtime import Runtime
 
 
-def load_causal(checkpoint: Checkpoint, runtime: Runtime) -> tuple[Any, Any]:
+def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto") -> tuple[Any, Any]:
     """Return (language model on its device, in eval mode; its tokenizer).
 
     Raises:
-        ConfigError: If it cannot be loaded, or is a classifier, an encoder or an encoder-decoder model.
+        ConfigError: If it cannot be loaded, lacks weights, or is a classifier, an encoder or an
+            encoder-decoder model.
     """
-    source = source_of(checkpoint, runtime)
-    device = pick_device(runtime.device)
-    with quiet(), explained(checkpoint):
-        config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
-        check_writes(checkpoint, config)
-        tokenizer = load_tokenizer(checkpoint, source)
-        auto: Any = transformers.AutoModelForCausalLM
-        model, info = auto.from_pretrained(
-            checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
-            output_loading_info=True, ignore_mismatched_sizes=True, use_safetensors=True, **source,
-        )  # fmt: skip
-    missing = sorted(info["missing_keys"])
-    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
-    if missing or mismatched:
-        first = (missing or mismatched)[0]
+    auto, where = transformers.AutoModelForCausalLM, checkpoint.location
+    model, tokenizer, info = load_weights(
+        checkpoint, runtime, auto, attention, {}, check=lambda config: check_writes(checkpoint, config)
+    )
+    heads = sorted(k for k in info["unexpected_keys"] if k.startswith(("score.", "classifier.")))
+    if heads:
+        raise ConfigError(f"{where}: a classifier (it has {heads[0]!r}), no language model; load it with hf:")
+    shapes = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
+    wrong = sorted(info["missing_keys"]) or sorted(shapes)
+    if wrong:
         raise ConfigError(
-            f"{checkpoint.location}: no whole language model: {len(missing) + len(mismatched)} weights are"
-            f" missing or have another shape, first {first!r}; its text would be random"
+            f"{where}: no whole language model: {len(info['missing_keys']) + len(shapes)} weights are missing"
+            f" or have another shape, first {wrong[0]!r}; its text and its probabilities would be random"
         )
-    return model.to(device).eval(), tokenizer
+    return model.to(pick_device(runtime.device)).eval(), tokenizer
 
 
 def check_writes(checkpoint: Checkpoint, config: Any) -> None:
@@ -58,5 +55,4 @@ def check_writes(checkpoint: Checkpoint, config: Any) -> None:
 def is_decoder(config: Any) -> bool:
     """Say whether a config's model reads from left to right only."""
     encoders = transformers.models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    is_encoder = config.model_type in encoders and not getattr(config, "is_decoder", False)
-    return not (is_encoder or getattr(config, "is_encoder_decoder", False))
+    return not (config.model_type in encoders or getattr(config, "is_encoder_decoder", False))

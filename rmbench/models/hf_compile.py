@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rmbench.errors import ConfigError
+from rmbench.errors import ConfigError, first_line
 from rmbench.models.hf_load import torch
 
 
@@ -18,8 +18,9 @@ def compile_backbone(model: Any, where: str) -> None:
         with torch.inference_mode():
             model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids))
     except (torch._dynamo.exc.TorchDynamoException, RuntimeError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise ConfigError(f"{where}: torch cannot compile it here ({why}); leave out torch_compile") from None
+        raise ConfigError(
+            f"{where}: torch cannot compile it here ({first_line(error)}); leave out torch_compile"
+        ) from None
 
 
 def is_compiled(model: Any) -> bool:

@@ -2,50 +2,23 @@
 
 import contextlib
 import logging
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rmbench.canon import digest
-from rmbench.errors import ConfigError
-from rmbench.files import sha256_file
+from rmbench.errors import ConfigError, first_line
+from rmbench.models.hf_checkpoint import Checkpoint, source_of
 from rmbench.models.hf_device import pick_device, pick_dtype
 from rmbench.models.hf_device import torch as torch
 from rmbench.models.hf_device import transformers as transformers
 from rmbench.models.runtime import Runtime
 
-_HASHED_SUFFIXES = (".safetensors", ".gguf", ".jinja", ".py", ".model")
-_HASHED_NAMES = frozenset(
-    {
-        "adapter_config.json", "added_tokens.json", "chat_template.json", "config.json", "merges.txt",
-        "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt",
-    }
-)  # fmt: skip
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
 
 
 class NoHeadError(ConfigError):
     """The checkpoint has no trained head: no reward model, but a base to train one from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Where a model is."""
-
-    location: str
-    """A folder, or `org/name`."""
-    revision: str | None
-    is_folder: bool
-    gguf_file: str | None = None
-    """A quantised file inside it, read instead of safetensors."""
-
-    @property
-    def name(self) -> str:
-        """The name in tables."""
-        return Path(self.location).resolve().name if self.is_folder else self.location
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,43 +32,6 @@ class Loaded:
     label_names: tuple[str, ...]
     fresh: tuple[str, ...]
     """Parameters that the checkpoint does not have and that were drawn at random."""
-
-
-def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
-    """Return the checkpoint that `FOLDER` or `org/name[@revision]` means.
-
-    Raises:
-        ConfigError: If it is neither, or the folder has no weights that can be read safely.
-    """
-    folder = Path(argument).expanduser()
-    if not folder.is_dir():
-        name, _, revision = argument.partition("@")
-        if name.count("/") != 1 or name.startswith((".", "/", "~")):
-            raise ConfigError(
-                f"hf:{argument}: there is no such folder; on the Hub it would be org/name[@revision]"
-            )
-        if not revision and Path(name).parent.is_dir():
-            # Most likely a mistyped path: asking the Hub first would cost half a minute of retries.
-            near = [p.name for p in Path(name).parent.iterdir() if p.is_dir()]
-            close = get_close_matches(Path(name).name, near, n=1)
-            hint = f" Did you mean {Path(name).parent / close[0]}?" if close else ""
-            raise ConfigError(
-                f"hf:{argument}: there is no such folder.{hint} To take it from the Hub, say {name}@main"
-            )
-        return Checkpoint(name, revision or None, is_folder=False, gguf_file=gguf_file)
-    checkpoint = Checkpoint(str(folder), None, is_folder=True, gguf_file=gguf_file)
-    if gguf_file is not None:
-        if not (folder / gguf_file).is_file():
-            raise ConfigError(f"{folder}: there is no file {gguf_file}")
-    elif not any(folder.glob("*.safetensors")):
-        pickles = sorted(p.name for p in folder.glob("*.bin"))
-        why = (
-            f"only {pickles[0]}, a pickle that could run code; save it again as safetensors"
-            if pickles
-            else "none"
-        )
-        raise ConfigError(f"{folder}: expected weights as *.safetensors; found {why}")
-    return checkpoint
 
 
 def load_classifier(
@@ -121,12 +57,17 @@ def load_classifier(
 
 
 def load_weights(
-    checkpoint: Checkpoint, runtime: Runtime, auto: Any, attention: str, changes: Mapping[str, Any]
+    checkpoint: Checkpoint,
+    runtime: Runtime,
+    auto: Any,
+    attention: str,
+    changes: Mapping[str, Any],
+    check: Callable[[Any], None] | None = None,
 ) -> tuple[Any, Any, Mapping[str, Any]]:
     """Return (model, tokenizer, transformers' loading info); the model is still on the CPU.
 
-    `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`, and
-    `changes` has values of the config to replace.
+    `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
+    `changes` has values of the config to replace, and `check` may refuse the config before weights are read.
 
     Raises:
         ConfigError: If it cannot be loaded. Whether its weights are complete is left to the caller.
@@ -137,6 +78,8 @@ def load_weights(
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
         for name, value in changes.items():
             setattr(config, name, value)
+        if check is not None:
+            check(config)
         tokenizer = load_tokenizer(checkpoint, source)
         kwargs = source | ({} if checkpoint.gguf_file else {"use_safetensors": True})
         if attention != "auto":
@@ -146,26 +89,6 @@ def load_weights(
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
     return model, tokenizer, info
-
-
-def source_of(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Any]:
-    """Return what every `from_pretrained` is told of where a checkpoint is.
-
-    Raises:
-        ConfigError: If its code may be run and is not pinned.
-    """
-    pinned = checkpoint.is_folder or re.fullmatch(r"[0-9a-f]{40}", checkpoint.revision or "")
-    if runtime.trust_remote_code and not pinned:
-        raise ConfigError(
-            f"{checkpoint.location}: trust_remote_code needs a pinned revision, so that the code that runs is"
-            " the code that was read: pass org/name@<40-hex commit>"
-        )
-    source: dict[str, Any] = {
-        "revision": checkpoint.revision,
-        "local_files_only": runtime.offline,
-        "trust_remote_code": runtime.trust_remote_code,
-    }
-    return source | ({"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file is not None else {})
 
 
 def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
@@ -178,28 +101,6 @@ def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
     return tokenizer
-
-
-def weights_identity(checkpoint: Checkpoint, config: Any) -> Mapping[str, str]:
-    """Return what pins the weights: a Hub commit, or a hash of a folder's weights, config and tokenizer."""
-    commit = None if checkpoint.is_folder else getattr(config, "_commit_hash", None)
-    if not checkpoint.is_folder and commit:
-        return {"weights": f"{checkpoint.location}@{commit}"}
-    if not checkpoint.is_folder:
-        raise ConfigError(
-            f"{checkpoint.location}: its commit is unknown; pass {checkpoint.location}@<40-hex commit>"
-        )
-    folder = Path(checkpoint.location)
-    wanted = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and (path.name in _HASHED_NAMES or path.suffix in _HASHED_SUFFIXES)
-        and not any(part.startswith((".", "checkpoint-")) for part in path.relative_to(folder).parts)
-    ]  # fmt: skip
-    if checkpoint.gguf_file is not None:
-        wanted = [path for path in wanted if path.suffix != ".gguf" or path.name == checkpoint.gguf_file]
-    rows = [[path.relative_to(folder).as_posix(), sha256_file(path)] for path in wanted]
-    return {"weights": f"sha256:{digest(rows)}"}
 
 
 def _check_head(
@@ -278,7 +179,7 @@ def explained(checkpoint: Checkpoint) -> Iterator[None]:
                 f"{where}: it needs Python code that comes with it, which was not run; read it, then pass"
                 " --trust-remote-code (on the Hub with org/name@<40-hex commit>)"
             ) from error
-        told = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
+        told = first_line(error)
         if not checkpoint.is_folder:
             where = f"there is no folder {checkpoint.location} here, and {where} of the Hugging Face Hub"
         raise ConfigError(f"{where} cannot be loaded: {type(error).__name__}: {told}") from error

@@ -12,41 +12,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf_device import pick_device
-from rmbench.models.hf_load import Checkpoint, load_weights, torch, transformers
+from rmbench.models.hf_load import torch
 from rmbench.models.hf_reply import reply_of
 from rmbench.models.hf_states import TokenStates
 from rmbench.models.hf_text import Encoded
-from rmbench.models.runtime import Runtime
 
 _CELLS = {"cpu": 4_000_000, "cuda": 64_000_000, "mps": 16_000_000}
 """Logits that are held at once, in float32: 16 MB on a CPU."""
 PROBE_TOLERANCE = {"float32": 1e-4, "float64": 1e-4}
 """Of a log-probability, as a fraction of it."""
 _PROBE_TOLERANCE_OF_HALF = 0.05
-
-
-def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str) -> tuple[Any, Any]:
-    """Return (language model, tokenizer) of a checkpoint, on its device.
-
-    Raises:
-        ConfigError: If it cannot be loaded, lacks weights, or is no causal language model.
-    """
-    where = checkpoint.location
-    model, tokenizer, info = load_weights(
-        checkpoint, runtime, transformers.AutoModelForCausalLM, attention, {}
-    )
-    heads = sorted(k for k in info["unexpected_keys"] if k.startswith(("score.", "classifier.")))
-    if heads:
-        raise ConfigError(f"{where}: a classifier (it has {heads[0]!r}), no language model; load it with hf:")
-    for what, names in (("lacks", info["missing_keys"]), ("has in another shape", info["mismatched_keys"])):
-        if names:
-            name = min(str(name[0] if isinstance(name, tuple) else name) for name in names)
-            raise ConfigError(f"{where}: the language model {what} {name!r}: its log-probabilities would be"
-                              " random")  # fmt: skip
-    if model.config.model_type in transformers.models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        raise ConfigError(f"{where}: {model.config.model_type} is an encoder, no causal language model")
-    return model.to(pick_device(runtime.device)).eval(), tokenizer
 
 
 class LogProbs:

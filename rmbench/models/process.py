@@ -14,18 +14,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, cast
 
 from rmbench.errors import ConfigError
+from rmbench.models.hf_checkpoint import Checkpoint, find_checkpoint, weights_identity
 from rmbench.models.hf_device import pick_device
 from rmbench.models.hf_labels import choose_readout
 from rmbench.models.hf_limits import checked_length, tokens_at_once
-from rmbench.models.hf_load import (
-    Checkpoint,
-    NoHeadError,
-    find_checkpoint,
-    load_weights,
-    torch,
-    transformers,
-    weights_identity,
-)  # fmt: skip
+from rmbench.models.hf_load import NoHeadError, load_weights, torch, transformers  # fmt: skip
 from rmbench.models.hf_reply import ReplyFormat, reply_of
 from rmbench.models.hf_states import TokenStates
 from rmbench.models.hf_text import ChatFormat, Encoded, PlainFormat, choose_format, read_template

@@ -7,8 +7,8 @@ read once for all policies that were trained from it, and another beta costs not
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rmbench.models.hf_checkpoint import Checkpoint, weights_identity
 from rmbench.models.hf_limits import tokens_at_once
-from rmbench.models.hf_load import Checkpoint, weights_identity
 from rmbench.models.hf_logprobs import LogProbs
 from rmbench.models.hf_reply import reply_of
 from rmbench.models.hf_tokens import Tokenised, Tokens

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf_load import find_checkpoint
+from rmbench.models.hf_checkpoint import find_checkpoint
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm_engine import EngineOptions, read_config
 from rmbench.models.vllm_offline import Offline

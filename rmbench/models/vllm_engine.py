@@ -12,18 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from rmbench.errors import ConfigError, ScoringError
+from rmbench.errors import ConfigError, ScoringError, first_line
+from rmbench.models.hf_checkpoint import Checkpoint, source_of
 from rmbench.models.hf_device import pick_dtype
 from rmbench.models.hf_limits import checked_length, free_bytes
-from rmbench.models.hf_load import (
-    Checkpoint,
-    explained,
-    load_tokenizer,
-    quiet,
-    source_of,
-    torch,
-    transformers,
-)
+from rmbench.models.hf_load import explained, load_tokenizer, quiet, torch, transformers
 from rmbench.models.runtime import Runtime
 
 _GIB = 2**30
@@ -119,8 +112,9 @@ def start_engine(
 
 def engine_failed(error: Exception) -> ScoringError:
     """Return what is told of an engine that failed while it worked: it cannot be asked again."""
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no message")
-    return ScoringError(f"vLLM failed: {type(error).__name__}: {first}; what was finished is stored")
+    return ScoringError(
+        f"vLLM failed: {type(error).__name__}: {first_line(error)}; what was finished is stored"
+    )
 
 
 def dtype_of(engine: Any) -> str:

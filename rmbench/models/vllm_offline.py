@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rmbench.errors import ScoringError
-from rmbench.models.hf_load import Checkpoint, weights_identity
+from rmbench.models.hf_checkpoint import Checkpoint, weights_identity
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm_engine import (
     Config,

@@ -10,8 +10,9 @@ from typing import Any, Literal, Protocol
 
 from rmbench.errors import ConfigError
 from rmbench.models.hf_causal import is_decoder
+from rmbench.models.hf_checkpoint import Checkpoint
 from rmbench.models.hf_labels import Readout, choose_readout
-from rmbench.models.hf_load import Checkpoint, NoHeadError, torch
+from rmbench.models.hf_load import NoHeadError, torch
 from rmbench.models.hf_text import choose_format, read_template
 from rmbench.models.hf_tokens import Tokenised, Tokens
 from rmbench.models.vllm_engine import Config

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, ScoringError, UnknownNameError
+from rmbench.models.hf_checkpoint import Checkpoint, find_checkpoint, weights_identity
 from rmbench.models.hf_labels import Readout
-from rmbench.models.hf_load import Checkpoint, find_checkpoint, weights_identity
 from rmbench.models.http_address import checked_url, key_from
 from rmbench.models.http_server import Dialect, NoReplyError, Patience, Server
 from rmbench.models.runtime import Runtime

@@ -12,8 +12,9 @@ import numpy as np
 
 from rmbench.errors import RunError
 from rmbench.models.hf_causal import load_causal
+from rmbench.models.hf_checkpoint import find_checkpoint
 from rmbench.models.hf_limits import free_bytes
-from rmbench.models.hf_load import find_checkpoint, quiet, torch, transformers
+from rmbench.models.hf_load import quiet, torch, transformers
 from rmbench.models.runtime import Runtime
 from rmbench.sampling.draw import Draw
 from rmbench.sampling.engine import Decoding, Prompt, Sample, uniforms

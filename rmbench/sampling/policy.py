@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rmbench.errors import RunError, ScoringError
-from rmbench.models.hf_load import Checkpoint, weights_identity
+from rmbench.models.hf_checkpoint import Checkpoint, weights_identity
 from rmbench.models.hf_text import PlainFormat, decoder_format, read_template
 from rmbench.sampling.engine import Decoding, Sample, where_it_stops
 from rmbench.types import Turn

@@ -13,7 +13,8 @@ from typing import Any
 from rmbench.canon import digest
 from rmbench.errors import RunError
 from rmbench.models.hf_causal import check_writes
-from rmbench.models.hf_load import explained, find_checkpoint, source_of, transformers
+from rmbench.models.hf_checkpoint import find_checkpoint, source_of
+from rmbench.models.hf_load import explained, transformers
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm_engine import (
     EngineOptions,

@@ -62,7 +62,7 @@ class PartBatch(Sequence[U]):
 def answer(model: Any, batch: Sequence[Any]) -> Sequence[float | Scored]:
     """Return what a model, or the part of it that a batch is for, says of a batch."""
     if isinstance(batch, PartBatch) and isinstance(model, PartedModel):
-        return model.parts()[batch.part].score(batch.batch)
+        return model.parts()[batch.part].model.score(batch.batch)
     return model.prefer(batch) if isinstance(model, PairwiseModel) else model.score(batch)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rmbench.errors import ScoringError
 from rmbench.scoring.crew import Alone, Crew, Failure, PartBatch
 from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS, Unit
 from rmbench.scoring.questions import conversation_measure
@@ -35,13 +36,14 @@ class PartedWork:
     ) -> None:
         self._model = model
         parts = model.parts()
+        self._names = [part.name for part in parts]
         shown = _Together(progress, len(parts)) if progress else None
         self._works = [
             Work[Conversation](
                 store,
-                Alone(part.score) if crew is None else _PartCrew(crew, k),
-                conversation_measure(part),
-                batch_tokens or _budget(part),
+                Alone(part.model.score) if crew is None else _PartCrew(crew, k),
+                conversation_measure(part.model),
+                batch_tokens or _budget(part.model),
                 shown,
             )
             for k, (part, store) in enumerate(zip(parts, stores.parts, strict=True))
@@ -62,10 +64,16 @@ class PartedWork:
         """Return the rewards of distinct `units`.
 
         Raises:
-            ScoringError: If a part raises or breaks its contract; what was answered before stays stored.
+            ScoringError: If a part raises or breaks its contract, and which; what was answered stays stored.
         """
         self.n_computed += len(units) - len(self.known(units))
-        return self._combined(units, [work.do(units) for work in self._works])
+        found = []
+        for name, work in zip(self._names, self._works, strict=True):
+            try:
+                found.append(work.do(units))
+            except ScoringError as error:
+                raise ScoringError(f"{name}: {error}") from error
+        return self._combined(units, found)
 
     def _combined(
         self, units: Sequence[Unit[Conversation]], found: Sequence[dict[str, Scored]]

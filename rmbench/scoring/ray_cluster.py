@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import floor
 from typing import Any
 
-from rmbench.errors import ConfigError
+from rmbench.errors import ConfigError, first_line
 from rmbench.scoring.workers import n_cores
 
 _OPTION = "--executor ray"
@@ -116,9 +116,3 @@ def place_for(machines: Sequence[Mapping[str, float]], n: int, *, gpus: bool) ->
             return Place(floor(_RESOLUTION / parts) / _RESOLUTION, 0, 1)
     most = sum(int(count * _MOST_PER_CPU) for count in cpus)
     raise ConfigError(f"{asked}, at most {most} actors ({_MOST_PER_CPU} a CPU)")
-
-
-def first_line(error: BaseException) -> str:
-    """Return what Ray says, without the traceback that it adds."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__

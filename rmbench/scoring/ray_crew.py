@@ -19,12 +19,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from rmbench.errors import ConfigError, ScoringError
+from rmbench.errors import ConfigError, ScoringError, first_line
 from rmbench.models.resolve import LoadedModel, fingerprint_of
 from rmbench.models.runtime import Runtime
 from rmbench.scoring.pool import Answers, Pool, check_sharable
 from rmbench.scoring.ray_actor import Replier
-from rmbench.scoring.ray_cluster import check_ray, connect, first_line, found, nodes, place_for
+from rmbench.scoring.ray_cluster import check_ray, connect, found, nodes, place_for
 
 PATIENCE_S = 120.0
 """For actors that find no place in the cluster. A process takes seconds to start, on a busy machine many."""

@@ -8,15 +8,9 @@ import torch
 import transformers
 
 from rmbench.errors import ConfigError
+from rmbench.models.hf_checkpoint import find_checkpoint, weights_identity
 from rmbench.models.hf_limits import checked_length
-from rmbench.models.hf_load import (
-    NoHeadError,
-    explained,
-    find_checkpoint,
-    load_classifier,
-    quiet,
-    weights_identity,
-)
+from rmbench.models.hf_load import NoHeadError, explained, load_classifier, quiet
 from rmbench.models.hf_text import TextFormat, choose_format
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn

@@ -198,11 +198,15 @@ def test_check_passes(make_checkpoint: Make, capsys: pytest.CaptureFixture[str])
         ("policy={p}/none,ref={p}", {}, "there is no such folder"),
         ("policy={p},ref={p}", {"beta": "0"}, "option 'beta' is 0.0; expected a number above 0"),
         ("policy={p},ref={p}", {"beta": "x"}, "option 'beta' is 'x'; expected a number or none"),
-        ("policy={p},ref={classifier}", {}, "a classifier (it has 'score.weight')"),
-        ("policy={p},ref={bare}", {}, "the language model lacks 'lm_head.weight'"),
+        (
+            "policy={p},ref={classifier}",
+            {},
+            "LlamaForSequenceClassification gives rewards and writes no text",
+        ),
+        ("policy={p},ref={bare}", {}, "weights are missing or have another shape, first 'lm_head.weight'"),
         ("policy={p},ref={other}", {}, "their chat templates differ"),
         ("policy={p},ref={words}", {}, "their tokenizers differ: "),
-        ("policy={encoder}", {"reference": "none"}, "bert is an encoder"),
+        ("policy={encoder}", {"reference": "none"}, "bert is no decoder"),
     ],
 )
 def test_a_bad_spec_is_one_line(

@@ -104,6 +104,16 @@ def test_a_reference_is_read_once_for_two_policies(
     assert seen == {"ref": 1, "two": 1}
 
 
+def test_implicit_rewards_in_an_ensemble_are_read_where_they_are_not_known(
+    make_checkpoint: Make, evaluated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two, ref = (causal(make_checkpoint, name, seed) for seed, name in enumerate(("one", "two", "ref")))
+    with rows_read(monkeypatch) as seen:
+        evaluated(f"dpo:policy={one},ref={ref}")
+        evaluated(f"ensemble:dpo:policy={one},ref={ref};dpo:policy={two},ref={ref};length", "how=min")
+    assert seen == {"one": N_TEXTS + 2, "two": N_TEXTS + 1, "ref": N_TEXTS + 3}
+
+
 def test_rewards_from_stores_are_those_without(make_checkpoint: Make, tmp_path: Path) -> None:
     policy, ref = (causal(make_checkpoint, name, seed) for seed, name in enumerate(("policy", "ref")))
     items = made_items()
@@ -114,7 +124,7 @@ def test_rewards_from_stores_are_those_without(make_checkpoint: Make, tmp_path: 
             assert isinstance(store, PartStores)
             assert [part.path for part in store.parts] == [
                 ScoreStore(part.path, own.fingerprint()).path
-                for part, own in zip(store.parts, model.parts(), strict=True)
+                for part, own in zip(store.parts, [p.model for p in model.parts()], strict=True)
             ]
             scoring = score_items(model, items, store)
         assert [x for row in scoring.rewards for x in row] == pytest.approx(direct, abs=1e-5)
@@ -126,7 +136,7 @@ def test_the_identity_of_a_number_is_what_it_is_read_from(make_checkpoint: Make)
 
     def prints(runtime: Runtime, **options: str) -> list[dict[str, str]]:
         model: Any = load_model(spec, options, runtime).model
-        return [dict(part.fingerprint()) for part in model.parts()]
+        return [dict(part.fingerprint) for part in model.parts()]
 
     plain = prints(Runtime())
     assert plain[0]["weights"] != plain[1]["weights"]

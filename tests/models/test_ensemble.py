@@ -227,3 +227,86 @@ def test_evaluated_and_checked_end_to_end(tmp_path: Path, capsys: pytest.Capture
     assert run(["eval", "--model", "ensemble:length,random,nothing", "--task", "preference", *out]) == 2
     assert "ensemble member 3 (nothing)" in capsys.readouterr().err
     assert run(["check", "--model", spec, *options]) == 0
+
+
+COUNTING = """
+import os
+from pathlib import Path
+
+class Counts:
+    def __init__(self, sign: float = 1.0, bad: bool = False):
+        self.sign, self.bad = sign, bad
+
+    def fingerprint(self):
+        return {"kind": "counts", "sign": str(self.sign), "bad": str(self.bad)}
+
+    def score(self, batch):
+        with Path(os.environ["SEEN"]).open("a") as file:
+            file.write(f"{self.sign} {len(batch)}\\n")
+        found = [self.sign * len(turns[-1]["content"]) for turns in batch]
+        return [float("nan"), *found[1:]] if self.bad else found
+"""
+
+
+@pytest.fixture
+def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Callable[[], dict[str, int]]]:
+    """A model in a file, and how many conversations each sign of it was asked for since the last call."""
+    seen = tmp_path / "seen"
+    monkeypatch.setenv("SEEN", str(seen))
+    (tmp_path / "counts.py").write_text(COUNTING.replace("\\\\n", "\\n"))
+
+    def asked() -> dict[str, int]:
+        found: dict[str, int] = {}
+        for line in seen.read_text().splitlines() if seen.exists() else []:
+            sign, _, n = line.partition(" ")
+            found[sign] = found.get(sign, 0) + int(n)
+        seen.unlink(missing_ok=True)
+        return found
+
+    return tmp_path / "counts.py", asked
+
+
+def test_members_that_were_evaluated_are_not_asked_again(
+    counting: tuple[Path, Callable[[], dict[str, int]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, asked = counting
+
+    def evaluate(spec: str, *options: str) -> dict[str, Any]:
+        given = [x for option in options for x in ("-M", option)]
+        place = ["--results", f"{tmp_path}/results", "--store", f"{tmp_path}/store", "--limit", "5"]
+        assert (
+            run(["eval", "--model", spec, *given, "--task", "preference", *place, "--quiet", "--json"]) == 0
+        )
+        (record,) = json.loads(capsys.readouterr().out)
+        return dict(record)
+
+    plus, minus = f"{path}:Counts", f"{path}:Counts"
+    evaluate(plus)
+    n_texts = asked()["1.0"]
+    first = evaluate(f"ensemble:{plus},{minus}", "2.sign=-2")
+    assert asked() == {"-2.0": n_texts}
+    assert first["provenance"]["computed"] == n_texts
+    worst = evaluate(f"ensemble:{plus},{minus}", "2.sign=-2", "how=min")
+    nested = evaluate(f"ensemble:{plus};ensemble:{plus},{minus}", "2.2.sign=-2", "2.how=min", "scale=2")
+    assert asked() == {}
+    assert {r["provenance"]["computed"] for r in (worst, nested)} == {0}
+    evaluate(f"{minus}", "sign=-2")
+    assert asked() == {}  # the other way round, too
+    # min of x and -2x is -2x for lengths: the mean of x and that, halved, ranks as -x does.
+    accuracy = [r["metrics"]["accuracy"]["value"] for r in (first, worst, nested)]
+    assert accuracy[0] == accuracy[1] == accuracy[2]
+
+
+def test_a_member_without_an_answer_is_named_in_an_evaluation(
+    counting: tuple[Path, Callable[[], dict[str, int]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = counting
+    spec = f"ensemble:length,{path}:Counts"
+    place = ["--results", f"{tmp_path}/results", "--store", f"{tmp_path}/store", "--limit", "5"]
+    assert run(["eval", "--model", spec, "-M", "2.bad=yes", "--task", "preference", *place]) == 1
+    said = capsys.readouterr().err
+    assert "ensemble member 2 (counts:Counts) returned nan for " in said
+    (path.parent / "fails.py").write_text(OWN)
+    failing = f"ensemble:length,{path.parent}/fails.py:Fails"
+    assert run(["eval", "--model", failing, "--task", "preference", *place]) == 1
+    assert "ensemble member 2 (fails:Fails): the model raised ValueError" in capsys.readouterr().err

@@ -35,7 +35,7 @@ def load(spec: str, options: dict[str, str], runtime: Runtime | None = None) -> 
 
 
 def models_of(model: Any) -> list[Any]:
-    return [part.model for part in model.parts()] if hasattr(model, "parts") else [model._model]
+    return [part.model.model for part in model.parts()] if hasattr(model, "parts") else [model._model]
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def test_one_that_cannot_share_keeps_the_other_from_nothing(
 ) -> None:
     model = load(*spec_of(make_checkpoint, "dpo", "llama"))
     expected = rewards(model)
-    policy, reference = model.parts()
+    policy, reference = (part.model for part in model.parts())
     monkeypatch.setattr(reference._logprobs.states, "sharing_problem", "it was made up")
     assert model.joint_length(BATCH) is None
     assert policy.joint_length(BATCH) < sum(model.lengths(BATCH))
