@@ -185,6 +185,22 @@ def test_policies_of_pools_are_columns(tmp_path: Path, capsys: pytest.CaptureFix
     assert columns == ["first-half.jsonl", "second-half.jsonl"]
 
 
+def test_sizes_of_proxies_are_rows_smaller_ones_first(tmp_path: Path) -> None:
+    folder = evaluate(tmp_path, "-m", "builtin:tiny", "-m", "builtin:linear")
+    records = [json.loads(path.read_text()) for path in folder.rglob("*.json")]
+    sizes = {r["model"]: r["provenance"]["parameters"] for r in records}
+    assert 1_000_000 > sizes["builtin:linear"] > 1_000
+    assert 10_000_000 > sizes["builtin:tiny"] > 1_000_000
+    assert run(["curve", str(folder), "--out", f"{tmp_path}/a", "--rows", "size", "--columns", "policy"]) == 0
+    rows = list(dict.fromkeys((r["row"], r["line"]) for r in table(tmp_path / "a" / "curves.csv")))
+    assert [line for _, line in rows] == ["builtin:linear", "builtin:tiny", "length", "shortest"]
+    labels = [row for row, _ in rows]
+    assert (labels[0][-1], labels[1][-1]) == ("K", "M")
+    assert float(labels[0][:-1]) * 1e3 == pytest.approx(sizes["builtin:linear"], rel=0.005)
+    assert float(labels[1][:-1]) * 1e6 == pytest.approx(sizes["builtin:tiny"], rel=0.005)
+    assert labels[2:] == ["size unknown"] * 2
+
+
 def test_rules_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(tmp_path)
     folder = evaluate(tmp_path, "-T", "select=top-k", "-T", "k=2")

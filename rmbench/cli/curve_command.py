@@ -26,13 +26,14 @@ def command(
     A line is a model. RECORDS are records or folders of them; those of other tasks than best of n are left
     out. No model and no data set is needed. Written are figures (SVG, PNG), curves.csv and fits.csv.
 
-    Rows, columns and lines are each one of: task, model, data (hash), source (name of the data's file), seed,
-    rule, model.KEY (of the model's fingerprint), or a stratum of the items. They stand in the order of
-    RECORDS. Proxies of several sizes on several policies, whose items say under `strata` which policy they
-    are from (pools of `rmbench sample` do by themselves), or whose pools are a file each:
+    Rows, columns and lines are each one of: task, model, size (parameters), data (hash), source (name of the
+    data's file), gold (what gave it), seed, rule, model.KEY (of the model's fingerprint), or a stratum of the
+    items. They stand in the order of RECORDS, sizes in their own. Proxies of several sizes on several
+    policies, whose items say under `strata` which policy they are from (pools of `rmbench sample` do by
+    themselves), or whose pools are a file each:
 
     \b
-    rmbench curve results/rm-small results/rm-large --out curves --columns policy
+    rmbench curve results --out curves --rows size --columns policy
     rmbench curve results --out curves --columns policy --rows model --lines rule
     rmbench curve results --out curves --columns source
     """

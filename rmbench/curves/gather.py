@@ -1,5 +1,6 @@
 """Records to curves: which row, column and line each belongs to, measured again from its stored rewards."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -15,7 +16,7 @@ from rmbench.metrics.selection import rule_of
 from rmbench.record_reader import StoredRun, find_records, stored_panel
 from rmbench.records import Record
 
-FIELDS = ("task", "model", "data", "source", "seed", "rule")
+FIELDS = ("task", "model", "size", "data", "gold", "source", "seed", "rule")
 """What a record can be arranged by, besides `model.KEY` of its fingerprint and the strata of its items."""
 
 
@@ -56,6 +57,8 @@ class Left:
 def gather(paths: Sequence[Path], layout: Layout) -> tuple[list[Series], list[Left]]:
     """Return the curves of all records at or below `paths`, in their order, and what has none.
 
+    Where the size of the model is a field of the layout, smaller ones come first and unknown ones last.
+
     Raises:
         ConfigError: If there is no record, none of best of n, none with a curve, or two of them would be the
             same line.
@@ -82,6 +85,8 @@ def gather(paths: Sequence[Path], layout: Layout) -> tuple[list[Series], list[Le
             series.append(one)
     if not series:
         raise ConfigError(f"nothing to draw; {left[-1].what}: {left[-1].why}")
+    if "size" in layout.names:
+        series.sort(key=lambda s: _parameters(s.record) or math.inf)
     return series, left
 
 
@@ -156,10 +161,25 @@ def _fields(record: Record) -> dict[str, str]:
     return {
         "task": record.task,
         "model": record.model,
+        "size": _size(_parameters(record)),
         "data": str(record.identity["data"])[:8],
+        "gold": str((record.identity.get("gold") or {}).get("spec", "of the data")),
         # The name of its file or folder: where it lies is nobody's concern.
         "source": str(record.provenance.get("data") or "").rpartition("/")[2],
         "seed": str(record.identity["seed"]),
         "rule": str(rule_of(params)),
         **{f"model.{key}": str(value) for key, value in record.identity["model"].items()},
     }
+
+
+def _parameters(record: Record) -> int | None:
+    found = record.provenance.get("parameters")
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def _size(n: int | None) -> str:
+    """Return a number of parameters as people say it: 135M."""
+    if n is None:
+        return "size unknown"
+    unit, name = next(((u, x) for u, x in ((10**9, "B"), (10**6, "M"), (10**3, "K")) if n >= u), (1, ""))
+    return f"{n / unit:.3g}{name}"

@@ -145,6 +145,10 @@ class ImplicitReward(Tokenised):
         found = {key: part.score(batch) for key, part in asked.items()}
         return self.combine(batch, [found[id(part)] for part in self._asked()])
 
+    def n_parameters(self) -> int:
+        """Return the number of weights of the policy, tied ones once; the reference is not counted."""
+        return sum(weight.numel() for weight in self._policy.model.parameters())
+
     def notes(self) -> list[str]:
         """Return remarks on the format, and on what the numbers can be compared with."""
         notes = self._format.notes()

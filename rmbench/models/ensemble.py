@@ -25,6 +25,7 @@ from rmbench.models.runtime import Runtime
 from rmbench.types import (
     BudgetedModel,
     Conversation,
+    CountedModel,
     NotingModel,
     PairwiseModel,
     Part,
@@ -79,6 +80,9 @@ class Ensemble:
             self.lengths = self._lengths
         if self._budgeted:
             self.batch_tokens = lambda: min(model.batch_tokens() for model in self._budgeted)
+        counted = [m.model.n_parameters() for m in members if isinstance(m.model, CountedModel)]
+        if len(counted) == len(members):
+            self.n_parameters = lambda: sum(counted)
         if any(isinstance(m.model, TrainedModel) for m in members):
             self.overlap = self._overlap
 

@@ -141,6 +141,10 @@ class ProcessReward(Tokenised):
         """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
         return tokens_at_once(self._model)
 
+    def n_parameters(self) -> int:
+        """Return the number of weights, tied ones once."""
+        return sum(weight.numel() for weight in self._model.parameters())
+
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return one reward per conversation."""
         rows = self._tokens.encode(batch) if batch else []

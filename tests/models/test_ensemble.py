@@ -12,7 +12,7 @@ from rmbench.cli.main import run
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.ensemble import Ensemble
 from rmbench.models.resolve import LoadedModel, Runtime, load_model, model_hash
-from rmbench.types import Scored, SizedModel, TrainedModel, Turn
+from rmbench.types import CountedModel, Scored, SizedModel, TrainedModel, Turn
 
 BATCH = [
     [Turn(role="user", content="Tell me of rain."), Turn(role="assistant", content=text)]
@@ -111,6 +111,14 @@ def test_tokens_and_truncation_come_from_the_members_that_tell(
     plain = load("length,markdown")
     assert not isinstance(plain, SizedModel | TrainedModel)
     assert plain.score(BATCH)[0] == Scored(6.0)
+
+
+def test_the_size_is_that_of_all_members_where_all_tell() -> None:
+    model = load("builtin:linear,builtin:linear")
+    alone: Any = load_model("builtin:linear").model
+    assert isinstance(model, CountedModel)
+    assert model.n_parameters() == 2 * alone.n_parameters()
+    assert not isinstance(load("builtin:linear,length"), CountedModel)
 
 
 def test_members_have_options_of_their_own(make_checkpoint: Callable[..., Path]) -> None:
