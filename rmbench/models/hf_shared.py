@@ -25,6 +25,7 @@ from rmbench.models.prefixes import Block, Forest, attention_blocks, share_begin
 _NAME = "rmbench_forest"
 _WASTE = 0.25
 """Query-key pairs that padding may add to a block of attention: few, since a CPU computes them."""
+_STRIP = 128
 _WASTE_ON_ACCELERATOR = 2.0
 """There, starting a kernel costs more than the pairs."""
 _MOST_CELLS = 4_000_000
@@ -177,7 +178,8 @@ class SharedBackbone:
     def _plan(self, forest: Forest) -> _Plan:
         device, dtype = self._model.device, self._model.dtype
         waste = _WASTE if device.type == "cpu" else _WASTE_ON_ACCELERATOR
-        blocks = attention_blocks(forest, waste, _MOST_CELLS)
+        strip = _STRIP if device.type == "cpu" else None
+        blocks = attention_blocks(forest, waste, _MOST_CELLS, strip)
         order, n_before = np.zeros(forest.n_tokens, dtype=np.int64), 0
         for block in blocks:
             n, width = block.queries.shape

@@ -156,15 +156,22 @@ class Block:
         return key <= query + self.n_above[:, None, None]
 
 
-def attention_blocks(forest: Forest, waste: float, most_cells: int) -> list[Block]:
+def attention_blocks(
+    forest: Forest, waste: float, most_cells: int, strip: int | None = None
+) -> list[Block]:
     """Return the segments in blocks of similar length.
+
+    Half of the pairs of a long segment with itself are later keys, which no query sees. In strips most of them
+    are never computed: a strip is a segment for which what comes before it in its own is above it.
 
     Args:
         forest: What to attend within.
         waste: Query-key pairs that padding may add, as a fraction of those asked for.
         most_cells: Most query-key pairs of a block of more than one segment.
+        strip: Tokens, about: segments of twice as many are computed in strips; None for whole segments.
     """
-    parts = [(forest.own(s), forest.above(s)) for s in range(len(forest.starts))]
+    whole = [(forest.own(s), forest.above(s)) for s in range(len(forest.starts))]
+    parts = [part for own, above in whole for part in _strips(own, above, strip or max(1, len(own)))]
     order = sorted(
         range(len(parts)), key=lambda s: (len(parts[s][1]) > 0, -len(parts[s][0]), -len(parts[s][1]))
     )
@@ -177,6 +184,11 @@ def attention_blocks(forest: Forest, waste: float, most_cells: int) -> list[Bloc
             wider = [parts[s]]
         group = wider
     return [*blocks, _block(group)] if group else blocks
+
+
+def _strips(own: Ints, above: Ints, width: int) -> list[tuple[Ints, Ints]]:
+    cut = np.array_split(np.arange(len(own)), max(1, len(own) // width))
+    return [(own[places], np.concatenate([above, own[: places[0]]])) for places in cut]
 
 
 def _fits(group: Sequence[tuple[Ints, Ints]], waste: float, most_cells: int) -> bool:
