@@ -14,7 +14,7 @@ PACKAGE = ROOT / "rmbench"
 LAYERS = [
     ["errors", "types"],
     ["canon", "files", "registry", "escape", "figures", "stats"],
-    ["params", "yaml_reader", "verifiers", "overlap"],
+    ["params", "yaml_reader", "verifiers", "overlap", "html"],
     ["data_spec"],
     ["specs", "metrics"],
     ["data"],

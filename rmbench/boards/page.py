@@ -1,21 +1,8 @@
-"""A board as one HTML file: opens from disk, asks no network, and what it shows of a record is only text.
+"""A board as one HTML file, by the rules of `rmbench.html`. Same board, same bytes."""
 
-The template escapes every value (Jinja2's autoescape), control and direction-changing characters are made
-visible first, and a content-security policy lets nothing run but the page's own script.
-Same board, same bytes.
-"""
-
-import base64
-import re
 from collections.abc import Mapping
-from functools import lru_cache
-from hashlib import sha256
-from importlib.resources import files
 from math import isfinite
 from typing import Any
-
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
 
 from rmbench.boards.board import Board, Row
 from rmbench.boards.notes import board_notes, column_notes, row_notes
@@ -23,6 +10,7 @@ from rmbench.boards.numbers import better, three
 from rmbench.boards.pareto import plots_of
 from rmbench.boards.scale import Scale, scale_of
 from rmbench.escape import one_line
+from rmbench.html import prose, render_page
 from rmbench.types import Estimate
 
 LONGEST = 200
@@ -46,15 +34,13 @@ def page_of(board: Board, links: Links | None = None) -> str:
         ValueError: If a link is not a relative one.
     """
     groups = _groups(board)
-    style, script = _asset("page.css") + _widths({group["span"] for group in groups}), _asset("page.js")
     scales = {c.id: _column_scale(board, c.id) for c in board.spec.columns}
     score = scale_of([row.score for row in board.rows if row.score])
-    page: str = _template().render(
+    return render_page(
+        "board",
+        extra_style=_widths({group["span"] for group in groups}),
         board=board,
-        style=Markup(style),  # noqa: S704  (the package's own file)
-        script=Markup(script),  # noqa: S704
-        summary=_prose(board.spec.summary),
-        policy=content_policy(style, script),
+        summary=prose(board.spec.summary),
         groups=groups,
         columns=[_head(board, c.id, scales[c.id]) for c in board.spec.columns],
         score_axis=score.ends(),
@@ -66,52 +52,12 @@ def page_of(board: Board, links: Links | None = None) -> str:
         n_shortcuts=sum(row.shortcut for row in board.rows),
         n_contaminated=sum(row.contaminated for row in board.rows),
     )
-    return page
-
-
-def content_policy(style: str, script: str) -> str:
-    """Return a content-security policy that allows this style and this script, and nothing else."""
-    parts = [f"{what}-src {_source_hash(text)}" for what, text in (("style", style), ("script", script))]
-    return "; ".join(["default-src 'none'", *parts, "base-uri 'none'", "form-action 'none'"])
 
 
 def _widths(spans: set[int]) -> str:
     """Return the style of heads over several columns of fixed width."""
     rule = '#board.large .groups th[colspan="{0}"] {{ width: calc({0} * var(--column)); }}\n'
     return "".join(rule.format(n) for n in sorted(spans))
-
-
-def _source_hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
-
-
-def _asset(name: str) -> str:
-    return files("rmbench").joinpath("_data", "board", name).read_text(encoding="utf-8")
-
-
-@lru_cache(maxsize=1)
-def _template() -> Any:
-    environment = Environment(
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.from_string(_asset("page.html"))
-
-
-def _shown(value: Any) -> Any:
-    """Return what the template writes of a value, before it is escaped: text of one line, no hidden marks."""
-    return one_line(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _prose(text: str) -> Markup:
-    """Return a definition's text with the two marks of Markdown that it may have: code and emphasis."""
-    safe = str(escape(one_line(text)))
-    safe = re.sub(r"`([^`]+)`", r"<code>\1</code>", safe)
-    return Markup(re.sub(r"(?<!\w)\*([^*]+)\*(?!\w)", r"<em>\1</em>", safe))  # noqa: S704  (escaped above)
 
 
 def _groups(board: Board) -> list[dict[str, Any]]:

@@ -1,5 +1,4 @@
 // Sorts, filters and hides what the page already holds. Reads nothing else and writes no markup: only text.
-"use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
   const board = byId("board"), body = board.tBodies[0];
@@ -81,15 +80,6 @@
     show();
   };
 
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const dark = () => (document.documentElement.dataset.theme ?? (system.matches ? "dark" : "light")) === "dark";
-  const nameTheme = () => { byId("theme").textContent = dark() ? "Light" : "Dark"; };
-  byId("theme").addEventListener("click", () => {
-    document.documentElement.dataset.theme = dark() ? "light" : "dark";
-    nameTheme();
-  });
-  system.addEventListener("change", nameTheme);
-
   byId("controls").addEventListener("submit", (event) => event.preventDefault());
   byId("controls").addEventListener("input", (event) => ("group" in event.target.dataset ? columns() : show()));
   filters.addEventListener("input", show);
@@ -102,6 +92,5 @@
     if (details) details.open = true;
   });
   byId("controls").hidden = false;
-  nameTheme();
   show();
 })();
