@@ -18,6 +18,11 @@ def one_line(text: str, limit: int | None = None) -> str:
     return safe if limit is None or len(safe) <= limit else safe[: limit - 1] + "…"
 
 
+def many_lines(text: str) -> str:
+    """Return `text` as `one_line` does, with its line breaks kept."""
+    return "\n".join(one_line(line) for line in text.replace("\r\n", "\n").split("\n"))
+
+
 def for_markdown(text: str, limit: int = 200) -> str:
     """Return `text` for a cell of a Markdown table: no markup, no HTML, no cell border."""
     return _MARKDOWN.sub(r"\\\1", one_line(text, limit)).replace("\\<", "&lt;").replace("\\>", "&gt;")
@@ -35,4 +40,6 @@ def _visible(character: str) -> str:
     # Cc, Cf: control and format (escape sequences, right-to-left marks); Cs: half a character; Zl, Zp: lines.
     if unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp"):
         return f"\\u{ord(character):04x}"
+    if ord(character) & 0xFFFE == 0xFFFE or 0xFDD0 <= ord(character) <= 0xFDEF:
+        return f"\\u{ord(character):04x}"  # no character at all: XML refuses some of them
     return character

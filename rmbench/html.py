@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from rmbench.escape import one_line
+from rmbench.escape import many_lines, one_line
 
 
 def render_page(folder: str, *, extra_style: str = "", **values: Any) -> str:
@@ -50,6 +50,12 @@ def prose(text: str) -> Markup:
     safe = str(escape(one_line(text)))
     safe = re.sub(r"`([^`]+)`", r"<code>\1</code>", safe)
     return Markup(re.sub(r"(?<!\w)\*([^*]+)\*(?!\w)", r"<em>\1</em>", safe))  # noqa: S704  (escaped above)
+
+
+def text_block(text: str, limit: int) -> Markup:
+    """Return text of several lines, at most `limit` characters, for an element that keeps line breaks."""
+    more = f"\n… {len(text) - limit:,} more characters" if len(text) > limit else ""
+    return Markup(str(escape(many_lines(text[:limit]) + more)))  # noqa: S704  (escaped here)
 
 
 def _source_hash(text: str) -> str:

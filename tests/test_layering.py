@@ -13,8 +13,8 @@ PACKAGE = ROOT / "rmbench"
 
 LAYERS = [
     ["errors", "types"],
-    ["canon", "files", "registry", "escape", "figures", "stats"],
-    ["params", "yaml_reader", "verifiers", "overlap", "html"],
+    ["canon", "files", "registry", "escape", "stats"],
+    ["params", "yaml_reader", "verifiers", "overlap", "html", "figures"],
     ["data_spec"],
     ["specs", "metrics"],
     ["data"],
@@ -22,6 +22,7 @@ LAYERS = [
     ["scoring"],
     ["records"],
     ["record_reader", "gold"],
+    ["plot"],
     [
         "evaluation",
         "comparison",

@@ -42,8 +42,8 @@ def command(
     \b
     rmbench compare builtin:linear length --task preference
     """
-    from rmbench.cli.tables import HEADLINES
     from rmbench.comparison import compare_runs, find_run
+    from rmbench.metrics.headlines import HEADLINES
     from rmbench.specs import kinds_of
 
     a, b = find_run(results, first, task), find_run(results, second, task)

@@ -1,40 +1,16 @@
 """Tables for people: one per task, a model per row, an interval beside every number."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tabulate import tabulate
 
 from rmbench.escape import one_line
 from rmbench.gold import describe_gold
+from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.records import Record
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
 from rmbench.types import Estimate
-
-_SECTIONS = ("official_chat", "official_chat_hard", "official_safety", "official_reasoning")
-HEADLINES: Mapping[str, tuple[str, ...]] = {
-    "rewardbench": ("official", *_SECTIONS, "official_prior_sets", "official_micro"),
-    "rewardbench2": (
-        "official", "official_factuality", "official_precise_if", "official_math", "official_safety",
-        "official_focus", "official_ties",
-    ),
-    "rm-bench": (
-        "official", "official_easy", "official_normal", "official_hard", "official_chat", "official_code",
-        "official_math", "official_safety",
-    ),
-    "judgebench": (
-        "official", "official_knowledge", "official_reasoning", "official_math", "official_coding",
-    ),
-    "ppe": (
-        "official", "official_auc", "official_max", "official_end", "official_loss", "official_mmlu_pro",
-        "official_math", "official_gpqa", "official_mbpp_plus", "official_ifeval", "official_hard",
-        "official_english",
-    ),
-    "preference": ("accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins"),
-    "calibration": ("ece", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"),
-    "best_of_n": ("win_rate@max", "gold@1", "gold@max", "oracle@max", "recovery@max", "best_n"),
-}  # fmt: skip
-"""Columns per task kind; all other metrics are in the record."""
 
 
 def show_estimate(estimate: Estimate | None) -> str:
@@ -133,20 +109,11 @@ def _size(records: Sequence[Record]) -> str:
 
 def _kind_table(kind: str, records: Sequence[Record]) -> str:
     columns = HEADLINES.get(kind) or tuple(records[0].metrics)
-    resolved = [_resolved(column, records) for column in columns]
+    resolved = [at_largest_n(column, [r.metrics for r in records]) for column in columns]
     # A number that no record has, nor a reason for its absence, is none of this task.
     names = [n for n in resolved if any(n in r.metrics or n in r.undefined for r in records)]
     rows = [[one_line(r.model, 40), *(show_estimate(r.metrics.get(name)) for name in names)] for r in records]
     return tabulate(rows, headers=["model", *names], tablefmt="simple", disable_numparse=True)
-
-
-def _resolved(column: str, records: Sequence[Record]) -> str:
-    """Return `gold@24` for `gold@max` (records of one task on the same data share the largest n)."""
-    if not column.endswith("@max"):
-        return column
-    stem = column.removesuffix("max")
-    found = [int(m.removeprefix(stem)) for r in records for m in r.metrics if m.startswith(stem)]
-    return f"{stem}{max(found)}" if found else column
 
 
 def _not_as_is(record: Record) -> list[str]:

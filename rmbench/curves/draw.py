@@ -8,11 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from rmbench.curves.gather import Series
-from rmbench.escape import one_line
-from rmbench.figures import COLOURS, MARKERS, drawing, image_files
-
-_DASHES = ("-", "--", ":", "-.")
-_SHORT = 28
+from rmbench.figures import COLOURS, DASHES, MARKERS, drawing, image_files, label
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +73,15 @@ def _figure(series: Sequence[Series], kind: _Kind) -> dict[str, bytes]:
                     handles.setdefault(s.line, handle)
                 _dress(axes[i][j], inside, kind, ticks)
                 axes[i][j].set(
-                    title=_text(column) if i == 0 else "",
-                    ylabel=f"{_text(row)}\n{kind.y_label}" if j == 0 else "",
+                    title=label(column) if i == 0 else "",
+                    ylabel=f"{label(row)}\n{kind.y_label}" if j == 0 else "",
                     xlabel=_x_label(series, kind) if i == len(rows) - 1 else "",
                 )
             if kind.shows_peak:
                 _make_room(axes[i][0], len(names))
         shown = [name for name in names if name in handles]
         figure.legend(
-            [handles[n] for n in shown], [_text(n) for n in shown], loc="outside right upper", frameon=False
+            [handles[n] for n in shown], [label(n) for n in shown], loc="outside right upper", frameon=False
         )
         figure.supxlabel(_caption(series, kind), fontsize=7, color="#555555", x=0.01, ha="left")
         return image_files(figure, kind.stem)
@@ -124,7 +120,7 @@ def _line(axes: Any, s: Series, kind: _Kind, k: int) -> Any:
         color=colour,
         marker=MARKERS[k % len(MARKERS)],
         # More lines than colours: the dashes tell them apart. Dots alone where the fit is the line.
-        linestyle="" if fits else _DASHES[k // len(COLOURS) % len(_DASHES)],
+        linestyle="" if fits else DASHES[k // len(COLOURS) % len(DASHES)],
         markersize=3,
         linewidth=1,
     )
@@ -180,9 +176,3 @@ def _dress(axes: Any, inside: Sequence[Series], kind: _Kind, ticks: Sequence[int
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", linewidth=0.3)
-
-
-def _text(value: str) -> str:
-    """Return a label that matplotlib takes for text: no formula, and not hidden for its first character."""
-    safe = one_line(value, _SHORT).replace("$", r"\$")
-    return f" {safe}" if safe.startswith("_") else safe

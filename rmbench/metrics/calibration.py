@@ -5,7 +5,7 @@ enters as `(p, y)` and as `(1 - p, 1 - y)`: with only `(p_chosen, 1)` a reliabil
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from rmbench.metrics.selective import area_under_risk_coverage, auroc_of_margin
 from rmbench.metrics.temperature import fit_temperature, named_bound, sigma
 from rmbench.stats import Statistic, mean
 from rmbench.stats.estimates import Floats
+
+NO_PAIR = "no pair whose gold differs"
 
 
 def _with_split(pairs: Pairs) -> tuple[Floats, Floats, Floats]:
@@ -54,6 +56,39 @@ def _mean(values: Floats, forecasts: Forecasts) -> Statistic:
     return mean(values, forecasts.cluster, forecasts.n_clusters, bounded=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What the margins of a panel claim, as measured and after a cross-fitted temperature."""
+
+    pairs: Pairs
+    """Those with an order."""
+    margin: Floats
+    """Of all pairs, those with a label of exactly 0.5 included, shape (P,)."""
+    raw: Forecasts
+    margin_scaled: Floats
+    """Each divided by the temperature of the other folds, shape (P,); empty where none can be fitted."""
+    scaled: Forecasts | str
+    """The forecasts of `margin_scaled`, or why there are none."""
+    n_invalid: int
+    """Items left out."""
+
+
+def claims_of(panel: Panel, params: Mapping[str, Any]) -> Claims:
+    """Return the forecasts that calibration is measured on; parameters as for `measure_calibration`."""
+    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=False)
+    pairs = pairs_of(panel)
+    margin, label, cluster_as_float = _with_split(pairs)
+    cluster = cluster_as_float.astype(np.int64)
+    raw = Forecasts(sigma(margin), label, cluster, panel.n_clusters)
+    if len(pairs) == 0:
+        return Claims(pairs, margin, raw, np.zeros(0), NO_PAIR, n_invalid)
+    n_folds, seed = int(params.get("folds", 5)), int(params.get("seed", 0))
+    found = _cross_fitted(margin, label, cluster, panel.n_clusters, n_folds, seed)
+    if isinstance(found, str):
+        return Claims(pairs, margin, raw, np.zeros(0), found, n_invalid)
+    return Claims(pairs, margin, raw, found, replace(raw, probability=sigma(found)), n_invalid)
+
+
 @KINDS.register("calibration")
 def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
     """Measure calibration of margins, raw and after a cross-fitted temperature.
@@ -66,15 +101,16 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
     Returns:
         The metrics of the architecture's list; `curves` holds reliability, margin deciles and quantiles.
     """
-    bins, n_folds, seed = int(params.get("bins", 15)), int(params.get("folds", 5)), int(params.get("seed", 0))
-    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=False)
-    pairs = pairs_of(panel)
-    margin, label, cluster_as_float = _with_split(pairs)
-    cluster = cluster_as_float.astype(np.int64)
-    counts = {"pairs": len(margin), "invalid_items": n_invalid, "split_labels": len(margin) - len(pairs)}
+    bins, seed = int(params.get("bins", 15)), int(params.get("seed", 0))
+    claims = claims_of(panel, params)
+    pairs, margin, raw, scaled = claims.pairs, claims.margin, claims.raw, claims.scaled
+    counts = {
+        "pairs": len(margin),
+        "invalid_items": claims.n_invalid,
+        "split_labels": len(margin) - len(pairs),
+    }
     if len(pairs) == 0:
-        return Measured({}, counts, {"ece": "no pair whose gold differs"})
-    raw = Forecasts(sigma(margin), label, cluster, panel.n_clusters)
+        return Measured({}, counts, {"ece": NO_PAIR})
     metrics = _proper(raw, margin, "", seed, bins)
     if not params.get("short"):
         metrics["ece_equal_width"] = expected_calibration_error(
@@ -84,16 +120,14 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
     undefined: dict[str, str] = {}
     for name, found in {"auroc_margin": auroc_of_margin, "aurc": area_under_risk_coverage}.items():
         _put(name, found(pairs.margin, pairs.cluster, panel.n_clusters), metrics, undefined)
-    fit = fit_temperature(margin, label, cluster, panel.n_clusters)
+    fit = fit_temperature(margin, raw.label, raw.cluster, panel.n_clusters)
     _put("temperature", fit if isinstance(fit, str) else named_bound(fit) or fit, metrics, undefined)
-    scaled = _cross_fitted(margin, label, cluster, panel.n_clusters, n_folds, seed)
     curves: dict[str, Any] = {"reliability": raw.table(bin_edges(raw, bins, equal_mass=True))}
     if isinstance(scaled, str):
         undefined |= dict.fromkeys(("ece_scaled", "brier_scaled", "nll_scaled"), scaled)
     else:
-        fitted = Forecasts(sigma(scaled), label, cluster, panel.n_clusters)
-        metrics |= _proper(fitted, scaled, "_scaled", seed, bins)
-        curves["reliability_scaled"] = fitted.table(bin_edges(fitted, bins, equal_mass=True))
+        metrics |= _proper(scaled, claims.margin_scaled, "_scaled", seed, bins)
+        curves["reliability_scaled"] = scaled.table(bin_edges(scaled, bins, equal_mass=True))
     if not params.get("short"):
         for name, result in strength_metrics(pairs, panel.n_clusters, seed).items():
             _put(name, result, metrics, undefined)

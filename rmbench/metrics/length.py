@@ -1,8 +1,11 @@
 """Length-controlled accuracy: what is left of the accuracy when neither response is longer."""
 
+from typing import Any
+
 import numpy as np
 
 from rmbench.metrics.folds import folds_of
+from rmbench.metrics.margins import tenths
 from rmbench.metrics.pairs import Pairs
 from rmbench.stats import Statistic, cluster_sums, mean
 from rmbench.stats.estimates import Floats
@@ -94,3 +97,20 @@ def _fit(length: Floats, credit: Floats) -> tuple[float, float]:
 
 def _sigma(z: Floats | float) -> Floats:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * np.asarray(z))))
+
+
+def accuracy_by_length(pairs: Pairs, credit: Floats, n_clusters: int) -> list[dict[str, Any]]:
+    """Return the accuracy within each tenth of the length difference, chosen minus rejected, characters.
+
+    Where length plays no part it is the same in all; where longer means better to the model, it rises.
+    """
+    length = pairs.length_difference
+    return [
+        {
+            "length_median": float(np.median(length[here])),
+            "n": int(here.sum()),
+            "accuracy": estimate.value,
+            "ci95": list(estimate.ci95) if estimate.ci95 else None,
+        }
+        for here, estimate in tenths(length, credit, pairs, n_clusters)
+    ]

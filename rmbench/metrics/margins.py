@@ -1,14 +1,17 @@
 """The margin distribution (the analysis of arXiv 2404.04932), and margins against graded strength."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 
 from rmbench.metrics.pairs import Pairs
 from rmbench.stats import Statistic, grouped_jackknife, mean, t_interval
 from rmbench.stats.estimates import Floats
+from rmbench.types import Estimate
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
@@ -95,25 +98,31 @@ def _spearman(margin: Floats, strength: Floats) -> float:
         return float(spearmanr(margin, strength).statistic)
 
 
+def tenths(
+    values: Floats, credit: Floats, pairs: Pairs, n_clusters: int
+) -> Iterator[tuple[NDArray[np.bool_], Estimate]]:
+    """Yield (pairs, their accuracy) of each tenth of `values` (P,), from the lowest; equal ones share one."""
+    edges = np.unique(np.quantile(values, np.arange(1, 10) / 10, method="higher"))
+    tenth = np.searchsorted(edges, values, side="right")
+    for k in np.unique(tenth):
+        here = tenth == k
+        yield here, mean(credit[here], pairs.cluster[here], n_clusters, bounded=True).estimate()
+
+
 def deciles(pairs: Pairs, n_clusters: int) -> dict[str, Any]:
     """Return quantiles of the margin, and the accuracy within each tenth of |margin| (least sure first)."""
     size = np.abs(pairs.margin)
     credit = (pairs.margin > 0) + 0.5 * (pairs.margin == 0)
-    edges = np.unique(np.quantile(size, np.arange(1, 10) / 10, method="higher"))
-    tenth = np.searchsorted(edges, size, side="right")
-    rows = []
-    for k in np.unique(tenth):
-        here = tenth == k
-        estimate = mean(credit[here], pairs.cluster[here], n_clusters, bounded=True).estimate()
-        rows.append(
-            {
-                "margin_from": float(size[here].min()),
-                "margin_to": float(size[here].max()),
-                "n": int(here.sum()),
-                "accuracy": estimate.value,
-                "ci95": list(estimate.ci95) if estimate.ci95 else None,
-            }
-        )
+    rows = [
+        {
+            "margin_from": float(size[here].min()),
+            "margin_to": float(size[here].max()),
+            "n": int(here.sum()),
+            "accuracy": estimate.value,
+            "ci95": list(estimate.ci95) if estimate.ci95 else None,
+        }
+        for here, estimate in tenths(size, credit, pairs, n_clusters)
+    ]
     values = np.quantile(pairs.margin, QUANTILES)
     return {
         "margin_deciles": rows,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rmbench.stats import Statistic, cluster_bootstrap, cluster_sums, mean
+from rmbench.stats import Statistic, cluster_bootstrap, cluster_sums, mean, ratio
 from rmbench.stats.bootstrap import least_compatible_effect
 from rmbench.stats.estimates import Floats, Ints
 
@@ -48,6 +48,14 @@ class Forecasts:
             {"n": int(n), "forecast": float(p / n), "observed": float(y / n)}
             for n, p, y in zip(count, forecast, happened, strict=True)
             if n > 0
+        ]
+
+    def observed(self, edges: Floats) -> list[Statistic]:
+        """Return what happened in each bin of `table`, in its order, as a share with its error."""
+        count, _, happened = self.bin_sums(edges)
+        return [
+            ratio(happened[:, b], count[:, b], n=int(count[:, b].sum()), higher_is_better=None, bounded=True)
+            for b in np.flatnonzero(count.any(axis=0))
         ]
 
 

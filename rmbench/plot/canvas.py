@@ -1,0 +1,120 @@
+"""One look for all figures of records: sizes, colours, intervals."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from rmbench.figures import COLOURS, DASHES, MARKERS, drawing, label
+from rmbench.stats.estimates import Floats
+
+INK, QUIET, FAINT = "#1c2126", "#5c6670", "#dfe3e7"
+"""Of text and frames, of what is said aside, and of grids: a page swaps them for those of its theme."""
+WIDTH = 4.8
+"""Inches: on a phone as readable as on a screen."""
+
+_LETTER, _HANDLE = 3.9, 34.0
+"""Points: the width of a letter of a legend, about, and of what is beside its text."""
+
+_SETTINGS = {
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "axes.titlecolor"),
+        INK,
+    ),
+    "grid.color": FAINT,
+    "axes.titlesize": 8,
+    "axes.titlelocation": "left",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+    "lines.markersize": 3.5,
+    "lines.linewidth": 1.2,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+}
+
+
+@contextmanager
+def canvas(name: str) -> Iterator[Any]:
+    """Set up matplotlib for the figure `name`, whose ids are its own, and give the class of figures."""
+    with drawing({"svg.hashsalt": f"rmbench {name}", **_SETTINGS}) as figure_class:
+        yield figure_class
+
+
+def new_figure(figure_class: Any, height: float) -> Any:
+    """Return an empty figure, `height` inches high."""
+    return figure_class(figsize=(WIDTH, height), layout="constrained")
+
+
+def style_of(k: int) -> dict[str, Any]:
+    """Return colour, marker and dashes of the k-th record, the same in all figures."""
+    return {
+        "color": COLOURS[k % len(COLOURS)],
+        "marker": MARKERS[k % len(MARKERS)],
+        "linestyle": DASHES[k // len(COLOURS) % len(DASHES)],
+    }
+
+
+Interval = Sequence[float] | None
+
+
+def six(values: Any) -> Floats:
+    """Return six decimals: a record in memory and the same one from its file differ far below a pixel."""
+    return np.asarray(np.round(np.asarray(values, dtype=np.float64), 6), dtype=np.float64)
+
+
+def reach(values: Sequence[float], intervals: Sequence[Interval]) -> Floats:
+    """Return how far intervals reach below and above their values, shape (2, n); 0 where there is none."""
+    ends = [(v, v) if ci is None else (ci[0], ci[1]) for v, ci in zip(values, intervals, strict=True)]
+    low = np.array([v - end[0] for v, end in zip(values, ends, strict=True)])
+    high = np.array([end[1] - v for v, end in zip(values, ends, strict=True)])
+    return six(np.maximum(np.stack([low, high]), 0.0)) if len(low) else np.zeros((2, 0))
+
+
+def points(
+    axes: Any, x: Any, y: Sequence[float], intervals: Sequence[Interval], k: int, name: str, *, faint: bool
+) -> None:
+    """Draw a line through points with their intervals, faint ones where there are many."""
+    style = style_of(k)
+    bars = {"yerr": reach(y, intervals), "elinewidth": 0.7, "ecolor": (style["color"], 0.4 if faint else 1.0)}
+    axes.errorbar(six(x), six(y), label=label(name), **bars, **style)
+
+
+def band(axes: Any, x: Any, y: Sequence[float], intervals: Sequence[Interval], k: int, name: str) -> None:
+    """Draw a line through points, and the band of their intervals."""
+    style = style_of(k)
+    axes.plot(six(x), six(y), label=label(name), **style)
+    below, above = reach(y, intervals)
+    axes.fill_between(six(x), six(y) - below, six(y) + above, color=style["color"], alpha=0.14, linewidth=0)
+
+
+def dress(axes: Any, *, grid: str = "y") -> None:
+    """Take off what says nothing, and draw a light grid along `grid`."""
+    axes.minorticks_off()
+    axes.spines[["top", "right"]].set_visible(False)
+    if grid:
+        axes.grid(axis=grid, linewidth=0.5)
+
+
+def level(axes: Any, y: float, name: str | None = None) -> None:
+    """Draw a dotted line across, such as chance."""
+    axes.axhline(y, color=QUIET, linewidth=0.9, linestyle=":", label=None if name is None else label(name))
+
+
+def legend(figure: Any, axes: Any, ncols: int | None = None) -> None:
+    """Name the lines of a panel above all panels, in as many columns as there is room for."""
+    handles, labels = axes.get_legend_handles_labels()
+    longest = max(map(len, labels), default=0)
+    room = int(WIDTH * 72 // (longest * _LETTER + _HANDLE))
+    figure.legend(handles, labels, loc="outside upper left", ncols=max(1, min(room, ncols or len(handles))))
+
+
+def title(figure: Any, text: str) -> None:
+    """Say in small letters what the figure is of."""
+    figure.suptitle(label(text, 80), fontsize=8, x=0.01, ha="left")
+
+
+def offsets(n: int, width: float) -> Floats:
+    """Return where n records stand beside each other around a place, shape (n,)."""
+    return np.asarray((np.arange(n) - (n - 1) / 2) * (width / max(n, 1)), dtype=np.float64)

@@ -1,0 +1,144 @@
+"""Figures of groups of items: the matrix of styles, the headline within each stratum."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rmbench.figures import COLOURS, label
+from rmbench.metrics import resolve_metric
+from rmbench.metrics.rm_bench import STYLES
+from rmbench.plot.canvas import INK, dress, legend, new_figure, offsets, reach, six, style_of
+from rmbench.plot.source import Source
+from rmbench.types import Estimate
+
+MOST = 30
+"""Strata of one key that a figure has room for; the largest are shown."""
+_PREFERRED = ("accuracy", "win_rate@max", "ece")
+
+
+def find_styles(source: Source) -> Mapping[str, Any] | str:
+    """Return domain -> matrix (3, 3) of win rates, the mean of domains as `all`; or why there is none."""
+    if why := source.lacks("rm-bench"):
+        return why
+    return source.curve("style_matrix") or "an item has not three styles of two responses"
+
+
+def draw_styles(figure_class: Any, found: Sequence[tuple[str, Mapping[str, Any]]]) -> Any:
+    """Draw who wins between styles: a panel per record of all domains, of one record its domains too."""
+    panels = [(name, "all" if "all" in one else next(iter(one)), one) for name, one in found]
+    if len(found) == 1:
+        panels = [(name, domain, one) for name, _, one in panels for domain in ["all", *one] if domain in one]
+        panels = list({domain: (name, domain, one) for name, domain, one in panels}.values())
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = new_figure(figure_class, 0.5 + 1.75 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, (name, domain, one) in zip(grid.flat, panels, strict=False):
+        _heat(axes, np.asarray(one[domain], dtype=np.float64))
+        what = "all domains" if domain == "all" else f"{domain} alone"
+        axes.set_title(label(name if len(found) > 1 else what, 24))
+    for empty in grid.flat[len(panels) :]:
+        empty.axis("off")
+    figure.supxlabel("style of the rejected response", fontsize=8)
+    figure.supylabel("style of the chosen response", fontsize=8)
+    return figure
+
+
+def _heat(axes: Any, matrix: Any) -> None:
+    """Draw cells whose strength is their value: vectors, so that a page can give them its own colours."""
+    names = [style.replace("detailed_", "") for style in STYLES]
+    for i in range(3):
+        for j in range(3):
+            value = float(matrix[i, j])
+            cell = {"alpha": round(min(max(value, 0.0), 1.0) * 0.7, 3), "linewidth": 0}
+            axes.bar([j], [1], bottom=[i - 0.5], width=1, color=COLOURS[0], **cell)
+            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=INK)
+    axes.set(xlim=(-0.5, 2.5), ylim=(2.5, -0.5), aspect="equal")
+    axes.set_xticks(range(3), names)
+    axes.set_yticks(range(3), names)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+@dataclass(frozen=True, slots=True)
+class Strata:
+    """One metric by stratum."""
+
+    metric: str
+    overall: Estimate
+    by_key: dict[str, dict[str, Estimate]]
+    """Stratum key -> stratum -> number; those without a value are left out."""
+    undefined: dict[str, int]
+    """Stratum key -> strata without a value."""
+
+
+def find_strata(source: Source) -> Strata | str:
+    """Return the headline by stratum, or another metric that strata have where they lack it."""
+    strata, record = source.record.strata, source.record
+    if not strata:
+        return f"the task {record.task} has no strata"
+    held = {name for values in strata.values() for metrics in values.values() for name in metrics}
+    known = {name: e for name, e in record.metrics.items() if name in held}
+    for wanted in (record.primary, *_PREFERRED, *known):
+        stem = wanted.removesuffix("max")
+        if wanted in known or (wanted.endswith("@max") and any(m.startswith(stem) for m in known)):
+            metric = resolve_metric(wanted, known)
+            break
+    else:
+        return "no stratum has a value"
+    by_key = {
+        key: {value: metrics[metric] for value, metrics in values.items() if metric in metrics}
+        for key, values in strata.items()
+    }
+    undefined = {key: len(values) - len(by_key[key]) for key, values in strata.items()}
+    return Strata(metric, record.metrics[metric], {k: v for k, v in by_key.items() if v}, undefined)
+
+
+def draw_strata(figure_class: Any, found: Sequence[tuple[str, Strata]]) -> Any:
+    """Draw the metric within each stratum with its interval, below it on everything; a block per key."""
+    keys = list(dict.fromkeys(key for _, one in found for key in one.by_key))
+    rows = {key: _largest([one.by_key.get(key, {}) for _, one in found]) for key in keys}
+    sizes = [len(rows[key][0]) + (key == keys[0]) for key in keys]
+    lanes = max(0.16, 0.075 * len(found) + 0.06)
+    figure = new_figure(figure_class, 0.75 + lanes * sum(sizes) + 0.28 * len(keys))
+    grid = figure.subplots(len(keys), 1, squeeze=False, sharex=True, height_ratios=[s + 0.4 for s in sizes])
+    for axes, key in zip(grid[:, 0], keys, strict=True):
+        names, n_all = rows[key]
+        lead = ["all"] if key == keys[0] else []
+        place = {name: y for y, name in enumerate([*lead, *names])}
+        for k, (name, one) in enumerate(found):
+            there = {n: e for n, e in one.by_key.get(key, {}).items() if n in names}
+            shown = [*([(0, one.overall)] if lead else []), *((place[n], e) for n, e in there.items())]
+            _lane(axes, shown, k, len(found), name)
+            axes.axvline(six(one.overall.value), color=style_of(k)["color"], linewidth=0.6, linestyle=":")
+        cut = f" ({len(names)} of {n_all}, the largest)" if len(names) < n_all else ""
+        axes.set_title(label(key, 40) + cut, fontsize=7)
+        axes.set_yticks(range(len(place)), [label(n, 24) for n in place])
+        axes.set_ylim(len(place) - 0.4, -0.6)
+        dress(axes, grid="x")
+    metrics = dict.fromkeys(one.metric for _, one in found)
+    grid[-1][0].set_xlabel(label(" / ".join(metrics), 60))
+    if len(found) > 1:
+        legend(figure, grid[0][0])
+    return figure
+
+
+def _lane(axes: Any, shown: Sequence[tuple[int, Estimate]], k: int, n_records: int, name: str) -> None:
+    """Draw points with intervals along x, beside those of the other records."""
+    values = [e.value for _, e in shown]
+    style = style_of(k) | {"linestyle": ""}
+    y = np.array([at for at, _ in shown]) + offsets(n_records, 0.6)[k]
+    xerr = reach(values, [e.ci95 for _, e in shown])
+    axes.errorbar(six(values), six(y), xerr=xerr, elinewidth=0.9, label=label(name), **style)
+
+
+def _largest(several: Sequence[Mapping[str, Estimate]]) -> tuple[list[str], int]:
+    """Return the strata with the most observations, by name, and how many there are."""
+    n: dict[str, int] = {}
+    for one in several:
+        for name, estimate in one.items():
+            n[name] = max(n.get(name, 0), estimate.n)
+    kept = sorted(n, key=lambda name: (-n[name], name))[:MOST]
+    return sorted(kept), len(n)
