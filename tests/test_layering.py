@@ -34,7 +34,7 @@ LAYERS = [
         "curves",
         "sampling",
     ],
-    ["study", "published"],
+    ["study", "published", "report"],
     ["cli"],
     ["__main__"],
 ]

@@ -17,6 +17,7 @@ COMMANDS = {
     "models": "List the registered reward models.",
     "leaderboard": "Regenerate leaderboards from records.",
     "compare": "Compare two models on the same items (paired).",
+    "report": "Write a page on one model or several: numbers, figures, worst items.",
     "curve": "Draw best-of-N curves of records: gold, win rate, KL, over-optimisation.",
     "check": "Test a reward model for what would spoil its numbers.",
     "contamination": "Look for a task's data in a training set.",

@@ -95,7 +95,7 @@ def draw_reliability(figure_class: Any, found: Sequence[tuple[str, Reliability]]
         dress(upper)
         dress(lower)
     if len(found) > 1:
-        legend(figure, axes[0][0])
+        legend(figure, [axes[0][0], axes[0][1]])
     return figure
 
 
@@ -137,7 +137,7 @@ def draw_margins(figure_class: Any, found: Sequence[tuple[str, Floats]]) -> Any:
         empty.axis("off")
     for row in grid:
         row[0].set_ylabel("pairs")
-    legend(figure, grid[0][0])
+    legend(figure, list(grid.flat), order=("right", "wrong", "wrong, mirrored", "tied"))
     return figure
 
 
@@ -184,5 +184,5 @@ def draw_margin_deciles(figure_class: Any, found: Sequence[tuple[str, Tenths]]) 
     axes.set_ylim(top=1.02)
     dress(axes)
     if len(found) > 1:
-        legend(figure, axes)
+        legend(figure, [axes])
     return figure

@@ -102,12 +102,24 @@ def level(axes: Any, y: float, name: str | None = None) -> None:
     axes.axhline(y, color=QUIET, linewidth=0.9, linestyle=":", label=None if name is None else label(name))
 
 
-def legend(figure: Any, axes: Any, ncols: int | None = None) -> None:
-    """Name the lines of a panel above all panels, in as many columns as there is room for."""
-    handles, labels = axes.get_legend_handles_labels()
-    longest = max(map(len, labels), default=0)
-    room = int(WIDTH * 72 // (longest * _LETTER + _HANDLE))
-    figure.legend(handles, labels, loc="outside upper left", ncols=max(1, min(room, ncols or len(handles))))
+def legend(figure: Any, panels: Sequence[Any], ncols: int | None = None, order: Sequence[str] = ()) -> None:
+    """Name what panels show above them all, in as many columns as there is room for.
+
+    Args:
+        figure: The figure.
+        panels: Axes whose labels are named, each label once.
+        ncols: Most columns.
+        order: Labels that come first, in this order.
+    """
+    found: dict[str, Any] = {}
+    for axes in panels:
+        handles, names = axes.get_legend_handles_labels()
+        for name, handle in zip(names, handles, strict=True):
+            found.setdefault(name, handle)
+    labels = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
+    room = int(WIDTH * 72 // (max(map(len, labels), default=0) * _LETTER + _HANDLE))
+    columns = max(1, min(room, ncols or len(labels)))
+    figure.legend([found[n] for n in labels], labels, loc="outside upper left", ncols=columns)
 
 
 def title(figure: Any, text: str) -> None:

@@ -38,7 +38,8 @@ def draw_styles(figure_class: Any, found: Sequence[tuple[str, Mapping[str, Any]]
     for axes, (name, domain, one) in zip(grid.flat, panels, strict=False):
         _heat(axes, np.asarray(one[domain], dtype=np.float64))
         what = "all domains" if domain == "all" else f"{domain} alone"
-        axes.set_title(label(name if len(found) > 1 else what, 24))
+        alone = [name] if domain == "all" else [name, what]  # which domain, where there is no mean of all
+        axes.set_title("\n".join(label(line, 24) for line in (alone if len(found) > 1 else [what])))
     for empty in grid.flat[len(panels) :]:
         empty.axis("off")
     figure.supxlabel("style of the rejected response", fontsize=8)
@@ -121,7 +122,7 @@ def draw_strata(figure_class: Any, found: Sequence[tuple[str, Strata]]) -> Any:
     metrics = dict.fromkeys(one.metric for _, one in found)
     grid[-1][0].set_xlabel(label(" / ".join(metrics), 60))
     if len(found) > 1:
-        legend(figure, grid[0][0])
+        legend(figure, list(grid.flat))
     return figure
 
 

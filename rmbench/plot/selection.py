@@ -68,5 +68,5 @@ def draw_best_of_n(figure_class: Any, found: Sequence[tuple[str, BestOfN]]) -> A
         axes.set_xticks(shown, [str(t) for t in shown])
         axes.set(xlabel="N (responses to choose from)", title=what)
         dress(axes)
-    legend(figure, left, 2 if len(found) <= 2 else None)
+    legend(figure, [left], 2 if len(found) <= 2 else None)
     return figure

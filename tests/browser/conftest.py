@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_records import HOSTILE as REPORT_HOSTILE
+from report_records import evaluate, spoil
 from synthetic_boards import HOSTILE, synthetic
 
 from rmbench.boards.page import page_of
+from rmbench.cli.main import run
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,6 +58,21 @@ def screen(driver: Any) -> Screen:
 
     set_screen()
     return set_screen
+
+
+@pytest.fixture(scope="session")
+def reports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on two models, `plain.html`, and one whose every text is hostile, `hostile.html`."""
+    folder = tmp_path_factory.mktemp("reports")
+    for name, texts in (("plain", ()), ("hostile", REPORT_HOSTILE)):
+        inside = folder / name
+        inside.mkdir()
+        results, data = evaluate(inside, "length", "markdown", texts=texts), inside / "items.jsonl"
+        if texts:
+            spoil(results)
+        given = ["--data", f"preference={data}", "--data", f"bon={data}"]
+        assert run(["report", str(results), *given, "--out", str(folder / f"{name}.html")]) == 0
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,161 @@
+"""The numbers of a section as rows of tables: headlines, all metrics, what was left out."""
+
+from collections.abc import Mapping, Sequence
+from math import inf, isfinite
+from typing import Any
+
+from rmbench.boards.numbers import three
+from rmbench.boards.scale import Scale, scale_of
+from rmbench.metrics.headlines import HEADLINES, at_largest_n
+from rmbench.plot import Source
+from rmbench.specs import OFFICIAL_KINDS, kinds_of
+from rmbench.types import Estimate
+
+MEANINGS: Mapping[str, str] = {
+    "official": "as the benchmark publishes it",
+    "accuracy": "share of pairs ranked as gold does, ties half",
+    "accuracy_macro": "mean over strata of the accuracy in each",
+    "accuracy_length_controlled": "accuracy where neither response is longer",
+    "longer_wins": "how often gold prefers the longer response",
+    "ece": "distance between claimed and observed probability",
+    "ece_scaled": "the same, after a cross-fitted temperature",
+    "temperature": "what margins must be divided by",
+    "brier": "mean squared error of the claimed probability",
+    "nll": "cross-entropy of the claimed probability",
+    "auroc_margin": "whether a right pair has a larger margin than a wrong one",
+    "win_rate": "share of the rest of the pool that the pick beats",
+    "gold": "gold of the pick",
+    "oracle": "gold of the best in the pool",
+    "recovery": "share of the possible gain that is reached",
+    "best_n": "the N of the highest gold",
+}
+"""Metric (of `name@n`, the part before the @) -> what it is, in a few words."""
+
+
+def headline_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """Return the headline metrics, a row each, with a cell per record; those that no record knows are out."""
+    held = [s.record.metrics for s in sources]
+    rows: list[dict[str, Any]] = []
+    for kind in kinds_of(sources[0].kinds, "both"):
+        names = HEADLINES.get(kind) or tuple(dict.fromkeys(m for metrics in held for m in metrics))
+        for name in dict.fromkeys(at_largest_n(n, held) for n in names):
+            known = any(name in s.record.metrics or name in s.record.undefined for s in sources)
+            if known and name not in {row["name"] for row in rows}:
+                rows.append(_row(name, sources) | {"official": kind in OFFICIAL_KINDS})
+    return rows
+
+
+def all_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """Return every metric of the records, a row each."""
+    names = dict.fromkeys(name for s in sources for name in (*s.record.metrics, *s.record.undefined))
+    return [_row(name, sources) for name in names]
+
+
+def _row(name: str, sources: Sequence[Source]) -> dict[str, Any]:
+    estimates = [s.record.metrics[name] for s in sources if name in s.record.metrics]
+    scale = scale_of(estimates)
+    first = estimates[0] if estimates else None
+    higher = first.higher_is_better if first else None
+    return {
+        "name": name,
+        "arrow": {True: "↑", False: "↓"}.get(higher, "") if higher is not None else "",
+        "direction": {True: "higher is better", False: "lower is better"}.get(higher, "")
+        if higher is not None
+        else "",
+        "meaning": MEANINGS.get(name.partition("@")[0], ""),
+        "unit": first.unit if first else "",
+        "axis": scale.ends() if estimates else None,
+        "cells": [_cell(name, s, scale) for s in sources],
+    }
+
+
+def _cell(name: str, source: Source, scale: Scale) -> dict[str, Any]:
+    estimate: Estimate | None = source.record.metrics.get(name)
+    if estimate is None:
+        return {
+            "text": "–",
+            "why": source.record.undefined.get(name, "not in this record"),
+            "small": "",
+            "n": "",
+            "bar": None,
+        }
+    ci = estimate.ci95
+    return {
+        "text": _text(estimate.value, estimate),
+        "small": f"[{_text(ci[0], estimate)}, {_text(ci[1], estimate)}]" if ci else "no interval",
+        "why": "" if isfinite(estimate.value) else "not a finite number",
+        "n": f"n = {estimate.n:,}, {estimate.n_clusters:,} prompts",
+        "bar": scale.bar(estimate.value, ci),
+    }
+
+
+def _text(value: float, estimate: Estimate) -> str:
+    """Return three decimals; of a count of responses none, of what is large three digits."""
+    if estimate.unit == "responses":
+        return f"{value:g}"
+    return f"{value:.3g}" if 1000 <= abs(value) < inf else three(value)
+
+
+def undefined_lines(sources: Sequence[Source]) -> list[str]:
+    """Return one line per reason: which metrics have no value, for which models (all: unnamed)."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for source in sources:
+        by_reason: dict[str, list[str]] = {}
+        for name, why in source.record.undefined.items():
+            by_reason.setdefault(why, []).append(name)
+        for why, names in by_reason.items():
+            found.setdefault((", ".join(names), why), []).append(source.label)
+    return [
+        f"no {names}{'' if len(models) == len(sources) else ' for ' + ', '.join(models)}: {why}"
+        for (names, why), models in found.items()
+    ]
+
+
+_PLAIN = {
+    "items": "items measured",
+    "items_available": "items in the data",
+    "responses": "responses",
+    "distinct_texts": "distinct texts",
+    "truncated": "texts cut to fit the model",
+    "invalid": "rewards that are no finite number",
+    "ties": "pairs with tied rewards",
+}
+_NESTED = {
+    "dropped": "left out of the data",
+    "unanswered": "without an answer",
+    "trained_on": "prompts that the model was trained on",
+    "gold": "gold of responses",
+}
+
+
+def count_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
+    """Return what a record counts, a row each: measured, left out, cut, invalid, tied, with the reasons."""
+    found: dict[str, dict[int, str]] = {}
+    unknown: dict[str, list[int]] = {}
+    for k, source in enumerate(sources):
+        for key, value in source.record.counts.items():
+            what = _PLAIN.get(key) or _NESTED.get(key, key)
+            if not isinstance(value, Mapping):
+                found.setdefault(what, {})[k] = _count(value, "–" if key == "ties" else "not known")
+                if key in _NESTED:
+                    unknown.setdefault(what, []).append(k)
+                continue
+            for name, count in value.items():
+                found.setdefault(f"{what}: {name.replace('_', ' ')}", {})[k] = _count(count, "not known")
+            if not value and key in _NESTED:
+                found.setdefault(what, {})[k] = "0"
+    for what, records in unknown.items():
+        # Of one model the parts are known, of another nothing: a row for each part says so.
+        parts = [cells for name, cells in found.items() if name.startswith(f"{what}: ")]
+        for cells in parts:
+            cells |= dict.fromkeys(records, "not known")
+        if parts and set(found[what]) <= set(records):
+            del found[what]
+    return [
+        {"name": name, "cells": [cells.get(k, "–") for k in range(len(sources))]}
+        for name, cells in found.items()
+    ]
+
+
+def _count(value: Any, without: str) -> str:
+    return without if value is None else f"{value:,}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,208 @@
+"""A report as one HTML file, by the rules of `rmbench.html`. Same records, same bytes."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from rmbench import __version__
+from rmbench.boards.facts import facts_of
+from rmbench.boards.numbers import three
+from rmbench.canon import canonical_json
+from rmbench.escape import one_line
+from rmbench.gold import describe_gold
+from rmbench.html import render_page, text_block
+from rmbench.metrics.selection import BEST, rule_of
+from rmbench.plot import Source
+from rmbench.report.gather import Section
+from rmbench.report.numbers import all_rows, count_rows, headline_rows, undefined_lines
+from rmbench.report.pictures import Picture, pictures_of
+from rmbench.report.texts import Texts, read_texts
+from rmbench.report.worst import Worst, margin_of, picks, worst_items
+from rmbench.types import Item
+
+LONGEST = 200
+"""Characters of a name that the page shows."""
+LONGEST_TEXT = 4000
+"""Characters of a prompt or a response."""
+_EXCERPT = 110
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A page, and what is in it."""
+
+    html: str
+    sections: tuple[Mapping[str, Any], ...]
+    """Per section: `tasks`, `models`, `figures`, `missing` (figure -> why), `items`, `texts` (why none)."""
+
+
+def make_report(
+    sections: Sequence[Section], *, n_items: int, data: Mapping[str, Path], command: Sequence[str]
+) -> Report:
+    """Return the report of sections.
+
+    Args:
+        sections: Models by the items that they were measured on.
+        n_items: Most items to show of those that each model gets wrong.
+        data: Task -> its data, where the package does not hold it.
+        command: What makes this page again, for the page.
+
+    Raises:
+        ConfigError: If matplotlib is not installed.
+        StoreError: If the rewards of a record are missing or damaged.
+        RmbenchError: If data that was given cannot be read.
+    """
+    models = list(dict.fromkeys(s.record.model for section in sections for s in section.sources))
+    shown, summaries = [], []
+    for section in sections:
+        pictures, missing = pictures_of(section)
+        worst = [worst_items(source, n_items) for source in section.sources]
+        wanted = {w.item for items in worst for w in items}
+        path = next((data[task] for task in section.tasks if task in data), None)
+        texts = read_texts(section.sources[0], wanted, path)
+        shown.append(_section(section, pictures, missing, worst, texts))
+        summaries.append(
+            {
+                "tasks": list(section.tasks),
+                "models": [source.label for source in section.sources],
+                "figures": [p.name for p in pictures],
+                "missing": missing,
+                "items": [len(items) for items in worst],
+                "texts": texts.why,
+            }
+        )
+    html = render_page(
+        "report",
+        title=", ".join(one_line(m, LONGEST) for m in models[:4]) + (", …" if len(models) > 4 else ""),
+        models=models,
+        sections=shown,
+        n_items=n_items,
+        version=__version__,
+        command=shlex.join(command),
+    )
+    return Report(html, tuple(summaries))
+
+
+def _section(
+    section: Section,
+    pictures: Sequence[Picture],
+    missing: Mapping[str, str],
+    worst: Sequence[Sequence[Worst]],
+    texts: Texts,
+) -> dict[str, Any]:
+    sources, first = section.sources, section.sources[0].record
+    rule = rule_of(first.identity["task"]["params"])
+    meaning = describe_gold(first.identity) or first.identity["task"]["params"].get("gold_meaning") or ""
+    labels = [one_line(s.label, LONGEST) for s in sources]
+    return {
+        "key": section.key,
+        "title": one_line(", ".join(section.tasks), LONGEST),
+        "version": first.task_version,
+        "labels": labels,
+        "facts": _facts(sources),
+        "gold": meaning,
+        "rule": "" if rule == BEST else str(rule),
+        "headlines": headline_rows(sources),
+        "metrics": all_rows(sources),
+        "undefined": undefined_lines(sources),
+        "pictures": pictures,
+        "missing": missing,
+        "counts": count_rows(sources),
+        "picks": picks(sources[0]),
+        "texts_why": texts.why,
+        "worst": [
+            {
+                "label": label,
+                "list": [_item(w, source, section, texts.items.get(w.item)) for w in items],
+            }
+            for label, source, items in zip(labels, sources, worst, strict=True)
+        ],
+        "runs": [_run(label, source) for label, source in zip(labels, sources, strict=True)],
+    }
+
+
+def _facts(sources: Sequence[Source]) -> str:
+    counts, identity = sources[0].record.counts, sources[0].record.identity
+    sample = counts["items"] != counts["items_available"]
+    of = f" (a sample of {counts['items_available']:,})" if sample else ""
+    return f"{counts['items']:,} items{of}, {counts['responses']:,} responses; data {identity['data'][:12]}"
+
+
+def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> dict[str, Any]:
+    lead = f"gold lost {three(worst.loss)}" if picks(source) else f"margin {_reward(worst.margin)}"
+    prompt = [(t["role"], t["content"]) for t in item.prompt] if item else []
+    others = [
+        f"{one_line(other.label, LONGEST)}: {_judged(margin)}"
+        for other in section.sources
+        if other is not source and (margin := margin_of(other, worst)) is not None
+    ]
+    return {
+        "item": one_line(worst.item, LONGEST),
+        "lead": lead,
+        "excerpt": one_line(prompt[-1][1], _EXCERPT) if prompt else "",
+        "prompt": [{"role": role, "text": text_block(text, LONGEST_TEXT)} for role, text in prompt],
+        "responses": [
+            {
+                "what": shown.what,
+                "place": shown.place + 1,
+                "of": worst.n_responses,
+                "reward": _reward(shown.reward),
+                "gold": f"{shown.gold:.4g}",
+                "length": f"{shown.length:,} characters" if shown.length else "",
+                "text": text_block(item.responses[shown.place].text, LONGEST_TEXT) if item else None,
+            }
+            for shown in worst.responses
+        ],
+        "others": others,
+    }
+
+
+def _reward(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _judged(margin: float) -> str:
+    if not isfinite(margin):
+        return "no finite reward"
+    verdict = "right" if margin > 0 else "wrong" if margin < 0 else "tied"
+    return f"{verdict} (margin {_reward(margin)})"
+
+
+def _run(label: str, source: Source) -> dict[str, Any]:
+    record = source.record
+    identity, provenance = record.identity, record.provenance
+    task = identity["task"]
+    settings = {k: v for k, v in task["params"].items() if v is not None}
+    facts = {
+        "record": f"{record.task}@{record.task_version}/{record.run_id}",
+        "task": f"{record.task}, version {record.task_version}, {task['digest']}",
+        "settings": _pairs(settings),
+        "data": identity["data"],
+        "read from": provenance.get("data"),
+        "model": _pairs(identity["model"]),
+        "gold": describe_gold(identity),
+        "limit": "all items" if identity["limit"] is None else f"{identity['limit']:,} items",
+        "seed": identity["seed"],
+        "made": provenance.get("time"),
+        "with": _pairs(provenance.get("versions")),
+        "used": _pairs(provenance.get("used")),
+    }
+    return {
+        "label": label,
+        "facts": {name: str(value) for name, value in facts.items() if value not in (None, "")},
+        "command": facts_of(record).command,
+    }
+
+
+def _pairs(value: Any) -> str:
+    """Return a mapping of a record as text; what is none, as JSON."""
+    if not value:
+        return ""
+    if isinstance(value, Mapping):
+        return ", ".join(
+            f"{k} {v if isinstance(v, str | int | float) else canonical_json(v)}" for k, v in value.items()
+        )
+    return str(value)
