@@ -1,7 +1,7 @@
 # make demo   the main job, offline, on the embedded data
 # make test   every test, the linter and the type checker
 # make test-engines   the tests with real engines: vLLM
-# make test-browser   the boards' pages in a headless Chromium (Debian: chromium, chromium-driver)
+# make test-browser   the pages in a headless Chromium (Debian: chromium, chromium-driver)
 # make setup  only .venv, with all that the tests need (no vLLM)
 
 PYTHON ?= python3

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.cli.main import run
+from rmbench.records import run_id
 
 HOSTILE = (
     "<script>document.title='owned'</script>",
@@ -61,3 +62,19 @@ def spoil(results: Path) -> None:
         record["undefined"] = {HOSTILE[0]: HOSTILE[2]}
         record["provenance"] |= {"command": list(HOSTILE), "data": HOSTILE[4], "versions": {HOSTILE[1]: "1"}}
         path.write_text(json.dumps(record))
+
+
+def spoil_identity(results: Path) -> None:
+    """Put hostile texts into identities, too: ids follow from them, so such records are whole."""
+    for n, path in enumerate(sorted(results.rglob("*.json"))):
+        record = json.loads(path.read_text())
+        identity = record["identity"]
+        identity["task"] |= {"name": HOSTILE[n % 4], "digest": HOSTILE[1]}
+        identity["task"]["params"] |= {"gold_meaning": HOSTILE[2], HOSTILE[0]: HOSTILE[5]}
+        identity["model"] = {HOSTILE[3]: HOSTILE[4]}
+        identity["data"] = HOSTILE[0]
+        new = run_id(identity)
+        rewards = path.with_name(record["files"]["rewards"]["name"])
+        rewards.rename(path.with_name(f"{new}.rewards.jsonl.gz"))
+        path.with_name(f"{new}.json").write_text(json.dumps(record | {"run_id": new}))
+        path.unlink()

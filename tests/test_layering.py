@@ -21,7 +21,7 @@ LAYERS = [
     ["models"],
     ["scoring"],
     ["records"],
-    ["record_reader", "gold"],
+    ["record_reader", "gold", "caveats"],
     ["plot"],
     [
         "evaluation",
@@ -143,7 +143,7 @@ def test_nothing_unpickles_or_evaluates(path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [["--help"], ["--version"], ["tasks"], ["models"], ["leaderboard", "--check"], ["compare", "--help"],
-     ["eval", "--help"]],
+     ["eval", "--help"], ["report", "--help"]],
     ids=" ".join,
 )  # fmt: skip
 def test_light_commands_import_no_heavy_library(command: list[str], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from markupsafe import escape
-from report_records import HOSTILE, evaluate, rows, spoil
+from report_records import HOSTILE, evaluate, rows, spoil, spoil_identity
 from test_leaderboard_page import Page
 
 from rmbench.cli.main import run
@@ -207,6 +207,40 @@ def test_hostile_texts_add_no_tag_no_attribute_and_no_hidden_character(tmp_path:
     assert max(map(len, page.text["summary"])) <= 250
 
 
+def test_a_hostile_identity_is_only_text_and_names_no_file(tmp_path: Path) -> None:
+    results = evaluate(tmp_path, "length")
+    spoil_identity(results)
+    out = tmp_path / "out"
+    command = ["report", str(results), "--out", str(out / "a.html"), "--figures", str(out / "figures")]
+    assert run([*command, "--items", "2"]) == 0
+    page = Drawn((out / "a.html").read_text(encoding="utf-8"))
+    assert (page.tags["script"], page.tags["style"], page.tags["img"], page.tags["h1"]) == (1, 1, 0, 1)
+    assert not [n for _, n, _ in page.attributes if n.startswith("on") or n == "style"]
+    assert {HOSTILE[0], one_line(HOSTILE[1])} == set(page.text["h2"])
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", p.name) for p in out.rglob("*"))
+
+
+def test_what_was_cut_left_out_or_trained_on_stands_beside_the_numbers(tmp_path: Path) -> None:
+    results = evaluate(tmp_path, "length")
+    for path in results.rglob("*.json"):
+        record = json.loads(path.read_text())
+        record["counts"] |= {
+            "truncated": 1234, "invalid": 5, "ties": 6, "unanswered": {"busy": 7, "refused": 0},
+            "trained_on": {"exact": 8, "ngram": 0}, "dropped": {"no prompt": 9},
+        }  # fmt: skip
+        path.write_text(json.dumps(record))
+    assert run(["report", str(results), "-t", "preference", "--out", str(tmp_path / "a.html")]) == 0
+    page = Drawn((tmp_path / "a.html").read_text(encoding="utf-8"))
+    expected = (
+        "length: 1,234 truncated, 5 invalid, 7 without an answer (busy), 6 tied pairs,"
+        " 8 prompts trained on (exact), left out of the data: 9 for no prompt"
+    )
+    assert expected in page.text["li"]
+    assert {"texts cut to fit the model", "left out of the data: no prompt"} <= set(page.text["th"])
+
+
 def test_a_name_of_10_000_characters_is_cut(tmp_path: Path) -> None:
     results = evaluate(tmp_path, "length")
     for path in results.rglob("*.json"):
@@ -233,7 +267,7 @@ def test_a_number_that_is_not_finite_is_shown_as_what_it_is(tmp_path: Path) -> N
 def test_tasks_whose_numbers_are_the_same_are_one_section() -> None:
     runs = runs_of(["builtin:linear", "length"], RESULTS)
     found = sections_of(runs)
-    assert [s.tasks for s in found] == [("calibration", "preference"), ("judgebench",), ("bon",)]
+    assert [s.tasks for s in found] == [("judgebench",), ("preference", "calibration"), ("bon",)]
     assert [[x.label for x in s.sources] for s in found] == [["builtin:linear", "length"]] * 3
     ordered = runs_of(["length"], RESULTS, ["bon", "preference"])
     assert [r.record.task for r in ordered] == ["bon", "preference"]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from rmbench.caveats import caveats, dropped
 from rmbench.escape import one_line
 from rmbench.gold import describe_gold
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
@@ -65,9 +66,7 @@ def _left_out(records: Sequence[Record]) -> list[str]:
     """Return one line per way in which data was left out, with the models that it concerns unless all."""
     found: dict[str, list[str]] = {}
     for record in records:
-        dropped = record.counts["dropped"].items()
-        reasons = ", ".join(f"{count:,} for {one_line(reason)}" for reason, count in dropped)
-        found.setdefault(reasons, []).append(one_line(record.model, 40))
+        found.setdefault(one_line(dropped(record)), []).append(one_line(record.model, 40))
     return [
         f"  left out of the data{'' if len(names) == len(records) else ' of ' + ', '.join(names)}: {reasons}"
         for reasons, names in found.items()
@@ -117,19 +116,7 @@ def _kind_table(kind: str, records: Sequence[Record]) -> str:
 
 
 def _not_as_is(record: Record) -> list[str]:
-    counts, parts = record.counts, []
-    if counts["truncated"]:
-        parts.append(f"{counts['truncated']:,} truncated")
-    if counts["invalid"]:
-        parts.append(f"{counts['invalid']:,} invalid")
-    parts += [f"{n:,} without an answer ({why})" for why, n in counts.get("unanswered", {}).items() if n]
-    if counts["ties"]:
-        parts.append(f"{counts['ties']:,} tied pairs")
-    too_small = counts.get("best_of_n", {}).get("pools_too_small")
-    if too_small:
-        parts.append(f"{too_small:,} pools too small for the largest n")
-    if trained := counts.get("trained_on"):
-        parts += [f"{n:,} prompts trained on ({how})" for how, n in trained.items() if n]
+    parts = caveats(record)
     return [f"  {one_line(record.model, 40)}: {one_line(', '.join(parts))}"] if parts else []
 
 

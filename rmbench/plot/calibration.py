@@ -15,6 +15,8 @@ from rmbench.stats.estimates import Floats
 
 _HALF = 20
 """Bins of the histogram on either side of 0."""
+_ECES = 4
+"""Records above which a reliability diagram has no room for their ECEs."""
 _SHOWN = 0.995
 """Share of |margin| that the histogram has room for; the rest is in its first and last bin."""
 
@@ -84,13 +86,13 @@ def draw_reliability(figure_class: Any, found: Sequence[tuple[str, Reliability]]
             faint, colour = len(found) > 2, style_of(k)["color"]
             points(upper, bins.forecast, bins.observed, bins.interval, k, name, faint=faint)
             lower.vlines(six(bins.forecast), 0, bins.n, color=colour, linewidth=2.2, alpha=0.75)
-            if bins.ece is not None:
+            if bins.ece is not None and len(found) <= _ECES:
                 at = 0.04 + 0.08 * (len(found) - 1 - k)
                 upper.text(0.97, at, f"ECE {bins.ece:.3f}", ha="right", fontsize=7, color=colour)
         for row, line in enumerate(lines):
             upper.text(0.5, 0.5 - 0.09 * row, label(line, 44), ha="center", fontsize=6, color=QUIET)
         upper.set(title=what, xlim=(0, 1), ylim=(0, 1), ylabel="" if column else "observed share")
-        lower.set(xlabel="forecast of the margin", ylabel="" if column else "count", ylim=(0, None))
+        lower.set(xlabel="claimed probability", ylabel="" if column else "count", ylim=(0, None))
         lower.yaxis.get_major_locator().set_params(nbins=2)
         dress(upper)
         dress(lower)

@@ -56,7 +56,7 @@ class Source:
     def metrics(self, stem: str) -> dict[int, Estimate]:
         """Return n -> `stem@n`, by n."""
         found = [m.partition("@")[2] for m in self.record.metrics if m.startswith(f"{stem}@")]
-        return {n: self.record.metrics[f"{stem}@{n}"] for n in sorted(map(int, found))}
+        return {n: self.record.metrics[f"{stem}@{n}"] for n in sorted(int(n) for n in found if n.isdecimal())}
 
     def lacks(self, kind: str) -> str | None:
         """Return why there is nothing of a task kind here; None if there is."""

@@ -34,7 +34,7 @@ class Section:
 def runs_of(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> list[StoredRun]:
     """Return the records that `names` mean: paths of records or folders, or models in `results`.
 
-    They stand in the order of `tasks`, or with those of pools last, and else in the order of `names`.
+    They stand in the order of `tasks`; without, those of pools last, and else in the order of `names`.
 
     Args:
         names: As on the command line.
@@ -58,7 +58,12 @@ def runs_of(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> l
     if tasks:
         place = {task: n for n, task in enumerate(tasks)}
         return sorted((r for r in runs if r.record.task in place), key=lambda r: place[r.record.task])
-    return sorted(runs, key=lambda r: "best_of_n" in r.record.identity["task"]["kinds"])
+    return sorted(runs, key=_rank)
+
+
+def _rank(run: StoredRun) -> tuple[bool, bool]:
+    """Say what stands later in a report: pools, and a task whose headline is an error of calibration."""
+    return "best_of_n" in run.record.identity["task"]["kinds"], run.record.primary.startswith("ece")
 
 
 def _runs(name: str, results: Path) -> list[StoredRun]:

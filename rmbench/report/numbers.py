@@ -6,6 +6,7 @@ from typing import Any
 
 from rmbench.boards.numbers import three
 from rmbench.boards.scale import Scale, scale_of
+from rmbench.caveats import caveats, dropped
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.plot import Source
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
@@ -96,7 +97,18 @@ def _text(value: float, estimate: Estimate) -> str:
     return f"{value:.3g}" if 1000 <= abs(value) < inf else three(value)
 
 
-def undefined_lines(sources: Sequence[Source]) -> list[str]:
+def notes_of(sources: Sequence[Source]) -> list[str]:
+    """Return what belongs beside the numbers: what was left out, cut, tied or trained on, and no values."""
+    lines = []
+    for source in sources:
+        left_out = dropped(source.record)
+        parts = caveats(source.record) + ([f"left out of the data: {left_out}"] if left_out else [])
+        if parts:
+            lines.append(f"{source.label}: {', '.join(parts)}")
+    return lines + _undefined(sources)
+
+
+def _undefined(sources: Sequence[Source]) -> list[str]:
     """Return one line per reason: which metrics have no value, for which models (all: unnamed)."""
     found: dict[tuple[str, str], list[str]] = {}
     for source in sources:

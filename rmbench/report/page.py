@@ -17,7 +17,7 @@ from rmbench.html import render_page, text_block
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.plot import Source
 from rmbench.report.gather import Section
-from rmbench.report.numbers import all_rows, count_rows, headline_rows, undefined_lines
+from rmbench.report.numbers import all_rows, count_rows, headline_rows, notes_of
 from rmbench.report.pictures import Picture, pictures_of
 from rmbench.report.texts import Texts, read_texts
 from rmbench.report.worst import Worst, margin_of, picks, worst_items
@@ -107,7 +107,7 @@ def _section(
         "rule": "" if rule == BEST else str(rule),
         "headlines": headline_rows(sources),
         "metrics": all_rows(sources),
-        "undefined": undefined_lines(sources),
+        "notes": notes_of(sources),
         "pictures": pictures,
         "missing": missing,
         "counts": count_rows(sources),

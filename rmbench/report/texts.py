@@ -41,6 +41,10 @@ def read_texts(source: Source, wanted: Collection[str], data: Path | None) -> Te
         if data is None and spec.data.path is None:
             return Texts(why=f"the data of {task} is not part of the package; --data PATH shows the texts")
         found = read_task_items(spec, data, on_bad="skip", offline=True)
+    except UnknownNameError:
+        if data is not None:
+            raise
+        return Texts(why=f"the task file of {task} is not at hand; RMBENCH_TASKS_DIR names its folder")
     except RmbenchError as error:
         if data is not None:
             raise
