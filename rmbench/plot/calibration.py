@@ -90,8 +90,10 @@ def draw_reliability(figure_class: Any, found: Sequence[tuple[str, Reliability]]
                 at = 0.04 + 0.08 * (len(found) - 1 - k)
                 upper.text(0.97, at, f"ECE {bins.ece:.3f}", ha="right", fontsize=7, color=colour)
         for row, line in enumerate(lines):
-            upper.text(0.5, 0.5 - 0.09 * row, label(line, 44), ha="center", fontsize=6, color=QUIET)
-        upper.set(title=what, xlim=(0, 1), ylim=(0, 1), ylabel="" if column else "observed share")
+            upper.text(0.03, 0.93 - 0.08 * row, label(line, 48), fontsize=6, color=QUIET)
+        upper.set(
+            title=what, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), ylabel="" if column else "observed share"
+        )
         lower.set(xlabel="claimed probability", ylabel="" if column else "count", ylim=(0, None))
         lower.yaxis.get_major_locator().set_params(nbins=2)
         dress(upper)
