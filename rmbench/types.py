@@ -199,6 +199,19 @@ class ConcurrentModel(Protocol):
 
 
 @runtime_checkable
+class ParallelModel(Protocol):
+    """Optional: a model in this process that gets more done on several batches at once than on one."""
+
+    def batches_at_once(self) -> int:
+        """Return how many; 1 for one after the other."""
+        ...
+
+    def score_beside(self, batch: Sequence[Conversation]) -> Sequence[float | Scored]:
+        """Return what `score` does; to be called from so many threads at once."""
+        ...
+
+
+@runtime_checkable
 class MeteredModel(Protocol):
     """Optional: a model that is paid for by use, and may have no answer to a question (NaN)."""
 

@@ -18,7 +18,7 @@ from rmbench.models.hf_checkpoint import Checkpoint, find_checkpoint, weights_id
 from rmbench.models.hf_compile import compile_backbone, is_compiled
 from rmbench.models.hf_forward import Forward
 from rmbench.models.hf_labels import choose_readout
-from rmbench.models.hf_limits import checked_length, tokens_at_once
+from rmbench.models.hf_limits import batches_at_once, checked_length, tokens_at_once
 from rmbench.models.hf_load import load_classifier, torch  # fmt: skip
 from rmbench.models.hf_text import Encoded, choose_format, read_template
 from rmbench.models.hf_tokens import Tokenised, Tokens
@@ -75,6 +75,7 @@ class HFRewardModel(Tokenised):
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
         self._forward = Forward(self._loaded, self._readout, self._pad_id(), share=share_prompts)
         self._weights: Mapping[str, str] | None = None
+        self._threads_each = 1
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return whatever can change a score; hashes the weights of a folder once."""
@@ -116,6 +117,18 @@ class HFRewardModel(Tokenised):
         return [
             Scored(reward, len(row.ids), row.truncated) for reward, row in zip(rewards, encoded, strict=True)
         ]
+
+    def batches_at_once(self) -> int:
+        """Return how many batches are computed faster side by side than one after the other."""
+        if self._loaded.is_encoder or is_compiled(self._model) or self._forward.sharing_problem:
+            return 1  # these keep something of a forward pass in the model
+        found, self._threads_each = batches_at_once(self._model)
+        return found
+
+    def score_beside(self, batch: Sequence[Conversation]) -> list[Scored]:
+        """Return what `score` does, in this thread's part of the processor."""
+        torch.set_num_threads(self._threads_each)  # of this thread alone
+        return self.score(batch)
 
     def notes(self) -> list[str]:
         """Return remarks on format, head and EOS."""

@@ -120,7 +120,8 @@ class Forward:
         """Return the hidden state of the last attended token of each row, (B, D)."""
         backbone = getattr(self._model, self._model.base_model_prefix)
         inputs = self._padded(rows)
-        with torch.inference_mode():
+        alone = self._shared.reading_rows() if self._share else nullcontext()
+        with alone, torch.inference_mode():
             hidden = backbone(**inputs, use_cache=False).last_hidden_state  # (B, T, D)
         places = torch.arange(hidden.shape[1], device=hidden.device)
         last = (places * inputs["attention_mask"]).argmax(dim=1)  # by mask, never by padding id

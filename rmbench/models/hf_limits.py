@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError
+from rmbench.models.hf_attention import is_fast_bfloat16
 from rmbench.models.hf_load import torch
 from rmbench.models.runtime import Runtime
 
@@ -43,6 +44,8 @@ _MOST_AT_ONCE = {"cpu": 3_072, "cuda": 65_536, "mps": 16_384}
 """Tokens of a batch beyond which nothing gets faster: on a CPU, a layer's work on more leaves the caches."""
 _LEAST_AT_ONCE = 256
 _SHARE_OF_FREE = 0.5
+_MOST_SIDE_BY_SIDE = 8
+"""Batches; more threads than that share them."""
 
 
 def tokens_at_once(model: Any) -> int:
@@ -51,16 +54,38 @@ def tokens_at_once(model: Any) -> int:
     The most that is of use, halved until it fits: so the same machine finds the same number again, and a run
     that is taken up plans the same batches.
     """
+    found, needed = _MOST_AT_ONCE[model.device.type], _bytes_per_token(model)
+    while found > _LEAST_AT_ONCE and found * needed > _SHARE_OF_FREE * free_bytes(model.device):
+        found //= 2
+    return found
+
+
+def batches_at_once(model: Any) -> tuple[int, int]:
+    """Return how many batches a CPU computes fastest side by side, and in how many threads each.
+
+    In bfloat16 half of the time goes into small operations that two threads do no faster than one, and after
+    each of which they wait for each other; in float32 products take it all, and threads that share a batch
+    are as fast.
+    """
+    n_threads = torch.get_num_threads()
+    if not is_fast_bfloat16(model):
+        return 1, n_threads
+    needed, found = tokens_at_once(model) * _bytes_per_token(model), min(n_threads, _MOST_SIDE_BY_SIDE)
+    while found > 1 and found * needed > _SHARE_OF_FREE * free_bytes(model.device):
+        found //= 2
+    return found, n_threads // found
+
+
+def _bytes_per_token(model: Any) -> int:
+    """Return what one layer holds of a token at a time.
+
+    Its input, norms, queries, keys and values gathered for the blocks of attention, their output, and the
+    inner layer of its feed-forward part.
+    """
     config = model.config.get_text_config()
     hidden = int(getattr(config, "hidden_size", 1_024))
     inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
-    # What one layer holds of a token at a time: its input, norms, queries, keys and values gathered for the
-    # blocks of attention, their output, and the inner layer of its feed-forward part.
-    bytes_per_token = model.dtype.itemsize * (16 * hidden + 4 * inner)
-    found = _MOST_AT_ONCE[model.device.type]
-    while found > _LEAST_AT_ONCE and found * bytes_per_token > _SHARE_OF_FREE * free_bytes(model.device):
-        found //= 2
-    return found
+    return int(model.dtype.itemsize) * (16 * hidden + 4 * inner)
 
 
 def free_bytes(device: Any) -> int:

@@ -10,10 +10,11 @@ up but tried: `SharedBackbone.probe` compares the two on made-up tokens, and say
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from threading import Condition
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,38 @@ _MOST_CELLS = 4_000_000
 """Query-key pairs of a block: the size of its mask."""
 PROBE_TOLERANCE = {"float32": 1e-4, "float64": 1e-4}
 _PROBE_TOLERANCE_OF_HALF = 0.1
+
+
+class Gate:
+    """Lets threads through that want a thing in one state, and those that want it in another after them.
+
+    Args:
+        enter: Called before the first of a side goes in.
+        leave: Called after the last of a side came out.
+    """
+
+    def __init__(self, enter: Callable[[str], None], leave: Callable[[str], None]) -> None:
+        self._enter, self._leave = enter, leave
+        self._changed = Condition()
+        self._side, self._n = "", 0
+
+    @contextmanager
+    def side(self, name: str) -> Iterator[None]:
+        """Be on a side, with any number of others."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._side in ("", name))
+            if not self._n:
+                self._enter(name)
+            self._side, self._n = name, self._n + 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._n -= 1
+                if not self._n:
+                    self._leave(name)
+                    self._side = ""
+                    self._changed.notify_all()
 
 
 class NotShareableError(Exception):
@@ -123,6 +156,8 @@ class SharedBackbone:
         self._backbone = getattr(model, model.base_model_prefix)
         self._window: int | None = None
         self._name = register_attention(_NAME, _attend, self._backbone)
+        self._usual = str(model.config._attn_implementation)
+        self._gate = Gate(self._switch, lambda _: self._switch("rows"))
 
     def why_not(self, forest: Forest) -> str | None:
         """Return what is in the way of reading this batch so, or None. The model itself passed the probe."""
@@ -189,17 +224,24 @@ class SharedBackbone:
             n_before += n * width
         return _Plan([_on_device(b, device, dtype) for b in blocks], torch.from_numpy(order).to(device))
 
+    def reading_rows(self) -> AbstractContextManager[None]:
+        """Keep other threads from reading forests: the model's attention is its own meanwhile."""
+        return self._gate.side("rows")
+
     @contextmanager
     def _attending(self, plan: _Plan) -> Iterator[None]:
         """Let the model's attention be this module's, for one forward pass."""
-        before = self._model.config._attn_implementation
         token = _PLAN.set(plan)
         try:
-            self._model.set_attn_implementation(self._name)
-            yield
+            with self._gate.side("forest"):
+                yield
         finally:
-            self._model.set_attn_implementation(before)
             _PLAN.reset(token)
+
+    def _switch(self, side: str) -> None:
+        wanted = self._name if side == "forest" else self._usual
+        if self._model.config._attn_implementation != wanted:
+            self._model.set_attn_implementation(wanted)
 
 
 def _on_device(block: Block, device: Any, dtype: Any) -> _Places:

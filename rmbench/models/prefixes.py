@@ -156,13 +156,11 @@ class Block:
         return key <= query + self.n_above[:, None, None]
 
 
-def attention_blocks(
-    forest: Forest, waste: float, most_cells: int, strip: int | None = None
-) -> list[Block]:
+def attention_blocks(forest: Forest, waste: float, most_cells: int, strip: int | None = None) -> list[Block]:
     """Return the segments in blocks of similar length.
 
-    Half of the pairs of a long segment with itself are later keys, which no query sees. In strips most of them
-    are never computed: a strip is a segment for which what comes before it in its own is above it.
+    Half of the pairs of a long segment with itself are later keys, which no query sees. In strips most of
+    them are never computed: a strip is a segment for which what comes before it in its own is above it.
 
     Args:
         forest: What to attend within.

@@ -1,14 +1,14 @@
-"""A crew of threads: for models that wait for a server, so that the waiting is done together."""
+"""A crew of threads: for models that wait for a server, and for those that compute faster side by side."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from queue import SimpleQueue
 from threading import Thread
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from rmbench.scoring.crew import Alone, Crew, Failure, attempt
-from rmbench.types import AnyModel, ConcurrentModel, Scored
+from rmbench.types import AnyModel, ConcurrentModel, ParallelModel, Scored
 
 U = TypeVar("U")
 
@@ -61,4 +61,7 @@ def crew_of(
         return nullcontext(crew)
     if isinstance(model, ConcurrentModel):
         return Threads(ask, model.concurrency())
+    if isinstance(model, ParallelModel) and (n := model.batches_at_once()) > 1:
+        beside: Callable[[Any], Sequence[float | Scored]] = model.score_beside
+        return Threads(beside, n)
     return nullcontext(Alone(ask))

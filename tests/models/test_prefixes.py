@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmbench.models.prefixes import Forest, attention_blocks, share_beginnings
@@ -72,6 +72,36 @@ def test_blocks_ask_for_each_token_once_and_show_it_what_it_may_see(
         path = walk(forest, r)
         for n, place in enumerate(path):
             assert seen[place] == set(path[: n + 1])
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=ROWS, strip=st.sampled_from((1, 2, 3, 5, 100)))
+def test_strips_ask_for_each_token_once_and_show_it_what_it_may_see(
+    rows: list[tuple[int, ...]], strip: int
+) -> None:
+    forest = share_beginnings(rows, 1)
+    seen: dict[int, list[int]] = {}
+    for block in attention_blocks(forest, 0.25, 10**6, strip):
+        for n, own in enumerate(block.n_own):
+            for query in range(own):
+                assert block.queries[n, query] not in seen
+                seen[int(block.queries[n, query])] = list(block.keys[n][block.visible()[n, query]])
+    assert sorted(seen) == list(range(forest.n_tokens))
+    for row in range(len(rows)):
+        path = list(forest.path(row))
+        for k, place in enumerate(path):
+            assert seen[int(place)] == path[: k + 1]
+
+
+def test_strips_leave_out_most_of_what_no_query_sees() -> None:
+    forest = share_beginnings([tuple(range(1000))])
+
+    def cells(strip: int | None) -> int:
+        return sum(b.queries.size * b.keys.shape[1] for b in attention_blocks(forest, 0.0, 10**7, strip))
+
+    assert cells(None) == 1000 * 1000
+    assert cells(100) == sum(100 * 100 * k for k in range(1, 11)) == 550_000
+    assert cells(501) == cells(None)
 
 
 def test_blocks_waste_no_more_than_allowed() -> None:
