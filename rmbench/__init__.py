@@ -1,3 +1,79 @@
-"""rmbench: the benchmark and evaluation harness for reward models."""
+"""rmbench: the benchmark and evaluation harness for reward models.
+
+    records = rmbench.evaluate("builtin:linear", ["preference", "bon"])
+    rmbench.leaderboard(records)
+
+What is here is imported at its first use, so that `import rmbench` and the command line start at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rmbench.api import Records, compare, evaluate, leaderboard, load_records
+    from rmbench.boards import Board, BoardSpec, load_board
+    from rmbench.data.readers import register_reader
+    from rmbench.errors import RmbenchError
+    from rmbench.models import register_reward_model
+    from rmbench.specs import list_tasks
+    from rmbench.train.losses import register_loss as register_loss
+    from rmbench.types import Conversation, Estimate, Item, Pair, PairwiseModel, Response, RewardModel, Scored
+    from rmbench.verifiers.verdicts import Verdict, register_verifier
+
+_PLACES = {
+    "api": ("Records", "compare", "evaluate", "leaderboard", "load_records"),
+    "boards": ("Board", "BoardSpec", "load_board"),
+    "data.readers": ("register_reader",),
+    "errors": ("RmbenchError",),
+    "models": ("register_reward_model",),
+    "specs": ("list_tasks",),
+    "train.losses": ("register_loss",),
+    "types": (
+        "Conversation", "Estimate", "Item", "Pair", "PairwiseModel", "Response", "RewardModel", "Scored",
+    ),
+    "verifiers.verdicts": ("Verdict", "register_verifier"),
+}  # fmt: skip
+"""Module below `rmbench` -> the names of it that are reachable from here."""
+
+_MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
+
+# Without `register_loss`, which needs torch: `from rmbench import *` does not.
+__all__ = [
+    "Board",
+    "BoardSpec",
+    "Conversation",
+    "Estimate",
+    "Item",
+    "Pair",
+    "PairwiseModel",
+    "Records",
+    "Response",
+    "RewardModel",
+    "RmbenchError",
+    "Scored",
+    "Verdict",
+    "__version__",
+    "compare",
+    "evaluate",
+    "leaderboard",
+    "list_tasks",
+    "load_board",
+    "load_records",
+    "register_reader",
+    "register_reward_model",
+    "register_verifier",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'rmbench' has no attribute {name!r}")
+    value = getattr(import_module(f"rmbench.{_MODULE_OF[name]}"), name)
+    globals()[name] = value  # the next use does not come here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

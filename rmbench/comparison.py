@@ -8,11 +8,18 @@ import numpy as np
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import Panel, resolve_metric
+from rmbench.metrics.headlines import HEADLINES
 from rmbench.metrics.pairs import pairs_of
 from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
+from rmbench.notebook import html_table
 from rmbench.record_reader import StoredRun, find_records, stored_suite
+from rmbench.specs import kinds_of
 from rmbench.stats import Comparison, compare
+from rmbench.tables import show_estimate
 from rmbench.types import Estimate
+
+_NOT_THE_MODELS = ("longer_wins", "gold@1", "oracle@max")
+"""Headlines that describe the data alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +47,26 @@ class PairedReport:
     """Everything `rmbench compare` shows."""
 
     task: str
+    first: str
+    """Name of the first model."""
+    second: str
     measure: str
     """What `Disagreement` values are."""
     metrics: tuple[MetricComparison, ...]
     disagreements: tuple[Disagreement, ...]
+
+    def _repr_html_(self) -> str:
+        """Return the comparison as notebooks show it."""
+        rows = [
+            (
+                m.metric,
+                *map(show_estimate, (m.first, m.second, m.paired.difference)),
+                p_text(m.paired.p_value),
+            )
+            for m in self.metrics
+        ]
+        heads = ("metric", self.first, self.second, "difference (paired)", "p")
+        return html_table(heads, rows, about=[f"{self.task}: {self.first} against {self.second}"])
 
 
 def find_run(results: Path, name: str, task: str) -> StoredRun:
@@ -56,10 +79,18 @@ def find_run(results: Path, name: str, task: str) -> StoredRun:
         return next(find_records(Path(name)))
     if not results.is_dir():
         raise ConfigError(f"there is no folder {results}; run `rmbench eval` first or give --results")
-    runs = list(find_records(results))
+    return pick_run(list(find_records(results)), name, task, str(results))
+
+
+def pick_run(runs: Sequence[StoredRun], name: str, task: str, where: str) -> StoredRun:
+    """Return the one of `runs` that is of this model and task; `where` begins messages.
+
+    Raises:
+        ConfigError: If there is none, or more than one (the message names them).
+    """
     of_model = [r for r in runs if r.record.model == name]
     if not of_model:
-        raise UnknownNameError("model", name, {r.record.model for r in runs}, str(results))
+        raise UnknownNameError("model", name, {r.record.model for r in runs}, where)
     of_task = [r for r in of_model if r.record.task == task]
     if not of_task:
         raise UnknownNameError("task", task, {r.record.task for r in of_model}, f"records of {name}")
@@ -67,6 +98,31 @@ def find_run(results: Path, name: str, task: str) -> StoredRun:
         paths = ", ".join(str(r.path) for r in of_task)
         raise ConfigError(f"{len(of_task)} records of {name!r} on {task!r}: name one by its path: {paths}")
     return of_task[0]
+
+
+def headline_metrics(a: StoredRun, b: StoredRun, convention: str = "both") -> list[str]:
+    """Return the metrics that two records are compared by unless somebody names others.
+
+    Raises:
+        ConfigError: If their task has none of the convention that was asked for.
+    """
+    kinds = kinds_of(a.record.identity["task"]["kinds"], convention)
+    if not kinds:
+        raise ConfigError(f"task {a.record.task!r} has no {convention} convention")
+    known = {*a.record.metrics, *b.record.metrics}
+    return [
+        m
+        for kind in kinds
+        for m in HEADLINES.get(kind, ())
+        if (m in known or m.endswith("@max")) and m not in _NOT_THE_MODELS
+    ]
+
+
+def p_text(value: float | None) -> str:
+    """Return a p-value for people; a dash where there is none."""
+    if value is None:
+        return "-"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def compare_runs(a: StoredRun, b: StoredRun, metrics: Sequence[str], n_items: int) -> PairedReport:
@@ -104,7 +160,7 @@ def compare_runs(a: StoredRun, b: StoredRun, metrics: Sequence[str], n_items: in
     worst = tuple(
         Disagreement(panel_a.ids[i], float(value_a[i]), float(value_b[i])) for i in order if gap[i] > 0
     )
-    return PairedReport(a.record.task, measure, tuple(found), worst)
+    return PairedReport(a.record.task, a.record.model, b.record.model, measure, tuple(found), worst)
 
 
 def _per_item(panel: Panel, run: StoredRun) -> tuple[str, np.ndarray]:

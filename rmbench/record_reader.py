@@ -21,6 +21,21 @@ class StoredRun:
     path: Path
 
     @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.record.model
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self.record.task
+
+    @property
+    def metrics(self) -> Mapping[str, Estimate]:
+        """Every number of the record, with its interval."""
+        return self.record.metrics
+
+    @property
     def rewards_path(self) -> Path:
         """The rewards file beside the record."""
         return self.path.with_name(rewards_name(self.record.run_id))

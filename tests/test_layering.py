@@ -1,6 +1,7 @@
 """The shape of the package: imports go downwards, files and functions stay small, start-up stays light."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
+import rmbench
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "rmbench"
 
 LAYERS = [
     ["errors", "types"],
     ["canon", "files", "registry", "escape", "stats"],
-    ["params", "yaml_reader", "verifiers", "overlap", "html", "figures"],
+    ["params", "yaml_reader", "verifiers", "overlap", "html", "figures", "progress", "notebook"],
     ["data_spec"],
     ["specs", "metrics"],
     ["data"],
@@ -22,7 +25,7 @@ LAYERS = [
     ["scoring"],
     ["records"],
     ["record_reader", "gold", "caveats"],
-    ["plot"],
+    ["plot", "tables"],
     [
         "evaluation",
         "comparison",
@@ -34,7 +37,7 @@ LAYERS = [
         "curves",
         "sampling",
     ],
-    ["study", "published", "report"],
+    ["study", "published", "report", "api"],
     ["cli"],
     ["__main__"],
 ]
@@ -77,8 +80,8 @@ def strings_that_name_modules(path: Path) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_downwards(path: Path) -> None:
     own = unit_of(module_name(path))
-    if own == "__init__":
-        assert not [m for _, m in imports(path) if m.startswith("rmbench")]
+    if own == "__init__":  # what type checkers alone import; see below what is imported at run time
+        assert not [m for m in top_level_imports(path) if m[1].startswith("rmbench")]
         return
     for line, module in [*imports(path), *strings_that_name_modules(path)]:
         if module.split(".")[0] != "rmbench":
@@ -114,6 +117,35 @@ def top_level_imports(path: Path) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             yield node.lineno, str(node.module)
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def names_for_type_checkers() -> dict[str, str]:
+    """Return name -> module of what `rmbench/__init__.py` imports under TYPE_CHECKING."""
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    found = {}
+    for node in block.body:
+        assert isinstance(node, ast.ImportFrom)
+        found |= {alias.name: str(node.module) for alias in node.names}
+    return found
+
+
+def test_the_top_level_names_are_the_same_for_type_checkers_and_at_run_time() -> None:
+    told = names_for_type_checkers()
+    assert {name: f"rmbench.{module}" for name, module in rmbench._MODULE_OF.items()} == told
+    assert set(rmbench.__all__) == {*told, "__version__"} - {"register_loss"}
+    assert set(told) <= set(dir(rmbench))
+    for name, module in told.items():
+        assert getattr(rmbench, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="evaluat"):
+        rmbench.evaluat  # noqa: B018
+
+
+def test_importing_the_package_imports_nothing_of_it() -> None:
+    code = "import sys, rmbench; print([m for m in sys.modules if m.startswith('rmbench.') or m == 'numpy'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
 
 
 def test_every_module_has_a_layer_and_none_is_called_utils() -> None:

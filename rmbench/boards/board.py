@@ -7,6 +7,7 @@ from math import isfinite
 
 from rmbench.boards.definition import BoardSpec, ColumnSpec
 from rmbench.boards.facts import Facts, facts_of
+from rmbench.boards.formats import BoardFormats
 from rmbench.boards.separation import column_groups, on_clusters, separated
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, UnknownNameError
@@ -61,7 +62,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class Board(BoardFormats):
     """A leaderboard, ready to be rendered."""
 
     spec: BoardSpec

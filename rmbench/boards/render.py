@@ -9,6 +9,7 @@ from rmbench.boards.board import Board, Row
 from rmbench.boards.numbers import better, interval_text, rank_text
 from rmbench.boards.page import page_of
 from rmbench.escape import for_csv, for_markdown
+from rmbench.notebook import html_table
 from rmbench.records import estimate_to_json
 from rmbench.types import Estimate
 
@@ -22,6 +23,26 @@ def render_board(board: Board) -> dict[str, str]:
         f"{name}.json": _json(board),
         f"{name}.html": page_of(board),
     }
+
+
+def board_table(board: Board) -> str:
+    """Return a board's table as a piece of HTML, for a notebook."""
+    spec = board.spec
+    heads = ("rank", "group", "model", "score", *(c.label for c in spec.columns))
+    rows = [
+        (
+            rank_text(row),
+            row.group or "–",
+            f"{row.model} (shortcut)" if row.shortcut else row.model,
+            interval_text(row.score),
+            *(interval_text(cell.estimate if (cell := row.cells.get(c.id)) else None) for c in spec.columns),
+        )
+        for row in board.rows
+    ]
+    notes = ["95% intervals, clustered by prompt; models that share a letter are not told apart."]
+    if board.left_out:
+        notes.append(f"{len(board.left_out)} records left out: see left_out.")
+    return html_table(heads, rows, about=[spec.title], notes=notes)
 
 
 def _markdown(board: Board) -> str:

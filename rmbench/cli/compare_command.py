@@ -2,13 +2,16 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rmbench.cli.options import convention_option, json_option, results_option
-from rmbench.errors import ConfigError, RmbenchError
+from rmbench.errors import RmbenchError
 from rmbench.escape import one_line
+
+if TYPE_CHECKING:
+    from rmbench.comparison import PairedReport
 
 
 @click.command("compare")
@@ -42,47 +45,33 @@ def command(
     \b
     rmbench compare builtin:linear length --task preference
     """
-    from rmbench.comparison import compare_runs, find_run
-    from rmbench.metrics.headlines import HEADLINES
-    from rmbench.specs import kinds_of
+    from rmbench.comparison import compare_runs, find_run, headline_metrics
 
     a, b = find_run(results, first, task), find_run(results, second, task)
-    kinds = kinds_of(a.record.identity["task"]["kinds"], convention)
-    if not kinds:
-        raise ConfigError(f"task {task!r} has no {convention} convention")
-    wanted = metrics or tuple(
-        m
-        for kind in kinds
-        for m in HEADLINES.get(kind, ())
-        if m not in ("longer_wins", "gold@1", "oracle@max")
-    )
-    known = {*a.record.metrics, *b.record.metrics}
-    if not metrics:
-        wanted = tuple(m for m in wanted if m in known or m.endswith("@max"))
-    report = compare_runs(a, b, wanted, items)
+    report = compare_runs(a, b, metrics or headline_metrics(a, b, convention), items)
     if as_json:
-        click.echo(json.dumps(_as_json(report, a.record.model, b.record.model), indent=1))
+        click.echo(json.dumps(_as_json(report), indent=1))
         return
-    _show(report, a.record.model, b.record.model, _prompts(a.record.task, data), items)
+    _show(report, _prompts(a.record.task, data), items)
 
 
-def _show(report: Any, first: str, second: str, prompts: dict[str, str], wanted_items: int) -> None:
+def _show(report: "PairedReport", prompts: dict[str, str], wanted_items: int) -> None:
     from tabulate import tabulate
 
-    from rmbench.cli.tables import number, show_estimate
+    from rmbench.comparison import p_text
+    from rmbench.tables import number, show_estimate
 
     rows = [
         [
             m.metric,
             show_estimate(m.first),
             show_estimate(m.second),
-            show_estimate(m.paired.difference)
-            if m.paired.difference.ci95
-            else number(m.paired.difference.value),
-            _p(m.paired.p_value),
+            show_estimate(m.paired.difference),
+            p_text(m.paired.p_value),
         ]
         for m in report.metrics
     ]
+    first, second = report.first, report.second
     heads = [one_line(report.task), one_line(first, 30), one_line(second, 30), "difference (paired)", "p"]
     click.echo(tabulate(rows, headers=heads, tablefmt="simple", disable_numparse=True))
     if not report.disagreements:
@@ -96,12 +85,6 @@ def _show(report: Any, first: str, second: str, prompts: dict[str, str], wanted_
     ]
     heads = ["item", one_line(first, 30), one_line(second, 30), "prompt" if prompts else ""]
     click.echo(tabulate(lines, headers=heads, tablefmt="simple", disable_numparse=True))
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
 
 
 def _prompts(task: str, data: Path | None) -> dict[str, str]:
@@ -122,13 +105,13 @@ def _prompts(task: str, data: Path | None) -> dict[str, str]:
     return {item.id: item.prompt[-1]["content"] if item.prompt else "" for item in found.items}
 
 
-def _as_json(report: Any, first: str, second: str) -> dict[str, Any]:
+def _as_json(report: "PairedReport") -> dict[str, Any]:
     from rmbench.records import estimate_to_json
 
     return {
         "task": report.task,
-        "first": first,
-        "second": second,
+        "first": report.first,
+        "second": report.second,
         "metrics": {
             m.metric: {
                 "first": estimate_to_json(m.first),

@@ -111,10 +111,10 @@ def command(
     least --share of the n-grams of one of these texts. Every line of --out has the item's `id`.
     """
     from rmbench.cli.contamination_tables import as_json_values, show
-    from rmbench.cli.progress import ReadingBar
     from rmbench.contamination import TaskIndex, estimated_rows, measure, open_training, scan
     from rmbench.data import read_task_items
     from rmbench.files import write_atomic_with
+    from rmbench.progress import ReadingBar
     from rmbench.specs import apply_params, load_task
 
     spec = apply_params(load_task(task), key_values(task_options, "-T"))

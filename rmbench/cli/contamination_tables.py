@@ -5,7 +5,6 @@ from typing import Any
 
 from tabulate import tabulate
 
-from rmbench.cli.tables import show_estimate
 from rmbench.contamination import Findings, Measures, TaskIndex
 from rmbench.contamination.measures import LEVELS, worst
 from rmbench.data import ItemSet
@@ -13,6 +12,7 @@ from rmbench.data.training import CHOSEN, LABELS, REJECTED, UNLABELLED
 from rmbench.escape import one_line
 from rmbench.records import estimate_to_json
 from rmbench.specs import TaskSpec
+from rmbench.tables import show_estimate
 from rmbench.types import Estimate
 
 

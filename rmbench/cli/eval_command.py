@@ -24,7 +24,7 @@ from rmbench.models.resolve import RULES
 from rmbench.params import parse_part
 
 if TYPE_CHECKING:
-    from rmbench.cli.evaluation import Request
+    from rmbench.api.request import Request
     from rmbench.evaluation import Outcome
 
 
@@ -107,7 +107,7 @@ def command(
     run does no model work. A record holds the numbers of both conventions, whatever
     is shown. `rmbench tasks` and `rmbench models` list the names.
     """
-    from rmbench.cli.evaluation import Request, run_all
+    from rmbench.api.request import Asked, Request, run_all
     from rmbench.models.runtime import Runtime
 
     if model_options and len(models) > 1:
@@ -116,12 +116,11 @@ def command(
         device=device, dtype=dtype, offline=offline, seed=seed, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
     )  # fmt: skip
     request = Request(
-        models=models,
+        models=[Asked(spec, key_values(model_options, "-M")) for spec in dict.fromkeys(models)],
         tasks=tasks,
         data=data,
         task_options=key_values(task_options, "-T"),
         on_bad=on_bad,
-        model_options=key_values(model_options, "-M"),
         runtime=runtime,
         part=None if part is None else parse_part(part, "--part"),
         limit=limit,
@@ -147,7 +146,7 @@ def command(
 
 def _show(outcomes: "Sequence[Outcome]", request: "Request") -> None:
     """Print the tables, and where the records are."""
-    from rmbench.cli.tables import record_tables
+    from rmbench.tables import record_tables
 
     click.echo(record_tables([o.run.record for o in outcomes], request.convention))
     if request.show_progress:

@@ -84,10 +84,10 @@ def command(
     No model is needed: `rmbench leaderboard` and `compare` then work on them. Everything is read and checked
     before the first record is written. --on-bad skip leaves out the files that do not fit, and names them.
     """
-    from rmbench.cli.tables import record_tables
     from rmbench.cli.win_rates import win_rate_row, win_rate_table
     from rmbench.published import FORMATS, Import, write_runs
     from rmbench.scoring.workers import n_cores
+    from rmbench.tables import record_tables
 
     request = Import(data, key_values(task_options, "-T"), on_bad == "skip", prior_sets)
     runs = FORMATS.get(format_name)(path, request)

@@ -191,7 +191,7 @@ def command(
         n=n, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, seed=seed,
         stop=tuple(sorted({text.replace("\\n", "\n") for text in stop})),
     )  # fmt: skip
-    from rmbench.cli.progress import ScoringBar
+    from rmbench.progress import ScoringBar
     from rmbench.sampling.pool import writing
     from rmbench.sampling.run import sample_pool
 

@@ -65,9 +65,9 @@ def command(
         )
     except ImportError as error:
         raise ConfigError(str(error)) from None
-    from rmbench.cli.progress import StudyBar
     from rmbench.files import write_atomic
     from rmbench.models.runtime import Runtime
+    from rmbench.progress import StudyBar
     from rmbench.scoring import default_store_folder
 
     if not file.is_file():

@@ -165,8 +165,8 @@ def command(
         from rmbench.train.run import train
     except ImportError as error:
         raise ConfigError(str(error)) from None
-    from rmbench.cli.progress import TrainingBar
     from rmbench.models.runtime import Runtime
+    from rmbench.progress import TrainingBar
     from rmbench.train.pairs import read_training_data
 
     find_loss(method)  # an unknown name stops before the data is read

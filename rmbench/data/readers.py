@@ -12,6 +12,16 @@ Reader: TypeAlias = Callable[[list[Path], Mapping[str, Any], BadRows], Iterator[
 
 READERS: Registry[Reader] = Registry("reader", group="rmbench.readers")
 
+
+def register_reader(name: str) -> Callable[[Reader], Reader]:
+    """Register a reader of your own: `@register_reader("my-reader")`.
+
+    In a file it is `reader: my_reader.py:my-reader` of a task; in a package, an entry point in the group
+    `rmbench.readers` makes it `reader: my-reader` everywhere.
+    """
+    return READERS.register(name)
+
+
 for _name, _target in {
     "jsonl": "rmbench.data.own:read_items",
     "pairs": "rmbench.data.own:read_pairs",

@@ -67,13 +67,15 @@ def load_model(
     options = dict(options or {})
     factory, arguments, name, identity = _find(spec)
     chosen_name = options.get("name")
-    if not accepts(factory, "name"):
+    # A scheme's own argument may be called so (`builtin:NAME`); it is no option.
+    positional = list(inspect.signature(factory).parameters)[: len(arguments)]
+    if not accepts(factory, "name") or "name" in positional:
         options.pop("name", None)
     model = _make(factory, arguments, options, runtime, spec)
     name = chosen_name or str(getattr(model, "display_name", name))
     if identity:  # foreign code may forget an option in its fingerprint: what it was made with always counts
         identity |= {f"option:{key}": value for key, value in options.items() if key != "name"}
-    return LoadedModel(name=_checked_name(name, spec), model=model, spec=spec, identity=identity)
+    return LoadedModel(name=checked_name(name, f"--model {spec}"), model=model, spec=spec, identity=identity)
 
 
 def options_of(spec: str) -> tuple[Any, list[inspect.Parameter]]:
@@ -173,7 +175,7 @@ def _make(
     factory: Any, arguments: tuple[str, ...], options: Mapping[str, str], runtime: Runtime, spec: str
 ) -> AnyModel:
     where = f"--model {spec}"
-    if not isinstance(factory, type) and not inspect.isroutine(factory) and _problem(factory) is None:
+    if not isinstance(factory, type) and not inspect.isroutine(factory) and problem_of(factory) is None:
         if options:
             raise UnknownNameError("option", next(iter(options)), (), where)
         return factory  # type: ignore[no-any-return]  # an instance that was registered as it is
@@ -190,13 +192,13 @@ def _make(
         raise
     except Exception as error:
         raise ConfigError(f"{where}: it cannot be made: {type(error).__name__}: {error}") from error
-    problem = _problem(model)
+    problem = problem_of(model)
     if problem is not None:
         raise ConfigError(f"{where}: {type(model).__name__} is no reward model: {problem}")
     return model  # type: ignore[no-any-return]
 
 
-def _problem(model: Any) -> str | None:
+def problem_of(model: Any) -> str | None:
     """Return what is missing for `model` to be one of the three protocols; None if nothing is."""
     if isinstance(model, (RewardModel, PairwiseModel, PrecomputedRewards)) and not isinstance(model, type):
         for name in ("fingerprint", "score", "prefer", "rewards"):
@@ -211,9 +213,10 @@ def _problem(model: Any) -> str | None:
     return "it lacks the method " + " and the method ".join(missing) if missing else "it is a class"
 
 
-def _checked_name(name: str, spec: str) -> str:
+def checked_name(name: str, where: str) -> str:
+    """Return `name` if tables can show it; else ConfigError, beginning with `where`."""
     if not name or len(name) > 120 or not name.isprintable() or name != name.strip():
         raise ConfigError(
-            f"--model {spec}: the name {name[:40]!r} cannot be shown; expected 1 to 120 printable characters"
+            f"{where}: the name {name[:40]!r} cannot be shown; expected 1 to 120 printable characters"
         )
     return name

@@ -13,8 +13,8 @@ from rich.console import Console
 from tensorboard_events import scalars
 
 from rmbench.cli.main import run
-from rmbench.cli.progress import TrainingBar
 from rmbench.errors import RunError
+from rmbench.progress import TrainingBar
 from rmbench.train.frozen import train_head
 from rmbench.train.losses import LOSSES
 from rmbench.train.representations import Representations

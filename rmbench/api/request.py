@@ -1,20 +1,19 @@
-"""What `rmbench eval` does: check everything, then run model after model."""
+"""What `rmbench eval` and `rmbench.evaluate` do: check everything, then run model after model."""
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import click
-
-from rmbench.cli.progress import ScoringBar
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
 from rmbench.evaluation import Outcome, PreparedTask, Settings, evaluate, prepare_task, with_gold
 from rmbench.gold import VerifierGold, check_gold, gold_of_model, gold_of_verifier, load_gold, self_gold_error
 from rmbench.models.resolve import LoadedModel, check_spec, load_model
 from rmbench.models.runtime import Runtime
+from rmbench.progress import ScoringBar
 from rmbench.scoring import (
     Meter,
     Pool,
@@ -28,34 +27,45 @@ from rmbench.specs import TaskSpec, apply_params, list_tasks, load_task, paramet
 from rmbench.types import NotingModel
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A model that was asked for: the text of `--model` with its options, or a model that is there."""
+
+    spec: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    """As texts, `-M key=value`."""
+    loaded: LoadedModel | None = None
+    """The model, where somebody made it; else it is loaded when its turn comes, and let go after it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A parsed command line."""
+    """What to evaluate, on what and how: a parsed command line, or a call."""
 
-    models: Sequence[str]
+    models: Sequence[Asked]
     tasks: Sequence[str]
-    data: Path | None
-    task_options: Mapping[str, str]
-    on_bad: str
-    model_options: Mapping[str, str]
-    runtime: Runtime
-    part: tuple[float, float] | None
-    limit: int | None
-    seed: int
-    batch_tokens: int | None
-    n_workers: int
-    executor: str
-    """Where they run, `local` or `ray`."""
-    gold: str | None
-    """What makes the gold in place of the data."""
-    gold_options: Mapping[str, str]
-    self_gold: bool
-    convention: str
-    """What will be shown, `official`, `clean` or `both`."""
     results: Path
-    store: Path | None
-    command: Sequence[str]
-    show_progress: bool
+    data: Path | None = None
+    task_options: Mapping[str, str] = field(default_factory=dict)
+    on_bad: str = "fail"
+    runtime: Runtime = field(default_factory=Runtime)
+    part: tuple[float, float] | None = None
+    limit: int | None = None
+    seed: int = 0
+    batch_tokens: int | None = None
+    n_workers: int = 1
+    executor: str = "local"
+    """Where they run, `local` or `ray`."""
+    gold: str | None = None
+    """What makes the gold in place of the data."""
+    gold_options: Mapping[str, str] = field(default_factory=dict)
+    self_gold: bool = False
+    convention: str = "both"
+    """What will be shown, `official`, `clean` or `both`."""
+    store: Path | None = None
+    command: Sequence[str] = ()
+    """The command line; empty for a call."""
+    show_progress: bool = True
 
 
 def run_all(request: Request) -> list[Outcome]:
@@ -67,9 +77,9 @@ def run_all(request: Request) -> list[Outcome]:
         ConfigError: If a name, an option or a row does not fit.
         RunError: If a model fails. Records that were complete by then stay.
     """
-    model_specs = tuple(dict.fromkeys(request.models))
-    for spec in model_specs:
-        check_spec(spec)
+    for asked in request.models:
+        if asked.loaded is None:
+            check_spec(asked.spec)
     _check_gold(request)
     settings = Settings(
         results=request.results,
@@ -96,15 +106,15 @@ def run_all(request: Request) -> list[Outcome]:
     prepared = _golden(prepared, request, settings)
     outcomes: list[Outcome] = []
     taken: set[str] = set()
-    for spec in model_specs:
-        loaded = load_model(spec, request.model_options, request.runtime)
+    for asked in request.models:
+        loaded = asked.loaded or load_model(asked.spec, asked.options, request.runtime)
         if loaded.name in taken:
             raise ConfigError(
                 f"two models are called {loaded.name!r}; evaluate one on its own, with -M name=NAME"
             )
         taken.add(loaded.name)
         _remarks(loaded, request.show_progress)
-        with _crew(loaded, request.model_options, request) as crew:
+        with _crew(loaded, asked.options, request) as crew:
             outcomes += [_one(loaded, task, settings, request.show_progress, crew) for task in prepared]
         # Two large models do not fit side by side.
         del loaded
@@ -141,7 +151,7 @@ def _check_gold(request: Request) -> None:
         return
     check_gold(request.gold, request.gold_options)
     # Others that are the same model by another name are found by their fingerprint.
-    same = request.gold in request.models and request.model_options == request.gold_options
+    same = any(a.spec == request.gold and a.options == request.gold_options for a in request.models)
     if same and not request.self_gold:
         raise self_gold_error(request.gold)
 
@@ -196,7 +206,7 @@ def _crew(loaded: LoadedModel, options: Mapping[str, str], request: Request) -> 
             died = "process that scored died; its batch was asked again"
             if crew.n_lost > 1:
                 died = "processes that scored died; their batches were asked again"
-            click.echo(f"note: {one_line(loaded.name)}: {crew.n_lost} {died}", err=True)
+            _say(f"{one_line(loaded.name)}: {crew.n_lost} {died}")
 
 
 @contextmanager
@@ -210,10 +220,14 @@ def _billed(loaded: LoadedModel, show: bool) -> Iterator[None]:
         parts = [f"{value:,.6g} {what}" for what, value in used.items() if value]
         parts += [f"{n:,} without an answer ({why})" for why, n in unanswered.items() if n]
         if parts and show:
-            click.echo(f"note: {one_line(loaded.name)}: {', '.join(parts)}", err=True)
+            _say(f"{one_line(loaded.name)}: {', '.join(parts)}")
 
 
 def _remarks(loaded: LoadedModel, show: bool) -> None:
     if show and isinstance(loaded.model, NotingModel):
         for note in loaded.model.notes():
-            click.echo(f"note: {one_line(loaded.name)}: {one_line(note)}", err=True)
+            _say(f"{one_line(loaded.name)}: {one_line(note)}")
+
+
+def _say(note: str) -> None:
+    print(f"note: {note}", file=sys.stderr)

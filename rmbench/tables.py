@@ -1,6 +1,7 @@
 """Tables for people: one per task, a model per row, an interval beside every number."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tabulate import tabulate
 
@@ -12,6 +13,27 @@ from rmbench.metrics.selection import BEST, rule_of
 from rmbench.records import Record
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
 from rmbench.types import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Models by the headline numbers of one task kind, as text that is safe to show in one line."""
+
+    label: str
+    """What convention it follows, where a task has both; else empty."""
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What there is to say of records of one task, or of tasks whose numbers are the same."""
+
+    about: tuple[str, ...]
+    """Lines above the grids: the task and its size, gold, how a response is selected."""
+    grids: tuple[Grid, ...]
+    notes: tuple[str, ...]
+    """Lines below: what was left out, and why a number is missing."""
 
 
 def show_estimate(estimate: Estimate | None) -> str:
@@ -40,26 +62,36 @@ def record_tables(records: Sequence[Record], convention: str = "both") -> str:
         records: What to show.
         convention: `official` or `clean` shows the tables of that one alone; `both`, official first.
     """
-    parts = []
+    parts: list[str] = []
+    for section in record_sections(records, convention):
+        parts += section.about
+        for grid in section.grids:
+            parts += [grid.label] if grid.label else []
+            parts.append(tabulate(grid.rows, headers=grid.heads, tablefmt="simple", disable_numparse=True))
+        parts += [*(f"  {note}" for note in section.notes), ""]
+    return "\n".join(parts).rstrip()
+
+
+def record_sections(records: Sequence[Record], convention: str = "both") -> list[Section]:
+    """Return what `record_tables` shows, to be written in any form."""
+    found = []
     for tasks, rows in _alike(records):
         names = ", ".join(f"{one_line(name)} (version {version})" for name, version in tasks)
-        parts.append(f"{names}: {_size(rows)}")
+        about, grids = [f"{names}: {_size(rows)}"], []
         params = rows[0].identity["task"]["params"]
         if meaning := describe_gold(rows[0].identity) or params.get("gold_meaning"):
-            parts.append(f"gold: {one_line(meaning)}")
+            about.append(f"gold: {one_line(meaning)}")
         if (rule := rule_of(params)) != BEST:
-            parts.append(f"selected: {rule}")
+            about.append(f"selected: {rule}")
         kinds = rows[0].identity["task"]["kinds"]
         for kind in kinds_of(kinds, convention):
+            label = ""
             if kinds_of(kinds, "official"):
-                parts.append(f"official, as {kind} defines it:" if kind in OFFICIAL_KINDS else f"{kind}:")
-            parts.append(_kind_table(kind, rows))
-        parts += _gold_notes(rows[0])
-        parts += _left_out(rows)
-        parts += [note for row in rows for note in _not_as_is(row)]
-        parts += _undefined(rows, convention)
-        parts.append("")
-    return "\n".join(parts).rstrip()
+                label = f"official, as {kind} defines it:" if kind in OFFICIAL_KINDS else f"{kind}:"
+            grids.append(_grid(label, kind, rows))
+        notes = [*_gold_notes(rows[0]), *_left_out(rows), *(n for row in rows for n in _not_as_is(row))]
+        found.append(Section(tuple(about), tuple(grids), (*notes, *_undefined(rows, convention))))
+    return found
 
 
 def _left_out(records: Sequence[Record]) -> list[str]:
@@ -68,7 +100,7 @@ def _left_out(records: Sequence[Record]) -> list[str]:
     for record in records:
         found.setdefault(one_line(dropped(record)), []).append(one_line(record.model, 40))
     return [
-        f"  left out of the data{'' if len(names) == len(records) else ' of ' + ', '.join(names)}: {reasons}"
+        f"left out of the data{'' if len(names) == len(records) else ' of ' + ', '.join(names)}: {reasons}"
         for reasons, names in found.items()
         if reasons
     ]
@@ -77,7 +109,7 @@ def _left_out(records: Sequence[Record]) -> list[str]:
 def _gold_notes(record: Record) -> list[str]:
     """Return what is to be said of gold that was not the data's; a record says it for all on its data."""
     counts = record.counts.get("gold") or {}
-    return [f"  gold of {count:,} responses: {one_line(reason)}" for reason, count in counts.items()]
+    return [f"gold of {count:,} responses: {one_line(reason)}" for reason, count in counts.items()]
 
 
 def _alike(records: Sequence[Record]) -> list[tuple[list[tuple[str, int]], list[Record]]]:
@@ -106,18 +138,18 @@ def _size(records: Sequence[Record]) -> str:
     return f"{counts['items']:,} items{sample}, {counts['responses']:,} responses, 95% intervals by prompt"
 
 
-def _kind_table(kind: str, records: Sequence[Record]) -> str:
+def _grid(label: str, kind: str, records: Sequence[Record]) -> Grid:
     columns = HEADLINES.get(kind) or tuple(records[0].metrics)
     resolved = [at_largest_n(column, [r.metrics for r in records]) for column in columns]
     # A number that no record has, nor a reason for its absence, is none of this task.
     names = [n for n in resolved if any(n in r.metrics or n in r.undefined for r in records)]
-    rows = [[one_line(r.model, 40), *(show_estimate(r.metrics.get(name)) for name in names)] for r in records]
-    return tabulate(rows, headers=["model", *names], tablefmt="simple", disable_numparse=True)
+    rows = [(one_line(r.model, 40), *(show_estimate(r.metrics.get(name)) for name in names)) for r in records]
+    return Grid(label, ("model", *names), tuple(rows))
 
 
 def _not_as_is(record: Record) -> list[str]:
     parts = caveats(record)
-    return [f"  {one_line(record.model, 40)}: {one_line(', '.join(parts))}"] if parts else []
+    return [f"{one_line(record.model, 40)}: {one_line(', '.join(parts))}"] if parts else []
 
 
 def _undefined(records: Sequence[Record], convention: str) -> list[str]:
@@ -129,7 +161,7 @@ def _undefined(records: Sequence[Record], convention: str) -> list[str]:
             names = one_line(", ".join(n for n, w in shown.items() if w == why))
             found.setdefault((names, why), []).append(one_line(record.model, 40))
     return [
-        f"  no {names}{'' if len(models) == len(records) else ' for ' + ', '.join(models)}: {one_line(why)}"
+        f"no {names}{'' if len(models) == len(records) else ' for ' + ', '.join(models)}: {one_line(why)}"
         for (names, why), models in found.items()
     ]
 

@@ -1,0 +1,191 @@
+"""Records in the hand: a sequence that can be filtered, shown, saved and made a table of."""
+
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+from rmbench.comparison import pick_run
+from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.files import write_atomic
+from rmbench.notebook import html_table
+from rmbench.record_reader import StoredRun
+from rmbench.records import check_rewards_file
+from rmbench.tables import record_sections, record_tables
+
+if TYPE_CHECKING:
+    import pandas
+
+Names = str | Iterable[str]
+
+
+class Records(Sequence[StoredRun]):
+    """Evaluations of models on tasks, each with its numbers and where it is stored.
+
+    A notebook shows the tables that `rmbench eval` prints; `print` does so as well.
+
+    Args:
+        runs: The runs, in the order to show; of a run that comes twice the first counts.
+    """
+
+    def __init__(self, runs: Iterable[StoredRun]) -> None:
+        unique: dict[tuple[str, str], StoredRun] = {}
+        for run in runs:
+            unique.setdefault((run.model, run.record.run_id), run)
+        self._runs = tuple(unique.values())
+
+    @overload
+    def __getitem__(self, index: int) -> StoredRun: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Records": ...
+
+    def __getitem__(self, index: int | slice) -> "StoredRun | Records":
+        return Records(self._runs[index]) if isinstance(index, slice) else self._runs[index]
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[StoredRun]:
+        return iter(self._runs)
+
+    def __add__(self, other: Iterable[StoredRun]) -> "Records":
+        return Records([*self, *other])
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, each once, in order."""
+        return list(dict.fromkeys(run.model for run in self))
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks, each once, in order."""
+        return list(dict.fromkeys(run.task for run in self))
+
+    def filter(self, *, model: Names | None = None, task: Names | None = None) -> "Records":
+        """Return the records of some models, of some tasks, or of both.
+
+        Raises:
+            UnknownNameError: If no record is of a model or task that was asked for.
+        """
+        models = _known(model, self.models, "model")
+        tasks = _known(task, self.tasks, "task")
+        return Records(run for run in self if run.model in models and run.task in tasks)
+
+    def one(self, model: str, task: str) -> StoredRun:
+        """Return the one record of a model on a task.
+
+        Raises:
+            ConfigError: If there is none, or more than one.
+        """
+        return pick_run(self._runs, model, task, "records")
+
+    def to_rows(self, *, strata: bool = False) -> list[dict[str, Any]]:
+        """Return one mapping per record and metric: the rows of `to_pandas`, for which pandas is not needed.
+
+        Args:
+            strata: Also the numbers of each stratum, named by the keys `stratum` and `part`.
+        """
+        rows = []
+        for run in self:
+            parts = [("", "", run.metrics)]
+            if strata:
+                parts += [(key, v, m) for key, vs in run.record.strata.items() for v, m in vs.items()]
+            for key, value, metrics in parts:
+                where = {"stratum": key, "part": value} if strata else {}
+                rows += [{**_about(run), **where, **_row(name, e)} for name, e in metrics.items()]
+        return rows
+
+    def to_pandas(self, *, strata: bool = False) -> "pandas.DataFrame":
+        """Return a data frame with one row per record and metric.
+
+        Columns: model, task, version, metric, value, low and high (the 95% interval; missing where there is
+        none), stderr, n, n_clusters, unit, higher_is_better, run_id.
+
+        Args:
+            strata: Also a row per metric of each stratum, with the columns stratum and part.
+
+        Raises:
+            ConfigError: If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise ConfigError(f"to_pandas: {error}; pip install pandas, or use to_rows()") from None
+        # Named, so that no record at all is a frame with the same columns.
+        columns = ["model", "task", "version", *(("stratum", "part") if strata else ()), *_COLUMNS]
+        return pandas.DataFrame(self.to_rows(strata=strata), columns=columns)
+
+    def save(self, results: Path | str) -> "Records":
+        """Copy the records and their rewards into a results folder; return them as they are there.
+
+        Raises:
+            StoreError: If the rewards of a record are missing or damaged.
+        """
+        copies = []
+        for run in self:
+            check_rewards_file(run.rewards_path, run.record.rewards_sha256)
+            copy = StoredRun(run.record, run.record.path(Path(results)))
+            if copy.path.resolve() != run.path.resolve():
+                copy.path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(run.rewards_path, copy.rewards_path)
+                write_atomic(copy.path, run.path.read_text(encoding="utf-8"))
+            copies.append(copy)
+        return Records(copies)
+
+    def __repr__(self) -> str:
+        models, tasks = self.models, self.tasks
+        return f"<Records: {len(self)}, of {len(models)} models on {len(tasks)} tasks ({', '.join(tasks)})>"
+
+    def __str__(self) -> str:
+        return record_tables([run.record for run in self]) or repr(self)
+
+    def _repr_html_(self) -> str:
+        """Return the tables as notebooks show them."""
+        parts = []
+        for section in record_sections([run.record for run in self]):
+            last = len(section.grids) - 1
+            for n, grid in enumerate(section.grids):
+                about = [*(section.about if n == 0 else ()), *([grid.label] if grid.label else [])]
+                notes = section.notes if n == last else ()
+                parts.append(html_table(grid.heads, grid.rows, about=about, notes=notes))
+        return "".join(parts) or html_table((), (), about=["no record"])
+
+
+_COLUMNS = (
+    "metric", "value", "low", "high", "stderr", "n", "n_clusters", "unit", "higher_is_better", "run_id",
+)  # fmt: skip
+
+
+def _known(asked: Names | None, known: Sequence[str], kind: str) -> set[str]:
+    if asked is None:
+        return set(known)
+    names = {asked} if isinstance(asked, str) else set(asked)
+    for name in sorted(names):
+        if name not in known:
+            raise UnknownNameError(kind, name, known, "records")
+    return names
+
+
+def _about(run: StoredRun) -> dict[str, Any]:
+    return {
+        "model": run.model,
+        "task": run.task,
+        "version": run.record.task_version,
+        "run_id": run.record.run_id,
+    }
+
+
+def _row(name: str, estimate: Any) -> dict[str, Any]:
+    low, high = estimate.ci95 or (None, None)
+    return {
+        "metric": name,
+        "value": estimate.value,
+        "low": low,
+        "high": high,
+        "stderr": estimate.stderr,
+        "n": estimate.n,
+        "n_clusters": estimate.n_clusters,
+        "unit": estimate.unit,
+        "higher_is_better": estimate.higher_is_better,
+    }

@@ -1,0 +1,259 @@
+"""`rmbench.evaluate`: the command line's numbers, its identities and its errors."""
+
+import importlib.util
+import json
+import linecache
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import rmbench
+from rmbench.cli.main import run
+from rmbench.errors import ConfigError, ScoringError, UnknownNameError
+from rmbench.models.given import given_model
+
+
+class Counting:
+    """Reward: the length of a reply. Counts what it is asked."""
+
+    def __init__(self, sign: float = 1.0) -> None:
+        self.sign = sign
+        self.asked = 0
+
+    def fingerprint(self) -> Mapping[str, str]:
+        return {"kind": "counting", "sign": str(self.sign)}
+
+    def score(self, batch: Sequence[Any]) -> list[float]:
+        self.asked += len(batch)
+        return [self.sign * len(turns[-1]["content"]) for turns in batch]
+
+
+def numbers(path: Path) -> dict[str, Any]:
+    """Return a record without the part that a clock touches."""
+    record = json.loads(path.read_text())
+    del record["provenance"]
+    return dict(record)
+
+
+def imported(path: Path, name: str) -> ModuleType:
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    found.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("more", "keywords"),
+    [
+        ([], {}),
+        (["-T", "ties=zero", "-T", "bins=5"], {"params": {"ties": "zero", "bins": 5}}),
+        (["--limit", "7", "--seed", "3"], {"limit": 7, "seed": 3}),
+        (["--part", "0.2:0.9"], {"part": (0.2, 0.9)}),
+        (["--gold", "length"], {"gold": "length"}),
+    ],
+    ids=["plain", "params", "limit", "part", "gold"],
+)
+def test_the_same_numbers_as_the_command_line(
+    tmp_path: Path, pairs: Path, more: list[str], keywords: dict[str, Any]
+) -> None:
+    tasks = ["preference", "bon"]
+    asked = [word for task in tasks for word in ("--task", task)]
+    by_hand = ["eval", "--model", "builtin:linear", *asked, "--data", str(pairs), "--results"]
+    assert run([*by_hand, str(tmp_path / "cli"), *more]) == 0
+    records = rmbench.evaluate("builtin:linear", tasks, data=pairs, results=tmp_path / "api", **keywords)
+    assert [r.task for r in records] == tasks
+    paths = sorted((tmp_path / "cli").rglob("*.json"))
+    assert len(paths) == 2
+    for path in paths:
+        other = tmp_path / "api" / path.relative_to(tmp_path / "cli")
+        assert numbers(other) == numbers(path)
+        rewards = path.with_name(f"{path.stem}.rewards.jsonl.gz")
+        assert other.with_name(rewards.name).read_bytes() == rewards.read_bytes()
+
+
+def test_an_object_of_a_file_is_the_model_that_the_command_line_makes_of_it(
+    tmp_path: Path, pairs: Path, model_file: Callable[[str], Path]
+) -> None:
+    path = model_file("len(text)")
+    by_hand = ["eval", "--model", f"{path}:Mine", "--task", "preference", "--data", str(pairs)]
+    assert run([*by_hand, "--results", str(tmp_path / "cli")]) == 0
+    mine = imported(path, "rmbench_test_mine").Mine()
+    (record,) = rmbench.evaluate(mine, "preference", data=pairs, results=tmp_path / "api")
+    (other,) = (tmp_path / "cli").rglob("*.json")
+    assert record.record.run_id == other.stem
+    assert record.record.provenance["computed"] == 0  # the store knew it all
+
+
+def test_a_second_call_does_no_work(tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = Counting()
+    first = rmbench.evaluate(model, ["preference"], data=pairs, results="results")
+    assert model.asked == 24
+    again = rmbench.evaluate(model, ["preference", "bon"], data=pairs, results="elsewhere")
+    assert model.asked == 24
+    assert again[0].metrics == first[0].metrics
+    longer_is_right = 8 / 12
+    assert first[0].metrics["accuracy"].value == pytest.approx(longer_is_right)
+
+
+def test_without_a_results_folder_nothing_is_left_in_the_working_folder(
+    tmp_path: Path, pairs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (record,) = rmbench.evaluate(Counting(), "bon", data=pairs)
+    assert record.path.is_file()
+    assert not list((tmp_path / "here").iterdir())
+
+
+def test_several_models_keep_their_order_and_may_be_named(pairs: Path) -> None:
+    models = {"up": Counting(), "down": Counting(-1.0), "linear": "builtin:linear"}
+    records = rmbench.evaluate(models, "preference", data=pairs)
+    assert records.models == ["up", "down", "linear"]
+    values = [r.metrics["accuracy"].value for r in records]
+    assert values[:2] == pytest.approx([8 / 12, 4 / 12])
+    assert rmbench.evaluate(["length", Counting()], "bon", data=pairs).models == ["length", "Counting"]
+
+
+def test_remarks_are_on_stderr_unless_it_is_quiet(pairs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Noting(Counting):
+        def notes(self) -> list[str]:
+            return ["a remark\nof two lines"]
+
+    rmbench.evaluate(Noting(), "bon", data=pairs)
+    assert capsys.readouterr() == ("", "note: Noting: a remark of two lines\n")
+    rmbench.evaluate(Noting(), "bon", data=pairs, quiet=True)
+    assert capsys.readouterr() == ("", "")
+
+
+NOTEBOOK = """
+class Cell:
+    def fingerprint(self):
+        return {{"kind": "cell"}}
+
+    def score(self, batch):
+        return [{reward} for turns in batch]
+"""
+
+
+@pytest.mark.parametrize("source", [True, False], ids=["source", "bytecode"])
+def test_a_class_of_a_notebook_that_is_changed_is_another_model(source: bool) -> None:
+    def made(reward: str, name: str) -> Mapping[str, str]:
+        code = NOTEBOOK.format(reward=reward)
+        if source:  # as notebooks do, so that tracebacks have lines
+            linecache.cache[name] = (len(code), None, code.splitlines(keepends=True), name)
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(code, name, "exec"), namespace)  # noqa: S102
+        return given_model(namespace["Cell"]()).identity
+
+    first = made("1.0", "<cell 1>")
+    assert first
+    assert made("1.0", "<cell 2>") == first
+    others = [
+        made(reward, f"<cell {n}>")
+        for n, reward in enumerate(("2.0", "turns[0]", "sum([t['x'] in {'a', 'b'} for t in turns])"), 3)
+    ]
+    assert len({*(tuple(o.items()) for o in others), tuple(first.items())}) == 4
+
+
+def test_a_model_of_the_package_is_the_one_that_the_command_line_names(pairs: Path) -> None:
+    from rmbench.models.baselines import Length
+
+    by_name, by_object = (rmbench.evaluate(m, "bon", data=pairs)[0] for m in ("length", Length()))
+    assert by_name.record.run_id == by_object.record.run_id
+
+
+class Lacking:
+    def fingerprint(self) -> Mapping[str, str]:
+        return {"kind": "lacking"}
+
+
+@pytest.mark.parametrize(
+    ("model", "keywords", "message"),
+    [
+        (Counting, {}, r"Counting: it is a class; expected an instance: Counting\(\.\.\.\)"),
+        (Lacking(), {}, r"Lacking is no reward model: it lacks the method score\(batch\)"),
+        (7, {}, "int is no reward model"),
+        ([], {}, "model is empty"),
+        ({}, {}, "model is empty"),
+        ("lenght", {}, "Did you mean 'length'"),
+        ([Counting(), Counting(-1.0)], {}, "two models are called 'Counting'"),
+        ({" x": Counting()}, {}, "the name ' x' cannot be shown"),
+        (Counting(), {"options": {"sign": 2}}, "options belong to one model"),
+        (["length", "random"], {"options": {"a": 1}}, "options belong to one model"),
+        ("length", {"options": {"depth": 2}}, "unknown option 'depth'"),
+        ("length", {"params": {"tise": "half"}}, "Did you mean 'ties'"),
+        ("length", {"limit": 0}, "limit is 0; expected a whole number from 1"),
+        ("length", {"limit": True}, "limit is True"),
+        ("length", {"seed": -1}, "seed is -1; expected a whole number from 0"),
+        ("length", {"part": (0.5, 0.5)}, "part is"),
+        ("length", {"on_bad": "ignore"}, "on_bad is 'ignore'; expected fail or skip"),
+        ("length", {"self_gold": True}, "belong to --gold"),
+        ("length", {"device": "gpu"}, "unknown device 'gpu'"),
+    ],
+)
+def test_what_does_not_fit_is_said_in_one_line(
+    pairs: Path, tmp_path: Path, model: Any, keywords: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as error:
+        rmbench.evaluate(model, "preference", data=pairs, results=tmp_path / "results", **keywords)
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.rglob("*.json")) or "two models" in message
+
+
+def test_an_unknown_task_stops_before_a_model_is_asked() -> None:
+    model = Counting()
+    with pytest.raises(UnknownNameError, match="Did you mean 'preference'"):
+        rmbench.evaluate(model, ["bon", "preferense"])
+    with pytest.raises(ConfigError, match="tasks is empty"):
+        rmbench.evaluate(model, [])
+    assert model.asked == 0
+
+
+def test_a_model_that_breaks_its_contract_stops_the_run(pairs: Path) -> None:
+    class Short(Counting):
+        def score(self, batch: Sequence[Any]) -> list[float]:
+            return super().score(batch)[1:]
+
+    with pytest.raises(ScoringError, match="23 rewards for 24 conversations"):
+        rmbench.evaluate(Short(), "bon", data=pairs)
+
+
+def test_a_scheme_whose_argument_is_called_name_takes_the_option_name(tmp_path: Path, pairs: Path) -> None:
+    by_hand = ["eval", "--model", "builtin:linear", "-M", "name=mine", "--task", "bon", "--data", str(pairs)]
+    assert run([*by_hand, "--results", str(tmp_path / "results")]) == 0
+    assert rmbench.load_records(tmp_path / "results").models == ["mine"]
+
+
+def test_a_task_file_may_name_a_reader_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lines.py").write_text(
+        "from rmbench.data.rows import FoundItem, Row\n"
+        "from rmbench.types import Item, Response\n"
+        "import rmbench\n\n\n"
+        "@rmbench.register_reader('tabs')\n"
+        "def read(files, options, bad):\n"
+        "    for path in files:\n"
+        "        for n, line in enumerate(path.read_text().splitlines(), 1):\n"
+        "            prompt, good, worse = line.split('\\t')\n"
+        "            turns = ({'role': 'user', 'content': prompt},)\n"
+        "            two = (Response(good, 1.0), Response(worse, 0.0))\n"
+        "            yield FoundItem(Item(str(n), turns, two, prompt), Row({}, path, n))\n"
+    )
+    Path("mine.yaml").write_text(
+        "name: mine\nversion: 1\nkinds: [preference]\nsummary: s\nsource: s\nlicense: own\n"
+        "data: {reader: 'lines.py:tabs'}\nprimary: accuracy\n"
+    )
+    Path("data.tsv").write_text("p\tlonger\tshort\nq\tx\tlonger\nr\tlonger\tx\n")
+    (record,) = rmbench.evaluate("length", "mine.yaml", data="data.tsv")
+    assert record.metrics["accuracy"].value == pytest.approx(2 / 3)
+    Path("mine.yaml").write_text(Path("mine.yaml").read_text().replace("tabs", "tab"))
+    with pytest.raises(UnknownNameError, match=r"mine\.yaml, key 'reader'|Did you mean 'tabs'"):
+        rmbench.evaluate("length", "mine.yaml", data="data.tsv")
