@@ -202,6 +202,13 @@ def combine(parts: Sequence[Statistic], weights: Sequence[float] | None = None) 
 
 def difference(a: Statistic, b: Statistic) -> Statistic:
     """Return a - b for two models measured on the same clusters in the same order (paired)."""
+    # The influence on a logarithm, times the value, is that on the value (to first order).
+    a, b = (
+        replace(s, influence=s.value * s.influence, log_scale=False)
+        if s.log_scale and s.influence is not None
+        else s
+        for s in (a, b)
+    )
     return replace(combine([a, b], [1.0, -1.0]), bounded=False, log_scale=False, n=a.n)
 
 

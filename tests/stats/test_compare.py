@@ -90,3 +90,19 @@ def test_rank_ranges() -> None:
     assert rank_ranges(np.zeros((3, 3), dtype=bool)) == [(1, 3)] * 3
     chain = np.array([[0, 0, 1], [0, 0, 0], [1, 0, 0]], dtype=bool)
     assert rank_ranges(chain) == [(1, 2), (1, 3), (2, 3)]
+
+
+def test_a_difference_of_scale_parameters_has_the_error_of_the_values() -> None:
+    rng = np.random.default_rng(3)
+    logs = [x - x.mean() for x in rng.normal(0, 0.01, (2, 40))]
+    scales = [
+        Statistic(value=v, influence=i, n=40, n_clusters=40, log_scale=True)
+        for v, i in zip((200.0, 3.0), logs, strict=True)
+    ]
+    found = compare(*scales).difference
+    # The delta method, by hand: d(value) = value * d(log value), paired by cluster.
+    effect = 200.0 * logs[0] - 3.0 * logs[1]
+    assert found.value == pytest.approx(197.0)
+    assert found.stderr == pytest.approx(np.sqrt(40 / 39 * np.square(effect).sum()))
+    (alone,) = {s.stderr for s in scales[:1]}
+    assert found.stderr == pytest.approx(alone, rel=0.1)  # the larger one's error, not that of its logarithm
