@@ -2,6 +2,7 @@
 # make test   every test, the linter and the type checker
 # make test-engines   the tests with real engines: vLLM
 # make test-browser   the pages in a headless Chromium (Debian: chromium, chromium-driver)
+# make docs   the documentation as a site, build/docs/index.html; a broken link fails
 # make setup  only .venv, with all that the tests need (no vLLM)
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RMBENCH := $(VENV)/bin/rmbench
 
-.PHONY: setup demo test test-engines test-browser lint slow boards bench bench-check clean
+.PHONY: setup demo test test-engines test-browser docs lint slow boards bench bench-check clean
 
 setup: $(VENV)/.dev
 
@@ -62,6 +63,15 @@ test-engines: $(ENGINES)/.ready
 test-browser: $(VENV)/.dev
 	$(PIP) install --quiet 'selenium>=4.20'
 	$(VENV)/bin/python -m pytest -m browser tests/browser
+
+# No network is needed once the builder is installed.
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.core
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+docs: $(VENV)/.docs
+	$(VENV)/bin/python scripts/docs/cli_reference.py
+	$(VENV)/bin/python -m zensical build --strict --clean
 
 boards: $(VENV)/.core
 	$(RMBENCH) leaderboard

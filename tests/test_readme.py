@@ -2,40 +2,39 @@
 
 import json
 import re
-import shlex
 from pathlib import Path
 
 import click
 import pytest
+from doc_pages import pages
 
 from rmbench.cli.main import COMMANDS, cli, run
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README = pages.blocks_of((ROOT / "README.md").read_text(encoding="utf-8"))
 NEEDS_MORE = re.compile(
     r"http:|studies/|path/to|org/name|--data|scores:|-M depth|\bA B\b|\[TASK\]|--task T\b"
 )
 """Commands with placeholders, or with data that the package does not have: parsed only."""
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-
-
 def commands() -> list[str]:
-    lines = [line.split("  #")[0].strip() for block in blocks("bash") for line in block.splitlines()]
+    lines = [line for block in README if block.language == "bash" for line in pages.commands_of(block)]
     return [line for line in lines if line.startswith("rmbench ")]
 
 
 def arguments(command: str) -> list[str]:
-    return [a for a in shlex.split(command.split(" > ")[0].removesuffix(" ..."))[1:] if a != "..."]
+    return pages.arguments_of(command)[0]
 
 
 @pytest.fixture
 def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    code = next(block for block in blocks("python") if "class MyRM" in block)
-    (tmp_path / "my_rm.py").write_text(code)
+    session = pages.Session("README.md")
+    for block in README:
+        if block.title:
+            session.output_of(block)
+    assert (tmp_path / "my_rm.py").is_file()
     return tmp_path
 
 
@@ -64,10 +63,15 @@ def test_the_commands_that_need_nothing_else_run(
         assert run(arguments(command)) == 0, (command, capsys.readouterr().err)
         ran.append(arguments(command)[0])
     assert {"eval", "tasks", "models", "leaderboard", "remeasure"} <= set(ran) | {"tasks"}
+    session = pages.Session("README.md")
+    for block in README:  # on the results of these commands
+        if block.language == "python" and block.is_run:
+            session.output_of(block)
+    assert session.namespace["records"].models == ["length", "builtin:linear"]
 
 
 def test_the_own_data_example_is_read(user_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    row = json.loads(next(b for b in blocks("json")))
+    row = json.loads(next(b.text for b in README if b.language == "json"))
     path = user_folder / "mine.jsonl"
     path.write_text("".join(json.dumps({**row, "id": str(n), "prompt": f"{n}"}) + "\n" for n in range(3)))
     assert run(["eval", "--model", "my_rm.py:MyRM", "--task", "preference", "--data", str(path)]) == 0

@@ -1,0 +1,236 @@
+"""The code of the documentation runs, and what its pages show is what it prints."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+import pytest
+from doc_pages import pages
+
+from rmbench.cli.main import COMMANDS, cli
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = {p.relative_to(DOCS).as_posix(): pages.blocks_of(p.read_text()) for p in sorted(DOCS.rglob("*.md"))}
+PARSED = {"scaling.md": "plans for many machines, with placeholders for models and data"}
+"""Pages whose commands are parsed alone, and why."""
+RUN = [name for name, blocks in PAGES.items() if any(b.is_run for b in blocks) and name not in PARSED]
+SLOW = [name for name in RUN if any(b.slow for b in PAGES[name])]
+NOT_RUN = {
+    "how-to/best-of-n.md": ["it needs a language model"],
+    "how-to/judges.md": ["it needs a server", "it needs a server"],
+    "how-to/model.md": ["it needs a folder with a model"],
+    "tutorial.md": ["it installs the package that the tests run in"],
+}
+"""Page -> why its blocks are not run, in order. To leave out a block is a decision: it is written down twice."""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty working folder, from which Python imports as it does in a notebook."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def check(name: str, *, slow: bool) -> None:
+    """Run the blocks of a page; those that are slow only where they are asked for."""
+    session = pages.Session(name)
+    for block in PAGES[name]:
+        if not (block.title or block.is_run) or (block.slow and not slow):
+            continue
+        printed = session.output_of(block)
+        if block.shown is not None:
+            problem = pages.differs(block.shown.text, printed)
+            assert not problem, f"docs/{name}, line {block.shown.line}: {problem}\n{printed}"
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_page_does_what_it_says(name: str, here: Path) -> None:
+    check(name, slow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SLOW)
+def test_a_page_does_what_it_says_with_its_slow_blocks(name: str, here: Path) -> None:
+    check(name, slow=True)
+
+
+def test_what_is_not_run_is_known_and_counted() -> None:
+    found = {name: [b.why_not for b in blocks if b.why_not] for name, blocks in PAGES.items()}
+    assert {name: why for name, why in found.items() if why} == NOT_RUN
+    code = [b for blocks in PAGES.values() for b in blocks if b.language in pages.RUN and not b.title]
+    assert sum(map(len, NOT_RUN.values())) <= len(code) / 4
+
+
+@pytest.mark.parametrize("name", sorted({*NOT_RUN, *PARSED}))
+def test_what_is_not_run_parses_at_least(name: str) -> None:
+    blocks = [b for b in PAGES[name] if b.language == "bash" and (b.why_not or name in PARSED)]
+    commands = [command for block in blocks for command in pages.commands_of(block)]
+    assert commands
+    for command in commands:
+        if not command.startswith("pip "):
+            words, _ = pages.arguments_of(command[command.index("rmbench ") :])
+            assert words[0] in COMMANDS
+            found = cli.get_command(click.Context(cli), words[0])
+            assert found is not None
+            found.make_context(words[0], words[1:])
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    text = (ROOT / "zensical.toml").read_text()
+    for name in PAGES:
+        assert f'"{name}"' in text, f"docs/{name} is not in the navigation of zensical.toml"
+
+
+def test_the_reference_of_the_command_line_is_up_to_date() -> None:
+    # In a process of its own: click keeps what a command's help looked like in the tests before.
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/docs/cli_reference.py", "--check"], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not find_spec("zensical"), reason="the builder is not installed: make docs")
+def test_the_site_is_built_without_a_warning_and_asks_no_other_host(tmp_path: Path) -> None:
+    for name in ("docs", "rmbench"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    shutil.copy(ROOT / "zensical.toml", tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "zensical", "build", "--strict", "--clean"], cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = tmp_path / "build" / "docs"
+    assert {p.relative_to(site).as_posix() for p in site.rglob("*.html")} >= {
+        name.replace(".md", ".html") for name in PAGES
+    }
+    for path in site.rglob("*.html"):
+        for source in Fetched(path.read_text()).sources:
+            assert "//" not in source, f"{path.relative_to(site)} fetches {source}"
+
+
+class Fetched(HTMLParser):
+    """What a browser fetches for a page: scripts, styles, fonts, images, and frames."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "link" and found.get("rel") not in ("canonical", "prev", "next"):
+            self.sources.append(found.get("href") or "")
+        if tag in ("script", "img", "iframe", "source", "video", "audio"):
+            self.sources.append(found.get("src") or "")
+
+
+def test_what_a_page_fetches_is_found() -> None:
+    page = "<link rel=canonical href=//a><link rel=stylesheet href=//b><script src=//c></script><a href=//d>"
+    assert Fetched(page).sources == ["//b", "//c"]
+
+
+PAGE = """
+Text.
+
+```python title="a.py"
+x = 1
+```
+
+<!-- not run: no GPU -->
+```bash
+rmbench eval --model a \\
+    --task b   # a remark
+```
+
+```text
+not the output of a block that is not run
+```
+
+<!-- exit code 2 -->
+```bash
+rmbench tasks nowhere
+```
+
+```text
+error
+```
+
+```json
+{}
+```
+"""
+
+
+def test_blocks_are_read_with_what_is_said_of_them() -> None:
+    found = pages.blocks_of(PAGE)
+    assert [(b.language, b.title, b.why_not, b.exit_code, b.is_run) for b in found] == [
+        ("python", "a.py", "", 0, False),
+        ("bash", "", "no GPU", 0, False),
+        ("text", "", "", 0, False),
+        ("bash", "", "", 2, True),
+        ("json", "", "", 0, False),
+    ]
+    assert found[3].shown.text == "error\n"
+    assert found[0].line == 4
+    assert pages.commands_of(found[1]) == ["rmbench eval --model a --task b"]
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "same"),
+    [
+        ("a  b\n---\n1.000", "a b\n------\n1.0005\n", True),
+        ("1.000", "1.002", False),
+        ("1500.0", "1501.0", True),
+        ("16 [16, 32]", "16 [16, 16]", False),
+        ("a", "a\nb", False),
+        ("a\nb", "a", False),
+        ("", "a", False),
+        ("...\nb", "a\nb", True),
+        ("...\nb", "b\na", False),
+        ("a\n...", "a\nb\nc", True),
+        ("b\n...", "a\nb", False),
+        ("a\n...\nc\n...\ne", "a\nb\nc\nd\ne", True),
+        ("a\n...\nd\n...\nc\n...", "a\nc\nd\ne", False),
+        ("0.300", "0.3", True),
+        ("x", "y", False),
+    ],
+)
+def test_what_is_shown_is_compared_with_what_is_printed(shown: str, printed: str, same: bool) -> None:
+    assert bool(pages.differs(shown, printed)) is not same
+
+
+def test_a_block_that_fails_is_named(here: Path) -> None:
+    session = pages.Session("x.md")
+    (block,) = pages.blocks_of("```bash\nrmbench tasks nowhere\n```\n")
+    with pytest.raises(pages.PageError, match=r"x\.md, line 1: rmbench tasks nowhere\nexit code 2: error: "):
+        session.output_of(block)
+    block.exit_code = 2
+    assert "unknown task 'nowhere'" in session.output_of(block)
+    block.exit_code = 1
+    with pytest.raises(pages.PageError):
+        session.output_of(block)
+
+
+def test_output_is_written_into_a_page(here: Path) -> None:
+    page = here / "p.md"
+    page.write_text("```python\nprint('a\\nb')\n```\n\n```text\n```\n\nend\n")
+    page.write_text(pages.filled(page))
+    assert page.read_text() == "```python\nprint('a\\nb')\n```\n\n```text\na\nb\n```\n\nend\n"
+    assert pages.filled(page) == page.read_text()
+
+
+def test_blocks_of_a_page_share_a_namespace(here: Path) -> None:
+    session = pages.Session("p.md")
+    blocks = pages.blocks_of("```python\nx = 2\n```\n```python\nprint(x + 1)\n```\n")
+    assert [session.output_of(block) for block in blocks] == ["", "3\n"]
