@@ -65,7 +65,7 @@ test-browser: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest -m browser tests/browser
 
 # No network is needed once the builder is installed.
-$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/.core
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 

@@ -10,13 +10,16 @@ from rmbench.errors import ConfigError
 from rmbench.files import sha256_file
 from rmbench.models.resolve import LoadedModel, checked_name, problem_of
 
+_PLAIN = (str, bytes, int, float, bool, tuple, list, dict, set, frozenset)
+
 
 def given_model(model: Any, name: str | None = None) -> LoadedModel:
     """Return a model object as `load_model` returns one that it made.
 
     The model's fingerprint is joined by a hash of the source of its class, as that of `FILE.py:Class` is: a
     class that is changed in a notebook and run again is another model. Of a class in a module it is the hash
-    of the module's file; of one in a notebook or a script, of its methods.
+    of the module's file; of one in a notebook or a script, of its methods and its plain attributes. What
+    these use beyond the class is for `fingerprint` to say.
 
     Raises:
         ConfigError: If it is no reward model, or its name cannot be shown.
@@ -39,40 +42,50 @@ def _source(kind: type) -> dict[str, str]:
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     if kind.__module__ != "__main__" and file and Path(file).is_file():
         return {"source_sha256": sha256_file(Path(file))}
+    functions, values = _members(kind)
+    total = sha256(repr(values).encode("utf-8", "backslashreplace"))
     try:
-        return {"source_sha256": _methods_sha256(kind)}
+        for function in functions:
+            total.update(inspect.getsource(function).encode("utf-8", "backslashreplace"))
     except (OSError, TypeError):
         # Typed into an interpreter, or made by `exec`: what the code does can be seen from the code alone.
-        return {"source": f"{kind.__module__}:{kind.__qualname__}", "bytecode_sha256": _bytecode_sha256(kind)}
+        for function in functions:
+            code = function.__code__
+            total.update(code.co_code + repr((code.co_names, _constants(code))).encode())
+        return {"bytecode_sha256": total.hexdigest()}
+    return {"source_sha256": total.hexdigest()}
 
 
-def _functions(kind: type) -> list[Any]:
-    """Return the functions of a class and of those it inherits from outside of modules' files."""
-    found = []
-    for base in kind.__mro__:
-        if base.__module__ == kind.__module__:
-            found += [value for _, value in sorted(vars(base).items()) if inspect.isfunction(value)]
-    return found
+def _members(kind: type) -> tuple[list[Any], list[tuple[str, str]]]:
+    """Return the functions of a class and its plain attributes, those of a user's own bases too."""
+    functions, values = [], []
+    for base in filter(_is_own, kind.__mro__):
+        for name, value in sorted(vars(base).items()):
+            function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+            if inspect.isfunction(function):
+                functions.append(function)
+            elif isinstance(value, _PLAIN) and not name.startswith("__"):
+                values.append((name, _stable(value)))
+    return functions, values
 
 
-def _methods_sha256(kind: type) -> str:
-    return sha256("\0".join(map(inspect.getsource, _functions(kind))).encode()).hexdigest()
+def _is_own(base: type) -> bool:
+    """Say whether a class is somebody's own, and not of an installed package."""
+    if base.__module__ == "__main__":
+        return True
+    top = base.__module__.partition(".")[0]
+    file = getattr(sys.modules.get(base.__module__), "__file__", None) or ""
+    return top != "rmbench" and top not in sys.stdlib_module_names and "site-packages" not in file
 
 
-def _bytecode_sha256(kind: type) -> str:
-    total = sha256()
-    for function in _functions(kind):
-        code = function.__code__
-        total.update(code.co_code + repr((code.co_names, _constants(code))).encode())
-    return total.hexdigest()
+def _stable(value: Any) -> str:
+    """Return a plain value as text; the order of a set changes from one Python process to the next."""
+    return repr(sorted(map(repr, value))) if isinstance(value, set | frozenset) else repr(value)
 
 
 def _constants(code: Any) -> list[Any]:
     """Return the constants of code, those of the code inside it too, without addresses in memory."""
-    found: list[Any] = []
-    for value in code.co_consts:
-        if inspect.iscode(value):
-            found.append([*_constants(value), value.co_code, value.co_names])
-        else:  # a set's order changes from one Python process to the next
-            found.append(sorted(map(repr, value)) if isinstance(value, frozenset) else value)
-    return found
+    return [
+        [*_constants(value), value.co_code, value.co_names] if inspect.iscode(value) else _stable(value)
+        for value in code.co_consts
+    ]

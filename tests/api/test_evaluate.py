@@ -163,6 +163,38 @@ def test_a_class_of_a_notebook_that_is_changed_is_another_model(source: bool) ->
     assert len({*(tuple(o.items()) for o in others), tuple(first.items())}) == 4
 
 
+CHANGES = {
+    "an attribute": ("words = {'a', 'b'}", "words = {'a', 'c'}"),
+    "a base": ("return 1.0", "return 2.0"),
+    "a static method": ("len(text)", "-len(text)"),
+    "a property": ("return 3.0", "return 4.0"),
+}
+
+
+@pytest.mark.parametrize("source", [True, False], ids=["source", "bytecode"])
+@pytest.mark.parametrize("change", CHANGES)
+def test_whatever_is_written_in_a_class_counts(change: str, source: bool) -> None:
+    code = (
+        "class Base:\n    def fingerprint(self):\n        return {'kind': 'x'}\n\n"
+        "    def one(self):\n        return 1.0\n\n"
+        "class Cell(Base):\n    words = {'a', 'b'}\n\n"
+        "    @staticmethod\n    def size(text):\n        return len(text)\n\n"
+        "    @property\n    def three(self):\n        return 3.0\n\n"
+        "    def score(self, batch):\n        return [self.one() for _ in batch]\n"
+    )
+    assert CHANGES[change][0] in code
+    found = []
+    for n, text in enumerate((code, code, code.replace(*CHANGES[change]))):
+        name = f"<{change} {n} {source}>"
+        if source:
+            linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
+        namespace: dict[str, Any] = {"__name__": "__main__"}
+        exec(compile(text, name, "exec"), namespace)  # noqa: S102
+        found.append(given_model(namespace["Cell"]()).identity)
+    assert found[0] == found[1] != found[2]
+    assert list(found[0]) == ["source_sha256" if source else "bytecode_sha256"]
+
+
 def test_a_model_of_the_package_is_the_one_that_the_command_line_names(pairs: Path) -> None:
     from rmbench.models.baselines import Length
 
