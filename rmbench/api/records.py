@@ -134,8 +134,10 @@ class Records(Sequence[StoredRun]):
         return Records(copies)
 
     def __repr__(self) -> str:
-        models, tasks = self.models, self.tasks
-        return f"<Records: {len(self)}, of {len(models)} models on {len(tasks)} tasks ({', '.join(tasks)})>"
+        if not self:
+            return "<Records: none>"
+        models = "one model" if len(self.models) == 1 else f"{len(self.models)} models"
+        return f"<Records: {len(self)}, of {models} on {', '.join(self.tasks)}>"
 
     def __str__(self) -> str:
         return record_tables([run.record for run in self]) or repr(self)

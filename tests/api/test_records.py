@@ -41,7 +41,9 @@ def test_they_are_a_sequence(records: rmbench.Records) -> None:
     assert [r.model for r in records[2:]] == ["many", "many"]
     assert isinstance(records[:1], rmbench.Records)
     assert len(records + records) == 4
-    assert repr(records) == "<Records: 4, of 2 models on 2 tasks (preference, bon)>"
+    assert repr(records) == "<Records: 4, of 2 models on preference, bon>"
+    assert repr(records[:1]) == "<Records: 1, of one model on preference>"
+    assert repr(rmbench.Records([])) == str(rmbench.Records([])) == "<Records: none>"
     assert str(records) == record_tables([r.record for r in records])
 
 
