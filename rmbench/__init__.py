@@ -2,6 +2,7 @@
 
     records = rmbench.evaluate("builtin:linear", ["preference", "bon"])
     rmbench.leaderboard(records)
+    rmbench.plot.reliability(records[0])
 
 What is here is imported at its first use, so that `import rmbench` and the command line start at once.
 """
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from rmbench import plot
     from rmbench.api import Records, compare, evaluate, leaderboard, load_records
     from rmbench.boards import Board, BoardSpec, load_board
     from rmbench.data.readers import register_reader
@@ -37,6 +39,9 @@ _PLACES = {
 }  # fmt: skip
 """Module below `rmbench` -> the names of it that are reachable from here."""
 
+_MODULES = ("plot",)
+"""Modules that are reachable without an import of their own."""
+
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 # Without `register_loss`, which needs torch: `from rmbench import *` does not.
@@ -61,6 +66,7 @@ __all__ = [
     "list_tasks",
     "load_board",
     "load_records",
+    "plot",
     "register_reader",
     "register_reward_model",
     "register_verifier",
@@ -68,6 +74,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"rmbench.{name}")
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'rmbench' has no attribute {name!r}")
     value = getattr(import_module(f"rmbench.{_MODULE_OF[name]}"), name)
@@ -76,4 +84,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULE_OF})
+    return sorted({*globals(), *_MODULE_OF, *_MODULES})
