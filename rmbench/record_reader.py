@@ -7,8 +7,10 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+from rmbench.errors import first_line
 from rmbench.files import iter_jsonl
 from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite
+from rmbench.record_shape import misshapen
 from rmbench.records import FORMAT, Record, bad_record, check_rewards_file, rewards_name, run_id
 from rmbench.types import Estimate
 
@@ -62,6 +64,8 @@ def read_record(path: Path) -> Record:
         raise bad_record(path, str(error)) from None
     if not isinstance(raw, dict) or raw.get("rmbench_record") != FORMAT:
         raise bad_record(path, f"expected an object with rmbench_record = {FORMAT}")
+    if problem := misshapen(raw):
+        raise bad_record(path, problem)
     try:
         record = Record(
             model=raw["model"],
@@ -75,8 +79,9 @@ def read_record(path: Path) -> Record:
             rewards_sha256=raw["files"]["rewards"]["sha256"],
             provenance=raw["provenance"],
         )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise bad_record(path, f"{type(error).__name__}: {error}") from None
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise bad_record(path, told) from None
     if raw.get("run_id") != run_id(record.identity):
         raise bad_record(path, "run_id does not follow from the identity; the file was edited by hand")
     return record
@@ -129,15 +134,21 @@ def stored_suite(run: StoredRun, *, strata: bool = True) -> tuple[Suite, Panel]:
 
 
 def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    return {
-        name: Estimate(
+    return {name: _estimate(name, e) for name, e in raw.items()}
+
+
+def _estimate(name: str, e: Mapping[str, Any]) -> Estimate:
+    try:
+        return Estimate(
             value=float(e["value"]),
             ci95=(float(e["ci95"][0]), float(e["ci95"][1])) if e["ci95"] else None,
-            stderr=e["stderr"],
+            stderr=None if e["stderr"] is None else float(e["stderr"]),
             n=int(e["n"]),
             n_clusters=int(e["n_clusters"]),
             unit=e["unit"],
             higher_is_better=e["higher_is_better"],
         )
-        for name, e in raw.items()
-    }
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"the metric {name!r}: {first_line(error)}; expected a number with its interval"
+        ) from None

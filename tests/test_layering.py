@@ -24,6 +24,7 @@ LAYERS = [
     ["models"],
     ["scoring"],
     ["records"],
+    ["record_shape"],
     ["record_reader", "gold", "caveats"],
     ["plot", "tables"],
     [
