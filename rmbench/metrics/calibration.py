@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from rmbench.metrics.folds import folds_of
-from rmbench.metrics.margins import deciles, margin_metrics, strength_metrics
+from rmbench.metrics.headlines import HEADLINES
+from rmbench.metrics.margins import deciles, margin_metrics, strength_metrics, too_large
 from rmbench.metrics.pairs import Pairs, pairs_of
 from rmbench.metrics.panel import Panel, settle_invalid
 from rmbench.metrics.reliability import Forecasts, bin_edges, brier_parts, expected_calibration_error
@@ -80,8 +81,8 @@ def claims_of(panel: Panel, params: Mapping[str, Any]) -> Claims:
     margin, label, cluster_as_float = _with_split(pairs)
     cluster = cluster_as_float.astype(np.int64)
     raw = Forecasts(sigma(margin), label, cluster, panel.n_clusters)
-    if len(pairs) == 0:
-        return Claims(pairs, margin, raw, np.zeros(0), NO_PAIR, n_invalid)
+    if why := NO_PAIR if len(pairs) == 0 else too_large(margin):
+        return Claims(pairs, margin, raw, np.zeros(0), why, n_invalid)
     n_folds, seed = int(params.get("folds", 5)), int(params.get("seed", 0))
     found = _cross_fitted(margin, label, cluster, panel.n_clusters, n_folds, seed)
     if isinstance(found, str):
@@ -111,6 +112,8 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
     }
     if len(pairs) == 0:
         return Measured({}, counts, {"ece": NO_PAIR})
+    if why := too_large(margin):
+        return Measured({}, counts, dict.fromkeys(HEADLINES["calibration"], why))
     metrics = _proper(raw, margin, "", seed, bins)
     if not params.get("short"):
         metrics["ece_equal_width"] = expected_calibration_error(

@@ -16,6 +16,14 @@ from rmbench.types import Estimate
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
+def too_large(margin: Floats) -> str | None:
+    """Say why margins (P,) have no calibration if their squares overflow; None where they do not."""
+    with np.errstate(over="ignore"):
+        if np.isfinite(np.square(margin).sum()):
+            return None
+    return f"margins of up to {np.abs(margin).max():.3g} are too large to compute with"
+
+
 def margin_metrics(pairs: Pairs, n_clusters: int) -> dict[str, Statistic]:
     """Return mean and median of chosen minus rejected (reward units), and the share of negative ones."""
     negative = (pairs.margin < 0).astype(np.float64)

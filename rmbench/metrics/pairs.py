@@ -27,7 +27,8 @@ class Pairs:
     cluster: Ints
     """Cluster of each pair, shape (P,)."""
     margin: Floats
-    """Reward of chosen minus reward of rejected, shape (P,)."""
+    """Reward of chosen minus reward of rejected, shape (P,); infinite, of the right sign, where two finite
+    rewards lie further apart than a float can say."""
     label: Floats
     """P(chosen is better) according to the data: 1, or a soft label in (0.5, 1], shape (P,)."""
     strength: Floats
@@ -60,12 +61,14 @@ def pairs_of(panel: Panel) -> Pairs:
 def _make(panel: Panel, item: Ints, chosen: Ints, rejected: Ints, split: Pairs | None, n_ties: int) -> Pairs:
     kind = panel.gold_kind[item]
     gold_difference = panel.gold[chosen] - panel.gold[rejected]
+    with np.errstate(over="ignore"):  # the order of two rewards near the largest float is still theirs
+        margin = panel.rewards[chosen] - panel.rewards[rejected]
     return Pairs(
         item=item,
         chosen=chosen,
         rejected=rejected,
         cluster=panel.cluster[item],
-        margin=panel.rewards[chosen] - panel.rewards[rejected],
+        margin=margin,
         label=np.where(kind == _PROBABILITY, panel.gold[chosen], 1.0),
         strength=np.where(kind == _LABEL, np.nan, gold_difference),
         length_difference=panel.lengths[chosen] - panel.lengths[rejected],

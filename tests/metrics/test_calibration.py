@@ -118,6 +118,25 @@ def test_nll_of_huge_margins_is_finite_and_exact() -> None:
     assert got["nll"] == pytest.approx((5000.0 + 0.0 + np.log1p(np.exp(-3.0))) / 3)
 
 
+@pytest.mark.parametrize("reward", [1e200, 1e308])
+def test_margins_too_large_to_square_have_a_reason_and_no_number(reward: float) -> None:
+    panel = make_panel([[reward, -reward], [0.0, 1.0], [2.0, 1.0]], [[1.0, 0.0]] * 3)
+    found = measure(panel)
+    assert found.metrics == {}
+    assert found.counts["pairs"] == 3
+    shown = "inf" if reward > 1e300 else "2e+200"
+    why = f"margins of up to {shown} are too large to compute with"
+    assert found.undefined == dict.fromkeys(
+        ("ece", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"), why
+    )
+
+
+def test_margins_just_within_have_all_their_numbers() -> None:
+    got = values(pair_panel(np.array([1e153, 5e152, -1e152, 1e151])))
+    assert got["margin_mean"] == pytest.approx((1e153 + 5e152 - 1e152 + 1e151) / 4)
+    assert all(np.isfinite(v) for v in got.values())
+
+
 def test_murphys_parts_add_up_where_forecasts_are_constant_within_bins() -> None:
     rng = np.random.default_rng(1)
     margin = rng.choice([-1.5, -0.5, 0.5, 1.5], 500, p=[0.1, 0.2, 0.3, 0.4])

@@ -181,3 +181,13 @@ def test_a_soft_label_of_one_half_has_no_order() -> None:
     measured = measure_preference(panel, {})
     assert measured.metrics["accuracy"].value == 1.0
     assert measured.counts == {"pairs": 2, "reward_ties": 0, "gold_ties": 1, "invalid_items": 0}
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e307])
+def test_rewards_near_the_largest_float_keep_their_order(scale: float) -> None:
+    rewards = [[9.0, -9.0], [-9.0, 9.0], [9.0, 9.0], [3.0, 1.0]]
+    panel = make_panel([[r * scale for r in row] for row in rewards], [[1.0, 0.0]] * 4)
+    found = measure_preference(panel, {})
+    assert found.metrics["accuracy"].value == (1 + 0 + 0.5 + 1) / 4
+    assert found.counts["reward_ties"] == 1
+    assert np.sign(pairs_of(panel).margin).tolist() == [1, -1, 0, 1]
