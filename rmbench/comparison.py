@@ -1,21 +1,21 @@
-"""Two models on the same items: paired differences, and where they disagree most."""
+"""Models on the same items: paired differences of every two, and where they part most."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from rmbench.disagreements import Disagreement, per_item, worst
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.metrics import Panel, resolve_metric
+from rmbench.metrics import Panel, Suite, resolve_metric
 from rmbench.metrics.headlines import HEADLINES
-from rmbench.metrics.pairs import pairs_of
-from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
 from rmbench.notebook import html_table
 from rmbench.record_reader import StoredRun, find_records, stored_suite
 from rmbench.specs import kinds_of
-from rmbench.stats import Comparison, compare
-from rmbench.tables import show_estimate
+from rmbench.stats import Comparison, compare, holm
+from rmbench.tabular import Column, Number, Table, cell_of, plain_rows, probability
 from rmbench.types import Estimate
 
 _NOT_THE_MODELS = ("longer_wins", "gold@1", "oracle@max")
@@ -30,21 +30,13 @@ class MetricComparison:
     first: Estimate
     second: Estimate
     paired: Comparison
-
-
-@dataclass(frozen=True, slots=True)
-class Disagreement:
-    """One item on which the models part."""
-
-    item: str
-    first: float
-    second: float
-    """Share of the item's pairs in gold's order, or gold of the pick: what the task's headline is made of."""
+    p_holm: float | None
+    """The p-value after Holm's correction over all pairs of models that were tested on this metric."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairedReport:
-    """Everything `rmbench compare` shows."""
+    """What `rmbench compare` shows of two models."""
 
     task: str
     first: str
@@ -57,16 +49,47 @@ class PairedReport:
 
     def _repr_html_(self) -> str:
         """Return the comparison as notebooks show it."""
-        rows = [
+        columns = (
+            Column("metric", "text"),
+            *(Column(head) for head in (self.first, self.second, "difference (paired)")),
+            Column("p", "number"),
+        )
+        rows = tuple(
             (
                 m.metric,
-                *map(show_estimate, (m.first, m.second, m.paired.difference)),
-                p_text(m.paired.p_value),
+                *map(cell_of, (m.first, m.second, m.paired.difference)),
+                None if m.paired.p_value is None else Number(m.paired.p_value, form=probability),
             )
             for m in self.metrics
-        ]
-        heads = ("metric", self.first, self.second, "difference (paired)", "p")
-        return html_table(heads, rows, about=[f"{self.task}: {self.first} against {self.second}"])
+        )
+        heads, *texts = plain_rows(Table(columns, rows))
+        return html_table(heads, texts, about=[f"{self.task}: {self.first} against {self.second}"])
+
+
+@dataclass(frozen=True, slots=True)
+class ManyReport:
+    """What `rmbench compare` shows of two models or more."""
+
+    task: str
+    measure: str
+    """What `Disagreement` values are."""
+    models: tuple[str, ...]
+    """Names, in the order asked for; each is another."""
+    estimates: Mapping[str, tuple[Estimate | None, ...]]
+    """Metric -> its value for each model; None where it has none."""
+    pairs: tuple[PairedReport, ...]
+    """Every two models, in their order."""
+    disagreements: tuple[Disagreement, ...]
+    """Over all models: the largest value of an item less the smallest."""
+    undefined: Mapping[str, Mapping[str, str]]
+    """Metric -> model -> why it has no value: pairs with such a model are not compared on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    run: StoredRun
+    suite: Suite
+    panel: Panel
 
 
 def find_run(results: Path, name: str, task: str) -> StoredRun:
@@ -100,16 +123,17 @@ def pick_run(runs: Sequence[StoredRun], name: str, task: str, where: str) -> Sto
     return of_task[0]
 
 
-def headline_metrics(a: StoredRun, b: StoredRun, convention: str = "both") -> list[str]:
-    """Return the metrics that two records are compared by unless somebody names others.
+def headline_metrics(runs: Sequence[StoredRun], convention: str = "both") -> list[str]:
+    """Return the metrics that records of one task are compared by unless somebody names others.
 
     Raises:
         ConfigError: If their task has none of the convention that was asked for.
     """
-    kinds = kinds_of(a.record.identity["task"]["kinds"], convention)
+    first = runs[0].record
+    kinds = kinds_of(first.identity["task"]["kinds"], convention)
     if not kinds:
-        raise ConfigError(f"task {a.record.task!r} has no {convention} convention")
-    known = {*a.record.metrics, *b.record.metrics}
+        raise ConfigError(f"task {first.task!r} has no {convention} convention")
+    known = {name for run in runs for name in (*run.record.metrics, *run.record.undefined)}
     return [
         m
         for kind in kinds
@@ -118,73 +142,115 @@ def headline_metrics(a: StoredRun, b: StoredRun, convention: str = "both") -> li
     ]
 
 
-def p_text(value: float | None) -> str:
-    """Return a p-value for people; a dash where there is none."""
-    if value is None:
-        return "-"
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
-
-
 def compare_runs(a: StoredRun, b: StoredRun, metrics: Sequence[str], n_items: int) -> PairedReport:
-    """Compare two records of one task, metric by metric, on the same prompts.
+    """Compare two records of one task, metric by metric, on the same prompts: see `compare_many`."""
+    return compare_many([a, b], metrics, n_items).pairs[0]
+
+
+def compare_many(runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int) -> ManyReport:
+    """Compare records of one task, every two of them, metric by metric, on the same prompts.
 
     Args:
-        a: First run.
-        b: Second run.
+        runs: Two or more.
         metrics: Names; `win_rate@max` is understood.
-        n_items: How many disagreements to return.
+        n_items: How many disagreements to return, over all models and for every two.
 
     Raises:
         ConfigError: If the runs are not of the same items: a paired comparison would mean nothing.
     """
+    for other in runs[1:]:
+        _check_same(runs[0], other)
+    measured = {run.path: _Measured(run, *stored_suite(run, strata=False)) for run in runs}
+    found = [measured[run.path] for run in runs]
+    if any(m.panel.ids != found[0].panel.ids for m in found):
+        raise ConfigError("the records hold different items; evaluate all models again")
+    models = _names(runs)
+    names = dict.fromkeys(_resolved(wanted, found) for wanted in metrics)
+    pairs = list(combinations(range(len(found)), 2))
+    tested = {name: _tested(name, found, pairs) for name in names}
+    measure = per_item(found[0].panel, runs[0])[0]
+    values = np.array([per_item(m.panel, m.run)[1] for m in found])
+    ids = found[0].panel.ids
+    reports = [
+        PairedReport(
+            runs[0].record.task,
+            models[i],
+            models[j],
+            measure,
+            tuple(by_pair[i, j] for by_pair in tested.values() if (i, j) in by_pair),
+            worst(ids, values[[i, j]], n_items),
+        )
+        for i, j in pairs
+    ]
+    return ManyReport(
+        runs[0].record.task,
+        measure,
+        models,
+        {n: tuple(s.estimate() if (s := m.suite.metrics.get(n)) else None for m in found) for n in names},
+        tuple(reports),
+        worst(ids, values, n_items),
+        {n: why for n in names if (why := _undefined(n, models, found))},
+    )
+
+
+def _resolved(wanted: str, found: Sequence[_Measured]) -> str:
+    """Return the metric's name; one that no model has a value of, for a reason, is as good as any."""
+    if all(wanted in m.suite.undefined for m in found):
+        return wanted
+    return resolve_metric(wanted, {name: None for m in found for name in m.suite.metrics})
+
+
+def _check_same(a: StoredRun, b: StoredRun) -> None:
+    """Raise unless both are of the same items."""
     for key in ("task", "data", "limit", "seed"):
         if a.record.identity[key] != b.record.identity[key]:
             raise ConfigError(
                 f"{a.record.model!r} and {b.record.model!r} were not measured on the same items: their {key} "
                 f"differs ({_brief(a.record.identity[key])} against {_brief(b.record.identity[key])})"
             )
-    (suite_a, panel_a), (suite_b, panel_b) = stored_suite(a, strata=False), stored_suite(b, strata=False)
-    if panel_a.ids != panel_b.ids:
-        raise ConfigError("the two records hold different items; evaluate both models again")
-    found = []
-    for wanted in metrics:
-        name = resolve_metric(wanted, {**suite_a.metrics, **suite_b.metrics})
-        if name not in suite_a.metrics or name not in suite_b.metrics:
-            continue
-        first, second = suite_a.metrics[name], suite_b.metrics[name]
-        found.append(MetricComparison(name, first.estimate(), second.estimate(), compare(first, second)))
-    measure, value_a = _per_item(panel_a, a)
-    _, value_b = _per_item(panel_b, b)
-    gap = np.abs(value_a - value_b)
-    order = np.lexsort((np.arange(len(gap)), -np.nan_to_num(gap, nan=-1.0)))[:n_items]
-    worst = tuple(
-        Disagreement(panel_a.ids[i], float(value_a[i]), float(value_b[i])) for i in order if gap[i] > 0
+
+
+def _names(runs: Sequence[StoredRun]) -> tuple[str, ...]:
+    """Return the models' names, with the record's id where two records share one.
+
+    Raises:
+        ConfigError: If one record is there twice among more than two.
+    """
+    names = [run.record.model for run in runs]
+    ids = [run.record.run_id for run in runs]
+    if len(runs) > 2 and len(set(ids)) < len(ids):
+        twice = next(n for n, i in zip(names, ids, strict=True) if ids.count(i) > 1)
+        raise ConfigError(f"{twice!r} is given twice")
+    return tuple(
+        f"{name} ({i[:8]})" if names.count(name) > 1 and len(set(ids)) > 1 else name
+        for name, i in zip(names, ids, strict=True)
     )
-    return PairedReport(a.record.task, a.record.model, b.record.model, measure, tuple(found), worst)
 
 
-def _per_item(panel: Panel, run: StoredRun) -> tuple[str, np.ndarray]:
-    """Return what is compared item by item, and its value per item (NaN where it has none)."""
-    if "best_of_n" in run.record.identity["task"]["kinds"]:
-        rule = rule_of(run.record.identity["task"]["params"])
-        return "gold of the pick out of the whole pool", _gold_of_pick(panel, rule)
-    pairs = pairs_of(panel)
-    credit = (pairs.margin > 0) + 0.5 * (pairs.margin == 0)
-    n = np.bincount(pairs.item, minlength=panel.n_items)
-    total = np.bincount(pairs.item, weights=credit, minlength=panel.n_items)
-    return "share of pairs ranked as gold does", np.where(n > 0, total / np.maximum(n, 1), np.nan)
+def _tested(
+    name: str, found: Sequence[_Measured], pairs: Sequence[tuple[int, int]]
+) -> dict[tuple[int, int], MetricComparison]:
+    """Return the comparisons of one metric, by pair; p-values adjusted over those that have one."""
+    statistics = [m.suite.metrics.get(name) for m in found]
+    compared = {
+        (i, j): (a, b, compare(a, b))
+        for i, j in pairs
+        if (a := statistics[i]) is not None and (b := statistics[j]) is not None
+    }
+    raw = {pair: p for pair, (*_, c) in compared.items() if (p := c.p_value) is not None}
+    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    return {
+        pair: MetricComparison(name, a.estimate(), b.estimate(), c, adjusted.get(pair))
+        for pair, (a, b, c) in compared.items()
+    }
 
 
-def _gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
-    panel, picked = penalised(panel, rule), np.full(panel.n_items, np.nan)
-    rng = np.random.default_rng(0)
-    for i in range(panel.n_items):
-        rows = slice(int(panel.offsets[i]), int(panel.offsets[i + 1]))
-        rewards, gold = panel.rewards[None, rows], panel.gold[None, rows]
-        if np.isfinite(rewards).all():
-            size = rewards.shape[1]
-            picked[i] = expectation(rule, size, (size,), rng)(rewards, [gold])[0][0, 0]
-    return picked
+def _undefined(name: str, models: Sequence[str], found: Sequence[_Measured]) -> dict[str, str]:
+    return {
+        model: m.suite.undefined.get(name, "not measured")
+        for model, m in zip(models, found, strict=True)
+        if name not in m.suite.metrics
+    }
 
 
 def _brief(value: object) -> str:

@@ -5,6 +5,13 @@ import unicodedata
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#|~!$&])")
+_LATEX = {
+    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", '"': r"\char34{}", "[": "{[}", "]": "{]}", "*": "{*}",
+    **{character: f"\\{character}" for character in "{}$&#_%"},
+}  # fmt: skip
+"""Brackets and stars, too: at the start of a row they would be arguments of the line break before it."""
+_LIGATURE = re.compile(r"([-'`,!?])(?=[-'`,])")
 
 
 def one_line(text: str, limit: int | None = None) -> str:
@@ -32,6 +39,13 @@ def for_csv(text: str) -> str:
     """Return `text` for a CSV cell that no spreadsheet takes for a formula (the csv module does quoting)."""
     safe = one_line(text)
     return f"'{safe}" if safe.startswith(_FORMULA_STARTS) else safe
+
+
+def for_latex(text: str, limit: int | None = 80) -> str:
+    """Return `text` for LaTeX outside of mathematics: no command, no comment, no ligature, one line."""
+    return "".join(_LATEX.get(c, c) for c in _LIGATURE.sub("\\1\0", one_line(text, limit))).replace(
+        "\0", "{}"
+    )
 
 
 def _visible(character: str) -> str:

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tabulate import tabulate
-
 from rmbench.caveats import caveats, dropped
 from rmbench.escape import one_line
 from rmbench.gold import describe_gold
@@ -12,23 +10,32 @@ from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.records import Record
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
-from rmbench.types import Estimate
+from rmbench.tabular import Block, Column, Table, as_text, cell_of
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Models by the headline numbers of one task kind, as text that is safe to show in one line."""
+    """Models by the headline numbers of one task kind."""
 
     label: str
     """What convention it follows, where a task has both; else empty."""
-    heads: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    kind: str
+    metrics: tuple[str, ...]
+    records: tuple[Record, ...]
+
+    @property
+    def table(self) -> Table:
+        """A row per model, a column per metric."""
+        rows = [(r.model, *(cell_of(r.metrics.get(name)) for name in self.metrics)) for r in self.records]
+        return Table((Column("model", "text", 40), *map(Column, self.metrics)), tuple(rows))
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
     """What there is to say of records of one task, or of tasks whose numbers are the same."""
 
+    tasks: tuple[tuple[str, int], ...]
+    """Name and version of each."""
     about: tuple[str, ...]
     """Lines above the grids: the task and its size, gold, how a response is selected."""
     grids: tuple[Grid, ...]
@@ -36,44 +43,62 @@ class Section:
     """Lines below: what was left out, and why a number is missing."""
 
 
-def show_estimate(estimate: Estimate | None) -> str:
-    """Return an estimate as `0.712 [0.690, 0.733]`; a dash where there is none."""
-    if estimate is None:
-        return "-"
-    if estimate.ci95 is None:
-        return number(estimate.value)
-    low, high = estimate.ci95
-    return f"{number(estimate.value)} [{number(low)}, {number(high)}]"
-
-
-def number(value: float) -> str:
-    """Return three decimals for ordinary numbers, whole numbers as such, else three digits."""
-    if value == int(value) and abs(value) >= 1:
-        return str(int(value))
-    if value == 0 or 0.001 <= abs(value) < 1000:
-        return f"{value:.3f}"
-    return f"{value:.3g}"
-
-
 def record_tables(records: Sequence[Record], convention: str = "both") -> str:
-    """Return the tables of `records`: grouped by task and task kind, with what was left out below each.
+    """Return the tables of `records` for a terminal; see `record_sections`."""
+    return as_text(record_blocks(records, convention))
+
+
+def record_blocks(records: Sequence[Record], convention: str = "both") -> list[Block]:
+    """Return the tables of `records`, to be written in any form."""
+    blocks = []
+    for section in record_sections(records, convention):
+        names = "-".join(name for name, _ in section.tasks)
+        for grid in section.grids:
+            first, last = grid is section.grids[0], grid is section.grids[-1]
+            label = (grid.label,) if grid.label else ()
+            blocks.append(
+                Block(
+                    name=f"{names}-{grid.kind}" if len(section.grids) > 1 else names,
+                    lines=(*section.about, *label) if first else label,
+                    table=grid.table,
+                    notes=section.notes if last else (),
+                    joined=not first,
+                    caption=(f"{grid.kind}, task {section.about[0]}", *section.about[1:]),
+                )
+            )
+    return blocks
+
+
+def record_values(records: Sequence[Record], convention: str = "both") -> Table:
+    """Return the numbers of these tables one below the other: a row per task, kind, model and metric."""
+    texts = ("task", "version", "kind", "model", "metric")
+    columns = (
+        *(Column(head, "text") for head in texts),
+        Column("value"),
+        Column("unit", "text"),
+        *(Column(head, "count") for head in ("n", "prompts")),
+        Column("undefined", "text"),
+    )
+    rows = []
+    for section in record_sections(records, convention):
+        for grid in section.grids:
+            for record in grid.records:
+                for metric in grid.metrics:
+                    e = record.metrics.get(metric)
+                    about = (record.task, record.task_version, grid.kind, record.model, metric)
+                    why = record.undefined.get(metric, "not measured")
+                    size = (None, None, None, why) if e is None else (e.unit, e.n, e.n_clusters, None)
+                    rows.append((*about, cell_of(e), *size))
+    return Table(columns, tuple(rows))
+
+
+def record_sections(records: Sequence[Record], convention: str = "both") -> list[Section]:
+    """Return what is shown of `records`: grouped by task and task kind, with what was left out below each.
 
     Args:
         records: What to show.
         convention: `official` or `clean` shows the tables of that one alone; `both`, official first.
     """
-    parts: list[str] = []
-    for section in record_sections(records, convention):
-        parts += section.about
-        for grid in section.grids:
-            parts += [grid.label] if grid.label else []
-            parts.append(tabulate(grid.rows, headers=grid.heads, tablefmt="simple", disable_numparse=True))
-        parts += [*(f"  {note}" for note in section.notes), ""]
-    return "\n".join(parts).rstrip()
-
-
-def record_sections(records: Sequence[Record], convention: str = "both") -> list[Section]:
-    """Return what `record_tables` shows, to be written in any form."""
     found = []
     for tasks, rows in _alike(records):
         names = ", ".join(f"{one_line(name)} (version {version})" for name, version in tasks)
@@ -88,9 +113,10 @@ def record_sections(records: Sequence[Record], convention: str = "both") -> list
             label = ""
             if kinds_of(kinds, "official"):
                 label = f"official, as {kind} defines it:" if kind in OFFICIAL_KINDS else f"{kind}:"
-            grids.append(_grid(label, kind, rows))
+            grids.append(Grid(label, kind, _columns(kind, rows), tuple(rows)))
         notes = [*_gold_notes(rows[0]), *_left_out(rows), *(n for row in rows for n in _not_as_is(row))]
-        found.append(Section(tuple(about), tuple(grids), (*notes, *_undefined(rows, convention))))
+        notes += _undefined(rows, convention)
+        found.append(Section(tuple(tasks), tuple(about), tuple(grids), tuple(notes)))
     return found
 
 
@@ -138,13 +164,11 @@ def _size(records: Sequence[Record]) -> str:
     return f"{counts['items']:,} items{sample}, {counts['responses']:,} responses, 95% intervals by prompt"
 
 
-def _grid(label: str, kind: str, records: Sequence[Record]) -> Grid:
+def _columns(kind: str, records: Sequence[Record]) -> tuple[str, ...]:
     columns = HEADLINES.get(kind) or tuple(records[0].metrics)
     resolved = [at_largest_n(column, [r.metrics for r in records]) for column in columns]
     # A number that no record has, nor a reason for its absence, is none of this task.
-    names = [n for n in resolved if any(n in r.metrics or n in r.undefined for r in records)]
-    rows = [(one_line(r.model, 40), *(show_estimate(r.metrics.get(name)) for name in names)) for r in records]
-    return Grid(label, ("model", *names), tuple(rows))
+    return tuple(n for n in resolved if any(n in r.metrics or n in r.undefined for r in records))
 
 
 def _not_as_is(record: Record) -> list[str]:

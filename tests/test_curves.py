@@ -2,11 +2,13 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from strict_latex import read_latex
 
 from rmbench.cli.main import run
 from rmbench.curves import Layout, draw, gather
@@ -56,7 +58,7 @@ def test_figures_and_tables_are_the_same_bytes_twice(results: Path, tmp_path: Pa
     names = sorted(p.name for p in (tmp_path / "a").iterdir())
     figures = ("gain-by-kl", "gold", "gold-by-reward", "win-rate", "win-rate-by-kl")
     assert names == sorted(
-        ["curves.csv", "fits.csv", *(f"{f}.{kind}" for f in figures for kind in ("svg", "png"))]
+        ["curves.csv", "curves.tex", "fits.csv", *(f"{f}.{kind}" for f in figures for kind in ("svg", "png"))]
     )
     for name in names:
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
@@ -90,6 +92,22 @@ def test_the_tables_hold_what_the_records_do(results: Path, tmp_path: Path) -> N
     top = next(r for r in rows if r["line"] == "length" and r["n"] == "8")
     assert float(top["reward"]) == pytest.approx(np.mean([max(row) for row in lengths]), rel=1e-5)
     assert float(top["reward_sd"]) == pytest.approx(np.sqrt(np.mean([np.var(r) for r in lengths])), rel=1e-5)
+
+
+def test_latex_has_the_numbers_of_the_csv(results: Path, tmp_path: Path) -> None:
+    assert run(["curve", str(results), "--out", str(tmp_path), "--columns", "policy"]) == 0
+    tables = {t.label: t for t in read_latex((tmp_path / "curves.tex").read_text(encoding="utf-8"))}
+    for row in table(tmp_path / "curves.csv"):
+        read = tables[f"curve-bon-{row['column']}-gold"]
+        (line,) = [r for r in read.rows[1:] if r[0] == row["line"]]
+        shown = line[read.rows[0].index(f"n = {row['n']}")]
+        value, low, high = re.fullmatch(r"\$(.*)_\{(.*)\}\^\{(.*)\}\$", shown).groups()  # type: ignore[union-attr]
+        ends = (row["gold"], row["gold_low"], row["gold_high"])
+        assert [float(v) for v in (value, low, high)] == pytest.approx([float(e) for e in ends], abs=6e-4)
+    fits = tables["curve-fits"]
+    assert len(fits.rows) == 1 + 4
+    missing = {r["undefined"] for r in table(tmp_path / "fits.csv")} - {""}
+    assert all(why in fits.notes for why in missing)
 
 
 def test_strata_are_measured_on_their_own_items(

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "rmbench"
 LAYERS = [
     ["errors", "types"],
     ["canon", "files", "registry", "escape", "stats"],
-    ["params", "yaml_reader", "verifiers", "overlap", "html", "figures", "progress", "notebook"],
+    ["params", "yaml_reader", "verifiers", "overlap", "html", "figures", "tabular", "progress", "notebook"],
     ["data_spec"],
     ["specs", "metrics"],
     ["data"],
@@ -26,7 +26,7 @@ LAYERS = [
     ["records"],
     ["record_shape"],
     ["record_reader", "gold", "caveats"],
-    ["plot", "tables"],
+    ["plot", "tables", "disagreements"],
     [
         "evaluation",
         "comparison",

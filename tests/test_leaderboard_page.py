@@ -19,11 +19,13 @@ from synthetic_boards import HOSTILE, estimate, facts, spec, synthetic
 
 from rmbench.boards import Board, load_board, make_board
 from rmbench.boards.facts import facts_of
+from rmbench.boards.links import report_file, report_links
 from rmbench.boards.page import page_of
 from rmbench.boards.pareto import plots_of
 from rmbench.boards.render import render_board
 from rmbench.boards.scale import Bar, Scale, scale_of
 from rmbench.cli.main import run
+from rmbench.errors import ConfigError
 from rmbench.escape import one_line
 from rmbench.metrics import Panel, Suite
 from rmbench.record_reader import StoredRun, find_records, stored_suite
@@ -181,6 +183,7 @@ def test_a_page_asks_for_nothing_and_links_only_beside_and_within_itself() -> No
         "made-up.csv",
         "made-up.json",
         "made-up.md",
+        "made-up.tex",
     }
     style = "".join(page.text["style"])
     assert "url(" not in style
@@ -194,9 +197,74 @@ def test_a_number_links_where_it_is_told_to() -> None:
     board = synthetic()
     name = board.rows[0].model
     assert '<a href="models/a.html#accuracy">0.' in page_of(board, {(name, "c0"): "models/a.html#accuracy"})
-    for bad in ("javascript:alert(1)", "https://example.org", "//example.org", "\\\\example.org"):
-        with pytest.raises(ValueError, match="relative"):
-            page_of(board, {(name, "c0"): bad})
+    for column in ("c0", ""):
+        for bad in BAD_LINKS:
+            with pytest.raises(ValueError, match="expected a relative link"):
+                page_of(board, {(name, column): bad})
+
+
+BAD_LINKS = (
+    "javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "//example.org", "\\\\example.org", "/etc",
+    "https:alert(1)", "https:///x", "http://a\u202eb", "file:///etc/passwd", "java\nscript:alert(1)", "a\tb",
+)  # fmt: skip
+
+
+def test_a_name_links_to_its_report_and_the_commands_stay_reachable() -> None:
+    board = synthetic(len(HOSTILE), 3, HOSTILE)
+    plain, links = Page(page_of(board)), report_links(board, 'https://example.org/r/?a="b"/', Path("x"))
+    page = Page(page_of(board, links))
+    assert page.tags["script"] == plain.tags["script"] == 1
+    assert page.tags["a"] == plain.tags["a"] + len(HOSTILE)
+    reports = [v for v in page.values("href") if v.startswith("https://example.org/r/?a=%22b%22/")]
+    files = [v.rpartition("/")[2] for v in reports]
+    assert files == [report_file(name) for name in HOSTILE]
+    assert len(set(files)) == len(HOSTILE)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+\.html", f) and not f.startswith(".") for f in files)
+    ids = page.values("id")
+    for n in range(1, len(HOSTILE) + 1):
+        assert page.values("href").count(f"#m{n}") == 1
+        assert f"m{n}" in ids
+
+
+def test_links_are_relative_to_the_board_and_only_to_pages_that_are_there(tmp_path: Path) -> None:
+    board = synthetic(4, 2)
+    out, folder = tmp_path / "boards", tmp_path / "re ports#1"
+    for place in (out, folder):
+        place.mkdir()
+    assert report_links(board, None, out) == {}
+    name = board.rows[1].model
+    (folder / report_file(name)).write_text("page")
+    assert report_links(board, str(folder), out) == {(name, ""): f"../re%20ports%231/{report_file(name)}"}
+    (out / "reports").mkdir()
+    (out / "reports" / report_file(name)).write_text("page")
+    assert report_links(board, None, out) == {(name, ""): f"reports/{report_file(name)}"}
+    assert f'<a href="reports/{report_file(name)}">org/model-1</a>' in page_of(
+        board, report_links(board, None, out)
+    )
+    for wrong in (str(tmp_path / "none"), "ftp://example.org", "javascript://x", "https:// x", "https:///a"):
+        with pytest.raises(ConfigError, match="--reports"):
+            report_links(board, wrong, out)
+
+
+def test_the_command_links_and_checks_with_the_pages_that_it_finds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["leaderboard", "main", "--boards-dir", str(ROOT / "leaderboards"), "--out", str(tmp_path)]
+    command += ["--results", str(ROOT / "results")]
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / report_file("builtin:linear")).write_text("page")
+    assert run(command) == 0
+    assert f'<a href="reports/{report_file("builtin:linear")}">builtin:linear</a>' in (
+        tmp_path / "main.html"
+    ).read_text(encoding="utf-8")
+    assert run([*command, "--check"]) == 0
+    capsys.readouterr()
+    assert run([*command, "--check", "--reports", "https://example.org"]) == 1
+    error = capsys.readouterr().err
+    assert "main: 8 of 8 models link to a report" in error
+    assert "main.html" in error
+    assert "main.md" not in error
+    assert run([*command, "--reports", str(tmp_path / "none")]) == 2
 
 
 @pytest.mark.parametrize(
@@ -343,7 +411,7 @@ def test_check_notices_one_byte_of_the_page(tmp_path: Path, capsys: pytest.Captu
 
 def test_the_page_is_one_of_a_boards_files() -> None:
     assert set(render_board(replace(synthetic(), spec=spec(6)))) == {
-        f"made-up.{k}" for k in ("md", "csv", "json", "html")
+        f"made-up.{k}" for k in ("md", "csv", "tex", "json", "html")
     }
 
 

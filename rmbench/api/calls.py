@@ -168,7 +168,7 @@ def compare(
     for run in (a, b):
         if task is not None and run.task != task:
             raise ConfigError(f"the record of {run.model!r} is of task {run.task!r}, not {task!r}")
-    return compare_runs(a, b, metrics or headline_metrics(a, b), n_items)
+    return compare_runs(a, b, metrics or headline_metrics([a, b]), n_items)
 
 
 @cache

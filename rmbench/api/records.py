@@ -12,6 +12,7 @@ from rmbench.notebook import html_table
 from rmbench.record_reader import StoredRun
 from rmbench.records import check_rewards_file
 from rmbench.tables import record_sections, record_tables
+from rmbench.tabular import plain_rows
 
 if TYPE_CHECKING:
     import pandas
@@ -150,7 +151,8 @@ class Records(Sequence[StoredRun]):
             for n, grid in enumerate(section.grids):
                 about = [*(section.about if n == 0 else ()), *([grid.label] if grid.label else [])]
                 notes = section.notes if n == last else ()
-                parts.append(html_table(grid.heads, grid.rows, about=about, notes=notes))
+                heads, *rows = plain_rows(grid.table)
+                parts.append(html_table(heads, rows, about=about, notes=notes))
         return "".join(parts) or html_table((), (), about=["no record"])
 
 

@@ -8,18 +8,19 @@ from math import isfinite
 from rmbench.boards.definition import BoardSpec, ColumnSpec
 from rmbench.boards.facts import Facts, facts_of
 from rmbench.boards.formats import BoardFormats
-from rmbench.boards.separation import column_groups, on_clusters, separated
+from rmbench.boards.separation import Standing, column_standings, on_clusters, separated, standings
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import Panel, Suite, resolve_metric
 from rmbench.record_reader import StoredRun, stored_suite
-from rmbench.stats import Statistic, combine, groups, rank_ranges
+from rmbench.stats import Statistic, combine, rank_ranges
 from rmbench.types import Estimate
 
 SHORTCUT_KIND = "baseline"
 """Fingerprint kind of the models that read no meaning: what a real one must beat."""
 SHORTCUTS = ("length", "shortest", "markdown", "constant", "random")
 """Those that every board should have, by the name in the fingerprint."""
+_ALONE = Standing("", leads=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Cell:
     facts: Facts
     group: str = ""
     """As a row's group, within the column; empty where no paired test is possible."""
+    leads: bool = False
+    """As a row's, within the column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,8 @@ class Row:
     """Best and worst rank that the tests allow."""
     group: str
     """Letters: two models share one exactly if the tests do not separate them."""
+    leads: bool = False
+    """Whether the tests do not tell it from the best, but tell another one."""
 
     @property
     def contaminated(self) -> bool:
@@ -126,7 +131,7 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
     prints = {_row_name(r, runs): r.record.identity["model"] for r in runs}
     shortcuts = {m: p.get("name", "") for m, p in prints.items() if p.get("kind") == SHORTCUT_KIND}
     totals = {m: _total(spec, table[m]) for m in models if all(c in table[m] for c in spec.rank_by)}
-    rows = _rows(table, totals, set(shortcuts), reasons, _column_letters(spec, table))
+    rows = _rows(table, totals, set(shortcuts), reasons, _column_standings(spec, table))
     metrics, sizes = {}, {}
     for column in spec.columns:
         filled = [table[m][column.id] for m in models if column.id in table[m]]
@@ -151,16 +156,20 @@ def _rows(
     totals: Mapping[str, Statistic],
     shortcuts: set[str],
     reasons: Mapping[str, Mapping[str, str]],
-    letter: Mapping[tuple[str, str], str],
+    within: Mapping[tuple[str, str], Standing],
 ) -> list[Row]:
-    """Return the rows, ranked ones first. `letter`: (model, column id) -> the cell's group."""
+    """Return the rows, ranked ones first. `within`: (model, column id) -> the cell's standing."""
     ranked = sorted(totals, key=lambda m: (-totals[m].value, m))
     different = separated([totals[m] for m in ranked])
-    letters, ranges = (groups(different), rank_ranges(different)) if ranked else ([], [])
+    standing, ranges = (standings(different), rank_ranges(different)) if ranked else ([], [])
     rows = []
     for m in [*ranked, *sorted(table.keys() - totals.keys())]:
         place = ranked.index(m) if m in totals else None
-        cells = {c: replace(measured.cell, group=letter.get((m, c), "")) for c, measured in table[m].items()}
+        cells = {
+            c: replace(measured.cell, group=own.letters, leads=own.leads)
+            for c, measured in table[m].items()
+            for own in [within.get((m, c), _ALONE)]
+        }
         rows.append(
             Row(
                 model=m,
@@ -170,7 +179,8 @@ def _rows(
                 score=totals[m].estimate() if m in totals else None,
                 rank=None if place is None else 1 + sum(totals[o].value > totals[m].value for o in ranked),
                 rank_range=None if place is None else ranges[place],
-                group="" if place is None else letters[place],
+                group="" if place is None else standing[place].letters,
+                leads=place is not None and standing[place].leads,
             )
         )
     return rows
@@ -262,13 +272,13 @@ def _total(spec: BoardSpec, cells: Mapping[str, _Measured]) -> Statistic:
     return combine([on_clusters(found.statistic, found.clusters, names) for found in chosen])
 
 
-def _column_letters(
+def _column_standings(
     spec: BoardSpec, table: Mapping[str, Mapping[str, _Measured]]
-) -> dict[tuple[str, str], str]:
-    """Return (model, column id) -> the cell's group."""
-    found: dict[tuple[str, str], str] = {}
+) -> dict[tuple[str, str], Standing]:
+    """Return (model, column id) -> the cell's standing."""
+    found: dict[tuple[str, str], Standing] = {}
     for column in spec.columns:
         cells = {m: table[m][column.id] for m in table if column.id in table[m]}
-        letters = column_groups({m: (cell.statistic, cell.clusters) for m, cell in cells.items()})
-        found |= {(m, column.id): group for m, group in letters.items()}
+        here = column_standings({m: (cell.statistic, cell.clusters) for m, cell in cells.items()})
+        found |= {(m, column.id): standing for m, standing in here.items()}
     return found

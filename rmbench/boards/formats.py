@@ -22,6 +22,10 @@ class BoardFormats:
         """Return the board as CSV, with columns for the ends of intervals."""
         return self._files()[".csv"]
 
+    def to_latex(self) -> str:
+        """Return the board's table for a paper (package booktabs), with caption and label."""
+        return self._files()[".tex"]
+
     def to_html(self) -> str:
         """Return the board as a page: one file that opens from disk and asks no network."""
         return self._files()[".html"]

@@ -5,6 +5,7 @@ from math import isfinite
 from typing import Any
 
 from rmbench.boards.board import Board, Row
+from rmbench.boards.links import Links, checked_link
 from rmbench.boards.notes import board_notes, column_notes, row_notes
 from rmbench.boards.numbers import better, three
 from rmbench.boards.pareto import plots_of
@@ -19,19 +20,17 @@ LARGE = 60
 """Rows above which columns have fixed widths, so that a browser lays out what is in view alone."""
 KIND_TITLES = {"preference": "Preference", "calibration": "Calibration", "best_of_n": "Best of N"}
 
-Links = Mapping[tuple[str, str], str]
-"""(model, column id) -> what its number links to, relative to the page."""
-
 
 def page_of(board: Board, links: Links | None = None) -> str:
     """Return the page of a board.
 
     Args:
         board: What to show.
-        links: The target of each number, such as a report on the model; numbers without one are plain text.
+        links: The target of numbers and names, such as a report on the model. Numbers without one are plain
+            text; names without one lead to the commands that made their records.
 
     Raises:
-        ValueError: If a link is not a relative one.
+        ValueError: If a link is neither relative nor an address that begins with http:// or https://.
     """
     groups = _groups(board)
     scales = {c.id: _column_scale(board, c.id) for c in board.spec.columns}
@@ -114,6 +113,7 @@ def _row(
     return {
         "number": number,
         "model": one_line(row.model, LONGEST),
+        "link": _link(links, row.model, ""),
         "shortcut": row.shortcut,
         "contaminated": row.contaminated,
         "marks": row_notes(board, row),
@@ -122,19 +122,22 @@ def _row(
         "score": _number(row.score, score, row.group) if row.score else None,
         "why_no_score": "" if row.score else "a rank needs a value in every ranking column",
         "cells": [
-            _cell(row, c.id, c.task.name, scales[c.id], links.get((row.model, c.id)))
+            _cell(row, c.id, c.task.name, scales[c.id], _link(links, row.model, c.id))
             for c in board.spec.columns
         ],
         "runs": _runs(board, row),
     }
 
 
+def _link(links: Links, model: str, column: str) -> str | None:
+    link = links.get((model, column))
+    return None if link is None else checked_link(link)
+
+
 def _cell(row: Row, column: str, task: str, scale: Scale, link: str | None) -> dict[str, Any]:
     cell = row.cells.get(column)
     if cell is None:
         return {"why": one_line(row.undefined.get(column, f"no record of task {task}"), LONGEST)}
-    if link is not None and (":" in link or link.startswith(("/", "\\"))):
-        raise ValueError(f"{link!r}: expected a relative link")
     marked = bool(cell.trained_on or cell.facts.self_gold)
     return {**_number(cell.estimate, scale, cell.group), "link": link, "marked": marked}
 

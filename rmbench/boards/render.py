@@ -1,27 +1,33 @@
-"""A board as Markdown, CSV, JSON and HTML. Same board, same bytes: no clock, no locale."""
+"""A board as Markdown, CSV, LaTeX, JSON and HTML. Same board, same bytes: no clock, no locale."""
 
-import csv
-import io
 import json
 from typing import Any
 
 from rmbench.boards.board import Board, Row
+from rmbench.boards.links import Links
 from rmbench.boards.numbers import better, interval_text, rank_text
 from rmbench.boards.page import page_of
-from rmbench.escape import for_csv, for_markdown
+from rmbench.boards.paper import board_block
+from rmbench.escape import for_markdown
 from rmbench.notebook import html_table
 from rmbench.records import estimate_to_json
-from rmbench.types import Estimate
+from rmbench.tabular import as_latex, csv_text
 
 
-def render_board(board: Board) -> dict[str, str]:
-    """Return file name -> content: `<board>.md`, `<board>.csv`, `<board>.json` and `<board>.html`."""
+def render_board(board: Board, links: Links | None = None) -> dict[str, str]:
+    """Return file name -> content: `<board>.md`, `.csv`, `.tex`, `.json` and `.html`.
+
+    Args:
+        board: What to write.
+        links: What the names and numbers of the page link to.
+    """
     name = board.spec.name
     return {
         f"{name}.md": _markdown(board),
         f"{name}.csv": _csv(board),
+        f"{name}.tex": as_latex([board_block(board)]) + "\n",
         f"{name}.json": _json(board),
-        f"{name}.html": page_of(board),
+        f"{name}.html": page_of(board, links),
     }
 
 
@@ -125,36 +131,18 @@ def _legend(board: Board) -> list[str]:
 
 
 def _csv(board: Board) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     heads = ["rank", "rank_best", "rank_worst", "group", "model", "shortcut"]
     ids = ["score", *[c.id for c in board.spec.columns]]
-    writer.writerow(heads + [f"{i}{suffix}" for i in ids for suffix in ("", "_low", "_high")])
+    rows = []
     for row in board.rows:
-        best, worst = row.rank_range or ("", "")
-        line: list[Any] = [
-            "" if row.rank is None else row.rank,
-            best,
-            worst,
-            row.group,
-            for_csv(row.model),
-            int(row.shortcut),
-        ]
-        estimates = [row.score]
-        for column in board.spec.columns:
-            cell = row.cells.get(column.id)
-            estimates.append(cell.estimate if cell else None)
-        for estimate in estimates:
-            line += _csv_cells(estimate)
-        writer.writerow(line)
-    return buffer.getvalue()
-
-
-def _csv_cells(estimate: Estimate | None) -> list[str]:
-    if estimate is None:
-        return ["", "", ""]
-    low, high = estimate.ci95 or (None, None)
-    return ["" if v is None else f"{v:.6f}" for v in (estimate.value, low, high)]
+        best, worst = row.rank_range or (None, None)
+        line: list[Any] = [row.rank, best, worst, row.group, row.model, int(row.shortcut)]
+        cells = [row.cells.get(c.id) for c in board.spec.columns]
+        for estimate in (row.score, *(cell.estimate if cell else None for cell in cells)):
+            ends = (estimate.ci95 if estimate else None) or (None, None)
+            line += [estimate.value if estimate else None, *ends]
+        rows.append(line)
+    return csv_text(heads + [f"{i}{suffix}" for i in ids for suffix in ("", "_low", "_high")], rows, ".6f")
 
 
 def _json(board: Board) -> str:

@@ -1,7 +1,7 @@
 """Which models the paired tests tell apart: over the board's score, and within each column."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,26 @@ from rmbench.stats.compare import ALPHA
 
 MOST_IN_COLUMNS = 100
 """Models up to which each column of a board has groups too: K models take K (K - 1) / 2 tests a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a model stands among those it was compared with."""
+
+    letters: str
+    """Two models share one exactly if the tests do not tell them apart; `a` for the best."""
+    leads: bool
+    """Whether it is not told apart from the best, while another model is."""
+
+
+def standings(different: np.ndarray) -> list[Standing]:
+    """Return the standing of each model.
+
+    Args:
+        different: Symmetric boolean matrix (k, k), the best model first: which the tests tell apart.
+    """
+    some = bool(different[:1].any())
+    return [Standing(letters, some and not different[0, n]) for n, letters in enumerate(groups(different))]
 
 
 def on_clusters(statistic: Statistic, own: Sequence[str], names: Sequence[str]) -> Statistic:
@@ -33,8 +53,8 @@ def separated(totals: Sequence[Statistic]) -> np.ndarray:
     return different
 
 
-def column_groups(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> dict[str, str]:
-    """Return model -> letters within one column, `a` for the best; empty where no paired test is possible.
+def column_standings(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> dict[str, Standing]:
+    """Return model -> its standing within one column; empty where no paired test is possible.
 
     Args:
         cells: Model -> its number in the column, and the names of its clusters.
@@ -48,5 +68,5 @@ def column_groups(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> dict[
     sign = -1.0 if first.higher_is_better else 1.0
     order = sorted(cells, key=lambda model: (sign * cells[model][0].value, model))
     names = sorted({name for _, own in cells.values() for name in own})
-    letters = groups(separated([on_clusters(*cells[model], names) for model in order]))
-    return dict(zip(order, letters, strict=True))
+    different = separated([on_clusters(*cells[model], names) for model in order])
+    return dict(zip(order, standings(different), strict=True))

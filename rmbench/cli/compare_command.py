@@ -1,127 +1,124 @@
-"""`rmbench compare`: two models, the same items."""
+"""`rmbench compare`: models on the same items."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import convention_option, json_option, results_option
+from rmbench.cli.options import convention_option, output_options, results_option
 from rmbench.errors import RmbenchError
 from rmbench.escape import one_line
 
 if TYPE_CHECKING:
-    from rmbench.comparison import PairedReport
+    from rmbench.comparison import ManyReport
+    from rmbench.record_reader import StoredRun
+    from rmbench.types import Item
 
 
 @click.command("compare")
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
-@click.option("-t", "--task", required=True, help="The task both were evaluated on.")
+@click.argument("models", nargs=-1, metavar="A B [C]...")
+@click.option("-t", "--task", required=True, help="The task all were evaluated on.")
 @click.option("--metric", "metrics", multiple=True, help="Metric (repeat).  [default: the task's headlines]")
 @click.option("--items", default=10, show_default=True, help="How many disagreements to show.")
 @click.option(
-    "--data", type=click.Path(path_type=Path), help="The task's data, to show the prompts of disagreements."
+    "--data", type=click.Path(path_type=Path), help="The task's data, to show the texts of disagreements."
+)
+@click.option(
+    "--html",
+    "page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write a page: matrices, all differences, items with their texts. It asks no network.",
 )
 @convention_option
 @results_option
-@json_option
+@output_options
 def command(
-    first: str,
-    second: str,
+    models: tuple[str, ...],
     task: str,
     metrics: tuple[str, ...],
     items: int,
     data: Path | None,
+    page: Path | None,
     convention: str,
     results: Path,
-    as_json: bool,
+    output: str,
 ) -> None:
-    """Compare models A and B on the same items: paired difference, interval, p-value.
+    """Compare models on the same items: paired differences, their intervals and p-values.
 
-    A and B are names of models in the results folder, or paths of records. The test is paired and clustered
-    by prompt: what both find hard cancels.
+    Models are names in the results folder, or paths of records. Each test is paired and clustered by prompt:
+    what both models find hard cancels. A difference is the first model minus the second.
 
     \b
     rmbench compare builtin:linear length --task preference
+    rmbench compare builtin:tiny builtin:linear length --task bon --metric win_rate@max
+    rmbench compare A B C --task preference --latex > table.tex
+    rmbench compare A B C --task judgebench --data path/to/judgebench --html abc.html
+
+    Of three models or more, every two are compared. Many tests find something by chance: "p (Holm)" is the
+    p-value after Holm's correction over all pairs of the models named here, within each metric; it keeps the
+    chance of one false finding or more per metric at 5% where you call differences below 0.05 real. Name the
+    models that your question is about, not all that there are: each costs power. Several metrics are several
+    questions, and are not corrected for. In the matrix, a cell is its row minus its column; a star marks an
+    adjusted p below 0.05. No star is no finding: the models are not told apart, not shown to be equal.
     """
-    from rmbench.comparison import compare_runs, find_run, headline_metrics
+    from rmbench.cli.compare_page import comparison_page
+    from rmbench.cli.compare_tables import as_json_values, blocks_of, values_of
+    from rmbench.cli.output import print_tables
+    from rmbench.comparison import compare_many, find_run, headline_metrics
+    from rmbench.files import write_atomic
 
-    a, b = find_run(results, first, task), find_run(results, second, task)
-    report = compare_runs(a, b, metrics or headline_metrics(a, b, convention), items)
-    if as_json:
-        click.echo(json.dumps(_as_json(report), indent=1))
+    if len(models) < 2:
+        raise click.UsageError("expected two models or more", click.get_current_context())
+    runs = [find_run(results, name, task) for name in models]
+    report = compare_many(runs, metrics or headline_metrics(runs, convention), items)
+    items_at_hand, why = _items(runs, report, data) if page or output != "json" else ({}, "")
+    if page is not None:
+        write_atomic(page, comparison_page(report, runs, items_at_hand, why))
+        click.echo(f"page in {one_line(str(page))}", err=True)
+    if output == "json":
+        click.echo(json.dumps(as_json_values(report), indent=1))
         return
-    _show(report, _prompts(a.record.task, data), items)
+    prompts = {
+        name: item.prompt[-1]["content"] if item.prompt else "" for name, item in items_at_hand.items()
+    }
+    print_tables(
+        output,
+        lambda: blocks_of(report, prompts, items, terminal=output == "text"),
+        lambda: values_of(report),
+    )
 
 
-def _show(report: "PairedReport", prompts: dict[str, str], wanted_items: int) -> None:
-    from tabulate import tabulate
-
-    from rmbench.comparison import p_text
-    from rmbench.tables import number, show_estimate
-
-    rows = [
-        [
-            m.metric,
-            show_estimate(m.first),
-            show_estimate(m.second),
-            show_estimate(m.paired.difference),
-            p_text(m.paired.p_value),
-        ]
-        for m in report.metrics
-    ]
-    first, second = report.first, report.second
-    heads = [one_line(report.task), one_line(first, 30), one_line(second, 30), "difference (paired)", "p"]
-    click.echo(tabulate(rows, headers=heads, tablefmt="simple", disable_numparse=True))
-    if not report.disagreements:
-        if wanted_items:
-            click.echo("\nThe two models never disagree.")
-        return
-    click.echo(f"\nItems where they disagree most ({report.measure}):")
-    lines = [
-        [one_line(d.item, 40), number(d.first), number(d.second), one_line(prompts.get(d.item, ""), 80)]
-        for d in report.disagreements
-    ]
-    heads = ["item", one_line(first, 30), one_line(second, 30), "prompt" if prompts else ""]
-    click.echo(tabulate(lines, headers=heads, tablefmt="simple", disable_numparse=True))
-
-
-def _prompts(task: str, data: Path | None) -> dict[str, str]:
-    """Return item id -> last prompt turn, where the task's data is at hand; else nothing."""
+def _items(
+    runs: "Sequence[StoredRun]", report: "ManyReport", data: Path | None
+) -> "tuple[dict[str, Item], str]":
+    """Return the items on which models disagree, as far as texts are at hand, and why some are not."""
     from rmbench.data import read_task_items
     from rmbench.specs import load_task
 
+    wanted = {d.item for d in report.disagreements}
+    if not wanted:
+        return {}, ""
     try:
-        spec = load_task(task)
+        spec = load_task(report.task)
         if data is None and spec.data.path is None:
-            return {}
+            return {}, f"the data of {report.task} is not in the package; --data PATH shows them"
         found = read_task_items(spec, data, on_bad="skip", offline=True)
-    except RmbenchError:
+    except RmbenchError as error:
         if data is not None:
             raise
         # A task of the user's own that is not at hand any more: the comparison stands without its texts.
-        return {}
-    return {item.id: item.prompt[-1]["content"] if item.prompt else "" for item in found.items}
-
-
-def _as_json(report: "PairedReport") -> dict[str, Any]:
-    from rmbench.records import estimate_to_json
-
-    return {
-        "task": report.task,
-        "first": report.first,
-        "second": report.second,
-        "metrics": {
-            m.metric: {
-                "first": estimate_to_json(m.first),
-                "second": estimate_to_json(m.second),
-                "difference": estimate_to_json(m.paired.difference),
-                "p_value": m.paired.p_value,
-            }
-            for m in report.metrics
-        },
-        "disagreements": [
-            {"item": d.item, "first": d.first, "second": d.second} for d in report.disagreements
-        ],
+        return {}, str(error)
+    lengths = {row["id"]: row["lengths"] for row in runs[0].rows() if row["id"] in wanted}
+    # Ids alone could be those of other data. Published results have no lengths: zeros.
+    items = {
+        item.id: item
+        for item in found.items
+        if item.id in wanted
+        for here in [[len(r.text) for r in item.responses]]
+        if here == lengths[item.id] or (not any(lengths[item.id]) and len(here) == len(lengths[item.id]))
     }
+    missing = len(wanted) - len(items)
+    return items, f"{missing} of these items are not in the data at hand" if missing else ""

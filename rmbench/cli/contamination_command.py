@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import data_options, json_option, key_values, offline_option
+from rmbench.cli.options import data_options, key_values, offline_option, output_options
 from rmbench.errors import ConfigError
 
 FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "text")
@@ -65,7 +65,7 @@ FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "t
     help="Write the contaminated items there, a line of JSON each.",
 )
 @offline_option
-@json_option
+@output_options
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(
     train: tuple[str, ...],
@@ -80,7 +80,7 @@ def command(
     examples: int,
     out: Path | None,
     offline: bool,
-    as_json: bool,
+    output: str,
     quiet: bool,
 ) -> None:
     """Look for a task's prompts and responses in training data, whole and by words in a row.
@@ -110,7 +110,8 @@ def command(
     An item is contaminated if its prompt is seen whole, or a response of its own to its own prompt, or at
     least --share of the n-grams of one of these texts. Every line of --out has the item's `id`.
     """
-    from rmbench.cli.contamination_tables import as_json_values, show
+    from rmbench.cli.contamination_tables import as_json_values, blocks_of, values_of
+    from rmbench.cli.output import print_tables
     from rmbench.contamination import TaskIndex, estimated_rows, measure, open_training, scan
     from rmbench.data import read_task_items
     from rmbench.files import write_atomic_with
@@ -131,10 +132,14 @@ def command(
     if out is not None:
         lines = (json.dumps(f.values) for f in measures.findings)
         write_atomic_with(out, lambda file: file.writelines(f"{line}\n".encode() for line in lines))
-    if as_json:
+    if output == "json":
         told = as_json_values(spec, found, index, findings, measures, examples)
         click.echo(json.dumps(told, indent=1))
     else:
-        click.echo(show(spec, found, index, findings, measures, examples))
+        print_tables(
+            output,
+            lambda: blocks_of(spec, found, index, findings, measures, examples),
+            lambda: values_of(measures),
+        )
     if out is not None:
         click.echo(f"{len(measures.findings):,} contaminated items in {out}", err=True)

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tabulate import tabulate
-
 from rmbench.contamination import Findings, Measures, TaskIndex
 from rmbench.contamination.measures import LEVELS, worst
 from rmbench.data import ItemSet
@@ -12,36 +10,65 @@ from rmbench.data.training import CHOSEN, LABELS, REJECTED, UNLABELLED
 from rmbench.escape import one_line
 from rmbench.records import estimate_to_json
 from rmbench.specs import TaskSpec
-from rmbench.tables import show_estimate
+from rmbench.tabular import Block, Cell, Column, Table, cell_of
 from rmbench.types import Estimate
 
 
-def show(
+def blocks_of(
     spec: TaskSpec,
     items: ItemSet,
     index: TaskIndex,
     findings: Findings,
     measures: Measures,
     n_examples: int,
-) -> str:
+) -> list[Block]:
     """Return the report: overall, by stratum, what could not be compared, the worst items."""
     head = (
         f"{one_line(spec.name)} (version {spec.version}), {len(index):,} items, against"
         f" {findings.n_rows:,} training rows: whole texts, {index.n} words in a row; 95% intervals by prompt"
     )
-    rows = [
-        [title, f"{e.n:,}", f"{_count(e):,}", show_estimate(e)]
+    rows = [(title, e.n, _count(e), cell_of(e)) for _, title, e in _shown(measures)]
+    columns = (Column("", "text"), Column("items", "count"), Column("found", "count"), Column("share"))
+    name = f"{spec.name}-contamination"
+    remarks = _remarks(items, index, findings, measures)
+    blocks = [Block(name, (head,), Table(columns, tuple(rows)), tuple(remarks))]
+    for key, by_stratum in measures.strata.items():
+        table = _stratum_table(key, by_stratum, measures)
+        caption = (f"{spec.name}: contamination by {key}",)
+        blocks.append(Block(f"{name}-{key}", (), table, caption=caption))
+    if examples := worst(measures.findings, n_examples):
+        table = _example_table([e.values for e in examples], [items.items[e.item] for e in examples])
+        line = "The worst of them, and where they stand in the training data:"
+        blocks.append(Block(f"{name}-worst", (line,), table))
+    return blocks
+
+
+def values_of(measures: Measures) -> Table:
+    """Return the numbers: a row per measure, over all items and within each stratum."""
+    columns = (
+        *(Column(head, "text") for head in ("stratum", "value", "measure")),
+        *(Column(head, "count") for head in ("items", "found")),
+        Column("share"),
+    )
+    rows: list[tuple[Cell, ...]] = [("", "", n, e.n, _count(e), cell_of(e)) for n, _, e in _shown(measures)]
+    for key, by_stratum in measures.strata.items():
+        names = _stratum_columns(measures)
+        rows += [
+            (key, value, name, e.n, _count(e), cell_of(e))
+            for value, found in by_stratum.items()
+            for name in names
+            if (e := found.get(name)) is not None
+        ]
+    return Table(columns, tuple(rows))
+
+
+def _shown(measures: Measures) -> list[tuple[str, str, Estimate]]:
+    """Return the lines of the table over all items: measure, its title, its number."""
+    return [
+        (name, title, e)
         for name, title in _titles(measures.share).items()
         if (e := measures.overall.get(name)) is not None and (_is_usual(name, measures) or _count(e))
     ]
-    table = tabulate(rows, headers=["", "items", "found", "share"], tablefmt="simple", disable_numparse=True)
-    parts = [head, table, *_remarks(items, index, findings, measures)]
-    for key, by_stratum in measures.strata.items():
-        parts += ["", _stratum_table(key, by_stratum, measures)]
-    if examples := worst(measures.findings, n_examples):
-        parts += ["", "The worst of them, and where they stand in the training data:"]
-        parts.append(_example_table([e.values for e in examples], [items.items[e.item] for e in examples]))
-    return "\n".join(parts)
 
 
 def as_json_values(
@@ -141,10 +168,11 @@ def _remarks(items: ItemSet, index: TaskIndex, findings: Findings, measures: Mea
     for why in dict.fromkeys(measures.undefined.values()):
         names = dict.fromkeys(n.partition("_")[0] for n, w in measures.undefined.items() if w == why)
         found.append(f"no numbers for {', '.join(names)}: {why}")
-    return [f"  {line}" for line in found]
+    return found
 
 
-def _stratum_table(key: str, by_stratum: Mapping[str, Mapping[str, Estimate]], measures: Measures) -> str:
+def _stratum_columns(measures: Measures) -> dict[str, str]:
+    """Return measure -> head of its column in the tables of strata."""
     columns = {
         "contaminated": "contaminated",
         "prompt_exact": "prompt whole",
@@ -152,35 +180,34 @@ def _stratum_table(key: str, by_stratum: Mapping[str, Mapping[str, Estimate]], m
     }
     if f"{CHOSEN}_exact" in measures.overall:
         columns |= {f"{CHOSEN}_as_{CHOSEN}": "label leak", f"{CHOSEN}_ngram": "chosen n-gram"}
-        columns |= {f"{REJECTED}_ngram": "rejected n-gram"}
-    else:
-        columns |= {"response_exact": "response whole", "response_ngram": "response n-gram"}
+        return columns | {f"{REJECTED}_ngram": "rejected n-gram"}
+    return columns | {"response_exact": "response whole", "response_ngram": "response n-gram"}
+
+
+def _stratum_table(key: str, by_stratum: Mapping[str, Mapping[str, Estimate]], measures: Measures) -> Table:
+    columns = _stratum_columns(measures)
     rows = [
-        [
-            one_line(value, 40) or "-",
-            f"{found['contaminated'].n:,}",
-            *(show_estimate(found.get(c)) for c in columns),
-        ]
+        (value or "-", found["contaminated"].n, *(cell_of(found.get(c)) for c in columns))
         for value, found in by_stratum.items()
     ]
-    heads = [one_line(key, 30), "items", *columns.values()]
-    return tabulate(rows, headers=heads, tablefmt="simple", disable_numparse=True)
+    heads = (Column(key[:30], "text", 40), Column("items", "count"), *map(Column, columns.values()))
+    return Table(heads, tuple(rows))
 
 
-def _example_table(values: list[dict[str, Any]], items: list[Any]) -> str:
+def _example_table(values: list[dict[str, Any]], items: list[Any]) -> Table:
     rows = [
-        [
-            one_line(str(v["id"]), 40),
+        (
+            str(v["id"]),
             _seen(v["prompt_exact"], v["prompt_share"]),
-            one_line(v["prompt_at"] or "-"),
+            v["prompt_at"] or "-",
             _seen(v["response_exact"], v["response_share"]),
-            one_line(v["response_at"] or "-"),
-            one_line(item.prompt[-1]["content"] if item.prompt else "", 50),
-        ]
+            v["response_at"] or "-",
+            item.prompt[-1]["content"] if item.prompt else "",
+        )
         for v, item in zip(values, items, strict=True)
     ]
-    heads = ["item", "prompt", "in", "response", "in", "begins"]
-    return tabulate(rows, headers=heads, tablefmt="simple", disable_numparse=True)
+    limits = {"item": 40, "prompt": None, "in": None, "response": None, " in": None, "begins": 50}
+    return Table(tuple(Column(head.strip(), "text", n) for head, n in limits.items()), tuple(rows))
 
 
 def _seen(exact: bool, share: float | None) -> str:

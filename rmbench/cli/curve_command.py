@@ -24,7 +24,8 @@ def command(
     """Draw best-of-n curves: gold and win rate against n, the root of KL and the proxy's reward.
 
     A line is a model. RECORDS are records or folders of them; those of other tasks than best of n are left
-    out. No model and no data set is needed. Written are figures (SVG, PNG), curves.csv and fits.csv.
+    out. No model and no data set is needed. Written are figures (SVG, PNG), curves.csv, fits.csv, and
+    curves.tex: tables for a paper (package booktabs).
 
     Rows, columns and lines are each one of: task, model, size (parameters), data (hash), source (name of the
     data's file), gold (what gave it), seed, rule, model.KEY (of the model's fingerprint), or a stratum of the
@@ -37,7 +38,16 @@ def command(
     rmbench curve results --out curves --columns policy --rows model --lines rule
     rmbench curve results --out curves --columns source
     """
-    from rmbench.curves import Layout, curves_csv, curves_json, draw_curves, fits_csv, gather, notes_of
+    from rmbench.curves import (
+        Layout,
+        curves_csv,
+        curves_json,
+        curves_latex,
+        draw_curves,
+        fits_csv,
+        gather,
+        notes_of,
+    )
     from rmbench.files import write_atomic
 
     series, left = gather(records, Layout(rows, columns, lines))
@@ -46,6 +56,7 @@ def command(
         **draw_curves(series),
         "curves.csv": curves_csv(series),
         "fits.csv": fits_csv(series),
+        "curves.tex": curves_latex(series),
     }
     for name, content in files.items():
         write_atomic(out / name, content)

@@ -11,8 +11,8 @@ import click
 from rmbench.cli.options import (
     convention_option,
     data_options,
-    json_option,
     key_values,
+    output_options,
     part_option,
     results_option,
     runtime_options,
@@ -83,14 +83,14 @@ if TYPE_CHECKING:
 @convention_option
 @results_option
 @store_option
-@json_option
+@output_options
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no remarks.")
 def command(
     models: tuple[str, ...], tasks: tuple[str, ...], data: Path | None, task_options: tuple[str, ...],
     on_bad: str, model_options: tuple[str, ...], device: str, dtype: str, offline: bool,
     trust_remote_code: bool, seed: int, gold: str | None, gold_options: tuple[str, ...], self_gold: bool,
     part: str | None, limit: int | None, batch_tokens: int | None, n_workers: int,
-    executor: str, convention: str, results: Path, store: Path | None, as_json: bool, quiet: bool,
+    executor: str, convention: str, results: Path, store: Path | None, output: str, quiet: bool,
 ) -> None:  # fmt: skip
     """Evaluate reward models on tasks, print the table, and write a record of each run.
 
@@ -105,7 +105,8 @@ def command(
 
     Rewards are stored as they come: the same command continues where a killed one stopped, and a second
     run does no model work. A record holds the numbers of both conventions, whatever
-    is shown. `rmbench tasks` and `rmbench models` list the names.
+    is shown; --latex, --csv and --markdown print the same tables for a paper, a spreadsheet, an issue.
+    `rmbench tasks` and `rmbench models` list the names.
     """
     from rmbench.api.request import Asked, Request, run_all
     from rmbench.models.runtime import Runtime
@@ -138,17 +139,21 @@ def command(
         show_progress=not quiet,
     )
     outcomes = run_all(request)
-    if as_json:
+    if output == "json":
         click.echo(json.dumps([o.run.record.to_json() for o in outcomes], indent=1))
         return
-    _show(outcomes, request)
+    _show(outcomes, request, output)
 
 
-def _show(outcomes: "Sequence[Outcome]", request: "Request") -> None:
+def _show(outcomes: "Sequence[Outcome]", request: "Request", output: str) -> None:
     """Print the tables, and where the records are."""
-    from rmbench.tables import record_tables
+    from rmbench.cli.output import print_tables
+    from rmbench.tables import record_blocks, record_values
 
-    click.echo(record_tables([o.run.record for o in outcomes], request.convention))
+    records, convention = [o.run.record for o in outcomes], request.convention
+    print_tables(
+        output, lambda: record_blocks(records, convention), lambda: record_values(records, convention)
+    )
     if request.show_progress:
         reused = sum(o.reused for o in outcomes)
         note = f" ({reused} complete before, nothing done)" if reused else ""

@@ -9,9 +9,9 @@ import click
 
 from rmbench.cli.options import (
     convention_option,
-    json_option,
     key_values,
     on_bad_option,
+    output_options,
     results_option,
     seed_option,
     task_options_option,
@@ -49,7 +49,7 @@ _RUNS_PER_WORKER = 8
 )
 @convention_option
 @results_option
-@json_option
+@output_options
 @click.option("-q", "--quiet", is_flag=True, help="No remarks.")
 def command(
     format_name: str,
@@ -62,7 +62,7 @@ def command(
     n_workers: int | None,
     convention: str,
     results: Path,
-    as_json: bool,
+    output: str,
     quiet: bool,
 ) -> None:
     """Read results that a benchmark has published, as run records with rewards.
@@ -84,10 +84,11 @@ def command(
     No model is needed: `rmbench leaderboard` and `compare` then work on them. Everything is read and checked
     before the first record is written. --on-bad skip leaves out the files that do not fit, and names them.
     """
-    from rmbench.cli.win_rates import win_rate_row, win_rate_table
+    from rmbench.cli.output import print_tables
+    from rmbench.cli.win_rates import win_rate_blocks, win_rate_row, win_rate_values
     from rmbench.published import FORMATS, Import, write_runs
     from rmbench.scoring.workers import n_cores
-    from rmbench.tables import record_tables
+    from rmbench.tables import record_blocks, record_values
 
     request = Import(data, key_values(task_options, "-T"), on_bad == "skip", prior_sets)
     runs = FORMATS.get(format_name)(path, request)
@@ -102,14 +103,17 @@ def command(
     for why in request.skipped:
         click.echo(f"left out: {one_line(why)}", err=True)
     records = [d.run.record for d in done]
-    if as_json:
+    if output == "json":
         found: Any = [record.to_json() for record in records]
         if request.win_rates:
             found = {"records": found, "generators": [win_rate_row(w) for w in request.win_rates]}
         click.echo(json.dumps(found, indent=1))
         return
-    shown = [record_tables(records, convention), win_rate_table(request.win_rates)]
-    click.echo("\n\n".join(table for table in shown if table))
+    print_tables(
+        output,
+        lambda: [*record_blocks(records, convention), *win_rate_blocks(request.win_rates)],
+        lambda: win_rate_values(record_values(records, convention), request.win_rates),
+    )
     if not quiet:
         reused = sum(d.reused for d in done)
         note = f" ({reused} there before)" if reused else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import json_option
+from rmbench.cli.options import output_options
 from rmbench.escape import one_line
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @click.command("models")
 @click.argument("model", required=False, metavar="[MODEL]")
-@json_option
-def command(model: str | None, as_json: bool) -> None:
+@output_options
+def command(model: str | None, output: str) -> None:
     """List the registered reward models and the forms that --model takes, or show one with its options.
 
     MODEL is whatever --model takes, or a scheme: `rmbench models hf` lists the options of every Hugging Face
@@ -30,17 +30,23 @@ def command(model: str | None, as_json: bool) -> None:
     from rmbench.models.resolve import RULES
 
     if model is not None:
-        _show(model, as_json)
+        if output not in ("text", "json"):
+            raise click.UsageError(f"--{output} is for the list of models", click.get_current_context())
+        _show(model, as_json=output == "json")
         return
     rows = list_models()
-    if as_json:
+    if output == "json":
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
-    from tabulate import tabulate
+    from rmbench.cli.output import print_tables
+    from rmbench.tabular import Block, Column, Table
 
-    table = [[one_line(r.name), r.kind, one_line(r.summary, 80)] for r in rows]
-    click.echo(tabulate(table, headers=["model", "kind", "what"], tablefmt="simple"))
-    click.echo(f"\n{RULES}")
+    columns = (Column("model", "text"), Column("kind", "text"), Column("what", "text", 80))
+    table = Table(columns, tuple((r.name, r.kind, r.summary) for r in rows))
+    block = Block("models", (), table, caption=("Registered reward models, and the forms of --model",))
+    print_tables(output, lambda: [block], lambda: table)
+    if output == "text":
+        click.echo(f"\n{RULES}")
 
 
 def _show(model: str, as_json: bool) -> None:

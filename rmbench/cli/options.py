@@ -48,6 +48,32 @@ def json_option(function: F) -> F:
     )
 
 
+FORMATS = {
+    "json": "Print JSON to stdout; logs go to stderr.",
+    "markdown": "Print Markdown.",
+    "csv": "Print CSV: a row per number, intervals in columns of their own.",
+    "latex": "Print LaTeX (booktabs), with captions and labels.",
+}
+"""What a command can print besides what is for the terminal."""
+
+
+def output_options(function: F) -> F:
+    """Add `--json`, `--markdown`, `--csv` and `--latex`: at most one, passed as `output` (else `text`)."""
+
+    def choose(context: click.Context, option: click.Parameter, value: bool) -> None:
+        before = context.params.setdefault("output", "text")
+        if value and before != "text":
+            raise click.UsageError(f"--{before} and --{option.name}: give one of them", context)
+        if value:
+            context.params["output"] = option.name
+
+    for name, meaning in reversed(FORMATS.items()):
+        function = click.option(f"--{name}", is_flag=True, expose_value=False, callback=choose, help=meaning)(
+            function
+        )
+    return function
+
+
 device_option = click.option(
     "--device",
     default="auto",

@@ -50,6 +50,9 @@ def command(
     \b
     rmbench study studies/margins.yaml --place bases=path/to/bases --place data=path/to/data
 
+    Written are study.md (the page that is printed), study.csv (a row per number), study.tex (each table for a
+    paper, package booktabs) and the figures.
+
     Restartable: models that are trained and records that are complete are not made again.
     """
     try:
@@ -61,6 +64,7 @@ def command(
             rows_of_study,
             run_study,
             to_csv,
+            to_latex,
             to_markdown,
         )
     except ImportError as error:
@@ -90,7 +94,8 @@ def command(
     folder = out or Path("leaderboards") / spec.name
     figures = render_figures(spec, done, batches)
     page = to_markdown(spec, rows, versus, batches, figures)
-    for name, content in {"study.csv": to_csv(rows), "study.md": page}.items():
+    tables = {"study.csv": to_csv(rows), "study.tex": to_latex(spec, rows, versus, batches), "study.md": page}
+    for name, content in tables.items():
         write_atomic(folder / name, content)
     for name, image in figures.items():
         write_atomic(folder / name, image)

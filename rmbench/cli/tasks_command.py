@@ -5,23 +5,25 @@ from typing import Any
 
 import click
 
-from rmbench.cli.options import json_option
+from rmbench.cli.options import output_options
 from rmbench.escape import one_line
 
 
 @click.command("tasks")
 @click.argument("name", required=False, metavar="[TASK]")
 @click.option("--page", is_flag=True, help="All of it as a page of Markdown: docs/benchmarks.md.")
-@json_option
-def command(name: str | None, page: bool, as_json: bool) -> None:
+@output_options
+def command(name: str | None, page: bool, output: str) -> None:
     """List the tasks, or show one with its source, licence and parameters.
 
     Your own task is a YAML file: `--task path/to/task.yaml`, or a folder in RMBENCH_TASKS_DIR.
     """
     from rmbench.specs import list_tasks, load_task
 
+    if output not in ("text", "json") and (name or page):
+        raise click.UsageError(f"--{output} is for the list of tasks", click.get_current_context())
     specs = [load_task(name)] if name else [load_task(task) for task in list_tasks()]
-    if as_json:
+    if output == "json":
         click.echo(json.dumps([_as_json(spec) for spec in specs], indent=1))
         return
     if page:
@@ -32,13 +34,14 @@ def command(name: str | None, page: bool, as_json: bool) -> None:
     if name:
         _show(specs[0])
         return
-    from tabulate import tabulate
+    from rmbench.cli.output import print_tables
+    from rmbench.tabular import Block, Column, Table
 
-    rows = [
-        [one_line(s.name), ", ".join(s.kinds), s.primary, s.data.where, one_line(s.summary, 70)]
-        for s in specs
-    ]
-    click.echo(tabulate(rows, headers=["task", "kinds", "headline", "data", "what"], tablefmt="simple"))
+    rows = tuple((s.name, ", ".join(s.kinds), s.primary, s.data.where, s.summary) for s in specs)
+    columns = [Column(head, "text") for head in ("task", "kinds", "headline", "data")]
+    table = Table((*columns, Column("what", "text", 70)), rows)
+    block = Block("tasks", (), table, caption=("Tasks: what each measures, and where its data comes from",))
+    print_tables(output, lambda: [block], lambda: table)
 
 
 def _as_json(spec: Any) -> dict[str, Any]:

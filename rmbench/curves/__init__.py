@@ -2,7 +2,7 @@
 
 from rmbench.curves.draw import draw_curves
 from rmbench.curves.gather import Layout, Left, Series, gather, notes_of
-from rmbench.curves.tables import curves_csv, curves_json, fits_csv
+from rmbench.curves.tables import curves_csv, curves_json, curves_latex, fits_csv
 
 __all__ = [
     "Layout",
@@ -10,6 +10,7 @@ __all__ = [
     "Series",
     "curves_csv",
     "curves_json",
+    "curves_latex",
     "draw_curves",
     "fits_csv",
     "gather",

@@ -8,6 +8,7 @@ import numpy as np
 
 from rmbench.figures import COLOURS, label
 from rmbench.metrics.calibration import NO_PAIR
+from rmbench.metrics.margins import too_large
 from rmbench.metrics.reliability import Forecasts, bin_edges
 from rmbench.plot.canvas import INK, QUIET, dress, legend, level, new_figure, offsets, points, six, style_of
 from rmbench.plot.source import Source
@@ -48,6 +49,8 @@ def find_reliability(source: Source) -> Reliability | str:
     claims = source.claims
     if len(claims.pairs) == 0:
         return NO_PAIR
+    if why := too_large(claims.margin):
+        return why
     n_bins = int(source.params.get("bins", 15))
     scaled = claims.scaled
     return Reliability(
@@ -108,7 +111,7 @@ def find_margins(source: Source) -> Floats | str:
     if why := source.lacks("calibration") and source.lacks("preference"):
         return why
     margin = source.claims.pairs.margin
-    return margin if len(margin) else NO_PAIR
+    return too_large(margin) or (margin if len(margin) else NO_PAIR)
 
 
 def draw_margins(figure_class: Any, found: Sequence[tuple[str, Floats]]) -> Any:

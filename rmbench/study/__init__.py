@@ -3,7 +3,7 @@
 from rmbench.study.dynamics import BatchRow, batch_rows
 from rmbench.study.figures import render_figures
 from rmbench.study.packed import packed_records
-from rmbench.study.report import to_markdown
+from rmbench.study.report import to_latex, to_markdown
 from rmbench.study.run import Cell, StudyRun, cells_of, run_study
 from rmbench.study.spec import StudySpec, load_study
 from rmbench.study.tables import Row, Versus, rows_of_study, to_csv
@@ -23,5 +23,6 @@ __all__ = [
     "rows_of_study",
     "run_study",
     "to_csv",
+    "to_latex",
     "to_markdown",
 ]

@@ -9,6 +9,7 @@ from rmbench.stats.compare import holm
 from rmbench.study.dynamics import BatchRow
 from rmbench.study.spec import StudySpec
 from rmbench.study.tables import Row, Versus
+from rmbench.tabular import Block, Cell, Column, Number, Table, as_latex, markdown_table
 
 _QUESTIONS: Mapping[str, str] = {
     "accuracy": "Does it rank better? Accuracy",
@@ -43,6 +44,11 @@ _BATCHES = (
 )
 
 
+_VERSUS = (
+    "Differences with 95% intervals over prompts and seeds. Bold: the interval excludes 0. Bold with *: "
+    "still so after Holm's correction over the column."
+)
+
 _FIGURES: Mapping[str, str] = {
     "margins": "Distribution of margins per method",
     "deciles": "Accuracy per tenth of margin, least sure first",
@@ -72,17 +78,47 @@ def to_markdown(
     """
     legend = _LEGEND.format(reference=for_markdown(spec.reference), n=len(spec.seeds))
     lines = [f"# {for_markdown(spec.name)}", "", for_markdown(spec.summary, limit=2000), "", legend]
-    lines += _summary(spec, rows)
+    for block in _blocks(spec, rows, versus, batches):
+        title, *said = block.lines
+        lines += ["", f"## {for_markdown(title)}", ""]
+        for text in said:
+            lines += [text, ""]
+        lines += markdown_table(block.table) if block.table else []
+    lines += _figure_list(spec, set(figures))
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(
+    spec: StudySpec, rows: Sequence[Row], versus: Sequence[Versus] = (), batches: Sequence[BatchRow] = ()
+) -> str:
+    """Return the tables of the page as LaTeX, each with a caption of its own; see `to_markdown`."""
+    return as_latex(_blocks(spec, rows, versus, batches)) + "\n"
+
+
+def _blocks(
+    spec: StudySpec, rows: Sequence[Row], versus: Sequence[Versus], batches: Sequence[BatchRow]
+) -> list[Block]:
+    """Return the tables: their title and, in our own Markdown, what is said of them; captions are text."""
+    name = f"study-{spec.name}"
+    legend = _unmarked(_LEGEND.format(reference=spec.reference, n=len(spec.seeds)))
+    blocks = [Block(f"{name}-short", ("In short", _COUNTED), _summary(spec, rows), caption=(_COUNTED,))]
     for metric, title in _QUESTIONS.items():
         here = [r for r in rows if _stem(r) == metric]
         if here:
-            lines += ["", f"## {title}", "", *_table(spec, here)]
+            blocks.append(Block(f"{name}-{metric}", (title,), _table(spec, here), caption=(title, legend)))
     for v in versus:
-        lines += ["", f"## {for_markdown(v.method)} against {for_markdown(v.other)}", "", *_versus_table(v)]
+        title = f"{v.method} against {v.other}"
+        caption = (f"{title} on the same prompts and the same seeds", _VERSUS)
+        blocks.append(Block(f"{name}-{title}", (title,), _versus_table(v), caption=caption))
     if batches:
-        lines += ["", "## How large is the batch margin?", "", *_batch_table(batches)]
-    lines += _figure_list(spec, set(figures))
-    return "\n".join(lines) + "\n"
+        lines = ("How large is the batch margin?", _BATCHES)
+        blocks.append(Block(f"{name}-batches", lines, _batch_table(batches), caption=(_unmarked(_BATCHES),)))
+    return blocks
+
+
+def _unmarked(text: str) -> str:
+    """Return our own Markdown as plain text."""
+    return text.replace("**", "").replace("`", "").replace("\\*", "*")
 
 
 def _figure_list(spec: StudySpec, files: AbstractSet[str]) -> list[str]:
@@ -100,14 +136,10 @@ def _figure_list(spec: StudySpec, files: AbstractSet[str]) -> list[str]:
     return ["", "## Figures", "", *lines] if lines else []
 
 
-def _summary(spec: StudySpec, rows: Sequence[Row]) -> list[str]:
+def _summary(spec: StudySpec, rows: Sequence[Row]) -> Table:
     """Return for each metric and method in how many cells it is better or worse than the reference."""
     others = [m.name for m in spec.methods if m.name != spec.reference]
-    lines = [
-        "", "## In short", "",
-        _COUNTED, "",
-        "| | " + " | ".join(for_markdown(m) for m in others) + " |", "|:---|" + "---:|" * len(others),
-    ]  # fmt: skip
+    lines: list[tuple[Cell, ...]] = []
     for metric in _QUESTIONS:
         good = _direction(metric)
         here = [r for r in rows if _stem(r) == metric and r.difference]
@@ -121,8 +153,8 @@ def _summary(spec: StudySpec, rows: Sequence[Row]) -> list[str]:
             better, worse = (sum(s == side for s, _ in signs) for side in (1, -1))
             sure = [sum(s == side and k for s, k in signs) for side in (1, -1)]
             cells.append(f"{better} / {worse} of {len(found)} ({sure[0]} / {sure[1]})")
-        lines.append(f"| {metric} | " + " | ".join(cells) + " |")
-    return lines
+        lines.append((metric, *cells))
+    return Table((Column("", "text"), *(Column(m, "count") for m in others)), tuple(lines))
 
 
 def _direction(metric: str) -> int | None:
@@ -146,64 +178,60 @@ def _kept(rows: Sequence[Row]) -> dict[int, bool]:
     return {id(r): survived.get(id(r), False) for r in rows}
 
 
-def _table(spec: StudySpec, rows: Sequence[Row]) -> list[str]:
+_PLACE = tuple(Column(head, "text") for head in ("base", "trained on", "task"))
+
+
+def _table(spec: StudySpec, rows: Sequence[Row]) -> Table:
     methods = [m.name for m in spec.methods if any(r.method == m.name for r in rows)]
     kept = _kept(rows)
-    lines = [
-        "| base | trained on | task | " + " | ".join(for_markdown(m) for m in methods) + " |",
-        "|:---|:---|:---|" + "---:|" * len(methods),
-    ]
+    lines: list[tuple[Cell, ...]] = []
     for where in dict.fromkeys((r.base, r.data, r.task) for r in rows):
         found = {r.method: r for r in rows if (r.base, r.data, r.task) == where}
-        cells = [_cell(found[m], kept[id(found[m])]) if m in found else "–" for m in methods]
-        lines.append("| " + " | ".join([*(for_markdown(w) for w in where), *cells]) + " |")
-    return lines
+        lines.append((*where, *(_cell(found.get(m), kept) for m in methods)))
+    return Table((*_PLACE, *map(Column, methods)), tuple(lines))
 
 
-def _cell(row: Row, kept: bool) -> str:
-    missing = f" ({row.n_undefined} without)" if row.n_undefined else ""
+def _cell(row: Row | None, kept: Mapping[int, bool]) -> Cell:
+    if row is None:
+        return None
+    missing = f"{row.n_undefined} without" if row.n_undefined else ""
     if row.difference is None:
-        spread = "" if row.deviation is None else f" ± {row.deviation:.3f}"
-        return f"{row.mean:.3f}{spread}{missing}"
-    told = f"{row.difference.difference.value:+.3f}"
-    if row.difference.difference.ci95 is not None:
-        low, high = row.difference.difference.ci95
-        told += f" [{low:+.3f}, {high:+.3f}]"
-    star = "\\*" if kept else ""
-    return (f"**{told}{star}**" if _sign(row) else told) + missing
+        return Number(row.mean, form="{:.3f}".format, spread=row.deviation, remark=missing)
+    told, clear = row.difference.difference, bool(_sign(row))
+    return Number(
+        told.value,
+        told.ci95,
+        form="{:+.3f}".format,
+        strong=clear,
+        mark="*" if clear and kept[id(row)] else "",
+        remark=missing,
+    )
 
 
-def _versus_table(versus: Versus) -> list[str]:
+def _versus_table(versus: Versus) -> Table:
     """Return the method's differences to the other, a column per metric."""
     kept: dict[int, bool] = {}
     for metric in _QUESTIONS:  # Holm's correction is over a column here, as it is over a table above
         kept |= _kept([row for row in versus.rows if _stem(row) == metric])
     metrics = [m for m in _QUESTIONS if _direction(m) and any(_stem(r) == m for r in versus.rows)]
-    lines = [
-        "| base | trained on | task | " + " | ".join(metrics) + " |",
-        "|:---|:---|:---|" + "---:|" * len(metrics),
-    ]
+    lines: list[tuple[Cell, ...]] = []
     for where in dict.fromkeys((r.base, r.data, r.task) for r in versus.rows):
         found = {_stem(r): r for r in versus.rows if (r.base, r.data, r.task) == where}
-        cells = [_cell(found[m], kept[id(found[m])]) if m in found else "–" for m in metrics]
-        lines.append("| " + " | ".join([*(for_markdown(w) for w in where), *cells]) + " |")
-    return lines
+        lines.append((*where, *(_cell(found.get(m), kept) for m in metrics)))
+    return Table((*_PLACE, *map(Column, metrics)), tuple(lines))
 
 
 def _stem(row: Row) -> str:
     return row.metric.partition("@")[0]
 
 
-def _batch_table(batches: Sequence[BatchRow]) -> list[str]:
-    lines = [
-        _BATCHES,
-        "",
-        "| base | trained on | pairs per step | steps | mu_B | from step to step | NLL | accuracy | margin |",
-        "|:---|:---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
-    lines += [
-        f"| {for_markdown(b.base)} | {for_markdown(b.data)} | {b.batch_size} | {b.steps} | {b.mu:.3f} "
-        f"| {b.mu_deviation:.3f} | {b.nll:.3f} | {b.accuracy:.3f} | {b.margin:.3f} |"
-        for b in batches
-    ]
-    return lines
+def _batch_table(batches: Sequence[BatchRow]) -> Table:
+    counts = (Column("pairs per step", "count"), Column("steps", "count"))
+    heads = ("mu_B", "from step to step", "NLL", "accuracy", "margin")
+    lines: list[tuple[Cell, ...]] = []
+    for b in batches:
+        numbers = (b.mu, b.mu_deviation, b.nll, b.accuracy, b.margin)
+        lines.append(
+            (b.base, b.data, b.batch_size, b.steps, *(Number(v, form="{:.3f}".format) for v in numbers))
+        )
+    return Table((*_PLACE[:2], *counts, *(Column(h, "number") for h in heads)), tuple(lines))

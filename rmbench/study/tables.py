@@ -1,7 +1,5 @@
 """What a study found: means over seeds, and paired differences to the reference method."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,13 +9,13 @@ from multiprocessing import get_context
 import numpy as np
 from scipy.stats import t as student_t
 
-from rmbench.escape import for_csv
 from rmbench.evaluation import Outcome
 from rmbench.metrics import resolve_metric
 from rmbench.record_reader import StoredRun, stored_suite
 from rmbench.stats import Comparison, Statistic, combine, compare
 from rmbench.study.run import Cell
 from rmbench.study.spec import StudySpec
+from rmbench.tabular import csv_text
 
 METRICS = (
     "accuracy", "nll", "nll_scaled", "ece", "ece_scaled", "temperature", "margin_mean", "win_rate@max",
@@ -169,27 +167,18 @@ def _paired(
 
 def to_csv(rows: Sequence[Row]) -> str:
     """Return all rows as CSV, one per method, base, data set, task and metric."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        ["base", "data", "method", "task", "metric", "mean", "sd_over_seeds", "seeds", "undefined",
-         "difference", "low", "high", "p"]
-    )  # fmt: skip
+    heads = ["base", "data", "method", "task", "metric", "mean", "sd_over_seeds", "seeds", "undefined",
+             "difference", "low", "high", "p"]  # fmt: skip
+    lines = []
     for r in rows:
         difference = r.difference.difference if r.difference else None
         low, high = (difference.ci95 if difference else None) or (None, None)
-        numbers = [
-            r.mean,
-            r.deviation,
-            r.n_seeds,
-            r.n_undefined,
-            difference.value if difference else None,
-            low,
-            high,
-            r.difference.p_value if r.difference else None,
-        ]
-        writer.writerow(
-            [for_csv(t) for t in (r.base, r.data, r.method, r.task, r.metric)]
-            + ["" if v is None else f"{v:.6g}" for v in numbers]
+        lines.append(
+            [
+                *(r.base, r.data, r.method, r.task, r.metric),
+                *(r.mean, r.deviation, r.n_seeds, r.n_undefined),
+                *(difference.value if difference else None, low, high),
+                r.difference.p_value if r.difference else None,
+            ]
         )
-    return buffer.getvalue()
+    return csv_text(heads, lines)

@@ -270,7 +270,7 @@ def test_a_task_file_may_name_a_reader_in_a_file(tmp_path: Path, monkeypatch: py
         "from rmbench.data.rows import FoundItem, Row\n"
         "from rmbench.types import Item, Response\n"
         "import rmbench\n\n\n"
-        "@rmbench.register_reader('tab_rows')\n"
+        "@rmbench.register_reader('tabulated')\n"
         "def read(files, options, bad):\n"
         "    for path in files:\n"
         "        for n, line in enumerate(path.read_text().splitlines(), 1):\n"
@@ -281,11 +281,11 @@ def test_a_task_file_may_name_a_reader_in_a_file(tmp_path: Path, monkeypatch: py
     )
     Path("mine.yaml").write_text(
         "name: mine\nversion: 1\nkinds: [preference]\nsummary: s\nsource: s\nlicense: own\n"
-        "data: {reader: 'lines.py:tab_rows'}\nprimary: accuracy\n"
+        "data: {reader: 'lines.py:tabulated'}\nprimary: accuracy\n"
     )
     Path("data.tsv").write_text("p\tlonger\tshort\nq\tx\tlonger\nr\tlonger\tx\n")
     (record,) = rmbench.evaluate("length", "mine.yaml", data="data.tsv")
     assert record.metrics["accuracy"].value == pytest.approx(2 / 3)
-    Path("mine.yaml").write_text(Path("mine.yaml").read_text().replace("tab_rows", "tab_row"))
-    with pytest.raises(UnknownNameError, match=r"mine\.yaml, key 'reader'|Did you mean 'tab_rows'"):
+    Path("mine.yaml").write_text(Path("mine.yaml").read_text().replace("tabulated", "tabulate"))
+    with pytest.raises(UnknownNameError, match=r"mine\.yaml, key 'reader'|Did you mean 'tabulated'"):
         rmbench.evaluate("length", "mine.yaml", data="data.tsv")

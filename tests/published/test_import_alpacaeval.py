@@ -1,5 +1,7 @@
 """AlpacaEval's annotations: generators get their published number, judges become records, same models are named."""
 
+import csv
+import io
 import json
 import math
 import tarfile
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from layouts import importer, write
+from strict_latex import read_latex
 
 from rmbench.cli.main import run
 from rmbench.published.alpacaeval import _model, _win_rate
@@ -95,6 +98,26 @@ def test_the_table_for_people(tmp_path: Path, capsys: Capture) -> None:
 
 SAID = {"a": [1.8, 1.0, 1.5, 2.0], "b": [1.1, 1.9, 1.4, 1.3]}
 GIVEN = {"a": [1.9, 1.2, 1.4, 1.6], "b": [1.0, 2.0, 1.6, 1.25]}
+
+
+def test_the_other_formats_have_the_same_numbers(tmp_path: Path, capsys: Capture) -> None:
+    whole = {**PREFERENCES, "b": [1.0, 2.0, 1.75, 1.25]}
+    for judge in (GOLD, OTHER):
+        layout(tmp_path, judge, whole)
+    _, generators, _ = bring(capsys, tmp_path, tmp_path / "r")
+    command = ["import", "alpacaeval", str(tmp_path), "--results", str(tmp_path / "r"), "-q"]
+    assert run([*command, "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    rates = {r["model"]: r for r in rows if r["metric"] == "win_rate"}
+    assert rates.keys() == generators.keys()
+    assert {name: float(r["value"]) for name, r in rates.items()} == pytest.approx(
+        {name: g["win_rate"] for name, g in generators.items()}, rel=1e-5
+    )
+    assert [r for r in rows if r["task"] == "alpacaeval-calibration"], "a judge's record"
+    assert run([*command, "--latex"]) == 0
+    table = read_latex(capsys.readouterr().out)[-1]
+    assert table.label == "win-rates"
+    assert {row[0].removesuffix(" (adversarial)") for row in table.rows[1:]} == generators.keys()
 
 
 def test_another_judge_is_a_record_beside_reward_models(tmp_path: Path, capsys: Capture) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from strict_latex import read_latex
 
 from rmbench.cli.main import run
 
@@ -252,6 +253,12 @@ def test_two_methods_are_compared_with_each_other(places: Path, tmp_path: Path) 
     columns = dict(zip(head.split(" | "), row.split(" | "), strict=True))
     told = float(re.findall(r"[-+]\d\.\d+", columns["nll"])[0])
     assert told == pytest.approx(means["thresholded", "nll"] - means["confidence", "nll"], abs=6e-4)
+    tables = {t.label: t for t in read_latex((tmp_path / "out" / "study.tex").read_text(encoding="utf-8"))}
+    versus = tables["study-tiny-thresholded-against-confidence"]
+    assert float(re.findall(r"[-+]\d\.\d+", versus.rows[1][versus.rows[0].index("nll")])[0]) == told
+    assert [row[:3] for row in tables["study-tiny-nll"].rows[1:]] == [row[:3] for row in versus.rows[1:]]
+    bold = (tmp_path / "out" / "study.md").read_text().count("**") // 2 - 2  # two stand in the legend
+    assert sum(r"\mathbf" in cell for t in tables.values() for row in t.rows for cell in row) == bold
 
 
 def test_the_interval_of_a_difference_covers_prompts_and_seeds() -> None:

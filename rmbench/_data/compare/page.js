@@ -1,0 +1,1 @@
+// A comparison has no script beyond that of all pages.
