@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
+from rmbench.canon import slug
 from rmbench.escape import many_lines, one_line
 
 
@@ -43,6 +44,11 @@ def content_policy(style: str, script: str) -> str:
     """Return a content-security policy that allows this style and this script, and nothing else."""
     parts = [f"{what}-src {_source_hash(text)}" for what, text in (("style", style), ("script", script))]
     return "; ".join(["default-src 'none'", *parts, "base-uri 'none'", "form-action 'none'"])
+
+
+def anchor(name: str) -> str:
+    """Return the id of a page's part on what is called `name`, a task; links end in `#` and it."""
+    return f"on-{slug(name)}"
 
 
 def prose(text: str) -> Markup:

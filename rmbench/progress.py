@@ -151,3 +151,14 @@ class StudyBar(_Bar):
     def step(self, done: int, total: int, name: str) -> None:
         """Show that model `name` is done."""
         self._bar.update(self._task, total=total, completed=done, shown=one_line(name, 60))
+
+
+class ReportsBar(_Bar):
+    """Shows how many models have their page, and the time left; without a terminal nothing."""
+
+    def __init__(self) -> None:
+        super().__init__("reports", "models", enabled=True)
+
+    def step(self, done: int, total: int, name: str) -> None:
+        """Show that `done` are done, and that `name` is next."""
+        self._bar.update(self._task, total=total, completed=done, shown=one_line(name, 60))

@@ -27,6 +27,7 @@ from rmbench.boards.scale import Bar, Scale, scale_of
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
+from rmbench.html import anchor
 from rmbench.metrics import Panel, Suite
 from rmbench.record_reader import StoredRun, find_records, stored_suite
 
@@ -86,7 +87,7 @@ def test_a_page_is_whole_and_says_every_number_with_its_interval() -> None:
     assert len(page.values("data-v")) == sum(len(r.cells) + 2 * (r.rank is not None) for r in board.rows)
     cell = board.rows[3].cells["c1"].estimate
     assert cell.ci95 is not None
-    assert f"{cell.value:.3f}<small>[{cell.ci95[0]:.3f}, {cell.ci95[1]:.3f}] ab</small>" in text
+    assert f"{cell.value:.3f}</a><small>[{cell.ci95[0]:.3f}, {cell.ci95[1]:.3f}] ab</small>" in text
     assert text.count("every margin is 0") == sum(6 - len(r.cells) for r in board.rows)
     assert "rmbench eval --model org/model-3 --task preference" in text
     assert "rmbench leaderboard made-up" in text
@@ -215,7 +216,11 @@ def test_a_name_links_to_its_report_and_the_commands_stay_reachable() -> None:
     page = Page(page_of(board, links))
     assert page.tags["script"] == plain.tags["script"] == 1
     assert page.tags["a"] == plain.tags["a"] + len(HOSTILE)
-    reports = [v for v in page.values("href") if v.startswith("https://example.org/r/?a=%22b%22/")]
+    all_links = [v for v in page.values("href") if v.startswith("https://example.org/r/?a=%22b%22/")]
+    reports = [v for v in all_links if "#" not in v]
+    parts = [v.partition("#")[2] for v in all_links if "#" in v]
+    assert set(parts) == {anchor(c.task.name) for c in board.spec.columns}
+    assert len(parts) == sum(len(row.cells) for row in board.rows)
     files = [v.rpartition("/")[2] for v in reports]
     assert files == [report_file(name) for name in HOSTILE]
     assert len(set(files)) == len(HOSTILE)
@@ -234,10 +239,12 @@ def test_links_are_relative_to_the_board_and_only_to_pages_that_are_there(tmp_pa
     assert report_links(board, None, out) == {}
     name = board.rows[1].model
     (folder / report_file(name)).write_text("page")
-    assert report_links(board, str(folder), out) == {(name, ""): f"../re%20ports%231/{report_file(name)}"}
+    page = f"../re%20ports%231/{report_file(name)}"
+    parts = {(name, c.id): f"{page}#{anchor(c.task.name)}" for c in board.spec.columns}
+    assert report_links(board, str(folder), out) == {(name, ""): page, **parts}
     (out / "reports").mkdir()
     (out / "reports" / report_file(name)).write_text("page")
-    assert report_links(board, None, out) == {(name, ""): f"reports/{report_file(name)}"}
+    assert report_links(board, None, out)[name, ""] == f"reports/{report_file(name)}"
     assert f'<a href="reports/{report_file(name)}">org/model-1</a>' in page_of(
         board, report_links(board, None, out)
     )
@@ -267,6 +274,34 @@ def test_the_command_links_and_checks_with_the_pages_that_it_finds(
     assert run([*command, "--reports", str(tmp_path / "none")]) == 2
 
 
+def test_reports_are_written_with_the_board_and_every_link_has_its_target(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = ["--results", str(tmp_path / "results"), "--store", str(tmp_path / "store"), "-q"]
+    assert run(["eval", "-m", "length", "-m", "shortest", "-t", "preference", "-t", "bon", *place]) == 0
+    (tmp_path / "boards").mkdir()
+    (tmp_path / "boards" / "small.yaml").write_text(
+        "name: small\ntitle: Small\nsummary: Two shortcuts.\ncolumns:\n"
+        "  - {id: a, task: preference, metric: accuracy, label: accuracy}\n"
+        "  - {id: w, task: bon, metric: win_rate@max, label: win rate}\nrank_by: [a]\n"
+    )
+    command = ["leaderboard", "--boards-dir", str(tmp_path / "boards"), "--out", str(tmp_path / "site")]
+    command += ["--results", str(tmp_path / "results"), "--with-reports"]
+    assert run(command) == 0
+    assert "small: 2 of 2 models link to a report" in capsys.readouterr().err
+    board = Page((tmp_path / "site" / "small.html").read_text(encoding="utf-8"))
+    targets = [v for v in board.values("href") if v.startswith("reports/")]
+    assert len(targets) >= 2 * 2
+    for target in targets:
+        name, _, part = target.partition("#")
+        report = Page((tmp_path / "site" / name).read_text(encoding="utf-8"))
+        assert not part or part in report.values("id")
+    assert run([*command, "--check"]) == 0
+    (tmp_path / "site" / "reports" / report_file("length")).write_text("another")
+    assert run([*command, "--check"]) == 1
+    assert run([*command, "--reports", "https://example.org"]) == 2
+
+
 @pytest.mark.parametrize(
     ("value", "shown"), [(nan, "NaN"), (inf, "∞"), (-inf, "-∞"), (0.0, "0.000"), (-1e-9, "0.000")]
 )
@@ -276,7 +311,10 @@ def test_zero_and_no_number_are_shown_as_what_they_are(value: float, shown: str)
     row = text[text.index("<tbody>") :]
     row = row[: row.index("</tr>")]
     finite = value == value and abs(value) != inf
-    assert f">{shown}<small>no interval ab</small>" in row or f">{shown}<small>no interval a</small>" in row
+    assert (
+        f">{shown}</a><small>no interval ab</small>" in row
+        or f">{shown}</a><small>no interval a</small>" in row
+    )
     assert ('title="not a finite number"' in row) != finite
     assert "nan" not in text.lower().replace("not a", "").replace(shown.lower(), "").split("<script>")[0]
 

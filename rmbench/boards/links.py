@@ -11,6 +11,7 @@ from rmbench.boards.board import Board
 from rmbench.canon import slug
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
+from rmbench.html import anchor
 
 Links: TypeAlias = Mapping[tuple[str, str], str]
 """(model, column id) -> what its number links to; (model, "") -> what the model's name links to."""
@@ -28,6 +29,8 @@ def report_file(model: str) -> str:
 def report_links(board: Board, reports: str | None, out: Path) -> Links:
     """Return the links of a board's models to their pages, `report_file` of a folder or an address.
 
+    A model's name links to its page, and its numbers to the part of the page on their task.
+
     Args:
         board: Whose models.
         reports: Folder of the pages, or an address that begins with http:// or https://, where every model is
@@ -37,20 +40,28 @@ def report_links(board: Board, reports: str | None, out: Path) -> Links:
     Raises:
         ConfigError: If there is no such folder, or the address is none.
     """
-    models = [row.model for row in board.rows]
+    files = {row.model: report_file(row.model) for row in board.rows}
     if reports is not None and "://" in reports:
         if not _REMOTE.match(reports) or one_line(reports) != reports:
             raise ConfigError(f"--reports {reports!r}: expected a folder, or an address http(s)://HOST/...")
         base = quote(reports.rstrip("/"), safe=":/?#[]@!$&'()*+,;=%~")
-        return {(model, ""): f"{base}/{report_file(model)}" for model in models}
+        return _to_parts(board, {model: f"{base}/{name}" for model, name in files.items()})
     folder = out / REPORTS if reports is None else Path(reports)
     if not folder.is_dir():
         if reports is not None:
             raise ConfigError(f"--reports {reports}: there is no such folder")
         return {}
     base = quote(os.fsencode(Path(os.path.relpath(folder, out)).as_posix()))
-    names = {model: report_file(model) for model in models}
-    return {(m, ""): f"{base}/{name}" for m, name in names.items() if (folder / name).is_file()}
+    there = {model: f"{base}/{name}" for model, name in files.items() if (folder / name).is_file()}
+    return _to_parts(board, there)
+
+
+def _to_parts(board: Board, pages: Mapping[str, str]) -> Links:
+    found = {(model, ""): page for model, page in pages.items()}
+    for column in board.spec.columns:
+        part = anchor(column.task.name)
+        found |= {(model, column.id): f"{page}#{part}" for model, page in pages.items()}
+    return found
 
 
 def checked_link(link: str) -> str:

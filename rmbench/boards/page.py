@@ -122,7 +122,8 @@ def _row(
         "score": _number(row.score, score, row.group) if row.score else None,
         "why_no_score": "" if row.score else "a rank needs a value in every ranking column",
         "cells": [
-            _cell(row, c.id, c.task.name, scales[c.id], _link(links, row.model, c.id))
+            # Without a report, to what the page itself says of the model.
+            _cell(row, c.id, c.task.name, scales[c.id], _link(links, row.model, c.id) or f"#m{number}")
             for c in board.spec.columns
         ],
         "runs": _runs(board, row),

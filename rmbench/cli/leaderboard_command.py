@@ -1,11 +1,17 @@
 """`rmbench leaderboard`: boards from records."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from rmbench.cli.options import output_options, results_option
 from rmbench.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from rmbench.boards import Board
+    from rmbench.record_reader import StoredRun
 
 _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
 """What is printed -> the file that has it."""
@@ -32,6 +38,11 @@ _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "
     help="Where the models' pages are that their names link to.  [default: <out>/reports, if it is there]",
 )
 @click.option(
+    "--with-reports",
+    is_flag=True,
+    help="Write the models' pages, too: into --reports FOLDER, or <out>/reports.",
+)
+@click.option(
     "--check", "check_only", is_flag=True, help="Write nothing; fail if a file differs by one byte."
 )
 @output_options
@@ -41,6 +52,7 @@ def command(
     boards_dir: Path | None,
     out: Path,
     reports: str | None,
+    with_reports: bool,
     check_only: bool,
     output: str,
 ) -> None:
@@ -59,48 +71,87 @@ def command(
     bold is what the paired tests do not tell from the best of its column, and no number is bold in a column
     where they tell nothing apart.
 
-    On the page, a model's name links to its report: <model>.html of --reports, the name as a file's name
-    (`rmbench report MODEL --out FILE` writes one). Of a folder, models whose file is there have a link; below
-    an address, every model has one.
+    On the page, a model's name links to its report and each number to the part on its task: <model>.html of
+    --reports, the name as a file's name. --with-reports writes them (as `rmbench report MODEL` does, all its
+    records on one page). Of a folder, models whose file is there have links; below an address, every model.
 
     \b
     Examples:
       rmbench leaderboard                      # all boards, into leaderboards/
       rmbench leaderboard main --out site      # one board, elsewhere
+      rmbench leaderboard main --with-reports --out site
       rmbench leaderboard main --reports https://example.org/rm/reports
       rmbench leaderboard main --latex > table.tex
       rmbench leaderboard --check              # in CI: do the committed boards follow from the records?
     """
-    from rmbench.boards import list_boards, load_board, make_board, render_board
-    from rmbench.boards.definition import board_folder
+    from rmbench.boards import render_board
     from rmbench.boards.links import report_links
     from rmbench.files import write_atomic
+
+    made, runs = _boards(boards, boards_dir, results)
+    stale: list[str] = []
+
+    def put(path: Path, content: str) -> None:
+        if not check_only:
+            write_atomic(path, content)
+        elif not path.is_file() or path.read_bytes() != content.encode("utf-8"):
+            stale.append(str(path))
+
+    if with_reports:
+        for path, page in _reports(made, runs, reports, out):
+            put(path, page)
+    for board in made:
+        links = report_links(board, reports, out)
+        if reports is not None or with_reports:
+            n_linked = sum(column == "" for _, column in links)
+            click.echo(
+                f"{board.spec.name}: {n_linked} of {len(board.rows)} models link to a report", err=True
+            )
+        files = render_board(board, links)
+        for name, content in files.items():
+            put(out / name, content)
+        if output != "text" or not check_only:
+            click.echo(files[f"{board.spec.name}.{_ENDS[output]}"], nl=output in ("text", "markdown"))
+    if stale:
+        raise RunError(f"out of date: {', '.join(stale)}; run `rmbench leaderboard` and commit the result")
+    if check_only:
+        click.echo(f"{len(made)} boards are up to date", err=True)
+
+
+def _boards(
+    names: Sequence[str], boards_dir: Path | None, results: Path
+) -> tuple[list["Board"], list["StoredRun"]]:
+    """Return the boards that are asked for, and all records."""
+    from rmbench.boards import list_boards, load_board, make_board
+    from rmbench.boards.definition import board_folder
     from rmbench.record_reader import find_records
 
     folder = boards_dir or board_folder()
-    specs = [load_board(folder, name) for name in boards or list_boards(folder)]
+    specs = [load_board(folder, name) for name in names or list_boards(folder)]
     if not specs:
         raise ConfigError(f"no board is defined in {folder}")
     if not results.is_dir():
         raise ConfigError(f"there is no folder {results}; run `rmbench eval` first or give --results")
     runs = list(find_records(results))
-    stale = []
-    for spec in specs:
-        board = make_board(spec, runs)
-        links = report_links(board, reports, out)
-        if reports is not None:
-            click.echo(f"{spec.name}: {len(links)} of {len(board.rows)} models link to a report", err=True)
-        files = render_board(board, links)
-        for name, content in files.items():
-            path = out / name
-            if check_only:
-                if not path.is_file() or path.read_bytes() != content.encode("utf-8"):
-                    stale.append(str(path))
-            else:
-                write_atomic(path, content)
-        if output != "text" or not check_only:
-            click.echo(files[f"{spec.name}.{_ENDS[output]}"], nl=output in ("text", "markdown"))
-    if stale:
-        raise RunError(f"out of date: {', '.join(stale)}; run `rmbench leaderboard` and commit the result")
-    if check_only:
-        click.echo(f"{len(specs)} boards are up to date", err=True)
+    return [make_board(spec, runs) for spec in specs], runs
+
+
+def _reports(
+    boards: Sequence["Board"], runs: Sequence["StoredRun"], reports: str | None, out: Path
+) -> Iterator[tuple[Path, str]]:
+    """Yield the page of each model of the boards, and where it goes."""
+    from rmbench.boards.links import REPORTS, report_file
+    from rmbench.progress import ReportsBar
+    from rmbench.report import make_report, sections_of
+
+    if reports is not None and "://" in reports:
+        raise ConfigError(f"--with-reports writes pages into a folder; --reports {reports} is an address")
+    folder = out / REPORTS if reports is None else Path(reports)
+    models = list(dict.fromkeys(row.model for board in boards for row in board.rows))
+    with ReportsBar() as bar:
+        for n, model in enumerate(models):
+            bar.step(n, len(models), model)
+            own = [run for run in runs if run.model == model]
+            command = ["rmbench", "leaderboard", "--with-reports"]
+            report = make_report(sections_of(own), n_items=20, data={}, command=command)
+            yield folder / report_file(model), report.html

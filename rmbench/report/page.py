@@ -13,7 +13,7 @@ from rmbench.boards.numbers import three
 from rmbench.canon import canonical_json
 from rmbench.escape import one_line
 from rmbench.gold import describe_gold
-from rmbench.html import render_page, text_block
+from rmbench.html import anchor, render_page, text_block
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.plot import Source
 from rmbench.report.gather import Section
@@ -99,6 +99,7 @@ def _section(
     labels = [one_line(s.label, LONGEST) for s in sources]
     return {
         "key": section.key,
+        "anchors": [anchor(task) for task in section.tasks],
         "title": one_line(", ".join(section.tasks), LONGEST),
         "version": first.task_version,
         "labels": labels,
