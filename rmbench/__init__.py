@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rmbench import plot
     from rmbench.api import Records, compare, evaluate, leaderboard, load_records
-    from rmbench.boards import Board, BoardSpec, load_board
+    from rmbench.boards import BoardSpec, Leaderboard, load_board
     from rmbench.data.readers import register_reader
     from rmbench.errors import RmbenchError
     from rmbench.models import register_reward_model
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _PLACES = {
     "api": ("Records", "compare", "evaluate", "leaderboard", "load_records"),
-    "boards": ("Board", "BoardSpec", "load_board"),
+    "boards": ("BoardSpec", "Leaderboard", "load_board"),
     "data.readers": ("register_reader",),
     "errors": ("RmbenchError",),
     "models": ("register_reward_model",),
@@ -46,11 +46,11 @@ _MODULE_OF = {name: module for module, names in _PLACES.items() for name in name
 
 # Without `register_loss`, which needs torch: `from rmbench import *` does not.
 __all__ = [
-    "Board",
     "BoardSpec",
     "Conversation",
     "Estimate",
     "Item",
+    "Leaderboard",
     "Pair",
     "PairwiseModel",
     "Records",

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from rmbench.api.records import Records
 from rmbench.api.request import Asked, Request, run_all
-from rmbench.boards import Board, BoardSpec, load_board, make_board
+from rmbench.boards import BoardSpec, Leaderboard, load_board, make_board
 from rmbench.boards.definition import board_folder
 from rmbench.comparison import PairedReport, compare_runs, find_run, headline_metrics
 from rmbench.errors import ConfigError
@@ -122,7 +122,9 @@ def load_records(path: Path | str) -> Records:
     return found
 
 
-def leaderboard(records: Iterable[StoredRun] | Path | str, board: str | Path | BoardSpec = "main") -> Board:
+def leaderboard(
+    records: Iterable[StoredRun] | Path | str, board: str | Path | BoardSpec = "main"
+) -> Leaderboard:
     """Return a leaderboard of records, as `rmbench leaderboard` makes it.
 
     Args:
@@ -139,7 +141,7 @@ def leaderboard(records: Iterable[StoredRun] | Path | str, board: str | Path | B
         path = Path(board)
         is_file = path.suffix in (".yaml", ".yml")
         board = load_board(path.parent, path.stem) if is_file else load_board(board_folder(), str(board))
-    return make_board(board, list(runs))
+    return Leaderboard.of(make_board(board, list(runs)))
 
 
 def compare(

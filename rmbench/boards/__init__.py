@@ -2,6 +2,7 @@
 
 from rmbench.boards.board import Board, Cell, Row, make_board
 from rmbench.boards.definition import BoardSpec, ColumnSpec, list_boards, load_board
+from rmbench.boards.formats import Leaderboard
 from rmbench.boards.render import render_board
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "BoardSpec",
     "Cell",
     "ColumnSpec",
+    "Leaderboard",
     "Row",
     "list_boards",
     "load_board",

@@ -7,7 +7,6 @@ from math import isfinite
 
 from rmbench.boards.definition import BoardSpec, ColumnSpec
 from rmbench.boards.facts import Facts, facts_of
-from rmbench.boards.formats import BoardFormats
 from rmbench.boards.separation import Standing, column_standings, on_clusters, separated, standings
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, UnknownNameError
@@ -67,7 +66,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Board(BoardFormats):
+class Board:
     """A leaderboard, ready to be rendered."""
 
     spec: BoardSpec

@@ -1,18 +1,22 @@
-"""How a board is written, for those who have one in the hand."""
+"""A board for those who have one in the hand: it gives itself as text, page and files."""
 
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import Self
 
+from rmbench.boards.board import Board
+from rmbench.boards.render import board_table, render_board
 from rmbench.files import write_atomic
 
-if TYPE_CHECKING:
-    from rmbench.boards.board import Board
 
+@dataclass(frozen=True, slots=True)
+class Leaderboard(Board):
+    """A board with the formats that `rmbench leaderboard` writes."""
 
-class BoardFormats:
-    """Methods that give a board as text. Rendering knows boards, so it is imported when it is used."""
-
-    __slots__ = ()
+    @classmethod
+    def of(cls, board: Board) -> Self:
+        """Return a board with its formats."""
+        return cls(**{field.name: getattr(board, field.name) for field in fields(board)})
 
     def to_markdown(self) -> str:
         """Return the board as `rmbench leaderboard` writes and prints it."""
@@ -33,22 +37,14 @@ class BoardFormats:
     def save(self, folder: Path | str) -> None:
         """Write the board into `folder` in all its formats."""
         for suffix, content in self._files().items():
-            write_atomic(Path(folder) / f"{self._board().spec.name}{suffix}", content)
+            write_atomic(Path(folder) / f"{self.spec.name}{suffix}", content)
 
     def _repr_html_(self) -> str:
         """Return the table as notebooks show it; `to_html` is the whole page."""
-        from rmbench.boards.render import board_table
-
-        return board_table(self._board())
+        return board_table(self)
 
     def __str__(self) -> str:
         return self.to_markdown()
 
-    def _board(self) -> "Board":
-        return cast("Board", self)
-
     def _files(self) -> dict[str, str]:
-        from rmbench.boards.render import render_board
-
-        board = self._board()
-        return {name.removeprefix(board.spec.name): text for name, text in render_board(board).items()}
+        return {name.removeprefix(self.spec.name): text for name, text in render_board(self).items()}
