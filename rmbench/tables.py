@@ -81,14 +81,20 @@ def record_values(records: Sequence[Record], convention: str = "both") -> Table:
     )
     rows = []
     for section in record_sections(records, convention):
-        for grid in section.grids:
-            for record in grid.records:
-                for metric in grid.metrics:
-                    e = record.metrics.get(metric)
-                    about = (record.task, record.task_version, grid.kind, record.model, metric)
-                    why = record.undefined.get(metric, "not measured")
-                    size = (None, None, None, why) if e is None else (e.unit, e.n, e.n_clusters, None)
-                    rows.append((*about, cell_of(e), *size))
+        # Tasks whose numbers are the same are one section: its records stand for all of them.
+        shown = [
+            (task, grid, record)
+            for task in section.tasks
+            for grid in section.grids
+            for record in grid.records
+        ]
+        for (task, task_version), grid, record in shown:
+            for metric in grid.metrics:
+                e = record.metrics.get(metric)
+                about = (task, task_version, grid.kind, record.model, metric)
+                why = record.undefined.get(metric, "not measured")
+                size = (None, None, None, why) if e is None else (e.unit, e.n, e.n_clusters, None)
+                rows.append((*about, cell_of(e), *size))
     return Table(columns, tuple(rows))
 
 

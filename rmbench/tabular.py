@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from tabulate import tabulate
 
-from rmbench.canon import slug
+from rmbench.canon import digest, slug
 from rmbench.escape import for_csv, for_latex, for_markdown, one_line
 from rmbench.types import Estimate
 
@@ -24,6 +24,7 @@ Interval: TypeAlias = tuple[float, float]
 
 def number(value: float) -> str:
     """Return three decimals for ordinary numbers, whole numbers as such, else three digits."""
+    value += 0.0  # no minus zero
     if not isfinite(value):
         return "NaN" if value != value else ("∞" if value > 0 else "-∞")
     if value == int(value) and 1 <= abs(value) < 1e15:
@@ -231,6 +232,7 @@ def _csv_cell(value: Any, digits: str) -> str:
 def as_latex(blocks: Sequence[Block]) -> str:
     """Return blocks as LaTeX: a `table` of the package booktabs each, with caption and label."""
     parts: list[str] = []
+    taken: set[str] = set()
     for block in blocks:
         caption = " ".join(_sentence(line) for line in block.caption or block.lines)
         notes = [_sentence(note) for note in block.notes]
@@ -241,6 +243,9 @@ def as_latex(blocks: Sequence[Block]) -> str:
             caption += " Sub- and superscripts: the ends of the 95\\% interval."
         parts += ["", "\\begin{table}", "\\centering", f"\\caption{{{caption.strip()}}}"]
         label = slug(re.sub(r"[^A-Za-z0-9.]+", "-", block.name)).replace("_", "-")
+        if label in taken:  # names that differ in other letters alone
+            label += f"-{digest(block.name, 8)}"
+        taken.add(label)
         parts += [f"\\label{{tab:{label}}}", *_tabular(block.table)]
         if notes:
             parts += ["", "\\smallskip", f"{{\\footnotesize {' '.join(notes)}}}"]

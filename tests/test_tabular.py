@@ -113,7 +113,7 @@ def test_a_row_of_another_length_is_refused() -> None:
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        (0.0, "0.000"), (0.71249, "0.712"), (3.0, "3"), (1234567.5, "1.23e+06"), (0.0004, "0.0004"),
+        (0.0, "0.000"), (-0.0, "0.000"), (0.71249, "0.712"), (3.0, "3"), (1234567.5, "1.23e+06"), (0.0004, "0.0004"),
         (1e300, "1e+300"), (nan, "NaN"), (inf, "∞"), (-inf, "-∞"), (-2.0, "-2"),
     ],
 )  # fmt: skip
@@ -198,3 +198,11 @@ def test_another_reader_of_mathematics_takes_every_number(value: float, form: Ca
     cell = Number(value, (value, 0.75), form, strong=True, spread=0.125)
     (table,) = read_latex(as_latex([Block("t", (), Table((Column("a"),), ((cell,),)))]))
     assert mathtext.MathTextParser("path").parse(table.rows[1][0]).width > 0
+
+
+def test_names_that_differ_in_letters_that_a_label_cannot_have_get_labels_of_their_own() -> None:
+    table = Table((Column("a", "text"),), (("x",),))
+    blocks = [Block(name=name, table=table, caption=("c",)) for name in ("模型", "模型二", "a_b", "a b")]
+    labels = re.findall(r"\\label\{(.*?)\}", as_latex(blocks))
+    assert len(set(labels)) == len(labels) == 4
+    assert labels[2] == "tab:a-b"

@@ -74,7 +74,7 @@ def command(
         raise click.UsageError("expected two models or more", click.get_current_context())
     runs = [find_run(results, name, task) for name in models]
     report = compare_many(runs, metrics or headline_metrics(runs, convention), items)
-    items_at_hand, why = _items(runs, report, data) if page or output != "json" else ({}, "")
+    items_at_hand, why = _items(runs, report, data) if page or output not in ("json", "csv") else ({}, "")
     if page is not None:
         write_atomic(page, comparison_page(report, runs, items_at_hand, why))
         click.echo(f"page in {one_line(str(page))}", err=True)

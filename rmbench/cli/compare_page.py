@@ -153,7 +153,7 @@ def _picked(item: Item, rewards: Sequence[Sequence[float | None]]) -> list[int]:
     gold = [r.gold if r.gold is not None and isfinite(r.gold) else None for r in item.responses]
     ends = [max, min]
     found = {_end(gold, end) for end in ends} | {_end(values, max) for values in rewards}
-    return sorted(k for k in found if k is not None)[:MOST_RESPONSES]
+    return sorted(k for k in found if k is not None)
 
 
 def _end(values: Sequence[float | None], end: Any) -> int | None:

@@ -181,5 +181,6 @@ def _size(n: int | None) -> str:
     """Return a number of parameters as people say it: 135M."""
     if n is None:
         return "size unknown"
+    n = int(float(f"{n:.3g}"))  # else 999,999 would be 1e+03K
     unit, name = next(((u, x) for u, x in ((10**9, "B"), (10**6, "M"), (10**3, "K")) if n >= u), (1, ""))
     return f"{n / unit:.3g}{name}"
