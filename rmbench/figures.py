@@ -54,6 +54,12 @@ def image(figure: Any, kind: str, *, dpi: int = 110) -> bytes:
 
 
 def label(text: str, limit: int = LONGEST_LABEL) -> str:
-    """Return a label that matplotlib takes for text: no formula, and not hidden for its first character."""
-    safe = one_line(text, limit).replace("$", r"\$")
+    """Return a label that matplotlib takes for text: no formula, and not hidden for its first character.
+
+    A long one is cut in its middle: names of models begin alike and end apart.
+    """
+    whole = one_line(text)
+    half = limit // 2
+    short = whole if len(whole) <= limit else f"{whole[:half]}…{whole[half + 1 - limit :]}"
+    safe = short.replace("$", r"\$")
     return f" {safe}" if safe.startswith("_") else safe

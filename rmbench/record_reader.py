@@ -148,7 +148,7 @@ def _estimate(name: str, e: Mapping[str, Any]) -> Estimate:
             unit=e["unit"],
             higher_is_better=e["higher_is_better"],
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise ValueError(
             f"the metric {name!r}: {first_line(error)}; expected a number with its interval"
         ) from None

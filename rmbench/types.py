@@ -4,7 +4,7 @@ A preference pair is K = 2, best-of-N is K = N, RM-Bench is K = 6 with style tag
 rewards per item; everything else is arithmetic on stored rewards. Standard library only.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
 
@@ -127,8 +127,8 @@ class Part:
     name: str
     """For messages."""
     model: RewardModel
-    fingerprint: Mapping[str, str]
-    """Its whole identity, by which its numbers are stored."""
+    fingerprint: Callable[[], Mapping[str, str]]
+    """Gives its whole identity, by which its numbers are stored; asked where there is a store."""
 
 
 @runtime_checkable
@@ -208,6 +208,10 @@ class ParallelModel(Protocol):
 
     def score_beside(self, batch: Sequence[Conversation]) -> Sequence[float | Scored]:
         """Return what `score` does; to be called from so many threads at once."""
+        ...
+
+    def end_beside(self) -> None:
+        """Undo what being asked from threads took; called after the last of them has ended."""
         ...
 
 

@@ -297,6 +297,14 @@ def test_reports_are_written_with_the_board_and_every_link_has_its_target(
         report = Page((tmp_path / "site" / name).read_text(encoding="utf-8"))
         assert not part or part in report.values("id")
     assert run([*command, "--check"]) == 0
+    # A record that the board leaves out is on the page, after those that its links mean.
+    assert run(["eval", "-m", "length", "-t", "bon", "--limit", "6", *place]) == 0
+    assert run(command) == 0
+    text = (tmp_path / "site" / "reports" / report_file("length")).read_text(encoding="utf-8")
+    ids = Page(text).values("id")
+    assert len(ids) == len(set(ids))
+    assert "160 items" in text[text.index('id="on-bon"') :].partition("</section>")[0]
+    assert "6 items (a sample of 160)" in text
     (tmp_path / "site" / "reports" / report_file("length")).write_text("another")
     assert run([*command, "--check"]) == 1
     assert run([*command, "--reports", "https://example.org"]) == 2

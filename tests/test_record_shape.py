@@ -45,6 +45,7 @@ def put(value: Any, *keys: str) -> Callable[[dict[str, Any]], None]:
         ),
         (put([], "undefined", "x"), "key 'undefined.x': []; expected text"),
         (put({}, "metrics", "x"), "the metric 'x': 'value'; expected a number with its interval"),
+        (put(float("inf"), "metrics", "gold@1", "n"), "the metric 'gold@1': cannot convert float infinity"),
         (put("q" * 999, "counts"), "qqq...; expected a mapping"),
         (lambda raw: raw.pop("curves"), "key 'curves' is missing"),
     ],

@@ -6,8 +6,10 @@ import json
 import re
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from report_records import HOSTILE, evaluate, rows, spoil, spoil_identity
 from test_leaderboard_page import Page
 
 from rmbench.cli.main import run
+from rmbench.errors import ConfigError
 from rmbench.escape import one_line
 from rmbench.html import text_block
 from rmbench.metrics.panel import PanelRow, build_panel
@@ -23,7 +26,7 @@ from rmbench.plot import FIGURES, Source
 from rmbench.record_reader import find_records
 from rmbench.report import make_report, runs_of, sections_of
 from rmbench.report.inline import inline_svg
-from rmbench.report.worst import worst_items
+from rmbench.report.worst import margin_of, worst_items
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
@@ -342,14 +345,31 @@ def test_json_says_what_was_written(made: Path, tmp_path: Path, capsys: pytest.C
     assert "Worst items" not in out.read_text(encoding="utf-8")
 
 
-def source_of(kind: str, rewards: list[list[float]], gold: list[list[float]]) -> Source:
+def source_of(
+    kind: str,
+    rewards: list[list[float]],
+    gold: list[list[float]],
+    lengths: Sequence[int] | None = None,
+    **params: Any,
+) -> Source:
     """Return a source with this panel and a record of the project's around it."""
     task = "bon" if kind == "best_of_n" else "judgebench"
     stored = next(r for r in runs_of(["length"], RESULTS) if r.record.task == task)
-    source = Source(stored)
+    identity = stored.record.identity
+    with_params = {
+        **identity,
+        "task": {**identity["task"], "params": {**identity["task"]["params"], **params}},
+    }
+    source = Source(replace(stored, record=replace(stored.record, identity=with_params)))
     source.__dict__["panel"] = build_panel(
         PanelRow(
-            id=f"i{k}", rewards=r, gold=g, lengths=[3] * len(r), cluster=str(k), strata={}, gold_kind="graded"
+            id=f"i{k}",
+            rewards=r,
+            gold=g,
+            lengths=lengths or [3] * len(r),
+            cluster=str(k),
+            strata={},
+            gold_kind="graded",
         )
         for k, (r, g) in enumerate(zip(rewards, gold, strict=True))
     )
@@ -379,7 +399,31 @@ def test_the_worst_picks_worked_out_by_hand() -> None:
         ("i0", 3.0, -1.0),
         ("i2", 2.0, 0.0),
     ]
-    assert [(s.what, s.place) for s in found[0].responses] == [("best", 0), ("picked", 1)]
+    for worst in (found[0], found[2]):  # of equal rewards the pick that loses is shown
+        assert [(s.what, s.place) for s in worst.responses] == [("best", 0), ("picked", 1)]
+
+
+def test_another_models_margin_is_by_the_rule_too() -> None:
+    rewards, gold = [[1.0, 0.0]], [[2.0, 0.0]]
+    plain = source_of("best_of_n", [[0.0, 1.0]], gold)
+    (worst,) = worst_items(plain, 1)
+    assert margin_of(source_of("best_of_n", rewards, gold), worst) == 1.0
+    assert margin_of(plain, worst) == worst.margin
+    # 3 characters against 1 at half a point each: the longer one is picked no more.
+    ruled = source_of(
+        "best_of_n", [[5.0, 4.5]], [[0.0, 2.0]], lengths=[3, 1], select="length-penalty", penalty=0.5
+    )
+    assert worst_items(ruled, 1) == []
+    lost = source_of(
+        "best_of_n", [[5.0, 4.5]], [[2.0, 0.0]], lengths=[3, 1], select="length-penalty", penalty=0.5
+    )
+    (found,) = worst_items(lost, 1)
+    assert found.margin == margin_of(lost, found) == -0.5
+
+
+def test_a_report_on_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="no record to report on"):
+        make_report([], n_items=1, data={}, command=[])
 
 
 def test_text_blocks_keep_lines_and_say_what_is_cut() -> None:

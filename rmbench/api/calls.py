@@ -15,6 +15,7 @@ from rmbench.comparison import PairedReport, compare_runs, find_run, headline_me
 from rmbench.errors import ConfigError
 from rmbench.models.given import given_model
 from rmbench.models.runtime import Dtype, Runtime
+from rmbench.params import parse_part
 from rmbench.record_reader import StoredRun, find_records
 from rmbench.types import AnyModel
 
@@ -93,7 +94,7 @@ def evaluate(
         runtime=Runtime(
             device=device, dtype=dtype, offline=offline, seed=seed, trust_remote_code=trust_remote_code
         ),
-        part=_checked_part(part),
+        part=None if part is None else parse_part(":".join(map(str, part)), "part"),
         limit=_at_least(limit, 1, "limit"),
         seed=_at_least(seed, 0, "seed") or 0,
         batch_tokens=_at_least(batch_tokens, 1, "batch_tokens"),
@@ -170,7 +171,10 @@ def compare(
     for run in (a, b):
         if task is not None and run.task != task:
             raise ConfigError(f"the record of {run.model!r} is of task {run.task!r}, not {task!r}")
-    return compare_runs(a, b, metrics or headline_metrics([a, b]), n_items)
+    if _at_least(n_items, 0, "n_items") is None:
+        raise ConfigError("n_items is None; expected a whole number from 0")
+    wanted = headline_metrics([a, b]) if metrics is None else _several(metrics, "metrics")
+    return compare_runs(a, b, wanted, n_items)
 
 
 @cache
@@ -206,7 +210,7 @@ def _several(value: Any, what: str) -> list[Any]:
     found = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     if not found:
         raise ConfigError(f"{what} is empty; expected at least one")
-    return list(dict.fromkeys(found)) if all(isinstance(v, str) for v in found) else found
+    return found
 
 
 def _texts(options: Options | None) -> dict[str, str]:
@@ -240,9 +244,3 @@ def _one_of(value: str, choices: Sequence[str], what: str) -> str:
     if value not in choices:
         raise ConfigError(f"{what} is {value!r}; expected {' or '.join(choices)}")
     return value
-
-
-def _checked_part(part: tuple[float, float] | None) -> tuple[float, float] | None:
-    if part is not None and not (len(part) == 2 and 0 <= part[0] < part[1] <= 1):
-        raise ConfigError(f"part is {part!r}; expected (low, high) with 0 <= low < high <= 1")
-    return part

@@ -127,7 +127,7 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         if eligible and not any(column.id in cells for cells in table.values()):
             _check_name(spec, column, known, [suites[run.record.run_id][0] for run, _ in eligible])
     models = sorted(table)
-    prints = {_row_name(r, runs): r.record.identity["model"] for r in runs}
+    prints = {row_name(r, runs): r.record.identity["model"] for r in runs}
     shortcuts = {m: p.get("name", "") for m, p in prints.items() if p.get("kind") == SHORTCUT_KIND}
     totals = {m: _total(spec, table[m]) for m in models if all(c in table[m] for c in spec.rank_by)}
     rows = _rows(table, totals, set(shortcuts), reasons, _column_standings(spec, table))
@@ -185,7 +185,7 @@ def _rows(
     return rows
 
 
-def _row_name(run: StoredRun, runs: Sequence[StoredRun]) -> str:
+def row_name(run: StoredRun, runs: Sequence[StoredRun]) -> str:
     """Return the model's name, with its fingerprint's hash where two different models share one."""
     record = run.record
     prints = {digest(r.record.identity["model"], 6) for r in runs if r.record.model == record.model}
@@ -222,7 +222,7 @@ def _eligible(
         if (run.record.identity["data"], run.record.identity["seed"]) != common:
             left_out.append(f"{run.record.model} on {task.name} ({run.record.run_id}): other data or seed")
             continue
-        chosen.setdefault(_row_name(run, runs), run)
+        chosen.setdefault(row_name(run, runs), run)
     return [(run, name) for name, run in chosen.items()]
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rmbench.cli.options import output_options, results_option
+from rmbench.cli.report_command import ITEMS
 from rmbench.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def _reports(
     boards: Sequence["Board"], runs: Sequence["StoredRun"], reports: str | None, out: Path
 ) -> Iterator[tuple[Path, str]]:
     """Yield the page of each model of the boards, and where it goes."""
+    from rmbench.boards.board import row_name
     from rmbench.boards.links import REPORTS, report_file
     from rmbench.progress import ReportsBar
     from rmbench.report import make_report, sections_of
@@ -147,11 +149,15 @@ def _reports(
     if reports is not None and "://" in reports:
         raise ConfigError(f"--with-reports writes pages into a folder; --reports {reports} is an address")
     folder = out / REPORTS if reports is None else Path(reports)
-    models = list(dict.fromkeys(row.model for board in boards for row in board.rows))
+    shown: dict[str, set[str]] = {}
+    for row in (row for board in boards for row in board.rows):
+        shown.setdefault(row.model, set()).update(cell.run_id for cell in row.cells.values())
     with ReportsBar() as bar:
-        for n, model in enumerate(models):
-            bar.step(n, len(models), model)
-            own = [run for run in runs if run.model == model]
-            command = ["rmbench", "leaderboard", "--with-reports"]
-            report = make_report(sections_of(own), n_items=20, data={}, command=command)
-            yield folder / report_file(model), report.html
+        for n, (model, on_board) in enumerate(shown.items()):
+            bar.step(n, len(shown), model)
+            own = [run for run in runs if row_name(run, runs) == model]
+            own.sort(key=lambda run: run.record.run_id not in on_board)  # links lead to what the board shows
+            name = report_file(model)
+            command = ["rmbench", "report", *(str(run.path) for run in own), "--out", name]
+            report = make_report(sections_of(own), n_items=ITEMS, data={}, command=command)
+            yield folder / name, report.html

@@ -9,6 +9,9 @@ from rmbench.cli.options import json_option, results_option
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
 
+ITEMS = 20
+"""Worst items of a page."""
+
 
 @click.command("report")
 @click.argument("records", metavar="RECORDS...", nargs=-1, required=True)
@@ -18,7 +21,7 @@ from rmbench.escape import one_line
 @click.option(
     "--items",
     type=click.IntRange(min=0),
-    default=20,
+    default=ITEMS,
     show_default=True,
     help="How many of the items that a model gets most wrong to show; 0: none.",
 )
@@ -73,7 +76,9 @@ def command(
     summaries = []
     if out is not None:
         again = ["rmbench", "report", *records, *(word for task in tasks for word in ("--task", task))]
-        again += [*(word for text in data for word in ("--data", text)), "--items", str(items)]
+        again += ["--results", str(results)] if str(results) != "results" else []
+        again += ["--out", "FILE.html", *(word for text in data for word in ("--data", text))]
+        again += ["--items", str(items)]
         report = make_report(sections, n_items=items, data=found, command=again)
         summaries = list(report.sections)
         files[out] = report.html

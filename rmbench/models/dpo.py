@@ -116,7 +116,7 @@ class ImplicitReward(Tokenised):
     def parts(self) -> list[Part]:
         """Return what is stored: the policy's log-probabilities, and the reference's."""
         named = zip(("policy", "reference"), self._asked(), strict=False)
-        return [Part(f"{name} {each.checkpoint.name}", each, each.fingerprint()) for name, each in named]
+        return [Part(f"{name} {each.checkpoint.name}", each, each.fingerprint) for name, each in named]
 
     def _asked(self) -> list[ReplyLogProb]:
         return [self._policy, *([] if self._reference is None else [self._reference])]

@@ -13,6 +13,7 @@ Members' rewards are what is stored: another rule reads nothing, nor does a memb
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Annotated, Any, Literal, TypeAlias, cast
 
@@ -139,7 +140,7 @@ class Ensemble:
         if isinstance(member.model, PartedModel):
             return [replace(p, name=f"{self._where(number)}: {p.name}") for p in member.model.parts()]
         model: Any = member.model
-        return [Part(self._where(number), model, fingerprint_of(member))]
+        return [Part(self._where(number), model, partial(fingerprint_of, member))]
 
     def _where(self, number: int) -> str:
         return f"ensemble member {number + 1} ({self._members[number].name})"

@@ -51,7 +51,9 @@ def _source(kind: type) -> dict[str, str]:
         # Typed into an interpreter, or made by `exec`: what the code does can be seen from the code alone.
         for function in functions:
             code = function.__code__
-            total.update(code.co_code + repr((code.co_names, _constants(code))).encode())
+            defaults = [*(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items())]
+            plain = [_stable(v) for v in defaults if isinstance(v, (*_PLAIN, tuple))]
+            total.update(code.co_code + repr((code.co_names, _constants(code), plain)).encode())
         return {"bytecode_sha256": total.hexdigest()}
     return {"source_sha256": total.hexdigest()}
 
@@ -61,7 +63,8 @@ def _members(kind: type) -> tuple[list[Any], list[tuple[str, str]]]:
     functions, values = [], []
     for base in filter(_is_own, kind.__mro__):
         for name, value in sorted(vars(base).items()):
-            function = getattr(value, "fget", None) or getattr(value, "__func__", value)
+            function = getattr(value, "fget", None) or getattr(value, "func", None)
+            function = function or getattr(value, "__func__", value)
             if inspect.isfunction(function):
                 functions.append(function)
             elif isinstance(value, _PLAIN) and not name.startswith("__"):

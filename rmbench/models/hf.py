@@ -75,7 +75,7 @@ class HFRewardModel(Tokenised):
         self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
         self._forward = Forward(self._loaded, self._readout, self._pad_id(), share=share_prompts)
         self._weights: Mapping[str, str] | None = None
-        self._threads_each = 1
+        self._threads = self._threads_each = 1
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return whatever can change a score; hashes the weights of a folder once."""
@@ -122,13 +122,18 @@ class HFRewardModel(Tokenised):
         """Return how many batches are computed faster side by side than one after the other."""
         if self._loaded.is_encoder or is_compiled(self._model) or self._forward.sharing_problem:
             return 1  # these keep something of a forward pass in the model
+        self._threads = torch.get_num_threads()
         found, self._threads_each = batches_at_once(self._model)
         return found
 
     def score_beside(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return what `score` does, in this thread's part of the processor."""
-        torch.set_num_threads(self._threads_each)  # of this thread alone
+        torch.set_num_threads(self._threads_each)  # of this thread, and of those that are made from now on
         return self.score(batch)
+
+    def end_beside(self) -> None:
+        """Give threads that are made from now on the whole processor again."""
+        torch.set_num_threads(self._threads)
 
     def notes(self) -> list[str]:
         """Return remarks on format, head and EOS."""

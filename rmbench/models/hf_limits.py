@@ -70,9 +70,11 @@ def batches_at_once(model: Any) -> tuple[int, int]:
     n_threads = torch.get_num_threads()
     if not is_fast_bfloat16(model):
         return 1, n_threads
-    needed, found = tokens_at_once(model) * _bytes_per_token(model), min(n_threads, _MOST_SIDE_BY_SIDE)
-    while found > 1 and found * needed > _SHARE_OF_FREE * free_bytes(model.device):
-        found //= 2
+    needed = tokens_at_once(model) * _bytes_per_token(model)
+    fit = [n for n in range(1, min(n_threads, _MOST_SIDE_BY_SIDE) + 1)
+           if n == 1 or n * needed <= _SHARE_OF_FREE * free_bytes(model.device)]  # fmt: skip
+    # As few threads idle as may be, without many fewer batches.
+    found = max(fit[len(fit) // 2 :], key=lambda n: (n * (n_threads // n), n))
     return found, n_threads // found
 
 

@@ -68,8 +68,9 @@ def load_model(
     factory, arguments, name, identity = _find(spec)
     chosen_name = options.get("name")
     # A scheme's own argument may be called so (`builtin:NAME`); it is no option.
-    positional = list(inspect.signature(factory).parameters)[: len(arguments)]
-    if not accepts(factory, "name") or "name" in positional:
+    # An instance that was registered as it is takes nothing.
+    known = list(inspect.signature(factory).parameters) if callable(factory) else []
+    if not (known and accepts(factory, "name")) or "name" in known[: len(arguments)]:
         options.pop("name", None)
     model = _make(factory, arguments, options, runtime, spec)
     name = chosen_name or str(getattr(model, "display_name", name))

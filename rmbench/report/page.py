@@ -11,6 +11,7 @@ from rmbench import __version__
 from rmbench.boards.facts import facts_of
 from rmbench.boards.numbers import three
 from rmbench.canon import canonical_json
+from rmbench.errors import ConfigError
 from rmbench.escape import one_line
 from rmbench.gold import describe_gold
 from rmbench.html import anchor, render_page, text_block
@@ -51,19 +52,24 @@ def make_report(
         command: What makes this page again, for the page.
 
     Raises:
-        ConfigError: If matplotlib is not installed.
+        ConfigError: If matplotlib is not installed, or there is nothing to report on.
         StoreError: If the rewards of a record are missing or damaged.
         RmbenchError: If data that was given cannot be read.
     """
+    if not sections:
+        raise ConfigError("no record to report on")
     models = list(dict.fromkeys(s.record.model for section in sections for s in section.sources))
-    shown, summaries = [], []
+    shown, summaries, taken = [], [], set[str]()
     for section in sections:
         pictures, missing = pictures_of(section)
         worst = [worst_items(source, n_items) for source in section.sources]
         wanted = {w.item for items in worst for w in items}
         path = next((data[task] for task in section.tasks if task in data), None)
         texts = read_texts(section.sources[0], wanted, path)
-        shown.append(_section(section, pictures, missing, worst, texts))
+        # What links to a task leads to the first part on it.
+        anchors = [name for name in map(anchor, section.tasks) if name not in taken]
+        taken.update(anchors)
+        shown.append(_section(section, anchors, pictures, missing, worst, texts))
         summaries.append(
             {
                 "tasks": list(section.tasks),
@@ -88,6 +94,7 @@ def make_report(
 
 def _section(
     section: Section,
+    anchors: Sequence[str],
     pictures: Sequence[Picture],
     missing: Mapping[str, str],
     worst: Sequence[Sequence[Worst]],
@@ -99,7 +106,7 @@ def _section(
     labels = [one_line(s.label, LONGEST) for s in sources]
     return {
         "key": section.key,
-        "anchors": [anchor(task) for task in section.tasks],
+        "anchors": anchors,
         "title": one_line(", ".join(section.tasks), LONGEST),
         "version": first.task_version,
         "labels": labels,

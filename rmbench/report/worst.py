@@ -79,8 +79,9 @@ def _of_pools(source: Source, n: int) -> list[Worst]:
         rewards, gold = judged.rewards[start:stop], panel.gold[start:stop]
         if not (np.isfinite(rewards).all() and np.isfinite(gold).all()):
             continue
-        pick, best = start + int(rewards.argmax()), start + int(gold.argmax())
-        # Among equal rewards any may be picked: what is lost is their mean.
+        # Among equal rewards any may be picked: what is lost is their mean, and the worst of them is shown.
+        tied = np.flatnonzero(rewards == rewards.max())
+        pick, best = start + int(tied[gold[tied].argmin()]), start + int(gold.argmax())
         lost = float(gold.max() - gold[rewards == rewards.max()].mean())
         if lost > 0.0:
             rows = ("best", best), ("picked", pick)
@@ -109,4 +110,5 @@ def margin_of(source: Source, worst: Worst) -> float | None:
     rows = [int(panel.offsets[worst.index]) + shown.place for shown in worst.responses]
     if max(rows) >= int(panel.offsets[worst.index + 1]):
         return None
-    return float(panel.rewards[rows[0]] - panel.rewards[rows[1]])
+    judged = penalised(panel, rule_of(source.params)) if picks(source) else panel
+    return float(judged.rewards[rows[0]] - judged.rewards[rows[1]])

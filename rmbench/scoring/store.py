@@ -51,7 +51,7 @@ def open_stores(folder: Path, model: AnyModel, fingerprint: Mapping[str, str]) -
     """
     if not isinstance(model, PartedModel):
         return open_store(folder, fingerprint)
-    return PartStores(folder, [part.fingerprint for part in model.parts()])
+    return PartStores(folder, [part.fingerprint() for part in model.parts()])
 
 
 class PartStores:

@@ -1,7 +1,7 @@
 """A crew of threads: for models that wait for a server, and for those that compute faster side by side."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from queue import SimpleQueue
 from threading import Thread
 from types import TracebackType
@@ -19,16 +19,23 @@ class Threads(Generic[U]):
     Args:
         ask: The model's `score` or `prefer`; called from several threads at once.
         n: Threads.
+        wait: Wait at the end for what is being answered, a batch a thread at most: a process that ends while
+            one of its threads computes is aborted.
     """
 
-    def __init__(self, ask: Callable[[Sequence[U]], Sequence[float | Scored]], n: int) -> None:
-        self.n_at_once = n
+    def __init__(
+        self, ask: Callable[[Sequence[U]], Sequence[float | Scored]], n: int, *, wait: bool = False
+    ) -> None:
+        self.n_at_once, self._wait = n, wait
         self._ask = ask
         self._waiting: SimpleQueue[tuple[int, Sequence[U]] | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[int, Sequence[float | Scored] | Failure]] = SimpleQueue()
-        for number in range(n):
-            # Daemons: after Ctrl-C nobody waits for a server that may take minutes.
-            Thread(target=self._serve, name=f"rmbench-asker-{number}", daemon=True).start()
+        # Daemons: after Ctrl-C nobody waits for a server that may take minutes.
+        self._threads = [
+            Thread(target=self._serve, name=f"rmbench-asker-{number}", daemon=True) for number in range(n)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def start(self, ticket: int, batch: Sequence[U]) -> None:
         """Put a batch into the queue."""
@@ -46,6 +53,8 @@ class Threads(Generic[U]):
     ) -> None:
         for _ in range(self.n_at_once):
             self._waiting.put(None)
+        for thread in self._threads if self._wait else ():
+            thread.join()
 
     def _serve(self) -> None:
         while (task := self._waiting.get()) is not None:
@@ -62,6 +71,14 @@ def crew_of(
     if isinstance(model, ConcurrentModel):
         return Threads(ask, model.concurrency())
     if isinstance(model, ParallelModel) and (n := model.batches_at_once()) > 1:
-        beside: Callable[[Any], Sequence[float | Scored]] = model.score_beside
-        return Threads(beside, n)
+        return _beside(model, n)
     return nullcontext(Alone(ask))
+
+
+@contextmanager
+def _beside(model: ParallelModel, n: int) -> Iterator[Crew[Any]]:
+    try:
+        with Threads(model.score_beside, n, wait=True) as crew:
+            yield crew
+    finally:
+        model.end_beside()

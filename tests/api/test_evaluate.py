@@ -225,7 +225,7 @@ class Lacking:
         ("length", {"limit": 0}, "limit is 0; expected a whole number from 1"),
         ("length", {"limit": True}, "limit is True"),
         ("length", {"seed": -1}, "seed is -1; expected a whole number from 0"),
-        ("length", {"part": (0.5, 0.5)}, "part is"),
+        ("length", {"part": (0.5, 0.5)}, "part: "),
         ("length", {"on_bad": "ignore"}, "on_bad is 'ignore'; expected fail or skip"),
         ("length", {"self_gold": True}, "belong to --gold"),
         ("length", {"device": "gpu"}, "unknown device 'gpu'"),
@@ -291,3 +291,19 @@ def test_a_task_file_may_name_a_reader_in_a_file(
     Path("mine.yaml").write_text(Path("mine.yaml").read_text().replace("tabulated", "tabulate"))
     with pytest.raises(UnknownNameError, match=r"mine\.yaml, key 'reader'|Did you mean 'tabulated'"):
         rmbench.evaluate("length", "mine.yaml", data="data.tsv")
+
+
+def test_a_part_in_whole_numbers_is_the_part_of_the_command_line() -> None:
+    whole = rmbench.evaluate("length", "preference", part=(0, 1), limit=5)[0]
+    assert (
+        whole.record.run_id
+        == rmbench.evaluate("length", "preference", part=(0.0, 1.0), limit=5)[0].record.run_id
+    )
+
+
+def test_compare_takes_no_negative_number_of_items_and_no_empty_list_of_metrics() -> None:
+    records = rmbench.evaluate(["length", "shortest"], "preference", limit=5)
+    with pytest.raises(ConfigError, match="n_items is -1"):
+        rmbench.compare(records[0], records[1], n_items=-1)
+    with pytest.raises(ConfigError, match="metrics is empty"):
+        rmbench.compare(records[0], records[1], metrics=[])

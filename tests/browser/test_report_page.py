@@ -70,7 +70,7 @@ def test_figures_can_be_read_in_the_light_and_in_the_dark(
     assert problems(driver) == []
 
 
-def test_the_contents_lead_to_the_parts_and_open_what_they_lead_into(plain: Any) -> None:
+def test_the_contents_lead_to_the_parts(plain: Any) -> None:
     for link in plain.find_elements("css selector", "nav a"):
         target = link.get_attribute("href").partition("#")[2]
         link.click()

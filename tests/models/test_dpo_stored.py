@@ -136,7 +136,7 @@ def test_the_identity_of_a_number_is_what_it_is_read_from(make_checkpoint: Make)
 
     def prints(runtime: Runtime, **options: str) -> list[dict[str, str]]:
         model: Any = load_model(spec, options, runtime).model
-        return [dict(part.fingerprint) for part in model.parts()]
+        return [dict(part.fingerprint()) for part in model.parts()]
 
     plain = prints(Runtime())
     assert plain[0]["weights"] != plain[1]["weights"]

@@ -261,7 +261,7 @@ def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Cal
     """A model in a file, and how many conversations each sign of it was asked for since the last call."""
     seen = tmp_path / "seen"
     monkeypatch.setenv("SEEN", str(seen))
-    (tmp_path / "counts.py").write_text(COUNTING.replace("\\\\n", "\\n"))
+    (tmp_path / "counts.py").write_text(COUNTING)
 
     def asked() -> dict[str, int]:
         found: dict[str, int] = {}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from rmbench.models.resolve import load_model
+
 PLUGINS = Path(__file__).resolve().parent.parent / "plugin"
 
 
@@ -95,3 +97,12 @@ def test_a_taken_name_is_an_error_that_names_both_every_time(installed: dict[str
         assert "'length' is registered twice" in line
         assert "rmbench.models.baselines:Length" in line
         assert "rmbench_colliding:Length" in line
+
+
+def test_an_instance_in_a_file_is_a_model_as_it_is(tmp_path: Path) -> None:
+    text = "class Mine:\n    def fingerprint(self):\n        return {'kind': 'mine'}\n"
+    text += "    def score(self, batch):\n        return [1.0] * len(batch)\n\nready = Mine()\n"
+    (tmp_path / "mine.py").write_text(text)
+    loaded = load_model(f"{tmp_path}/mine.py:ready")
+    assert loaded.model.score([[], []]) == [1.0, 1.0]  # type: ignore[union-attr]
+    assert load_model(f"{tmp_path}/mine.py:ready", {"name": "called so"}).name == "called so"

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
+from threading import enumerate as enumerate_threads
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from test_hf import load
 from test_sharing import BATCH, PROMPTS, REPLIES
 
+from rmbench.errors import ScoringError
 from rmbench.models import hf_limits, hf_shared
 from rmbench.models.hf_limits import batches_at_once, tokens_at_once
 from rmbench.models.hf_shared import Gate
@@ -136,7 +138,7 @@ def test_how_many_follows_threads_and_free_memory(
     make_checkpoint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = load_bfloat16(make_checkpoint())._model
-    for threads, expected in ((1, (1, 1)), (2, (2, 1)), (5, (5, 1)), (8, (8, 1)), (17, (8, 2))):
+    for threads, expected in ((1, (1, 1)), (2, (2, 1)), (5, (5, 1)), (8, (8, 1)), (12, (6, 2)), (17, (8, 2))):
         with monkeypatch.context() as patch:
             patch.setattr(torch, "get_num_threads", lambda n=threads: n)
             assert batches_at_once(model) == expected
@@ -145,6 +147,34 @@ def test_how_many_follows_threads_and_free_memory(
         patch.setattr(torch, "get_num_threads", lambda: 8)
         patch.setattr(hf_limits, "free_bytes", lambda _: 2 * 3 * needed)  # half of it holds three batches
         assert batches_at_once(model) == (2, 4)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_after_a_failure_no_thread_computes_on_and_new_ones_have_the_whole_processor(
+    make_checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_bfloat16(make_checkpoint())
+    calls: list[int] = []
+
+    def failing(batch: Any) -> Any:
+        calls.append(len(batch))
+        if len(calls) == 1:
+            time.sleep(0.05)
+            return [0.0] * len(batch)
+        raise ValueError("not today")
+
+    monkeypatch.setattr(model, "score", failing)
+    with (
+        open_store(tmp_path, model.fingerprint()) as store,
+        pytest.raises(ScoringError, match="not today"),
+    ):
+        score_items(model, ITEMS, store, batch_tokens=40)
+    assert not [t.name for t in enumerate_threads() if t.name.startswith("rmbench-asker")]
+    seen: list[int] = []
+    fresh = Thread(target=lambda: seen.append(torch.get_num_threads()))
+    fresh.start()
+    fresh.join()
+    assert seen == [2]
 
 
 @pytest.mark.parametrize("strip", [1, 3, 10])

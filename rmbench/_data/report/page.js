@@ -1,12 +1,6 @@
-// Opens what a link leads into, and everything for print. Reads nothing else and writes no markup.
+// Opens everything for print. Reads nothing else and writes no markup.
 (() => {
-  const reveal = () => {
-    const target = document.getElementById(location.hash.slice(1));
-    const details = target?.closest("details");
-    if (details) details.open = true;
-  };
   let opened = [];
-  addEventListener("hashchange", reveal);
   addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];
     for (const details of opened) details.open = true;
@@ -14,5 +8,4 @@
   addEventListener("afterprint", () => {
     for (const details of opened) details.open = false;
   });
-  reveal();
 })();
