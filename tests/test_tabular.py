@@ -202,7 +202,9 @@ def test_another_reader_of_mathematics_takes_every_number(value: float, form: Ca
 
 def test_names_that_differ_in_letters_that_a_label_cannot_have_get_labels_of_their_own() -> None:
     table = Table((Column("a", "text"),), (("x",),))
-    blocks = [Block(name=name, table=table, caption=("c",)) for name in ("模型", "模型二", "a_b", "a b")]
+    blocks = [
+        Block(name=name, lines=(), table=table, caption=("c",)) for name in ("模型", "模型二", "a_b", "a b")
+    ]
     labels = re.findall(r"\\label\{(.*?)\}", as_latex(blocks))
     assert len(set(labels)) == len(labels) == 4
     assert labels[2] == "tab:a-b"
