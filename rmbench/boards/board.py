@@ -7,7 +7,7 @@ from math import isfinite
 
 from rmbench.boards.definition import BoardSpec, ColumnSpec
 from rmbench.boards.facts import Facts, facts_of
-from rmbench.boards.separation import Standing, column_standings, on_clusters, separated, standings
+from rmbench.boards.separation import Standing, column_standings, on_names, separated, standings
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import Panel, Suite, resolve_metric
@@ -268,7 +268,10 @@ def _total(spec: BoardSpec, cells: Mapping[str, _Measured]) -> Statistic:
                 f"{spec.path}, key 'rank_by': {found.metric} cannot rank; expected a higher-is-better mean"
             )
     names = sorted({name for found in chosen for name in found.clusters})
-    return combine([on_clusters(found.statistic, found.clusters, names) for found in chosen])
+    parts = [on_names(found.statistic, found.clusters, names) for found in chosen]
+    # Two columns of one record count its items once.
+    items = {found.cell.run_id: found.statistic.n for found in chosen}
+    return combine(parts, n=sum(items.values()))
 
 
 def _column_standings(

@@ -1,11 +1,11 @@
 """Which models the paired tests tell apart: over the board's score, and within each column."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from rmbench.stats import Statistic, compare, groups, holm
+from rmbench.stats import Statistic, compare, groups, holm, on_clusters
 from rmbench.stats.compare import ALPHA
 
 MOST_IN_COLUMNS = 100
@@ -32,13 +32,10 @@ def standings(different: np.ndarray) -> list[Standing]:
     return [Standing(letters, some and not different[0, n]) for n, letters in enumerate(groups(different))]
 
 
-def on_clusters(statistic: Statistic, own: Sequence[str], names: Sequence[str]) -> Statistic:
-    """Return the statistic with its influence on the clusters `names`, which hold all of its `own`."""
-    influence = np.zeros(len(names))
-    if statistic.influence is not None:
-        place = {name: i for i, name in enumerate(names)}
-        influence[[place[n] for n in own]] = statistic.influence
-    return replace(statistic, influence=influence, ci95=None)
+def on_names(statistic: Statistic, own: Sequence[str], names: Sequence[str]) -> Statistic:
+    """Return the statistic over the clusters `names`, which hold all of its `own`."""
+    place = {name: i for i, name in enumerate(names)}
+    return on_clusters(statistic, np.array([place[n] for n in own], dtype=np.int64), len(names))
 
 
 def separated(totals: Sequence[Statistic]) -> np.ndarray:
@@ -68,5 +65,5 @@ def column_standings(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> di
     sign = -1.0 if first.higher_is_better else 1.0
     order = sorted(cells, key=lambda model: (sign * cells[model][0].value, model))
     names = sorted({name for _, own in cells.values() for name in own})
-    different = separated([on_clusters(*cells[model], names) for model in order])
+    different = separated([on_names(*cells[model], names) for model in order])
     return dict(zip(order, standings(different), strict=True))

@@ -20,7 +20,7 @@ from rmbench.metrics.result import KINDS, Measured
 from rmbench.metrics.selective import area_under_risk_coverage, auroc_of_margin
 from rmbench.metrics.temperature import fit_temperature, named_bound, sigma
 from rmbench.stats import Statistic, mean
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 NO_PAIR = "no pair whose gold differs"
 

@@ -8,7 +8,7 @@ from rmbench.metrics.folds import folds_of
 from rmbench.metrics.margins import tenths
 from rmbench.metrics.pairs import Pairs
 from rmbench.stats import Statistic, cluster_sums, mean
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 _RIDGE = 1.0
 """Weight of the penalty 0.5 * slope**2, in observations: keeps the fit finite where length decides all."""

@@ -10,7 +10,7 @@ from scipy.stats import kendalltau, spearmanr
 
 from rmbench.metrics.pairs import Pairs
 from rmbench.stats import Statistic, grouped_jackknife, mean, t_interval
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 from rmbench.types import Estimate
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)

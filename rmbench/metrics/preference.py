@@ -12,7 +12,7 @@ from rmbench.metrics.pairs import Pairs, pairs_of, reward_tie_sizes
 from rmbench.metrics.panel import Panel, settle_invalid
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.stats import Statistic, combine, mean
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 TIES_OF_CONVENTION = {"clean": "half", "judgebench": "zero", "rm-bench": "zero", "rewardbench": "zero"}
 """Credit for tied rewards that each published benchmark gives (`clean` is ours)."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from rmbench.stats import Statistic, cluster_bootstrap, cluster_sums, mean, ratio
 from rmbench.stats.bootstrap import least_compatible_effect
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 
 
 @dataclass(frozen=True, slots=True)

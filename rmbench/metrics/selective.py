@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from rmbench.stats import Statistic, cluster_sums
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats import Statistic, cluster_sums, shares
+from rmbench.stats.clusters import Floats, Ints
 
 
 def _credit(margin: Floats) -> Floats:
@@ -38,6 +38,7 @@ def area_under_roc(score: Floats, right: Floats, cluster: Ints, n_clusters: int)
     return Statistic(
         value=value,
         influence=cluster_sums(of_right + of_wrong, cluster, n_clusters),
+        share=shares(cluster, n_clusters),
         n=len(score),
         n_clusters=len(np.unique(cluster)),
         bounded=True,
@@ -87,6 +88,7 @@ def area_under_risk_coverage(margin: Floats, cluster: Ints, n_clusters: int) -> 
     return Statistic(
         value=value,
         influence=cluster_sums(influence, cluster, n_clusters),
+        share=shares(cluster, n_clusters),
         n=n,
         n_clusters=len(np.unique(cluster)),
         higher_is_better=False,

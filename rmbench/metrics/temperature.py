@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from rmbench.stats import Statistic, cluster_sums
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 
 _LARGEST = 1e4
 """Bound of the inverse temperature times the root mean square margin, from above; its inverse from below."""
