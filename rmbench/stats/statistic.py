@@ -159,7 +159,7 @@ class Statistic:
         values, share, index = self.cluster_values()
         usual = usual_value(values, share)
         if np.abs(values - usual).max() <= 1e-12 * max(1.0, abs(usual)):
-            size = effective_size(np.bincount(index, weights=share))
+            size = effective_size(np.bincount(index, weights=share).astype(np.float64))
             return _around(self.value, constant_interval(self.value, size, self.possible))
         if len(self.terms) > 1:
             return self._over_strata()
