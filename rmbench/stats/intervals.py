@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from math import sqrt
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import beta
 from scipy.stats import t as student_t
 
@@ -142,7 +144,7 @@ def few_interval(value: float, size: float) -> tuple[float, float]:
     return min(low, value), max(high, value)
 
 
-def effective_size(share: Floats) -> float:
+def effective_size(share: NDArray[Any]) -> float:
     """Return how many equal clusters weigh as these do, `1 / sum of share^2`; at least 1."""
     return 1.0 / float(np.square(share).sum())
 

@@ -17,7 +17,7 @@ from math import sqrt
 
 import numpy as np
 
-from rmbench.stats.clusters import FEW, Floats, Ints, Spread, Stratum, spread_of
+from rmbench.stats.clusters import FEW, Floats, Spread, Stratum, spread_of
 from rmbench.stats.intervals import (
     bootstrap_t_interval,
     constant_interval,
@@ -32,6 +32,8 @@ from rmbench.stats.intervals import (
 )
 from rmbench.types import Estimate
 
+FEWEST = 1.5
+"""Equal clusters that a number must weigh as much as, to have an error: below it one of them holds 4/5."""
 FEW_DECIDE = 20.0
 """Prompts below which a mean of uneven values is said to rest on few."""
 
@@ -87,10 +89,9 @@ class Statistic:
         if self.share is None and not self.strata:
             c = self.n_clusters
             return Spread(c / (c - 1) * float(np.square(self.influence).sum()), c - 1.0)
-        terms = self.terms
-        if len(np.unique(np.concatenate([t.index for t in terms]))) < 2:
+        if self._size() < FEWEST:
             return None
-        return spread_of(terms, len(self.influence), limits=self.possible if self.linear else None)
+        return spread_of(self.terms, len(self.influence), limits=self.possible if self.linear else None)
 
     @property
     def possible(self) -> tuple[float, float] | None:
@@ -110,14 +111,20 @@ class Statistic:
         """Degrees of freedom of `stderr`; None where there is none."""
         return None if self.spread is None else self.spread.freedom
 
-    def cluster_values(self) -> tuple[Floats, Floats, Ints]:
-        """Return the value of each cluster of each term, its share in the whole, and the cluster, all (c,)."""
+    def _size(self) -> float:
+        """Return how many equal clusters weigh as these do."""
+        index = np.concatenate([t.index for t in self.terms])
+        pulls = np.concatenate([abs(t.weight) * t.share for t in self.terms])
+        total = float(pulls.sum())
+        return effective_size(np.bincount(index, weights=pulls / total)) if total > 0.0 else 0.0
+
+    def cluster_values(self) -> tuple[Floats, Floats]:
+        """Return the value of each cluster of each term, and its share in the whole, both (c,)."""
         pulls = np.concatenate([t.weight * t.share for t in self.terms])
         contributions = np.concatenate([t.contributions() for t in self.terms])
         there = pulls != 0.0
         share = np.abs(pulls[there])
-        index = np.concatenate([t.index for t in self.terms])[there]
-        return contributions[there] / pulls[there], share / share.sum(), index
+        return contributions[there] / pulls[there], share / share.sum()
 
     def contributions(self) -> Floats:
         """Return what each cluster adds to the value, shape (C,), where the statistic is `linear`."""
@@ -136,8 +143,17 @@ class Statistic:
             n_clusters=self.n_clusters,
             unit=self.unit,
             higher_is_better=self.higher_is_better,
-            remark=self.remark,
+            remark=self.remark or self._why_no_interval(),
         )
+
+    def _why_no_interval(self) -> str:
+        if self.influence is None or self.interval() is not None:
+            return ""
+        if self.n_clusters < 2:
+            return "one prompt alone has no interval"
+        if self.spread is None:
+            return "one prompt holds nearly all of the data: no interval"
+        return f"it is the same for all {self.n_clusters:,} prompts: no interval"
 
     def interval(self) -> tuple[float, float] | None:
         """Return the 95% interval, or None where none is known."""
@@ -156,11 +172,10 @@ class Statistic:
         """Return the exact interval where all clusters, or nearly all, have one value."""
         if not self.linear or self.possible is None:
             return None
-        values, share, index = self.cluster_values()
+        values, share = self.cluster_values()
         usual = usual_value(values, share)
         if np.abs(values - usual).max() <= 1e-12 * max(1.0, abs(usual)):
-            size = effective_size(np.bincount(index, weights=share).astype(np.float64))
-            return _around(self.value, constant_interval(self.value, size, self.possible))
+            return _around(self.value, constant_interval(self.value, self._size(), self.possible))
         if len(self.terms) > 1:
             return self._over_strata()
         if self.bounded and _all_at(values, self.possible):
