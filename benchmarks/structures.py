@@ -150,7 +150,7 @@ def by_length(longer: float, slope: float) -> Simulation:
         size = np.abs(rng.normal(0.0, 300.0, n_prompts)) + 1.0
         difference = np.where(rng.random(n_prompts) < longer, size, -size)
         if np.isinf(slope):
-            return margins_panel(np.round(difference), difference)
+            return margins_panel(np.round(difference).astype(np.float64), difference)
         odds = np.log(0.65 / 0.35) + slope * difference / 300.0
         right = rng.random(n_prompts) < 1.0 / (1.0 + np.exp(-odds))
         return margins_panel(np.where(right, 1.0, -1.0).astype(np.float64), difference)
