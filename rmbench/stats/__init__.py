@@ -13,9 +13,11 @@ from rmbench.stats.estimates import (
     t_interval,
     wilson_interval,
 )
+from rmbench.stats.limit import Limit, jeffreys_interval, limit_at_zero, sum_of_limits
 
 __all__ = [
     "Comparison",
+    "Limit",
     "Statistic",
     "cluster_bootstrap",
     "cluster_sums",
@@ -25,9 +27,12 @@ __all__ = [
     "grouped_jackknife",
     "groups",
     "holm",
+    "jeffreys_interval",
+    "limit_at_zero",
     "mean",
     "rank_ranges",
     "ratio",
+    "sum_of_limits",
     "t_interval",
     "wilson_interval",
 ]
