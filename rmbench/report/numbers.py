@@ -17,6 +17,7 @@ MEANINGS: Mapping[str, str] = {
     "accuracy": "share of pairs ranked as gold does, ties half",
     "accuracy_macro": "mean over strata of the accuracy in each",
     "accuracy_length_controlled": "accuracy where neither response is longer",
+    "longer_wins_length_controlled": "the same of a scorer of pure length: 0.5 where length is controlled",
     "longer_wins": "how often gold prefers the longer response",
     "ece": "distance between claimed and observed probability",
     "ece_scaled": "the same, after a cross-fitted temperature",
