@@ -1,5 +1,6 @@
 """What a reader of a record's numbers must know: what was cut, invalid, tied, too small or trained on."""
 
+from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.records import Record
 
 ENOUGH = 20
@@ -25,6 +26,17 @@ def caveats(record: Record) -> list[str]:
     if trained := counts.get("trained_on"):
         parts += [f"{n:,} prompts trained on ({how})" for how, n in trained.items() if n]
     return parts
+
+
+def remarks(record: Record) -> list[str]:
+    """Return what numbers that are shown say of themselves, a line each with their names."""
+    held = [record.metrics]
+    shown = {at_largest_n(name, held) for names in HEADLINES.values() for name in names}
+    found: dict[str, list[str]] = {}
+    for name in sorted(shown & record.metrics.keys()):
+        if remark := record.metrics[name].remark:
+            found.setdefault(remark, []).append(name)
+    return [f"{', '.join(names)}: {remark}" for remark, names in found.items()]
 
 
 def _few_near_equal_length(record: Record) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from rmbench.boards.numbers import three
 from rmbench.boards.scale import Scale, scale_of
-from rmbench.caveats import caveats, dropped
+from rmbench.caveats import caveats, dropped, remarks
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.plot import Source
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
@@ -106,6 +106,7 @@ def notes_of(sources: Sequence[Source]) -> list[str]:
         parts = caveats(source.record) + ([f"left out of the data: {left_out}"] if left_out else [])
         if parts:
             lines.append(f"{source.label}: {', '.join(parts)}")
+        lines += [f"{source.label}: {remark}" for remark in remarks(source.record)]
     return lines + _undefined(sources)
 
 

@@ -227,13 +227,15 @@ def _all_at(values: Floats, limits: tuple[float, float]) -> bool:
 def few_decide(statistic: Statistic) -> str:
     """Say how few clusters decide a number, where they are fewer than about 20; empty text otherwise.
 
-    It is the size of a sample of equal influences whose squares vary as much, `(sum i^2)^2 / sum i^4`: below
-    20 the error is itself a guess, and an interval may be too narrow.
+    It is the size of a normal sample whose variance is known as well, `2 C / (kurtosis - 1)`, and at most C.
+    Below 20 the error is itself a guess, and an interval may be too narrow.
     """
     if statistic.influence is None or statistic.n_clusters < 2:
         return ""
     squares = np.square(statistic.influence / max(1e-300, float(np.abs(statistic.influence).max())))
     if squares.sum() < 1e-12 or float(np.abs(statistic.influence).max()) < 1e-12:
         return f"it is the same for all {statistic.n_clusters:,} prompts"
-    deciding = float(squares.sum() ** 2 / np.square(squares).sum())
+    c = float(statistic.n_clusters)
+    kurtosis = c * float(np.square(squares).sum()) / float(squares.sum()) ** 2
+    deciding = min(c, 2.0 * c / max(1e-9, kurtosis - 1.0))
     return f"about {max(1, round(deciding))} prompts decide it" if deciding < FEW_DECIDE else ""

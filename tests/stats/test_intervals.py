@@ -146,8 +146,11 @@ def test_skewed_gold_has_a_lopsided_interval_that_covers_better() -> None:
 
 def test_few_prompts_that_decide_are_told() -> None:
     values = [0.0] * 95 + [1.0] * 5
-    assert few_decide(of(values)) == "about 6 prompts decide it"
+    assert few_decide(of(values)) == "about 12 prompts decide it"
     assert few_decide(of([0.0, 1.0] * 20)) == ""
+    assert few_decide(of([0.0, 1.0] * 9)) == "about 18 prompts decide it"
+    normal = np.random.default_rng(0).normal(size=4000)
+    assert few_decide(of(normal.tolist())) == ""
 
 
 def test_wilson_without_an_error_has_the_size_of_its_freedom() -> None:
