@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rmbench.stats import Statistic, compare, groups, holm, on_clusters
-from rmbench.stats.compare import ALPHA
+from rmbench.stats import Statistic, difference, groups, holm, on_clusters
+from rmbench.stats.compare import ALPHA, p_of
 
 MOST_IN_COLUMNS = 100
 """Models up to which each column of a board has groups too: K models take K (K - 1) / 2 tests a column."""
@@ -42,7 +42,7 @@ def separated(totals: Sequence[Statistic]) -> np.ndarray:
     """Return which pairs the paired tests tell apart at 5% after Holm's correction, shape (k, k)."""
     k = len(totals)
     pairs = [(i, j) for i in range(k) for j in range(i + 1, k)]
-    p_values = [compare(totals[i], totals[j]).p_value for i, j in pairs]
+    p_values = [p_of(difference(totals[i], totals[j])) for i, j in pairs]
     adjusted = holm([1.0 if p is None else p for p in p_values])
     different = np.zeros((k, k), dtype=bool)
     for (i, j), p in zip(pairs, adjusted, strict=True):

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import ndtri, stdtrit
 
 from rmbench.metrics.folds import folds_of
 from rmbench.stats import Statistic, cluster_bootstrap, ratio
@@ -11,8 +11,6 @@ from rmbench.stats.bootstrap import percentile_interval
 from rmbench.stats.clusters import Floats
 
 _FOLDS = 5
-NORMAL_975 = 1.959963984540054
-"""97.5% quantile of the normal distribution."""
 
 
 def over_optimisation(
@@ -115,5 +113,5 @@ def _band(lost: Floats, prompts: Floats, n: int, seed: int) -> tuple[float, floa
     table = np.concatenate([lost, prompts[:, None]], axis=1)
     width = float(np.quantile(cluster_bootstrap(table, largest, seed=seed), 0.95))
     freedom = min(s.freedom for s in found if s.freedom is not None)
-    width *= float(student_t.ppf(0.975, freedom)) / NORMAL_975
+    width *= float(stdtrit(freedom, 0.975) / ndtri(0.975))
     return float((value - width * errors).max()), float((value + width * errors).max())

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
-from scipy.special import betaincinv
-from scipy.stats import norm
-from scipy.stats import t as student_t
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from rmbench.stats.clusters import Floats, Ints
 from rmbench.stats.estimates import cluster_sums
@@ -77,7 +75,7 @@ def limit_at_zero(values: Floats, distance: Floats, window: float, cluster: Ints
     variance = (freedom * robust + _PRIOR_CLUSTERS * spread / size) / (freedom + _PRIOR_CLUSTERS)
     variance = max(variance, spread * float(np.square(weight).sum()))
     effective = middle * (1.0 - middle) / variance
-    effective *= float(norm.ppf(0.975) / student_t.ppf(0.975, freedom + _PRIOR_CLUSTERS)) ** 2
+    effective *= float(ndtri(0.975) / stdtrit(freedom + _PRIOR_CLUSTERS, 0.975)) ** 2
     # The penalty is taken to grow with the data, as an average over clusters must not have a drift.
     drift = np.where(used > 0, residual.sum() / max(int(np.count_nonzero(used)), 1), 0.0)
     return Limit(

@@ -173,7 +173,7 @@ class Statistic:
         if not self.linear or self.possible is None:
             return None
         values, share = self.cluster_values()
-        usual = usual_value(values, share)
+        usual = usual_value(values)
         if np.abs(values - usual).max() <= 1e-12 * max(1.0, abs(usual)):
             return _around(self.value, constant_interval(self.value, self._size(), self.possible))
         if len(self.terms) > 1:
