@@ -3,26 +3,43 @@
 from rmbench.stats.bootstrap import cluster_bootstrap
 from rmbench.stats.combine import combine, difference, on_clusters
 from rmbench.stats.compare import Comparison, compare, groups, holm, rank_ranges
+from rmbench.stats.equivalence import equivalence
 from rmbench.stats.estimates import cluster_sums, grouped_jackknife, mean, ratio, shares
+from rmbench.stats.family import Tested, family
 from rmbench.stats.intervals import t_interval, wilson_interval
+from rmbench.stats.power import (
+    Resolution,
+    noncentrality,
+    power_of,
+    resolution_of_data,
+    resolution_of_one,
+)
 from rmbench.stats.statistic import Statistic, few_decide
 
 __all__ = [
     "Comparison",
+    "Resolution",
     "Statistic",
+    "Tested",
     "cluster_bootstrap",
     "cluster_sums",
     "combine",
     "compare",
     "difference",
+    "equivalence",
+    "family",
     "few_decide",
     "grouped_jackknife",
     "groups",
     "holm",
     "mean",
+    "noncentrality",
     "on_clusters",
+    "power_of",
     "rank_ranges",
     "ratio",
+    "resolution_of_data",
+    "resolution_of_one",
     "shares",
     "t_interval",
     "wilson_interval",
