@@ -91,10 +91,10 @@ def _legend(board: Board) -> list[str]:
     lines = [
         (
             "Values with 95% intervals, clustered by prompt. *Ranks*: those that paired tests on the same "
-            f"prompts allow. *Score*, and *rank* by it alone: unweighted mean of {ranked_by}. *Group*: "
-            "models that share a letter are not told apart. *Shortcut* rows read no meaning: a model must beat "
-            "them. A dash: no record of that task, or no value (see below). A rank needs a value in every "
-            "ranking column."
+            "prompts allow. *Score*, and *rank* by it alone: unweighted mean of "
+            f"{ranked_by}. *Group*: models that share a letter are not told apart. *Shortcut* rows read no "
+            "meaning: a model must beat them. A dash: no record of that task, or no value (see below). A "
+            "rank needs a value in every ranking column."
         ),
         "",
     ]

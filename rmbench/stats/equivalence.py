@@ -10,7 +10,7 @@ from scipy.stats import t as student_t
 from rmbench.stats.intervals import TAIL
 from rmbench.stats.statistic import Statistic
 
-_BISECTIONS = 40
+_BISECTIONS = 30
 
 
 def equivalence(paired: Statistic, margin: float) -> float | None:
