@@ -1,6 +1,6 @@
 """Models on the same items: paired differences of every two, and where they part most."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +14,7 @@ from rmbench.metrics.headlines import HEADLINES
 from rmbench.notebook import html_table
 from rmbench.record_reader import StoredRun, find_records, stored_suite
 from rmbench.specs import kinds_of
-from rmbench.stats import Comparison, compare, holm
+from rmbench.stats import Comparison, Statistic, Tested, family
 from rmbench.tabular import Column, Number, Table, cell_of, plain_rows, probability
 from rmbench.types import Estimate
 
@@ -29,9 +29,18 @@ class MetricComparison:
     metric: str
     first: Estimate
     second: Estimate
-    paired: Comparison
-    p_holm: float | None
-    """The p-value after Holm's correction over all pairs of models that were tested on this metric."""
+    test: Tested
+    """The paired test as one of the report's family: every pair of its models on every metric of it."""
+
+    @property
+    def paired(self) -> Comparison:
+        """The paired difference with its own p-value."""
+        return self.test.paired
+
+    @property
+    def p_holm(self) -> float | None:
+        """The p-value after Holm's correction over the family; None where there is no test."""
+        return self.test.p_holm
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +61,17 @@ class PairedReport:
         columns = (
             Column("metric", "text"),
             *(Column(head) for head in (self.first, self.second, "difference (paired)")),
-            Column("p", "number"),
+            *(Column(head, "number") for head in ("p", "p (Holm)")),
+            Column("verdict", "text"),
+            Column("shows from", "number"),
         )
         rows = tuple(
             (
                 m.metric,
                 *map(cell_of, (m.first, m.second, m.paired.difference)),
-                None if m.paired.p_value is None else Number(m.paired.p_value, form=probability),
+                *(None if p is None else Number(p, form=probability) for p in (m.paired.p_value, m.p_holm)),
+                m.test.words,
+                None if (smallest := m.test.smallest()) is None else Number(smallest),
             )
             for m in self.metrics
         )
@@ -83,6 +96,8 @@ class ManyReport:
     """Over all models: the largest value of an item less the smallest."""
     undefined: Mapping[str, Mapping[str, str]]
     """Metric -> model -> why it has no value: pairs with such a model are not compared on it."""
+    margin: float | None = None
+    """Within which models are called equivalent; None: nobody asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,21 +157,27 @@ def headline_metrics(runs: Sequence[StoredRun], convention: str = "both") -> lis
     ]
 
 
-def compare_runs(a: StoredRun, b: StoredRun, metrics: Sequence[str], n_items: int) -> PairedReport:
+def compare_runs(
+    a: StoredRun, b: StoredRun, metrics: Sequence[str], n_items: int, margin: float | None = None
+) -> PairedReport:
     """Compare two records of one task, metric by metric, on the same prompts: see `compare_many`."""
-    return compare_many([a, b], metrics, n_items).pairs[0]
+    return compare_many([a, b], metrics, n_items, margin).pairs[0]
 
 
-def compare_many(runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int) -> ManyReport:
+def compare_many(
+    runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int, margin: float | None = None
+) -> ManyReport:
     """Compare records of one task, every two of them, metric by metric, on the same prompts.
 
     Args:
         runs: Two or more.
         metrics: Names; `win_rate@max` is understood.
         n_items: How many disagreements to return, over all models and for every two.
+        margin: Within which models are called equivalent, in each metric's own unit; None: not tested.
 
     Raises:
-        ConfigError: If the runs are not of the same items: a paired comparison would mean nothing.
+        ConfigError: If the runs are not of the same items: a paired comparison would mean nothing; if the
+            margin is not above 0.
     """
     for other in runs[1:]:
         _check_same(runs[0], other)
@@ -167,7 +188,7 @@ def compare_many(runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int
     models = _names(runs)
     names = dict.fromkeys(_resolved(wanted, found) for wanted in metrics)
     pairs = list(combinations(range(len(found)), 2))
-    tested = {name: _tested(name, found, pairs) for name in names}
+    tested = _tested(names, found, pairs, margin)
     measure = per_item(found[0].panel, runs[0])[0]
     values = np.array([per_item(m.panel, m.run)[1] for m in found])
     ids = found[0].panel.ids
@@ -177,7 +198,7 @@ def compare_many(runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int
             models[i],
             models[j],
             measure,
-            tuple(by_pair[i, j] for by_pair in tested.values() if (i, j) in by_pair),
+            tuple(tested[name, i, j] for name in names if (name, i, j) in tested),
             worst(ids, values[[i, j]], n_items),
         )
         for i, j in pairs
@@ -190,6 +211,7 @@ def compare_many(runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int
         tuple(reports),
         worst(ids, values, n_items),
         {n: why for n in names if (why := _undefined(n, models, found))},
+        margin,
     )
 
 
@@ -228,20 +250,23 @@ def _names(runs: Sequence[StoredRun]) -> tuple[str, ...]:
 
 
 def _tested(
-    name: str, found: Sequence[_Measured], pairs: Sequence[tuple[int, int]]
-) -> dict[tuple[int, int], MetricComparison]:
-    """Return the comparisons of one metric, by pair; p-values adjusted over those that have one."""
-    statistics = [m.suite.metrics.get(name) for m in found]
-    compared = {
-        (i, j): (a, b, compare(a, b))
-        for i, j in pairs
-        if (a := statistics[i]) is not None and (b := statistics[j]) is not None
-    }
-    raw = {pair: p for pair, (*_, c) in compared.items() if (p := c.p_value) is not None}
-    adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
+    names: Iterable[str],
+    found: Sequence[_Measured],
+    pairs: Sequence[tuple[int, int]],
+    margin: float | None,
+) -> dict[tuple[str, int, int], MetricComparison]:
+    """Return the comparisons by metric and pair of models; they are one family, corrected over all of it."""
+    compared: dict[tuple[str, int, int], tuple[Statistic, Statistic]] = {}
+    for name in names:
+        statistics = [m.suite.metrics.get(name) for m in found]
+        for i, j in pairs:
+            a, b = statistics[i], statistics[j]
+            if a is not None and b is not None:
+                compared[name, i, j] = (a, b)
+    tests = family(list(compared.values()), margin)
     return {
-        pair: MetricComparison(name, a.estimate(), b.estimate(), c, adjusted.get(pair))
-        for pair, (a, b, c) in compared.items()
+        key: MetricComparison(key[0], a.estimate(), b.estimate(), test)
+        for (key, (a, b)), test in zip(compared.items(), tests, strict=True)
     }
 
 

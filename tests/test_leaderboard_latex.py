@@ -64,10 +64,10 @@ def test_every_cell_has_its_number_interval_and_weight() -> None:
     board = leading(synthetic(30, 5))
     (table,) = read_latex(render_board(board)["made-up.tex"])
     assert table.label == "made-up"
-    assert table.rows[0] == ["rank", "group", "model", "score", *(f"column {k}" for k in range(5))]
+    assert table.rows[0] == ["ranks", "rank", "model", "score", "group", *(f"column {k}" for k in range(5))]
     for row, read in zip(board.rows, table.rows[1:], strict=True):
         assert read[2] == f"{row.model} (shortcut)" if row.shortcut else row.model
-        for column, shown in zip(board.spec.columns, read[4:], strict=True):
+        for column, shown in zip(board.spec.columns, read[5:], strict=True):
             cell = row.cells.get(column.id)
             if cell is None:
                 assert shown == "--"
@@ -106,13 +106,14 @@ def test_bold_is_what_the_letters_say_on_the_committed_boards(name: str) -> None
     (table,) = read_latex((ROOT / "leaderboards" / f"{name}.tex").read_text(encoding="utf-8"))
     board = json.loads((ROOT / "leaderboards" / f"{name}.json").read_text(encoding="utf-8"))
     groups = [row["group"] for row in board["rows"]]
-    assert [row[1].replace("--", "") for row in table.rows[1:]] == groups
+    group_place, rank_place = (table.rows[0].index(head) for head in ("group", "rank"))
+    assert [row[group_place].replace("--", "") for row in table.rows[1:]] == groups
     best = set(groups[0])
     # Fewer than 26 groups: each letter is one.
     some = any(group and not best & set(group) for group in groups)
     for group, row in zip(groups, table.rows[1:], strict=True):
         assert (r"\mathbf" in row[3]) == (some and bool(best & set(group)))
-    ranks = [int(row[0].split()[0]) for row in table.rows[1:] if row[0] != "--"]
+    ranks = [int(row[rank_place].split()[0]) for row in table.rows[1:] if row[rank_place] not in ("--", "–")]
     assert all(a <= b for a, b in pairwise(ranks))
 
 

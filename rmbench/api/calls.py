@@ -156,8 +156,9 @@ def compare(
     records: Records | Path | str = "results",
     metrics: Sequence[str] | None = None,
     n_items: int = 10,
+    margin: float | None = None,
 ) -> PairedReport:
-    """Compare two models on the same items: paired differences, their intervals and p-values.
+    """Compare two models on the same items: paired differences, their intervals, p-values and verdicts.
 
     Args:
         first: A record, or the name of a model in `records`.
@@ -166,9 +167,11 @@ def compare(
         records: Where names are looked up: records, or a results folder.
         metrics: What to compare; None: the task's headlines.
         n_items: How many of the items on which they part most to return.
+        margin: Within which the two are called equivalent, in each metric's own unit; None: not tested.
 
     Raises:
-        ConfigError: If a record is not found, or the two are not of the same items.
+        ConfigError: If a record is not found, or the two are not of the same items; if the margin is not
+            above 0.
     """
     a, b = (_run(which, task, records) for which in (first, second))
     for run in (a, b):
@@ -177,7 +180,7 @@ def compare(
     if _at_least(n_items, 0, "n_items") is None:
         raise ConfigError("n_items is None; expected a whole number from 0")
     wanted = headline_metrics([a, b]) if metrics is None else _several(metrics, "metrics")
-    return compare_runs(a, b, wanted, n_items)
+    return compare_runs(a, b, wanted, n_items, margin)
 
 
 @cache

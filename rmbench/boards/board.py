@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 
 from rmbench.boards.definition import BoardSpec, ColumnSpec
 from rmbench.boards.facts import Facts, facts_of
+from rmbench.boards.families import Family, families_of
 from rmbench.boards.separation import Standing, column_standings, on_names, separated, standings
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, UnknownNameError
@@ -83,6 +84,8 @@ class Board:
     """Cells that have a record but no value, and why."""
     missing_shortcuts: tuple[str, ...]
     """Shortcut models that have no rank on it."""
+    families: Mapping[str, Family] = field(default_factory=dict)
+    """`score`, or a column's id -> the tests behind its ranks or letters; absent where none is possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         tuple(sorted(set(left_out))),
         tuple(undefined),
         tuple(name for name in SHORTCUTS if name not in there),
+        families_of(list(totals.values()), {c.id: _column(c.id, table) for c in spec.columns}),
     )
 
 
@@ -294,7 +298,15 @@ def _column_standings(
     """Return (model, column id) -> the cell's standing."""
     found: dict[tuple[str, str], Standing] = {}
     for column in spec.columns:
-        cells = {m: table[m][column.id] for m in table if column.id in table[m]}
-        here = column_standings({m: (cell.statistic, cell.clusters) for m, cell in cells.items()})
+        here = column_standings(_column(column.id, table))
         found |= {(m, column.id): standing for m, standing in here.items()}
     return found
+
+
+def _column(
+    column: str, table: Mapping[str, Mapping[str, _Measured]]
+) -> dict[str, tuple[Statistic, tuple[str, ...]]]:
+    """Return model -> its number in the column, and the names of its clusters."""
+    return {
+        m: (cells[column].statistic, cells[column].clusters) for m, cells in table.items() if column in cells
+    }

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rmbench.boards.board import Board, Cell, Row
-from rmbench.boards.numbers import better
+from rmbench.boards.numbers import better, family_text, shows_text
 from rmbench.boards.separation import MOST_IN_COLUMNS
 
 
@@ -38,7 +38,7 @@ def row_notes(board: Board, row: Row) -> list[dict[str, str]]:
 
 
 def column_notes(board: Board) -> list[dict[str, str]]:
-    """Return what each column is: its label, metric, task, direction and size."""
+    """Return what each column is: its label, metric, task, direction, size, and what its tests show."""
     notes = []
     for column in board.spec.columns:
         n, clusters = board.sizes[column.id]
@@ -51,6 +51,8 @@ def column_notes(board: Board) -> list[dict[str, str]]:
                 "n": f"{n:,}" if n else "no record",
                 "clusters": f"{clusters:,}" if n else "–",
                 "ranks": "yes" if column.id in board.spec.rank_by else "no",
+                "tests": family_text(board, column.id, "it"),
+                "shows": shows_text(board, column.id),
             }
         )
     return notes

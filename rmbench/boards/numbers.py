@@ -23,12 +23,42 @@ def interval_text(estimate: Estimate | None) -> str:
     return f"{three(estimate.value)} [{three(estimate.ci95[0])}, {three(estimate.ci95[1])}]"
 
 
-def rank_text(row: Row) -> str:
-    """Return the rank with the ranks that the tests allow; a dash for none."""
-    if row.rank is None or row.rank_range is None:
+def ranks_text(row: Row) -> str:
+    """Return the ranks that the tests allow; a dash for none."""
+    if row.rank_range is None:
         return "–"
     low, high = row.rank_range
-    return str(row.rank) if low == high else f"{row.rank} ({low}–{high})"
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def rank_text(row: Row) -> str:
+    """Return the rank by the score alone; a dash for none."""
+    return "–" if row.rank is None else str(row.rank)
+
+
+def shows_text(board: Board, name: str) -> str:
+    """Return the smallest difference that a column's tests show, `score` being one; a dash for no test."""
+    family = board.families.get(name)
+    if family is None:
+        return "–"
+    return "none" if family.smallest is None else three(family.smallest)
+
+
+def family_text(board: Board, name: str, of: str) -> str:
+    """Return the family of tests in words, and what it could have shown; empty where there is none.
+
+    Args:
+        board: The board.
+        name: `score`, or a column's id.
+        of: What the number is called.
+    """
+    family = board.families.get(name)
+    if family is None:
+        return ""
+    shown = (
+        "it could show no difference" if family.smallest is None else f"shows from {three(family.smallest)}"
+    )
+    return f"{family.words(of)}, {shown}"
 
 
 def better(board: Board, column: str) -> str:

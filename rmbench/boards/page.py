@@ -5,9 +5,10 @@ from math import isfinite
 from typing import Any
 
 from rmbench.boards.board import Board, Row
+from rmbench.boards.families import SHOWS
 from rmbench.boards.links import Links, checked_link
 from rmbench.boards.notes import board_notes, column_notes, row_notes
-from rmbench.boards.numbers import better, three
+from rmbench.boards.numbers import better, family_text, ranks_text, shows_text, three
 from rmbench.boards.pareto import plots_of
 from rmbench.boards.scale import Scale, scale_of
 from rmbench.escape import one_line
@@ -47,6 +48,9 @@ def page_of(board: Board, links: Links | None = None) -> str:
         rows=[_row(board, n, row, scales, score, links or {}) for n, row in enumerate(board.rows, 1)],
         plots=plots_of(board),
         notes=board_notes(board),
+        tests=family_text(board, "score", "the score"),
+        shows=SHOWS,
+        score_shows=_told_apart_from(board, "score"),
         definitions=column_notes(board),
         n_shortcuts=sum(row.shortcut for row in board.rows),
         n_contaminated=sum(row.contaminated for row in board.rows),
@@ -82,11 +86,17 @@ def _head(board: Board, column_id: str, scale: Scale) -> dict[str, Any]:
         "metric": board.metrics[column_id],
         "task": column.task.name,
         "direction": direction,
+        "shows": _told_apart_from(board, column_id),
         "arrow": arrow,
         "group": group,
         "axis": scale.ends(),
         "ranks": column_id in board.spec.rank_by,
     }
+
+
+def _told_apart_from(board: Board, name: str) -> str:
+    """Return what a head says of the letters below it; empty where there are none."""
+    return f"; the tests show differences from {shows_text(board, name)}" if name in board.families else ""
 
 
 def _group_of(board: Board) -> list[tuple[int, list[str]]]:
@@ -109,7 +119,7 @@ def _row(
     rank = None
     if row.rank is not None and row.rank_range is not None:
         low, high = row.rank_range
-        rank = {"value": row.rank, "low": low, "high": high, "bar": ranks.bar(row.rank, (low, high))}
+        rank = {"value": row.rank, "ranks": ranks_text(row), "bar": ranks.bar(row.rank, (low, high))}
     return {
         "number": number,
         "model": one_line(row.model, LONGEST),

@@ -4,8 +4,9 @@ import json
 from typing import Any
 
 from rmbench.boards.board import Board, Row
+from rmbench.boards.families import SHOWS
 from rmbench.boards.links import Links
-from rmbench.boards.numbers import better, interval_text, rank_text
+from rmbench.boards.numbers import better, family_text, interval_text, rank_text, ranks_text
 from rmbench.boards.page import page_of
 from rmbench.boards.paper import board_block
 from rmbench.escape import for_markdown
@@ -34,18 +35,22 @@ def render_board(board: Board, links: Links | None = None) -> dict[str, str]:
 def board_table(board: Board) -> str:
     """Return a board's table as a piece of HTML, for a notebook."""
     spec = board.spec
-    heads = ("rank", "group", "model", "score", *(c.label for c in spec.columns))
+    heads = ("ranks", "rank", "model", "score", "group", *(c.label for c in spec.columns))
     rows = [
         (
+            ranks_text(row),
             rank_text(row),
-            row.group or "–",
             f"{row.model} (shortcut)" if row.shortcut else row.model,
             interval_text(row.score),
+            row.group or "–",
             *(interval_text(cell.estimate if (cell := row.cells.get(c.id)) else None) for c in spec.columns),
         )
         for row in board.rows
     ]
-    notes = ["95% intervals, clustered by prompt; models that share a letter are not told apart."]
+    notes = ["95% intervals, clustered by prompt. Ranks: those that the tests allow."]
+    notes.append("Models that share a letter are not told apart.")
+    if tests := family_text(board, "score", "the score"):
+        notes.append(f"Tests: {tests}. {SHOWS}")
     if board.left_out:
         notes.append(f"{len(board.left_out)} records left out: see left_out.")
     return html_table(heads, rows, about=[spec.title], notes=notes)
@@ -53,14 +58,14 @@ def board_table(board: Board) -> str:
 
 def _markdown(board: Board) -> str:
     spec = board.spec
-    heads = ["rank", "group", "model", "score", *[c.label for c in spec.columns]]
+    heads = ["ranks", "rank", "model", "score", "group", *[c.label for c in spec.columns]]
     lines = [
         f"# {spec.title}",  # the definition is the board maker's own Markdown
         "",
         spec.summary,
         "",
         "| " + " | ".join(for_markdown(h) for h in heads) + " |",
-        "|" + "|".join(["---:", ":---", ":---"] + ["---:"] * (len(heads) - 3)) + "|",
+        "|" + "|".join(["---:", "---:", ":---", "---:", ":---"] + ["---:"] * len(spec.columns)) + "|",
     ]
     lines += ["| " + " | ".join(_markdown_row(board, row)) + " |" for row in board.rows]
     lines += ["", *_legend(board), ""]
@@ -71,10 +76,11 @@ def _markdown_row(board: Board, row: Row) -> list[str]:
     name = for_markdown(row.model)
     cells = [row.cells.get(c.id) for c in board.spec.columns]
     return [
+        ranks_text(row),
         rank_text(row),
-        row.group or "–",
         f"*{name}* (shortcut)" if row.shortcut else name,
         interval_text(row.score),
+        row.group or "–",
         *[interval_text(cell.estimate if cell else None) for cell in cells],
     ]
 
@@ -84,14 +90,16 @@ def _legend(board: Board) -> list[str]:
     ranked_by = ", ".join(for_markdown(c.label) for c in spec.columns if c.id in spec.rank_by)
     lines = [
         (
-            "Values with 95% intervals, clustered by prompt. *Score* and rank: unweighted mean of "
-            f"{ranked_by}. In parentheses, the ranks that the tests allow. Models that share a letter are "
-            "not told apart (paired tests on the same prompts, Holm-corrected, 5%). *Shortcut* rows read no "
+            "Values with 95% intervals, clustered by prompt. *Ranks*: those that paired tests on the same "
+            "prompts allow. *Score*, and *rank* by it alone: unweighted mean of "
+            f"{ranked_by}. *Group*: models that share a letter are not told apart. *Shortcut* rows read no "
             "meaning: a model must beat them. A dash: no record of that task, or no value (see below). A "
             "rank needs a value in every ranking column."
         ),
         "",
     ]
+    if tests := family_text(board, "score", "the score"):
+        lines += [f"Tests of ranks and groups: {tests}. {SHOWS}", ""]
     for column in spec.columns:
         n, clusters = board.sizes[column.id]
         direction = better(board, column.id)
@@ -99,6 +107,7 @@ def _legend(board: Board) -> list[str]:
             f"- {for_markdown(column.label)}: `{board.metrics[column.id]}` of task "
             f"`{column.task.name}` version {column.task.version}{f', {direction}' if direction else ''}; "
             + (f"n = {n:,}, prompts = {clusters:,}" if n else "no record")
+            + (f"; {tests}" if (tests := family_text(board, column.id, "it")) else "")
         )
     noted = [
         f"- {for_markdown(row.model)}: {cell.truncated or 0:,} truncated, {cell.invalid:,} invalid responses "
@@ -141,8 +150,9 @@ def _csv(board: Board) -> str:
         for estimate in (row.score, *(cell.estimate if cell else None for cell in cells)):
             ends = (estimate.ci95 if estimate else None) or (None, None)
             line += [estimate.value if estimate else None, *ends]
-        rows.append(line)
-    return csv_text(heads + [f"{i}{suffix}" for i in ids for suffix in ("", "_low", "_high")], rows, ".6f")
+        rows.append(line + [board.families[i].smallest if i in board.families else None for i in ids])
+    heads += [f"{i}{suffix}" for i in ids for suffix in ("", "_low", "_high")]
+    return csv_text(heads + [f"{i}_shows_from" for i in ids], rows, ".6f")
 
 
 def _json(board: Board) -> str:
@@ -182,6 +192,15 @@ def _json(board: Board) -> str:
             }
             for row in board.rows
         ],
+        "families": {
+            name: {
+                "words": family.words("the score" if name == "score" else name),
+                "models": family.n_models,
+                "tests": family.n_tests,
+                "shows_from": family.smallest,
+            }
+            for name, family in board.families.items()
+        },
         "left_out": list(board.left_out),
         "undefined": list(board.undefined),
         "missing_shortcuts": list(board.missing_shortcuts),

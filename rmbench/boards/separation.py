@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rmbench.stats import Statistic, difference, groups, holm, on_clusters
-from rmbench.stats.compare import ALPHA, p_of
+from rmbench.stats.compare import p_of
+from rmbench.stats.power import ALPHA
 
 MOST_IN_COLUMNS = 100
 """Models up to which each column of a board has groups too: K models take K (K - 1) / 2 tests a column."""
@@ -56,6 +57,12 @@ def column_standings(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> di
     Args:
         cells: Model -> its number in the column, and the names of its clusters.
     """
+    ranked = ranked_cells(cells)
+    return dict(zip(ranked, standings(separated(list(ranked.values()))), strict=True))
+
+
+def ranked_cells(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> dict[str, Statistic]:
+    """Return the column's statistics on the same clusters, the best first; empty where none can be tested."""
     first = next((statistic for statistic, _ in cells.values()), None)
     if first is None or first.higher_is_better is None or len(cells) > MOST_IN_COLUMNS:
         return {}
@@ -65,5 +72,4 @@ def column_standings(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> di
     sign = -1.0 if first.higher_is_better else 1.0
     order = sorted(cells, key=lambda model: (sign * cells[model][0].value, model))
     names = sorted({name for _, own in cells.values() for name in own})
-    different = separated([on_names(*cells[model], names) for model in order])
-    return dict(zip(order, standings(different), strict=True))
+    return {model: on_names(*cells[model], names) for model in order}

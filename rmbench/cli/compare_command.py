@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 @click.option("--metric", "metrics", multiple=True, help="Metric (repeat).  [default: the task's headlines]")
 @click.option("--items", default=10, show_default=True, help="How many disagreements to show.")
 @click.option(
+    "--margin",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="D",
+    help="Also test whether models differ by less than D, in each metric's own unit: equivalent.",
+)
+@click.option(
     "--data", type=click.Path(path_type=Path), help="The task's data, to show the texts of disagreements."
 )
 @click.option(
@@ -40,6 +46,7 @@ def command(
     task: str,
     metrics: tuple[str, ...],
     items: int,
+    margin: float | None,
     data: Path | None,
     page: Path | None,
     convention: str,
@@ -58,14 +65,21 @@ def command(
     rmbench compare A B C --task judgebench --data path/to/judgebench --html abc.html
 
     Of three models or more, every two are compared. Many tests find something by chance: "p (Holm)" is the
-    p-value after Holm's correction over all pairs of the models named here, within each metric; it keeps the
-    chance of one false finding or more per metric at 5% where you call differences below 0.05 real. Name the
-    models that your question is about, not all that there are: each costs power. Several metrics are several
-    questions, and are not corrected for. In the matrix, a cell is its row minus its column; a star marks an
-    adjusted p below 0.05. No star is no finding: the models are not told apart, not shown to be equal.
+    p-value after Holm's correction over all tests shown, every pair of the models on every metric; it keeps
+    the chance of one false finding or more at 5% where you call differences below 0.05 real. Name the models
+    and the --metric that your question is about, not all that there are: each costs power. In the matrix, a
+    cell is its row minus its column; a star marks an adjusted p below 0.05.
+
+    The verdict is on the first model: better, worse, equivalent (with --margin alone), or undecided: not told
+    apart, and not shown to be equal. "shows from" is the smallest difference that these data show with 80%
+    power; `rmbench power` says how many prompts a smaller one needs.
+
+    \b
+    rmbench compare A B --task judgebench --metric accuracy --margin 0.02
     """
     from rmbench.cli.compare_page import comparison_page
-    from rmbench.cli.compare_tables import as_json_values, blocks_of, values_of
+    from rmbench.cli.compare_tables import blocks_of
+    from rmbench.cli.compare_values import as_json_values, values_of
     from rmbench.cli.output import print_tables
     from rmbench.comparison import compare_many, find_run, headline_metrics
     from rmbench.files import write_atomic
@@ -73,7 +87,7 @@ def command(
     if len(models) < 2:
         raise click.UsageError("expected two models or more", click.get_current_context())
     runs = [find_run(results, name, task) for name in models]
-    report = compare_many(runs, metrics or headline_metrics(runs, convention), items)
+    report = compare_many(runs, metrics or headline_metrics(runs, convention), items, margin)
     items_at_hand, why = _items(runs, report, data) if page or output not in ("json", "csv") else ({}, "")
     if page is not None:
         write_atomic(page, comparison_page(report, runs, items_at_hand, why))

@@ -4,8 +4,15 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 from typing import Any
 
-from rmbench.cli.compare_tables import ADJUSTED, differences, matrix_cell, undefined_lines
-from rmbench.comparison import ManyReport
+from rmbench.cli.compare_tables import (
+    differences,
+    matrix_cell,
+    matrix_notes,
+    test_notes,
+    undefined_lines,
+)
+from rmbench.cli.compare_values import family_words
+from rmbench.comparison import ManyReport, MetricComparison
 from rmbench.escape import one_line
 from rmbench.html import render_page, text_block
 from rmbench.record_reader import StoredRun
@@ -46,8 +53,9 @@ def comparison_page(
         ],
         metrics=[_metric(report, metric, names) for metric in report.estimates],
         undefined=undefined_lines(report),
-        adjusted=f"P-values are adjusted by {ADJUSTED.format(n=len(report.pairs))}.",
-        pairs={"heads": heads, "rows": rows, "notes": _untested(report)},
+        margin="" if report.margin is None else f"{report.margin:g}",
+        adjusted=f"P-values are adjusted: {family_words(report)}.",
+        pairs={"heads": heads, "rows": rows, "notes": test_notes(report)},
         measure=report.measure,
         why=why,
         items=[
@@ -76,6 +84,7 @@ def _metric(report: ManyReport, metric: str, names: Sequence[str]) -> dict[str, 
         "arrow": {True: "↑", False: "↓", None: ""}[higher],
         "direction": {True: "higher is better", False: "lower is better", None: ""}[higher],
         "matrix": rows,
+        "notes": list(matrix_notes(report, metric)),
     }
 
 
@@ -93,6 +102,7 @@ def _difference(
         told.append(f"95% interval [{signed(low)}, {signed(high)}]")
     if found.paired.p_value is not None and found.p_holm is not None:
         told.append(f"p {probability(found.paired.p_value)}, adjusted {probability(found.p_holm)}")
+        told += _could_show(found)
     else:
         told.append("no test: no error is known")
     return {
@@ -102,9 +112,14 @@ def _difference(
     }
 
 
-def _untested(report: ManyReport) -> list[str]:
-    untested = sum(m.p_holm is None for pair in report.pairs for m in pair.metrics)
-    return [f"{untested} differences have no test, and are not corrected for."] if untested else []
+def _could_show(found: MetricComparison) -> list[str]:
+    """Return what two models that are not told apart are, and what the data could have shown of them."""
+    if found.test.told_apart:
+        return [f"differs by less than {found.test.margin:g}"] if found.test.within_margin else []
+    smallest = found.test.smallest()
+    shows = f"differences from {number(smallest)} on" if smallest is not None else "no difference"
+    said = found.test.words if found.test.within_margin else "not told apart"
+    return [said, f"the data show {shows}"]
 
 
 def _item(

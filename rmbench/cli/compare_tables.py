@@ -1,18 +1,21 @@
 """What `rmbench compare` prints."""
 
 import shutil
-from collections.abc import Mapping
-from math import isnan
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from rmbench.comparison import ManyReport, MetricComparison, PairedReport
-from rmbench.disagreements import Disagreement
+from rmbench.cli.compare_items import item_blocks
+from rmbench.cli.compare_values import by_metric, family_words, p_cell, smallest_cell
+from rmbench.comparison import ManyReport, MetricComparison
 from rmbench.escape import one_line
-from rmbench.records import estimate_to_json
-from rmbench.stats.compare import ALPHA
-from rmbench.tabular import Block, Cell, Column, Number, Table, as_text, cell_of, probability, signed
+from rmbench.stats import Tested
+from rmbench.tabular import Block, Cell, Column, Number, Table, as_text, cell_of, number, signed
 
-ADJUSTED = "Holm's correction over the {n} pairs of models, within each metric"
+SHOWS = "shows from: the smallest difference that these data show with 80% power, after the correction"
+_BOLD = "Bold: p (Holm) < 0.05."
+_TEST_COLUMNS = (
+    *(Column("p", "number"), Column("p (Holm)", "number")),
+    *(Column("verdict", "text"), Column("shows from", "number")),
+)
 
 
 def blocks_of(report: ManyReport, prompts: Mapping[str, str], n_items: int, *, terminal: bool) -> list[Block]:
@@ -28,95 +31,7 @@ def blocks_of(report: ManyReport, prompts: Mapping[str, str], n_items: int, *, t
         blocks = [_two(report, terminal)]
     else:
         blocks = [_estimates(report), *_matrices(report, terminal), _differences(report, terminal)]
-    return [*blocks, *_items(report, prompts, n_items)]
-
-
-def values_of(report: ManyReport) -> Table:
-    """Return the numbers: a row per metric and pair of models."""
-    heads = (
-        *(Column(head, "text") for head in ("task", "metric", "first", "second")),
-        *(Column(head) for head in ("first_value", "second_value", "difference")),
-        *(Column(head, "number") for head in ("p", "p_holm")),
-    )
-    rows = [
-        (
-            *(report.task, m.metric, pair.first, pair.second),
-            *map(cell_of, (m.first, m.second, m.paired.difference)),
-            *(_p(m.paired.p_value), _p(m.p_holm)),
-        )
-        for pair, m in _by_metric(report)
-    ]
-    return Table(heads, tuple(rows))
-
-
-def as_json_values(report: ManyReport) -> dict[str, Any]:
-    """Return the report as JSON values; that of two models is the one of their pair."""
-    pairs = [_pair_json(report, pair) for pair in report.pairs]
-    if len(pairs) == 1:
-        return pairs[0]
-    return {
-        "task": report.task,
-        "models": list(report.models),
-        "adjustment": ADJUSTED.format(n=len(pairs)),
-        "measure": report.measure,
-        "undefined": {name: dict(why) for name, why in report.undefined.items()},
-        "pairs": pairs,
-        "disagreements": [
-            {
-                "item": d.item,
-                "values": dict(zip(report.models, map(_or_none, d.values), strict=True)),
-            }
-            for d in report.disagreements
-        ],
-    }
-
-
-def _pair_json(report: ManyReport, pair: PairedReport) -> dict[str, Any]:
-    names = (pair.first, pair.second)
-    undefined = {n: {m: w for m, w in why.items() if m in names} for n, why in report.undefined.items()}
-    return {
-        "task": report.task,
-        "first": pair.first,
-        "second": pair.second,
-        "metrics": {
-            m.metric: {
-                "first": estimate_to_json(m.first),
-                "second": estimate_to_json(m.second),
-                "difference": estimate_to_json(m.paired.difference),
-                "p_value": m.paired.p_value,
-                "p_holm": m.p_holm,
-            }
-            for m in pair.metrics
-        },
-        "undefined": {name: why for name, why in undefined.items() if why},
-        "disagreements": [
-            {"item": d.item, "first": _or_none(d.first), "second": _or_none(d.second)}
-            for d in pair.disagreements
-        ],
-    }
-
-
-def _or_none(value: float) -> float | None:
-    return None if isnan(value) else value
-
-
-def _p(value: float | None) -> Cell:
-    return None if value is None else Number(value, form=probability)
-
-
-def _told_apart(m: MetricComparison) -> bool:
-    return m.p_holm is not None and m.p_holm < ALPHA
-
-
-def _by_metric(report: ManyReport) -> list[tuple[PairedReport, MetricComparison]]:
-    """Return every comparison, all pairs of one metric together."""
-    return [
-        (pair, m)
-        for metric in report.estimates
-        for pair in report.pairs
-        for m in pair.metrics
-        if m.metric == metric
-    ]
+    return [*blocks, *item_blocks(report, prompts, n_items)]
 
 
 def undefined_lines(report: ManyReport) -> list[str]:
@@ -131,6 +46,11 @@ def undefined_lines(report: ManyReport) -> list[str]:
     ]
 
 
+def _test_cells(m: MetricComparison) -> tuple[Cell, ...]:
+    smallest = smallest_cell(m.test.smallest())
+    return p_cell(m.paired.p_value), p_cell(m.p_holm), m.test.words, smallest
+
+
 def _two(report: ManyReport, terminal: bool) -> Block:
     (pair,) = report.pairs
     columns = (
@@ -138,23 +58,23 @@ def _two(report: ManyReport, terminal: bool) -> Block:
         Column(pair.first, limit=30),
         Column(pair.second, limit=30),
         Column("difference (paired)"),
-        Column("p", "number"),
+        *_TEST_COLUMNS,
     )
     rows = [
         (
             m.metric,
             *map(cell_of, (m.first, m.second)),
-            cell_of(m.paired.difference, strong=_told_apart(m)),
-            _p(m.paired.p_value),
+            cell_of(m.paired.difference, strong=m.test.told_apart),
+            *_test_cells(m),
         )
         for m in pair.metrics
     ]
-    bold = () if terminal else ("Bold: p < 0.05, for each metric by itself.",)
+    bold = () if terminal else (_BOLD,)
     caption = (
         f"{pair.first} and {pair.second} on the same items of {report.task}",
         "95% intervals; the tests are paired and clustered by prompt",
     )
-    notes = (*bold, *undefined_lines(report))
+    notes = (*bold, *test_notes(report), *undefined_lines(report))
     return Block(f"compare-{report.task}", (), Table(columns, tuple(rows)), notes, caption=caption)
 
 
@@ -174,26 +94,49 @@ def differences(report: ManyReport) -> Table:
     columns = (
         *(Column("metric", "text"), Column("A", "text", 30), Column("B", "text", 30)),
         Column("A - B (paired)"),
-        *(Column("p", "number"), Column("p (Holm)", "number")),
+        *_TEST_COLUMNS,
     )
     rows = [
         (
             *(m.metric, pair.first, pair.second),
-            cell_of(m.paired.difference, signed, strong=_told_apart(m)),
-            *(_p(m.paired.p_value), _p(m.p_holm)),
+            cell_of(m.paired.difference, signed, strong=m.test.told_apart),
+            *_test_cells(m),
         )
-        for pair, m in _by_metric(report)
+        for pair, m in by_metric(report)
     ]
     return Table(columns, tuple(rows))
 
 
-def _differences(report: ManyReport, terminal: bool) -> Block:
-    notes = [f"p (Holm): after {ADJUSTED.format(n=len(report.pairs))}."]
-    untested = sum(m.p_holm is None for _, m in _by_metric(report))
-    if untested:
+def test_notes(report: ManyReport) -> list[str]:
+    """Return what is to be said of the tests: their family, verdicts, and what the data could have shown."""
+    tests = [m.test for _, m in by_metric(report)]
+    notes = [f"p (Holm), and verdicts: {family_words(report)}."]
+    if any(test.verdict == "undecided" for test in tests):
+        notes.append(f"Undecided is not equal. {SHOWS[0].upper()}{SHOWS[1:]}.")
+    else:
+        notes.append(f"{SHOWS[0].upper()}{SHOWS[1:]}.")
+    if report.margin is not None:
+        notes.append(
+            f"Equivalent: two one-sided tests show a difference below {report.margin:g}, in the metric's own "
+            "unit; a family of their own, with Holm's correction at 5%."
+        )
+    if untested := sum(test.p_holm is None for test in tests):
         notes.append(f"{untested} differences have no test (no error is known), and are not corrected for.")
-    if not terminal:
-        notes.append("Bold: p (Holm) < 0.05.")
+    return notes
+
+
+def shown_range(tests: Sequence[Tested]) -> str:
+    """Return the smallest difference that tests would have found: one number, or the range of several."""
+    found = [test.smallest() for test in tests]
+    known = sorted(value for value in found if value is not None)
+    if not known:
+        return "none that is possible"
+    low, high = number(known[0]), number(known[-1])
+    return low + ("" if low == high else f" to {high}") + (" (some: none)" if len(known) < len(found) else "")
+
+
+def _differences(report: ManyReport, terminal: bool) -> Block:
+    notes = test_notes(report) if terminal else [*test_notes(report), _BOLD]
     line = f"Differences of every two models on {one_line(report.task)}:"
     return Block(f"compare-{report.task}-pairs", (line,), differences(report), tuple(notes))
 
@@ -221,9 +164,19 @@ def matrix_cell(
     m = next((m for p in pairs for m in p.metrics if m.metric == metric), None)
     if m is None:
         return None, None
-    apart, sign = _told_apart(m), 1.0 if row < column else -1.0
+    apart, sign = m.test.told_apart, 1.0 if row < column else -1.0
+    mark = "*" * apart + "=" * m.test.within_margin
     difference = sign * m.paired.difference.value
-    return Number(difference, form=signed, strong=apart, mark="*" if apart else ""), m
+    return Number(difference, form=signed, strong=apart, mark=mark), m
+
+
+def matrix_notes(report: ManyReport, metric: str) -> tuple[str, ...]:
+    """Return what cells without a mark could have shown; nothing where each has one."""
+    tests = [m.test for _, m in by_metric(report) if m.metric == metric]
+    open_ = [test for test in tests if test.verdict == "undecided"]
+    if not open_:
+        return ()
+    return (f"No mark: not told apart. Smallest difference that the data show: {shown_range(open_)}.",)
 
 
 def _matrix(report: ManyReport, metric: str) -> Block:
@@ -233,42 +186,12 @@ def _matrix(report: ManyReport, metric: str) -> Block:
         (f"({i + 1}) {report.models[i]}", *(matrix_cell(report, metric, i, j)[0] for j in places))
         for i in places
     ]
-    line = f"{metric}, row minus column; *: p (Holm) < 0.05:"
+    equal = "; =: equivalent" if report.margin is not None else ""
+    line = f"{metric}, row minus column; *: p (Holm) < 0.05{equal}:"
     return Block(
         f"compare-{report.task}-{metric}",
         (line,),
         Table(columns, tuple(rows)),
+        matrix_notes(report, metric),
         caption=(f"{report.task}: {line}",),
     )
-
-
-def _items(report: ManyReport, prompts: Mapping[str, str], n_items: int) -> list[Block]:
-    name = f"compare-{report.task}-items"
-    if not report.disagreements:
-        two = "two models" if len(report.models) == 2 else "models"
-        return [Block(name, (f"The {two} never disagree.",), None)] if n_items else []
-    texts = Column("prompt" if prompts else "", "text", 80)
-    columns: tuple[Column, ...]
-    cells: list[tuple[Cell, ...]]
-    if len(report.models) == 2:
-        columns = tuple(Column(model, "number", 30) for model in report.models)
-        cells = [tuple(map(Number, d.values)) for d in report.disagreements]
-    else:
-        ends = (Column(end, "text", 30) for end in ("lowest", "highest"))
-        columns = tuple(part for end in ends for part in (end, Column("", "number")))
-        cells = [_ends(report, d) for d in report.disagreements]
-    rows = [
-        (d.item, *found, prompts.get(d.item, ""))
-        for d, found in zip(report.disagreements, cells, strict=True)
-    ]
-    columns = (Column("item", "text", 40), *columns, texts)
-    line = f"Items where they disagree most ({report.measure}):"
-    return [Block(name, (line,), Table(columns, tuple(rows)))]
-
-
-def _ends(report: ManyReport, found: Disagreement) -> tuple[Cell, ...]:
-    """Return the model with the lowest value, that value, and both of the highest; the first of equals."""
-    known = [n for n, value in enumerate(found.values) if not isnan(value)]
-    low, high = min(known, key=lambda n: found.values[n]), max(known, key=lambda n: found.values[n])
-    ends = ((report.models[n], Number(found.values[n])) for n in (low, high))
-    return tuple(part for end in ends for part in end)

@@ -17,6 +17,7 @@ COMMANDS = {
     "models": "List the registered reward models.",
     "leaderboard": "Regenerate leaderboards from records.",
     "compare": "Compare two models on the same items (paired).",
+    "power": "Say how small a difference data can show, and how many prompts one needs.",
     "report": "Write a page on one model or several: numbers, figures, worst items.",
     "curve": "Draw best-of-N curves of records: gold, win rate, KL, over-optimisation.",
     "check": "Test a reward model for what would spoil its numbers.",

@@ -3,20 +3,33 @@
 from rmbench.stats.bootstrap import cluster_bootstrap
 from rmbench.stats.combine import combine, difference, on_clusters
 from rmbench.stats.compare import Comparison, compare, groups, holm, rank_ranges
+from rmbench.stats.equivalence import equivalence
 from rmbench.stats.estimates import cluster_sums, grouped_jackknife, mean, ratio, shares
+from rmbench.stats.family import Tested, family
 from rmbench.stats.intervals import t_interval, wilson_interval
 from rmbench.stats.limit import Limit, jeffreys_interval, limit_at_zero, sum_of_limits
+from rmbench.stats.power import (
+    Resolution,
+    noncentrality,
+    power_of,
+    resolution_of_data,
+    resolution_of_one,
+)
 from rmbench.stats.statistic import Statistic, few_decide
 
 __all__ = [
     "Comparison",
     "Limit",
+    "Resolution",
     "Statistic",
+    "Tested",
     "cluster_bootstrap",
     "cluster_sums",
     "combine",
     "compare",
     "difference",
+    "equivalence",
+    "family",
     "few_decide",
     "grouped_jackknife",
     "groups",
@@ -24,9 +37,13 @@ __all__ = [
     "jeffreys_interval",
     "limit_at_zero",
     "mean",
+    "noncentrality",
     "on_clusters",
+    "power_of",
     "rank_ranges",
     "ratio",
+    "resolution_of_data",
+    "resolution_of_one",
     "shares",
     "sum_of_limits",
     "t_interval",

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr
 
+from rmbench.stats.clusters import Floats
 from rmbench.stats.combine import difference
+from rmbench.stats.power import Resolution, resolution_of
 from rmbench.stats.statistic import Statistic
 from rmbench.types import Estimate
-
-ALPHA = 0.05
-
 
 MOST_FLIPPED = 12
 """Clusters up to which all signs are tried; 4,096 ways."""
@@ -27,6 +26,8 @@ class Comparison:
     """Two-sided, paired, clustered by prompt; None where no error is known."""
     freedom: float | None = None
     """Degrees of freedom of the difference's error; None where there is none."""
+    resolution: Resolution | None = None
+    """How small a difference these data can show; None where no error is known."""
 
 
 def compare(a: Statistic, b: Statistic) -> Comparison:
@@ -36,25 +37,47 @@ def compare(a: Statistic, b: Statistic) -> Comparison:
     so what both models find hard cancels. Where the models differ on a few clusters alone it is the exact
     sign-flip test over these (for right and wrong: McNemar's exact test). Two identical vectors give p = 1.
     """
-    paired = difference(a, b)
-    return Comparison(paired.estimate(), p_of(paired), paired.freedom)
+    return compare_paired(difference(a, b))
+
+
+def compare_paired(paired: Statistic) -> Comparison:
+    """Compare two models by their paired difference: see `compare`."""
+    off = _apart(paired)
+    exact = off is not None and _is_exact(paired, off)
+    resolution = resolution_of(paired, off if exact else None)
+    return Comparison(paired.estimate(), _p_value(paired, off, exact=exact), paired.freedom, resolution)
 
 
 def p_of(paired: Statistic) -> float | None:
     """Return the two-sided p-value of a difference, as `compare` tests it; None where no error is known."""
+    off = _apart(paired)
+    return _p_value(paired, off, exact=off is not None and _is_exact(paired, off))
+
+
+def _apart(paired: Statistic) -> Floats | None:
+    """Return what the clusters that tell the models apart add to the difference, shape (k,), where known."""
+    if not paired.linear or paired.stderr is None:
+        return None
+    found = paired.contributions()
+    off: Floats = found[np.abs(found) > 1e-12 * max(1e-300, float(np.abs(found).max(initial=0.0)))]
+    return off
+
+
+def _is_exact(paired: Statistic, off: Floats) -> bool:
+    """Say whether the test goes by the signs of `off` alone, since they are few, or all the same."""
+    few = len(off) <= MOST_FLIPPED and len(off) < paired.n_clusters
+    return few or (paired.stderr is not None and paired.stderr < 1e-12 * max(1.0, abs(paired.value)))
+
+
+def _p_value(paired: Statistic, off: Floats | None, *, exact: bool) -> float | None:
     stderr, freedom = paired.stderr, paired.freedom
     if stderr is None or freedom is None:
         return None
     same = abs(paired.value) < 1e-12
-    if paired.linear:
-        found = paired.contributions()
-        off = found[np.abs(found) > 1e-12 * max(1e-300, float(np.abs(found).max()))]
+    if off is not None and exact:
         if len(off) == 0 or (same and stderr < 1e-12):
             return 1.0
-        if stderr < 1e-12 * abs(paired.value):
-            return float(2.0 ** (1 - len(off)))
-        if len(off) <= MOST_FLIPPED and len(off) < paired.n_clusters:
-            return sign_flip(off)
+        return sign_flip(off) if len(off) <= MOST_FLIPPED else float(2.0 ** (1 - len(off)))
     if stderr < 1e-12:
         return 1.0 if same else 0.0
     return 2.0 * float(stdtr(freedom, -abs(paired.value) / stderr))

@@ -1,4 +1,7 @@
-"""95% intervals of means: Student's, Wilson's, exact ones where hardly anything varies, a bootstrap of t."""
+"""Intervals of means: Student's, Wilson's, exact ones where hardly anything varies, a bootstrap of t.
+
+They are 95% intervals unless another `tail` is given: the probability that is left out at each end.
+"""
 
 from collections.abc import Sequence
 from math import sqrt
@@ -11,21 +14,22 @@ from scipy.special import betaincinv, stdtrit
 from rmbench.stats.bootstrap import cluster_bootstrap
 from rmbench.stats.clusters import Floats
 
-_TAIL = 0.025
+TAIL = 0.025
+"""Left out at each end of a 95% interval."""
 RARE = 10
 """Fewer clusters than this that differ from all others are rare events, with an exact interval."""
 _SEED = 0
 _MOST_BOOTSTRAPPED = 4000
 
 
-def t_interval(value: float, stderr: float, freedom: float) -> tuple[float, float]:
-    """Return the 95% Student interval with `freedom` degrees of freedom."""
-    half = float(stdtrit(freedom, 1.0 - _TAIL)) * stderr
+def t_interval(value: float, stderr: float, freedom: float, tail: float = TAIL) -> tuple[float, float]:
+    """Return the Student interval with `freedom` degrees of freedom."""
+    half = float(stdtrit(freedom, 1.0 - tail)) * stderr
     return value - half, value + half
 
 
-def wilson_interval(value: float, stderr: float, freedom: float) -> tuple[float, float]:
-    """Return Wilson's 95% score interval at the effective sample size that `stderr` implies.
+def wilson_interval(value: float, stderr: float, freedom: float, tail: float = TAIL) -> tuple[float, float]:
+    """Return Wilson's score interval at the effective sample size that `stderr` implies.
 
     The effective size is `value (1 - value) / stderr**2`, as for clustered proportions (Dean & Pagano 2015).
     Where it is 0 because nothing varies, see `constant_interval`.
@@ -34,6 +38,7 @@ def wilson_interval(value: float, stderr: float, freedom: float) -> tuple[float,
         value: Mean of observations in [0, 1].
         stderr: Its cluster-robust standard error.
         freedom: Degrees of freedom of the error, above 0; without an error the size is one more than this.
+        tail: Probability left out at each end.
 
     Returns:
         (low, high) within [0, 1], around the value.
@@ -41,27 +46,31 @@ def wilson_interval(value: float, stderr: float, freedom: float) -> tuple[float,
     value = min(max(value, 0.0), 1.0)
     spread = value * (1.0 - value)
     size = freedom + 1.0 if stderr < 1e-12 or spread <= 1e-12 else spread / stderr**2
-    t2 = float(stdtrit(freedom, 1.0 - _TAIL)) ** 2
+    t2 = float(stdtrit(freedom, 1.0 - tail)) ** 2
     centre = (value + t2 / (2 * size)) / (1 + t2 / size)
     half = sqrt(t2) / (1 + t2 / size) * sqrt(spread / size + t2 / (4 * size**2))
     # At the edge the formula is exact only up to rounding; the value must lie in its own interval.
     return max(0.0, min(centre - half, value)), min(1.0, max(centre + half, value))
 
 
-def constant_interval(value: float, size: float, limits: tuple[float, float]) -> tuple[float, float]:
-    """Return the exact 95% interval of a mean of `size` equal observations in `limits`.
+def constant_interval(
+    value: float, size: float, limits: tuple[float, float], tail: float = TAIL
+) -> tuple[float, float]:
+    """Return the exact interval of a mean of `size` equal observations in `limits`.
 
-    At 97.5% at most `1 - 0.025**(1/size)` of the population, about 3.7 / size, is other than what was seen;
+    With probability 1 - tail at most `1 - tail**(1/size)` of the population (3.7 / size) is not as seen;
     how far off it is, nobody knows, so it is put at a limit. At a limit of [0, 1] this is the interval of
     Clopper and Pearson 1934; one-sided at 95% it is the rule of three (Hanley & Lippman-Hand 1983).
     """
-    unseen = 1.0 - _TAIL ** (1.0 / size)
+    unseen = 1.0 - tail ** (1.0 / size)
     low, high = limits
     return value - unseen * (value - low), value + unseen * (high - value)
 
 
-def rare_interval(values: Floats, share: Floats, limits: tuple[float, float]) -> tuple[float, float] | None:
-    """Return the 95% interval of a mean where nearly all observations are equal; None where they are not.
+def rare_interval(
+    values: Floats, share: Floats, limits: tuple[float, float], tail: float = TAIL
+) -> tuple[float, float] | None:
+    """Return the interval of a mean where nearly all observations are equal; None where they are not.
 
     The few others are events: the probability of one that lies higher, and of one that lies lower, has the
     interval of Clopper and Pearson; how far it lies off is the mean of those seen and one at the limit. The
@@ -71,6 +80,7 @@ def rare_interval(values: Floats, share: Floats, limits: tuple[float, float]) ->
         values: Of each cluster, shape (c,).
         share: Of each in the mean, shape (c,).
         limits: Least and greatest value possible.
+        tail: Probability left out at each end.
     """
     mode = usual_value(values)
     off = np.abs(values - mode) > 1e-12 * max(1.0, abs(mode))
@@ -78,8 +88,8 @@ def rare_interval(values: Floats, share: Floats, limits: tuple[float, float]) ->
     if n_off >= RARE or 2 * n_off > len(values):
         return None
     size = effective_size(share)
-    up = _events(values - mode, share, off, size, limits[1] - mode)
-    down = _events(mode - values, share, off, size, mode - limits[0])
+    up = _events(values - mode, share, off, size, limits[1] - mode, tail)
+    down = _events(mode - values, share, off, size, mode - limits[0], tail)
     value = mode + up[1] - down[1]
     low = value - sqrt((up[1] - up[0]) ** 2 + (down[2] - down[1]) ** 2)
     high = value + sqrt((up[2] - up[1]) ** 2 + (down[1] - down[0]) ** 2)
@@ -87,7 +97,7 @@ def rare_interval(values: Floats, share: Floats, limits: tuple[float, float]) ->
 
 
 def _events(
-    beyond: Floats, share: Floats, off: np.ndarray, size: float, furthest: float
+    beyond: Floats, share: Floats, off: np.ndarray, size: float, furthest: float, tail: float
 ) -> tuple[float, float, float]:
     """Return (low, value, high) of the mean of the positive part of `beyond` (c,), over rare events."""
     seen = off & (beyond > 0.0)
@@ -96,10 +106,10 @@ def _events(
     # In units of equal clusters; a heavy cluster that is off counts for as many as it weighs.
     events = max(float(count and 1.0), float(share[seen].sum()) * size)
     far = (float(beyond[seen].sum()) + furthest) / (count + 1)
-    high = float(betaincinv(events + 1.0, max(size - events, 1e-9), 1.0 - _TAIL)) * far
+    high = float(betaincinv(events + 1.0, max(size - events, 1e-9), 1.0 - tail)) * far
     low = 0.0
     if count:
-        low = float(betaincinv(events, size - events + 1.0, _TAIL)) * float(beyond[seen].mean())
+        low = float(betaincinv(events, size - events + 1.0, tail)) * float(beyond[seen].mean())
     return min(low, value), value, max(high, value)
 
 
@@ -112,7 +122,7 @@ def usual_value(values: Floats) -> float:
 def stratified_interval(
     values: Sequence[float], intervals: Sequence[tuple[float, float]], weights: Sequence[float]
 ) -> tuple[float, float]:
-    """Return the 95% interval of a weighted sum of independent terms, each with a 95% interval of its own.
+    """Return the interval of a weighted sum of independent terms, each with one of its own, all of one level.
 
     Their distances from the estimates are added as squares, so that a term of one observation stays as
     lopsided as it is. Source: variance estimates recovery, Zou & Donner 2008, Stat. Med. 27.
@@ -129,15 +139,15 @@ def stratified_interval(
     return value - sqrt(below), value + sqrt(above)
 
 
-def few_interval(value: float, size: float) -> tuple[float, float]:
+def few_interval(value: float, size: float, tail: float = TAIL) -> tuple[float, float]:
     """Return the interval of Clopper and Pearson 1934 for a mean of `size` observations in [0, 1].
 
     Exact for right and wrong; for values between it takes their sum for a number of events, which makes it
     too wide. `size` may be a fraction, for clusters of unequal size.
     """
     events = value * size
-    low = float(betaincinv(events, size - events + 1.0, _TAIL)) if events > 1e-9 else 0.0
-    high = float(betaincinv(events + 1.0, size - events, 1.0 - _TAIL)) if size - events > 1e-9 else 1.0
+    low = float(betaincinv(events, size - events + 1.0, tail)) if events > 1e-9 else 0.0
+    high = float(betaincinv(events + 1.0, size - events, 1.0 - tail)) if size - events > 1e-9 else 1.0
     return min(low, value), max(high, value)
 
 
@@ -146,8 +156,10 @@ def effective_size(share: NDArray[Any]) -> float:
     return 1.0 / float(np.square(share).sum())
 
 
-def bootstrap_t_interval(contribution: Floats, share: Floats) -> tuple[float, float] | None:
-    """Return the 95% interval of a ratio by the bootstrap of its t statistic, over clusters, seeded.
+def bootstrap_t_interval(
+    contribution: Floats, share: Floats, tail: float = TAIL
+) -> tuple[float, float] | None:
+    """Return the interval of a ratio by the bootstrap of its t statistic, over clusters, seeded.
 
     A mean of skewed values is not symmetric about the truth: the few large ones that a sample lacks are
     missing from its error as well. How (estimate - truth) / error is distributed under resampling shows that.
@@ -155,6 +167,7 @@ def bootstrap_t_interval(contribution: Floats, share: Floats) -> tuple[float, fl
     Args:
         contribution: What each cluster adds to the numerator over the total of denominators, shape (c,).
         share: Share of the denominator of each, shape (c,).
+        tail: Probability left out at each end.
 
     Returns:
         The interval; None where resamples without any variation reach into the tails.
@@ -174,7 +187,7 @@ def bootstrap_t_interval(contribution: Floats, share: Floats) -> tuple[float, fl
         return np.where(np.abs(away) <= 1e-12 * abs(value), 0.0, t)[:, None]
 
     t = np.sort(cluster_bootstrap(rows, studentised, seed=_SEED)[:, 0])
-    low, high = t[int(_TAIL * len(t))], t[len(t) - 1 - int(_TAIL * len(t))]
+    low, high = t[int(tail * len(t))], t[len(t) - 1 - int(tail * len(t))]
     if not (np.isfinite(low) and np.isfinite(high)):
         return None
     error = sqrt(float(np.square(contribution - value * share).sum()))

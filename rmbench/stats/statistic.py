@@ -19,6 +19,7 @@ import numpy as np
 
 from rmbench.stats.clusters import FEW, Floats, Spread, Stratum, spread_of
 from rmbench.stats.intervals import (
+    TAIL,
     bootstrap_t_interval,
     constant_interval,
     effective_size,
@@ -155,35 +156,36 @@ class Statistic:
             return "one prompt holds nearly all of the data: no interval"
         return f"it is the same for all {self.n_clusters:,} prompts: no interval"
 
-    def interval(self) -> tuple[float, float] | None:
-        """Return the 95% interval, or None where none is known."""
+    def interval(self, tail: float = TAIL) -> tuple[float, float] | None:
+        """Return the interval that leaves `tail` out at each end (default: 95%); None where none is known."""
         if self.ci95 is not None:
-            return self.ci95
+            return self.ci95 if tail == TAIL else None
         if self.spread is None or self.stderr is None:
             return None
         if self.log_scale:
             if self.value <= 0:
                 return None
-            low, high = t_interval(0.0, self.stderr / self.value, self.spread.freedom)
+            low, high = t_interval(0.0, self.stderr / self.value, self.spread.freedom, tail)
             return self.value * float(np.exp(low)), self.value * float(np.exp(high))
-        return self._where_little_varies() or self._where_much_varies(self.stderr, self.spread.freedom)
+        exact = self.exact_interval(tail)
+        return exact or self._where_much_varies(self.stderr, self.spread.freedom, tail)
 
-    def _where_little_varies(self) -> tuple[float, float] | None:
+    def exact_interval(self, tail: float) -> tuple[float, float] | None:
         """Return the exact interval where all clusters, or nearly all, have one value."""
         if not self.linear or self.possible is None:
             return None
         values, share = self.cluster_values()
         usual = usual_value(values)
         if np.abs(values - usual).max() <= 1e-12 * max(1.0, abs(usual)):
-            return _around(self.value, constant_interval(self.value, self._size(), self.possible))
+            return _around(self.value, constant_interval(self.value, self._size(), self.possible, tail))
         if len(self.terms) > 1:
-            return self._over_strata()
+            return self._over_strata(tail)
         if self.bounded and _all_at(values, self.possible):
             return None  # right and wrong only, which Wilson's interval is made for
-        rare = rare_interval(values, share, self.possible)
+        rare = rare_interval(values, share, self.possible, tail)
         return None if rare is None else _around(self.value, rare)
 
-    def _over_strata(self) -> tuple[float, float] | None:
+    def _over_strata(self, tail: float) -> tuple[float, float] | None:
         """Return the interval from those of the strata; None where they are not independent proportions."""
         terms = self.terms
         index = np.concatenate([t.index for t in terms])
@@ -196,20 +198,20 @@ class Statistic:
                 value=t.value, influence=t.influence / t.weight, share=t.share, n=len(t.index),
                 n_clusters=len(t.index), bounded=True, linear=True,
             )  # fmt: skip
-            own = alone.interval() if len(t.index) >= FEW else few_interval(t.value, size)
+            own = alone.interval(tail) if len(t.index) >= FEW else few_interval(t.value, size, tail)
             intervals.append(own or (0.0, 1.0))
         found = stratified_interval([t.value for t in terms], intervals, [t.weight for t in terms])
         return max(0.0, found[0]), min(1.0, found[1])
 
-    def _where_much_varies(self, stderr: float, freedom: float) -> tuple[float, float] | None:
+    def _where_much_varies(self, stderr: float, freedom: float, tail: float) -> tuple[float, float] | None:
         if self.bounded:
-            return wilson_interval(self.value, stderr, freedom)
+            return wilson_interval(self.value, stderr, freedom, tail)
         if stderr < 1e-12 * max(1.0, abs(self.value)) and self.linear:
             return None  # nothing varied, and nothing is known of how far a value could lie off
         interval, (first, *others) = None, self.terms
         if self.linear and not (self.paired or others) and is_skewed(first.influence):
-            interval = bootstrap_t_interval(first.contributions(), first.share)
-        low, high = interval or t_interval(self.value, stderr, freedom)
+            interval = bootstrap_t_interval(first.contributions(), first.share, tail)
+        low, high = interval or t_interval(self.value, stderr, freedom, tail)
         if self.limits is not None:
             low, high = max(low, min(self.value, self.limits[0])), min(high, max(self.value, self.limits[1]))
         return _around(self.value, (low, high))

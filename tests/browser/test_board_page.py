@@ -153,9 +153,9 @@ def test_columns_of_a_kind_can_be_hidden(small: Any) -> None:
         heads = small.find_elements("css selector", ".heads button")
         return [h.text.split("\n")[0].rstrip(" ↑↓") for h in heads if h.is_displayed()]
 
-    assert visible() == ["rank", "model", "score", *[f"column {k}" for k in range(6)]]
+    assert visible() == ["ranks", "model", "score", *[f"column {k}" for k in range(6)]]
     click(small, '[data-group="1"]')
-    assert visible() == ["rank", "model", "score", "column 0", "column 1", "column 4", "column 5"]
+    assert visible() == ["ranks", "model", "score", "column 0", "column 1", "column 4", "column 5"]
     cells = small.execute_script(
         "return [...document.querySelector('#board tbody tr').cells].map(c => c.hidden)"
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scipy.stats import ttest_rel
+from scipy.stats import nct, ttest_rel
+from scipy.stats import t as student_t
 from strict_latex import read_latex
 from synthetic_boards import HOSTILE
 
@@ -86,25 +87,74 @@ def test_every_pair_is_what_the_command_for_two_says(made: Path, capsys: Capture
         two = json.loads(compare(made, capsys, pair["first"], pair["second"], "--json"))
         assert pair["metrics"].keys() == two["metrics"].keys()
         for metric, found in two["metrics"].items():
-            assert found["p_holm"] == found["p_value"], "one test is not corrected"
-            assert {**pair["metrics"][metric], "p_holm": None} == {**found, "p_holm": None}
+            family = {"p_holm": None, "verdict": None, "shows_from": None}  # another one of fewer tests
+            assert {**pair["metrics"][metric], **family} == {**found, **family}
+            assert pair["metrics"][metric]["shows_from"] >= found["shows_from"] >= found["shows_from_alone"]
         assert pair["disagreements"] == two["disagreements"]
         assert pair["undefined"] == two["undefined"]
 
 
-@pytest.mark.parametrize("task", ["preference", "calibration"])
-def test_p_values_are_adjusted_within_each_metric(made: Path, capsys: Capture, task: str) -> None:
-    report = json.loads(compare(made, capsys, *MODELS, "--json", task=task))
-    metrics = {name for pair in report["pairs"] for name in pair["metrics"]}
-    assert len(metrics) > 2
-    adjusted = 0
-    for name in metrics:
-        tests = [p["metrics"][name] for p in report["pairs"] if name in p["metrics"]]
-        tests = [t for t in tests if t["p_value"] is not None]
-        raw = [t["p_value"] for t in tests]
-        assert [t["p_holm"] for t in tests] == pytest.approx(by_closed_testing(raw), rel=1e-12)
-        adjusted += sum(t["p_holm"] > t["p_value"] for t in tests)
-    assert adjusted > 3
+@pytest.mark.parametrize("names", [MODELS, MODELS[:3], MODELS[:2]])
+def test_all_tests_of_a_comparison_are_one_family(
+    made: Path, capsys: Capture, names: tuple[str, ...]
+) -> None:
+    metrics = ["--metric", "accuracy", "--metric", "nll"]
+    report = json.loads(compare(made, capsys, *names, *metrics, "--json", task="calibration"))
+    tests = [t for p in report.get("pairs", [report]) for t in p["metrics"].values()]
+    assert len(tests) == len(list(combinations(names, 2))) * 2
+    raw = [t["p_value"] for t in tests]
+    assert [t["p_holm"] for t in tests] == pytest.approx(by_closed_testing(raw), rel=1e-12)
+    assert sum(t["p_holm"] > t["p_value"] for t in tests) >= 1
+    pairs = {2: "1 pair", 3: "3 pairs", 4: "6 pairs"}[len(names)]
+    words = f"one family of {len(tests)} tests: {pairs} of {len(names)} models on 2 metrics"
+    assert words in report["adjustment"]
+    shown = compare(made, capsys, *names, *metrics, task="calibration")
+    assert words in shown
+    assert "80% power, after the correction" in shown
+    one = json.loads(compare(made, capsys, *names[:2], "--metric", "accuracy", "--json"))
+    assert one["metrics"]["accuracy"]["p_holm"] == one["metrics"]["accuracy"]["p_value"]
+    assert "nothing to correct for" in one["adjustment"]
+
+
+def test_the_smallest_difference_is_that_of_the_noncentral_t(made: Path, capsys: Capture) -> None:
+    pair = json.loads(compare(made, capsys, "good", "fair", "--metric", "accuracy", "--json"))
+    found = pair["metrics"]["accuracy"]
+    shift = found["shows_from"] / found["difference"]["stderr"]
+    critical = student_t.isf(0.025, N - 1)  # every prompt has three pairs
+    assert nct.sf(critical, N - 1, shift) + nct.cdf(-critical, N - 1, shift) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_equivalence_is_the_ninety_percent_interval_within_the_margin(made: Path, capsys: Capture) -> None:
+    plain = json.loads(compare(made, capsys, "good", "fair", "--metric", "accuracy", "--json"))
+    difference = plain["metrics"]["accuracy"]["difference"]
+    reach = abs(difference["value"]) + student_t.isf(0.05, N - 1) * difference["stderr"]
+    for margin, within in ((reach * 0.99, False), (reach * 1.01, True)):
+        margins = ["--margin", str(margin), "--metric", "accuracy"]
+        found = json.loads(compare(made, capsys, "good", "fair", *margins, "--json"))["metrics"]["accuracy"]
+        assert found["within_margin"] == within
+        expected = student_t.sf((margin - abs(difference["value"])) / difference["stderr"], N - 1)
+        assert found["p_equivalence"] == pytest.approx(expected, rel=1e-6)
+        assert (found["p_equivalence"] < 0.05) == within
+        shown = compare(made, capsys, "good", "fair", *margins)
+        assert (f"equivalent within {margin:g}" in shown or f", by less than {margin:g}" in shown) == within
+    assert plain["metrics"]["accuracy"]["within_margin"] is None
+
+
+def test_a_difference_that_is_shown_to_be_small_is_both(made: Path, capsys: Capture) -> None:
+    names = ("good", "constant")
+    found = json.loads(compare(made, capsys, *names, "--metric", "accuracy", "--json"))["metrics"]["accuracy"]
+    assert found["verdict"] == "better"
+    far = ["--metric", "accuracy", "--margin", "0.9"]
+    both = json.loads(compare(made, capsys, *names, *far, "--json"))["metrics"]["accuracy"]
+    assert (both["verdict"], both["within_margin"]) == ("better", True)
+    assert "better, by less than 0.9" in compare(made, capsys, *names, *far)
+    assert "worse, by less than 0.9" in compare(made, capsys, *reversed(names), *far)
+    assert "worse" in compare(made, capsys, "good", "constant", "--metric", "ece", task="calibration")
+
+
+@pytest.mark.parametrize("margin", ["0", "-0.1", "nan"])
+def test_a_margin_is_above_zero(made: Path, capsys: Capture, margin: str) -> None:
+    assert "margin" in refused(made, capsys, "good", "fair", "--margin", margin)
 
 
 def test_closed_testing_agrees_with_holm_worked_out_by_hand() -> None:
@@ -128,8 +178,13 @@ def test_what_a_model_has_no_value_of_is_named_and_not_corrected_for(made: Path,
         p["metrics"]["ece_scaled"] for p in report["pairs"] if "constant" not in (p["first"], p["second"])
     ]
     assert len(tested) == 3
-    smallest = min(tested, key=lambda t: t["p_value"])
-    assert smallest["p_holm"] == pytest.approx(min(1.0, 3 * smallest["p_value"]))
+    tests = [t for p in report["pairs"] for t in p["metrics"].values() if t["p_value"] is not None]
+    smallest = min(tests, key=lambda t: t["p_value"])
+    assert smallest["p_holm"] == pytest.approx(min(1.0, len(tests) * smallest["p_value"]))
+    assert f"one family of {len(tests)} tests" in report["adjustment"]
+    missing = 6 * len(report["pairs"][0]["metrics"]) - len(tests)
+    assert missing > 0
+    assert f", {missing} of them without a test" in report["adjustment"]
     assert all("ece_scaled" not in p["metrics"] for p in report["pairs"] if p["second"] == "constant")
     assert "no ece_scaled, temperature for constant: every margin is 0" in compare(
         made, capsys, "good", "constant", task="calibration"
@@ -163,7 +218,8 @@ def test_a_terminal_has_matrices_where_they_fit(
     opposite = str.maketrans("+-", "-+")
     for i, j in combinations(range(4), 2):
         assert cells[j][i] == cells[i][j].translate(opposite)
-    assert "after Holm's correction over the 6 pairs of models, within each metric." in wide
+    assert "one family of 6 tests: 6 pairs of 4 models on 1 metric." in wide
+    assert "No mark: not told apart. Smallest difference that the data show: 0." in wide
     assert "question " in wide
     stars = {(i, j) for i, j in combinations(range(4), 2) if cells[i][j].endswith("*")}
     report = json.loads(compare(made, capsys, *MODELS, "--metric", "accuracy", "--json"))
@@ -182,14 +238,18 @@ def test_latex_has_every_number_and_nothing_that_latex_would_run(made: Path, cap
     assert tables[0].label == "compare-preference"
     assert [row[0] for row in tables[0].rows[1:]] == [one_line(name, 40) for name in names]
     pairs = next(t for t in tables if t.label == "compare-preference-pairs")
-    assert "over the 3 pairs of models, within each metric" in pairs.notes
+    assert "3 pairs of 3 models on " in pairs.notes
     report = json.loads(compare(made, capsys, *names, "--json"))
     assert len(pairs.rows) - 1 == sum(len(p["metrics"]) for p in report["pairs"])
     bold = [row for row in pairs.rows[1:] if r"\mathbf" in row[3]]
     p_values = [m["p_holm"] for p in report["pairs"] for m in p["metrics"].values()]
     assert len(bold) == sum(p is not None and p < 0.05 for p in p_values)
     (two, *_) = read_latex(compare(made, capsys, "good", HOSTILE[3], "--latex"))
-    assert two.rows[0] == ["preference", "good", one_line(HOSTILE[3], 30), "difference (paired)", "p"]
+    assert two.rows[0] == [
+        *("preference", "good", one_line(HOSTILE[3], 30)),
+        "difference (paired)",
+        *("p", "p (Holm)", "verdict", "shows from"),
+    ]
 
 
 @pytest.mark.parametrize("names", [("good", "fair"), ("good", HOSTILE[3], "length")])
@@ -211,6 +271,7 @@ def test_csv_is_one_table_for_any_number_of_models(
                 "difference_low": (found["difference"]["ci95"] or [None])[0],
                 "p": found["p_value"],
                 "p_holm": found["p_holm"],
+                "shows_from": found["shows_from"],
             }
             for key, value in expected.items():
                 assert row[key] == ("" if value is None else f"{value:.6g}")
@@ -220,7 +281,7 @@ def test_csv_is_one_table_for_any_number_of_models(
 def test_markdown_keeps_its_columns(made: Path, capsys: Capture) -> None:
     text = compare(made, capsys, "good", HOSTILE[3], "length", "--metric", "accuracy", "--markdown")
     widths = [line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("|")]
-    assert set(widths) == {3, 5, 7}
+    assert set(widths) == {3, 5, 7, 9}
     assert "](javascript" not in text
 
 

@@ -12,7 +12,7 @@ from synthetic_boards import HOSTILE
 from test_leaderboard_page import Page
 
 from rmbench.cli.main import run
-from rmbench.tabular import signed
+from rmbench.tabular import number, signed
 
 Capture = pytest.CaptureFixture[str]
 N = 30
@@ -104,7 +104,11 @@ def test_the_matrices_have_every_difference_in_its_colour(
                     (sign * good * value > 0) - (sign * good * value < 0)
                 ]
                 assert kind == " ".join(filter(None, (side, "apart" if apart else "")))
-    assert "over the 3 pairs of models, within each metric" in text
+    assert "over one family of 6 tests: 3 pairs of 3 models on 2 metrics" in text
+    told = [t for pair in report["pairs"] for t in pair["metrics"].values() if t["p_holm"] >= 0.05]
+    assert text.count("not told apart; the data show differences from ") == 2 * len(told) > 0
+    for test in told:
+        assert f"the data show differences from {number(test['shows_from'])} on" in text
 
 
 def test_texts_are_shown_where_they_are_the_records(
