@@ -11,6 +11,7 @@ from rmbench.metrics.length import length_controlled
 from rmbench.metrics.pairs import Pairs, pairs_of, reward_tie_sizes
 from rmbench.metrics.panel import Panel, settle_invalid
 from rmbench.metrics.result import KINDS, Measured
+from rmbench.metrics.votes import measure_votes
 from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.clusters import Floats
 
@@ -73,7 +74,8 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         params: `ties`, `convention`, `invalid`, `seed`, `macro_over` (stratum key of the macro mean).
 
     Returns:
-        `accuracy` (micro), `accuracy_macro`, `accuracy_length_controlled`, `longer_wins`.
+        `accuracy` (micro), `accuracy_macro`, `accuracy_length_controlled`, `longer_wins`; and, where
+        items have votes, what those say (see `rmbench.metrics.votes`).
     """
     rule = ties_rule(params)
     panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=True)
@@ -85,9 +87,10 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         "invalid_items": n_invalid,
     }
     names = ("accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins")
-    if len(pairs) == 0:
-        return Measured({}, counts, dict.fromkeys(names, "no pair whose gold differs"))
     credit = correctness(panel, pairs, rule)
+    voted, unknown = measure_votes(panel, pairs, credit, params)
+    if len(pairs) == 0:
+        return Measured(voted, counts, {**dict.fromkeys(names, "no pair whose gold differs"), **unknown})
     longer = (pairs.length_difference > 0) + 0.5 * (pairs.length_difference == 0)
     metrics = {
         "accuracy": accuracy(pairs, credit, panel.n_clusters),
@@ -95,8 +98,8 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
     }
     if not panel.lengths.any():
         # Published results without texts: "never longer" would be a number about nothing.
-        unknown = dict.fromkeys(names[2:], "lengths of the responses are not known")
-        return Measured(metrics, counts, unknown)
+        lengths = dict.fromkeys(names[2:], "lengths of the responses are not known")
+        return Measured({**metrics, **voted}, counts, {**lengths, **unknown})
     undefined = {}
     controlled = length_controlled(pairs, credit, panel.n_clusters, seed=int(params.get("seed", 0)))
     if isinstance(controlled, str):
@@ -105,7 +108,7 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         metrics["accuracy_length_controlled"] = controlled
     description = mean(longer.astype(np.float64), pairs.cluster, panel.n_clusters, bounded=True)
     metrics["longer_wins"] = _without_direction(description)
-    return Measured(metrics, counts, undefined)
+    return Measured({**metrics, **voted}, counts, {**undefined, **unknown})
 
 
 def _without_direction(statistic: Statistic) -> Statistic:
