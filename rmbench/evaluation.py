@@ -71,6 +71,8 @@ class PreparedTask:
     source: str
     gold: Gold | None = None
     """What made the items' gold in place of the data; None: the data's own."""
+    votes_hash: str | None = None
+    """SHA-256 over the annotators' votes of all items of the data; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,9 @@ def prepare_task(
         rng = np.random.default_rng(settings.seed)
         chosen = np.sort(rng.choice(len(items), size=settings.limit, replace=False))
         items = items.take(map(int, chosen))
-    return PreparedTask(spec, items, n_available, item_set.dropped, data_hash, source)
+    return PreparedTask(
+        spec, items, n_available, item_set.dropped, data_hash, source, votes_hash=item_set.votes_hash
+    )
 
 
 def with_gold(task: PreparedTask, items: ItemShelf, gold: Gold) -> PreparedTask:
@@ -150,6 +154,7 @@ def evaluate(
         limit=settings.limit if len(task.items) < task.n_available else None,
         seed=settings.seed,
         gold=task.gold.identity_for(fingerprint, self_gold=settings.self_gold) if task.gold else None,
+        votes=task.votes_hash,
     )
     if identity.get("gold", {}).get("relation") == SELF_GOLD:
         loaded = replace(loaded, name=f"{loaded.name} ({SELF_GOLD})")

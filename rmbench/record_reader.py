@@ -109,6 +109,7 @@ def stored_panel(rows: list[dict[str, Any]]) -> Panel:
             strata=row["strata"],
             gold_kind=row["gold_kind"],
             logprobs=row.get("logprobs"),
+            votes=row.get("votes"),
         )
         for row in rows
     )

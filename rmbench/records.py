@@ -112,10 +112,12 @@ def make_identity(
     limit: int | None,
     seed: int,
     gold: Mapping[str, Any] | None = None,
+    votes: str | None = None,
 ) -> dict[str, Any]:
     """Return the identity of a run; the same before it starts and in its record.
 
-    `gold` says what made the gold in place of the data (`--gold`); without it, the key is not there.
+    `gold` says what made the gold in place of the data (`--gold`), `votes` is the hash of annotators' votes;
+    without them, the keys are not there.
     """
     return {
         "identity_version": IDENTITY_VERSION,
@@ -126,6 +128,7 @@ def make_identity(
         "limit": limit,
         "seed": seed,
         **({} if gold is None else {"gold": dict(gold)}),
+        **({} if votes is None else {"votes": votes}),
     }
 
 
@@ -177,6 +180,8 @@ def reward_rows(
         }
         if any(r.logprob is not None for r in item.responses):
             entry["logprobs"] = [r.logprob for r in item.responses]
+        if item.votes is not None:
+            entry["votes"] = list(item.votes)
         if flips is not None:
             entry |= {"flips": flips[0][i], "comparisons": flips[1][i]}
         yield entry

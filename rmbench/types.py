@@ -55,6 +55,9 @@ class Item:
     expected: Mapping[str, Any] = field(default_factory=dict)
     """What a verifier holds a response against, as JSON values, e.g. {"answer": "42"}. Not part of the data's
     hash: no number depends on it but through gold."""
+    votes: tuple[int, int, int] | None = None
+    """Annotators for the first response, for the second, and who take both for equal; None: not known, or not
+    two responses. Not part of the data's hash but of a run's identity (`votes`)."""
 
     def conversation(self, k: int) -> tuple[Turn, ...]:
         """Return the prompt followed by response `k` as an assistant turn."""

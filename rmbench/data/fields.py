@@ -11,6 +11,9 @@ from rmbench.types import Turn
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
+MOST_VOTES = 10_000
+"""More annotators of one pair than this are no count of people."""
+
 MISSING = object()
 """Stands for a value of a nested object that is not there: unlike null it is told as a missing key."""
 _REPLIES = ("response", "chosen", "reject", "output", "bon_best", "loser")
@@ -195,6 +198,29 @@ def answer(row: Row) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value) if isinstance(value, int) else repr(finite(row, "answer", value))
     return text(row, "answer", value)
+
+
+def votes(row: Row, n_responses: int) -> tuple[int, int, int] | None:
+    """Return `votes`: annotators for the first of two responses, the second, neither; None: not known.
+
+    Raises:
+        DataError: If it is no list of two or three counts, or the row has not two responses.
+    """
+    value = row.value.get("votes")
+    if value is None:
+        return None
+    if n_responses != 2:
+        raise row.error(
+            f"given with {n_responses} responses; votes are about two", "votes", "votes do not fit"
+        )
+    if not isinstance(value, list) or len(value) not in (2, 3):
+        raise row.error(
+            "expected how many annotators are for the first response, for the second, and take both for "
+            "equal, such as [2, 1] or [2, 0, 1]", "votes", "votes do not fit",
+        )  # fmt: skip
+    first, second, *equal = (whole(row, f"votes[{k}]", v, 0, MOST_VOTES) for k, v in enumerate(value))
+    counts = (first, second, equal[0] if equal else 0)
+    return counts if any(counts) else None
 
 
 def cluster_of(row: Row, turns_of_prompt: Sequence[Turn]) -> str:

@@ -98,12 +98,14 @@ def _item(
     bad: BadRows,
 ) -> Item | None:
     kind: GoldKind = "graded"
+    counts = None
     gold = (float(max(-strength, 0)), float(max(strength, 0)))
     if votes is not None:
-        first = _share_of_first(row, *votes, bad)
-        if first is None:
+        counts = _votes(row, *votes, bad)
+        if not sum(counts):
             bad.leave_out("no annotator prefers a response or takes both for equal")
             return None
+        first = (counts[0] + 0.5 * counts[2]) / sum(counts)
         kind, gold = "probability", (first, 1.0 - first)
     return Item(
         id=fields.identifier(row),
@@ -112,15 +114,16 @@ def _item(
         cluster=prompt_cluster(prompt),
         strata=strata,
         gold_kind=kind,
+        votes=counts,
     )
 
 
-def _share_of_first(row: Row, key: str, name: str, bad: BadRows) -> float | None:
-    """Return the share of votes for the first response, an equal one half; None without any."""
+def _votes(row: Row, key: str, name: str, bad: BadRows) -> tuple[int, int, int]:
+    """Return how many annotators are for the first response, for the second, and take both for equal."""
     entries = fields.required(row, key)
     if not isinstance(entries, list):
         raise row.error(f"expected a list of objects with {name!r}", key, "votes do not fit")
-    shares = []
+    counts = [0, 0, 0]
     for k, entry in enumerate(entries):
         if not isinstance(entry, Mapping) or name not in entry:
             raise row.error(f"expected an object with {name!r}", f"{key}[{k}]", "votes do not fit")
@@ -129,5 +132,5 @@ def _share_of_first(row: Row, key: str, name: str, bad: BadRows) -> float | None
             bad.leave_out("votes for neither response")
             continue
         vote = fields.whole(row, f"{key}[{k}].{name}", vote, -MOST, MOST)
-        shares.append(0.5 if vote == 0 else float(vote < 0))
-    return sum(shares) / len(shares) if shares else None
+        counts[2 if vote == 0 else int(vote > 0)] += 1
+    return counts[0], counts[1], counts[2]

@@ -31,6 +31,8 @@ class ItemSet:
     """SHA-256 over the items' content, whatever container they came in."""
     source: str
     """Where they came from, for people."""
+    votes_hash: str | None = None
+    """SHA-256 over the annotators' votes of the items; None where no item has any."""
 
 
 def read_task_items(
@@ -50,8 +52,9 @@ def read_task_items(
     """
     bad = BadRows(skip=on_bad == "skip")
     found, source = open_items(spec, data, bad, offline=offline)
-    items = ItemShelf.of(_unique(found, bad))
-    return ItemSet(items, dict(sorted(bad.dropped.items())), hash_items(items), source)
+    votes = _VotesHash()
+    items = ItemShelf.of(votes.watch(_unique(found, bad)))
+    return ItemSet(items, dict(sorted(bad.dropped.items())), hash_items(items), source, votes.hexdigest())
 
 
 def open_items(
@@ -76,7 +79,7 @@ def open_items(
 
 
 def hash_items(items: Iterable[Item]) -> str:
-    """Return the SHA-256 over everything of the items that a number can depend on."""
+    """Return the SHA-256 over everything of the items that a number can depend on, the votes aside."""
     total = sha256()
     for item in items:
         total.update(canonical_json(_content(item)).encode("utf-8", "surrogatepass"))
@@ -104,6 +107,24 @@ def _content(item: Item) -> list[Any]:
         dict(item.strata),
         item.gold_kind,
     ]
+
+
+class _VotesHash:
+    """The hash of the votes of items that pass by: apart from the data's, which older records hold too."""
+
+    def __init__(self) -> None:
+        self._total, self._n = sha256(), 0
+
+    def watch(self, items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            if item.votes is not None:
+                self._n += 1
+                self._total.update(canonical_json([item.id, item.votes]).encode("utf-8", "surrogatepass"))
+                self._total.update(b"\n")
+            yield item
+
+    def hexdigest(self) -> str | None:
+        return self._total.hexdigest() if self._n else None
 
 
 def _unique(found: Iterable[FoundItem], bad: BadRows) -> Iterator[Item]:

@@ -13,14 +13,16 @@ EXPECTED_KEYS = ("answer", "checks", "pattern", "schema", "tests")
 """What verifiers hold responses against."""
 ITEM_KEYS = (
     "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "logprobs", "sampling",
-    *EXPECTED_KEYS,
+    "votes", *EXPECTED_KEYS,
 )  # fmt: skip
 """Keys of an item row. Of `sampling`, how responses were made, only the policy's name is read."""
 
 _LOGPROB_ROUNDING = 1e-4
 """Log-probabilities added up in float32 may end this far above 0 nats."""
 
-PAIR_KEYS = ("id", "prompt", "chosen", "rejected", "strength", "p_chosen", "cluster", "strata", "subset")
+PAIR_KEYS = (
+    "id", "prompt", "chosen", "rejected", "strength", "p_chosen", "cluster", "strata", "subset", "votes",
+)  # fmt: skip
 
 
 def read_items(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
@@ -28,6 +30,8 @@ def read_items(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> I
 
     `logprobs`, one number per response: the log-probability of the whole response, in nats, under the policy
     that it was sampled from. That policy's name, `sampling.policy`, is a stratum unless `strata` has one.
+    `votes`, of two responses: how many annotators are for the first, for the second, and (0 if left out) for
+    neither. They do not make gold; the noise ceiling is measured on them.
     """
     del options
     return items_of(files, bad, _item)
@@ -68,6 +72,7 @@ def _item(row: Row) -> Item:
         strata=labels,
         gold_kind=cast(GoldKind, kind),
         expected=expected_of(row),
+        votes=fields.votes(row, len(texts)),
     )
 
 
@@ -175,6 +180,7 @@ def _pair(row: Row) -> Item:
         cluster=fields.cluster_of(row, prompt),
         strata=labels,
         gold_kind=kind,
+        votes=fields.votes(row, 2),
     )
 
 

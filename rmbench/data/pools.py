@@ -10,11 +10,15 @@ from rmbench.data.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response, Turn
 
 ASPECTS = ("coherence", "consistency", "fluency", "relevance")
-_VOTES = {1: 1.0, 2: 0.0, 0: 0.5}
+_VOTES = (1, 2, 0)
+"""For the first response, for the second, and a tie."""
 
 
 def read_pandalm(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
-    """Read PandaLM's test set: gold is the share of three human votes for each response, a tie half."""
+    """Read PandaLM's test set: gold is the share of three human votes for each response, a tie half.
+
+    The votes come with the items: the noise ceiling is measured on them.
+    """
     del options
     return items_of(files, bad, lambda r: _pandalm(r, bad))
 
@@ -28,13 +32,13 @@ def _pandalm(row: Row, bad: BadRows) -> Item | None:
     instruction = fields.text(row, "instruction")
     given = fields.text(row, "input", row.value.get("input") or "", allow_empty=True)
     prompt = (Turn(role="user", content=f"{instruction}\n\n{given}" if given.strip() else instruction),)
-    votes = []
+    votes = [0, 0, 0]
     for key in ("annotator1", "annotator2", "annotator3"):
         vote = fields.required(row, key)
         if isinstance(vote, bool) or vote not in _VOTES:
             raise row.error(f"{vote!r}; expected 1, 2 or 0 (tie)", key, "unknown vote")
-        votes.append(_VOTES[vote])
-    p = sum(votes) / len(votes)
+        votes[_VOTES.index(vote)] += 1
+    p = (votes[0] + 0.5 * votes[2]) / sum(votes)
     return Item(
         id=str(fields.required(row, "idx")),
         prompt=prompt,
@@ -42,6 +46,7 @@ def _pandalm(row: Row, bad: BadRows) -> Item | None:
         cluster=prompt_cluster(prompt),
         strata={"application": str(row.value.get("motivation_app") or "")},
         gold_kind="probability",
+        votes=(votes[0], votes[1], votes[2]),
     )
 
 

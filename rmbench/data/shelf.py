@@ -77,12 +77,13 @@ def _encoded(item: Item) -> bytes:
             dict(item.strata),
             item.gold_kind,
             dict(item.expected),
+            item.votes,
         ]
     ).encode("ascii")
 
 
 def _decoded(raw: bytes) -> Item:
-    name, prompt, responses, cluster, strata, gold_kind, expected = json.loads(raw)
+    name, prompt, responses, cluster, strata, gold_kind, expected, votes = json.loads(raw)
     return Item(
         id=name,
         prompt=tuple(Turn(role=role, content=content) for role, content in prompt),
@@ -91,4 +92,5 @@ def _decoded(raw: bytes) -> Item:
         strata=strata,
         gold_kind=gold_kind,
         expected=expected,
+        votes=None if votes is None else tuple(votes),
     )

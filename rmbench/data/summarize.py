@@ -96,4 +96,5 @@ def _item(key: str, pair: _Pair) -> Item:
         cluster=prompt_cluster(pair.prompt),
         strata=pair.strata,
         gold_kind="probability",
+        votes=(pair.votes[0], pair.votes[1], 0),
     )

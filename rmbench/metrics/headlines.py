@@ -23,7 +23,7 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
     ),
     "preference": (
         "accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins_length_controlled",
-        "longer_wins",
+        "longer_wins", "accuracy_of_ceiling", "ceiling",
     ),
     "calibration": ("ece", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"),
     "best_of_n": ("win_rate@max", "gold@1", "gold@max", "oracle@max", "recovery@max", "best_n"),

@@ -42,6 +42,9 @@ class Panel:
     """Index into `GOLD_KINDS` per item, shape (I,)."""
     flips: Ints | None = None
     """Pairwise models: per item, pairs whose winner depends on the order shown, shape (I,); None: rewards."""
+    votes: Ints | None = None
+    """Annotators per item for the first of two responses, the second, and neither, shape (I, 3); a row of 0
+    where they are not known. None: known for no item."""
 
     @property
     def n_items(self) -> int:
@@ -82,6 +85,7 @@ class Panel:
             strata={key: tuple(values[i] for i in index) for key, values in self.strata.items()},
             gold_kind=self.gold_kind[index],
             flips=None if self.flips is None else self.flips[index],
+            votes=None if self.votes is None else self.votes[index],
         )
 
 
@@ -100,6 +104,8 @@ class PanelRow:
     gold_kind: str
     logprobs: Sequence[float | None] | None = None
     """One per response; None: unknown for all."""
+    votes: Sequence[int] | None = None
+    """Annotators for the first of two responses, for the second, and for neither; None: not known."""
 
 
 def build_panel(rows: Iterable[PanelRow]) -> Panel:
@@ -110,7 +116,7 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
     """
     ids, clusters, strata = list[str](), list[str](), dict[str, list[str]]()
     rewards, gold, lengths, logprobs = array("d"), array("d"), array("d"), array("d")
-    sizes, kinds = array("q"), array("q")
+    sizes, kinds, votes = array("q"), array("q"), array("q")
     for row in rows:
         if len(row.rewards) != len(row.gold):
             raise ScoringError(
@@ -128,6 +134,7 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
         logprobs.extend(nan if v is None else v for v in row.logprobs or [None] * len(row.rewards))
         sizes.append(len(row.rewards))
         kinds.append(GOLD_KINDS.index(row.gold_kind))
+        votes.extend(row.votes or (0, 0, 0))
     names, codes = np.unique(np.array(clusters, dtype=str), return_inverse=True)
     return Panel(
         ids=tuple(ids),
@@ -140,6 +147,7 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
         cluster_names=tuple(str(n) for n in names),
         strata={key: tuple(strata[key]) for key in sorted(strata)},
         gold_kind=np.array(kinds, dtype=np.int64),
+        votes=np.array(votes, dtype=np.int64).reshape(-1, 3) if any(votes) else None,
     )
 
 
@@ -155,6 +163,7 @@ def panel_of(items: Iterable[Item], rewards: Iterable[Sequence[float]]) -> Panel
             strata=item.strata,
             gold_kind=item.gold_kind,
             logprobs=[r.logprob for r in item.responses],
+            votes=item.votes,
         )
         for item, row in zip(items, rewards, strict=True)
     )

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from rmbench.errors import ConfigError
-from rmbench.metrics.headlines import HEADLINES
 from rmbench.metrics.length import length_controlled, near_equal_prompts, relative_difference
 from rmbench.metrics.pairs import Pairs, pairs_of, reward_tie_sizes
 from rmbench.metrics.panel import Panel, settle_invalid
 from rmbench.metrics.result import KINDS, Measured
+from rmbench.metrics.votes import measure_votes
 from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.clusters import Floats
 
@@ -75,7 +75,8 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
 
     Returns:
         `accuracy` (micro), `accuracy_macro`, `accuracy_length_controlled`, `longer_wins` (the accuracy of a
-        scorer of pure length, which describes the data) and `longer_wins_length_controlled`.
+        scorer of pure length, which describes the data) and `longer_wins_length_controlled`; and, where
+        items have votes, what those say (see `rmbench.metrics.votes`).
     """
     rule = ties_rule(params)
     panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=True)
@@ -86,10 +87,14 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         "gold_ties": pairs.n_gold_ties,
         "invalid_items": n_invalid,
     }
-    names = HEADLINES["preference"]
-    if len(pairs) == 0:
-        return Measured({}, counts, dict.fromkeys(names, "no pair whose gold differs"))
+    names = (
+        "accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins_length_controlled",
+        "longer_wins",
+    )  # fmt: skip
     credit = correctness(panel, pairs, rule)
+    voted, unknown = measure_votes(panel, pairs, credit, params)
+    if len(pairs) == 0:
+        return Measured(voted, counts, {**dict.fromkeys(names, "no pair whose gold differs"), **unknown})
     longer = (pairs.length_difference > 0) + 0.5 * (pairs.length_difference == 0)
     metrics = {
         "accuracy": accuracy(pairs, credit, panel.n_clusters),
@@ -97,8 +102,8 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
     }
     if not panel.lengths.any():
         # Published results without texts: "never longer" would be a number about nothing.
-        unknown = dict.fromkeys(names[2:], "lengths of the responses are not known")
-        return Measured(metrics, counts, unknown)
+        lengths = dict.fromkeys(names[2:], "lengths of the responses are not known")
+        return Measured({**metrics, **voted}, counts, {**lengths, **unknown})
     relative = relative_difference(panel, pairs)
     counts |= near_equal_prompts(pairs, relative)
     controlled = length_controlled(pairs, relative, credit, panel.n_clusters)
@@ -107,7 +112,7 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
     metrics["longer_wins"] = replace(longer_wins, higher_is_better=None)
     if isinstance(controlled, str) or isinstance(longer_controlled, str):
         why = dict.fromkeys(("accuracy_length_controlled", "longer_wins_length_controlled"), str(controlled))
-        return Measured(metrics, counts, why)
+        return Measured({**metrics, **voted}, counts, {**why, **unknown})
     metrics["accuracy_length_controlled"] = controlled
     metrics["longer_wins_length_controlled"] = replace(longer_controlled, higher_is_better=None)
-    return Measured({name: metrics[name] for name in names}, counts)
+    return Measured({**{name: metrics[name] for name in names}, **voted}, counts, unknown)
