@@ -147,6 +147,7 @@ def _estimate(name: str, e: Mapping[str, Any]) -> Estimate:
             n_clusters=int(e["n_clusters"]),
             unit=e["unit"],
             higher_is_better=e["higher_is_better"],
+            remark=str(e.get("remark", "")),
         )
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         raise ValueError(

@@ -152,6 +152,7 @@ def estimate_to_json(estimate: Estimate) -> dict[str, Any]:
         "n_clusters": estimate.n_clusters,
         "unit": estimate.unit,
         "higher_is_better": estimate.higher_is_better,
+        **({"remark": estimate.remark} if estimate.remark else {}),
     }
 
 

@@ -269,3 +269,5 @@ class Estimate:
     unit: str = "fraction"
     higher_is_better: bool | None = True
     """None for a description that has no good direction."""
+    remark: str = ""
+    """What to bear in mind with this number, in words; empty for nothing."""

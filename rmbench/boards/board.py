@@ -7,7 +7,7 @@ from math import isfinite
 
 from rmbench.boards.definition import BoardSpec, ColumnSpec
 from rmbench.boards.facts import Facts, facts_of
-from rmbench.boards.separation import Standing, column_standings, on_clusters, separated, standings
+from rmbench.boards.separation import Standing, column_standings, on_names, separated, standings
 from rmbench.canon import digest
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import Panel, Suite, resolve_metric
@@ -150,6 +150,20 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
     )
 
 
+def require_rows(board: Board) -> None:
+    """Raise ConfigError, with the tasks and the records that were left out, if no model is on the board."""
+    if board.rows:
+        return
+    tasks = ", ".join(dict.fromkeys(column.task.name for column in board.spec.columns))
+    other = len(board.left_out) - 1
+    more = f" and {other} more" if other > 0 else ""
+    why = f" Left out: {board.left_out[0]}{more}." if board.left_out else ""
+    raise ConfigError(
+        f"board {board.spec.name!r}: no record is whole and of its tasks ({tasks}).{why}"
+        f" Run `rmbench eval --model MODEL --task {board.spec.columns[0].task.name}` first"
+    )
+
+
 def _rows(
     table: Mapping[str, Mapping[str, _Measured]],
     totals: Mapping[str, Statistic],
@@ -268,7 +282,10 @@ def _total(spec: BoardSpec, cells: Mapping[str, _Measured]) -> Statistic:
                 f"{spec.path}, key 'rank_by': {found.metric} cannot rank; expected a higher-is-better mean"
             )
     names = sorted({name for found in chosen for name in found.clusters})
-    return combine([on_clusters(found.statistic, found.clusters, names) for found in chosen])
+    parts = [on_names(found.statistic, found.clusters, names) for found in chosen]
+    # Two columns of one record count its items once.
+    items = {found.cell.run_id: found.statistic.n for found in chosen}
+    return combine(parts, n=sum(items.values()))
 
 
 def _column_standings(

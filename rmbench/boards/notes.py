@@ -27,6 +27,13 @@ def row_notes(board: Board, row: Row) -> list[dict[str, str]]:
         marks.append(
             _mark("note", "invalid", f"Rewards that are no finite number: {_listed(invalid, 'of')}.")
         )
+    remarks = [
+        f"{column.label}: {cell.estimate.remark}"
+        for column in board.spec.columns
+        if (cell := row.cells.get(column.id)) is not None and cell.estimate.remark
+    ]
+    if remarks:
+        marks.append(_mark("note", "rests on little", f"{'; '.join(remarks)}."))
     return marks
 
 

@@ -1,12 +1,12 @@
 """Which models the paired tests tell apart: over the board's score, and within each column."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from rmbench.stats import Statistic, compare, groups, holm
-from rmbench.stats.compare import ALPHA
+from rmbench.stats import Statistic, difference, groups, holm, on_clusters
+from rmbench.stats.compare import ALPHA, p_of
 
 MOST_IN_COLUMNS = 100
 """Models up to which each column of a board has groups too: K models take K (K - 1) / 2 tests a column."""
@@ -32,20 +32,17 @@ def standings(different: np.ndarray) -> list[Standing]:
     return [Standing(letters, some and not different[0, n]) for n, letters in enumerate(groups(different))]
 
 
-def on_clusters(statistic: Statistic, own: Sequence[str], names: Sequence[str]) -> Statistic:
-    """Return the statistic with its influence on the clusters `names`, which hold all of its `own`."""
-    influence = np.zeros(len(names))
-    if statistic.influence is not None:
-        place = {name: i for i, name in enumerate(names)}
-        influence[[place[n] for n in own]] = statistic.influence
-    return replace(statistic, influence=influence, ci95=None)
+def on_names(statistic: Statistic, own: Sequence[str], names: Sequence[str]) -> Statistic:
+    """Return the statistic over the clusters `names`, which hold all of its `own`."""
+    place = {name: i for i, name in enumerate(names)}
+    return on_clusters(statistic, np.array([place[n] for n in own], dtype=np.int64), len(names))
 
 
 def separated(totals: Sequence[Statistic]) -> np.ndarray:
     """Return which pairs the paired tests tell apart at 5% after Holm's correction, shape (k, k)."""
     k = len(totals)
     pairs = [(i, j) for i in range(k) for j in range(i + 1, k)]
-    p_values = [compare(totals[i], totals[j]).p_value for i, j in pairs]
+    p_values = [p_of(difference(totals[i], totals[j])) for i, j in pairs]
     adjusted = holm([1.0 if p is None else p for p in p_values])
     different = np.zeros((k, k), dtype=bool)
     for (i, j), p in zip(pairs, adjusted, strict=True):
@@ -68,5 +65,5 @@ def column_standings(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> di
     sign = -1.0 if first.higher_is_better else 1.0
     order = sorted(cells, key=lambda model: (sign * cells[model][0].value, model))
     names = sorted({name for _, own in cells.values() for name in own})
-    different = separated([on_clusters(*cells[model], names) for model in order])
+    different = separated([on_names(*cells[model], names) for model in order])
     return dict(zip(order, standings(different), strict=True))

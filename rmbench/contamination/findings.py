@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rmbench.contamination.index import TaskIndex
 from rmbench.data.training import LABELS
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 
 Place: TypeAlias = tuple[str, int]
 """File and line (or row) of a training row."""

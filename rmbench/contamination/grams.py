@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.errors import RunError
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 
 Words: TypeAlias = NDArray[np.uint32]
 Hashes: TypeAlias = NDArray[np.uint64]

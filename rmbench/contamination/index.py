@@ -11,7 +11,7 @@ from rmbench.canon import digest, prompt_cluster
 from rmbench.contamination.grams import GramIndex, Rows, Words, distinct
 from rmbench.data.training import LABELS, labels_of
 from rmbench.overlap import words
-from rmbench.stats.estimates import Ints
+from rmbench.stats.clusters import Ints
 from rmbench.types import Item, Turn
 
 

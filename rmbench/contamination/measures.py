@@ -8,7 +8,7 @@ import numpy as np
 from rmbench.contamination.findings import Bools, Finding, Findings, Place, Side
 from rmbench.data.training import CHOSEN, LABELS, REJECTED
 from rmbench.stats import mean
-from rmbench.stats.estimates import Ints
+from rmbench.stats.clusters import Ints
 from rmbench.types import Estimate, Item
 
 LEVELS = {"ngram_50": 0.5, "ngram_80": 0.8}

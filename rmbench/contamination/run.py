@@ -15,7 +15,7 @@ from rmbench.data.training import LABELS, TrainingRow, rows_of_items, training_r
 from rmbench.errors import ConfigError
 from rmbench.overlap import words
 from rmbench.specs import TaskSpec
-from rmbench.stats.estimates import Ints
+from rmbench.stats.clusters import Ints
 
 _BATCH_WORDS = 2**18
 """Words of prompts or of responses that are looked up together."""

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from rmbench.metrics.kl import kl_bound, kl_of_pick
 from rmbench.metrics.panel import Panel, settle_invalid
+from rmbench.metrics.peak import over_optimisation
 from rmbench.metrics.pools import Pools, pools_of
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.metrics.selection import (
@@ -19,10 +20,11 @@ from rmbench.metrics.selection import (
     rule_of,
     share_blocks,
 )
-from rmbench.stats import Statistic, cluster_bootstrap, ratio
-from rmbench.stats.bootstrap import percentile_interval
-from rmbench.stats.estimates import Floats
+from rmbench.stats import Statistic, few_decide, ratio
+from rmbench.stats.clusters import Floats
 
+Limits: TypeAlias = tuple[float, float]
+_UNIT: Limits = (0.0, 1.0)
 REACHED_BY = 0.9
 """The curve goes up to the largest n that this share of prompts has responses for."""
 
@@ -39,6 +41,10 @@ class Curves:
     """P(the pick's gold beats a draw from the rest of the pool), ties half, shape (I, G)."""
     oracle: Floats
     """Expected gold of the best if rewards were gold, shape (I, G)."""
+    worst: Floats
+    """Expected gold of the worst of n, shape (I, G): no choice does worse."""
+    in_unit: bool
+    """Whether all gold lies in [0, 1]."""
 
 
 def n_grid(sizes: np.ndarray) -> tuple[int, ...]:
@@ -66,13 +72,15 @@ def best_of_n_curves(pools: Pools, n_values: tuple[int, ...], rule: Rule = BEST,
     Source: Hilton & Gao 2022, "Measuring Goodhart's law"; Nakano et al. 2021, arXiv 2112.09332, appendix I.
     """
     gold = np.empty((pools.n_prompts, len(n_values)))
-    win, oracle = np.empty_like(gold), np.empty_like(gold)
+    win, oracle, worst = np.empty_like(gold), np.empty_like(gold), np.empty_like(gold)
     rng = np.random.default_rng(seed)
     for prompts, rewards, truth in pools.chunks():
         expected = expectation(rule, rewards.shape[1], n_values, rng)
         gold[prompts], win[prompts] = expected(rewards, [truth, win_over_rest(truth)])
-        oracle[prompts] = -np.sort(-truth, axis=1) @ pick_probabilities(rewards.shape[1], n_values)
-    return Curves(n_values, gold, win, oracle)
+        ordered, chance = np.sort(truth, axis=1), pick_probabilities(rewards.shape[1], n_values)
+        oracle[prompts], worst[prompts] = ordered[:, ::-1] @ chance, ordered @ chance
+    in_unit = bool(pools.gold.min(initial=0.0) >= 0.0 and pools.gold.max(initial=1.0) <= 1.0)
+    return Curves(n_values, gold, win, oracle, worst, in_unit)
 
 
 def expected_of_pick(
@@ -180,7 +188,14 @@ def measure_best_of_n(panel: Panel, params: Mapping[str, Any]) -> Measured:
 def measure_curves(ready: Prepared, curves: Curves, seed: int) -> Measured:
     """Return what `measure_best_of_n` does, of a panel that is ready and its curves."""
     metrics, undefined = _along_n(ready.panel, curves)
-    metrics |= _over_optimisation(ready.panel, curves, seed)
+    panel = ready.panel
+    metrics |= over_optimisation(
+        by_cluster(panel, curves.gold),
+        panel.per_cluster(np.ones(panel.n_items)),
+        curves.n_values,
+        n=panel.n_items,
+        seed=seed,
+    )
     estimated, problems = _kl_along_n(ready)
     return Measured({**metrics, **estimated}, ready.counts, {**undefined, **problems})
 
@@ -208,35 +223,43 @@ def _kl_along_n(ready: Prepared) -> tuple[dict[str, Statistic], dict[str, str]]:
 
 def _along_n(panel: Panel, curves: Curves) -> tuple[dict[str, Statistic], dict[str, str]]:
     prompts = panel.per_cluster(np.ones(panel.n_items))
-    sums = {name: by_cluster(panel, getattr(curves, name)) for name in ("gold", "win", "oracle")}
-    gold, win, oracle = sums["gold"], sums["win"], sums["oracle"]
+    sums = {name: by_cluster(panel, getattr(curves, name)) for name in ("gold", "win", "oracle", "worst")}
+    gold, win, oracle, worst = sums["gold"], sums["win"], sums["oracle"], sums["worst"]
     metrics: dict[str, Statistic] = {}
     undefined: dict[str, str] = {}
 
-    def put(name: str, top: Floats, bottom: Floats, unit: str, better: bool | None, bounded: bool) -> None:
-        metrics[name] = ratio(
+    def put(
+        name: str, top: Floats, bottom: Floats, unit: str, better: bool | None, limits: Limits | None
+    ) -> None:
+        bounded = limits == _UNIT
+        found = ratio(
             top,
             bottom,
             n=panel.n_items,
             unit=unit,
             higher_is_better=better,
             bounded=bounded,
+            limits=None if bounded else limits,
             present=prompts,
         )
+        metrics[name] = replace(found, remark=few_decide(found))
 
-    in_unit = bool(curves.gold.min() >= 0.0 and curves.oracle.max() <= 1.0)
+    in_unit = _UNIT if curves.in_unit else None
     for g, n in enumerate(curves.n_values):
         put(f"gold@{n}", gold[:, g], prompts, "gold", True, in_unit)
-        put(f"win_rate@{n}", win[:, g], prompts, "fraction", True, True)
+        put(f"win_rate@{n}", win[:, g], prompts, "fraction", True, _UNIT)
         put(f"oracle@{n}", oracle[:, g], prompts, "gold", None, in_unit)
-        put(f"regret@{n}", settled(oracle[:, g] - gold[:, g]), prompts, "gold", False, False)
-        possible = oracle[:, g] - gold[:, 0]
+        put(f"regret@{n}", settled(oracle[:, g] - gold[:, g]), prompts, "gold", False, in_unit)
+        possible = settled(oracle[:, g] - gold[:, 0])
         if n == 1:
             undefined[f"recovery@{n}"] = "nothing to recover at n = 1"
         elif possible.sum() <= 1e-12 * max(1.0, float(np.abs(gold).sum())):
             undefined[f"recovery@{n}"] = "every pool has equal gold"
         else:
-            put(f"recovery@{n}", settled(gold[:, g] - gold[:, 0]), possible, "fraction", True, False)
+            # The worst response of each draw in place of the best: as low as a choice can get.
+            lowest = float((worst[:, g] - gold[:, 0]).sum() / possible.sum())
+            gained = settled(gold[:, g] - gold[:, 0])
+            put(f"recovery@{n}", gained, possible, "fraction", True, (min(lowest, 0.0), 1.0))
         metrics[f"kl_bound@{n}"] = Statistic(
             value=kl_bound(n),
             influence=None,
@@ -256,43 +279,3 @@ def settled(difference: Floats) -> Floats:
 def by_cluster(panel: Panel, per_item: Floats) -> Floats:
     """Return sums within clusters of an (I, G) table, shape (C, G)."""
     return np.stack([panel.per_cluster(column) for column in per_item.T], axis=1)
-
-
-def _over_optimisation(panel: Panel, curves: Curves, seed: int) -> dict[str, Statistic]:
-    """Return the n with the highest gold, and how far gold falls from there to the largest n.
-
-    Both are maxima over noisy points, so the interval is a percentile bootstrap over clusters that looks
-    for the best n anew in every resample; among equals the smallest n is taken.
-    """
-    present = np.flatnonzero(panel.per_cluster(np.ones(panel.n_items)))
-    sums = by_cluster(panel, curves.gold)[present]
-    counts = panel.per_cluster(np.ones(panel.n_items))[present][:, None]
-    n_values = np.array(curves.n_values, dtype=np.float64)
-
-    def value_of(totals: Floats) -> Floats:
-        gold = totals[:, :-1] / totals[:, -1:]
-        # Rounding of exactly equal means (a constant scorer) must not move the best n off the smallest.
-        best = np.argmax(gold >= gold.max(axis=1, keepdims=True) - 1e-12, axis=1)
-        drop = gold.max(axis=1) - gold[:, -1]
-        return np.stack([n_values[best], np.where(drop < 1e-12, 0.0, drop)], axis=1)
-
-    table = np.concatenate([sums, counts], axis=1)
-    best, drop = value_of(table.sum(axis=0, keepdims=True))[0]
-    base = Statistic(
-        value=float(best),
-        influence=None,
-        n=panel.n_items,
-        n_clusters=len(present),
-        unit="responses",
-        higher_is_better=None,
-    )
-    intervals: list[tuple[float, float] | None] = [None, None]
-    if len(present) >= 2:
-        replicates = cluster_bootstrap(table, value_of, seed=seed)
-        intervals = [percentile_interval(replicates[:, q]) for q in (0, 1)]
-    return {
-        "best_n": replace(base, ci95=intervals[0]),
-        "overoptimization_drop": replace(
-            base, value=float(drop), ci95=intervals[1], unit="gold", higher_is_better=False
-        ),
-    }

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from rmbench.metrics.freedom import freedom_of
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 
 N_DRAWS = 2000
 _MOST_SIMULATED = 300

@@ -26,7 +26,7 @@ from rmbench.metrics.temperature import (
     steady_temperature,
 )
 from rmbench.stats import Statistic, mean
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 NO_PAIR = "no pair whose gold differs"
 
@@ -73,7 +73,9 @@ def _proper_scaled(
         slope = float((2.0 * (p - label) * certain * scaled.margin).mean())
         brier = found["brier_scaled"]
         if brier.influence is not None:
-            found["brier_scaled"] = replace(brier, influence=brier.influence - slope * fit.influence)
+            found["brier_scaled"] = replace(
+                brier, influence=brier.influence - slope * fit.influence, linear=False
+            )
     temperature = steady_temperature(raw.margin, label, raw.cluster)
     if isinstance(temperature, str):
         return found

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rmbench.stats.estimates import Ints
+from rmbench.stats.clusters import Ints
 
 
 def freedom_of(cluster: Ints) -> float:

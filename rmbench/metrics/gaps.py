@@ -8,7 +8,7 @@ from scipy.special import ndtr
 
 from rmbench.metrics.binned_noise import Cells, dependence_of, draw_noise, noise_covariance
 from rmbench.stats.bootstrap import least_compatible_effect
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 _PSEUDO_PROMPTS = 4
 """Prompts, half of them right, that are added before labels are simulated from what was seen: where all of

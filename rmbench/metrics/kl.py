@@ -4,7 +4,7 @@ from math import log
 
 import numpy as np
 
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 
 def kl_bound(n: int) -> float:

@@ -12,7 +12,7 @@ from scipy.stats import t as student_t
 
 from rmbench.metrics.pairs import Pairs
 from rmbench.stats import Statistic, grouped_jackknife, mean, t_interval
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 from rmbench.types import Estimate
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -56,8 +56,8 @@ def _median(pairs: Pairs, n_clusters: int) -> Statistic:
         key=lambda share: share.stderr or 0.0,
     )
     interval = None
-    if below.stderr is not None and below.n_clusters >= _FEWEST_FOR_MEDIAN:
-        low, high = t_interval(0.5, below.stderr, below.n_clusters)
+    if below.stderr is not None and below.freedom is not None and below.n_clusters >= _FEWEST_FOR_MEDIAN:
+        low, high = t_interval(0.5, below.stderr, below.freedom)
         quantiles = np.quantile(pairs.margin, np.clip([low, high], 0.0, 1.0), method="inverted_cdf")
         interval = (float(quantiles[0]), float(quantiles[1]))
     return Statistic(

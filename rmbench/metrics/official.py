@@ -14,7 +14,7 @@ from rmbench.metrics.pairs import Pairs, pairs_of
 from rmbench.metrics.panel import Panel, settle_invalid
 from rmbench.metrics.result import Measured
 from rmbench.stats import Statistic, combine, mean
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 
 Parts = tuple[str, str, Sequence[str]]
 """("pair", "split", names of the splits): how a missing part is told."""

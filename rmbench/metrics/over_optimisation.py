@@ -22,7 +22,7 @@ from rmbench.metrics.panel import Panel
 from rmbench.metrics.pools import Pools
 from rmbench.stats import Statistic, cluster_bootstrap, ratio
 from rmbench.stats.bootstrap import percentile_interval
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 from rmbench.types import Estimate
 
 FEWEST_POINTS = 4
@@ -146,11 +146,12 @@ def fit_curve(
     values = fitted_values(table.sum(axis=0, keepdims=True))[0]
     if not np.isfinite(values).all():
         return {}, dict.fromkeys(names, "KL does not grow with n")
-    intervals: list[tuple[float, float] | None] = [None] * 3
+    intervals: list[tuple[float, float] | None] = [None] * 4
     if len(table) >= 2:
         replicates = cluster_bootstrap(table, fitted_values, seed=seed)
         if np.isfinite(replicates).all():
-            intervals = [percentile_interval(replicates[:, q]) for q in range(3)]
+            peaks = peak_of(replicates[:, 0], replicates[:, 1])
+            intervals = [percentile_interval(r) for r in (*replicates.T, peaks)]
     base = Statistic(
         value=0.0,
         influence=None,
@@ -167,7 +168,14 @@ def fit_curve(
     alpha, beta = float(values[0]), float(values[1])
     if alpha <= 0.0 or beta <= 0.0:
         return found, {"fit_peak_kl": "the fitted curve has no peak: it falls, or rises, throughout"}
-    return {**found, "fit_peak_kl": replace(base, value=(alpha / (2.0 * beta)) ** 2, unit="nats")}, {}
+    peak = replace(base, value=(alpha / (2.0 * beta)) ** 2, unit="nats", ci95=intervals[3])
+    return {**found, "fit_peak_kl": peak}, {}
+
+
+def peak_of(alpha: Floats, beta: Floats) -> Floats:
+    """Return the KL at which fitted curves peak, nats: 0 for a falling one, infinite for a rising one."""
+    peak = np.square(alpha / (2.0 * np.where(beta > 0.0, beta, 1.0)))
+    return np.where(alpha <= 0.0, 0.0, np.where(beta > 0.0, peak, np.inf))
 
 
 def fitted_values(totals: Floats) -> Floats:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rmbench.metrics.panel import Panel
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 from rmbench.types import GOLD_KINDS
 
 _PROBABILITY = GOLD_KINDS.index("probability")

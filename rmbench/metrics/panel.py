@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.stats import cluster_sums
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 from rmbench.types import GOLD_KINDS, Item
 
 INVALID_RULES = ("fail", "wrong", "drop")

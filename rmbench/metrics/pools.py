@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rmbench.metrics.panel import Panel
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 
 _VALUES_AT_A_TIME = 1 << 20
 

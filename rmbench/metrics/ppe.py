@@ -24,7 +24,7 @@ from rmbench.metrics.preference import accuracy, correctness
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.metrics.selective import area_under_roc
 from rmbench.stats import Statistic, combine, mean
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 SETS = ("MMLU-Pro", "MATH", "GPQA", "MBPP-Plus", "IFEval")
 MEASURES = ("auc", "max", "end", "loss")
@@ -90,6 +90,7 @@ def curve_loss(curves: Curves, panel: Panel) -> Statistic:
     return Statistic(
         value=float(np.square(distance).mean()),
         influence=(2.0 * distance * influence).mean(axis=1),
+        share=size / panel.n_items,
         n=panel.n_items,
         n_clusters=int(np.count_nonzero(size)),
         unit="squared gold",

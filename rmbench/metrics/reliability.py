@@ -7,8 +7,8 @@ import numpy as np
 from rmbench.metrics.binned_noise import Cells
 from rmbench.metrics.gaps import Gaps
 from rmbench.metrics.temperature import sigma
-from rmbench.stats import Statistic, cluster_sums, mean, ratio
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats import Statistic, cluster_sums, mean, ratio, shares
+from rmbench.stats.clusters import Floats, Ints
 
 _FORECASTS_PER_BIN = 10
 _FEWEST_BINS = 2
@@ -175,6 +175,7 @@ def _statistic(
     return Statistic(
         value=gaps.size(power),
         influence=cluster_sums(influence, forecasts.cluster, forecasts.n_clusters),
+        share=shares(forecasts.cluster, forecasts.n_clusters),
         n=len(forecasts.label),
         # Only clusters that are here: a stratum's panel keeps the numbering of the whole.
         n_clusters=len(np.unique(forecasts.cluster)),

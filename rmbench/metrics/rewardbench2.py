@@ -14,7 +14,7 @@ from rmbench.metrics.official import HEADLINE, part_name, stop_at_invalid, strat
 from rmbench.metrics.panel import Panel
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.stats import Statistic, combine, mean
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 SUBSETS = ("Factuality", "Precise IF", "Math", "Safety", "Focus", "Ties")
 TIES = "Ties"
@@ -143,10 +143,9 @@ def measure_rewardbench2(panel: Panel, params: Mapping[str, Any]) -> Measured:
             if isinstance(terms, str):
                 undefined[part_name(name)] = terms
             else:
-                metrics[part_name(name)] = combine(list(terms.values()), list(TERMS.values()))
+                metrics[part_name(name)] = combine(list(terms.values()), list(TERMS.values()), n=len(items))
                 curves["ties_terms"] = {term: s.value for term, s in terms.items()}
     if undefined:
         undefined[HEADLINE] = f"the mean of six subsets: {'; '.join(undefined.values())}"
         return Measured(metrics, {}, undefined, curves)
-    ordered = sorted(metrics.values(), key=lambda s: s.bounded)  # the overall takes the bounds of the first
-    return Measured({HEADLINE: combine(ordered), **metrics}, {}, {}, curves)
+    return Measured({HEADLINE: combine(list(metrics.values())), **metrics}, {}, {}, curves)

@@ -14,7 +14,7 @@ from rmbench.metrics.official import HEADLINE, part_name, stop_at_invalid, strat
 from rmbench.metrics.panel import Panel
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.stats import Statistic, combine, mean
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 DOMAINS = ("chat", "code", "math", "safety")
 """The two files of safety are one domain: its prompts are pooled, so the larger file weighs more."""
@@ -74,7 +74,11 @@ def measure_rm_bench(panel: Panel, params: Mapping[str, Any]) -> Measured:
             }
             matrices[name] = wins[here].mean(axis=0)
     undefined = {part_name(d): f"no item of the domain {d}" for d in DOMAINS if d not in levels}
-    domains = {part_name(d): combine(list(by_level.values())) for d, by_level in levels.items()}
+    # The three levels are of the same items, which count once.
+    domains = {
+        part_name(d): combine(list(by_level.values()), n=by_level["normal"].n)
+        for d, by_level in levels.items()
+    }
     overall: dict[str, Statistic] = {}
     if undefined:
         why = f"the mean of four domains: {'; '.join(undefined.values())}"

@@ -23,7 +23,7 @@ from rmbench.metrics.official import (
 )
 from rmbench.metrics.panel import Panel
 from rmbench.metrics.result import KINDS, Measured
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 GOALS = ("Helpfulness", "Harmlessness")
 

@@ -12,7 +12,7 @@ from rmbench.metrics.margins import too_large
 from rmbench.metrics.reliability import Forecasts
 from rmbench.metrics.temperature import design_effect, information_of, steady_temperature
 from rmbench.stats import Statistic
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 
 _DRAWS = 100_000
 _NORMAL = 1.959964

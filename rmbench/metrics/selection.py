@@ -15,7 +15,7 @@ from scipy.stats import hypergeom
 
 from rmbench.errors import ConfigError
 from rmbench.metrics.panel import Panel
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 SOFT_DRAWS = 64
 """Draws of noise behind each prompt's soft choice."""

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from rmbench.stats import Statistic, cluster_sums, grouped_jackknife
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats import Statistic, cluster_sums, grouped_jackknife, shares
+from rmbench.stats.clusters import Floats, Ints
 
 _LEFT_OUT_IN_TURN = 50
 
@@ -40,6 +40,7 @@ def area_under_roc(score: Floats, right: Floats, cluster: Ints, n_clusters: int)
     return Statistic(
         value=value,
         influence=cluster_sums(of_right + of_wrong, cluster, n_clusters),
+        share=shares(cluster, n_clusters),
         n=len(score),
         n_clusters=len(np.unique(cluster)),
         bounded=True,
@@ -72,14 +73,17 @@ def area_under_risk_coverage(margin: Floats, cluster: Ints, n_clusters: int) -> 
     """
     value, influence = _risk_coverage(margin)
     present = len(np.unique(cluster))
+    share: Floats | None = shares(cluster, n_clusters)
     summed = cluster_sums(influence, cluster, n_clusters)
     if 2 <= present <= _LEFT_OUT_IN_TURN:
         summed, _ = grouped_jackknife(
             lambda keep: _risk_coverage(margin[keep])[0], cluster, n_clusters, seed=0, n_groups=present
         )
+        share = None  # leaving a large prompt out has made up for its leverage
     return Statistic(
         value=value,
         influence=summed,
+        share=share,
         n=len(margin),
         n_clusters=present,
         higher_is_better=False,

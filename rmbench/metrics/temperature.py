@@ -9,8 +9,8 @@ from scipy.optimize import brentq
 from scipy.stats import t as student_t
 
 from rmbench.metrics.freedom import freedom_of
-from rmbench.stats import Statistic, cluster_sums
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats import Statistic, cluster_sums, shares
+from rmbench.stats.clusters import Floats, Ints
 
 _LARGEST = 1e4
 """Bound of the inverse temperature times the root mean square margin, from above; its inverse from below."""
@@ -76,7 +76,14 @@ def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: in
     score = cluster_sums((sigma(inverse * z) - label) * z, cluster, n_clusters)
     # d log(1/T) = -score / hessian / inverse, hence the sign of d log T.
     influence = score / hessian / inverse
-    return replace(fit, value=scale / inverse, influence=influence, unit="reward", log_scale=True)
+    return replace(
+        fit,
+        value=scale / inverse,
+        influence=influence,
+        share=shares(cluster, n_clusters),
+        unit="reward",
+        log_scale=True,
+    )
 
 
 def steady_temperature(margin: Floats, label: Floats, cluster: Ints) -> float | str:

@@ -12,7 +12,7 @@ from rmbench.metrics.margins import too_large
 from rmbench.metrics.reliability import Forecasts, bin_edges
 from rmbench.plot.canvas import INK, QUIET, dress, legend, level, new_figure, offsets, points, six, style_of
 from rmbench.plot.source import Source
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 _HALF = 20
 """Bins of the histogram on either side of 0."""

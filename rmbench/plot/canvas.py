@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rmbench.figures import COLOURS, DASHES, MARKERS, drawing, label
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 INK, QUIET, FAINT = "#1c2126", "#5c6670", "#dfe3e7"
 """Of text and frames, of what is said aside, and of grids: a page swaps them for those of its theme."""

@@ -40,7 +40,7 @@ from rmbench.published.run import (
 from rmbench.records import SELF_GOLD
 from rmbench.specs import TaskSpec
 from rmbench.stats import mean
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 from rmbench.types import Turn
 
 _TASK = "alpacaeval-calibration"

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.stats.estimates import Floats
+from rmbench.stats.clusters import Floats
 
 N_RESAMPLES = 2000
 _CHUNK = 50
@@ -85,9 +85,13 @@ def _grouped(columns: Sequence[Floats], seed: int) -> Floats:
 
 
 def percentile_interval(replicates: Floats) -> tuple[float, float]:
-    """Return the central 95% of replicates (B,)."""
-    low, high = np.quantile(replicates, [0.025, 0.975])
-    return float(low), float(high)
+    """Return the central 95% of replicates (B,), some of which may be infinite."""
+    if np.isfinite(replicates).all():
+        low, high = np.quantile(replicates, [0.025, 0.975])
+        return float(low), float(high)
+    ordered = np.sort(replicates)
+    last = len(ordered) - 1
+    return float(ordered[int(0.025 * last)]), float(ordered[last - int(0.025 * last)])
 
 
 def least_compatible_effect(value: float, replicates_at: Callable[[float], Floats]) -> float:

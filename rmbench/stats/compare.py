@@ -4,12 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtr
 
-from rmbench.stats.estimates import Statistic, difference
+from rmbench.stats.combine import difference
+from rmbench.stats.statistic import Statistic
 from rmbench.types import Estimate
 
 ALPHA = 0.05
+
+
+MOST_FLIPPED = 12
+"""Clusters up to which all signs are tried; 4,096 ways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,22 +25,53 @@ class Comparison:
     """First minus second."""
     p_value: float | None
     """Two-sided, paired, clustered by prompt; None where no error is known."""
+    freedom: float | None = None
+    """Degrees of freedom of the difference's error; None where there is none."""
 
 
 def compare(a: Statistic, b: Statistic) -> Comparison:
     """Compare two statistics measured on the same clusters in the same order.
 
     The test is the paired cluster-robust t test: the influence vectors are subtracted cluster by cluster,
-    so what both models find hard cancels. Two identical vectors give p = 1.
+    so what both models find hard cancels. Where the models differ on a few clusters alone it is the exact
+    sign-flip test over these (for right and wrong: McNemar's exact test). Two identical vectors give p = 1.
     """
     paired = difference(a, b)
-    stderr = paired.stderr
-    if stderr is None:
-        return Comparison(paired.estimate(), None)
+    return Comparison(paired.estimate(), p_of(paired), paired.freedom)
+
+
+def p_of(paired: Statistic) -> float | None:
+    """Return the two-sided p-value of a difference, as `compare` tests it; None where no error is known."""
+    stderr, freedom = paired.stderr, paired.freedom
+    if stderr is None or freedom is None:
+        return None
+    same = abs(paired.value) < 1e-12
+    if paired.linear:
+        found = paired.contributions()
+        off = found[np.abs(found) > 1e-12 * max(1e-300, float(np.abs(found).max()))]
+        if len(off) == 0 or (same and stderr < 1e-12):
+            return 1.0
+        if stderr < 1e-12 * abs(paired.value):
+            return float(2.0 ** (1 - len(off)))
+        if len(off) <= MOST_FLIPPED and len(off) < paired.n_clusters:
+            return sign_flip(off)
     if stderr < 1e-12:
-        return Comparison(paired.estimate(), 1.0 if abs(paired.value) < 1e-12 else 0.0)
-    p = 2.0 * float(student_t.sf(abs(paired.value) / stderr, paired.n_clusters - 1))
-    return Comparison(paired.estimate(), p)
+        return 1.0 if same else 0.0
+    return 2.0 * float(stdtr(freedom, -abs(paired.value) / stderr))
+
+
+def sign_flip(differences: np.ndarray) -> float:
+    """Return the two-sided p-value of a sum of differences, each as likely with the other sign, shape (k,).
+
+    Exact: all 2^k signs are tried. With differences of one size it is McNemar's exact test.
+
+    Source: Fisher 1935, "The design of experiments", section 21.
+    """
+    k = len(differences)
+    signs = 1.0 - 2.0 * ((np.arange(1 << k)[:, None] >> np.arange(k)) & 1)
+    sums = np.abs(signs @ differences)
+    observed = abs(float(differences.sum()))
+    return float((sums >= observed - 1e-12 * float(np.abs(differences).sum())).mean())
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -150,15 +150,16 @@ def _paired(
     both = [(x[name], y[name]) for x, y in zip(a, b, strict=True) if name in x and name in y]
     if not both or any(s.influence is None or s.log_scale for pair in both for s in pair):
         return None
-    paired = compare(combine([x for x, _ in both]), combine([y for _, y in both])).difference
-    if paired.stderr is None or len(both) < 2:
+    prompts = compare(*(combine(seeds, n=seeds[0].n) for seeds in zip(*both, strict=True)))
+    paired = prompts.difference
+    if paired.stderr is None or prompts.freedom is None or len(both) < 2:
         return Comparison(paired, None)
     by_prompt = paired.stderr**2
     by_seed = float(np.var([x.value - y.value for x, y in both], ddof=1)) / len(both)
     total = by_prompt + by_seed
     if total < 1e-24:
         return Comparison(paired, 1.0 if abs(paired.value) < 1e-12 else 0.0)
-    freedom = total**2 / (by_prompt**2 / (paired.n_clusters - 1) + by_seed**2 / (len(both) - 1))
+    freedom = total**2 / (by_prompt**2 / prompts.freedom + by_seed**2 / (len(both) - 1))
     half = float(student_t.ppf(0.975, freedom)) * sqrt(total)
     p = 2.0 * float(student_t.sf(abs(paired.value) / sqrt(total), freedom))
     interval = (paired.value - half, paired.value + half)

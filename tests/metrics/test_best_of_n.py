@@ -140,11 +140,13 @@ def test_the_order_of_items_and_of_responses_does_not_matter(seed: int) -> None:
     rewards, gold = rng.integers(0, 5, (9, 6)).astype(float), rng.random((9, 6))
     shuffled = rng.permutation(9)
     within = np.array([rng.permutation(6) for _ in range(9)])
-    a = values(make_panel(rewards.tolist(), gold.tolist()))
+    prompts = [f"c{k}" for k in range(9)]
+    a = values(make_panel(rewards.tolist(), gold.tolist(), clusters=prompts))
     b = values(
         make_panel(
             np.take_along_axis(rewards, within, 1)[shuffled].tolist(),
             np.take_along_axis(gold, within, 1)[shuffled].tolist(),
+            clusters=[prompts[k] for k in shuffled],
         )
     )
     assert a == pytest.approx(b, abs=1e-12)

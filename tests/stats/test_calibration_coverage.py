@@ -18,7 +18,7 @@ from rmbench.metrics.panel import Panel
 from rmbench.metrics.reliability import Forecasts, bin_edges
 from rmbench.metrics.temperature import fit_temperature, sigma
 from rmbench.stats import Statistic
-from rmbench.stats.estimates import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints
 
 _SOFTNESS = 4.0
 """Soft labels are beta-distributed around their probability, as shares of about this many votes."""
@@ -141,7 +141,7 @@ def test_fifty_prompts(name: str) -> None:
 @pytest.mark.parametrize("n_prompts", [10, 20, 50, 200])
 @pytest.mark.parametrize("name", WORLDS)
 def test_all_worlds_and_sizes(name: str, n_prompts: int) -> None:
-    check(WORLDS[name], n_prompts, 400)
+    check(WORLDS[name], n_prompts, 200)
 
 
 def unequal_prompts(seed: int, n_prompts: int) -> tuple[Floats, Floats, Ints]:
