@@ -51,7 +51,7 @@ PARAMS: dict[str, Mapping[str, Param]] = {
         ),
     },
     "calibration": {
-        "bins": Param(int, 15, "bins of the reliability curve", low=2),
+        "bins": Param(int, 15, "most bins of the reliability curve; few pairs get fewer", low=2),
         "folds": Param(int, 5, "folds of the cross-fitted temperature", low=2),
     },
     "best_of_n": {

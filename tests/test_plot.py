@@ -85,8 +85,8 @@ def test_the_interval_of_a_bin_is_that_of_a_share_by_prompt() -> None:
     """One bin holds all pairs in one order, the other their mirror images."""
     label = np.array([1.0, 1, 1, 0, 1, 0, 1, 1, 0, 1])
     cluster = np.array([0, 0, 1, 1, 2, 3, 3, 4, 4, 4])
-    forecasts = Forecasts(np.full(10, 0.8), label, cluster, 5)
-    low, high = (s.estimate() for s in forecasts.observed(np.array([0.5])))
+    forecasts = Forecasts(np.full(10, 1.5), label, cluster, 5)
+    low, high = (s.estimate() for s in forecasts.observed(np.array([0.0])))
     expected = mean(label, cluster, 5, bounded=True).estimate()
     assert (high.value, high.n, high.n_clusters) == (0.7, 10, 5)
     assert high.ci95 == pytest.approx(expected.ci95)
@@ -95,8 +95,8 @@ def test_the_interval_of_a_bin_is_that_of_a_share_by_prompt() -> None:
 
 
 def test_bins_without_a_forecast_are_left_out_of_both() -> None:
-    forecasts = Forecasts(np.array([0.9, 0.95]), np.ones(2), np.arange(2), 2)
-    edges = np.array([0.25, 0.5, 0.75])
+    forecasts = Forecasts(np.array([2.2, 2.9]), np.ones(2), np.arange(2), 2)
+    edges = np.array([-1.1, 0.0, 1.1])
     assert [r["observed"] for r in forecasts.table(edges)] == [s.value for s in forecasts.observed(edges)]
     assert len(forecasts.observed(edges)) == 2
 

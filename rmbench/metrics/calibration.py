@@ -10,15 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.metrics.folds import folds_of
 from rmbench.metrics.headlines import HEADLINES
 from rmbench.metrics.margins import deciles, margin_metrics, strength_metrics, too_large
 from rmbench.metrics.pairs import Pairs, pairs_of
 from rmbench.metrics.panel import Panel, settle_invalid
-from rmbench.metrics.reliability import Forecasts, bin_edges, brier_parts, expected_calibration_error
+from rmbench.metrics.reliability import Forecasts, bin_edges, brier_parts, calibration_error
 from rmbench.metrics.result import KINDS, Measured
+from rmbench.metrics.scaled import cross_fitted, with_fit
 from rmbench.metrics.selective import area_under_risk_coverage, auroc_of_margin
-from rmbench.metrics.temperature import fit_temperature, named_bound, sigma
+from rmbench.metrics.temperature import (
+    fit_temperature,
+    information_of,
+    named_bound,
+    sigma,
+    steady_temperature,
+)
 from rmbench.stats import Statistic, mean
 from rmbench.stats.clusters import Floats
 
@@ -41,16 +47,46 @@ def negative_log_likelihood(margin: Floats, label: Floats) -> Floats:
     return np.asarray(np.logaddexp(0.0, -margin) + (1.0 - label) * margin)
 
 
-def _proper(forecasts: Forecasts, margin: Floats, suffix: str, seed: int, bins: int) -> dict[str, Statistic]:
+def _proper(forecasts: Forecasts, suffix: str, seed: int, bins: int) -> dict[str, Statistic]:
     """Return ECE, Brier and NLL of one set of margins."""
-    ece = expected_calibration_error(forecasts, bin_edges(forecasts, bins, equal_mass=True), seed=seed)
-    nll = negative_log_likelihood(margin, forecasts.label)
+    edges = bin_edges(forecasts, bins, equal_mass=True)
+    ece, debiased = calibration_error(forecasts, edges, seed=seed)
+    nll = negative_log_likelihood(forecasts.margin, forecasts.label)
     brier = np.square(forecasts.probability - forecasts.label)
     return {
         f"ece{suffix}": ece,
+        f"ece_debiased{suffix}": debiased,
         f"brier{suffix}": replace(_mean(brier, forecasts), higher_is_better=False),
         f"nll{suffix}": replace(_mean(nll, forecasts), unit="nats", bounded=False, higher_is_better=False),
     }
+
+
+def _proper_scaled(
+    raw: Forecasts, scaled: Forecasts, fit: Statistic | str, seed: int, bins: int, folds: int
+) -> dict[str, Statistic]:
+    """Return the same of scaled margins, with what the fit of the temperature adds to their errors."""
+    found = _proper(scaled, "_scaled", seed, bins)
+    p, label = scaled.probability, scaled.label
+    certain = p * (1.0 - p)
+    if not isinstance(fit, str) and fit.influence is not None:
+        # Where T is off, so is Brier to first order; NLL is at its minimum there.
+        slope = float((2.0 * (p - label) * certain * scaled.margin).mean())
+        brier = found["brier_scaled"]
+        if brier.influence is not None:
+            found["brier_scaled"] = replace(
+                brier, influence=brier.influence - slope * fit.influence, linear=False
+            )
+    temperature = steady_temperature(raw.margin, label, raw.cluster)
+    if isinstance(temperature, str):
+        return found
+    margin = raw.margin / temperature
+    curvature = information_of(scaled.margin)
+    for name, fitted, bend in (
+        ("nll_scaled", negative_log_likelihood(margin, label), curvature),
+        ("brier_scaled", np.square(sigma(margin) - label), 2.0 * certain * curvature),
+    ):
+        found[name] = with_fit(found[name], float(fitted.mean()), bend, scaled, folds)
+    return found
 
 
 def _mean(values: Floats, forecasts: Forecasts) -> Statistic:
@@ -66,10 +102,8 @@ class Claims:
     margin: Floats
     """Of all pairs, those with a label of exactly 0.5 included, shape (P,)."""
     raw: Forecasts
-    margin_scaled: Floats
-    """Each divided by the temperature of the other folds, shape (P,); empty where none can be fitted."""
     scaled: Forecasts | str
-    """The forecasts of `margin_scaled`, or why there are none."""
+    """Each margin divided by the temperature of the other folds; or why that cannot be."""
     n_invalid: int
     """Items left out."""
 
@@ -80,14 +114,13 @@ def claims_of(panel: Panel, params: Mapping[str, Any]) -> Claims:
     pairs = pairs_of(panel)
     margin, label, cluster_as_float = _with_split(pairs)
     cluster = cluster_as_float.astype(np.int64)
-    raw = Forecasts(sigma(margin), label, cluster, panel.n_clusters)
+    raw = Forecasts(margin, label, cluster, panel.n_clusters)
     if why := NO_PAIR if len(pairs) == 0 else too_large(margin):
-        return Claims(pairs, margin, raw, np.zeros(0), why, n_invalid)
+        return Claims(pairs, margin, raw, why, n_invalid)
     n_folds, seed = int(params.get("folds", 5)), int(params.get("seed", 0))
-    found = _cross_fitted(margin, label, cluster, panel.n_clusters, n_folds, seed)
-    if isinstance(found, str):
-        return Claims(pairs, margin, raw, np.zeros(0), found, n_invalid)
-    return Claims(pairs, margin, raw, found, replace(raw, probability=sigma(found)), n_invalid)
+    found = cross_fitted(margin, label, cluster, n_folds, seed)
+    scaled = found if isinstance(found, str) else replace(raw, margin=found)
+    return Claims(pairs, margin, raw, scaled, n_invalid)
 
 
 @KINDS.register("calibration")
@@ -114,9 +147,9 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
         return Measured({}, counts, {"ece": NO_PAIR})
     if why := too_large(margin):
         return Measured({}, counts, dict.fromkeys(HEADLINES["calibration"], why))
-    metrics = _proper(raw, margin, "", seed, bins)
+    metrics = _proper(raw, "", seed, bins)
     if not params.get("short"):
-        metrics["ece_equal_width"] = expected_calibration_error(
+        metrics["ece_equal_width"], _ = calibration_error(
             raw, bin_edges(raw, bins, equal_mass=False), seed=seed
         )
         metrics |= brier_parts(raw, bin_edges(raw, bins, equal_mass=True), seed=seed)
@@ -127,9 +160,10 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
     _put("temperature", fit if isinstance(fit, str) else named_bound(fit) or fit, metrics, undefined)
     curves: dict[str, Any] = {"reliability": raw.table(bin_edges(raw, bins, equal_mass=True))}
     if isinstance(scaled, str):
-        undefined |= dict.fromkeys(("ece_scaled", "brier_scaled", "nll_scaled"), scaled)
+        names = ("ece_scaled", "ece_debiased_scaled", "brier_scaled", "nll_scaled")
+        undefined |= dict.fromkeys(names, scaled)
     else:
-        metrics |= _proper(scaled, claims.margin_scaled, "_scaled", seed, bins)
+        metrics |= _proper_scaled(raw, scaled, fit, seed, bins, int(params.get("folds", 5)))
         curves["reliability_scaled"] = scaled.table(bin_edges(scaled, bins, equal_mass=True))
     if not params.get("short"):
         for name, result in strength_metrics(pairs, panel.n_clusters, seed).items():
@@ -146,20 +180,3 @@ def _put(
         undefined[name] = result
     else:
         metrics[name] = result
-
-
-def _cross_fitted(
-    margin: Floats, label: Floats, cluster: Any, n_clusters: int, n_folds: int, seed: int
-) -> Floats | str:
-    """Return each margin divided by the temperature fitted on the *other* folds, or why that cannot be."""
-    if len(np.unique(cluster)) < 2:
-        return "fewer than two prompts to cross-fit a temperature"
-    fold = folds_of(cluster, n_folds, seed)
-    scaled = np.empty_like(margin)
-    for k in range(int(fold.max()) + 1):
-        inside = fold != k
-        fit = fit_temperature(margin[inside], label[inside], cluster[inside], n_clusters)
-        if isinstance(fit, str):
-            return fit
-        scaled[~inside] = margin[~inside] / fit.value
-    return scaled

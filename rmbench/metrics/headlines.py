@@ -25,7 +25,7 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
         "accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins_length_controlled",
         "longer_wins", "accuracy_of_ceiling", "ceiling",
     ),
-    "calibration": ("ece", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"),
+    "calibration": ("ece", "ece_debiased", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"),
     "best_of_n": ("win_rate@max", "gold@1", "gold@max", "oracle@max", "recovery@max", "best_n"),
 }  # fmt: skip
 """Columns per task kind; all other metrics are in the record."""

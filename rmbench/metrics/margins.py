@@ -2,11 +2,13 @@
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
+from scipy.stats import t as student_t
 
 from rmbench.metrics.pairs import Pairs
 from rmbench.stats import Statistic, grouped_jackknife, mean, t_interval
@@ -14,6 +16,8 @@ from rmbench.stats.clusters import Floats
 from rmbench.types import Estimate
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+
+_FEWEST_FOR_MEDIAN = 6
 
 
 def too_large(margin: Floats) -> str | None:
@@ -37,16 +41,24 @@ def margin_metrics(pairs: Pairs, n_clusters: int) -> dict[str, Statistic]:
 def _median(pairs: Pairs, n_clusters: int) -> Statistic:
     """Return the median margin with Woodruff's interval: that of P(margin <= median), turned back.
 
+    None below six prompts: then even the range of what was seen holds the true median less than 95% of the
+    time. Where more than half of all margins are equal beyond doubt, the interval is that one value.
+
     Source: Woodruff 1952, JASA 47, "Confidence intervals for medians and other position measures".
     """
     value = float(np.median(pairs.margin))
-    below = mean(
-        (pairs.margin < value) + 0.5 * (pairs.margin == value), pairs.cluster, n_clusters, bounded=True
+    # Of many equal margins all are on one side: the error is that of the share below, or up to, the median.
+    below = max(
+        (
+            mean(side.astype(np.float64), pairs.cluster, n_clusters, bounded=True)
+            for side in (pairs.margin < value, pairs.margin <= value)
+        ),
+        key=lambda share: share.stderr or 0.0,
     )
     interval = None
-    if below.stderr is not None:
-        low, high = t_interval(0.5, below.stderr, below.n_clusters)
-        quantiles = np.quantile(pairs.margin, np.clip([low, high], 0.0, 1.0))
+    if below.stderr is not None and below.freedom is not None and below.n_clusters >= _FEWEST_FOR_MEDIAN:
+        low, high = t_interval(0.5, below.stderr, below.freedom)
+        quantiles = np.quantile(pairs.margin, np.clip([low, high], 0.0, 1.0), method="inverted_cdf")
         interval = (float(quantiles[0]), float(quantiles[1]))
     return Statistic(
         value=value,
@@ -63,7 +75,7 @@ def strength_metrics(pairs: Pairs, n_clusters: int, seed: int) -> dict[str, Stat
     """Return Kendall's tau-b and Spearman's rho between margin and strength, chosen minus rejected.
 
     Strength is the difference of gold, where gold is more than a label. Intervals by the delete-a-group
-    jackknife over clusters.
+    jackknife over clusters, on Fisher's scale, so inside [-1, 1].
     """
     names = {"kendall_tau": _kendall, "spearman": _spearman}
     graded = np.isfinite(pairs.strength)
@@ -89,10 +101,29 @@ def strength_metrics(pairs: Pairs, n_clusters: int, seed: int) -> dict[str, Stat
         if not np.isfinite(value) or not np.isfinite(influence).all():
             found[name] = "constant margin or strength once a few prompts are left out"
             continue
-        found[name] = Statistic(
+        statistic = Statistic(
             value=value, influence=influence, n=len(margin), n_clusters=n_groups, unit="correlation"
         )
+        found[name] = replace(statistic, ci95=_correlation_interval(statistic))
     return found
+
+
+def _correlation_interval(statistic: Statistic) -> tuple[float, float]:
+    """Return the 95% interval of a correlation: Student's of its inverse hyperbolic tangent, turned back.
+
+    Where all agree, or all disagree, no error is known. Then up to `u = 1 - 0.025^(1/C)` of the prompts may
+    be other than the C that were seen, and in disagreement with all: that tau is `1 - 4 u + 2 u^2`.
+
+    Source: Fisher 1921, Metron 1; Bonett & Wright 2000, Psychometrika 65, for rank correlations.
+    """
+    value, stderr, c = statistic.value, statistic.stderr or 0.0, statistic.n_clusters
+    rest = 1.0 - value * value
+    if rest < 1e-12:
+        unseen = 1.0 - 0.025 ** (1.0 / c)
+        furthest = max(-1.0, 1.0 - 4.0 * unseen + 2.0 * unseen**2)
+        return (min(furthest, value), 1.0) if value > 0 else (-1.0, max(-furthest, value))
+    centre, half = float(np.arctanh(value)), float(student_t.ppf(0.975, c - 1)) * stderr / rest
+    return float(np.tanh(centre - half)), float(np.tanh(centre + half))
 
 
 def _kendall(margin: Floats, strength: Floats) -> float:

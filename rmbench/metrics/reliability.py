@@ -1,96 +1,139 @@
 """Reliability: binned forecasts against what happened (ECE, Murphy's parts of the Brier score)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rmbench.stats import Statistic, cluster_bootstrap, cluster_sums, mean, ratio
-from rmbench.stats.bootstrap import least_compatible_effect
+from rmbench.metrics.binned_noise import Cells
+from rmbench.metrics.gaps import Gaps
+from rmbench.metrics.temperature import sigma
+from rmbench.stats import Statistic, cluster_sums, mean, ratio, shares
 from rmbench.stats.clusters import Floats, Ints
+
+_FORECASTS_PER_BIN = 10
+_FEWEST_BINS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
-    """P forecasts of "the first is better"; the mirrored copy (1 - p, 1 - y) is implied everywhere."""
+    """P forecasts of "the first is better": `sigma(margin)`. The mirrored copy is implied everywhere.
 
-    probability: Floats
-    """Shape (P,), in [0, 1]."""
+    They carry the margin, not the probability: above 37 all probabilities are the same float, the margins
+    are not.
+    """
+
+    margin: Floats
+    """Log-odds claimed, shape (P,), finite."""
     label: Floats
     """P(first is better) according to the data, shape (P,), in [0, 1]."""
     cluster: Ints
     """Shape (P,)."""
     n_clusters: int
 
-    def mirrored(self) -> tuple[Floats, Floats, Ints]:
-        """Return probability, label and cluster of both orders, shape (2 P,)."""
-        return (
-            np.concatenate([self.probability, 1.0 - self.probability]),
-            np.concatenate([self.label, 1.0 - self.label]),
-            np.concatenate([self.cluster, self.cluster]),
-        )
+    @property
+    def probability(self) -> Floats:
+        """Return what is claimed, shape (P,), in [0, 1]."""
+        return sigma(self.margin)
 
-    def bin_sums(self, edges: Floats) -> tuple[Floats, Floats, Floats]:
-        """Return per cluster and bin the sums of 1, p and y, each of shape (C, B)."""
-        probability, label, cluster = self.mirrored()
-        n_bins = len(edges) + 1
-        cell = cluster * n_bins + np.searchsorted(edges, probability, side="right")
-        shape = (self.n_clusters, n_bins)
-        return tuple(  # type: ignore[return-value]
-            cluster_sums(values, cell, self.n_clusters * n_bins).reshape(shape)
-            for values in (np.ones_like(probability), probability, label)
-        )
+    def turned(self) -> "Forecasts":
+        """Return the same forecasts with each pair in the order that its margin prefers."""
+        flip = self.margin < 0
+        return replace(self, margin=np.abs(self.margin), label=np.where(flip, 1.0 - self.label, self.label))
+
+    def cells(self, edges: Floats) -> Cells:
+        """Return the bins of the turned forecasts; `edges` are margins."""
+        size = np.abs(self.margin)
+        here, mirrored = (np.searchsorted(edges, m, side="right") for m in (size, -size))
+        return Cells(here, mirrored, self.cluster, len(edges) + 1)
 
     def table(self, edges: Floats) -> list[dict[str, float | int]]:
         """Return one row per non-empty bin for a reliability diagram, both orders counted."""
-        count, forecast, happened = (s.sum(axis=0) for s in self.bin_sums(edges))
+        count, forecast, happened = self._bins(edges)
         return [
             {"n": int(n), "forecast": float(p / n), "observed": float(y / n)}
             for n, p, y in zip(count, forecast, happened, strict=True)
             if n > 0
         ]
 
+    def _bins(self, edges: Floats) -> tuple[Floats, Floats, Floats]:
+        """Return per bin the sums of 1, p and y, both orders, each of shape (B,)."""
+        turned, cells = self.turned(), self.cells(edges)
+        behind = np.bincount(cells.mirrored, minlength=cells.n_bins)
+        forecast, happened = (cells.odd_sums(v) + behind for v in (turned.probability, turned.label))
+        return cells.counts(), forecast, happened
+
     def observed(self, edges: Floats) -> list[Statistic]:
         """Return what happened in each bin of `table`, in its order, as a share with its error."""
-        count, _, happened = self.bin_sums(edges)
-        return [
-            ratio(happened[:, b], count[:, b], n=int(count[:, b].sum()), higher_is_better=None, bounded=True)
-            for b in np.flatnonzero(count.any(axis=0))
-        ]
+        turned, cells = self.turned(), self.cells(edges)
+        found = []
+        for b in np.flatnonzero(cells.counts()):
+            here, mirrored = cells.here == b, cells.mirrored == b
+            cluster = np.concatenate([self.cluster[here], self.cluster[mirrored]])
+            happened = np.concatenate([turned.label[here], 1.0 - turned.label[mirrored]])
+            found.append(
+                ratio(
+                    cluster_sums(happened, cluster, self.n_clusters),
+                    np.bincount(cluster, minlength=self.n_clusters).astype(np.float64),
+                    n=len(happened),
+                    higher_is_better=None,
+                    bounded=True,
+                )
+            )
+        return found
+
+
+def number_of_bins(n_pairs: int, most: int) -> int:
+    """Return the number of bins that `n_pairs` can fill: ten forecasts each, both orders counted.
+
+    Below ten a bin shows little but noise. At `most` (15 by default, as published) from 75 pairs on. Below
+    that the number is even: in the middle one of an odd number of bins a pair meets its own mirror image, the
+    two gaps cancel, and with three bins a third of the data would not count.
+    """
+    fits = 2 * n_pairs // _FORECASTS_PER_BIN
+    return most if fits >= most else min(most, max(_FEWEST_BINS, fits - fits % 2))
 
 
 def bin_edges(forecasts: Forecasts, n_bins: int, *, equal_mass: bool) -> Floats:
-    """Return the inner edges of at most `n_bins` bins on the mirrored forecasts, increasing.
+    """Return the inner edges, as margins, of at most `n_bins` bins on the mirrored forecasts, increasing.
 
-    Equal forecasts always share a bin, so quantised scores may fill fewer bins.
+    Bins of equal mass are cut on the margin, so saturated forecasts are told apart; equal margins always
+    share a bin, so quantised scores may fill fewer bins. Bins of equal width are equal on the scale of
+    probability, as they are defined, and only written as margins. Few pairs get fewer bins: see
+    `number_of_bins`.
     """
+    n_bins = number_of_bins(len(forecasts.margin), n_bins)
     if not equal_mass:
-        return np.linspace(0.0, 1.0, n_bins + 1)[1:-1]
-    probability, _, _ = forecasts.mirrored()
-    quantiles = np.quantile(probability, np.arange(1, n_bins) / n_bins, method="higher")
-    return np.unique(quantiles)
+        k = np.arange(1, n_bins)
+        return np.asarray(np.log(k) - np.log(n_bins - k))
+    both = np.concatenate([forecasts.margin, -forecasts.margin])
+    return np.unique(np.quantile(both, np.arange(1, n_bins) / n_bins, method="higher"))
 
 
-def expected_calibration_error(forecasts: Forecasts, edges: Floats, *, seed: int) -> Statistic:
-    """Return sum over bins of share * |mean forecast - mean label|.
+def calibration_error(forecasts: Forecasts, edges: Floats, *, seed: int) -> tuple[Statistic, Statistic]:
+    """Return the ECE, sum over bins of share * |mean forecast - mean label|, plain and debiased.
 
-    The plug-in value is biased upwards by noise in small bins; its interval, with the bins held fixed, is
-    not, and holds 0 where the gaps may be noise alone.
+    The plain value is biased upwards by noise in small bins. The debiased one subtracts, in each bin of gap g
+    with standard error s, what noise adds to a gap of that size, `E|N(g, s^2)| - |g|`; it is at least 0. That
+    takes off less than half of the bias where the truth is 0, and nearly all of it where gaps are large.
+    Both have the interval of the true value, with the bins held fixed, which holds 0 where the gaps may be
+    noise alone.
 
-    Source: Naeini et al. 2015; equal-mass bins as Nixon et al. 2019, arXiv 1904.01685.
+    Args:
+        forecasts: P forecasts.
+        edges: From `bin_edges`.
+        seed: Of the simulation of noise.
+
+    Source: Naeini et al. 2015; equal-mass bins as Nixon et al. 2019, arXiv 1904.01685. Debiased: Kumar, Liang
+    & Ma 2019, arXiv 1909.10155, the correction for L1; s is clustered by prompt.
     """
-    count, forecast, happened = forecasts.bin_sums(edges)
-    # In place: with a million clusters each of these arrays is 120 MB.
-    gap = np.subtract(happened, forecast, out=forecast)
-    del forecast, happened
-
-    def ece(n: Floats, g: Floats) -> Floats:
-        return np.asarray(np.abs(g).sum(axis=-1) / n.sum(axis=-1))
-
-    value = float(ece(count.sum(axis=0), gap.sum(axis=0)))
-    direction = np.sign(gap.sum(axis=0))
-    influence = (gap @ direction - value * count.sum(axis=1)) / float(count.sum())
-    return _binned(forecasts, value, influence, (count, gap), ece, seed, power=1, higher_is_better=False)
+    turned, cells = forecasts.turned(), forecasts.cells(edges)
+    gaps = Gaps(turned.probability, turned.label, cells)
+    value, side = gaps.size(1), np.sign(gaps.gap)
+    influence = (gaps.residual * (side[cells.here] - side[cells.mirrored]) / 2 - value) / len(turned.label)
+    plain = _statistic(forecasts, gaps, influence, seed, power=1, higher_is_better=False)
+    debiased = max(0.0, value - gaps.noise_in_size())
+    interval = plain.ci95 and (min(plain.ci95[0], debiased), plain.ci95[1])
+    return plain, replace(plain, value=debiased, ci95=interval)
 
 
 def brier_parts(forecasts: Forecasts, edges: Floats, *, seed: int) -> dict[str, Statistic]:
@@ -103,28 +146,21 @@ def brier_parts(forecasts: Forecasts, edges: Floats, *, seed: int) -> dict[str, 
 
     Source: Murphy 1973, "A new vector partition of the probability score".
     """
-    count, forecast, happened = forecasts.bin_sums(edges)
+    turned, cells = forecasts.turned(), forecasts.cells(edges)
 
-    def mean_square(n: Floats, g: Floats) -> Floats:
-        return np.asarray((np.square(g) / np.where(n > 0, n, 1.0)).sum(axis=-1) / n.sum(axis=-1))
+    def part(claimed: Floats, *, higher_is_better: bool) -> Statistic:
+        gaps = Gaps(claimed, turned.label, cells)
+        mean_gap = gaps.mean_gap
+        influence = gaps.residual * (mean_gap[cells.here] - mean_gap[cells.mirrored])
+        influence -= cells.average(np.square(mean_gap)) + gaps.size(2)
+        return _statistic(
+            forecasts, gaps, influence / len(claimed), seed, power=2, higher_is_better=higher_is_better
+        )
 
-    def part(gap: Floats, *, higher_is_better: bool) -> Statistic:
-        n_all, gap_all = count.sum(axis=0), gap.sum(axis=0)
-        value = float(mean_square(n_all, gap_all))
-        mean_gap = gap_all / np.where(n_all > 0, n_all, 1.0)
-        influence = (
-            gap @ (2 * mean_gap) - count @ np.square(mean_gap) - value * count.sum(axis=1)
-        ) / n_all.sum()
-        return _binned(
-            forecasts, value, influence, (count, gap), mean_square, seed,
-            power=2, higher_is_better=higher_is_better,
-        )  # fmt: skip
-
-    # In place: with a million clusters each of these arrays is 120 MB.
-    gap = np.subtract(happened, forecast, out=forecast)
-    found = {"brier_reliability": part(gap, higher_is_better=False)}
-    gap = np.subtract(happened, np.multiply(count, 0.5, out=gap), out=gap)
-    found["brier_resolution"] = part(gap, higher_is_better=True)
+    found = {
+        "brier_reliability": part(turned.probability, higher_is_better=False),
+        "brier_resolution": part(np.full(len(turned.label), 0.5), higher_is_better=True),
+    }
     uncertainty = np.square(forecasts.label - 0.5)
     found["brier_uncertainty"] = mean(
         uncertainty, forecasts.cluster, forecasts.n_clusters, bounded=True, higher_is_better=None
@@ -132,49 +168,17 @@ def brier_parts(forecasts: Forecasts, edges: Floats, *, seed: int) -> dict[str, 
     return found
 
 
-def _binned(
-    forecasts: Forecasts,
-    value: float,
-    influence: Floats,
-    sums: tuple[Floats, Floats],
-    value_of: Callable[[Floats, Floats], Floats],
-    seed: int,
-    *,
-    power: int,
-    higher_is_better: bool | None,
+def _statistic(
+    forecasts: Forecasts, gaps: Gaps, influence: Floats, seed: int, *, power: int, higher_is_better: bool
 ) -> Statistic:
-    """Return the statistic of binned gaps with its interval.
-
-    Noise pushes the value up, so the lower end comes from inverting the test of a smaller effect; the upper
-    end is that of the linearised error, which is safe on that side.
-
-    Args:
-        forecasts: What was binned.
-        value: The statistic.
-        influence: Shape (C,).
-        sums: Observations, and sums of gaps, per cluster and bin, each (C, B).
-        value_of: The statistic of totals (..., B) of the two.
-        seed: Of the bootstrap.
-        power: The statistic of gaps t times as large is t ** power times as large.
-        higher_is_better: Direction.
-    """
-    # Only clusters that are here: a stratum's panel keeps the numbering of the whole.
-    present = np.unique(forecasts.cluster)
-    statistic = Statistic(
-        value=value,
-        influence=influence,
+    """Return the size of gaps with its interval; `influence` is that of each pair, shape (P,)."""
+    return Statistic(
+        value=gaps.size(power),
+        influence=cluster_sums(influence, forecasts.cluster, forecasts.n_clusters),
+        share=shares(forecasts.cluster, forecasts.n_clusters),
         n=len(forecasts.label),
-        n_clusters=len(present),
+        # Only clusters that are here: a stratum's panel keeps the numbering of the whole.
+        n_clusters=len(np.unique(forecasts.cluster)),
         higher_is_better=higher_is_better,
+        ci95=gaps.interval(power, seed=seed),
     )
-    interval = None
-    if len(present) >= 2:
-        n_bins = sums[0].shape[1]
-        here = sums if len(present) == len(sums[0]) else [s[present] for s in sums]
-        totals = cluster_bootstrap(here, lambda resampled: resampled, seed=seed)
-        n, gap = totals[:, :n_bins], totals[:, n_bins:]
-        n_all, gap_all = (s.sum(axis=0) for s in sums)
-        mean_gap = gap_all / np.where(n_all > 0, n_all, 1.0)
-        shrunk = least_compatible_effect(value, lambda t: value_of(n, gap - (1.0 - t) * mean_gap * n))
-        interval = shrunk**power * value, min(1.0, (statistic.estimate().ci95 or (0.0, 1.0))[1])
-    return replace(statistic, ci95=interval)

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from rmbench.stats import Statistic, cluster_sums, shares
+from rmbench.stats import Statistic, cluster_sums, grouped_jackknife, shares
 from rmbench.stats.clusters import Floats, Ints
+
+_LEFT_OUT_IN_TURN = 50
 
 
 def _credit(margin: Floats) -> Floats:
@@ -63,10 +65,34 @@ def auroc_of_margin(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic
 def area_under_risk_coverage(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic:
     """Return the mean, over coverages 1/P to 1, of the error rate among the pairs with the largest |margin|.
 
-    Pairs of equal |margin| share their places. Lower is better; random order gives the error rate.
+    Pairs of equal |margin| share their places. Lower is better; random order gives the error rate. A few
+    pairs at the head of the order weigh so much that, up to 50 prompts, the influence is that of leaving
+    each prompt out in turn: the derivative is too small there.
 
     Source: El-Yaniv & Wiener 2010; Geifman & El-Yaniv 2017, arXiv 1705.08500.
     """
+    value, influence = _risk_coverage(margin)
+    present = len(np.unique(cluster))
+    share: Floats | None = shares(cluster, n_clusters)
+    summed = cluster_sums(influence, cluster, n_clusters)
+    if 2 <= present <= _LEFT_OUT_IN_TURN:
+        summed, _ = grouped_jackknife(
+            lambda keep: _risk_coverage(margin[keep])[0], cluster, n_clusters, seed=0, n_groups=present
+        )
+        share = None  # leaving a large prompt out has made up for its leverage
+    return Statistic(
+        value=value,
+        influence=summed,
+        share=share,
+        n=len(margin),
+        n_clusters=present,
+        higher_is_better=False,
+        bounded=True,
+    )
+
+
+def _risk_coverage(margin: Floats) -> tuple[float, Floats]:
+    """Return the area and its derivative by the weight of each pair, shape (P,)."""
     loss = 1.0 - _credit(margin)
     n = len(margin)
     _, level = np.unique(-np.abs(margin), return_inverse=True)
@@ -84,13 +110,4 @@ def area_under_risk_coverage(margin: Floats, cluster: Ints, n_clusters: int) -> 
     behind = loss_at / coverage / n
     thickening = np.cumsum(behind[::-1])[::-1]
     influence = (loss * shared[level] - value - thickening[level] + loss.mean()) / n
-    influence -= influence.mean()
-    return Statistic(
-        value=value,
-        influence=cluster_sums(influence, cluster, n_clusters),
-        share=shares(cluster, n_clusters),
-        n=n,
-        n_clusters=len(np.unique(cluster)),
-        higher_is_better=False,
-        bounded=True,
-    )
+    return value, influence - influence.mean()

@@ -20,6 +20,7 @@ _IN_STRATA = (
     "accuracy_length_controlled",
     "longer_wins",
     "ece",
+    "ece_debiased",
     "ece_scaled",
     "brier",
     "nll",

@@ -1,9 +1,15 @@
 """The temperature that makes margins mean what they say: P(chosen) = sigma(margin / T)."""
 
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from scipy.optimize import brentq
+from scipy.stats import t as student_t
 
-from rmbench.stats import Statistic, cluster_sums
+from rmbench.metrics.freedom import freedom_of
+from rmbench.stats import Statistic, cluster_sums, shares
 from rmbench.stats.clusters import Floats, Ints
 
 _LARGEST = 1e4
@@ -15,12 +21,22 @@ def sigma(z: Floats) -> Floats:
     return np.asarray(0.5 * (1.0 + np.tanh(0.5 * z)))
 
 
+def information_of(z: Floats) -> Floats:
+    """Return the second derivative of the cross-entropy of sigma(k z) by k at k = 1, shape of `z`."""
+    p = sigma(z)
+    return np.asarray(np.square(z * np.sqrt(p * (1.0 - p))))
+
+
 def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: int) -> Statistic | str:
     """Return the temperature T of least cross-entropy of sigma(margin / T) against the labels.
 
     The loss is convex in 1/T. Where margins carry no information or point the wrong way, the best T is
     infinite; where they separate all pairs, it is 0: then T stands at its bound (1e4 times, or 1e-4 times,
-    the root mean square margin), is good for scaling, and no estimate: see `named_bound`.
+    the root mean square margin) and is no estimate: see `named_bound`. Its interval is.
+
+    The interval is that of the likelihood ratio of 1/T, divided by the design effect (the clustered variance
+    of the score over the one the model implies), against Student's t. It is `(low, inf)` where 1/T = 0 is
+    inside, and None below two prompts.
 
     Args:
         margin: Shape (P,), reward units.
@@ -31,8 +47,8 @@ def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: in
     Returns:
         T in reward units, its influence on the log scale; or the reason why none can be fitted.
 
-    Source: Guo et al. 2017, "On calibration of modern neural networks", arXiv 1706.04599; the interval is
-    that of an M-estimator (Huber's sandwich), clustered.
+    Source: Guo et al. 2017, "On calibration of modern neural networks", arXiv 1706.04599. The interval: Rao &
+    Scott 1984, Annals of Statistics 12, likelihood ratios under clustering.
     """
     scale = float(np.sqrt(np.mean(np.square(margin)))) if len(margin) else 0.0
     if scale == 0.0:
@@ -43,41 +59,140 @@ def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: in
         return float(((sigma(inverse * z) - label) * z).sum())
 
     low, high = 1.0 / _LARGEST, _LARGEST
-    present = len(np.unique(cluster))
-    if gradient(low) >= 0.0:
-        return _at_bound(scale / low, len(margin), present, "infinite")
-    if gradient(high) <= 0.0:
-        return _at_bound(scale / high, len(margin), present, "zero")
-    inverse = float(brentq(gradient, low, high, xtol=1e-12, rtol=1e-12))
-    p = sigma(inverse * z)
-    hessian = float((p * (1 - p) * z * z).sum())
-    score = cluster_sums((p - label) * z, cluster, n_clusters)
-    # d log(1/T) = -score / hessian / inverse, hence the sign of d log T.
-    return Statistic(
-        value=scale / inverse,
-        influence=score / hessian / inverse,
+    fit = Statistic(
+        value=math.nan,
+        influence=None,
         n=len(margin),
-        n_clusters=present,
-        unit="reward",
+        n_clusters=len(np.unique(cluster)),
         higher_is_better=None,
+        ci95=_interval(z, label, cluster, gradient, scale),
+    )
+    if gradient(low) >= 0.0:
+        return replace(fit, value=scale / low, unit="infinite")
+    if gradient(high) <= 0.0:
+        return replace(fit, value=scale / high, unit="zero")
+    inverse = float(brentq(gradient, low, high, xtol=1e-12, rtol=1e-12))
+    hessian = float(information_of(inverse * z).sum()) / inverse**2
+    score = cluster_sums((sigma(inverse * z) - label) * z, cluster, n_clusters)
+    # d log(1/T) = -score / hessian / inverse, hence the sign of d log T.
+    influence = score / hessian / inverse
+    return replace(
+        fit,
+        value=scale / inverse,
+        influence=influence,
+        share=shares(cluster, n_clusters),
+        unit="reward",
         log_scale=True,
     )
 
 
+def steady_temperature(margin: Floats, label: Floats, cluster: Ints) -> float | str:
+    """Return a temperature to divide *other* margins by: that of least cross-entropy, kept from extremes.
+
+    Few pairs may all be right by chance; the best T is then 0, and one wrong pair among the others costs any
+    number of nats. So the fit holds one prompt more, as many pairs as the mean prompt has, each with the
+    median |margin| and a label of 1/2. With C prompts its weight is 1 / (C + 1).
+
+    Returns:
+        T in reward units; or the reason why none can be fitted.
+    """
+    scale = float(np.sqrt(np.mean(np.square(margin)))) if len(margin) else 0.0
+    if scale == 0.0:
+        return "every margin is 0"
+    z = margin / scale
+    return scale / _steady_inverse(z, label, len(np.unique(cluster)))
+
+
+def _steady_inverse(z: Floats, label: Floats, n_clusters: int) -> float:
+    typical = float(np.median(np.abs(z[z != 0.0])))
+    weight = len(z) / n_clusters
+
+    def gradient(inverse: float) -> float:
+        held = float(sigma(np.asarray(inverse * typical))) - 0.5
+        return float(((sigma(inverse * z) - label) * z).sum()) + weight * held * typical
+
+    low, high = 1.0 / _LARGEST, _LARGEST
+    if gradient(low) >= 0.0:
+        return low
+    return high if gradient(high) <= 0.0 else float(brentq(gradient, low, high, xtol=1e-12, rtol=1e-12))
+
+
+def design_effect(z: Floats, label: Floats, cluster: Ints, inverse: float) -> float:
+    """Return the clustered variance of the score of 1/T over what independent labels of the model have.
+
+    At least that of the pairs if prompts did not matter, which is 1 for labels that are 0 or 1.
+
+    Args:
+        z: Margins, shape (P,).
+        label: Shape (P,).
+        cluster: Shape (P,), at least two prompts.
+        inverse: 1/T, in units of 1/z.
+    """
+    residual = (sigma(inverse * z) - label) * z
+    expected = float(information_of(inverse * z).sum()) / inverse**2
+    if expected == 0.0:
+        return 1.0
+    c = len(np.unique(cluster))
+    clustered = c / (c - 1) * float(np.square(np.bincount(cluster, residual)).sum())
+    soft = bool(((label > 0.0) & (label < 1.0)).any())
+    least = c / (c - 1) * float(np.square(residual).sum()) / expected if soft else 1.0
+    return max(clustered / expected, least)
+
+
+def _interval(
+    z: Floats, label: Floats, cluster: Ints, gradient: Callable[[float], float], scale: float
+) -> tuple[float, float] | None:
+    """Return the interval of T; (inf, inf) where no positive 1/T is compatible."""
+    present = len(np.unique(cluster))
+    if present < 2:
+        return None
+
+    def loss(inverse: float) -> float:
+        return float((np.logaddexp(0.0, -inverse * z) + (1.0 - label) * inverse * z).sum())
+
+    # The best 1/T of either sign: margins may point the wrong way by chance.
+    if gradient(-_LARGEST) >= 0.0:
+        best = -_LARGEST
+    elif gradient(_LARGEST) <= 0.0:
+        best = _LARGEST
+    else:
+        best = float(brentq(gradient, -_LARGEST, _LARGEST, xtol=1e-12, rtol=1e-12))
+    effect = design_effect(z, label, cluster, _steady_inverse(z, label, present))
+    most = loss(best) + 0.5 * effect * float(student_t.ppf(0.975, freedom_of(cluster))) ** 2
+
+    def beyond(inverse: float) -> float:
+        return loss(inverse) - most
+
+    def end(bound: float) -> float:
+        return bound if beyond(bound) <= 0.0 else float(brentq(beyond, best, bound, rtol=1e-12))
+
+    low, high = end(-_LARGEST) if best > -_LARGEST else best, end(_LARGEST)
+    if high <= 0.0:
+        return math.inf, math.inf
+    return (
+        scale / high if high < _LARGEST else 0.0,
+        scale / low if low > 0.0 else math.inf,
+    )
+
+
 def named_bound(fit: Statistic) -> str | None:
-    """Return in words what a fit at its bound means; None for a proper one."""
+    """Return in words what a fit at its bound means, and what its interval says; None for a proper one."""
     if fit.influence is not None:
         return None
-    return _BOUNDS[fit.unit]
+    said = _BOUNDS[fit.unit]
+    if fit.ci95 is None:
+        return said
+    low, high = fit.ci95
+    if math.isinf(low):
+        return f"{said}; no positive temperature is within its 95% interval"
+    if low > 0.0:
+        return f"{said}; it is at least {low:.3g} (95% interval)"
+    if math.isfinite(high):
+        return f"{said}; it is at most {high:.3g} (95% interval)"
+    return f"{said}; its 95% interval holds every temperature"
 
 
 _BOUNDS = {
     "infinite": "margins carry no information, or point the wrong way: the best temperature is infinite",
     "zero": "margins separate all pairs: the best temperature is 0",
 }
-
-
-def _at_bound(value: float, n: int, n_clusters: int, which: str) -> Statistic:
-    return Statistic(
-        value=value, influence=None, n=n, n_clusters=n_clusters, unit=which, higher_is_better=None
-    )

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from panels import make_panel, pair_panel, random_panel
 from scipy.optimize import minimize_scalar
 from scipy.stats import kendalltau, spearmanr
+from scipy.stats import t as student_t
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from rmbench.metrics.calibration import measure_calibration
@@ -16,9 +17,9 @@ from rmbench.metrics.result import Measured
 from rmbench.metrics.temperature import fit_temperature, sigma
 
 ALWAYS = {
-    "ece", "ece_equal_width", "brier", "brier_reliability", "brier_resolution", "brier_uncertainty", "nll",
-    "auroc_margin", "aurc", "temperature", "ece_scaled", "brier_scaled", "nll_scaled",
-    "margin_mean", "margin_median", "share_negative",
+    "ece", "ece_debiased", "ece_equal_width", "brier", "brier_reliability", "brier_resolution", "brier_uncertainty", "nll",
+    "auroc_margin", "aurc", "temperature", "ece_scaled", "ece_debiased_scaled", "brier_scaled",
+    "nll_scaled", "margin_mean", "margin_median", "share_negative",
 }  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def test_margins_too_large_to_square_have_a_reason_and_no_number(reward: float) 
     shown = "inf" if reward > 1e300 else "2e+200"
     why = f"margins of up to {shown} are too large to compute with"
     assert found.undefined == dict.fromkeys(
-        ("ece", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"), why
+        ("ece", "ece_debiased", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"), why
     )
 
 
@@ -217,13 +218,19 @@ def test_scaled_metrics_use_the_temperature_of_the_other_folds() -> None:
     scaled = np.empty(400)
     for k in range(5):
         inside = fold != k
-        fit = fit_temperature(margin[inside], np.ones(inside.sum()), cluster[inside], 400)
-        assert not isinstance(fit, str)
-        scaled[~inside] = margin[~inside] / fit.value
+        # One more pair, at the median |margin|, right as often as wrong.
+        typical = np.median(np.abs(margin[inside]))
+        seen, weight = np.append(margin[inside], [typical, -typical]), np.ones(inside.sum() + 2)
+        weight[-2:] = 0.5
+        best = minimize_scalar(
+            lambda log_t, m=seen, w=weight: float((w * np.logaddexp(0, -m / np.exp(log_t))).sum()),
+            bounds=(-5, 5), method="bounded", options={"xatol": 1e-10},
+        )  # fmt: skip
+        scaled[~inside] = margin[~inside] / np.exp(best.x)
     p, y = both_orders(scaled, np.ones(400))
     got = values(pair_panel(margin))
-    assert got["brier_scaled"] == pytest.approx(brier_score_loss(y, p), abs=1e-12)
-    assert got["nll_scaled"] == pytest.approx(log_loss(y, p), abs=1e-10)
+    assert got["brier_scaled"] == pytest.approx(brier_score_loss(y, p), abs=1e-6)
+    assert got["nll_scaled"] == pytest.approx(log_loss(y, p), abs=1e-6)
     assert got["nll_scaled"] < got["nll"]
 
 
@@ -239,9 +246,62 @@ def test_a_temperature_that_does_not_exist_says_so(margin: list[float], said: st
     measured = measure(pair_panel(np.array(margin)))
     assert said in measured.undefined["temperature"]
     assert "temperature" not in measured.metrics
-    scaled = {"ece_scaled", "brier_scaled", "nll_scaled"}
+    scaled = {"ece_scaled", "ece_debiased_scaled", "brier_scaled", "nll_scaled"}
     assert scaled <= (set(measured.undefined) if "every" in said else set(measured.metrics))
     assert all(np.isfinite(s.value) for s in measured.metrics.values())
+
+
+def test_the_interval_of_the_temperature_is_that_of_the_likelihood_ratio() -> None:
+    fit = fit_temperature(MARGIN, np.ones(400), np.arange(400), 400)
+    assert not isinstance(fit, str)
+    low, high = fit.ci95 or (0.0, 0.0)
+    p = sigma(MARGIN / fit.value)
+    ratio = 400 / 399 * np.square((1 - p) * MARGIN).sum() / (p * (1 - p) * MARGIN**2).sum()
+    # Twice the log-likelihood lost at the ends, against Student's t squared and the design effect.
+    for end in (low, high):
+        lost = 2 * (np.logaddexp(0, -MARGIN / end) - np.logaddexp(0, -MARGIN / fit.value)).sum()
+        assert lost == pytest.approx(max(1.0, ratio) * student_t.ppf(0.975, 399) ** 2, rel=0.02)
+    assert low < fit.value < high
+
+
+@pytest.mark.parametrize(
+    ("margin", "said"),
+    [
+        (np.linspace(0.5, 2.0, 30), "the best temperature is 0; it is at most"),
+        (np.array([1.0, 2.0]), "the best temperature is 0; its 95% interval holds every temperature"),
+        (np.array([-1.0, 1.1, -1.2, 0.9, -1.0]), "the best temperature is infinite; it is at least"),
+        (-np.linspace(0.5, 2.0, 30), "is infinite; no positive temperature is within its 95% interval"),
+    ],
+)
+def test_a_temperature_at_its_bound_says_what_is_known(margin: np.ndarray, said: str) -> None:
+    assert said in measure(pair_panel(margin)).undefined["temperature"]
+
+
+def test_the_interval_of_a_temperature_reaches_infinity_where_margins_may_say_nothing() -> None:
+    margin = np.where(np.arange(40) % 20 < 11, 1.0, -1.0)  # 22 of 40 right
+    low, high = measure(pair_panel(margin)).metrics["temperature"].estimate().ci95 or (0.0, 0.0)
+    assert 0.5 < low < 2.0
+    assert high == np.inf
+
+
+def test_the_median_of_two_values_is_as_sure_as_the_share_between_them() -> None:
+    for right, expected in ((33, (-1.0, 1.0)), (45, (1.0, 1.0))):
+        margin = np.where(np.arange(60) < right, 1.0, -1.0)
+        assert measure(pair_panel(margin)).metrics["margin_median"].ci95 == expected
+    # Below six prompts even the range is no 95% interval: 1 - 2 / 2^5 = 0.94.
+    assert measure(pair_panel(np.arange(1.0, 6.0))).metrics["margin_median"].estimate().ci95 is None
+    assert measure(pair_panel(np.arange(1.0, 7.0))).metrics["margin_median"].ci95 == (1.0, 6.0)
+
+
+def test_rank_correlations_stay_within_one_and_are_never_certain() -> None:
+    strength = np.arange(1.0, 11.0)
+    for margin, end in ((strength, 1), (-strength, 0)):
+        found = measure(make_panel([[m, 0.0] for m in margin], [[s, 0.0] for s in strength])).metrics
+        for name in ("kendall_tau", "spearman"):
+            interval = found[name].estimate().ci95 or (0.0, 0.0)
+            assert found[name].value == pytest.approx(2.0 * end - 1)
+            assert interval[end] == pytest.approx(2.0 * end - 1)
+            assert interval[1] - interval[0] > 0.5
 
 
 def test_kendall_and_spearman_equal_scipy_on_graded_pairs() -> None:
