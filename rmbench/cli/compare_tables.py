@@ -120,8 +120,6 @@ def test_notes(report: ManyReport) -> list[str]:
             f"Equivalent: two one-sided tests show a difference below {report.margin:g}, in the metric's own "
             "unit; a family of their own, with Holm's correction at 5%."
         )
-    if untested := sum(test.p_holm is None for test in tests):
-        notes.append(f"{untested} differences have no test (no error is known), and are not corrected for.")
     return notes
 
 

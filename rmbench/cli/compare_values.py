@@ -17,7 +17,7 @@ def family_words(report: ManyReport) -> str:
     if n_tests == 1:
         return f"one test ({of}): nothing to correct for"
     missing = n_pairs * n_metrics - n_tests
-    left = f", {missing:,} of them without a test" if missing else ""
+    left = f", {missing:,} of them without a test (no error is known)" if missing else ""
     return f"Holm's correction at 5% over one family of {n_tests:,} tests: {of}{left}"
 
 
