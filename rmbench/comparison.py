@@ -1,15 +1,16 @@
 """Models on the same items: paired differences of every two, and where they part most."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from rmbench.common_items import CommonItems, ItemCount, MeasuredRun, basis_lines
 from rmbench.disagreements import Disagreement, per_item, worst
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.metrics import Panel, Suite, resolve_metric
+from rmbench.metrics import resolve_metric
 from rmbench.metrics.headlines import HEADLINES
 from rmbench.notebook import html_table
 from rmbench.record_reader import StoredRun, find_records, stored_suite
@@ -24,7 +25,7 @@ _NOT_THE_MODELS = ("longer_wins", "gold@1", "oracle@max")
 
 @dataclass(frozen=True, slots=True)
 class MetricComparison:
-    """One metric of two models."""
+    """One metric of two models, on the items that both answered."""
 
     metric: str
     first: Estimate
@@ -32,6 +33,8 @@ class MetricComparison:
     paired: Comparison
     p_holm: float | None
     """The p-value after Holm's correction over all pairs of models that were tested on this metric."""
+    count: ItemCount | None = None
+    """How many items the three numbers rest on; None: all of them, as neither model left one out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class PairedReport:
     """What `Disagreement` values are."""
     metrics: tuple[MetricComparison, ...]
     disagreements: tuple[Disagreement, ...]
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """Metric that each model has a value of -> why there is none on the items that both answered."""
 
     def _repr_html_(self) -> str:
         """Return the comparison as notebooks show it."""
@@ -63,7 +68,13 @@ class PairedReport:
             for m in self.metrics
         )
         heads, *texts = plain_rows(Table(columns, rows))
-        return html_table(heads, texts, about=[f"{self.task}: {self.first} against {self.second}"])
+        about = [f"{self.task}: {self.first} against {self.second}"]
+        return html_table(heads, texts, about=about, notes=self.basis_lines())
+
+    def basis_lines(self) -> list[str]:
+        """Return which metrics rest on a part of the items, and on how many; none where all rest on all."""
+        counts = {m.metric: m.count for m in self.metrics if m.count is not None}
+        return basis_lines((self.first, self.second), counts, self.lacking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +94,8 @@ class ManyReport:
     """Over all models: the largest value of an item less the smallest."""
     undefined: Mapping[str, Mapping[str, str]]
     """Metric -> model -> why it has no value: pairs with such a model are not compared on it."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    run: StoredRun
-    suite: Suite
-    panel: Panel
+    answered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Metric -> how many items each model's value in `estimates` rests on, where one left items out."""
 
 
 def find_run(results: Path, name: str, task: str) -> StoredRun:
@@ -160,14 +166,15 @@ def compare_many(runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int
     """
     for other in runs[1:]:
         _check_same(runs[0], other)
-    measured = {run.path: _Measured(run, *stored_suite(run, strata=False)) for run in runs}
+    measured = {run.path: MeasuredRun(run, *stored_suite(run, strata=False)) for run in runs}
     found = [measured[run.path] for run in runs]
     if any(m.panel.ids != found[0].panel.ids for m in found):
         raise ConfigError("the records hold different items; evaluate all models again")
     models = _names(runs)
     names = dict.fromkeys(_resolved(wanted, found) for wanted in metrics)
     pairs = list(combinations(range(len(found)), 2))
-    tested = {name: _tested(name, found, pairs) for name in names}
+    common, lacking = CommonItems(), dict[tuple[int, int], dict[str, str]]()
+    tested = {name: _tested(name, found, pairs, common, lacking) for name in names}
     measure = per_item(found[0].panel, runs[0])[0]
     values = np.array([per_item(m.panel, m.run)[1] for m in found])
     ids = found[0].panel.ids
@@ -179,6 +186,7 @@ def compare_many(runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int
             measure,
             tuple(by_pair[i, j] for by_pair in tested.values() if (i, j) in by_pair),
             worst(ids, values[[i, j]], n_items),
+            lacking.get((i, j), {}),
         )
         for i, j in pairs
     ]
@@ -190,10 +198,11 @@ def compare_many(runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int
         tuple(reports),
         worst(ids, values, n_items),
         {n: why for n in names if (why := _undefined(n, models, found))},
+        {n: tuple(m.n_answered(n) for m in found) for n in names if _some_left_out(n, found)},
     )
 
 
-def _resolved(wanted: str, found: Sequence[_Measured]) -> str:
+def _resolved(wanted: str, found: Sequence[MeasuredRun]) -> str:
     """Return the metric's name; one that no model has a value of, for a reason, is as good as any."""
     if all(wanted in m.suite.undefined for m in found):
         return wanted
@@ -228,24 +237,36 @@ def _names(runs: Sequence[StoredRun]) -> tuple[str, ...]:
 
 
 def _tested(
-    name: str, found: Sequence[_Measured], pairs: Sequence[tuple[int, int]]
+    name: str,
+    found: Sequence[MeasuredRun],
+    pairs: Sequence[tuple[int, int]],
+    common: CommonItems,
+    lacking: dict[tuple[int, int], dict[str, str]],
 ) -> dict[tuple[int, int], MetricComparison]:
-    """Return the comparisons of one metric, by pair; p-values adjusted over those that have one."""
-    statistics = [m.suite.metrics.get(name) for m in found]
-    compared = {
-        (i, j): (a, b, compare(a, b))
-        for i, j in pairs
-        if (a := statistics[i]) is not None and (b := statistics[j]) is not None
-    }
-    raw = {pair: p for pair, (*_, c) in compared.items() if (p := c.p_value) is not None}
+    """Return the comparisons of one metric, by pair; p-values adjusted over those that have one.
+
+    `lacking` is filled with why pairs have no value on the items that both answered.
+    """
+    compared = {}
+    for i, j in pairs:
+        both = common.of(found[i], found[j], name)
+        if both.first is not None and both.second is not None:
+            compared[i, j] = (both.first, both.second, compare(both.first, both.second), both.count)
+        elif both.why:
+            lacking.setdefault((i, j), {})[name] = both.why
+    raw = {pair: p for pair, (_, _, c, _) in compared.items() if (p := c.p_value) is not None}
     adjusted = dict(zip(raw, holm(list(raw.values())), strict=True))
     return {
-        pair: MetricComparison(name, a.estimate(), b.estimate(), c, adjusted.get(pair))
-        for pair, (a, b, c) in compared.items()
+        pair: MetricComparison(name, a.estimate(), b.estimate(), c, adjusted.get(pair), count)
+        for pair, (a, b, c, count) in compared.items()
     }
 
 
-def _undefined(name: str, models: Sequence[str], found: Sequence[_Measured]) -> dict[str, str]:
+def _some_left_out(name: str, found: Sequence[MeasuredRun]) -> bool:
+    return any(name in m.suite.metrics and m.suite.without(name) is not None for m in found)
+
+
+def _undefined(name: str, models: Sequence[str], found: Sequence[MeasuredRun]) -> dict[str, str]:
     return {
         model: m.suite.undefined.get(name, "not measured")
         for model, m in zip(models, found, strict=True)

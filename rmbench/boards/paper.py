@@ -1,8 +1,8 @@
 """A board for a paper: its table, what bold means, and what is to be said below it."""
 
 from rmbench.boards.board import Board, Cell, Row
-from rmbench.boards.notes import board_notes, column_notes
-from rmbench.boards.numbers import rank_text, three
+from rmbench.boards.notes import FEWER_TEXT, board_notes, column_notes, fewer_items
+from rmbench.boards.numbers import FEWER, fewer, rank_text, three
 from rmbench.tabular import Block, Column, Table, cell_of
 from rmbench.tabular import Cell as TableCell
 
@@ -29,6 +29,8 @@ def board_block(board: Board) -> Block:
     notes += [f"{note['title']}: {len(note['lines']):,}, see {spec.name}.md" for note in board_notes(board)]
     if any(row.contaminated for row in board.rows):
         notes.insert(0, _SEEN)
+    if rests := fewer_items(board):
+        notes = [f"{FEWER_TEXT}.", *rests, *notes]
     heads = (*columns, *(Column(c.label) for c in spec.columns))
     return Block(
         name=spec.name,
@@ -43,7 +45,7 @@ def _row(board: Board, row: Row) -> tuple[TableCell, ...]:
         rank_text(row),
         row.group or None,
         f"{row.model} (shortcut)" if row.shortcut else row.model,
-        cell_of(row.score, three, strong=row.leads),
+        cell_of(row.score, three, strong=row.leads, mark=FEWER if row.partial else ""),
         *(_number(row.cells.get(c.id)) for c in board.spec.columns),
     )
 
@@ -51,5 +53,5 @@ def _row(board: Board, row: Row) -> tuple[TableCell, ...]:
 def _number(cell: Cell | None) -> TableCell:
     if cell is None:
         return None
-    mark = "\u2020" if cell.trained_on or cell.facts.self_gold else ""
+    mark = ("\u2020" if cell.trained_on or cell.facts.self_gold else "") + fewer(cell)
     return cell_of(cell.estimate, three, strong=cell.leads, mark=mark)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 from typing import Any
 
+from rmbench.cli import compare_basis as basis
 from rmbench.cli.compare_tables import ADJUSTED, differences, matrix_cell, undefined_lines
 from rmbench.comparison import ManyReport
 from rmbench.escape import one_line
@@ -45,9 +46,9 @@ def comparison_page(
             for n, name in enumerate(names)
         ],
         metrics=[_metric(report, metric, names) for metric in report.estimates],
-        undefined=undefined_lines(report),
+        undefined=[*basis.answered_notes(report), *undefined_lines(report)],
         adjusted=f"P-values are adjusted by {ADJUSTED.format(n=len(report.pairs))}.",
-        pairs={"heads": heads, "rows": rows, "notes": _untested(report)},
+        pairs={"heads": heads, "rows": rows, "notes": [*basis.notes(report), *_untested(report)]},
         measure=report.measure,
         why=why,
         items=[
@@ -95,6 +96,8 @@ def _difference(
         told.append(f"p {probability(found.paired.p_value)}, adjusted {probability(found.p_holm)}")
     else:
         told.append("no test: no error is known")
+    if found.count is not None:
+        told.append(f"on {found.count.both:,} of {found.count.of:,} items, which both answered")
     return {
         "text": f"{signed(cell.value)}{cell.mark}",
         "kind": " ".join(kinds),

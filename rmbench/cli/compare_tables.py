@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from math import isnan
 from typing import Any
 
+from rmbench.cli import compare_basis as basis
 from rmbench.comparison import ManyReport, MetricComparison, PairedReport
 from rmbench.disagreements import Disagreement
 from rmbench.escape import one_line
@@ -37,12 +38,14 @@ def values_of(report: ManyReport) -> Table:
         *(Column(head, "text") for head in ("task", "metric", "first", "second")),
         *(Column(head) for head in ("first_value", "second_value", "difference")),
         *(Column(head, "number") for head in ("p", "p_holm")),
+        *basis.value_columns(report),
     )
     rows = [
         (
             *(report.task, m.metric, pair.first, pair.second),
             *map(cell_of, (m.first, m.second, m.paired.difference)),
             *(_p(m.paired.p_value), _p(m.p_holm)),
+            *basis.value_cells(report, m),
         )
         for pair, m in _by_metric(report)
     ]
@@ -60,6 +63,7 @@ def as_json_values(report: ManyReport) -> dict[str, Any]:
         "adjustment": ADJUSTED.format(n=len(pairs)),
         "measure": report.measure,
         "undefined": {name: dict(why) for name, why in report.undefined.items()},
+        **basis.answered_json(report),
         "pairs": pairs,
         "disagreements": [
             {
@@ -85,10 +89,12 @@ def _pair_json(report: ManyReport, pair: PairedReport) -> dict[str, Any]:
                 "difference": estimate_to_json(m.paired.difference),
                 "p_value": m.paired.p_value,
                 "p_holm": m.p_holm,
+                **basis.json(report, pair, m),
             }
             for m in pair.metrics
         },
         "undefined": {name: why for name, why in undefined.items() if why},
+        **({"lacking": dict(pair.lacking)} if pair.lacking else {}),
         "disagreements": [
             {"item": d.item, "first": _or_none(d.first), "second": _or_none(d.second)}
             for d in pair.disagreements
@@ -139,6 +145,7 @@ def _two(report: ManyReport, terminal: bool) -> Block:
         Column(pair.second, limit=30),
         Column("difference (paired)"),
         Column("p", "number"),
+        *basis.columns(report),
     )
     rows = [
         (
@@ -146,6 +153,7 @@ def _two(report: ManyReport, terminal: bool) -> Block:
             *map(cell_of, (m.first, m.second)),
             cell_of(m.paired.difference, strong=_told_apart(m)),
             _p(m.paired.p_value),
+            *basis.cells(report, m),
         )
         for m in pair.metrics
     ]
@@ -154,7 +162,7 @@ def _two(report: ManyReport, terminal: bool) -> Block:
         f"{pair.first} and {pair.second} on the same items of {report.task}",
         "95% intervals; the tests are paired and clustered by prompt",
     )
-    notes = (*bold, *undefined_lines(report))
+    notes = (*bold, *basis.notes(report), *basis.own_notes(report), *undefined_lines(report))
     return Block(f"compare-{report.task}", (), Table(columns, tuple(rows)), notes, caption=caption)
 
 
@@ -166,7 +174,9 @@ def _estimates(report: ManyReport) -> Block:
         for n, name in enumerate(report.models)
     ]
     name = f"compare-{report.task}"
-    return Block(name, (line,), Table(columns, tuple(rows)), tuple(undefined_lines(report)))
+    return Block(
+        name, (line,), Table(columns, tuple(rows)), (*basis.answered_notes(report), *undefined_lines(report))
+    )
 
 
 def differences(report: ManyReport) -> Table:
@@ -175,12 +185,14 @@ def differences(report: ManyReport) -> Table:
         *(Column("metric", "text"), Column("A", "text", 30), Column("B", "text", 30)),
         Column("A - B (paired)"),
         *(Column("p", "number"), Column("p (Holm)", "number")),
+        *basis.columns(report),
     )
     rows = [
         (
             *(m.metric, pair.first, pair.second),
             cell_of(m.paired.difference, signed, strong=_told_apart(m)),
             *(_p(m.paired.p_value), _p(m.p_holm)),
+            *basis.cells(report, m),
         )
         for pair, m in _by_metric(report)
     ]
@@ -188,7 +200,7 @@ def differences(report: ManyReport) -> Table:
 
 
 def _differences(report: ManyReport, terminal: bool) -> Block:
-    notes = [f"p (Holm): after {ADJUSTED.format(n=len(report.pairs))}."]
+    notes = [f"p (Holm): after {ADJUSTED.format(n=len(report.pairs))}.", *basis.notes(report)]
     untested = sum(m.p_holm is None for _, m in _by_metric(report))
     if untested:
         notes.append(f"{untested} differences have no test (no error is known), and are not corrected for.")

@@ -9,7 +9,7 @@ import numpy as np
 from rmbench.errors import ConfigError
 from rmbench.metrics.length import length_controlled
 from rmbench.metrics.pairs import Pairs, pairs_of, reward_tie_sizes
-from rmbench.metrics.panel import Panel, settle_invalid
+from rmbench.metrics.panel import Panel, left_out_items, settle_invalid
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.clusters import Floats
@@ -76,7 +76,9 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         `accuracy` (micro), `accuracy_macro`, `accuracy_length_controlled`, `longer_wins`.
     """
     rule = ties_rule(params)
-    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=True)
+    invalid = str(params.get("invalid", "fail"))
+    left_out = left_out_items(panel, invalid, ranking=True)
+    panel, n_invalid = settle_invalid(panel, invalid, ranking=True)
     pairs = pairs_of(panel)
     counts = {
         "pairs": len(pairs),
@@ -86,7 +88,7 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
     }
     names = ("accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins")
     if len(pairs) == 0:
-        return Measured({}, counts, dict.fromkeys(names, "no pair whose gold differs"))
+        return Measured({}, counts, dict.fromkeys(names, "no pair whose gold differs"), left_out=left_out)
     credit = correctness(panel, pairs, rule)
     longer = (pairs.length_difference > 0) + 0.5 * (pairs.length_difference == 0)
     metrics = {
@@ -96,7 +98,7 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
     if not panel.lengths.any():
         # Published results without texts: "never longer" would be a number about nothing.
         unknown = dict.fromkeys(names[2:], "lengths of the responses are not known")
-        return Measured(metrics, counts, unknown)
+        return Measured(metrics, counts, unknown, left_out=left_out)
     undefined = {}
     controlled = length_controlled(pairs, credit, panel.n_clusters, seed=int(params.get("seed", 0)))
     if isinstance(controlled, str):
@@ -105,7 +107,7 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         metrics["accuracy_length_controlled"] = controlled
     description = mean(longer.astype(np.float64), pairs.cluster, panel.n_clusters, bounded=True)
     metrics["longer_wins"] = _without_direction(description)
-    return Measured(metrics, counts, undefined)
+    return Measured(metrics, counts, undefined, left_out=left_out)
 
 
 def _without_direction(statistic: Statistic) -> Statistic:
