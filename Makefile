@@ -86,4 +86,4 @@ bench-check: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/scoring_speed.py $(DECODER) $(ENCODER) --data $(DATA) --check $(BENCH)
 
 clean:
-	rm -rf $(VENV) $(ENGINES) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) $(ENGINES) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -1,7 +1,7 @@
-"""Simulated data with the structures that real sets have, and whose truth is known: what intervals must hold on.
+"""Simulated data with the structures that real sets have, and whose truth is known.
 
-Each function draws one data set of a given size as a panel. `benchmarks/coverage.py` measures on them how often
-a nominal 95% interval holds the truth; the tests do the same on fewer data sets.
+Each function draws one data set of a given size as a panel. `benchmarks/coverage.py` measures on them how
+often a nominal 95% interval holds the truth; the tests do the same on fewer data sets.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,7 +46,13 @@ def pools_panel(rewards: NDArray[np.float64], gold: NDArray[np.float64]) -> Pane
 
 
 def sizes_of(rng: np.random.Generator, kind: str, n_clusters: int) -> NDArray[np.int64]:
-    """Return how many items each prompt has: `lognormal`, `pareto`, `one-large` (half of all) or `few-large`."""
+    """Return how many items each prompt has, (C,).
+
+    Args:
+        rng: Draws them.
+        kind: `lognormal`, `pareto`, `one-large` (one prompt has half of them) or `few-large` (15% have 30).
+        n_clusters: Prompts, C.
+    """
     if kind == "lognormal":
         sizes = np.exp(rng.normal(1.0, 1.2, n_clusters))
     elif kind == "pareto":
@@ -98,10 +104,56 @@ def equal_models(rng: np.random.Generator, kind: str, n_clusters: int, n_models:
 def strata_of(sizes: Sequence[int], p: float = 0.6) -> Simulation:
     """One pair per prompt, strata of these many prompts; the size asked for is not looked at."""
 
-    def simulate(rng: np.random.Generator, n_clusters: int) -> Panel:
+    def simulate(rng: np.random.Generator, _: int) -> Panel:
         names = [f"s{k}" for k, size in enumerate(sizes) for _ in range(size)]
         credit = (rng.random(len(names)) < p).astype(float)
         return pairs_panel(credit, list(range(len(names))), names)
+
+    return simulate
+
+
+def claims(spread: float, scale: float = 1.0) -> Simulation:
+    """Pairs whose margin is `scale` times the log-odds of what it claims, log-odds with this deviation.
+
+    With `scale` 1 the model is calibrated; its best temperature is `scale`.
+    """
+
+    def simulate(rng: np.random.Generator, n_prompts: int) -> Panel:
+        odds = rng.normal(0.0, spread, n_prompts)
+        first = rng.random(n_prompts) < 1.0 / (1.0 + np.exp(-odds))
+        return margins_panel(scale * np.where(first, odds, -odds))
+
+    return simulate
+
+
+def margins_panel(margin: NDArray[np.float64], longer_by: NDArray[np.float64] | None = None) -> Panel:
+    """Return pairs with these margins, chosen less rejected, a prompt each; lengths in characters."""
+    by = np.zeros(len(margin)) if longer_by is None else np.round(longer_by)
+    return build_panel(
+        PanelRow(
+            id=f"{k:06d}", rewards=[m, 0.0], gold=[1.0, 0.0],
+            lengths=[1000 + max(0, int(d)), 1000 + max(0, -int(d))],
+            cluster=f"{k:06d}", strata={}, gold_kind="label",
+        )
+        for k, (m, d) in enumerate(zip(margin.tolist(), by.tolist(), strict=True))
+    )  # fmt: skip
+
+
+def by_length(longer: float, slope: float) -> Simulation:
+    """Pairs whose chosen response is the longer one in this share; the model likes length.
+
+    At equal length it is right with probability 0.65; `slope` is what a standard deviation of length adds to
+    the log-odds. An infinite slope is a scorer of pure length, which is right at equal length half the time.
+    """
+
+    def simulate(rng: np.random.Generator, n_prompts: int) -> Panel:
+        size = np.abs(rng.normal(0.0, 300.0, n_prompts)) + 1.0
+        difference = np.where(rng.random(n_prompts) < longer, size, -size)
+        if np.isinf(slope):
+            return margins_panel(np.round(difference).astype(np.float64), difference)
+        odds = np.log(0.65 / 0.35) + slope * difference / 300.0
+        right = rng.random(n_prompts) < 1.0 / (1.0 + np.exp(-odds))
+        return margins_panel(np.where(right, 1.0, -1.0).astype(np.float64), difference)
 
     return simulate
 
@@ -124,3 +176,9 @@ def binary_gold(rng: np.random.Generator, n_prompts: int) -> Panel:
     level = rng.normal(0.0, 1.5, (n_prompts, 1))
     gold = (rng.normal(size=(n_prompts, 16)) + level > 0.0).astype(float)
     return pools_panel(gold + rng.normal(0.0, 0.7, gold.shape), gold)
+
+
+def blind_pools(rng: np.random.Generator, n_prompts: int) -> Panel:
+    """Pools of 16 whose rewards know nothing of gold: it is the same at every n but for noise."""
+    gold = rng.normal(0.0, 1.0, (n_prompts, 1)) + rng.normal(0.0, 1.0, (n_prompts, 16))
+    return pools_panel(rng.normal(size=gold.shape), gold)

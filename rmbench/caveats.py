@@ -1,7 +1,12 @@
 """What a reader of a record's numbers must know: what was cut, invalid, tied, too small or trained on."""
 
+from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.metrics.selection import rule_of
 from rmbench.records import Record
+
+ENOUGH = 20
+"""Prompts near equal length on each side, below which a reader is told. The interval of an accuracy from 20
+prompts is about 0.4 wide."""
 
 
 def caveats(record: Record) -> list[str]:
@@ -17,9 +22,33 @@ def caveats(record: Record) -> list[str]:
     too_small = counts.get("best_of_n", {}).get("pools_too_small")
     if too_small:
         parts.append(f"{too_small:,} pools too small for the largest n")
+    if few := _few_near_equal_length(record):
+        parts.append(few)
     if trained := counts.get("trained_on"):
         parts += [f"{n:,} prompts trained on ({how})" for how, n in trained.items() if n]
     return parts
+
+
+def remarks(record: Record) -> list[str]:
+    """Return what numbers that are shown say of themselves, a line each with their names."""
+    held = [record.metrics]
+    shown = {at_largest_n(name, held) for names in HEADLINES.values() for name in names}
+    found: dict[str, list[str]] = {}
+    for name in sorted(shown & record.metrics.keys()):
+        if remark := record.metrics[name].remark:
+            found.setdefault(remark, []).append(name)
+    return [f"{', '.join(names)}: {remark}" for remark, names in found.items()]
+
+
+def _few_near_equal_length(record: Record) -> str:
+    """Say so if length control rests on few pairs near equal length; empty where it does not."""
+    found = record.counts.get("preference", {})
+    sides = {side: found.get(f"prompts_near_equal_chosen_{side}") for side in ("longer", "shorter")}
+    known = {side: n for side, n in sides.items() if n is not None}
+    if "accuracy_length_controlled" not in record.metrics or min(known.values(), default=ENOUGH) >= ENOUGH:
+        return ""
+    text = ", ".join(f"{n:,} with chosen {side}" for side, n in known.items())
+    return f"few prompts near equal length ({text}), so length control is uncertain"
 
 
 def dropped(record: Record) -> str:

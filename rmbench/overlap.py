@@ -67,6 +67,10 @@ class TrainingPrompts:
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise StoreError(f"{path}: damaged ({error})") from None
 
+    def joined(self, other: "TrainingPrompts") -> "TrainingPrompts":
+        """Return the hashes of both."""
+        return TrainingPrompts(np.union1d(self._exact, other._exact), np.union1d(self._grams, other._grams))
+
     def save(self, folder: Path) -> None:
         """Write the hashes into a model's folder."""
         write_atomic_with(

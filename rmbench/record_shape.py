@@ -38,6 +38,7 @@ def misshapen(raw: Mapping[str, Any]) -> str | None:
         or _first_count(counts["dropped"], "counts.dropped.")
         or _first_count(counts.get("trained_on") or {}, "counts.trained_on.")
         or _first_count(counts.get("best_of_n") or {}, "counts.best_of_n.")
+        or _first_count(counts.get("preference") or {}, "counts.preference.")
         or _first_count(counts.get("unanswered") or {}, "counts.unanswered.")
         or _first(raw["provenance"], _PROVENANCE_OR_NONE, "provenance.", needed=False)
         or next((f"key 'undefined.{k}': {v!r}; expected text" for k, v in raw["undefined"].items()

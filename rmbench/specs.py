@@ -9,6 +9,7 @@ from typing import Any
 
 from rmbench.canon import digest
 from rmbench.data_spec import DataSpec, data_spec
+from rmbench.definitions import defined_in, packaged_folder
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.params import PARAMS, Param, filled, parse_value, settle
 from rmbench.yaml_reader import mapping_of, read_yaml, texts_of
@@ -83,13 +84,20 @@ class TaskSpec:
 def task_folders() -> list[Path]:
     """Return where task files are looked for: `RMBENCH_TASKS_DIR` first, then those of the package."""
     extra = [Path(p) for p in os.environ.get("RMBENCH_TASKS_DIR", "").split(os.pathsep) if p]
-    installed = Path(__file__).resolve().parent / "_tasks"
-    return [*extra, installed if installed.is_dir() else installed.parent.parent / "tasks"]
+    return [*extra, packaged_folder("_tasks", "tasks")]
 
 
 def list_tasks() -> list[str]:
-    """Return the names of all tasks, sorted."""
-    return sorted({path.stem for folder in task_folders() for path in folder.glob("*.yaml")})
+    """Return the names of all tasks, sorted.
+
+    Raises:
+        ConfigError: If a folder of tasks is missing or has none: a name could mean another task than meant.
+    """
+    folders = task_folders()
+    advice = "Set RMBENCH_TASKS_DIR to folders of task files (TASK.yaml), or unset it."
+    if len(folders) == 1:
+        advice = "They come with the package: install rmbench again."
+    return defined_in(folders, "task", advice)
 
 
 def load_task(name: str) -> TaskSpec:
@@ -97,17 +105,17 @@ def load_task(name: str) -> TaskSpec:
 
     Raises:
         UnknownNameError: If there is none; with the nearest name.
-        ConfigError: If its file is wrong; with file and key.
+        ConfigError: If its file is wrong, with file and key, or if a folder of tasks has none.
     """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
         if not path.is_file():
             raise ConfigError(f"--task {name}: there is no such file")
         return _parse(path)
-    for folder in task_folders():
-        if name in {p.stem for p in folder.glob("*.yaml")}:
-            return _parse(folder / f"{name}.yaml")
-    raise UnknownNameError("task", name, list_tasks())
+    known = list_tasks()
+    if name not in known:
+        raise UnknownNameError("task", name, known)
+    return _parse(next(p for folder in task_folders() for p in folder.glob("*.yaml") if p.stem == name))
 
 
 def kinds_of(kinds: Iterable[str], convention: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rmbench.caveats import caveats, dropped
+from rmbench.caveats import caveats, dropped, remarks
 from rmbench.escape import one_line
 from rmbench.gold import describe_gold
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
@@ -179,7 +179,9 @@ def _columns(kind: str, records: Sequence[Record]) -> tuple[str, ...]:
 
 def _not_as_is(record: Record) -> list[str]:
     parts = caveats(record)
-    return [f"{one_line(record.model, 40)}: {one_line(', '.join(parts))}"] if parts else []
+    name = one_line(record.model, 40)
+    found = [f"{name}: {one_line(', '.join(parts))}"] if parts else []
+    return [*found, *(f"{name}: {one_line(remark)}" for remark in remarks(record))]
 
 
 def _undefined(records: Sequence[Record], convention: str) -> list[str]:

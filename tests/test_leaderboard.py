@@ -242,6 +242,63 @@ def test_a_wrong_definition_is_exit_code_2(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["test", "--boards-dir", "empty"], "no boards found in empty. Searched: empty (no *.yaml). "),
+        (["--boards-dir", "absent"], "no boards found in absent. Searched: absent (no such folder). "),
+        (["--results", "empty"], "no record in empty; run `rmbench eval` first"),
+        (
+            ["main", "--results", "other"],
+            "board 'main': no record is whole and of its tasks (preference, bon, ",
+        ),
+        (
+            ["--results", "part"],
+            "(preference, bon, calibration). Left out: length on bon (PART): --limit 3. Run ",
+        ),
+    ],
+    ids=["no definition", "no folder", "no record", "of other tasks", "a sample"],
+)
+def test_a_board_without_models_is_an_error_and_is_not_written(
+    command: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    write_items(tmp_path / "items.jsonl", 5)
+    assert run(["eval", "-m", "length", "-t", "bon", "--limit", "3", "--results", "part", "-q"]) == 0
+    (tmp_path / "task.yaml").write_text(
+        "{name: task, version: 1, kinds: [preference], summary: s, source: s, license: s,"
+        " data: {reader: jsonl}, primary: accuracy}"
+    )
+    other = ["-t", "task.yaml", "--data", "items.jsonl", "--results", "other"]
+    assert run(["eval", "-m", "length", *other, "-q"]) == 0
+    (part,) = (tmp_path / "part").rglob("*.json")
+    capsys.readouterr()
+    assert run(["leaderboard", *command]) == 2
+    assert said.replace("PART", part.stem) in capsys.readouterr().err
+    assert not (tmp_path / "leaderboards").exists()
+
+
+def test_of_all_boards_the_empty_ones_are_named(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boards = tmp_path / "boards"
+    boards.mkdir()
+    (boards / "test.yaml").write_text(BOARD)
+    (boards / "other.yaml").write_text(
+        BOARD.replace("name: test", "name: other").replace("preference", "judgebench").replace("bon", "judgebench")
+        .replace("win_rate@max", "auroc_margin")
+    )  # fmt: skip
+    command = ["leaderboard", "--boards-dir", str(boards), "--out", str(tmp_path / "out")]
+    capsys.readouterr()
+    assert run([*command, "--results", str(made / "results")]) == 0
+    assert capsys.readouterr().err == "other: it is empty, no record is of its tasks\n"
+
+
 def test_the_committed_boards_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
     root = Path(__file__).resolve().parent.parent
     code = run(

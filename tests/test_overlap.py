@@ -48,6 +48,12 @@ def test_it_survives_the_file_and_holds_no_text(known: TrainingPrompts, tmp_path
     assert TrainingPrompts.load(tmp_path / "elsewhere") is None
 
 
+def test_joined_it_knows_the_prompts_of_both(known: TrainingPrompts) -> None:
+    both = known.joined(TrainingPrompts.of([asked("new"), asked("Hi", "Be brief.")]))
+    prompts = [asked("new"), asked("Name a prime."), asked("Hi", "Be brief."), asked(f"{LONG} and on")]
+    assert both.count([*prompts, asked("neither")]) == {"exact": 3, "ngram": 1}
+
+
 def test_without_long_prompts_there_are_no_grams(tmp_path: Path) -> None:
     TrainingPrompts.of([asked("Hi")]).save(tmp_path)
     loaded = TrainingPrompts.load(tmp_path)

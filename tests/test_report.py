@@ -232,12 +232,14 @@ def test_what_was_cut_left_out_or_trained_on_stands_beside_the_numbers(tmp_path:
         record["counts"] |= {
             "truncated": 1234, "invalid": 5, "ties": 6, "unanswered": {"busy": 7, "refused": 0},
             "trained_on": {"exact": 8, "ngram": 0}, "dropped": {"no prompt": 9},
+                "preference": {"prompts_near_equal_chosen_longer": 1, "prompts_near_equal_chosen_shorter": 20},
         }  # fmt: skip
         path.write_text(json.dumps(record))
     assert run(["report", str(results), "-t", "preference", "--out", str(tmp_path / "a.html")]) == 0
     page = Drawn((tmp_path / "a.html").read_text(encoding="utf-8"))
     expected = (
         "length: 1,234 truncated, 5 invalid, 7 without an answer (busy), 6 tied pairs,"
+        " few prompts near equal length (1 with chosen longer, 20 with chosen shorter), so length control is uncertain,"
         " 8 prompts trained on (exact), left out of the data: 9 for no prompt"
     )
     assert expected in page.text["li"]

@@ -1,16 +1,20 @@
 """Task files: every shipped one is sound, and a wrong one stops with file and key."""
 
+import os
 from pathlib import Path
 
 import pytest
 import yaml
 
+from rmbench.boards.definition import board_folder
+from rmbench.cli.main import run
 from rmbench.data import read_task_items
 from rmbench.data.readers import READERS
 from rmbench.errors import ConfigError
 from rmbench.metrics import KINDS
 from rmbench.specs import apply_params, list_tasks, load_task, parameter_help, parameter_names
 
+ROOT = Path(__file__).resolve().parent.parent
 PLANNED = {
     "preference", "calibration", "bon", "hh-harmless", "hh-helpful", "rm-bench", "judgebench", "pandalm",
     "rewardbench", "rewardbench2", "ppe-correctness", "alpacaeval-bon", "alpacaeval-calibration", "summeval-bon", "gsm8k-bon",
@@ -146,6 +150,73 @@ def test_a_folder_of_ones_own_tasks_comes_first(tmp_path: Path, monkeypatch: pyt
     assert load_task("bon").kinds == ("preference", "calibration")
     monkeypatch.delenv("RMBENCH_TASKS_DIR")
     assert load_task("bon").kinds == ("best_of_n",)
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (["absent"], "no tasks found in absent. Searched: absent (no such folder), "),
+        (["empty"], "no tasks found in empty. Searched: empty (no *.yaml), "),
+        (["mine", "empty"], "no tasks found in empty. Searched: mine (1 *.yaml), empty (no *.yaml), "),
+        (["empty", "absent"], "no tasks found in empty, absent. Searched: "),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["tasks"],
+        ["tasks", "bon"],
+        ["eval", "--model", "length", "--task", "bon"],
+        ["eval", "--model", "length", "--task", "nothing-like-it"],
+        ["leaderboard"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_without_tasks_is_an_error_that_names_all_that_were_searched(
+    command: list[str],
+    folders: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also where the package has a task of that name: one's own of that name may be what was meant."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "task.yml").touch()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "mine.yaml").write_text(yaml.safe_dump(SOUND))
+    monkeypatch.setenv("RMBENCH_TASKS_DIR", os.pathsep.join(folders))
+    assert run(command) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert said in printed.err
+    assert f"{ROOT / 'tasks'} ({len(list((ROOT / 'tasks').iterdir()))} *.yaml)" in printed.err
+    assert "Set RMBENCH_TASKS_DIR" in printed.err
+
+
+@pytest.mark.parametrize("command", [["tasks"], ["eval", "--model", "length", "--task", "bon"]], ids=" ".join)
+def test_a_package_without_its_tasks_says_so_and_takes_no_stranger_s(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    package = tmp_path / "site-packages" / "rmbench"
+    package.mkdir(parents=True)
+    monkeypatch.setattr("rmbench.definitions._PACKAGE", package)
+    monkeypatch.chdir(tmp_path)
+    stranger = package.parent / "tasks"  # another distribution's package of that name
+    stranger.mkdir()
+    (stranger / "bon.yaml").write_text(yaml.safe_dump({**SOUND, "name": "bon"}))
+    assert run(command) == 2
+    said = capsys.readouterr().err
+    assert f"no tasks found in {package / '_tasks'}. Searched: " in said
+    assert "install rmbench again" in said
+    assert board_folder() == package / "_boards"
+    (package.parent / "pyproject.toml").touch()  # a checkout
+    assert list_tasks() == ["bon"]
+    assert board_folder() == package.parent / "leaderboards"
+    (package / "_tasks").mkdir()  # built
+    (package / "_tasks" / "mine.yaml").write_text(yaml.safe_dump(SOUND))
+    assert list_tasks() == ["mine"]
 
 
 def test_every_task_but_the_embedded_says_how_large_it_is_and_most_at_which_commit() -> None:

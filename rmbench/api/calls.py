@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from rmbench.api.records import Records
 from rmbench.api.request import Asked, Request, run_all
 from rmbench.boards import BoardSpec, Leaderboard, load_board, make_board
+from rmbench.boards.board import require_rows
 from rmbench.boards.definition import board_folder
 from rmbench.comparison import PairedReport, compare_runs, find_run, headline_metrics
 from rmbench.errors import ConfigError
@@ -134,7 +135,7 @@ def leaderboard(
 
     Raises:
         UnknownNameError: If there is no such board.
-        ConfigError: If its definition is wrong.
+        ConfigError: If its definition is wrong, or no record is of its tasks.
         StoreError: If the rewards of a record are missing or damaged.
     """
     runs = load_records(records) if isinstance(records, str | Path) else records
@@ -142,7 +143,9 @@ def leaderboard(
         path = Path(board)
         is_file = path.suffix in (".yaml", ".yml")
         board = load_board(path.parent, path.stem) if is_file else load_board(board_folder(), str(board))
-    return Leaderboard.of(make_board(board, list(runs)))
+    made = make_board(board, list(runs))
+    require_rows(made)
+    return Leaderboard.of(made)
 
 
 def compare(

@@ -170,6 +170,20 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
     )
 
 
+def require_rows(board: Board) -> None:
+    """Raise ConfigError, with the tasks and the records that were left out, if no model is on the board."""
+    if board.rows:
+        return
+    tasks = ", ".join(dict.fromkeys(column.task.name for column in board.spec.columns))
+    other = len(board.left_out) - 1
+    more = f" and {other} more" if other > 0 else ""
+    why = f" Left out: {board.left_out[0]}{more}." if board.left_out else ""
+    raise ConfigError(
+        f"board {board.spec.name!r}: no record is whole and of its tasks ({tasks}).{why}"
+        f" Run `rmbench eval --model MODEL --task {board.spec.columns[0].task.name}` first"
+    )
+
+
 def _rows(
     spec: BoardSpec,
     table: Mapping[str, Mapping[str, _Measured]],

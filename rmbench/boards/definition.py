@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rmbench.definitions import defined_in, packaged_folder
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.specs import TaskSpec, apply_params, load_task
 from rmbench.yaml_reader import read_yaml
@@ -42,15 +43,17 @@ class BoardSpec:
 def board_folder() -> Path:
     """Return `leaderboards` of the working folder if it has definitions, else the packaged ones."""
     here = Path("leaderboards")
-    if any(here.glob("*.yaml")):
-        return here
-    installed = Path(__file__).resolve().parent.parent / "_boards"
-    return installed if installed.is_dir() else installed.parent.parent / "leaderboards"
+    return here if any(here.glob("*.yaml")) else packaged_folder("_boards", "leaderboards")
 
 
 def list_boards(folder: Path) -> list[str]:
-    """Return the names of the boards defined in `folder`, sorted."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    """Return the names of the boards defined in `folder`, sorted.
+
+    Raises:
+        ConfigError: If the folder is missing or defines none.
+    """
+    advice = "A board is a file BOARD.yaml; those of the package are used without --boards-dir."
+    return defined_in([folder], "board", advice)
 
 
 def load_board(folder: Path, name: str) -> BoardSpec:
@@ -58,11 +61,11 @@ def load_board(folder: Path, name: str) -> BoardSpec:
 
     Raises:
         UnknownNameError: If there is none.
-        ConfigError: With file and key, if the definition is wrong.
+        ConfigError: With file and key, if the definition is wrong; if the folder is missing or defines none.
     """
-    path = folder / f"{name}.yaml"
-    if name not in list_boards(folder):
-        raise UnknownNameError("leaderboard", name, list_boards(folder), str(folder))
+    path, known = folder / f"{name}.yaml", list_boards(folder)
+    if name not in known:
+        raise UnknownNameError("leaderboard", name, known, str(folder))
     raw = read_yaml(path)
     _check_keys(raw, _BOARD_KEYS, f"{path}")
     if raw["name"] != name:

@@ -36,6 +36,13 @@ def row_notes(board: Board, row: Row) -> list[dict[str, str]]:
         marks.append(_mark("contaminated" if row.partial else "note", "fewer items", f"{rests}."))
     if row.better_below:
         marks.append(_mark("contaminated", "ranked too high", better_below_text(row)))
+    remarks = [
+        f"{column.label}: {cell.estimate.remark}"
+        for column in board.spec.columns
+        if (cell := row.cells.get(column.id)) is not None and cell.estimate.remark
+    ]
+    if remarks:
+        marks.append(_mark("note", "rests on little", f"{'; '.join(remarks)}."))
     return marks
 
 

@@ -6,8 +6,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from rmbench.stats import Statistic, compare, groups, holm, on_clusters
-from rmbench.stats.compare import ALPHA
+from rmbench.stats import Statistic, difference, groups, holm, on_clusters
+from rmbench.stats.compare import ALPHA, p_of
 
 MOST_IN_COLUMNS = 100
 """Models up to which each column of a board has groups too: K models take K (K - 1) / 2 tests a column."""
@@ -79,7 +79,7 @@ def separated(totals: Sequence[Statistic], on_common: Pairs | None = None) -> np
     pairs = [(i, j) for i in range(k) for j in range(i + 1, k)]
     own = {(i, j): (totals[i], totals[j]) for i, j in pairs}
     tested = {**own, **(on_common or {})}
-    p_values = [None if (pair := tested[place]) is None else compare(*pair).p_value for place in pairs]
+    p_values = [None if (pair := tested[place]) is None else p_of(difference(*pair)) for place in pairs]
     adjusted = holm([1.0 if p is None else p for p in p_values])
     different = np.zeros((k, k), dtype=bool)
     for (i, j), p in zip(pairs, adjusted, strict=True):

@@ -124,17 +124,25 @@ def _boards(
 ) -> tuple[list["Board"], list["StoredRun"]]:
     """Return the boards that are asked for, and all records."""
     from rmbench.boards import list_boards, load_board, make_board
+    from rmbench.boards.board import require_rows
     from rmbench.boards.definition import board_folder
     from rmbench.record_reader import find_records
 
     folder = boards_dir or board_folder()
     specs = [load_board(folder, name) for name in names or list_boards(folder)]
-    if not specs:
-        raise ConfigError(f"no board is defined in {folder}")
     if not results.is_dir():
         raise ConfigError(f"there is no folder {results}; run `rmbench eval` first or give --results")
     runs = list(find_records(results))
-    return [make_board(spec, runs) for spec in specs], runs
+    if not runs:
+        raise ConfigError(f"no record in {results}; run `rmbench eval` first or give --results")
+    made = [make_board(spec, runs) for spec in specs]
+    asked = made if names else [max(made, key=lambda board: (len(board.rows), len(board.left_out)))]
+    for board in asked:
+        require_rows(board)
+    for board in made:
+        if not board.rows:
+            click.echo(f"{board.spec.name}: it is empty, no record is of its tasks", err=True)
+    return made, runs
 
 
 def _reports(

@@ -68,7 +68,8 @@ def command(
             to_markdown,
         )
     except ImportError as error:
-        raise ConfigError(str(error)) from None
+        missing = str(error).partition(";")[0]
+        raise ConfigError(f"{missing}; training needs: pip install 'rmbench[train]'") from None
     from rmbench.files import write_atomic
     from rmbench.models.runtime import Runtime
     from rmbench.progress import StudyBar

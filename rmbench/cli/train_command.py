@@ -22,7 +22,7 @@ from rmbench.params import parse_part
     "--base",
     required=True,
     metavar="PATH|ORG/NAME",
-    help="Model to start from; a head is drawn if it has none.",
+    help="Model to start from; a head is drawn if it has none. builtin:tiny comes with the package.",
 )
 @click.option(
     "--data",
@@ -150,6 +150,7 @@ def command(
     """Train a reward model on pairs, with the model's own confidence as the margin of the loss.
 
     \b
+    rmbench train --base builtin:tiny --data preference:train --out runs/first --freeze-backbone
     rmbench train --base path/to/lm --data pairs.jsonl --out runs/my-rm
     rmbench train --base path/to/lm --data a.jsonl --data preference:train --method bradley-terry --out runs/bt
     accelerate launch --num_processes 4 -m rmbench train --base path/to/lm --data pairs.jsonl --out runs/my-rm
@@ -164,7 +165,8 @@ def command(
         from rmbench.train.losses import find_loss
         from rmbench.train.run import train
     except ImportError as error:
-        raise ConfigError(str(error)) from None
+        missing = str(error).partition(";")[0]
+        raise ConfigError(f"{missing}; training needs: pip install 'rmbench[train]'") from None
     from rmbench.models.runtime import Runtime
     from rmbench.progress import TrainingBar
     from rmbench.train.pairs import read_training_data

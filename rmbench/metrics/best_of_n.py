@@ -203,7 +203,6 @@ def measure_curves(ready: Prepared, curves: Curves, seed: int) -> Measured:
         curves.n_values,
         n=panel.n_items,
         seed=seed,
-        in_unit=curves.in_unit,
     )
     estimated, problems = _kl_along_n(ready)
     undefined |= problems

@@ -21,7 +21,10 @@ HEADLINES: Mapping[str, tuple[str, ...]] = {
         "official_math", "official_gpqa", "official_mbpp_plus", "official_ifeval", "official_hard",
         "official_english",
     ),
-    "preference": ("accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins"),
+    "preference": (
+        "accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins_length_controlled",
+        "longer_wins",
+    ),
     "calibration": ("ece", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"),
     "best_of_n": ("win_rate@max", "gold@1", "gold@max", "oracle@max", "recovery@max", "best_n"),
 }  # fmt: skip

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from rmbench.errors import ConfigError
-from rmbench.metrics.length import length_controlled
+from rmbench.metrics.headlines import HEADLINES
+from rmbench.metrics.length import length_controlled, near_equal_prompts, relative_difference
 from rmbench.metrics.pairs import Pairs, pairs_of, reward_tie_sizes
 from rmbench.metrics.panel import Panel, left_out_items, settle_invalid
 from rmbench.metrics.result import KINDS, Measured
@@ -73,7 +74,8 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         params: `ties`, `convention`, `invalid`, `seed`, `macro_over` (stratum key of the macro mean).
 
     Returns:
-        `accuracy` (micro), `accuracy_macro`, `accuracy_length_controlled`, `longer_wins`.
+        `accuracy` (micro), `accuracy_macro`, `accuracy_length_controlled`, `longer_wins` (the accuracy of a
+        scorer of pure length, which describes the data) and `longer_wins_length_controlled`.
     """
     rule = ties_rule(params)
     invalid = str(params.get("invalid", "fail"))
@@ -86,7 +88,7 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         "gold_ties": pairs.n_gold_ties,
         "invalid_items": n_invalid,
     }
-    names = ("accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins")
+    names = HEADLINES["preference"]
     if len(pairs) == 0:
         return Measured({}, counts, dict.fromkeys(names, "no pair whose gold differs"), left_out=left_out)
     credit = correctness(panel, pairs, rule)
@@ -99,16 +101,15 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         # Published results without texts: "never longer" would be a number about nothing.
         unknown = dict.fromkeys(names[2:], "lengths of the responses are not known")
         return Measured(metrics, counts, unknown, left_out=left_out)
-    undefined = {}
-    controlled = length_controlled(pairs, credit, panel.n_clusters, seed=int(params.get("seed", 0)))
-    if isinstance(controlled, str):
-        undefined["accuracy_length_controlled"] = controlled
-    else:
-        metrics["accuracy_length_controlled"] = controlled
-    description = mean(longer.astype(np.float64), pairs.cluster, panel.n_clusters, bounded=True)
-    metrics["longer_wins"] = _without_direction(description)
-    return Measured(metrics, counts, undefined, left_out=left_out)
-
-
-def _without_direction(statistic: Statistic) -> Statistic:
-    return replace(statistic, higher_is_better=None)
+    relative = relative_difference(panel, pairs)
+    counts |= near_equal_prompts(pairs, relative)
+    controlled = length_controlled(pairs, relative, credit, panel.n_clusters)
+    longer_wins = mean(longer, pairs.cluster, panel.n_clusters, bounded=True)
+    longer_controlled = length_controlled(pairs, relative, longer, panel.n_clusters)
+    metrics["longer_wins"] = replace(longer_wins, higher_is_better=None)
+    if isinstance(controlled, str) or isinstance(longer_controlled, str):
+        why = dict.fromkeys(("accuracy_length_controlled", "longer_wins_length_controlled"), str(controlled))
+        return Measured(metrics, counts, why, left_out=left_out)
+    metrics["accuracy_length_controlled"] = controlled
+    metrics["longer_wins_length_controlled"] = replace(longer_controlled, higher_is_better=None)
+    return Measured({name: metrics[name] for name in names}, counts, left_out=left_out)

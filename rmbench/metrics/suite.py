@@ -14,7 +14,7 @@ from rmbench.stats import Statistic, ratio
 from rmbench.stats.clusters import Ints
 from rmbench.types import Estimate
 
-METRICS_VERSION = 1
+METRICS_VERSION = 2
 """Bumped when any number could change for the same rewards; part of every run's identity."""
 
 _IN_STRATA = (

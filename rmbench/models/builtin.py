@@ -27,6 +27,15 @@ def load_builtin(name: str, *, runtime: Runtime) -> Any:
     # Only here: it imports torch, which `linear` does without.
     from rmbench.models import SCHEMES
 
-    model = SCHEMES.get("hf")(str(TINY_FOLDER), runtime=runtime)
-    model.display_name = f"builtin:{name}"
-    return model
+    return SCHEMES.get("hf")(f"builtin:{name}", runtime=runtime)
+
+
+def shipped_checkpoint(name: str) -> Path:
+    """Return the folder of the shipped Hugging Face model called `name`.
+
+    Raises:
+        UnknownNameError: If none is called that.
+    """
+    if name != "tiny":
+        raise UnknownNameError("transformer of the package", name, ["tiny"], f"builtin:{name}")
+    return TINY_FOLDER

@@ -10,6 +10,7 @@ from typing import Any
 from rmbench.canon import digest
 from rmbench.errors import ConfigError
 from rmbench.files import sha256_file
+from rmbench.models.builtin import shipped_checkpoint
 from rmbench.models.runtime import Runtime
 
 _HASHED_SUFFIXES = (".safetensors", ".gguf", ".jinja", ".py", ".model")
@@ -31,19 +32,26 @@ class Checkpoint:
     is_folder: bool
     gguf_file: str | None = None
     """A quantised file inside it, read instead of safetensors."""
+    given_name: str | None = None
+    """The name in tables, where it is not that of the folder."""
 
     @property
     def name(self) -> str:
         """The name in tables."""
+        if self.given_name is not None:
+            return self.given_name
         return Path(self.location).resolve().name if self.is_folder else self.location
 
 
 def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
-    """Return the checkpoint that `FOLDER` or `org/name[@revision]` means.
+    """Return the checkpoint that `FOLDER`, `org/name[@revision]` or `builtin:NAME` means.
 
     Raises:
-        ConfigError: If it is neither, or the folder has no weights that can be read safely.
+        ConfigError: If it is none of them, or the folder has no weights that can be read safely.
     """
+    if argument.startswith("builtin:") and gguf_file is None:
+        shipped = shipped_checkpoint(argument.removeprefix("builtin:"))
+        return Checkpoint(str(shipped), None, is_folder=True, given_name=argument)
     folder = Path(argument).expanduser()
     if not folder.is_dir():
         name, _, revision = argument.partition("@")

@@ -6,7 +6,7 @@ from typing import Any
 
 from rmbench.boards.numbers import three
 from rmbench.boards.scale import Scale, scale_of
-from rmbench.caveats import caveats, dropped, items_left_out
+from rmbench.caveats import caveats, dropped, items_left_out, remarks
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.plot import Source
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
@@ -17,6 +17,7 @@ MEANINGS: Mapping[str, str] = {
     "accuracy": "share of pairs ranked as gold does, ties half",
     "accuracy_macro": "mean over strata of the accuracy in each",
     "accuracy_length_controlled": "accuracy where neither response is longer",
+    "longer_wins_length_controlled": "the same of a scorer of pure length: 0.5 where length is controlled",
     "longer_wins": "how often gold prefers the longer response",
     "ece": "distance between claimed and observed probability",
     "ece_scaled": "the same, after a cross-fitted temperature",
@@ -105,6 +106,7 @@ def notes_of(sources: Sequence[Source]) -> list[str]:
         parts = caveats(source.record) + ([f"left out of the data: {left_out}"] if left_out else [])
         if parts:
             lines.append(f"{source.label}: {', '.join(parts)}")
+        lines += [f"{source.label}: {remark}" for remark in remarks(source.record)]
     return lines + _uneven(sources) + _undefined(sources)
 
 

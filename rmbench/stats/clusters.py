@@ -89,12 +89,19 @@ def spread_of(strata: Sequence[Stratum], n_clusters: int, *, limits: tuple[float
 
 def _bell_mccaffrey(influence: Floats, share: Floats) -> tuple[Floats, float]:
     """Return the factor on each influence (c,), and the degrees of freedom, of one stratum."""
+    c = len(share)
+    if _equal(share):
+        return np.full(c, np.sqrt(c / (c - 1.0))), c - 1.0
     working = _working_variance(influence, share)
     factor, freedom = _under(working, share)
     _, independent = _under(share, share)
     # Bounded values have a steadier variance than the normal ones that Satterthwaite assumes, so the degrees
     # of freedom under the fitted working model alone are too few, and under independence too many.
     return factor, 2.0 / (1.0 / freedom + 1.0 / independent)
+
+
+def _equal(share: Floats) -> bool:
+    return bool(np.ptp(share) <= 1e-12 * share.max())
 
 
 def _under(working: Floats, share: Floats) -> tuple[Floats, float]:
@@ -121,7 +128,7 @@ def _working_variance(influence: Floats, share: Floats) -> Floats:
     """
     largest = float(share.max())
     scale = float(np.square(influence).max())
-    if scale == 0.0 or np.ptp(share) <= 1e-12 * largest:
+    if scale == 0.0 or _equal(share):
         return share
     models = np.stack([share + pull / largest * share**2 for pull in _PULLS])
     models /= models.sum(axis=1, keepdims=True)

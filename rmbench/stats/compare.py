@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtr
 
 from rmbench.stats.combine import difference
 from rmbench.stats.statistic import Statistic
@@ -37,10 +37,11 @@ def compare(a: Statistic, b: Statistic) -> Comparison:
     sign-flip test over these (for right and wrong: McNemar's exact test). Two identical vectors give p = 1.
     """
     paired = difference(a, b)
-    return Comparison(paired.estimate(), _p_value(paired), paired.freedom)
+    return Comparison(paired.estimate(), p_of(paired), paired.freedom)
 
 
-def _p_value(paired: Statistic) -> float | None:
+def p_of(paired: Statistic) -> float | None:
+    """Return the two-sided p-value of a difference, as `compare` tests it; None where no error is known."""
     stderr, freedom = paired.stderr, paired.freedom
     if stderr is None or freedom is None:
         return None
@@ -56,7 +57,7 @@ def _p_value(paired: Statistic) -> float | None:
             return sign_flip(off)
     if stderr < 1e-12:
         return 1.0 if same else 0.0
-    return 2.0 * float(student_t.sf(abs(paired.value) / stderr, freedom))
+    return 2.0 * float(stdtr(freedom, -abs(paired.value) / stderr))
 
 
 def sign_flip(differences: np.ndarray) -> float:

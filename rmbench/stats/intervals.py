@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from math import sqrt
+from typing import Any
 
 import numpy as np
-from scipy.stats import beta
-from scipy.stats import t as student_t
+from numpy.typing import NDArray
+from scipy.special import betaincinv, stdtrit
 
 from rmbench.stats.bootstrap import cluster_bootstrap
 from rmbench.stats.clusters import Floats
@@ -19,7 +20,7 @@ _MOST_BOOTSTRAPPED = 4000
 
 def t_interval(value: float, stderr: float, freedom: float) -> tuple[float, float]:
     """Return the 95% Student interval with `freedom` degrees of freedom."""
-    half = float(student_t.ppf(1.0 - _TAIL, freedom)) * stderr
+    half = float(stdtrit(freedom, 1.0 - _TAIL)) * stderr
     return value - half, value + half
 
 
@@ -40,7 +41,7 @@ def wilson_interval(value: float, stderr: float, freedom: float) -> tuple[float,
     value = min(max(value, 0.0), 1.0)
     spread = value * (1.0 - value)
     size = freedom + 1.0 if stderr < 1e-12 or spread <= 1e-12 else spread / stderr**2
-    t2 = float(student_t.ppf(1.0 - _TAIL, freedom)) ** 2
+    t2 = float(stdtrit(freedom, 1.0 - _TAIL)) ** 2
     centre = (value + t2 / (2 * size)) / (1 + t2 / size)
     half = sqrt(t2) / (1 + t2 / size) * sqrt(spread / size + t2 / (4 * size**2))
     # At the edge the formula is exact only up to rounding; the value must lie in its own interval.
@@ -71,7 +72,7 @@ def rare_interval(values: Floats, share: Floats, limits: tuple[float, float]) ->
         share: Of each in the mean, shape (c,).
         limits: Least and greatest value possible.
     """
-    mode = usual_value(values, share)
+    mode = usual_value(values)
     off = np.abs(values - mode) > 1e-12 * max(1.0, abs(mode))
     n_off = int(off.sum())
     if n_off >= RARE or 2 * n_off > len(values):
@@ -95,19 +96,17 @@ def _events(
     # In units of equal clusters; a heavy cluster that is off counts for as many as it weighs.
     events = max(float(count and 1.0), float(share[seen].sum()) * size)
     far = (float(beyond[seen].sum()) + furthest) / (count + 1)
-    high = float(beta.ppf(1.0 - _TAIL, events + 1.0, max(size - events, 1e-9))) * far
+    high = float(betaincinv(events + 1.0, max(size - events, 1e-9), 1.0 - _TAIL)) * far
     low = 0.0
     if count:
-        low = float(beta.ppf(_TAIL, events, size - events + 1.0)) * float(beyond[seen].mean())
+        low = float(betaincinv(events, size - events + 1.0, _TAIL)) * float(beyond[seen].mean())
     return min(low, value), value, max(high, value)
 
 
-def usual_value(values: Floats, share: Floats) -> float:
-    """Return the value that most of the weight has, to twelve digits; among equals the smallest."""
-    rounded = np.round(values, 12)
-    distinct, place = np.unique(rounded, return_inverse=True)
-    heaviest = int(np.argmax(np.bincount(place.reshape(-1), weights=share)))
-    return float(values[np.flatnonzero(rounded == distinct[heaviest])[0]])
+def usual_value(values: Floats) -> float:
+    """Return the value of more than half of the clusters, if there is one: it is the lower median, (c,)."""
+    middle = (len(values) - 1) // 2
+    return float(np.partition(values, middle)[middle])
 
 
 def stratified_interval(
@@ -137,12 +136,12 @@ def few_interval(value: float, size: float) -> tuple[float, float]:
     too wide. `size` may be a fraction, for clusters of unequal size.
     """
     events = value * size
-    low = float(beta.ppf(_TAIL, events, size - events + 1.0)) if events > 1e-9 else 0.0
-    high = float(beta.ppf(1.0 - _TAIL, events + 1.0, size - events)) if size - events > 1e-9 else 1.0
+    low = float(betaincinv(events, size - events + 1.0, _TAIL)) if events > 1e-9 else 0.0
+    high = float(betaincinv(events + 1.0, size - events, 1.0 - _TAIL)) if size - events > 1e-9 else 1.0
     return min(low, value), max(high, value)
 
 
-def effective_size(share: Floats) -> float:
+def effective_size(share: NDArray[Any]) -> float:
     """Return how many equal clusters weigh as these do, `1 / sum of share^2`; at least 1."""
     return 1.0 / float(np.square(share).sum())
 

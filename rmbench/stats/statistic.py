@@ -17,7 +17,7 @@ from math import sqrt
 
 import numpy as np
 
-from rmbench.stats.clusters import FEW, Floats, Ints, Spread, Stratum, spread_of
+from rmbench.stats.clusters import FEW, Floats, Spread, Stratum, spread_of
 from rmbench.stats.intervals import (
     bootstrap_t_interval,
     constant_interval,
@@ -32,6 +32,8 @@ from rmbench.stats.intervals import (
 )
 from rmbench.types import Estimate
 
+FEWEST = 1.5
+"""Equal clusters that a number must weigh as much as, to have an error: below it one of them holds 4/5."""
 FEW_DECIDE = 20.0
 """Prompts below which a mean of uneven values is said to rest on few."""
 
@@ -87,10 +89,9 @@ class Statistic:
         if self.share is None and not self.strata:
             c = self.n_clusters
             return Spread(c / (c - 1) * float(np.square(self.influence).sum()), c - 1.0)
-        terms = self.terms
-        if len(np.unique(np.concatenate([t.index for t in terms]))) < 2:
+        if self._size() < FEWEST:
             return None
-        return spread_of(terms, len(self.influence), limits=self.possible if self.linear else None)
+        return spread_of(self.terms, len(self.influence), limits=self.possible if self.linear else None)
 
     @property
     def possible(self) -> tuple[float, float] | None:
@@ -110,14 +111,20 @@ class Statistic:
         """Degrees of freedom of `stderr`; None where there is none."""
         return None if self.spread is None else self.spread.freedom
 
-    def cluster_values(self) -> tuple[Floats, Floats, Ints]:
-        """Return the value of each cluster of each term, its share in the whole, and the cluster, all (c,)."""
+    def _size(self) -> float:
+        """Return how many equal clusters weigh as these do."""
+        index = np.concatenate([t.index for t in self.terms])
+        pulls = np.concatenate([abs(t.weight) * t.share for t in self.terms])
+        total = float(pulls.sum())
+        return effective_size(np.bincount(index, weights=pulls / total)) if total > 0.0 else 0.0
+
+    def cluster_values(self) -> tuple[Floats, Floats]:
+        """Return the value of each cluster of each term, and its share in the whole, both (c,)."""
         pulls = np.concatenate([t.weight * t.share for t in self.terms])
         contributions = np.concatenate([t.contributions() for t in self.terms])
         there = pulls != 0.0
         share = np.abs(pulls[there])
-        index = np.concatenate([t.index for t in self.terms])[there]
-        return contributions[there] / pulls[there], share / share.sum(), index
+        return contributions[there] / pulls[there], share / share.sum()
 
     def contributions(self) -> Floats:
         """Return what each cluster adds to the value, shape (C,), where the statistic is `linear`."""
@@ -136,8 +143,17 @@ class Statistic:
             n_clusters=self.n_clusters,
             unit=self.unit,
             higher_is_better=self.higher_is_better,
-            remark=self.remark,
+            remark=self.remark or self._why_no_interval(),
         )
+
+    def _why_no_interval(self) -> str:
+        if self.influence is None or self.interval() is not None:
+            return ""
+        if self.n_clusters < 2:
+            return "one prompt alone has no interval"
+        if self.spread is None:
+            return "one prompt holds nearly all of the data: no interval"
+        return f"it is the same for all {self.n_clusters:,} prompts: no interval"
 
     def interval(self) -> tuple[float, float] | None:
         """Return the 95% interval, or None where none is known."""
@@ -156,11 +172,10 @@ class Statistic:
         """Return the exact interval where all clusters, or nearly all, have one value."""
         if not self.linear or self.possible is None:
             return None
-        values, share, index = self.cluster_values()
-        usual = usual_value(values, share)
+        values, share = self.cluster_values()
+        usual = usual_value(values)
         if np.abs(values - usual).max() <= 1e-12 * max(1.0, abs(usual)):
-            size = effective_size(np.bincount(index, weights=share).astype(np.float64))
-            return _around(self.value, constant_interval(self.value, size, self.possible))
+            return _around(self.value, constant_interval(self.value, self._size(), self.possible))
         if len(self.terms) > 1:
             return self._over_strata()
         if self.bounded and _all_at(values, self.possible):
@@ -212,13 +227,15 @@ def _all_at(values: Floats, limits: tuple[float, float]) -> bool:
 def few_decide(statistic: Statistic) -> str:
     """Say how few clusters decide a number, where they are fewer than about 20; empty text otherwise.
 
-    It is the size of a sample of equal influences whose squares vary as much, `(sum i^2)^2 / sum i^4`: below
-    20 the error is itself a guess, and an interval may be too narrow.
+    It is the size of a normal sample whose variance is known as well, `2 C / (kurtosis - 1)`, and at most C.
+    Below 20 the error is itself a guess, and an interval may be too narrow.
     """
     if statistic.influence is None or statistic.n_clusters < 2:
         return ""
     squares = np.square(statistic.influence / max(1e-300, float(np.abs(statistic.influence).max())))
     if squares.sum() < 1e-12 or float(np.abs(statistic.influence).max()) < 1e-12:
         return f"it is the same for all {statistic.n_clusters:,} prompts"
-    deciding = float(squares.sum() ** 2 / np.square(squares).sum())
+    c = float(statistic.n_clusters)
+    kurtosis = c * float(np.square(squares).sum()) / float(squares.sum()) ** 2
+    deciding = min(c, 2.0 * c / max(1e-9, kurtosis - 1.0))
     return f"about {max(1, round(deciding))} prompts decide it" if deciding < FEW_DECIDE else ""

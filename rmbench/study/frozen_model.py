@@ -18,7 +18,7 @@ from rmbench.errors import ConfigError
 from rmbench.files import sha256_file, write_atomic
 from rmbench.models.runtime import Runtime
 from rmbench.overlap import TrainingPrompts
-from rmbench.train.base import identity_of_base, load_base
+from rmbench.train.base import identity_of_base, load_base, prompts_seen
 from rmbench.train.batches import EncodedPairs
 from rmbench.train.fit import TrainSettings, head_for
 from rmbench.train.frozen import Head
@@ -131,7 +131,7 @@ def train_cell(base: FrozenBase, data: TrainingData, settings: TrainSettings, ou
     head = fit_head_of(base, data, settings)
     weights = {"weight": head.weight.contiguous(), "bias": torch.tensor([head.bias])}
     write_atomic(out / _HEAD, save(weights))
-    TrainingPrompts.of([p.prompt for p in data.train]).save(out)
+    prompts_seen(settings.base, (p.prompt for p in data.train)).save(out)
     made = {
         "identity": identity,
         "identity_hash": digest(identity, 16),

@@ -1,7 +1,9 @@
 """The model that training starts from: a one-label head, a padding token of its own, no dropout."""
 
 import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,7 @@ from rmbench.models.hf_limits import checked_length
 from rmbench.models.hf_load import NoHeadError, explained, load_classifier, quiet
 from rmbench.models.hf_text import TextFormat, choose_format
 from rmbench.models.runtime import Runtime
+from rmbench.overlap import TrainingPrompts
 from rmbench.types import Turn
 
 _PROBE = (Turn(role="user", content="a"), Turn(role="assistant", content="b"))
@@ -51,8 +54,19 @@ def identity_of_base(name: str, runtime: Runtime) -> tuple[str, str]:
     return f"{checkpoint.location}@{config._commit_hash}", checkpoint.name
 
 
+def prompts_seen(base: str, trained: Iterable[Sequence[Turn]]) -> TrainingPrompts:
+    """Return the prompts that a model has seen: those it is trained on, and those its base says it saw.
+
+    Raises:
+        StoreError: If the base's file of them is damaged.
+    """
+    checkpoint, own = find_checkpoint(base, None), TrainingPrompts.of(trained)
+    earlier = TrainingPrompts.load(Path(checkpoint.location)) if checkpoint.is_folder else None
+    return own if earlier is None else own.joined(earlier)
+
+
 def load_base(name: str, seed: int, lora: int | None, runtime: Runtime) -> Base:
-    """Return the base `name` (a folder or `org/name[@revision]`), its head kept or drawn by `seed`.
+    """Return a base (folder, `org/name[@revision]` or `builtin:tiny`), its head kept or drawn by `seed`.
 
     Raises:
         ConfigError: If it cannot be loaded, or has no tokenizer.

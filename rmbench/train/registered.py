@@ -35,7 +35,7 @@ def confidence_margin(
     """The reward model that `rmbench train` makes of `base` and `data`, trained at first use.
 
     Args:
-        base: Folder or `org/name[@revision]` to start from.
+        base: Folder, `org/name[@revision]` or `builtin:tiny` to start from.
         data: Pairs, pools, or `TASK:train`.
         runtime: Device, offline, seed.
         method: The loss.

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from rmbench.models.options import typed_options
 from rmbench.models.runtime import Runtime
 from rmbench.overlap import TrainingPrompts
 from rmbench.scoring import default_store_folder
-from rmbench.train.base import Base, identity_of_base, load_base
+from rmbench.train.base import Base, identity_of_base, load_base, prompts_seen
 from rmbench.train.batches import EncodedPairs
 from rmbench.train.card import model_card
 from rmbench.train.fit import (
@@ -89,6 +90,7 @@ def train(
         return Trained(out, done, reused=True)
     loss = loss_of(settings, data)
     check_sizes(settings, data, n_processes())
+    seen = prompts_seen(settings.base, (p.prompt for p in data.train))
     transformers.set_seed(settings.seed)
     base = load_base(settings.base, settings.seed, settings.lora, runtime)
     train_set = EncodedPairs(data.train, base.text_format, base.limit(settings.max_length))
@@ -104,7 +106,7 @@ def train(
         record = _record(identity, data, texts, fitted, loss)
         if is_main_process():
             with quiet():
-                _save(base, out, record, data)
+                _save(base, out, record, seen)
     return Trained(out, record, reused=False)
 
 
@@ -176,6 +178,10 @@ def _described(loss: Any) -> dict[str, Any]:
 def _check_use(settings: TrainSettings, runtime: Runtime, log_dir: Path | None) -> None:
     """Refuse what cannot work before anything is read, with a ConfigError."""
     pick_device(runtime.device)
+    used = {"accelerate": not settings.freeze_backbone, "peft": settings.lora is not None}
+    for package in (name for name, is_used in used.items() if is_used):
+        if find_spec(package) is None:
+            raise ConfigError(f"{package} is not installed; training needs: pip install 'rmbench[train]'")
     if settings.freeze_backbone and settings.lora is not None:
         raise ConfigError("a frozen backbone has no adapters; give --lora or --freeze-backbone, not both")
     if settings.freeze_backbone and n_processes() > 1:
@@ -233,12 +239,12 @@ def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     return record
 
 
-def _save(base: Base, out: Path, record: Mapping[str, Any], data: TrainingData) -> None:
+def _save(base: Base, out: Path, record: Mapping[str, Any], seen: TrainingPrompts) -> None:
     model = base.merged()
     model.config.pad_token_id = base.pad_id
     model.save_pretrained(out)
     base.tokenizer.save_pretrained(out)
-    TrainingPrompts.of([p.prompt for p in data.train]).save(out)
+    seen.save(out)
     write_atomic(out / "README.md", model_card(record))
     # First the record, then the checkpoints: a kill between them leaves a finished model, never a folder that
     # neither is one nor says whose it is.

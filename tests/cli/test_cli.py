@@ -135,7 +135,8 @@ def test_json_goes_to_stdout_alone(data: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 PREFERENCE = {
-    "accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins", "ece", "ece_equal_width",
+    "accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins_length_controlled", "longer_wins",
+    "ece", "ece_equal_width",
     "brier", "brier_reliability", "brier_resolution", "brier_uncertainty", "nll", "auroc_margin", "aurc",
     "temperature", "ece_scaled", "brier_scaled", "nll_scaled", "kendall_tau", "spearman", "margin_mean",
     "margin_median",

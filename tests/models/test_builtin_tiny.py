@@ -8,11 +8,14 @@ import transformers
 from safetensors import safe_open
 
 from rmbench.comparison import compare_runs, find_run
+from rmbench.errors import ConfigError
 from rmbench.files import iter_jsonl
 from rmbench.models.builtin import TINY_FOLDER
+from rmbench.models.hf_checkpoint import find_checkpoint, weights_identity
 from rmbench.models.resolve import load_model
 from rmbench.overlap import TrainingPrompts
 from rmbench.stats.estimates import Estimate
+from rmbench.train.base import prompts_seen
 from rmbench.types import Turn
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +32,24 @@ def test_its_parameters_are_what_its_file_holds() -> None:
     with safe_open(TINY_FOLDER / "model.safetensors", "pt") as file:
         held = sum(file.get_tensor(name).numel() for name in file.keys())  # noqa: SIM118
     assert load_model("builtin:tiny").model.n_parameters() == held  # type: ignore[union-attr]
+
+
+def test_it_has_a_name_wherever_a_checkpoint_is_asked_for() -> None:
+    named, folder = find_checkpoint("builtin:tiny", None), find_checkpoint(str(TINY_FOLDER), None)
+    assert (named.location, named.name, folder.name) == (str(TINY_FOLDER), "builtin:tiny", "tiny")
+    assert weights_identity(named, None) == weights_identity(folder, None)
+    with pytest.raises(ConfigError, match=r"builtin:tinny: unknown .* Did you mean 'tiny'\?"):
+        find_checkpoint("builtin:tinny", None)
+    with pytest.raises(ConfigError, match=r"builtin:linear: unknown .* Known: tiny\."):
+        find_checkpoint("builtin:linear", None)
+
+
+def test_what_is_trained_from_it_has_seen_its_training_prompts() -> None:
+    file = ROOT / "rmbench" / "_data" / "embedded" / "train.jsonl.xz"
+    shipped = [(Turn(role="user", content=row["prompt"]),) for _, row in iter_jsonl(file)][:20]
+    own = (Turn(role="user", content="a prompt of one's own"),)
+    assert prompts_seen("builtin:tiny", [own]).count([own, *shipped])["exact"] == 21
+    assert TrainingPrompts.of([own]).count([own, *shipped])["exact"] == 1
 
 
 def test_plain_transformers_give_the_same_rewards() -> None:

@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
-from rmbench.stats import compare, groups, holm, mean, rank_ranges
-from rmbench.stats import Statistic
+from rmbench.stats import Statistic, compare, groups, holm, mean, rank_ranges
 
 
 def test_the_test_is_the_paired_t_test_where_clusters_are_single() -> None:

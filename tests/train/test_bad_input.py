@@ -93,6 +93,21 @@ def test_options(
     assert said in refused([*arguments(base, pairs, out, **options), *more.split()], out, capsys)
 
 
+@pytest.mark.parametrize(("package", "options"), [("accelerate", {}), ("peft", {"lora": 2})])
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    package: str,
+    options: dict[str, int],
+    pairs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("rmbench.train.run.find_spec", lambda name: None if name == package else name)
+    command = arguments(Path("builtin:tiny"), pairs, tmp_path / "out", **options)
+    said = refused(command, tmp_path / "out", capsys)
+    assert said == f"error: {package} is not installed; training needs: pip install 'rmbench[train]'"
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [("return chosen.mean(), {}", "one value per pair"), ("return 1 / 0", "raised ZeroDivisionError")],

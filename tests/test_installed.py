@@ -1,0 +1,146 @@
+"""What is built and installed, as users have it: sdist, wheel, and the commands far from the repository."""
+
+import json
+import os
+import shutil
+import site
+import subprocess
+import sys
+import tarfile
+import venv
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+BESIDE_THE_CODE = ("CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py")
+WRITTEN_BY_SETUPTOOLS = {"PKG-INFO", "setup.cfg"}
+BUILD = "import sys, setuptools.build_meta as build; getattr(build, 'build_' + sys.argv[1])(sys.argv[2])"
+TASKS = {path.stem for path in (ROOT / "tasks").glob("*.yaml")}
+
+
+def finished(command: list[str], folder: Path, **environment: str) -> str:
+    """Return what a command printed; it knows nothing of the repository."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("RMBENCH_", "PYTHON"))}
+    done = subprocess.run(
+        command, cwd=folder, env={**ours, **environment}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def built(what: str, source: Path, out: Path) -> Path:
+    """Return the `sdist` or `wheel` of a source tree, made offline by the installed setuptools."""
+    out.mkdir(exist_ok=True)
+    finished([sys.executable, "-c", BUILD, what, str(out)], source)
+    (made,) = out.iterdir()
+    return made
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A copy of the checkout: a build leaves things behind, and takes along what an earlier one left."""
+    copy = tmp_path / "source"
+    copy.mkdir()
+    for name in BESIDE_THE_CODE:
+        shutil.copy(ROOT / name, copy)
+    for name in ("rmbench", "tasks", "leaderboards", "tests"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return copy
+
+
+@pytest.fixture
+def wheel_of_the_sdist(source: Path, tmp_path: Path) -> Path:
+    """The wheel that pip makes where it gets the sdist."""
+    sdist = built("sdist", source, tmp_path / "sdist")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    return built("wheel", unpacked, tmp_path / "from-sdist")
+
+
+@pytest.fixture
+def installed(wheel_of_the_sdist: Path, tmp_path: Path) -> Path:
+    """The programs of an environment that has the wheel, and all else from the one that runs the tests."""
+    home = tmp_path / "env"
+    venv.create(home, symlinks=os.name != "nt")
+    programs = home / ("Scripts" if os.name == "nt" else "bin")
+    pip = [sys.executable, "-m", "pip", "--python", str(programs / "python"), "--disable-pip-version-check"]
+    finished([*pip, "install", "--no-deps", "--no-index", "--no-compile", str(wheel_of_the_sdist)], tmp_path)
+    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    packages = Path(finished([str(programs / "python"), "-c", asked], tmp_path).strip())
+    # Only folders on the path, after the wheel: an editable install's finder, which is a .pth there, stays off.
+    theirs = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
+    (packages / "dependencies.pth").write_text("\n".join(theirs) + "\n", encoding="utf-8")
+    return programs
+
+
+def source_files() -> set[str]:
+    """Return the code and data that the package reads, by their place in the repository."""
+    code = (path for path in (ROOT / "rmbench").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in (*code, *(ROOT / "tasks").glob("*.yaml"), *(ROOT / "leaderboards").glob("*.yaml"))
+    }
+
+
+def in_wheel(wheel: Path) -> set[str]:
+    """Return the files of a wheel, without its metadata."""
+    with ZipFile(wheel) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def test_wheel_and_sdist_hold_code_data_tasks_and_boards_and_nothing_else(
+    source: Path, wheel_of_the_sdist: Path, tmp_path: Path
+) -> None:
+    with tarfile.open(next((tmp_path / "sdist").iterdir())) as archive:
+        files = {m.name.partition("/")[2] for m in archive if m.isfile()}
+    assert {f for f in files if ".egg-info/" not in f} == {
+        *source_files(),
+        *BESIDE_THE_CODE,
+        *WRITTEN_BY_SETUPTOOLS,
+    }
+    placed = {
+        f.replace("tasks/", "rmbench/_tasks/").replace("leaderboards/", "rmbench/_boards/")
+        if not f.startswith("rmbench/")
+        else f
+        for f in source_files()
+    }
+    assert {f"rmbench/_tasks/{name}.yaml" for name in TASKS} < placed
+    assert in_wheel(wheel_of_the_sdist) == placed
+    assert in_wheel(built("wheel", source, tmp_path / "wheel")) == placed
+
+
+def test_the_installed_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+
+    def rmbench(*arguments: str) -> str:
+        return finished(
+            [str(installed / "rmbench"), *arguments], empty, RMBENCH_STORE=str(tmp_path / "store"),
+            RMBENCH_OFFLINE="1", OMP_NUM_THREADS="1",
+        )  # fmt: skip
+
+    place = finished([str(installed / "python"), "-c", "import rmbench; print(rmbench.__file__)"], empty)
+    assert Path(place.strip()).is_relative_to(installed.parent), "the wheel is not what is imported"
+
+    assert {task["name"] for task in json.loads(rmbench("tasks", "--json"))} == TASKS
+    rmbench("eval", "-m", "builtin:linear", "-m", "length", "-t", "bon", "-t", "preference", "--quiet")
+    rmbench("leaderboard", "main", "--out", "boards")
+    board = json.loads((empty / "boards" / "main.json").read_text(encoding="utf-8"))
+    assert [(row["model"], row["rank"]) for row in board["rows"]] == [("builtin:linear", 1), ("length", 2)]
+
+    few = ["--limit", "40", "--max-steps", "2", "--batch-size", "8", "--freeze-backbone", "--quiet"]
+    trained = rmbench(
+        "train", "--base", "builtin:tiny", "--data", "preference:train", "--out", "trained", *few
+    )
+    assert "2 steps" in trained
+    assert "builtin:tiny" in (empty / "trained" / "README.md").read_text(encoding="utf-8")
+
+    rmbench("report", "builtin:linear", "--out", "report.html")
+    page = (empty / "report.html").read_text(encoding="utf-8")
+    assert "builtin:linear" in page
+    assert "<svg" in page, "the figures are missing"
+    left = {path.name for path in empty.iterdir()}
+    assert left == {"results", "boards", "trained", "report.html"}, "something else was written"
