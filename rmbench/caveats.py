@@ -1,6 +1,7 @@
 """What a reader of a record's numbers must know: what was cut, invalid, tied, too small or trained on."""
 
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
+from rmbench.metrics.selection import rule_of
 from rmbench.records import Record
 
 ENOUGH = 20
@@ -53,3 +54,16 @@ def _few_near_equal_length(record: Record) -> str:
 def dropped(record: Record) -> str:
     """Return what was left out of the data, by reason; empty where nothing was."""
     return ", ".join(f"{count:,} for {reason}" for reason, count in record.counts["dropped"].items())
+
+
+def items_left_out(record: Record) -> dict[str, int]:
+    """Return the items that each task kind left out because of the model's own rewards; kinds without: 0."""
+    task = record.identity["task"]
+    rule = str(task["params"].get("invalid", "fail"))
+    scaled = {"calibration": True, "best_of_n": rule_of(task["params"]).needs_scale}
+    return {
+        kind: record.counts.get(kind, {}).get("invalid_items", 0)
+        if rule == "drop" or (rule == "wrong" and scaled.get(kind))
+        else 0
+        for kind in task["kinds"]
+    }

@@ -1,15 +1,16 @@
 """Models on the same items: paired differences of every two, and where they part most."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from rmbench.common_items import CommonItems, ItemCount, MeasuredRun, basis_lines
 from rmbench.disagreements import Disagreement, per_item, worst
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.metrics import Panel, Suite, resolve_metric
+from rmbench.metrics import resolve_metric
 from rmbench.metrics.headlines import HEADLINES
 from rmbench.notebook import html_table
 from rmbench.record_reader import StoredRun, find_records, stored_suite
@@ -24,13 +25,15 @@ _NOT_COMPARED = ("longer_wins", "ceiling", "accuracy_of_ceiling", "gold@1", "ora
 
 @dataclass(frozen=True, slots=True)
 class MetricComparison:
-    """One metric of two models."""
+    """One metric of two models, on the items that both answered."""
 
     metric: str
     first: Estimate
     second: Estimate
     test: Tested
     """The paired test as one of the report's family: every pair of its models on every metric of it."""
+    count: ItemCount | None = None
+    """How many items the three numbers rest on; None: all of them, as neither model left one out."""
 
     @property
     def paired(self) -> Comparison:
@@ -55,6 +58,8 @@ class PairedReport:
     """What `Disagreement` values are."""
     metrics: tuple[MetricComparison, ...]
     disagreements: tuple[Disagreement, ...]
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """Metric that each model has a value of -> why there is none on the items that both answered."""
 
     def _repr_html_(self) -> str:
         """Return the comparison as notebooks show it."""
@@ -76,7 +81,13 @@ class PairedReport:
             for m in self.metrics
         )
         heads, *texts = plain_rows(Table(columns, rows))
-        return html_table(heads, texts, about=[f"{self.task}: {self.first} against {self.second}"])
+        about = [f"{self.task}: {self.first} against {self.second}"]
+        return html_table(heads, texts, about=about, notes=self.basis_lines())
+
+    def basis_lines(self) -> list[str]:
+        """Return which metrics rest on a part of the items, and on how many; none where all rest on all."""
+        counts = {m.metric: m.count for m in self.metrics if m.count is not None}
+        return basis_lines((self.first, self.second), counts, self.lacking)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +109,8 @@ class ManyReport:
     """Metric -> model -> why it has no value: pairs with such a model are not compared on it."""
     margin: float | None = None
     """Within which models are called equivalent; None: nobody asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    run: StoredRun
-    suite: Suite
-    panel: Panel
+    answered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Metric -> how many items each model's value in `estimates` rests on, where one left items out."""
 
 
 def find_run(results: Path, name: str, task: str) -> StoredRun:
@@ -181,14 +187,15 @@ def compare_many(
     """
     for other in runs[1:]:
         _check_same(runs[0], other)
-    measured = {run.path: _Measured(run, *stored_suite(run, strata=False)) for run in runs}
+    measured = {run.path: MeasuredRun(run, *stored_suite(run, strata=False)) for run in runs}
     found = [measured[run.path] for run in runs]
     if any(m.panel.ids != found[0].panel.ids for m in found):
         raise ConfigError("the records hold different items; evaluate all models again")
     models = _names(runs)
     names = dict.fromkeys(_resolved(wanted, found) for wanted in metrics)
     pairs = list(combinations(range(len(found)), 2))
-    tested = _tested(names, found, pairs, margin)
+    lacking: dict[tuple[int, int], dict[str, str]] = {}
+    tested = _tested(names, found, pairs, margin, lacking)
     measure = per_item(found[0].panel, runs[0])[0]
     values = np.array([per_item(m.panel, m.run)[1] for m in found])
     ids = found[0].panel.ids
@@ -200,6 +207,7 @@ def compare_many(
             measure,
             tuple(tested[name, i, j] for name in names if (name, i, j) in tested),
             worst(ids, values[[i, j]], n_items),
+            lacking.get((i, j), {}),
         )
         for i, j in pairs
     ]
@@ -212,10 +220,11 @@ def compare_many(
         worst(ids, values, n_items),
         {n: why for n in names if (why := _undefined(n, models, found))},
         margin,
+        {n: tuple(m.n_answered(n) for m in found) for n in names if _some_left_out(n, found)},
     )
 
 
-def _resolved(wanted: str, found: Sequence[_Measured]) -> str:
+def _resolved(wanted: str, found: Sequence[MeasuredRun]) -> str:
     """Return the metric's name; one that no model has a value of, for a reason, is as good as any."""
     if all(wanted in m.suite.undefined for m in found):
         return wanted
@@ -251,26 +260,36 @@ def _names(runs: Sequence[StoredRun]) -> tuple[str, ...]:
 
 def _tested(
     names: Iterable[str],
-    found: Sequence[_Measured],
+    found: Sequence[MeasuredRun],
     pairs: Sequence[tuple[int, int]],
     margin: float | None,
+    lacking: dict[tuple[int, int], dict[str, str]],
 ) -> dict[tuple[str, int, int], MetricComparison]:
-    """Return the comparisons by metric and pair of models; they are one family, corrected over all of it."""
-    compared: dict[tuple[str, int, int], tuple[Statistic, Statistic]] = {}
+    """Return the comparisons by metric and pair of models; they are one family, corrected over all of it.
+
+    `lacking` is filled with why pairs have no value on the items that both answered.
+    """
+    common = CommonItems()
+    compared: dict[tuple[str, int, int], tuple[Statistic, Statistic, ItemCount | None]] = {}
     for name in names:
-        statistics = [m.suite.metrics.get(name) for m in found]
         for i, j in pairs:
-            a, b = statistics[i], statistics[j]
-            if a is not None and b is not None:
-                compared[name, i, j] = (a, b)
-    tests = family(list(compared.values()), margin)
+            both = common.of(found[i], found[j], name)
+            if both.first is not None and both.second is not None:
+                compared[name, i, j] = (both.first, both.second, both.count)
+            elif both.why:
+                lacking.setdefault((i, j), {})[name] = both.why
+    tests = family([(a, b) for a, b, _ in compared.values()], margin)
     return {
-        key: MetricComparison(key[0], a.estimate(), b.estimate(), test)
-        for (key, (a, b)), test in zip(compared.items(), tests, strict=True)
+        key: MetricComparison(key[0], a.estimate(), b.estimate(), test, count)
+        for (key, (a, b, count)), test in zip(compared.items(), tests, strict=True)
     }
 
 
-def _undefined(name: str, models: Sequence[str], found: Sequence[_Measured]) -> dict[str, str]:
+def _some_left_out(name: str, found: Sequence[MeasuredRun]) -> bool:
+    return any(name in m.suite.metrics and m.suite.without(name) is not None for m in found)
+
+
+def _undefined(name: str, models: Sequence[str], found: Sequence[MeasuredRun]) -> dict[str, str]:
     return {
         model: m.suite.undefined.get(name, "not measured")
         for model, m in zip(models, found, strict=True)

@@ -7,6 +7,7 @@ import numpy as np
 
 from rmbench.metrics import Panel
 from rmbench.metrics.pairs import pairs_of
+from rmbench.metrics.panel import invalid_items, settle_invalid
 from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
 from rmbench.record_reader import StoredRun
 
@@ -42,18 +43,26 @@ def worst(ids: Sequence[str], values: np.ndarray, n_items: int) -> tuple[Disagre
 
 def per_item(panel: Panel, run: StoredRun) -> tuple[str, np.ndarray]:
     """Return what is compared item by item, and its value per item (NaN where it has none)."""
+    params = run.record.identity["task"]["params"]
+    invalid = str(params.get("invalid", "fail"))
     if "best_of_n" in run.record.identity["task"]["kinds"]:
-        rule = rule_of(run.record.identity["task"]["params"])
+        rule = rule_of(params)
+        panel = penalised(panel, rule)
+        if invalid == "wrong" and not rule.needs_scale:
+            panel, _ = settle_invalid(panel, invalid, ranking=True)
         return "gold of the pick out of the whole pool", _gold_of_pick(panel, rule)
     pairs = pairs_of(panel)
     credit = (pairs.margin > 0) + 0.5 * (pairs.margin == 0)
     n = np.bincount(pairs.item, minlength=panel.n_items)
     total = np.bincount(pairs.item, weights=credit, minlength=panel.n_items)
-    return "share of pairs ranked as gold does", np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    share = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    if invalid == "drop":
+        share[invalid_items(panel)] = np.nan
+    return "share of pairs ranked as gold does", share
 
 
 def _gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
-    panel, picked = penalised(panel, rule), np.full(panel.n_items, np.nan)
+    picked = np.full(panel.n_items, np.nan)
     rng = np.random.default_rng(0)
     for i in range(panel.n_items):
         rows = slice(int(panel.offsets[i]), int(panel.offsets[i + 1]))

@@ -1,7 +1,7 @@
 """Reading run records back, whole and checked: they are input like any other."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from rmbench.errors import first_line
 from rmbench.files import iter_jsonl
-from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite
+from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite, with_flips
 from rmbench.record_shape import misshapen
 from rmbench.records import FORMAT, Record, bad_record, check_rewards_file, rewards_name, run_id
 from rmbench.types import Estimate
@@ -119,19 +119,16 @@ def stored_suite(run: StoredRun, *, strata: bool = True) -> tuple[Suite, Panel]:
     """Measure a stored run again from its rewards, as its identity says; return the numbers and the panel."""
     rows = run.rows()
     panel = stored_panel(rows)
-    task: Mapping[str, Any] = run.record.identity["task"]
-    flips = None
     if rows and "flips" in rows[0]:
-        flips = ([row["flips"] for row in rows], [row["comparisons"] for row in rows])
-    suite = measure_suite(
-        panel,
-        task["kinds"],
-        {**task["params"], "seed": run.record.identity["seed"]},
-        task["strata"],
-        flips=flips,
-        report_strata=strata,
-    )
-    return suite, panel
+        panel = with_flips(panel, ([row["flips"] for row in rows], [row["comparisons"] for row in rows]))
+    return measure_as(run, panel, run.record.identity["task"]["kinds"], strata=strata), panel
+
+
+def measure_as(run: StoredRun, panel: Panel, kinds: Sequence[str], *, strata: bool = True) -> Suite:
+    """Measure task kinds on a panel with the parameters and the seed of a stored run."""
+    task: Mapping[str, Any] = run.record.identity["task"]
+    params = {**task["params"], "seed": run.record.identity["seed"]}
+    return measure_suite(panel, kinds, params, task["strata"], report_strata=strata)
 
 
 def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:

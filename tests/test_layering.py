@@ -37,7 +37,7 @@ LAYERS = [
     ["records"],
     ["record_shape"],
     ["record_reader", "gold", "caveats"],
-    ["plot", "tables", "disagreements"],
+    ["plot", "tables", "disagreements", "common_items"],
     [
         "evaluation",
         "comparison",

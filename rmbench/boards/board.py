@@ -1,19 +1,20 @@
 """From records to rows: cells, ranks, significance groups."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 
 from rmbench.boards.definition import BoardSpec, ColumnSpec
+from rmbench.boards.eligible import eligible, row_name
 from rmbench.boards.facts import Facts, facts_of
 from rmbench.boards.families import Family, families_of
-from rmbench.boards.separation import Standing, column_standings, on_names, separated, standings
-from rmbench.canon import digest
+from rmbench.boards.on_common import pairs_on_common, standings_within
+from rmbench.boards.separation import Pairs, Standing, better_of, on_names, ranges_of, separated, standings
+from rmbench.common_items import CommonItems, MeasuredRun
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.metrics import Panel, Suite, resolve_metric
+from rmbench.metrics import Suite, resolve_metric
 from rmbench.record_reader import StoredRun, stored_suite
-from rmbench.stats import Statistic, combine, rank_ranges
+from rmbench.stats import Statistic, combine
 from rmbench.types import Estimate
 
 SHORTCUT_KIND = "baseline"
@@ -38,6 +39,8 @@ class Cell:
     """As a row's group, within the column; empty where no paired test is possible."""
     leads: bool = False
     """As a row's, within the column."""
+    answered: tuple[int, int] | None = None
+    """Items that the number rests on, of how many, where some are left out because of the model's rewards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,10 @@ class Row:
     """Letters: two models share one exactly if the tests do not separate them."""
     leads: bool = False
     """Whether the tests do not tell it from the best, but tell another one."""
+    partial: bool = False
+    """Whether its score rests on fewer items than the task has, because of its own rewards."""
+    better_below: tuple[str, ...] = ()
+    """Models with a lower score that the tests find better on the items that both answered."""
 
     @property
     def contaminated(self) -> bool:
@@ -84,6 +91,8 @@ class Board:
     """Cells that have a record but no value, and why."""
     missing_shortcuts: tuple[str, ...]
     """Shortcut models that have no rank on it."""
+    untested: tuple[str, ...] = ()
+    """Pairs of models without a test of the score, as there is no number on common items."""
     families: Mapping[str, Family] = field(default_factory=dict)
     """`score`, or a column's id -> the tests behind its ranks or letters; absent where none is possible."""
 
@@ -92,8 +101,12 @@ class Board:
 class _Measured:
     cell: Cell
     statistic: Statistic
-    clusters: tuple[str, ...]
     metric: str
+    source: MeasuredRun
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        return self.source.panel.cluster_names
 
 
 def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
@@ -109,17 +122,17 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
     """
     left_out: list[str] = []
     table: dict[str, dict[str, _Measured]] = {}
-    suites: dict[str, tuple[Suite, Panel]] = {}
+    suites: dict[str, MeasuredRun] = {}
     reasons: dict[str, dict[str, str]] = {}
     undefined: list[str] = []
     kinds: dict[str, str] = {}
     for column in spec.columns:
         known: set[str] = set()
-        eligible = _eligible(column, runs, left_out)
-        for run, name in eligible:
+        shown = eligible(column, runs, left_out)
+        for run, name in shown:
             cells = table.setdefault(name, {})
             measured = _measure(column, run, suites)
-            suite = suites[run.record.run_id][0]
+            suite = suites[run.record.run_id].suite
             known |= suite.metrics.keys()
             if isinstance(measured, str):
                 undefined.append(f"{name}, {column.label}: {measured}")
@@ -127,18 +140,24 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
             else:
                 cells[column.id] = measured
                 kinds[column.id] = suite.kind_of.get(measured.metric, column.task.kinds[0])
-        if eligible and not any(column.id in cells for cells in table.values()):
-            _check_name(spec, column, known, [suites[run.record.run_id][0] for run, _ in eligible])
+        if shown and not any(column.id in cells for cells in table.values()):
+            _check_name(spec, column, known, [suites[run.record.run_id].suite for run, _ in shown])
     models = sorted(table)
     prints = {row_name(r, runs): r.record.identity["model"] for r in runs}
     shortcuts = {m: p.get("name", "") for m, p in prints.items() if p.get("kind") == SHORTCUT_KIND}
     totals = {m: _total(spec, table[m]) for m in models if all(c in table[m] for c in spec.rank_by)}
-    rows = _rows(table, totals, set(shortcuts), reasons, _column_standings(spec, table))
+    common = CommonItems()
+    ranked = sorted(totals, key=lambda m: (-totals[m].value, m))
+    ranking = [c for c in spec.columns if c.id in spec.rank_by]
+    on_common = pairs_on_common(ranked, table, ranking, common)
+    within = standings_within(spec.columns, table, common)
+    rows = _rows(spec, table, totals, ranked, on_common, set(shortcuts), reasons, within)
     metrics, sizes = {}, {}
     for column in spec.columns:
         filled = [table[m][column.id] for m in models if column.id in table[m]]
-        metrics[column.id] = filled[0].metric if filled else column.metric
-        first = filled[0].cell.estimate if filled else None
+        whole = [f for f in filled if f.cell.answered is None] or filled
+        first = whole[0].cell.estimate if whole else None
+        metrics[column.id] = whole[0].metric if whole else column.metric
         sizes[column.id] = (first.n, first.n_clusters) if first else (0, 0)
     there = {shortcuts.get(m) for m in totals}
     return Board(
@@ -150,6 +169,7 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         tuple(sorted(set(left_out))),
         tuple(undefined),
         tuple(name for name in SHORTCUTS if name not in there),
+        tuple(f"{ranked[i]} and {ranked[j]}" for (i, j), pair in on_common.items() if pair is None),
         families_of(list(totals.values()), {c.id: _column(c.id, table) for c in spec.columns}),
     )
 
@@ -169,16 +189,19 @@ def require_rows(board: Board) -> None:
 
 
 def _rows(
+    spec: BoardSpec,
     table: Mapping[str, Mapping[str, _Measured]],
     totals: Mapping[str, Statistic],
+    ranked: Sequence[str],
+    on_common: Pairs,
     shortcuts: set[str],
     reasons: Mapping[str, Mapping[str, str]],
     within: Mapping[tuple[str, str], Standing],
 ) -> list[Row]:
     """Return the rows, ranked ones first. `within`: (model, column id) -> the cell's standing."""
-    ranked = sorted(totals, key=lambda m: (-totals[m].value, m))
-    different = separated([totals[m] for m in ranked])
-    standing, ranges = (standings(different), rank_ranges(different)) if ranked else ([], [])
+    different = separated([totals[m] for m in ranked], on_common)
+    better = better_of(different, on_common)
+    standing, ranges = (standings(different, better), ranges_of(better)) if ranked else ([], [])
     rows = []
     for m in [*ranked, *sorted(table.keys() - totals.keys())]:
         place = ranked.index(m) if m in totals else None
@@ -198,58 +221,22 @@ def _rows(
                 rank_range=None if place is None else ranges[place],
                 group="" if place is None else standing[place].letters,
                 leads=place is not None and standing[place].leads,
+                partial=place is not None and any(cells[c].answered for c in spec.rank_by),
+                better_below=()
+                if place is None
+                else tuple(o for j, o in enumerate(ranked) if j > place and better[j, place]),
             )
         )
     return rows
 
 
-def row_name(run: StoredRun, runs: Sequence[StoredRun]) -> str:
-    """Return the model's name, with its fingerprint's hash where two different models share one."""
-    record = run.record
-    prints = {digest(r.record.identity["model"], 6) for r in runs if r.record.model == record.model}
-    if len(prints) < 2:
-        return record.model
-    return f"{record.model} ({digest(record.identity['model'], 6)})"
-
-
-def _eligible(
-    column: ColumnSpec, runs: Sequence[StoredRun], left_out: list[str]
-) -> list[tuple[StoredRun, str]]:
-    task = column.task
-    of_task = [r for r in runs if r.record.task == task.name]
-    whole = []
-    for run in of_task:
-        why = None
-        if run.record.identity["task"]["digest"] != task.digest():
-            why = "another version or other parameters"
-        elif run.record.identity["limit"] is not None:
-            why = f"--limit {run.record.identity['limit']}"
-        elif "gold" in run.record.identity:
-            why = f"--gold {run.record.identity['gold']['spec']}"
-        if why is None:
-            whole.append(run)
-        else:
-            left_out.append(f"{run.record.model} on {task.name} ({run.record.run_id}): {why}")
-    if not whole:
-        return []
-    # The same data and seed for all: what most records have; among equals the first in sorting order.
-    count = Counter((r.record.identity["data"], r.record.identity["seed"]) for r in whole)
-    common = min(count, key=lambda key: (-count[key], key))
-    chosen: dict[str, StoredRun] = {}
-    for run in whole:
-        if (run.record.identity["data"], run.record.identity["seed"]) != common:
-            left_out.append(f"{run.record.model} on {task.name} ({run.record.run_id}): other data or seed")
-            continue
-        chosen.setdefault(row_name(run, runs), run)
-    return [(run, name) for name, run in chosen.items()]
-
-
-def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, tuple[Suite, Panel]]) -> _Measured | str:
+def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, MeasuredRun]) -> _Measured | str:
     """Measure one cell, or say why it has no value; `suites` keeps what columns of the same run share."""
     key = run.record.run_id
     if key not in suites:
-        suites[key] = stored_suite(run, strata=False)
-    suite, panel = suites[key]
+        suites[key] = MeasuredRun(run, *stored_suite(run, strata=False))
+    source = suites[key]
+    suite = source.suite
     try:
         name = resolve_metric(column.metric, suite.metrics)
     except UnknownNameError:
@@ -258,6 +245,7 @@ def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, tuple[Suite, 
     if not isfinite(statistic.value):  # rewards near the largest float
         return suite.undefined.setdefault(column.metric, f"it is {statistic.value}, no finite number")
     counts = run.record.counts
+    answered, n_items = source.n_answered(name), source.panel.n_items
     trained_on = sum((counts.get("trained_on") or {}).values())
     cell = Cell(
         statistic.estimate(),
@@ -266,8 +254,9 @@ def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, tuple[Suite, 
         counts["invalid"],
         trained_on,
         facts_of(run.record),
+        answered=(answered, n_items) if answered < n_items else None,
     )
-    return _Measured(cell, statistic, panel.cluster_names, name)
+    return _Measured(cell, statistic, name, source)
 
 
 def _check_name(spec: BoardSpec, column: ColumnSpec, known: set[str], suites: Sequence[Suite]) -> None:
@@ -290,17 +279,6 @@ def _total(spec: BoardSpec, cells: Mapping[str, _Measured]) -> Statistic:
     # Two columns of one record count its items once.
     items = {found.cell.run_id: found.statistic.n for found in chosen}
     return combine(parts, n=sum(items.values()))
-
-
-def _column_standings(
-    spec: BoardSpec, table: Mapping[str, Mapping[str, _Measured]]
-) -> dict[tuple[str, str], Standing]:
-    """Return (model, column id) -> the cell's standing."""
-    found: dict[tuple[str, str], Standing] = {}
-    for column in spec.columns:
-        here = column_standings(_column(column.id, table))
-        found |= {(m, column.id): standing for m, standing in here.items()}
-    return found
 
 
 def _column(

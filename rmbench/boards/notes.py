@@ -3,8 +3,13 @@
 from typing import Any
 
 from rmbench.boards.board import Board, Cell, Row
-from rmbench.boards.numbers import better, family_text, shows_text
+from rmbench.boards.numbers import FEWER, better, family_text, shows_text
 from rmbench.boards.separation import MOST_IN_COLUMNS
+
+FEWER_TEXT = (
+    f"{FEWER}: a number on fewer items, as the model has no valid reward on the others. Two models are "
+    "tested on the items that both answered: the ranks that the tests allow may leave out the rank by score"
+)
 
 
 def row_notes(board: Board, row: Row) -> list[dict[str, str]]:
@@ -27,6 +32,10 @@ def row_notes(board: Board, row: Row) -> list[dict[str, str]]:
         marks.append(
             _mark("note", "invalid", f"Rewards that are no finite number: {_listed(invalid, 'of')}.")
         )
+    if rests := rests_on(board, row):
+        marks.append(_mark("contaminated" if row.partial else "note", "fewer items", f"{rests}."))
+    if row.better_below:
+        marks.append(_mark("contaminated", "ranked too high", better_below_text(row)))
     remarks = [
         f"{column.label}: {cell.estimate.remark}"
         for column in board.spec.columns
@@ -35,6 +44,35 @@ def row_notes(board: Board, row: Row) -> list[dict[str, str]]:
     if remarks:
         marks.append(_mark("note", "rests on little", f"{'; '.join(remarks)}."))
     return marks
+
+
+def rests_on(board: Board, row: Row) -> str:
+    """Return on how many items a model's numbers rest, where it left items out; else nothing."""
+    found: dict[tuple[str, int, int], list[str]] = {}
+    for column in board.spec.columns:
+        cell = row.cells.get(column.id)
+        if cell is not None and cell.answered is not None:
+            found.setdefault((column.task.name, *cell.answered), []).append(column.label)
+    return "; ".join(
+        f"{', '.join(labels)}: {n:,} of {of:,} items of {task}" for (task, n, of), labels in found.items()
+    )
+
+
+def better_below_text(row: Row) -> str:
+    """Return which models with a lower score the tests find better than this one; else nothing."""
+    if not row.better_below:
+        return ""
+    names = ", ".join(row.better_below)
+    return f"On the items that both answered, these models with a lower score are better: {names}."
+
+
+def fewer_items(board: Board) -> list[str]:
+    """Return a line per model with numbers on fewer items, and what the tests say against its rank."""
+    return [
+        f"{row.model}: {rests}{f'. {text}' if (text := better_below_text(row)) else ''}"
+        for row in board.rows
+        if (rests := rests_on(board, row)) or row.better_below
+    ]
 
 
 def column_notes(board: Board) -> list[dict[str, str]]:
@@ -68,6 +106,7 @@ def board_notes(board: Board) -> list[dict[str, Any]]:
     found = {
         "No value": list(board.undefined),
         "Records left out": list(board.left_out),
+        "Not tested: no number on common items": list(board.untested),
         "Shortcuts without a rank here": shortcuts,
         "Limits": limits,
     }

@@ -2,7 +2,7 @@
 
 from math import isfinite
 
-from rmbench.boards.board import Board, Row
+from rmbench.boards.board import Board, Cell, Row
 from rmbench.types import Estimate
 
 
@@ -14,13 +14,22 @@ def three(value: float) -> str:
     return text if float(text) else "0.000"
 
 
-def interval_text(estimate: Estimate | None) -> str:
-    """Return a number with its interval; a dash for none."""
+FEWER = "\u2021"
+"""Marks a number that rests on fewer items than its task has, because of the model's own rewards."""
+
+
+def interval_text(estimate: Estimate | None, mark: str = "") -> str:
+    """Return a number, its mark and its interval; a dash for none."""
     if estimate is None:
         return "–"
     if estimate.ci95 is None:
-        return three(estimate.value)
-    return f"{three(estimate.value)} [{three(estimate.ci95[0])}, {three(estimate.ci95[1])}]"
+        return three(estimate.value) + mark
+    return f"{three(estimate.value)}{mark} [{three(estimate.ci95[0])}, {three(estimate.ci95[1])}]"
+
+
+def fewer(cell: Cell | None) -> str:
+    """Return the mark of a number on fewer items; else nothing."""
+    return FEWER if cell is not None and cell.answered is not None else ""
 
 
 def ranks_text(row: Row) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from rmbench.boards.board import Board, Row
 from rmbench.boards.families import SHOWS
 from rmbench.boards.links import Links, checked_link
-from rmbench.boards.notes import board_notes, column_notes, row_notes
+from rmbench.boards.notes import FEWER_TEXT, board_notes, column_notes, fewer_items, row_notes
 from rmbench.boards.numbers import better, family_text, ranks_text, shows_text, three
 from rmbench.boards.pareto import plots_of
 from rmbench.boards.scale import Scale, scale_of
@@ -52,6 +52,7 @@ def page_of(board: Board, links: Links | None = None) -> str:
         shows=SHOWS,
         score_shows=_told_apart_from(board, "score"),
         definitions=column_notes(board),
+        fewer=FEWER_TEXT if fewer_items(board) else "",
         n_shortcuts=sum(row.shortcut for row in board.rows),
         n_contaminated=sum(row.contaminated for row in board.rows),
     )
@@ -150,17 +151,20 @@ def _cell(row: Row, column: str, task: str, scale: Scale, link: str | None) -> d
     if cell is None:
         return {"why": one_line(row.undefined.get(column, f"no record of task {task}"), LONGEST)}
     marked = bool(cell.trained_on or cell.facts.self_gold)
-    return {**_number(cell.estimate, scale, cell.group), "link": link, "marked": marked}
+    return {**_number(cell.estimate, scale, cell.group, cell.answered), "link": link, "marked": marked}
 
 
-def _number(estimate: Estimate, scale: Scale, group: str) -> dict[str, Any]:
+def _number(
+    estimate: Estimate, scale: Scale, group: str, answered: tuple[int, int] | None = None
+) -> dict[str, Any]:
     low_high = estimate.ci95
+    rests = f"{answered[0]:,} of {answered[1]:,} items" if answered else ""
     small = f"[{three(low_high[0])}, {three(low_high[1])}]" if low_high else "no interval"
     return {
         "why": "" if isfinite(estimate.value) else "not a finite number",
         "key": f"{estimate.value:.6g}" if isfinite(estimate.value) else None,
         "text": three(estimate.value),
-        "small": f"{small} {group}" if group else small,
+        "small": " ".join(filter(None, (small, group, rests))),
         "bar": scale.bar(estimate.value, low_high),
         "link": None,
         "marked": False,

@@ -2,8 +2,8 @@
 
 from rmbench.boards.board import Board, Cell, Row
 from rmbench.boards.families import SHOWS
-from rmbench.boards.notes import board_notes, column_notes
-from rmbench.boards.numbers import family_text, rank_text, ranks_text, three
+from rmbench.boards.notes import FEWER_TEXT, board_notes, column_notes, fewer_items
+from rmbench.boards.numbers import FEWER, family_text, fewer, rank_text, ranks_text, three
 from rmbench.tabular import Block, Column, Table, cell_of
 from rmbench.tabular import Cell as TableCell
 
@@ -33,6 +33,8 @@ def board_block(board: Board) -> Block:
         notes.insert(0, f"Tests of ranks and groups: {tests}. {SHOWS}")
     if any(row.contaminated for row in board.rows):
         notes.insert(0, _SEEN)
+    if rests := fewer_items(board):
+        notes = [f"{FEWER_TEXT}.", *rests, *notes]
     heads = (*columns, *(Column(c.label) for c in spec.columns))
     return Block(
         name=spec.name,
@@ -47,7 +49,7 @@ def _row(board: Board, row: Row) -> tuple[TableCell, ...]:
         ranks_text(row),
         rank_text(row),
         f"{row.model} (shortcut)" if row.shortcut else row.model,
-        cell_of(row.score, three, strong=row.leads),
+        cell_of(row.score, three, strong=row.leads, mark=FEWER if row.partial else ""),
         row.group or None,
         *(_number(row.cells.get(c.id)) for c in board.spec.columns),
     )
@@ -56,5 +58,5 @@ def _row(board: Board, row: Row) -> tuple[TableCell, ...]:
 def _number(cell: Cell | None) -> TableCell:
     if cell is None:
         return None
-    mark = "\u2020" if cell.trained_on or cell.facts.self_gold else ""
+    mark = ("\u2020" if cell.trained_on or cell.facts.self_gold else "") + fewer(cell)
     return cell_of(cell.estimate, three, strong=cell.leads, mark=mark)

@@ -134,9 +134,9 @@ def _y(scale: Scale, value: float) -> float:
 def _frontier(points: Sequence[_Point], more: bool) -> list[_Point]:
     """Return the points that no other of the same machine beats in both, by rising x.
 
-    Shortcuts and contaminated models beat nobody, and are not on it.
+    Shortcuts, contaminated models and scores on fewer items beat nobody, and are not on it.
     """
-    fair = [p for p in points if not p.row.shortcut and not p.row.contaminated]
+    fair = [p for p in points if not (p.row.shortcut or p.row.contaminated or p.row.partial)]
     sign = 1.0 if more else -1.0
 
     def beaten(p: _Point) -> bool:

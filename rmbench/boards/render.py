@@ -3,10 +3,19 @@
 import json
 from typing import Any
 
-from rmbench.boards.board import Board, Row
+from rmbench.boards.board import Board, Cell, Row
 from rmbench.boards.families import SHOWS
 from rmbench.boards.links import Links
-from rmbench.boards.numbers import better, family_text, interval_text, rank_text, ranks_text
+from rmbench.boards.notes import FEWER_TEXT, fewer_items
+from rmbench.boards.numbers import (
+    FEWER,
+    better,
+    family_text,
+    fewer,
+    interval_text,
+    rank_text,
+    ranks_text,
+)
 from rmbench.boards.page import page_of
 from rmbench.boards.paper import board_block
 from rmbench.escape import for_markdown
@@ -41,9 +50,12 @@ def board_table(board: Board) -> str:
             ranks_text(row),
             rank_text(row),
             f"{row.model} (shortcut)" if row.shortcut else row.model,
-            interval_text(row.score),
+            interval_text(row.score, FEWER if row.partial else ""),
             row.group or "–",
-            *(interval_text(cell.estimate if (cell := row.cells.get(c.id)) else None) for c in spec.columns),
+            *(
+                interval_text(cell.estimate if (cell := row.cells.get(c.id)) else None, fewer(cell))
+                for c in spec.columns
+            ),
         )
         for row in board.rows
     ]
@@ -53,6 +65,7 @@ def board_table(board: Board) -> str:
         notes.append(f"Tests: {tests}. {SHOWS}")
     if board.left_out:
         notes.append(f"{len(board.left_out)} records left out: see left_out.")
+    notes += [f"{FEWER} {line}" for line in fewer_items(board)]
     return html_table(heads, rows, about=[spec.title], notes=notes)
 
 
@@ -79,9 +92,9 @@ def _markdown_row(board: Board, row: Row) -> list[str]:
         ranks_text(row),
         rank_text(row),
         f"*{name}* (shortcut)" if row.shortcut else name,
-        interval_text(row.score),
+        interval_text(row.score, FEWER if row.partial else ""),
         row.group or "–",
-        *[interval_text(cell.estimate if cell else None) for cell in cells],
+        *[interval_text(cell.estimate if cell else None, fewer(cell)) for cell in cells],
     ]
 
 
@@ -128,6 +141,8 @@ def _legend(board: Board) -> list[str]:
         lines += ["", "Trained on prompts of the test (exactly, or 13 words in a row):", "", *seen]
     if noted:  # several columns may rest on one record
         lines += ["", "Truncated and invalid:", "", *dict.fromkeys(noted)]
+    if rests := fewer_items(board):
+        lines += ["", f"{FEWER_TEXT}:", "", *[f"- {for_markdown(line)}" for line in rests]]
     if board.missing_shortcuts:
         names = ", ".join(f"`{name}`" for name in board.missing_shortcuts)
         lines += ["", f"Shortcuts without a rank here: {names}. `rmbench eval --model NAME` measures one."]
@@ -135,6 +150,9 @@ def _legend(board: Board) -> list[str]:
         lines += ["", "No value:", "", *[f"- {for_markdown(line)}" for line in board.undefined]]
     if board.left_out:
         lines += ["", "Records left out:", "", *[f"- {for_markdown(line)}" for line in board.left_out]]
+    if board.untested:
+        pairs = [f"- {for_markdown(line)}" for line in board.untested]
+        lines += ["", "Not tested, as they have no number on common items:", "", *pairs]
     lines += ["", f"Made by `rmbench leaderboard {spec.name}` from the records in `results/`."]
     return lines
 
@@ -142,6 +160,7 @@ def _legend(board: Board) -> list[str]:
 def _csv(board: Board) -> str:
     heads = ["rank", "rank_best", "rank_worst", "group", "model", "shortcut"]
     ids = ["score", *[c.id for c in board.spec.columns]]
+    partial = [i for i in ids if any((cell := r.cells.get(i)) and cell.answered for r in board.rows)]
     rows = []
     for row in board.rows:
         best, worst = row.rank_range or (None, None)
@@ -150,9 +169,16 @@ def _csv(board: Board) -> str:
         for estimate in (row.score, *(cell.estimate if cell else None for cell in cells)):
             ends = (estimate.ci95 if estimate else None) or (None, None)
             line += [estimate.value if estimate else None, *ends]
-        rows.append(line + [board.families[i].smallest if i in board.families else None for i in ids])
+        line += [board.families[i].smallest if i in board.families else None for i in ids]
+        line += [cell.answered[0] if (cell := row.cells.get(c)) and cell.answered else None for c in partial]
+        rows.append(line)
     heads += [f"{i}{suffix}" for i in ids for suffix in ("", "_low", "_high")]
-    return csv_text(heads + [f"{i}_shows_from" for i in ids], rows, ".6f")
+    heads += [f"{i}_shows_from" for i in ids]
+    return csv_text(heads + [f"{c}_items" for c in partial], rows, ".6f")
+
+
+def _answered(cell: Cell) -> dict[str, int]:
+    return {} if cell.answered is None else {"items": cell.answered[0], "of_items": cell.answered[1]}
 
 
 def _json(board: Board) -> str:
@@ -178,6 +204,7 @@ def _json(board: Board) -> str:
                 "rank": row.rank,
                 "rank_range": list(row.rank_range) if row.rank_range else None,
                 "group": row.group,
+                **({"better_below": list(row.better_below)} if row.better_below else {}),
                 "score": estimate_to_json(row.score) if row.score else None,
                 "cells": {
                     c: {
@@ -186,6 +213,7 @@ def _json(board: Board) -> str:
                         "truncated": cell.truncated,
                         "invalid": cell.invalid,
                         "trained_on": cell.trained_on,
+                        **_answered(cell),
                     }
                     for c, cell in row.cells.items()
                 },
@@ -204,5 +232,6 @@ def _json(board: Board) -> str:
         "left_out": list(board.left_out),
         "undefined": list(board.undefined),
         "missing_shortcuts": list(board.missing_shortcuts),
+        **({"untested": list(board.untested)} if board.untested else {}),
     }
     return json.dumps(value, indent=1, allow_nan=False) + "\n"

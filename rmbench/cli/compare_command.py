@@ -56,7 +56,8 @@ def command(
     """Compare models on the same items: paired differences, their intervals and p-values.
 
     Models are names in the results folder, or paths of records. Each test is paired and clustered by prompt:
-    what both models find hard cancels. A difference is the first model minus the second.
+    what both models find hard cancels. A difference is the first model minus the second. Two models, of which
+    one left items out (-T invalid=drop), are compared on the items that both answered.
 
     \b
     rmbench compare builtin:linear length --task preference

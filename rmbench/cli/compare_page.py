@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 from typing import Any
 
+from rmbench.cli import compare_basis as basis
 from rmbench.cli.compare_tables import (
     differences,
     matrix_cell,
@@ -52,10 +53,10 @@ def comparison_page(
             for n, name in enumerate(names)
         ],
         metrics=[_metric(report, metric, names) for metric in report.estimates],
-        undefined=undefined_lines(report),
+        undefined=[*basis.answered_notes(report), *undefined_lines(report)],
         margin="" if report.margin is None else f"{report.margin:g}",
         adjusted=f"P-values are adjusted: {family_words(report)}.",
-        pairs={"heads": heads, "rows": rows, "notes": test_notes(report)},
+        pairs={"heads": heads, "rows": rows, "notes": [*basis.notes(report), *test_notes(report)]},
         measure=report.measure,
         why=why,
         items=[
@@ -105,6 +106,8 @@ def _difference(
         told += _could_show(found)
     else:
         told.append("no test: no error is known")
+    if found.count is not None:
+        told.append(f"on {found.count.both:,} of {found.count.of:,} items, which both answered")
     return {
         "text": f"{signed(cell.value)}{cell.mark}",
         "kind": " ".join(kinds),

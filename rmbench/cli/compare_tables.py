@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Mapping, Sequence
 
+from rmbench.cli import compare_basis as basis
 from rmbench.cli.compare_items import item_blocks
 from rmbench.cli.compare_values import by_metric, family_words, p_cell, smallest_cell
 from rmbench.comparison import ManyReport, MetricComparison
@@ -59,6 +60,7 @@ def _two(report: ManyReport, terminal: bool) -> Block:
         Column(pair.second, limit=30),
         Column("difference (paired)"),
         *_TEST_COLUMNS,
+        *basis.columns(report),
     )
     rows = [
         (
@@ -66,6 +68,7 @@ def _two(report: ManyReport, terminal: bool) -> Block:
             *map(cell_of, (m.first, m.second)),
             cell_of(m.paired.difference, strong=m.test.told_apart),
             *_test_cells(m),
+            *basis.cells(report, m),
         )
         for m in pair.metrics
     ]
@@ -74,7 +77,13 @@ def _two(report: ManyReport, terminal: bool) -> Block:
         f"{pair.first} and {pair.second} on the same items of {report.task}",
         "95% intervals; the tests are paired and clustered by prompt",
     )
-    notes = (*bold, *test_notes(report), *undefined_lines(report))
+    notes = (
+        *bold,
+        *basis.notes(report),
+        *basis.own_notes(report),
+        *test_notes(report),
+        *undefined_lines(report),
+    )
     return Block(f"compare-{report.task}", (), Table(columns, tuple(rows)), notes, caption=caption)
 
 
@@ -86,7 +95,9 @@ def _estimates(report: ManyReport) -> Block:
         for n, name in enumerate(report.models)
     ]
     name = f"compare-{report.task}"
-    return Block(name, (line,), Table(columns, tuple(rows)), tuple(undefined_lines(report)))
+    return Block(
+        name, (line,), Table(columns, tuple(rows)), (*basis.answered_notes(report), *undefined_lines(report))
+    )
 
 
 def differences(report: ManyReport) -> Table:
@@ -95,12 +106,14 @@ def differences(report: ManyReport) -> Table:
         *(Column("metric", "text"), Column("A", "text", 30), Column("B", "text", 30)),
         Column("A - B (paired)"),
         *_TEST_COLUMNS,
+        *basis.columns(report),
     )
     rows = [
         (
             *(m.metric, pair.first, pair.second),
             cell_of(m.paired.difference, signed, strong=m.test.told_apart),
             *_test_cells(m),
+            *basis.cells(report, m),
         )
         for pair, m in by_metric(report)
     ]
@@ -134,7 +147,9 @@ def shown_range(tests: Sequence[Tested]) -> str:
 
 
 def _differences(report: ManyReport, terminal: bool) -> Block:
-    notes = test_notes(report) if terminal else [*test_notes(report), _BOLD]
+    notes = [*test_notes(report), *basis.notes(report)]
+    if not terminal:
+        notes.append(_BOLD)
     line = f"Differences of every two models on {one_line(report.task)}:"
     return Block(f"compare-{report.task}-pairs", (line,), differences(report), tuple(notes))
 

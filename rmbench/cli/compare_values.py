@@ -3,6 +3,7 @@
 from math import isnan
 from typing import Any
 
+from rmbench.cli import compare_basis as basis
 from rmbench.comparison import ManyReport, MetricComparison, PairedReport
 from rmbench.records import estimate_to_json
 from rmbench.tabular import Cell, Column, Number, Table, cell_of, probability
@@ -55,6 +56,7 @@ def values_of(report: ManyReport) -> Table:
         *(Column(head, "number") for head in ("p", "p_holm")),
         Column("verdict", "text"),
         *(Column(head, "number") for head in ("shows_from", "shows_from_alone", "p_equivalence_holm")),
+        *basis.value_columns(report),
     )
     rows = [
         (
@@ -63,6 +65,7 @@ def values_of(report: ManyReport) -> Table:
             *(p_cell(m.paired.p_value), p_cell(m.p_holm), m.test.words),
             *(smallest_cell(m.test.smallest()), smallest_cell(smallest_alone(m))),
             p_cell(m.test.p_equivalence_holm),
+            *basis.value_cells(report, m),
         )
         for pair, m in by_metric(report)
     ]
@@ -81,6 +84,7 @@ def as_json_values(report: ManyReport) -> dict[str, Any]:
         **tests,
         "measure": report.measure,
         "undefined": {name: dict(why) for name, why in report.undefined.items()},
+        **basis.answered_json(report),
         "pairs": pairs,
         "disagreements": [
             {
@@ -107,10 +111,12 @@ def _pair_json(report: ManyReport, pair: PairedReport) -> dict[str, Any]:
                 "p_value": m.paired.p_value,
                 "p_holm": m.p_holm,
                 **_verdict_json(m),
+                **basis.json(report, pair, m),
             }
             for m in pair.metrics
         },
         "undefined": {name: why for name, why in undefined.items() if why},
+        **({"lacking": dict(pair.lacking)} if pair.lacking else {}),
         "disagreements": [
             {"item": d.item, "first": _or_none(d.first), "second": _or_none(d.second)}
             for d in pair.disagreements

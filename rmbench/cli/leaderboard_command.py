@@ -149,7 +149,7 @@ def _reports(
     boards: Sequence["Board"], runs: Sequence["StoredRun"], reports: str | None, out: Path
 ) -> Iterator[tuple[Path, str]]:
     """Yield the page of each model of the boards, and where it goes."""
-    from rmbench.boards.board import row_name
+    from rmbench.boards.eligible import row_name
     from rmbench.boards.links import REPORTS, report_file
     from rmbench.progress import ReportsBar
     from rmbench.report import make_report, sections_of

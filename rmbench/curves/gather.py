@@ -94,18 +94,34 @@ def notes_of(series: Iterable[Series]) -> list[str]:
     """Return what a reader must know: panels whose lines rest on different data, lines without rewards."""
     data: dict[tuple[str, str], set[str]] = {}
     lacking = []
+    left_out: dict[tuple[str, str], dict[str, frozenset[str]]] = {}
     for s in series:
         data.setdefault((s.row, s.column), set()).add(str(s.record.identity["data"]))
+        left_out.setdefault((s.row, s.column), {})[s.line] = s.found.left_out
         why = s.found.undefined.get("reward")
         if why is None and s.found.reward_sd == 0.0:
             why = "its rewards are equal in every pool; it is not in the figure of gold against reward"
         if why:
             lacking.append(f"no reward of {' / '.join(filter(None, (s.row, s.column, s.line)))}: {why}")
-    return lacking + [
-        f"the lines of {' / '.join(filter(None, place))} rest on {len(found)} different sets of items"
-        for place, found in data.items()
-        if len(found) > 1
-    ]
+    return (
+        lacking
+        + [
+            f"the lines of {' / '.join(filter(None, place))} rest on {len(found)} different sets of items"
+            for place, found in data.items()
+            if len(found) > 1
+        ]
+        + [line for place, lines in left_out.items() for line in _uneven(place, lines)]
+    )
+
+
+def _uneven(place: tuple[str, str], lines: Mapping[str, frozenset[str]]) -> Iterator[str]:
+    """Say which lines of a panel leave out items that others do not, because of their own rewards."""
+    if len(set(lines.values())) > 1:
+        shown = ", ".join(f"{line} lacks {len(items):,}" for line, items in lines.items() if items)
+        yield (
+            f"the lines of {' / '.join(filter(None, place))} rest on different items, as some rewards "
+            f"are not valid: {shown}; `rmbench compare` compares on common items"
+        )
 
 
 def _best_of_n(paths: Sequence[Path]) -> tuple[list[StoredRun], list[Left]]:

@@ -16,7 +16,7 @@ from rmbench.metrics import (  # noqa: F401
 )
 from rmbench.metrics.panel import Panel, PanelRow, build_panel, panel_of
 from rmbench.metrics.result import KINDS, Measured
-from rmbench.metrics.suite import METRICS_VERSION, Suite, measure_suite, resolve_metric
+from rmbench.metrics.suite import METRICS_VERSION, Suite, measure_suite, resolve_metric, with_flips
 
 __all__ = [
     "KINDS",
@@ -29,4 +29,5 @@ __all__ = [
     "measure_suite",
     "panel_of",
     "resolve_metric",
+    "with_flips",
 ]

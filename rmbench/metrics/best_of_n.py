@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rmbench.metrics.kl import kl_bound, kl_of_pick
-from rmbench.metrics.panel import Panel, settle_invalid
+from rmbench.metrics.panel import Panel, left_out_items, settle_invalid
 from rmbench.metrics.peak import over_optimisation
 from rmbench.metrics.pools import Pools, pools_of
 from rmbench.metrics.result import KINDS, Measured
@@ -131,6 +132,8 @@ class Prepared:
     """Why nothing is left to measure."""
     n_made_up: int = 0
     """Pools left whose rewards `invalid=wrong` made up: an order alone, whose values mean nothing."""
+    left_out: NDArray[np.bool_] | None = None
+    """Items of the panel given that are left out because of the model's rewards, shape (I,)."""
 
 
 def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
@@ -143,7 +146,12 @@ def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
         panel, counts["items_without_logprobs"] = panel.take(~without), int(without.sum())
     panel = penalised(panel, rule)
     invalid = {panel.ids[k] for k in np.unique(panel.item_of_row()[~np.isfinite(panel.rewards)])}
-    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=not rule.needs_scale)
+    invalid_rule, ranking = str(params.get("invalid", "fail")), not rule.needs_scale
+    left_out = None
+    if (dropped := left_out_items(panel, invalid_rule, ranking=ranking)) is not None:
+        left_out = np.zeros_like(without)
+        left_out[~without] = dropped
+    panel, n_invalid = settle_invalid(panel, invalid_rule, ranking=ranking)
     known = np.isfinite(panel.gold)
     missing = np.zeros(panel.n_items, dtype=bool)
     missing[panel.item_of_row()[~known]] = True
@@ -154,7 +162,7 @@ def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
         if without.any():
             problem += ", and log-probabilities, which the rule needs"
         panel = panel.take(usable)
-        return Prepared(panel, pools_of(panel), (), rule, counts, problem)
+        return Prepared(panel, pools_of(panel), (), rule, counts, problem, left_out=left_out)
     n_values = n_grid(panel.sizes[usable])
     large_enough = usable & (panel.sizes >= n_values[-1])
     counts["pools_too_small"] = int(usable.sum() - large_enough.sum())
@@ -162,7 +170,7 @@ def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
     pools = pools_of(panel)
     counts |= {"pools": pools.n_prompts, "pools_with_equal_gold": pools.n_with_equal_gold()}
     n_made_up = sum(name in invalid for name in panel.ids) if invalid else 0
-    return Prepared(panel, pools, n_values, rule, counts, n_made_up=n_made_up)
+    return Prepared(panel, pools, n_values, rule, counts, n_made_up=n_made_up, left_out=left_out)
 
 
 @KINDS.register("best_of_n")
@@ -180,7 +188,7 @@ def measure_best_of_n(panel: Panel, params: Mapping[str, Any]) -> Measured:
     """
     ready = prepare(panel, params)
     if ready.problem:
-        return Measured({}, ready.counts, {"win_rate": ready.problem})
+        return Measured({}, ready.counts, {"win_rate": ready.problem}, left_out=ready.left_out)
     seed = int(params.get("seed", 0))
     return measure_curves(ready, best_of_n_curves(ready.pools, ready.n_values, ready.rule, seed), seed)
 
@@ -197,7 +205,8 @@ def measure_curves(ready: Prepared, curves: Curves, seed: int) -> Measured:
         seed=seed,
     )
     estimated, problems = _kl_along_n(ready)
-    return Measured({**metrics, **estimated}, ready.counts, {**undefined, **problems})
+    undefined |= problems
+    return Measured({**metrics, **estimated}, ready.counts, undefined, left_out=ready.left_out)
 
 
 def _kl_along_n(ready: Prepared) -> tuple[dict[str, Statistic], dict[str, str]]:

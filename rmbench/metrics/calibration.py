@@ -13,7 +13,7 @@ import numpy as np
 from rmbench.metrics.headlines import HEADLINES
 from rmbench.metrics.margins import deciles, margin_metrics, strength_metrics, too_large
 from rmbench.metrics.pairs import Pairs, pairs_of
-from rmbench.metrics.panel import Panel, settle_invalid
+from rmbench.metrics.panel import Panel, left_out_items, settle_invalid
 from rmbench.metrics.reliability import Forecasts, bin_edges, brier_parts, calibration_error
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.metrics.scaled import cross_fitted, with_fit
@@ -136,6 +136,7 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
         The metrics of the architecture's list; `curves` holds reliability, margin deciles and quantiles.
     """
     bins, seed = int(params.get("bins", 15)), int(params.get("seed", 0))
+    left_out = left_out_items(panel, str(params.get("invalid", "fail")), ranking=False)
     claims = claims_of(panel, params)
     pairs, margin, raw, scaled = claims.pairs, claims.margin, claims.raw, claims.scaled
     counts = {
@@ -144,9 +145,9 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
         "split_labels": len(margin) - len(pairs),
     }
     if len(pairs) == 0:
-        return Measured({}, counts, {"ece": NO_PAIR})
+        return Measured({}, counts, {"ece": NO_PAIR}, left_out=left_out)
     if why := too_large(margin):
-        return Measured({}, counts, dict.fromkeys(HEADLINES["calibration"], why))
+        return Measured({}, counts, dict.fromkeys(HEADLINES["calibration"], why), left_out=left_out)
     metrics = _proper(raw, "", seed, bins)
     if not params.get("short"):
         metrics["ece_equal_width"], _ = calibration_error(
@@ -170,7 +171,7 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
             _put(name, result, metrics, undefined)
         metrics |= margin_metrics(pairs, panel.n_clusters)
         curves |= deciles(pairs, panel.n_clusters)
-    return Measured(metrics, counts, undefined, curves)
+    return Measured(metrics, counts, undefined, curves, left_out)
 
 
 def _put(

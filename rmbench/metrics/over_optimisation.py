@@ -48,6 +48,8 @@ class OverOptimisation:
     reward_sd: float = 0.0
     """Standard deviation of the proxy's rewards within a prompt's pool (root mean variance), to compare
     proxies of different scales by; 0 where `reward@n` has no value."""
+    left_out: frozenset[str] = frozenset()
+    """Ids of the items that are left out because of the model's own rewards."""
 
 
 def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOptimisation:
@@ -63,6 +65,8 @@ def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOp
     ready = prepare(panel, params)
     if ready.problem:
         return OverOptimisation((), {}, {"win_rate": ready.problem}, ready.counts)
+    left_out = () if ready.left_out is None else np.flatnonzero(ready.left_out)
+    lacking = frozenset(panel.ids[k] for k in left_out)
     seed, panel, n_values = int(params.get("seed", 0)), ready.panel, ready.n_values
     curves = best_of_n_curves(ready.pools, n_values, ready.rule, seed)
     measured = measure_curves(ready, curves, seed)
@@ -89,6 +93,7 @@ def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOp
         levels,
         "estimate" if estimated else "bound",
         0.0 if ready.n_made_up else _sd_within(ready.pools),
+        lacking,
     )
 
 

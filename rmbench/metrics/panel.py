@@ -45,6 +45,8 @@ class Panel:
     votes: Ints | None = None
     """Annotators per item for the first of two responses, the second, and neither, shape (I, 3); a row of 0
     where they are not known. None: known for no item."""
+    comparisons: Ints | None = None
+    """Pairwise models: per item, pairs compared in both orders, shape (I,); None: rewards."""
 
     @property
     def n_items(self) -> int:
@@ -86,6 +88,7 @@ class Panel:
             gold_kind=self.gold_kind[index],
             flips=None if self.flips is None else self.flips[index],
             votes=None if self.votes is None else self.votes[index],
+            comparisons=None if self.comparisons is None else self.comparisons[index],
         )
 
 
@@ -169,6 +172,21 @@ def panel_of(items: Iterable[Item], rewards: Iterable[Sequence[float]]) -> Panel
     )
 
 
+def invalid_items(panel: Panel) -> NDArray[np.bool_]:
+    """Return which items hold a reward that is not finite, shape (I,)."""
+    bad = np.zeros(panel.n_items, dtype=bool)
+    bad[panel.item_of_row()[~np.isfinite(panel.rewards)]] = True
+    return bad
+
+
+def left_out_items(panel: Panel, rule: str, *, ranking: bool) -> NDArray[np.bool_] | None:
+    """Return which items `settle_invalid` leaves out under the same arguments, shape (I,); None for none."""
+    if rule != "drop" and (ranking or rule != "wrong"):
+        return None
+    bad = invalid_items(panel)
+    return bad if bad.any() else None
+
+
 def settle_invalid(panel: Panel, rule: str, *, ranking: bool) -> tuple[Panel, int]:
     """Apply the `invalid` rule to items that hold a non-finite reward.
 
@@ -188,9 +206,7 @@ def settle_invalid(panel: Panel, rule: str, *, ranking: bool) -> tuple[Panel, in
     """
     if rule not in INVALID_RULES:
         raise ConfigError(f"invalid={rule!r} is not one of {', '.join(INVALID_RULES)}")
-    bad_rows = ~np.isfinite(panel.rewards)
-    bad = np.zeros(panel.n_items, dtype=bool)
-    bad[panel.item_of_row()[bad_rows]] = True
+    bad_rows, bad = ~np.isfinite(panel.rewards), invalid_items(panel)
     count = int(bad.sum())
     if count == 0:
         return panel, 0

@@ -11,6 +11,7 @@ largest value and squared distance are taken per order, and lie above these by t
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy as np
 from rmbench.metrics.best_of_n import Curves, best_of_n_curves, by_cluster, settled
 from rmbench.metrics.official import HEADLINE, part_name, stratum_of
 from rmbench.metrics.pairs import pairs_of
-from rmbench.metrics.panel import Panel, settle_invalid
+from rmbench.metrics.panel import Panel, left_out_items, settle_invalid
 from rmbench.metrics.pools import pools_of
 from rmbench.metrics.preference import accuracy, correctness
 from rmbench.metrics.result import KINDS, Measured
@@ -118,10 +119,12 @@ def measure_ppe(panel: Panel, params: Mapping[str, Any]) -> Measured:
     """
     if params.get("short"):
         return Measured({})
-    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=True)
+    rule = str(params.get("invalid", "fail"))
+    left_out = left_out_items(panel, rule, ranking=True)
+    panel, n_invalid = settle_invalid(panel, rule, ranking=True)
     measured = _correctness(panel) if panel.strata.get("set") else _preference(panel)
     measured.counts["invalid_items"] = n_invalid
-    return measured
+    return replace(measured, left_out=left_out)
 
 
 def _correctness(panel: Panel) -> Measured:

@@ -9,7 +9,7 @@ import numpy as np
 from rmbench.errors import ConfigError
 from rmbench.metrics.length import length_controlled, near_equal_prompts, relative_difference
 from rmbench.metrics.pairs import Pairs, pairs_of, reward_tie_sizes
-from rmbench.metrics.panel import Panel, settle_invalid
+from rmbench.metrics.panel import Panel, left_out_items, settle_invalid
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.metrics.votes import measure_votes
 from rmbench.stats import Statistic, combine, mean
@@ -79,7 +79,9 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         items have votes, what those say (see `rmbench.metrics.votes`).
     """
     rule = ties_rule(params)
-    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=True)
+    invalid = str(params.get("invalid", "fail"))
+    left_out = left_out_items(panel, invalid, ranking=True)
+    panel, n_invalid = settle_invalid(panel, invalid, ranking=True)
     pairs = pairs_of(panel)
     counts = {
         "pairs": len(pairs),
@@ -94,7 +96,12 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
     credit = correctness(panel, pairs, rule)
     voted, unknown = measure_votes(panel, pairs, credit, params)
     if len(pairs) == 0:
-        return Measured(voted, counts, {**dict.fromkeys(names, "no pair whose gold differs"), **unknown})
+        return Measured(
+            voted,
+            counts,
+            {**dict.fromkeys(names, "no pair whose gold differs"), **unknown},
+            left_out=left_out,
+        )
     longer = (pairs.length_difference > 0) + 0.5 * (pairs.length_difference == 0)
     metrics = {
         "accuracy": accuracy(pairs, credit, panel.n_clusters),
@@ -103,7 +110,7 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
     if not panel.lengths.any():
         # Published results without texts: "never longer" would be a number about nothing.
         lengths = dict.fromkeys(names[2:], "lengths of the responses are not known")
-        return Measured({**metrics, **voted}, counts, {**lengths, **unknown})
+        return Measured({**metrics, **voted}, counts, {**lengths, **unknown}, left_out=left_out)
     relative = relative_difference(panel, pairs)
     counts |= near_equal_prompts(pairs, relative)
     controlled = length_controlled(pairs, relative, credit, panel.n_clusters)
@@ -112,7 +119,8 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
     metrics["longer_wins"] = replace(longer_wins, higher_is_better=None)
     if isinstance(controlled, str) or isinstance(longer_controlled, str):
         why = dict.fromkeys(("accuracy_length_controlled", "longer_wins_length_controlled"), str(controlled))
-        return Measured({**metrics, **voted}, counts, {**why, **unknown})
+        return Measured({**metrics, **voted}, counts, {**why, **unknown}, left_out=left_out)
     metrics["accuracy_length_controlled"] = controlled
     metrics["longer_wins_length_controlled"] = replace(longer_controlled, higher_is_better=None)
-    return Measured({**{name: metrics[name] for name in names}, **voted}, counts, unknown)
+    shown = {name: metrics[name] for name in names}
+    return Measured({**shown, **voted}, counts, unknown, left_out=left_out)

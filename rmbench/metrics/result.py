@@ -4,6 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rmbench.metrics.panel import Panel
 from rmbench.registry import Registry
 from rmbench.stats import Statistic
@@ -21,6 +24,9 @@ class Measured:
     """Metric name -> why it has no value here. Never a NaN, never a made-up 0."""
     curves: dict[str, Any] = field(default_factory=dict)
     """Tables for plots, JSON values only: reliability, margin deciles, gold against n."""
+    left_out: NDArray[np.bool_] | None = None
+    """Items of the panel that are left out because of the model's own rewards, shape (I,); None for none. A
+    kind that leaves such items out must name them: a comparison leaves them out of the other model too."""
 
 
 Measure: TypeAlias = Callable[[Panel, Mapping[str, Any]], Measured]

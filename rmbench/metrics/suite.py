@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics.panel import Panel
 from rmbench.metrics.result import KINDS, Measured
 from rmbench.stats import Statistic, ratio
+from rmbench.stats.clusters import Ints
 from rmbench.types import Estimate
 
 METRICS_VERSION = 2
@@ -47,6 +49,13 @@ class Suite:
     for a stratum as for the whole, and which nobody asks for."""
     kind_of: dict[str, str] = field(default_factory=dict)
     """Metric -> the task kind that gives it."""
+    left_out: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    """Task kind (or `flip_rate`) -> items that its numbers leave out because of the model's own rewards,
+    shape (I,). Kinds that leave none out are absent."""
+
+    def without(self, metric: str) -> NDArray[np.bool_] | None:
+        """Return the items that a metric leaves out because of the model's rewards, (I,); None for none."""
+        return self.left_out.get(self.kind_of.get(metric, metric))
 
 
 def measure_suite(
@@ -65,7 +74,8 @@ def measure_suite(
         kinds: Names of task kinds.
         params: Their parameters, and `seed`.
         strata: Stratum keys to report on; the first is what `accuracy_macro` averages over.
-        flips: For pairwise models, per item: pairs whose winner depends on the order, and pairs compared.
+        flips: For pairwise models, per item: pairs whose winner depends on the order, and pairs compared;
+            None: those that the panel holds, if any.
         report_strata: False leaves the numbers of each stratum out (the macro mean stays).
 
     Returns:
@@ -74,12 +84,10 @@ def measure_suite(
     keys = [key for key in strata if key in panel.strata]
     full = {**params, "macro_over": keys[0] if keys else None}
     if flips is not None:
-        panel = replace(panel, flips=np.array(flips[0], dtype=np.int64))
+        panel = with_flips(panel, flips)
     whole = _measure(panel, kinds, full)
-    if flips is not None and any(flips[1]):
-        whole.metrics["flip_rate"] = _flip_rate(panel, *flips)
-    elif flips is not None:
-        whole.undefined["flip_rate"] = "no pair was compared in both orders"
+    if panel.flips is not None and panel.comparisons is not None:
+        _put_flip_rate(whole, panel, panel.flips, panel.comparisons)
     by_stratum: dict[str, dict[str, dict[str, Estimate]]] = {}
     for key in keys if report_strata else ():
         values = np.array(panel.strata[key], dtype=str)
@@ -89,7 +97,13 @@ def measure_suite(
             )
             for value in np.unique(values)
         }
-    return Suite(whole.metrics, whole.counts, whole.undefined, whole.curves, by_stratum, whole.kind_of)
+    return replace(whole, strata=by_stratum)
+
+
+def with_flips(panel: Panel, flips: tuple[Sequence[int], Sequence[int]]) -> Panel:
+    """Return the panel of a pairwise model: per item, pairs whose winner depends on the order, and pairs."""
+    first, second = (np.array(values, dtype=np.int64) for values in flips)
+    return replace(panel, flips=first, comparisons=second)
 
 
 def resolve_metric(name: str, metrics: Mapping[str, object]) -> str:
@@ -118,7 +132,9 @@ def _measure(panel: Panel, kinds: Sequence[str], params: Mapping[str, Any]) -> S
         suite.undefined.update(measured.undefined)
         suite.curves.update(measured.curves)
         suite.counts[kind] = measured.counts
-        suite.kind_of.update(dict.fromkeys(measured.metrics, kind))
+        suite.kind_of.update(dict.fromkeys((*measured.metrics, *measured.undefined), kind))
+        if measured.left_out is not None and measured.left_out.any():
+            suite.left_out[kind] = measured.left_out
     return suite
 
 
@@ -126,8 +142,13 @@ def _short_list(metrics: Mapping[str, Statistic]) -> dict[str, Estimate]:
     return {name: m.estimate() for name, m in metrics.items() if name.partition("@")[0] in _IN_STRATA}
 
 
-def _flip_rate(panel: Panel, flips: Sequence[int], comparisons: Sequence[int]) -> Statistic:
-    compared = panel.per_cluster(np.array(comparisons, dtype=np.float64))
-    flipped = panel.per_cluster(np.array(flips, dtype=np.float64))
+def _put_flip_rate(suite: Suite, panel: Panel, flips: Ints, comparisons: Ints) -> None:
+    compared = panel.per_cluster(comparisons.astype(np.float64))
+    if not compared.any():
+        suite.undefined["flip_rate"] = "no pair was compared in both orders"
+        return
+    flipped = panel.per_cluster(flips.astype(np.float64))
     rate = ratio(flipped, compared, n=int(compared.sum()), bounded=True)
-    return replace(rate, higher_is_better=False)
+    suite.metrics["flip_rate"] = replace(rate, higher_is_better=False)
+    if (alone := (comparisons == 0) & (panel.sizes > 1)).any():
+        suite.left_out["flip_rate"] = alone

@@ -6,7 +6,7 @@ from typing import Any
 
 from rmbench.boards.numbers import three
 from rmbench.boards.scale import Scale, scale_of
-from rmbench.caveats import caveats, dropped, remarks
+from rmbench.caveats import caveats, dropped, items_left_out, remarks
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.plot import Source
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
@@ -114,7 +114,21 @@ def notes_of(sources: Sequence[Source]) -> list[str]:
         if parts:
             lines.append(f"{source.label}: {', '.join(parts)}")
         lines += [f"{source.label}: {remark}" for remark in remarks(source.record)]
-    return lines + _undefined(sources)
+    return lines + _uneven(sources) + _undefined(sources)
+
+
+def _uneven(sources: Sequence[Source]) -> list[str]:
+    """Say where models side by side left out items because of their own rewards."""
+    shown = [
+        f"{s.label} lacks {n:,} in {kind}"
+        for s in sources
+        for kind, n in items_left_out(s.record).items()
+        if n
+    ]
+    if len(sources) < 2 or not shown:
+        return []
+    line = f"each model's numbers rest on the items that it answered: {', '.join(shown)}"
+    return [f"{line}; `rmbench compare` compares models on common items"]
 
 
 def _undefined(sources: Sequence[Source]) -> list[str]:

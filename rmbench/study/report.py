@@ -195,6 +195,8 @@ def _cell(row: Row | None, kept: Mapping[int, bool]) -> Cell:
     if row is None:
         return None
     missing = f"{row.n_undefined} without" if row.n_undefined else ""
+    if row.items:
+        missing = ", ".join(filter(None, (missing, f"on {row.items[0]:,} of {row.items[1]:,} items")))
     if row.difference is None:
         return Number(row.mean, form="{:.3f}".format, spread=row.deviation, remark=missing)
     told, clear = row.difference.difference, bool(_sign(row))

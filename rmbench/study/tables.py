@@ -5,12 +5,14 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from math import sqrt
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 from scipy.stats import t as student_t
 
+from rmbench.common_items import Common, CommonItems, MeasuredRun
 from rmbench.evaluation import Outcome
-from rmbench.metrics import resolve_metric
+from rmbench.metrics import Suite, resolve_metric
 from rmbench.record_reader import StoredRun, stored_suite
 from rmbench.stats import Comparison, Statistic, combine, compare
 from rmbench.study.run import Cell
@@ -45,6 +47,41 @@ class Row:
     """Seeds without a value (a temperature that does not exist); the mean is over the others."""
     difference: Comparison | None
     """To the reference on the same prompts and seeds; None for the reference, or where no error is known."""
+    items: tuple[int, int] | None = None
+    """Fewest items, of how many, that a seed's difference rests on: those that both models answered, where
+    one left items out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """One method's numbers on one seed; of the record's, those of `METRICS`."""
+
+    run: StoredRun
+    suite: Suite
+
+    @property
+    def metrics(self) -> Mapping[str, Statistic]:
+        """Name -> number."""
+        return self.suite.metrics
+
+
+class Pairing:
+    """Numbers of two seeds on the items that both answered; panels are read again only where some lack."""
+
+    def __init__(self) -> None:
+        self._common = CommonItems()
+        self._whole: dict[Path, MeasuredRun] = {}
+
+    def of(self, a: Seed, b: Seed, name: str) -> Common:
+        """Return a metric of both, on their common items."""
+        if a.suite.without(name) is None and b.suite.without(name) is None:
+            return Common(a.metrics.get(name), b.metrics.get(name))
+        return self._common.of(self._read(a.run), self._read(b.run), name)
+
+    def _read(self, run: StoredRun) -> MeasuredRun:
+        if run.path not in self._whole:
+            self._whole[run.path] = MeasuredRun(run, *stored_suite(run, strata=False))
+        return self._whole[run.path]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +98,23 @@ def rows_of_study(
     spec: StudySpec, outcomes: Mapping[tuple[str, str], Outcome]
 ) -> tuple[list[Row], list[Versus]]:
     """Return the rows in the order of the study's file, and those of its key `versus`."""
-    suites = _measured(outcomes)
+    suites, pairing = _measured(outcomes), Pairing()
     names = {task: outcome.run.record.task for (_, task), outcome in outcomes.items()}
     versus = []
     for method, other in spec.versus:
         both = replace(
             spec, methods=tuple(m for m in spec.methods if m.name in (method, other)), reference=other
         )
-        found = [r for r in _all_rows(both, suites, names) if r.method == method]
+        found = [r for r in _all_rows(both, suites, names, pairing) if r.method == method]
         versus.append(Versus(method, other, tuple(found)))
-    return _all_rows(spec, suites, names), versus
+    return _all_rows(spec, suites, names, pairing), versus
 
 
 def _all_rows(
     spec: StudySpec,
-    suites: Mapping[tuple[str, str], Mapping[str, Statistic]],
+    suites: Mapping[tuple[str, str], Seed],
     names: Mapping[str, str],
+    pairing: Pairing,
 ) -> list[Row]:
     rows = []
     for base in spec.bases:
@@ -87,14 +125,14 @@ def _all_rows(
                     for m in spec.methods
                 }
                 for metric in METRICS:
-                    found = _rows(base, data.name, names[task], metric, by_method, spec.reference)
-                    rows += found
+                    place = (base, data.name, names[task])
+                    rows += _rows(place, metric, by_method, spec.reference, pairing)
     return rows
 
 
 def _measured(
     outcomes: Mapping[tuple[str, str], Outcome],
-) -> dict[tuple[str, str], Mapping[str, Statistic]]:
+) -> dict[tuple[str, str], Seed]:
     """Return the numbers of all records with what pairs them; in processes where that is much work."""
     runs = [outcome.run for outcome in outcomes.values()]
     if len(runs) < _MANY:
@@ -103,51 +141,61 @@ def _measured(
         return dict(zip(outcomes, pool.map(_metrics_of, runs, chunksize=16), strict=True))
 
 
-def _metrics_of(run: StoredRun) -> Mapping[str, Statistic]:
+def _metrics_of(run: StoredRun) -> Seed:
     stems = {m.partition("@")[0] for m in METRICS}
-    found = stored_suite(run, strata=False)[0].metrics
-    return {name: s for name, s in found.items() if name.partition("@")[0] in stems}
+    suite = stored_suite(run, strata=False)[0]
+    metrics = {name: s for name, s in suite.metrics.items() if name.partition("@")[0] in stems}
+    return Seed(run, Suite(metrics, {}, {}, {}, kind_of=suite.kind_of, left_out=suite.left_out))
 
 
 def _rows(
-    base: str,
-    data: str,
-    task: str,
+    place: tuple[str, str, str],
     metric: str,
-    by_method: Mapping[str, Sequence[Mapping[str, Statistic]]],
+    by_method: Mapping[str, Sequence[Seed]],
     reference: str,
+    pairing: Pairing,
 ) -> list[Row]:
-    known = {name for suites in by_method.values() for suite in suites for name in suite}
+    base, data, task = place
+    known = {name for seeds in by_method.values() for seed in seeds for name in seed.metrics}
     stem = metric.removesuffix("max")
     if metric not in known and not (metric.endswith("@max") and any(n.startswith(stem) for n in known)):
         return []
     name = resolve_metric(metric, dict.fromkeys(known))
     rows = []
-    for method, suites in by_method.items():
-        values = [s[name].value for s in suites if name in s]
+    for method, seeds in by_method.items():
+        values = [s.metrics[name].value for s in seeds if name in s.metrics]
         if not values:
             continue
+        difference, items = None, None
+        if method != reference:
+            difference, items = _paired(seeds, by_method[reference], name, pairing)
         rows.append(
             Row(
                 base=base, data=data, method=method, task=task, metric=name, mean=float(np.mean(values)),
                 deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None, n_seeds=len(values),
-                n_undefined=len(suites) - len(values),
-                difference=None if method == reference else _paired(suites, by_method[reference], name),
+                n_undefined=len(seeds) - len(values), difference=difference, items=items,
             )
         )  # fmt: skip
     return rows
 
 
 def _paired(
-    a: Sequence[Mapping[str, Statistic]], b: Sequence[Mapping[str, Statistic]], name: str
-) -> Comparison | None:
-    """Compare means over seeds on the same prompts; seeds where either has no value are left out.
+    a: Sequence[Seed], b: Sequence[Seed], name: str, pairing: Pairing
+) -> tuple[Comparison | None, tuple[int, int] | None]:
+    """Return the comparison over seeds, and the fewest items of a seed's, of how many; None for all items."""
+    found = [pairing.of(x, y, name) for x, y in zip(a, b, strict=True)]
+    counts = [(c.count.both, c.count.of) for c in found if c.count is not None]
+    both = [(c.first, c.second) for c in found if c.first is not None and c.second is not None]
+    return _over_seeds(both), min(counts, default=None)
+
+
+def _over_seeds(both: Sequence[tuple[Statistic, Statistic]]) -> Comparison | None:
+    """Compare means over seeds, each on the items that both models have a value on; `both` has a pair a seed.
 
     Two sources of chance add up: which prompts were asked (clustered error of the mean difference) and which
     seeds were drawn (standard deviation of the difference over seeds, by the root of their number). The
     degrees of freedom are Satterthwaite's.
     """
-    both = [(x[name], y[name]) for x, y in zip(a, b, strict=True) if name in x and name in y]
     if not both or any(s.influence is None or s.log_scale for pair in both for s in pair):
         return None
     prompts = compare(*(combine(seeds, n=seeds[0].n) for seeds in zip(*both, strict=True)))
@@ -170,6 +218,8 @@ def to_csv(rows: Sequence[Row]) -> str:
     """Return all rows as CSV, one per method, base, data set, task and metric."""
     heads = ["base", "data", "method", "task", "metric", "mean", "sd_over_seeds", "seeds", "undefined",
              "difference", "low", "high", "p"]  # fmt: skip
+    some = any(r.items for r in rows)
+    heads += ["items", "of_items"] * some
     lines = []
     for r in rows:
         difference = r.difference.difference if r.difference else None
@@ -180,6 +230,7 @@ def to_csv(rows: Sequence[Row]) -> str:
                 *(r.mean, r.deviation, r.n_seeds, r.n_undefined),
                 *(difference.value if difference else None, low, high),
                 r.difference.p_value if r.difference else None,
+                *(r.items or (None, None)) * some,
             ]
         )
     return csv_text(heads, lines)

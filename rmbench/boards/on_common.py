@@ -1,0 +1,84 @@
+"""Pairs of a board's models that left out different items: their numbers on the items that both answered."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from math import isfinite
+from typing import Protocol
+
+from rmbench.boards.definition import ColumnSpec
+from rmbench.boards.separation import Pairs, Standing, column_standings, on_names
+from rmbench.common_items import CommonItems, MeasuredRun
+from rmbench.stats import Statistic, combine
+
+
+class Number(Protocol):
+    """A model's number in one column."""
+
+    @property
+    def statistic(self) -> Statistic:
+        """The number on the items that the model answered."""
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Names of its clusters."""
+
+    @property
+    def source(self) -> MeasuredRun:
+        """The record that it is from."""
+
+
+def standings_within(
+    columns: Sequence[ColumnSpec], table: Mapping[str, Mapping[str, Number]], common: CommonItems
+) -> dict[tuple[str, str], Standing]:
+    """Return (model, column id) -> its standing in the column. `table`: model -> column id -> number."""
+    found: dict[tuple[str, str], Standing] = {}
+    for column in columns:
+        numbers = {m: table[m][column.id] for m in table if column.id in table[m]}
+        here = column_standings(
+            {m: (number.statistic, number.clusters) for m, number in numbers.items()},
+            partial(pairs_on_common, table=table, columns=[column], common=common),
+        )
+        found |= {(m, column.id): standing for m, standing in here.items()}
+    return found
+
+
+def pairs_on_common(
+    order: Sequence[str],
+    table: Mapping[str, Mapping[str, Number]],
+    columns: Sequence[ColumnSpec],
+    common: CommonItems,
+) -> Pairs:
+    """Return the numbers of every two models, of which one left items out, on the items that both answered.
+
+    Args:
+        order: Models.
+        table: Model -> column id -> its number.
+        columns: Of several the mean is compared, each on its common items.
+        common: Measures on common items.
+
+    Returns:
+        Places of two models in `order`, the first one's first -> both numbers; None where a column has none.
+    """
+    runs = [[table[m][c.id].source for c in columns] for m in order]
+    some = [any(r.leaves_out(c.metric) for r, c in zip(own, columns, strict=True)) for own in runs]
+    return {
+        (i, j): _on_common(runs[i], runs[j], columns, common)
+        for i, j in combinations(range(len(order)), 2)
+        if some[i] or some[j]
+    }
+
+
+def _on_common(
+    a: Sequence[MeasuredRun], b: Sequence[MeasuredRun], columns: Sequence[ColumnSpec], common: CommonItems
+) -> tuple[Statistic, Statistic] | None:
+    names = sorted({name for run in (*a, *b) for name in run.panel.cluster_names})
+    first: list[Statistic] = []
+    second: list[Statistic] = []
+    for run, other, column in zip(a, b, columns, strict=True):
+        both = common.of(run, other, column.metric)
+        for number, own, into in ((both.first, run, first), (both.second, other, second)):
+            if number is None or not isfinite(number.value):
+                return None
+            into.append(on_names(number, own.panel.cluster_names, names))
+    return (first[0], second[0]) if len(columns) == 1 else (combine(first), combine(second))
