@@ -20,6 +20,7 @@ from rmbench.curves.gather import notes_of
 from rmbench.metrics import PanelRow, build_panel, measure_suite, with_flips
 from rmbench.record_reader import StoredRun, find_records, stored_suite
 from rmbench.stats import Statistic, mean, rank_ranges
+from rmbench.stats import compare as compare_statistics
 from rmbench.study.tables import Pairing, _metrics_of, _paired
 
 N = 100
@@ -311,10 +312,33 @@ def test_a_board_tests_on_common_items_and_says_what_its_order_hides(boarded: Pa
     assert cells == {"skips": (100, 200), "works": (None, None), "mends": (190, 200), "fails": (None, None)}
 
 
+def test_what_a_board_could_have_shown_is_of_its_tests(boarded: Path) -> None:
+    """Neighbours in rank: skips and works on 100 items, works and mends on 190, mends and fails on 190."""
+    families = json.loads((boarded / "test.json").read_text())["families"]
+
+    def credit(right: Callable[[int], bool], n: int) -> Statistic:
+        return mean(np.array([float(right(k)) for k in range(n)]), np.arange(n), n, bounded=True)
+
+    right: dict[str, Callable[[int], bool]] = {
+        "skips": lambda k: k % 5 != 0,
+        "works": lambda k: k < 140,
+        "mends": lambda k: k < 120,
+        "fails": lambda k: k % 4 == 0,
+    }
+    found = []
+    for first, second, n in (("skips", "works", 100), ("works", "mends", 190), ("mends", "fails", 190)):
+        resolution = compare_statistics(credit(right[first], n), credit(right[second], n)).resolution
+        assert resolution is not None
+        found.append(resolution.smallest(0.05 / 6))
+    expected = sorted(found, key=lambda value: np.inf if value is None else value)[1]
+    assert families["score"]["shows_from"] == pytest.approx(expected)
+    assert families["acc"]["shows_from"] == pytest.approx(expected)
+
+
 def test_every_file_of_a_board_marks_numbers_on_fewer_items(boarded: Path) -> None:
     (markdown, latex, page) = ((boarded / f"test.{kind}").read_text() for kind in ("md", "tex", "html"))
-    assert re.search(r"\| 1 \(3\) \| \w+ \| skips \| 0\.800‡ \[", markdown)
-    assert re.search(r"\| 2 \(1\) \| \w+ \| works \| 0\.700 \[", markdown)
+    assert re.search(r"\| 3 \| 1 \| skips \| 0\.800‡ \[", markdown)
+    assert re.search(r"\| 1 \| 2 \| works \| 0\.700 \[", markdown)
     assert "skips: accuracy, Brier: 100 of 200 items of preference" in markdown
     assert "these models with a lower score are better: works, mends" in markdown
     assert "n = 200" in markdown, "the column's size is that of a model which answered all"

@@ -8,7 +8,7 @@ from rmbench.boards.definition import BoardSpec, ColumnSpec
 from rmbench.boards.eligible import eligible, row_name
 from rmbench.boards.facts import Facts, facts_of
 from rmbench.boards.families import Family, families_of
-from rmbench.boards.on_common import pairs_on_common, standings_within
+from rmbench.boards.on_common import Columns, pairs_on_common
 from rmbench.boards.separation import Pairs, Standing, better_of, on_names, ranges_of, separated, standings
 from rmbench.common_items import CommonItems, MeasuredRun
 from rmbench.errors import ConfigError, UnknownNameError
@@ -150,8 +150,8 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
     ranked = sorted(totals, key=lambda m: (-totals[m].value, m))
     ranking = [c for c in spec.columns if c.id in spec.rank_by]
     on_common = pairs_on_common(ranked, table, ranking, common)
-    within = standings_within(spec.columns, table, common)
-    rows = _rows(spec, table, totals, ranked, on_common, set(shortcuts), reasons, within)
+    within = Columns(spec.columns, table, common)
+    rows = _rows(spec, table, totals, ranked, on_common, set(shortcuts), reasons, within.standings())
     metrics, sizes = {}, {}
     for column in spec.columns:
         filled = [table[m][column.id] for m in models if column.id in table[m]]
@@ -170,7 +170,7 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         tuple(undefined),
         tuple(name for name in SHORTCUTS if name not in there),
         tuple(f"{ranked[i]} and {ranked[j]}" for (i, j), pair in on_common.items() if pair is None),
-        families_of(list(totals.values()), {c.id: _column(c.id, table) for c in spec.columns}),
+        families_of([totals[m] for m in ranked], within.cells, on_common, within.pairs),
     )
 
 
@@ -279,12 +279,3 @@ def _total(spec: BoardSpec, cells: Mapping[str, _Measured]) -> Statistic:
     # Two columns of one record count its items once.
     items = {found.cell.run_id: found.statistic.n for found in chosen}
     return combine(parts, n=sum(items.values()))
-
-
-def _column(
-    column: str, table: Mapping[str, Mapping[str, _Measured]]
-) -> dict[str, tuple[Statistic, tuple[str, ...]]]:
-    """Return model -> its number in the column, and the names of its clusters."""
-    return {
-        m: (cells[column].statistic, cells[column].clusters) for m, cells in table.items() if column in cells
-    }

@@ -1,11 +1,11 @@
 """The families of tests behind a board: what is corrected together, and what it could have shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
 
-from rmbench.boards.separation import ranked_cells
+from rmbench.boards.separation import Pairs, ranked_cells
 from rmbench.stats import Statistic, compare
 from rmbench.stats.power import ALPHA
 
@@ -32,13 +32,20 @@ class Family:
         return f"{pairs} of {self.n_models:,} models on {of}, Holm at 5%"
 
 
-def family_of(ranked: Sequence[Statistic]) -> Family | None:
-    """Return the family of the tests of every two of `ranked`, the best first; None below two."""
+def family_of(ranked: Sequence[Statistic], on_common: Pairs | None = None) -> Family | None:
+    """Return the family of the tests of every two of `ranked`, the best first; None below two.
+
+    Args:
+        ranked: The models' numbers.
+        on_common: Pairs whose test is of other numbers, as in `separated`.
+    """
     k = len(ranked)
     if k < 2:
         return None
     n_tests = k * (k - 1) // 2
-    found = [compare(a, b).resolution for a, b in pairwise(ranked)]
+    neighbours = {(i, i + 1): pair for i, pair in enumerate(pairwise(ranked))}
+    tested = [(on_common or {}).get(place, pair) for place, pair in neighbours.items()]
+    found = [None if pair is None else compare(*pair).resolution for pair in tested]
     shown = [None if r is None else r.smallest(ALPHA / n_tests) for r in found]
     # Those that show no difference at all come last; the median of an even number is the larger one.
     ordered = sorted(shown, key=lambda value: inf if value is None else value)
@@ -46,14 +53,21 @@ def family_of(ranked: Sequence[Statistic]) -> Family | None:
 
 
 def families_of(
-    totals: Sequence[Statistic], columns: Mapping[str, Mapping[str, tuple[Statistic, Sequence[str]]]]
+    ranked: Sequence[Statistic],
+    columns: Mapping[str, Mapping[str, tuple[Statistic, Sequence[str]]]],
+    on_common: Pairs,
+    in_column: Callable[[str, Sequence[str]], Pairs],
 ) -> dict[str, Family]:
     """Return `score`, or a column's id -> the family of its tests, where there is one.
 
     Args:
-        totals: The scores of the ranked models, in any order, on the same clusters.
+        ranked: The scores of the ranked models, the best first, on the same clusters.
         columns: Column id -> model -> its number in the column, and the names of its clusters.
+        on_common: Pairs of `ranked` whose test is of other numbers.
+        in_column: The same of a column's models in their order.
     """
-    found = {"score": family_of(sorted(totals, key=lambda total: -total.value))}
-    found |= {name: family_of(list(ranked_cells(cells).values())) for name, cells in columns.items()}
+    found = {"score": family_of(ranked, on_common)}
+    for name, cells in columns.items():
+        here = ranked_cells(cells)
+        found[name] = family_of(list(here.values()), in_column(name, list(here)))
     return {name: family for name, family in found.items() if family is not None}

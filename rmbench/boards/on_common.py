@@ -28,19 +28,32 @@ class Number(Protocol):
         """The record that it is from."""
 
 
-def standings_within(
-    columns: Sequence[ColumnSpec], table: Mapping[str, Mapping[str, Number]], common: CommonItems
-) -> dict[tuple[str, str], Standing]:
-    """Return (model, column id) -> its standing in the column. `table`: model -> column id -> number."""
-    found: dict[tuple[str, str], Standing] = {}
-    for column in columns:
-        numbers = {m: table[m][column.id] for m in table if column.id in table[m]}
-        here = column_standings(
-            {m: (number.statistic, number.clusters) for m, number in numbers.items()},
-            partial(pairs_on_common, table=table, columns=[column], common=common),
-        )
-        found |= {(m, column.id): standing for m, standing in here.items()}
-    return found
+class Columns:
+    """Tests within the columns of a board, on common items where models left some out."""
+
+    def __init__(
+        self, columns: Sequence[ColumnSpec], table: Mapping[str, Mapping[str, Number]], common: CommonItems
+    ) -> None:
+        self._specs = {column.id: column for column in columns}
+        self._table, self._common = table, common
+        self.cells = {c: {m: _plain(own[c]) for m, own in table.items() if c in own} for c in self._specs}
+        """Column id -> model -> its number, and the names of its clusters."""
+
+    def pairs(self, column: str, order: Sequence[str]) -> Pairs:
+        """Return the pairs of models, in their order, whose test in a column is on common items."""
+        return pairs_on_common(order, self._table, [self._specs[column]], self._common)
+
+    def standings(self) -> dict[tuple[str, str], Standing]:
+        """Return (model, column id) -> its standing in the column."""
+        found: dict[tuple[str, str], Standing] = {}
+        for column, cells in self.cells.items():
+            here = column_standings(cells, partial(self.pairs, column))
+            found |= {(m, column): standing for m, standing in here.items()}
+        return found
+
+
+def _plain(number: Number) -> tuple[Statistic, tuple[str, ...]]:
+    return number.statistic, number.clusters
 
 
 def pairs_on_common(

@@ -29,14 +29,14 @@ Pairs: TypeAlias = Mapping[tuple[int, int], tuple[Statistic, Statistic] | None]
 no test."""
 
 
-def standings(different: np.ndarray, better: np.ndarray) -> list[Standing]:
+def standings(different: np.ndarray, better: np.ndarray | None = None) -> list[Standing]:
     """Return the standing of each model. The best is the first one that no test finds worse than another.
 
     Args:
         different: Symmetric boolean matrix (k, k), the best number first: which the tests tell apart.
-        better: See `better_of`.
+        better: As from `better_of`; None: of two that are told apart the first one is better.
     """
-    best = int(np.argmin(better.any(axis=0))) if len(different) else 0
+    best = 0 if better is None or len(better) == 0 else int(np.argmin(better.any(axis=0)))
     some = bool(different[best : best + 1].any())
     return [Standing(letters, some and not different[best, n]) for n, letters in enumerate(groups(different))]
 

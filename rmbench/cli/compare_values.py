@@ -18,7 +18,8 @@ def family_words(report: ManyReport) -> str:
     if n_tests == 1:
         return f"one test ({of}): nothing to correct for"
     missing = n_pairs * n_metrics - n_tests
-    left = f", {missing:,} of them without a test (no error is known)" if missing else ""
+    why = "no error is known" + ", or no item in common" * any(pair.lacking for pair in report.pairs)
+    left = f", {missing:,} of them without a test ({why})" if missing else ""
     return f"Holm's correction at 5% over one family of {n_tests:,} tests: {of}{left}"
 
 
