@@ -21,6 +21,12 @@ def caveats(record: Record) -> list[str]:
     return parts
 
 
+def kept_empty(record: Record) -> str:
+    """Return how many responses are empty and measured all the same; empty where none is."""
+    n = record.counts.get("empty")
+    return f"{n:,} of {record.counts['responses']:,} responses are empty: they keep their gold" if n else ""
+
+
 def dropped(record: Record) -> str:
     """Return what was left out of the data, by reason; empty where nothing was."""
     return ", ".join(f"{count:,} for {reason}" for reason, count in record.counts["dropped"].items())

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "rmbench"
 
 LAYERS = [
     ["errors", "types"],
-    ["canon", "files", "registry", "escape", "stats"],
+    ["canon", "files", "registry", "escape", "stats", "versions"],
     ["params", "yaml_reader", "verifiers", "overlap", "html", "figures", "tabular", "progress", "notebook"],
     ["data_spec"],
     ["specs", "metrics"],

@@ -6,7 +6,7 @@ from typing import Any
 
 from rmbench.boards.numbers import three
 from rmbench.boards.scale import Scale, scale_of
-from rmbench.caveats import caveats, dropped
+from rmbench.caveats import caveats, dropped, kept_empty
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.plot import Source
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
@@ -103,6 +103,7 @@ def notes_of(sources: Sequence[Source]) -> list[str]:
     for source in sources:
         left_out = dropped(source.record)
         parts = caveats(source.record) + ([f"left out of the data: {left_out}"] if left_out else [])
+        parts += [told] if (told := kept_empty(source.record)) else []
         if parts:
             lines.append(f"{source.label}: {', '.join(parts)}")
     return lines + _undefined(sources)
@@ -127,6 +128,7 @@ _PLAIN = {
     "items": "items measured",
     "items_available": "items in the data",
     "responses": "responses",
+    "empty": "of these, empty responses",
     "distinct_texts": "distinct texts",
     "truncated": "texts cut to fit the model",
     "invalid": "rewards that are no finite number",
