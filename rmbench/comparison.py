@@ -15,7 +15,7 @@ from rmbench.notebook import html_table
 from rmbench.record_reader import StoredRun, find_records, stored_suite
 from rmbench.specs import kinds_of
 from rmbench.stats import Comparison, compare, holm
-from rmbench.tabular import Column, Number, Table, cell_of, plain_rows, probability
+from rmbench.tabular import Column, Number, Table, cell_of, plain_rows
 from rmbench.types import Estimate
 
 _NOT_THE_MODELS = ("longer_wins", "gold@1", "oracle@max")
@@ -58,7 +58,7 @@ class PairedReport:
             (
                 m.metric,
                 *map(cell_of, (m.first, m.second, m.paired.difference)),
-                None if m.paired.p_value is None else Number(m.paired.p_value, form=probability),
+                None if m.paired.p_value is None else Number(m.paired.p_value, form="probability"),
             )
             for m in self.metrics
         )

@@ -16,9 +16,9 @@ PACKAGE = ROOT / "rmbench"
 
 LAYERS = [
     ["errors", "types"],
-    ["canon", "files", "registry", "escape", "stats", "versions"],
+    ["canon", "digits", "files", "registry", "escape", "stats", "versions"],
     ["params", "yaml_reader", "verifiers", "overlap", "html", "figures", "tabular", "progress", "notebook"],
-    ["data_spec"],
+    ["data_spec", "latex"],
     ["specs", "metrics"],
     ["data"],
     ["models"],

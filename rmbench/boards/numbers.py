@@ -1,26 +1,37 @@
 """Numbers of a board as text, the same in all its formats."""
 
-from math import isfinite
-
 from rmbench.boards.board import Board, Row
+from rmbench.digits import Digits, digits_of_estimates
 from rmbench.types import Estimate
 
 
-def three(value: float) -> str:
-    """Return three decimals, never `-0.000`; NaN and infinity as what they are."""
-    if not isfinite(value):
-        return "NaN" if value != value else ("∞" if value > 0 else "-∞")
-    text = f"{value:.3f}"
-    return text if float(text) else "0.000"
+def score_digits(board: Board) -> Digits:
+    """Return how scores are written."""
+    return digits_of_estimates([row.score for row in board.rows if row.score])
 
 
-def interval_text(estimate: Estimate | None) -> str:
-    """Return a number with its interval; a dash for none."""
-    if estimate is None:
-        return "–"
-    if estimate.ci95 is None:
-        return three(estimate.value)
-    return f"{three(estimate.value)} [{three(estimate.ci95[0])}, {three(estimate.ci95[1])}]"
+def column_digits(board: Board) -> dict[str, Digits]:
+    """Return column id -> how its numbers are written."""
+    return {
+        c.id: digits_of_estimates([row.cells[c.id].estimate for row in board.rows if c.id in row.cells])
+        for c in board.spec.columns
+    }
+
+
+def row_texts(board: Board) -> list[list[str]]:
+    """Return for each row its score and the numbers of its columns with their intervals; a dash for none."""
+    score, columns = score_digits(board), column_digits(board)
+    return [
+        [
+            _text(row.score, score),
+            *(_text(row.cells[c].estimate if c in row.cells else None, d) for c, d in columns.items()),
+        ]
+        for row in board.rows
+    ]
+
+
+def _text(estimate: Estimate | None, digits: Digits) -> str:
+    return "–" if estimate is None else digits.estimate(estimate.value, estimate.ci95)
 
 
 def rank_text(row: Row) -> str:

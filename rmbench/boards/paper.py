@@ -2,7 +2,7 @@
 
 from rmbench.boards.board import Board, Cell, Row
 from rmbench.boards.notes import board_notes, column_notes
-from rmbench.boards.numbers import rank_text, three
+from rmbench.boards.numbers import rank_text
 from rmbench.tabular import Block, Column, Table, cell_of
 from rmbench.tabular import Cell as TableCell
 
@@ -43,7 +43,7 @@ def _row(board: Board, row: Row) -> tuple[TableCell, ...]:
         rank_text(row),
         row.group or None,
         f"{row.model} (shortcut)" if row.shortcut else row.model,
-        cell_of(row.score, three, strong=row.leads),
+        cell_of(row.score, strong=row.leads),
         *(_number(row.cells.get(c.id)) for c in board.spec.columns),
     )
 
@@ -52,4 +52,4 @@ def _number(cell: Cell | None) -> TableCell:
     if cell is None:
         return None
     mark = "\u2020" if cell.trained_on or cell.facts.self_gold else ""
-    return cell_of(cell.estimate, three, strong=cell.leads, mark=mark)
+    return cell_of(cell.estimate, strong=cell.leads, mark=mark)

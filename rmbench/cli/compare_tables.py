@@ -10,7 +10,7 @@ from rmbench.disagreements import Disagreement
 from rmbench.escape import one_line
 from rmbench.records import estimate_to_json
 from rmbench.stats.compare import ALPHA
-from rmbench.tabular import Block, Cell, Column, Number, Table, as_text, cell_of, probability, signed
+from rmbench.tabular import Block, Cell, Column, Number, Table, as_text, cell_of
 
 ADJUSTED = "Holm's correction over the {n} pairs of models, within each metric"
 
@@ -101,7 +101,7 @@ def _or_none(value: float) -> float | None:
 
 
 def _p(value: float | None) -> Cell:
-    return None if value is None else Number(value, form=probability)
+    return None if value is None else Number(value, form="probability")
 
 
 def _told_apart(m: MetricComparison) -> bool:
@@ -179,7 +179,7 @@ def differences(report: ManyReport) -> Table:
     rows = [
         (
             *(m.metric, pair.first, pair.second),
-            cell_of(m.paired.difference, signed, strong=_told_apart(m)),
+            cell_of(m.paired.difference, "signed", strong=_told_apart(m)),
             *(_p(m.paired.p_value), _p(m.p_holm)),
         )
         for pair, m in _by_metric(report)
@@ -223,7 +223,7 @@ def matrix_cell(
         return None, None
     apart, sign = _told_apart(m), 1.0 if row < column else -1.0
     difference = sign * m.paired.difference.value
-    return Number(difference, form=signed, strong=apart, mark="*" if apart else ""), m
+    return Number(difference, form="signed", strong=apart, mark="*" if apart else ""), m
 
 
 def _matrix(report: ManyReport, metric: str) -> Block:
