@@ -51,6 +51,12 @@ def _few_near_equal_length(record: Record) -> str:
     return f"few prompts near equal length ({text}), so length control is uncertain"
 
 
+def kept_empty(record: Record) -> str:
+    """Return how many responses are empty and measured all the same; empty where none is."""
+    n = record.counts.get("empty")
+    return f"{n:,} of {record.counts['responses']:,} responses are empty: they keep their gold" if n else ""
+
+
 def dropped(record: Record) -> str:
     """Return what was left out of the data, by reason; empty where nothing was."""
     return ", ".join(f"{count:,} for {reason}" for reason, count in record.counts["dropped"].items())

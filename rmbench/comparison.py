@@ -16,7 +16,7 @@ from rmbench.notebook import html_table
 from rmbench.record_reader import StoredRun, find_records, stored_suite
 from rmbench.specs import kinds_of
 from rmbench.stats import Comparison, Statistic, Tested, family
-from rmbench.tabular import Column, Number, Table, cell_of, plain_rows, probability
+from rmbench.tabular import Column, Number, Table, cell_of, plain_rows
 from rmbench.types import Estimate
 
 _NOT_COMPARED = ("longer_wins", "ceiling", "accuracy_of_ceiling", "gold@1", "oracle@max")
@@ -74,7 +74,7 @@ class PairedReport:
             (
                 m.metric,
                 *map(cell_of, (m.first, m.second, m.paired.difference)),
-                *(None if p is None else Number(p, form=probability) for p in (m.paired.p_value, m.p_holm)),
+                *(None if p is None else Number(p, form="probability") for p in (m.paired.p_value, m.p_holm)),
                 m.test.words,
                 None if (smallest := m.test.smallest()) is None else Number(smallest),
             )

@@ -1,11 +1,9 @@
 """Evaluate a reward model on a task: items, rewards, numbers, record."""
 
 import platform
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import numpy as np
 
 from rmbench.canon import digest, in_part
 from rmbench.data import ItemShelf, read_task_items
-from rmbench.errors import ConfigError
+from rmbench.errors import ConfigError, ScoringError
 from rmbench.files import sha256_bytes
 from rmbench.gold import Gold
 from rmbench.metrics import Suite, measure_suite, panel_of, resolve_metric
@@ -35,6 +33,7 @@ from rmbench.records import (
 from rmbench.scoring import Crew, Meter, Progress, Scoring, open_stores, score_items
 from rmbench.specs import TaskSpec
 from rmbench.types import CountedModel, Item, TrainedModel
+from rmbench.versions import package_versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,13 +209,18 @@ def _record(
     flips = None
     if scoring.flips is not None and scoring.comparisons is not None:
         flips = (scoring.flips, scoring.comparisons)
-    suite = measure_suite(
-        panel_of(task.items, scoring.rewards),
-        spec.kinds,
-        {**spec.params, "seed": settings.seed},
-        spec.strata,
-        flips=flips,
-    )
+    unanswered = {**(meter.unanswered() or {}), **scoring.unanswered}
+    try:
+        suite = measure_suite(
+            panel_of(task.items, scoring.rewards),
+            spec.kinds,
+            {**spec.params, "seed": settings.seed},
+            spec.strata,
+            flips=flips,
+        )
+    except ScoringError as error:  # rewards that are not finite, and the task's rule is to stop
+        why = ", ".join(f"{n:,} for {reason}" for reason, n in unanswered.items() if n)
+        raise ScoringError(f"{error} (without an answer: {why})" if why else str(error)) from None
     rewards = encode_rewards(reward_rows(task.items, scoring.rewards, flips))
     record = Record(
         model=loaded.name,
@@ -226,11 +230,12 @@ def _record(
             "items": len(task.items),
             "items_available": task.n_available,
             "responses": scoring.rewards.n_rewards,
+            **({"empty": n_empty} if (n_empty := _n_empty(task.items)) else {}),
             "distinct_texts": scoring.n_units,
             "dropped": dict(task.dropped),
             "truncated": scoring.n_truncated,
             "invalid": scoring.n_invalid,
-            **_if_any("unanswered", meter.unanswered()),
+            **_if_any("unanswered", unanswered or meter.unanswered()),
             "trained_on": _trained_on(loaded, task.items),
             "ties": suite.counts.get("preference", {}).get("reward_ties"),
             **suite.counts,
@@ -241,6 +246,11 @@ def _record(
         **suite_fields(suite),
     )
     return record, rewards
+
+
+def _n_empty(items: Iterable[Item]) -> int:
+    """Return how many responses hold no text, or white space alone; they are measured like any other."""
+    return sum(not r.text.strip() for item in items for r in item.responses)
 
 
 def _if_any(key: str, value: Mapping[str, float] | None) -> dict[str, Any]:
@@ -284,16 +294,3 @@ def _provenance(
         "parameters": loaded.model.n_parameters() if isinstance(loaded.model, CountedModel) else None,
         "tokens_per_s": round(scoring.n_tokens / wall_s, 1) if scoring.n_tokens and wall_s > 0 else None,
     }
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of what this run has loaded, for its provenance."""
-    found = {"python": platform.python_version()}
-    for name in ("rmbench", "numpy", "scipy", "torch", "transformers"):
-        # Only what this run has loaded: a version that played no part would mislead.
-        if name in sys.modules:
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:
-                continue
-    return found

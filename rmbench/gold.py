@@ -111,7 +111,9 @@ def gold_of_model(
         scoring = score_items(
             loaded.model, items, scores, batch_tokens=batch_tokens, progress=progress, crew=crew
         )
-    counts = {"unknown: its reward is not finite": scoring.n_invalid, "text cut to fit": scoring.n_truncated}
+    n_unexplained = scoring.n_invalid - sum(scoring.unanswered.values())
+    counts = {"unknown: its reward is not finite": n_unexplained, "text cut to fit": scoring.n_truncated}
+    counts |= {f"unknown: {why}": n for why, n in scoring.unanswered.items()}
     identity = {"spec": loaded.spec, "kind": "model", "gold_kind": "graded", "model": fingerprint}
     return _with_gold(
         _scored(items, scoring), identity, {k: n for k, n in counts.items() if n}, scoring.n_computed

@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from rmbench.digits import Digits
 from rmbench.escape import one_line
 
 
@@ -101,7 +102,9 @@ class TrainingBar(_Bar):
         now = time.monotonic()
         if self._started is None:  # a resumed run does not start at 0
             self._started = (now, done)
-        text = " ".join(f"{k} {shown[k]:.3f}" for k in ("loss", "margin", "accuracy") if k in shown)
+        text = " ".join(
+            f"{k} {Digits().write(shown[k])}" for k in ("loss", "margin", "accuracy") if k in shown
+        )
         elapsed, steps = now - self._started[0], done - self._started[1]
         if steps > 0 and elapsed > 0:
             text += f" {steps * self._step_size / elapsed:,.1f} pairs/s"

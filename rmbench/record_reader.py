@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import nan
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -135,11 +135,16 @@ def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
     return {name: _estimate(name, e) for name, e in raw.items()}
 
 
+def _end(value: Any, infinite: float) -> float:
+    """Return an end of an interval; null stands for one that is infinite."""
+    return infinite if value is None else float(value)
+
+
 def _estimate(name: str, e: Mapping[str, Any]) -> Estimate:
     try:
         return Estimate(
             value=float(e["value"]),
-            ci95=(float(e["ci95"][0]), float(e["ci95"][1])) if e["ci95"] else None,
+            ci95=(_end(e["ci95"][0], -inf), _end(e["ci95"][1], inf)) if e["ci95"] else None,
             stderr=None if e["stderr"] is None else float(e["stderr"]),
             n=int(e["n"]),
             n_clusters=int(e["n_clusters"]),

@@ -18,7 +18,7 @@ _COUNTS: Mapping[str, str] = {
     "dropped": "a mapping", "invalid": _COUNT,
 }  # fmt: skip
 _COUNTS_OR_NONE: Mapping[str, str] = {
-    "distinct_texts": _COUNT, "truncated": _COUNT, "ties": _COUNT, "trained_on": "a mapping",
+    "distinct_texts": _COUNT, "empty": _COUNT, "truncated": _COUNT, "ties": _COUNT, "trained_on": "a mapping",
     "best_of_n": "a mapping", "unanswered": "a mapping",
 }  # fmt: skip
 _PROVENANCE_OR_NONE: Mapping[str, str] = {

@@ -8,7 +8,7 @@ hash of the identity, computed the same way before the run and from the record.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import floor, isfinite, log10
+from math import floor, isfinite, isinf, log10
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +146,10 @@ def rounded(value: Any) -> Any:
 
 
 def estimate_to_json(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate as JSON values."""
+    """Return an estimate as JSON values; an end of its interval that is infinite is null."""
     return {
         "value": rounded(estimate.value),
-        "ci95": rounded(list(estimate.ci95)) if estimate.ci95 else None,
+        "ci95": [_end(end) for end in estimate.ci95] if estimate.ci95 else None,
         "stderr": rounded(estimate.stderr),
         "n": estimate.n,
         "n_clusters": estimate.n_clusters,
@@ -157,6 +157,11 @@ def estimate_to_json(estimate: Estimate) -> dict[str, Any]:
         "higher_is_better": estimate.higher_is_better,
         **({"remark": estimate.remark} if estimate.remark else {}),
     }
+
+
+def _end(end: float) -> float | None:
+    """Return an end of an interval; null for one that is infinite, which JSON has no number for."""
+    return None if isinf(end) else float(rounded(end))
 
 
 def reward_rows(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rmbench.caveats import caveats, dropped, remarks
+from rmbench.caveats import caveats, dropped, kept_empty, remarks
 from rmbench.escape import one_line
 from rmbench.gold import describe_gold
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
@@ -120,7 +120,12 @@ def record_sections(records: Sequence[Record], convention: str = "both") -> list
             if kinds_of(kinds, "official"):
                 label = f"official, as {kind} defines it:" if kind in OFFICIAL_KINDS else f"{kind}:"
             grids.append(Grid(label, kind, _columns(kind, rows), tuple(rows)))
-        notes = [*_gold_notes(rows[0]), *_left_out(rows), *(n for row in rows for n in _not_as_is(row))]
+        notes = [
+            *_gold_notes(rows[0]),
+            *_empty(rows[0]),
+            *_left_out(rows),
+            *(n for row in rows for n in _not_as_is(row)),
+        ]
         notes += _undefined(rows, convention)
         found.append(Section(tuple(tasks), tuple(about), tuple(grids), tuple(notes)))
     return found
@@ -142,6 +147,11 @@ def _gold_notes(record: Record) -> list[str]:
     """Return what is to be said of gold that was not the data's; a record says it for all on its data."""
     counts = record.counts.get("gold") or {}
     return [f"gold of {count:,} responses: {one_line(reason)}" for reason, count in counts.items()]
+
+
+def _empty(record: Record) -> list[str]:
+    """Return how many responses are empty, which is the same for all records of the same data."""
+    return [told] if (told := kept_empty(record)) else []
 
 
 def _alike(records: Sequence[Record]) -> list[tuple[list[tuple[str, int]], list[Record]]]:

@@ -1,42 +1,26 @@
-"""Tables that a user gets, in four formats: for a terminal, as Markdown, CSV and LaTeX (booktabs).
+"""Tables that a user gets, for a terminal, as Markdown and CSV; `rmbench.latex` has them for papers.
 
-Texts of a table are untrusted and escaped here, by the format's own rule; `form` of a number is our own.
+Texts of a table are untrusted and escaped here, by the format's own rule. Numbers of one column have one
+number of digits (`rmbench.digits`); CSV is for machines and has six digits of each.
 """
 
 import csv
 import io
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Literal, TypeAlias
 
 from tabulate import tabulate
 
-from rmbench.canon import digest, slug
-from rmbench.escape import for_csv, for_latex, for_markdown, one_line
+from rmbench.digits import Digits, Interval, digits_of, is_count
+from rmbench.escape import for_csv, for_markdown, one_line
 from rmbench.types import Estimate
 
 LONGEST = 2000
 """Characters of a line or a note around a table."""
-Interval: TypeAlias = tuple[float, float]
-
-
-def number(value: float) -> str:
-    """Return three decimals for ordinary numbers, whole numbers as such, else three digits."""
-    value += 0.0  # no minus zero
-    if not isfinite(value):
-        return "NaN" if value != value else ("∞" if value > 0 else "-∞")
-    if value == int(value) and 1 <= abs(value) < 1e15:
-        return str(int(value))
-    if value == 0 or 0.001 <= abs(value) < 1000:
-        return f"{value:.3f}"
-    return f"{value:.3g}"
-
-
-def signed(value: float) -> str:
-    """Return a number with its sign, as of a difference."""
-    return f"+{number(value)}" if value > 0 else number(value)
+Form: TypeAlias = Literal["number", "signed", "percent", "probability"]
+"""How a number is written for people: with the digits of its column, the same with a sign (a difference), in
+percent with two decimals, as a p-value."""
 
 
 def probability(value: float) -> str:
@@ -51,8 +35,7 @@ class Number:
     value: float
     ci95: Interval | None = None
     """Its 95% interval; in CSV two more columns."""
-    form: Callable[[float], str] = number
-    """How it and the ends of its interval are written for people; CSV has six digits of each."""
+    form: Form = "number"
     strong: bool = False
     """Bold in Markdown and LaTeX: what the table says bold is."""
     mark: str = ""
@@ -61,6 +44,25 @@ class Number:
     """A standard deviation, shown after a plus-minus sign to people."""
     remark: str = ""
     """Follows it for people, in brackets."""
+    counts: bool = False
+    """It counts something: 1 is no fraction."""
+
+    def written(self, value: float, digits: Digits) -> str:
+        """Return a value of this cell, or an end of its interval, with the digits of its column."""
+        if self.form == "probability":
+            return probability(value)
+        return digits.write(value, plus=self.form == "signed")
+
+    def told(self, digits: Digits) -> str:
+        """Return what people read, without mark and remark."""
+        text = self.written(self.value, digits)
+        if self.spread is not None:
+            text += f" ± {digits.write(self.spread)}"
+        return f"{text} {digits.interval(self.ci95, plus=self.form == 'signed')}" if self.ci95 else text
+
+    def after(self) -> str:
+        """Return the mark, and the remark in brackets."""
+        return self.mark + (f" ({self.remark})" if self.remark else "")
 
 
 Cell: TypeAlias = str | int | Number | None
@@ -69,7 +71,7 @@ Cell: TypeAlias = str | int | Number | None
 
 def cell_of(
     estimate: Estimate | None,
-    form: Callable[[float], str] = number,
+    form: Form = "number",
     *,
     strong: bool = False,
     mark: str = "",
@@ -78,7 +80,8 @@ def cell_of(
     """Return an estimate as a cell; nothing for none."""
     if estimate is None:
         return None
-    return Number(estimate.value, estimate.ci95, form, strong, mark, remark=remark)
+    counts = is_count(estimate)
+    return Number(estimate.value, estimate.ci95, form, strong, mark, remark=remark, counts=counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +106,20 @@ class Table:
         """Raise ValueError on a row of another length."""
         if any(len(row) != len(self.columns) for row in self.rows):
             raise ValueError(f"expected {len(self.columns)} cells in each row")
+
+    def digits(self) -> list[Digits]:
+        """Return how the numbers of each column are written."""
+        return [_digits([row[k] for row in self.rows]) for k in range(len(self.columns))]
+
+
+def _digits(cells: Iterable[Cell]) -> Digits:
+    numbers = [c for c in cells if isinstance(c, Number) and c.form != "probability"]
+    if any(c.form == "percent" for c in numbers):
+        return Digits(2)
+    intervals = [c.ci95 for c in numbers if c.ci95]
+    # A standard deviation has to be seen, as the width of an interval has.
+    intervals += [(-c.spread, c.spread) for c in numbers if c.spread is not None]
+    return digits_of((c.value for c in numbers), intervals, counts=all(c.counts for c in numbers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,27 +155,23 @@ def as_text(blocks: Sequence[Block]) -> str:
 
 def plain_rows(table: Table) -> list[list[str]]:
     """Return the heads, and each row, as text that is safe to show in one line."""
-    heads = [one_line(c.head, c.limit or 40) for c in table.columns]
-    return [heads, *([_plain(v, c) for v, c in zip(row, table.columns, strict=True)] for row in table.rows)]
+    heads, digits = [one_line(c.head, c.limit or 40) for c in table.columns], table.digits()
+    return [heads, *([_plain(*cell) for cell in cells_of(table, row, digits)] for row in table.rows)]
 
 
-def _plain(value: Cell, column: Column) -> str:
+def cells_of(
+    table: Table, row: Sequence[Cell], digits: Sequence[Digits]
+) -> Iterable[tuple[Cell, Column, Digits]]:
+    """Return each cell of a row with its column and how that one's numbers are written."""
+    return zip(row, table.columns, digits, strict=True)
+
+
+def _plain(value: Cell, column: Column, digits: Digits) -> str:
     if isinstance(value, Number):
-        return _told(value) + value.mark + _remark(value)
+        return value.told(digits) + value.after()
     if value is None:
         return "-"
     return one_line(value, column.limit) if isinstance(value, str) else f"{value:,}"
-
-
-def _told(value: Number) -> str:
-    text = value.form(value.value)
-    if value.spread is not None:
-        text += f" ± {value.form(value.spread)}"
-    return f"{text} [{', '.join(map(value.form, value.ci95))}]" if value.ci95 else text
-
-
-def _remark(value: Number) -> str:
-    return f" ({value.remark})" if value.remark else ""
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
@@ -179,18 +192,19 @@ def markdown_table(table: Table) -> list[str]:
     heads = [for_markdown(c.head, c.limit or 200) for c in table.columns]
     rules = [":---" if c.kind == "text" else "---:" for c in table.columns]
     lines = ["|" + "".join(f" {head} |" if head else " |" for head in heads), "|" + "|".join(rules) + "|"]
+    digits = table.digits()
     for row in table.rows:
-        cells = [_markdown(value, c) for value, c in zip(row, table.columns, strict=True)]
+        cells = [_markdown(*cell) for cell in cells_of(table, row, digits)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
 
 
-def _markdown(value: Cell, column: Column) -> str:
+def _markdown(value: Cell, column: Column, digits: Digits) -> str:
     if value is None:
         return "–"
     if not isinstance(value, Number):
-        return for_markdown(_plain(value, column), column.limit or 200)
-    told = _told(value).replace("<", "&lt;") + for_markdown(value.mark)
+        return for_markdown(_plain(value, column, digits), column.limit or 200)
+    told = value.told(digits).replace("<", "&lt;") + for_markdown(value.mark)
     remark = f" ({for_markdown(value.remark)})" if value.remark else ""
     return (f"**{told}**" if value.strong else told) + remark
 
@@ -225,72 +239,6 @@ def _csv_cell(value: Any, digits: str) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:{digits}}"
+        text = f"{value:{digits}}"
+        return text.removeprefix("-") if value == value and float(text) == 0.0 else text
     return for_csv(value) if isinstance(value, str) else str(value)
-
-
-def as_latex(blocks: Sequence[Block]) -> str:
-    """Return blocks as LaTeX: a `table` of the package booktabs each, with caption and label."""
-    parts: list[str] = []
-    taken: set[str] = set()
-    for block in blocks:
-        caption = " ".join(_sentence(line) for line in block.caption or block.lines)
-        notes = [_sentence(note) for note in block.notes]
-        if block.table is None:
-            parts += ["", " ".join([caption, *notes])]
-            continue
-        if any(isinstance(v, Number) and v.ci95 for row in block.table.rows for v in row):
-            caption += " Sub- and superscripts: the ends of the 95\\% interval."
-        parts += ["", "\\begin{table}", "\\centering", f"\\caption{{{caption.strip()}}}"]
-        label = slug(re.sub(r"[^A-Za-z0-9.]+", "-", block.name)).replace("_", "-")
-        if label in taken:  # names that differ in other letters alone
-            label += f"-{digest(block.name, 8)}"
-        taken.add(label)
-        parts += [f"\\label{{tab:{label}}}", *_tabular(block.table)]
-        if notes:
-            parts += ["", "\\smallskip", f"{{\\footnotesize {' '.join(notes)}}}"]
-        parts += ["\\end{table}"]
-    needs = "% \\usepackage{booktabs}"
-    # What pdfTeX's fonts have of themselves: up to Latin Extended-A, and general punctuation.
-    if any(ord(c) > 0x17F and not 0x2010 <= ord(c) <= 0x2026 for part in parts for c in part):
-        needs += "; some characters need XeLaTeX or LuaLaTeX and a font that has them"
-    return "\n".join([needs, *parts])
-
-
-def _sentence(text: str) -> str:
-    safe = for_latex(text, LONGEST)
-    return safe if not safe or safe.endswith((".", "?", "!")) else f"{safe.removesuffix(':')}."
-
-
-def _tabular(table: Table) -> list[str]:
-    layout = "".join("l" if c.kind == "text" else "r" for c in table.columns)
-    lines = [f"\\begin{{tabular}}{{{layout}}}", "\\toprule"]
-    lines += [_latex_row([for_latex(c.head, c.limit or 80) for c in table.columns]), "\\midrule"]
-    for row in table.rows:
-        lines.append(_latex_row([_latex(v, c) for v, c in zip(row, table.columns, strict=True)]))
-    return [*lines, "\\bottomrule", "\\end{tabular}"]
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + " \\\\"
-
-
-def _latex(value: Cell, column: Column) -> str:
-    if value is None:
-        return "--"
-    if not isinstance(value, Number):
-        return for_latex(value, column.limit or 80) if isinstance(value, str) else f"{value:,}"
-    middle = _mathematics(value.form(value.value))
-    middle = f"\\mathbf{{{middle}}}" if value.strong else middle
-    if value.spread is not None:
-        middle += f" \\pm {_mathematics(value.form(value.spread))}"
-    if value.ci95:
-        low, high = (_mathematics(value.form(end)) for end in value.ci95)
-        middle += f"_{{{low}}}^{{{high}}}"
-    return f"${middle}$" + for_latex(value.mark + _remark(value))
-
-
-def _mathematics(text: str) -> str:
-    """Return a written number for mathematics: what `form` gives has digits, signs, and these words."""
-    text = re.sub(r"e([+-]?)0*(\d+)$", lambda m: f" \\times 10^{{{m[1].replace('+', '')}{m[2]}}}", text)
-    return text.replace("NaN", "\\mathrm{NaN}").replace("∞", "\\infty").replace("%", "\\%")

@@ -82,6 +82,8 @@ class Scored:
     """Tokens the model read; None: not reported."""
     truncated: bool | None = None
     """Whether the text was cut to fit; None: not reported."""
+    why: str = ""
+    """Why there is no reward (NaN), in a few words: it is counted under this. Empty: not reported."""
 
 
 @runtime_checkable

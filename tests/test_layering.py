@@ -16,7 +16,7 @@ PACKAGE = ROOT / "rmbench"
 
 LAYERS = [
     ["errors", "types"],
-    ["canon", "files", "registry", "escape", "stats"],
+    ["canon", "digits", "files", "registry", "escape", "stats", "versions"],
     [
         "params",
         "yaml_reader",
@@ -29,7 +29,7 @@ LAYERS = [
         "progress",
         "notebook",
     ],
-    ["data_spec"],
+    ["data_spec", "latex"],
     ["specs", "metrics"],
     ["data"],
     ["models"],

@@ -1,35 +1,54 @@
 """Numbers of a board as text, the same in all its formats."""
 
-from math import isfinite
-
 from rmbench.boards.board import Board, Cell, Row
+from rmbench.digits import Digits, digits_of_estimates
 from rmbench.types import Estimate
 
 
-def three(value: float) -> str:
-    """Return three decimals, never `-0.000`; NaN and infinity as what they are."""
-    if not isfinite(value):
-        return "NaN" if value != value else ("∞" if value > 0 else "-∞")
-    text = f"{value:.3f}"
-    return text if float(text) else "0.000"
+def score_digits(board: Board) -> Digits:
+    """Return how scores are written."""
+    return digits_of_estimates([row.score for row in board.rows if row.score])
 
 
 FEWER = "\u2021"
 """Marks a number that rests on fewer items than its task has, because of the model's own rewards."""
 
 
-def interval_text(estimate: Estimate | None, mark: str = "") -> str:
-    """Return a number, its mark and its interval; a dash for none."""
-    if estimate is None:
-        return "–"
-    if estimate.ci95 is None:
-        return three(estimate.value) + mark
-    return f"{three(estimate.value)}{mark} [{three(estimate.ci95[0])}, {three(estimate.ci95[1])}]"
-
-
 def fewer(cell: Cell | None) -> str:
     """Return the mark of a number on fewer items; else nothing."""
     return FEWER if cell is not None and cell.answered is not None else ""
+
+
+def column_digits(board: Board) -> dict[str, Digits]:
+    """Return column id -> how its numbers are written."""
+    return {
+        c.id: digits_of_estimates([row.cells[c.id].estimate for row in board.rows if c.id in row.cells])
+        for c in board.spec.columns
+    }
+
+
+def row_texts(board: Board) -> list[list[str]]:
+    """Return for each row its score, its group and the numbers of its columns with their intervals."""
+    score, columns = score_digits(board), column_digits(board)
+    return [
+        [
+            _text(row.score, score, FEWER if row.partial else ""),
+            row.group or "–",
+            *(
+                _text(cell.estimate if (cell := row.cells.get(c)) else None, d, fewer(cell))
+                for c, d in columns.items()
+            ),
+        ]
+        for row in board.rows
+    ]
+
+
+def _text(estimate: Estimate | None, digits: Digits, mark: str) -> str:
+    """Return a number, its mark and its interval; a dash for none."""
+    if estimate is None:
+        return "–"
+    text = digits.write(estimate.value) + mark
+    return text if estimate.ci95 is None else f"{text} {digits.interval(estimate.ci95)}"
 
 
 def ranks_text(row: Row) -> str:
@@ -50,7 +69,7 @@ def shows_text(board: Board, name: str) -> str:
     family = board.families.get(name)
     if family is None:
         return "–"
-    return "none" if family.smallest is None else three(family.smallest)
+    return "none" if family.smallest is None else _digits(board, name).write(family.smallest)
 
 
 def family_text(board: Board, name: str, of: str) -> str:
@@ -64,10 +83,14 @@ def family_text(board: Board, name: str, of: str) -> str:
     family = board.families.get(name)
     if family is None:
         return ""
-    shown = (
-        "it could show no difference" if family.smallest is None else f"shows from {three(family.smallest)}"
-    )
+    smallest = family.smallest
+    could = "it could show no difference"
+    shown = could if smallest is None else f"shows from {_digits(board, name).write(smallest)}"
     return f"{family.words(of)}, {shown}"
+
+
+def _digits(board: Board, name: str) -> Digits:
+    return score_digits(board) if name == "score" else column_digits(board)[name]
 
 
 def better(board: Board, column: str) -> str:

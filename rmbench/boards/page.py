@@ -1,6 +1,7 @@
 """A board as one HTML file, by the rules of `rmbench.html`. Same board, same bytes."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -8,9 +9,10 @@ from rmbench.boards.board import Board, Row
 from rmbench.boards.families import SHOWS
 from rmbench.boards.links import Links, checked_link
 from rmbench.boards.notes import FEWER_TEXT, board_notes, column_notes, fewer_items, row_notes
-from rmbench.boards.numbers import better, family_text, ranks_text, shows_text, three
+from rmbench.boards.numbers import better, column_digits, family_text, ranks_text, score_digits, shows_text
 from rmbench.boards.pareto import plots_of
 from rmbench.boards.scale import Scale, scale_of
+from rmbench.digits import Digits
 from rmbench.escape import one_line
 from rmbench.html import prose, render_page
 from rmbench.types import Estimate
@@ -36,6 +38,7 @@ def page_of(board: Board, links: Links | None = None) -> str:
     groups = _groups(board)
     scales = {c.id: _column_scale(board, c.id) for c in board.spec.columns}
     score = scale_of([row.score for row in board.rows if row.score])
+    kinds = _Numbers(scales, column_digits(board), score, score_digits(board))
     return render_page(
         "board",
         extra_style=_widths({group["span"] for group in groups}),
@@ -45,7 +48,7 @@ def page_of(board: Board, links: Links | None = None) -> str:
         columns=[_head(board, c.id, scales[c.id]) for c in board.spec.columns],
         score_axis=score.ends(),
         large=len(board.rows) > LARGE,
-        rows=[_row(board, n, row, scales, score, links or {}) for n, row in enumerate(board.rows, 1)],
+        rows=[_row(board, n, row, kinds, links or {}) for n, row in enumerate(board.rows, 1)],
         plots=plots_of(board),
         notes=board_notes(board),
         tests=family_text(board, "score", "the score"),
@@ -56,6 +59,16 @@ def page_of(board: Board, links: Links | None = None) -> str:
         n_shortcuts=sum(row.shortcut for row in board.rows),
         n_contaminated=sum(row.contaminated for row in board.rows),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """How the numbers of each column are drawn and written, and the scores."""
+
+    scales: Mapping[str, Scale]
+    digits: Mapping[str, Digits]
+    score: Scale
+    score_digits: Digits
 
 
 def _widths(spans: set[int]) -> str:
@@ -113,9 +126,7 @@ def _column_scale(board: Board, column: str) -> Scale:
     return scale_of([row.cells[column].estimate for row in board.rows if column in row.cells])
 
 
-def _row(
-    board: Board, number: int, row: Row, scales: Mapping[str, Scale], score: Scale, links: Links
-) -> dict[str, Any]:
+def _row(board: Board, number: int, row: Row, numbers: _Numbers, links: Links) -> dict[str, Any]:
     ranks = Scale(0.5, max(len([r for r in board.rows if r.rank is not None]), 1) + 0.5)
     rank = None
     if row.rank is not None and row.rank_range is not None:
@@ -130,11 +141,11 @@ def _row(
         "marks": row_notes(board, row),
         "rank": rank,
         "group": row.group,
-        "score": _number(row.score, score, row.group) if row.score else None,
+        "score": _number(row.score, numbers.score, numbers.score_digits, row.group) if row.score else None,
         "why_no_score": "" if row.score else "a rank needs a value in every ranking column",
         "cells": [
             # Without a report, to what the page itself says of the model.
-            _cell(row, c.id, c.task.name, scales[c.id], _link(links, row.model, c.id) or f"#m{number}")
+            _cell(row, c.id, c.task.name, numbers, _link(links, row.model, c.id) or f"#m{number}")
             for c in board.spec.columns
         ],
         "runs": _runs(board, row),
@@ -146,24 +157,29 @@ def _link(links: Links, model: str, column: str) -> str | None:
     return None if link is None else checked_link(link)
 
 
-def _cell(row: Row, column: str, task: str, scale: Scale, link: str | None) -> dict[str, Any]:
+def _cell(row: Row, column: str, task: str, numbers: _Numbers, link: str | None) -> dict[str, Any]:
     cell = row.cells.get(column)
     if cell is None:
         return {"why": one_line(row.undefined.get(column, f"no record of task {task}"), LONGEST)}
     marked = bool(cell.trained_on or cell.facts.self_gold)
-    return {**_number(cell.estimate, scale, cell.group, cell.answered), "link": link, "marked": marked}
+    shown = _number(cell.estimate, numbers.scales[column], numbers.digits[column], cell.group, cell.answered)
+    return {**shown, "link": link, "marked": marked}
 
 
 def _number(
-    estimate: Estimate, scale: Scale, group: str, answered: tuple[int, int] | None = None
+    estimate: Estimate,
+    scale: Scale,
+    digits: Digits,
+    group: str,
+    answered: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     low_high = estimate.ci95
     rests = f"{answered[0]:,} of {answered[1]:,} items" if answered else ""
-    small = f"[{three(low_high[0])}, {three(low_high[1])}]" if low_high else "no interval"
+    small = digits.interval(low_high) if low_high else "no interval"
     return {
         "why": "" if isfinite(estimate.value) else "not a finite number",
         "key": f"{estimate.value:.6g}" if isfinite(estimate.value) else None,
-        "text": three(estimate.value),
+        "text": digits.write(estimate.value),
         "small": " ".join(filter(None, (small, group, rests))),
         "bar": scale.bar(estimate.value, low_high),
         "link": None,

@@ -3,7 +3,7 @@
 from rmbench.boards.board import Board, Cell, Row
 from rmbench.boards.families import SHOWS
 from rmbench.boards.notes import FEWER_TEXT, board_notes, column_notes, fewer_items
-from rmbench.boards.numbers import FEWER, family_text, fewer, rank_text, ranks_text, three
+from rmbench.boards.numbers import FEWER, family_text, fewer, rank_text, ranks_text
 from rmbench.tabular import Block, Column, Table, cell_of
 from rmbench.tabular import Cell as TableCell
 
@@ -49,7 +49,7 @@ def _row(board: Board, row: Row) -> tuple[TableCell, ...]:
         ranks_text(row),
         rank_text(row),
         f"{row.model} (shortcut)" if row.shortcut else row.model,
-        cell_of(row.score, three, strong=row.leads, mark=FEWER if row.partial else ""),
+        cell_of(row.score, strong=row.leads, mark=FEWER if row.partial else ""),
         row.group or None,
         *(_number(row.cells.get(c.id)) for c in board.spec.columns),
     )
@@ -59,4 +59,4 @@ def _number(cell: Cell | None) -> TableCell:
     if cell is None:
         return None
     mark = ("\u2020" if cell.trained_on or cell.facts.self_gold else "") + fewer(cell)
-    return cell_of(cell.estimate, three, strong=cell.leads, mark=mark)
+    return cell_of(cell.estimate, strong=cell.leads, mark=mark)

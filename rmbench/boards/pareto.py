@@ -10,7 +10,9 @@ from math import ceil, floor, log10
 from typing import Any
 
 from rmbench.boards.board import Board, Row
+from rmbench.boards.numbers import score_digits
 from rmbench.boards.scale import Scale, scale_of
+from rmbench.digits import Digits
 from rmbench.escape import one_line
 
 WIDTH, HEIGHT = 560, 320
@@ -99,7 +101,7 @@ def _plot(
     best = _frontier(points, more)
     return plot | {
         "bar": _best_shortcut(ranked, y),
-        "points": _marks(points, x, y, best),
+        "points": _marks(points, x, y, best, score_digits(board)),
         "frontiers": [
             _steps([p for p in best if p.machine == m], x, y) for m in sorted({p.machine for p in best})
         ],
@@ -161,7 +163,9 @@ def _steps(points: Sequence[_Point], x: Scale, y: Scale) -> str:
     return "".join(parts)
 
 
-def _marks(points: Sequence[_Point], x: Scale, y: Scale, best: Sequence[_Point]) -> list[dict[str, Any]]:
+def _marks(
+    points: Sequence[_Point], x: Scale, y: Scale, best: Sequence[_Point], digits: Digits
+) -> list[dict[str, Any]]:
     """Return the points with labels that do not lie upon each other, by falling score."""
     on = {id(p) for p in best}
     taken: list[tuple[float, float]] = []
@@ -187,10 +191,14 @@ def _marks(points: Sequence[_Point], x: Scale, y: Scale, best: Sequence[_Point])
                 "label_x": round(at_x + (-9 if left else 9), 1),
                 "label_y": round(text_y, 1),
                 "anchor": "end" if left else "start",
-                "title": f"{one_line(p.row.model, 200)}: score {p.y:.3f}, {p.value:,.0f} {p.machine}".strip(),
+                "title": _told(p, digits),
             }
         )
     return marks
+
+
+def _told(p: _Point, digits: Digits) -> str:
+    return f"{one_line(p.row.model, 200)}: score {digits.write(p.y)}, {p.value:,.0f} {p.machine}".strip()
 
 
 def _ticks(scale: Scale) -> list[tuple[float, str]]:

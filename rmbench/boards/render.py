@@ -7,21 +7,14 @@ from rmbench.boards.board import Board, Cell, Row
 from rmbench.boards.families import SHOWS
 from rmbench.boards.links import Links
 from rmbench.boards.notes import FEWER_TEXT, fewer_items
-from rmbench.boards.numbers import (
-    FEWER,
-    better,
-    family_text,
-    fewer,
-    interval_text,
-    rank_text,
-    ranks_text,
-)
+from rmbench.boards.numbers import FEWER, better, family_text, rank_text, ranks_text, row_texts
 from rmbench.boards.page import page_of
 from rmbench.boards.paper import board_block
 from rmbench.escape import for_markdown
+from rmbench.latex import as_latex
 from rmbench.notebook import html_table
 from rmbench.records import estimate_to_json
-from rmbench.tabular import as_latex, csv_text
+from rmbench.tabular import csv_text
 
 
 def render_board(board: Board, links: Links | None = None) -> dict[str, str]:
@@ -50,14 +43,9 @@ def board_table(board: Board) -> str:
             ranks_text(row),
             rank_text(row),
             f"{row.model} (shortcut)" if row.shortcut else row.model,
-            interval_text(row.score, FEWER if row.partial else ""),
-            row.group or "–",
-            *(
-                interval_text(cell.estimate if (cell := row.cells.get(c.id)) else None, fewer(cell))
-                for c in spec.columns
-            ),
+            *numbers,
         )
-        for row in board.rows
+        for row, numbers in zip(board.rows, row_texts(board), strict=True)
     ]
     notes = ["95% intervals, clustered by prompt. Ranks: those that the tests allow."]
     notes.append("Models that share a letter are not told apart.")
@@ -80,21 +68,18 @@ def _markdown(board: Board) -> str:
         "| " + " | ".join(for_markdown(h) for h in heads) + " |",
         "|" + "|".join(["---:", "---:", ":---", "---:", ":---"] + ["---:"] * len(spec.columns)) + "|",
     ]
-    lines += ["| " + " | ".join(_markdown_row(board, row)) + " |" for row in board.rows]
+    rows = zip(board.rows, row_texts(board), strict=True)
+    lines += ["| " + " | ".join([*_markdown_row(row), *numbers]) + " |" for row, numbers in rows]
     lines += ["", *_legend(board), ""]
     return "\n".join(lines)
 
 
-def _markdown_row(board: Board, row: Row) -> list[str]:
+def _markdown_row(row: Row) -> list[str]:
     name = for_markdown(row.model)
-    cells = [row.cells.get(c.id) for c in board.spec.columns]
     return [
         ranks_text(row),
         rank_text(row),
         f"*{name}* (shortcut)" if row.shortcut else name,
-        interval_text(row.score, FEWER if row.partial else ""),
-        row.group or "–",
-        *[interval_text(cell.estimate if cell else None, fewer(cell)) for cell in cells],
     ]
 
 

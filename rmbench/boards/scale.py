@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import ceil, floor, isfinite, log10
+from math import ceil, floor, isfinite, isnan, log10
 
+from rmbench.digits import significant
 from rmbench.types import Estimate
 
 _MARGIN = 0.05
@@ -30,19 +31,19 @@ class Scale:
     high: float
 
     def at(self, value: float) -> str:
-        """Return the place of a finite value, within 0 and 100."""
+        """Return the place of a value, within 0 and 100: at an end of the line for what lies beyond it."""
         share = (value - self.low) / (self.high - self.low)
         return _decimal(100 * min(max(share, 0.0), 1.0))
 
     def ends(self) -> tuple[str, str]:
         """Return the values at both ends, as labels."""
-        return f"{self.low:.4g}", f"{self.high:.4g}"
+        return significant(self.low), significant(self.high)
 
     def bar(self, value: float, interval: tuple[float, float] | None) -> Bar | None:
         """Return an interval with its value as a tick; None where the value is not finite."""
         if not isfinite(value):
             return None
-        if interval is None or not all(isfinite(end) for end in interval):
+        if interval is None or any(isnan(end) for end in interval):
             return Bar(self.at(value), self.at(value), "0")
         low, high = self.at(interval[0]), self.at(interval[1])
         return Bar(self.at(value), low, _decimal(float(high) - float(low)))

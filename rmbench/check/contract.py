@@ -12,6 +12,7 @@ from rmbench.check.subject import (
     long_text,
     probes,
 )
+from rmbench.digits import significant
 from rmbench.types import Pair, PairwiseModel, RewardModel, Scored, SizedModel, Turn
 
 
@@ -76,7 +77,7 @@ def input_untouched(subject: Subject) -> Outcome:
 def short_responses(subject: Subject) -> Outcome:
     """Ask for responses of no or one character."""
     rewards = subject.ask([chat("Say nothing.", text) for text in ("", "a", " ", "\n")])
-    return True, f"empty {rewards[0]:.4g}, one letter {rewards[1]:.4g}"
+    return True, f"empty {significant(rewards[0])}, one letter {significant(rewards[1])}"
 
 
 def long_response(subject: Subject) -> Outcome:

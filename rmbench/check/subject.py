@@ -64,12 +64,14 @@ class Subject:
             raise ContractError(f"raised {type(error).__name__}: {error}") from error
         try:
             rewards = [float(x.reward if isinstance(x, Scored) else x) for x in raw]
+            reasons = [x.why for x in raw if isinstance(x, Scored) and x.why]
         except (TypeError, ValueError) as error:
             raise ContractError(f"returned what is no sequence of numbers: {error}") from error
         if len(rewards) != len(batch):
             raise ContractError(f"returned {len(rewards)} rewards for {len(batch)} conversations")
         if bad := [x for x in rewards if not math.isfinite(x)]:
-            raise ContractError(f"returned {bad[0]} for {len(bad)} of {len(batch)} conversations")
+            why = f" ({reasons[0]})" if reasons else ""
+            raise ContractError(f"returned {bad[0]} for {len(bad)} of {len(batch)} conversations{why}")
         return rewards
 
     def ask_alone(self, batch: Sequence[Conversation]) -> list[float]:

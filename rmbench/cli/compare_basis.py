@@ -3,9 +3,10 @@
 from typing import Any
 
 from rmbench.comparison import ManyReport, MetricComparison, PairedReport
+from rmbench.digits import digits_of_estimates
 from rmbench.escape import one_line
 from rmbench.records import estimate_to_json
-from rmbench.tabular import Cell, Column, number
+from rmbench.tabular import Cell, Column
 from rmbench.types import Estimate
 
 
@@ -97,6 +98,4 @@ def _own(report: ManyReport, metric: str, model: str) -> Estimate | None:
 
 
 def _text(estimate: Estimate) -> str:
-    if estimate.ci95 is None:
-        return number(estimate.value)
-    return f"{number(estimate.value)} [{number(estimate.ci95[0])}, {number(estimate.ci95[1])}]"
+    return digits_of_estimates([estimate]).estimate(estimate.value, estimate.ci95)

@@ -14,10 +14,11 @@ from rmbench.cli.compare_tables import (
 )
 from rmbench.cli.compare_values import family_words
 from rmbench.comparison import ManyReport, MetricComparison
+from rmbench.digits import Digits, digits_of, digits_of_estimates, significant
 from rmbench.escape import one_line
 from rmbench.html import render_page, text_block
 from rmbench.record_reader import StoredRun
-from rmbench.tabular import Number, number, plain_rows, probability, signed
+from rmbench.tabular import Number, plain_rows, probability
 from rmbench.types import Estimate, Item
 
 LONGEST = 200
@@ -41,6 +42,8 @@ def comparison_page(
     """
     shown = {d.item for d in report.disagreements}
     rewards = {n: {row["id"]: row for row in run.rows() if row["id"] in shown} for n, run in enumerate(runs)}
+    digits = {m: digits_of_estimates([e for e in found if e]) for m, found in report.estimates.items()}
+    of_items = digits_of(value for d in report.disagreements for value in d.values)
     table = differences(report)
     heads, *rows = plain_rows(table)
     names = [one_line(m, LONGEST) for m in report.models]
@@ -49,7 +52,7 @@ def comparison_page(
         title=f"{len(names)} models compared on {one_line(report.task, LONGEST)}",
         task=report.task,
         models=[
-            {"name": name, "cells": [_estimate(found[n]) for found in report.estimates.values()]}
+            {"name": name, "cells": [_estimate(found[n], digits[m]) for m, found in report.estimates.items()]}
             for n, name in enumerate(names)
         ],
         metrics=[_metric(report, metric, names) for metric in report.estimates],
@@ -60,25 +63,25 @@ def comparison_page(
         measure=report.measure,
         why=why,
         items=[
-            _item(d.item, list(zip(names, d.values, strict=True)), rewards, items.get(d.item))
+            _item(d.item, list(zip(names, d.values, strict=True)), of_items, rewards, items.get(d.item))
             for d in report.disagreements
         ],
     )
 
 
-def _estimate(estimate: Estimate | None) -> dict[str, str]:
+def _estimate(estimate: Estimate | None, digits: Digits) -> dict[str, str]:
     if estimate is None:
         return {"text": "–", "small": "", "why": "no value; see below"}
-    low_high = estimate.ci95
-    small = f"[{number(low_high[0])}, {number(low_high[1])}]" if low_high else "no interval"
-    return {"text": number(estimate.value), "small": small, "why": ""}
+    small = digits.interval(estimate.ci95) if estimate.ci95 else "no interval"
+    return {"text": digits.write(estimate.value), "small": small, "why": ""}
 
 
 def _metric(report: ManyReport, metric: str, names: Sequence[str]) -> dict[str, Any]:
     higher = next((e.higher_is_better for e in report.estimates[metric] if e), None)
-    rows = []
+    found = [m.paired.difference for pair in report.pairs for m in pair.metrics if m.metric == metric]
+    digits, rows = digits_of_estimates(found), []
     for i, name in enumerate(names):
-        cells = [_difference(report, metric, i, j, higher) for j in range(len(names))]
+        cells = [_difference(report, metric, i, j, higher, digits) for j in range(len(names))]
         rows.append({"name": name, "cells": cells})
     return {
         "name": metric,
@@ -90,7 +93,7 @@ def _metric(report: ManyReport, metric: str, names: Sequence[str]) -> dict[str, 
 
 
 def _difference(
-    report: ManyReport, metric: str, row: int, column: int, higher: bool | None
+    report: ManyReport, metric: str, row: int, column: int, higher: bool | None, digits: Digits
 ) -> dict[str, str]:
     cell, found = matrix_cell(report, metric, row, column)
     if not isinstance(cell, Number) or found is None:
@@ -100,7 +103,7 @@ def _difference(
     told = [f"{report.models[row]} less {report.models[column]}"]
     if (ends := found.paired.difference.ci95) is not None:
         low, high = sorted((ends[0], ends[1]) if row < column else (-ends[0], -ends[1]))
-        told.append(f"95% interval [{signed(low)}, {signed(high)}]")
+        told.append(f"95% interval {digits.interval((low, high), plus=True)}")
     if found.paired.p_value is not None and found.p_holm is not None:
         told.append(f"p {probability(found.paired.p_value)}, adjusted {probability(found.p_holm)}")
         told += _could_show(found)
@@ -109,7 +112,7 @@ def _difference(
     if found.count is not None:
         told.append(f"on {found.count.both:,} of {found.count.of:,} items, which both answered")
     return {
-        "text": f"{signed(cell.value)}{cell.mark}",
+        "text": f"{digits.write(cell.value, plus=True)}{cell.mark}",
         "kind": " ".join(kinds),
         "title": one_line("; ".join(told), 2 * LONGEST),
     }
@@ -120,7 +123,7 @@ def _could_show(found: MetricComparison) -> list[str]:
     if found.test.told_apart:
         return [f"differs by less than {found.test.margin:g}"] if found.test.within_margin else []
     smallest = found.test.smallest()
-    shows = f"differences from {number(smallest)} on" if smallest is not None else "no difference"
+    shows = f"differences from {significant(smallest, 3)} on" if smallest is not None else "no difference"
     said = found.test.words if found.test.within_margin else "not told apart"
     return [said, f"the data show {shows}"]
 
@@ -128,12 +131,13 @@ def _could_show(found: MetricComparison) -> list[str]:
 def _item(
     name: str,
     values: Sequence[tuple[str, float]],
+    digits: Digits,
     rewards: Mapping[int, Mapping[str, Any]],
     item: Item | None,
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "id": one_line(name, LONGEST),
-        "values": [{"name": m, "text": "–" if isnan(v) else number(v)} for m, v in values],
+        "values": [{"name": m, "text": "–" if isnan(v) else digits.write(v)} for m, v in values],
         "prompt": "",
         "turns": [],
         "responses": [],
@@ -160,7 +164,7 @@ def _item(
 
 
 def _value(value: float | None) -> str:
-    return "–" if value is None or isnan(value) else number(value)
+    return "–" if value is None or isnan(value) else significant(value)
 
 
 def _picked(item: Item, rewards: Sequence[Sequence[float | None]]) -> list[int]:

@@ -7,9 +7,10 @@ from rmbench.cli import compare_basis as basis
 from rmbench.cli.compare_items import item_blocks
 from rmbench.cli.compare_values import by_metric, family_words, p_cell, smallest_cell
 from rmbench.comparison import ManyReport, MetricComparison
+from rmbench.digits import significant
 from rmbench.escape import one_line
 from rmbench.stats import Tested
-from rmbench.tabular import Block, Cell, Column, Number, Table, as_text, cell_of, number, signed
+from rmbench.tabular import Block, Cell, Column, Number, Table, as_text, cell_of
 
 SHOWS = "shows from: the smallest difference that these data show with 80% power, after the correction"
 _BOLD = "Bold: p (Holm) < 0.05."
@@ -111,7 +112,7 @@ def differences(report: ManyReport) -> Table:
     rows = [
         (
             *(m.metric, pair.first, pair.second),
-            cell_of(m.paired.difference, signed, strong=m.test.told_apart),
+            cell_of(m.paired.difference, "signed", strong=m.test.told_apart),
             *_test_cells(m),
             *basis.cells(report, m),
         )
@@ -142,7 +143,7 @@ def shown_range(tests: Sequence[Tested]) -> str:
     known = sorted(value for value in found if value is not None)
     if not known:
         return "none that is possible"
-    low, high = number(known[0]), number(known[-1])
+    low, high = significant(known[0], 3), significant(known[-1], 3)
     return low + ("" if low == high else f" to {high}") + (" (some: none)" if len(known) < len(found) else "")
 
 
@@ -180,7 +181,7 @@ def matrix_cell(
     apart, sign = m.test.told_apart, 1.0 if row < column else -1.0
     mark = "*" * apart + "=" * m.test.within_margin
     difference = sign * m.paired.difference.value
-    return Number(difference, form=signed, strong=apart, mark=mark), m
+    return Number(difference, form="signed", strong=apart, mark=mark), m
 
 
 def matrix_notes(report: ManyReport, metric: str) -> tuple[str, ...]:

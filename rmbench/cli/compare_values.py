@@ -6,7 +6,7 @@ from typing import Any
 from rmbench.cli import compare_basis as basis
 from rmbench.comparison import ManyReport, MetricComparison, PairedReport
 from rmbench.records import estimate_to_json
-from rmbench.tabular import Cell, Column, Number, Table, cell_of, probability
+from rmbench.tabular import Cell, Column, Number, Table, cell_of
 
 
 def family_words(report: ManyReport) -> str:
@@ -25,7 +25,7 @@ def family_words(report: ManyReport) -> str:
 
 def p_cell(value: float | None) -> Cell:
     """Return a p-value as a cell."""
-    return None if value is None else Number(value, form=probability)
+    return None if value is None else Number(value, form="probability")
 
 
 def smallest_cell(value: float | None) -> Cell:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from rmbench.tabular import Block, Table, as_csv, as_latex, as_markdown, as_text
+from rmbench.latex import as_latex
+from rmbench.tabular import Block, Table, as_csv, as_markdown, as_text
 
 _FORMATS = {"text": as_text, "markdown": as_markdown, "latex": as_latex}
 

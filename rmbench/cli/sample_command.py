@@ -271,7 +271,7 @@ def _show(out: Path, done: "Sampled", left_out: Mapping[str, int]) -> None:
         lines.append(f"  {cut:,} of {n_responses:,} responses were cut at --max-tokens")
     if empty := counts.get("empty", 0):
         lines.append(
-            f"  {empty:,} responses are empty, in {counts['prompts_with_empty']:,} prompts: `rmbench eval`"
-            " refuses such a prompt, or leaves it out with --on-bad skip"
+            f"  {empty:,} responses are empty, in {counts['prompts_with_empty']:,} prompts; `rmbench eval`"
+            " measures them like any other"
         )
     click.echo("\n".join(lines))

@@ -13,6 +13,7 @@ from rmbench.cli.options import (
     on_bad_option,
     part_option,
 )
+from rmbench.digits import Digits
 from rmbench.errors import ConfigError
 from rmbench.params import parse_part
 
@@ -197,7 +198,7 @@ def command(
     if as_json:
         click.echo(json.dumps(done.record, indent=1, sort_keys=True))
         return
-    counts, watched = done.record["counts"], done.record["held_out"]
+    counts, watched, write = done.record["counts"], done.record["held_out"], Digits().write
     if done.reused:
         click.echo(f"{out} was trained before; nothing done", err=True)
     click.echo(
@@ -206,6 +207,6 @@ def command(
     for reason, n in counts["dropped"].items():
         click.echo(f"  left out: {n:,} for {reason}")
     click.echo(
-        f"held out ({counts['held_out_pairs']:,} pairs): accuracy {watched['accuracy']:.3f},"
-        f" NLL {watched['nll']:.3f}, mean margin {watched['margin']:.3f}"
+        f"held out ({counts['held_out_pairs']:,} pairs): accuracy {write(watched['accuracy'])},"
+        f" NLL {write(watched['nll'])}, mean margin {write(watched['margin'])}"
     )

@@ -68,4 +68,4 @@ def _best_first(found: Sequence[WinRate]) -> list[WinRate]:
 
 
 def _percent(value: float, interval: list[float] | None = None) -> Number:
-    return Number(value, (interval[0], interval[1]) if interval else None, "{:.2f}".format)
+    return Number(value, (interval[0], interval[1]) if interval else None, "percent")

@@ -5,8 +5,9 @@ from math import sqrt
 from typing import Any
 
 from rmbench.curves.gather import Series, notes_of
+from rmbench.latex import as_latex
 from rmbench.records import estimate_to_json, rounded
-from rmbench.tabular import Block, Cell, Column, Table, as_latex, cell_of, csv_text
+from rmbench.tabular import Block, Cell, Column, Table, cell_of, csv_text
 from rmbench.types import Estimate
 
 MEASURED = ("win_rate", "gold", "gain", "reward", "regret", "oracle")

@@ -60,9 +60,7 @@ def _verdicts(path: Path, options: Mapping[str, Any], bad: BadRows) -> Iterator[
             continue
         numbered = (Row(value, source, n) for n, value in enumerate(rows, start=1))
         for verdict in bad.parse(numbered, lambda r, m=model: _verdict(r, m)):  # type: ignore[misc]
-            if not verdict.output.strip() or not verdict.reference_output.strip():
-                bad.leave_out("empty responses")
-            elif verdict.model == verdict.reference:
+            if verdict.model == verdict.reference:
                 bad.leave_out("responses of the reference itself")
             else:
                 yield verdict
@@ -172,8 +170,8 @@ def _verdict(row: Row, model: str) -> _Verdict:
         model=model,
         reference=fields.text(row, "generator_1"),
         instruction=fields.text(row, "instruction"),
-        output=fields.text(row, "output_2", allow_empty=True),
-        reference_output=fields.text(row, "output_1", allow_empty=True),
+        output=fields.reply(row, "output_2"),
+        reference_output=fields.reply(row, "output_1"),
         p=p,
         dataset=str(row.value.get("dataset") or ""),
     )

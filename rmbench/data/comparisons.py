@@ -76,7 +76,7 @@ def _item(
     seen: Counter[str],
 ) -> Item | None:
     prompt = (Turn(role="user", content=text),)
-    replies = [fields.text(row, f"{name}_{k}", allow_empty=True) for k in (0, 1)]
+    replies = [fields.reply(row, f"{name}_{k}") for k in (0, 1)]
     problem = fields.no_comparison(*replies)
     if problem is not None:
         bad.leave_out(problem)

@@ -48,7 +48,7 @@ def _pair(
         id=name,
         prompt=prompt,
         responses=tuple(
-            Response(fields.text(row, key), gold, {"generator": model} if model else {})
+            Response(fields.reply(row, key), gold, {"generator": model} if model else {})
             for key, gold, model in zip(keys, (1.0, 0.0), models, strict=True)
         ),
         cluster=prompt_cluster(prompt),

@@ -16,8 +16,6 @@ MOST_VOTES = 10_000
 
 MISSING = object()
 """Stands for a value of a nested object that is not there: unlike null it is told as a missing key."""
-_REPLIES = ("response", "chosen", "reject", "output", "bon_best", "loser")
-"""How keys of replies begin; other texts are prompts and what goes with them."""
 
 
 def text(row: Row, key: str, value: Any = MISSING, *, allow_empty: bool = False) -> str:
@@ -30,9 +28,20 @@ def text(row: Row, key: str, value: Any = MISSING, *, allow_empty: bool = False)
     if not isinstance(found, str):
         raise row.error(f"{_kind(found)}; expected text", key, "text is not a string")
     if not allow_empty and not found.strip():
-        empty = key.startswith(_REPLIES)
-        raise row.error("empty; expected text", key, "empty response" if empty else "empty text")
+        raise row.error("empty; expected text", key, "empty text")
     return found
+
+
+def reply(row: Row, key: str, value: Any = MISSING) -> str:
+    """Return `row[key]` (or `value` found there) as the text of a response, which may be empty.
+
+    A policy that says nothing has answered, and as a rule badly: without its empty responses it would look
+    better than it is. They keep their place and their gold, and a run counts them under `empty`.
+
+    Raises:
+        DataError: If it is missing or not a string.
+    """
+    return text(row, key, value, allow_empty=True)
 
 
 def required(row: Row, key: str) -> Any:
@@ -107,8 +116,7 @@ def shared_prompt(row: Row) -> tuple[tuple[Turn, ...], str, str]:
         raise row.error(
             "the conversation before the reply differs from 'chosen'", "rejected", "prompts differ"
         )
-    replies = text(row, "chosen", chosen[-1]["content"]), text(row, "rejected", rejected[-1]["content"])
-    return chosen[:-1], *replies
+    return chosen[:-1], chosen[-1]["content"], rejected[-1]["content"]
 
 
 def finite(row: Row, key: str, value: Any) -> float:
@@ -162,10 +170,8 @@ def known_name(row: Row, key: str, value: str, known: Sequence[str]) -> str:
 
 
 def no_comparison(first: str, second: str) -> str | None:
-    """Return why two replies are no fair comparison, or None: the reason under which the pair is left out."""
-    if first == second:
-        return "identical responses"
-    return None if first.strip() and second.strip() else "empty response"
+    """Return why two replies are no comparison, or None: the reason under which the pair is left out."""
+    return "identical responses" if first == second else None
 
 
 def strata(row: Row, key: str = "strata") -> dict[str, str]:

@@ -69,7 +69,7 @@ def _second(row: Row, options: Mapping[str, Any], bad: BadRows) -> Item | None:
         return None
     prompt = turns_of(row)
     strata = {"turns": str(min(sum(turn["role"] == "user" for turn in prompt), 4))}
-    texts = [fields.text(row, key) for key in ("response_1", "response_2")]
+    texts = [fields.reply(row, key) for key in ("response_1", "response_2")]
     strength = fields.whole(
         row, "preference_strength", fields.required(row, "preference_strength"), -MOST, MOST
     )
@@ -80,7 +80,7 @@ def _second(row: Row, options: Mapping[str, Any], bad: BadRows) -> Item | None:
 def _third(row: Row, options: Mapping[str, Any], bad: BadRows) -> Item | None:
     prompt = fields.prompt(row, "context", fields.required(row, "context"))
     strata = {key: fields.text(row, key) for key in ("domain", "language")}
-    texts = [fields.text(row, key) for key in ("response1", "response2")]
+    texts = [fields.reply(row, key) for key in ("response1", "response2")]
     strength = fields.whole(
         row, "overall_preference", fields.required(row, "overall_preference"), -MOST, MOST
     )

@@ -1,8 +1,9 @@
 """Anthropic's HH-RLHF: two transcripts that part ways at the last assistant turn.
 
 `{"chosen": "\\n\\nHuman: ...\\n\\nAssistant: ...", "rejected": "..."}`. The files hold pairs that are no fair
-comparison: identical transcripts, conversations that differ before the reply, an empty reply. Each is left
-out and counted under its reason; the published accuracies keep some of them, and say nothing.
+comparison: identical transcripts, and conversations that differ before the reply. Each is left out and
+counted under its reason; the published accuracies keep some of them, and say nothing. An empty reply was
+compared like any other, and stays.
 """
 
 import re

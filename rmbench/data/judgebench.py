@@ -44,7 +44,7 @@ def item_of(row: Row) -> Item:
         )
     if label not in _GOLD:
         raise row.error(f"{label!r}; expected 'A>B' or 'B>A'", "label", "unknown label")
-    texts = [fields.text(row, key) for key in ("response_A", "response_B")]
+    texts = [fields.reply(row, key) for key in ("response_A", "response_B")]
     return Item(
         id=fields.text(row, "pair_id"),
         prompt=prompt,

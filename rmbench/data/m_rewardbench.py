@@ -36,7 +36,7 @@ def _item(row: Row) -> Item:
     subset = fields.known_name(row, key, fields.text(row, key), SUBSETS)
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
     # As for RewardBench: published as they are, empty replies included.
-    texts = [fields.text(row, key, allow_empty=True) for key in ("chosen", "rejected")]
+    texts = [fields.reply(row, key) for key in ("chosen", "rejected")]
     identifier = fields.identifier(row)
     return Item(
         id=f"{code}:{subset}:{identifier}",

@@ -49,7 +49,7 @@ def _item(row: Row) -> Item:
     texts = fields.required(row, "responses")
     if not isinstance(texts, list) or len(texts) < 2:
         raise row.error("expected a list of at least two responses", "responses", "fewer than two responses")
-    texts = [fields.text(row, f"responses[{k}]", value) for k, value in enumerate(texts)]
+    texts = [fields.reply(row, f"responses[{k}]", value) for k, value in enumerate(texts)]
     gold = gold_of(row, len(texts))
     tags = _tags(row, len(texts))
     kind = row.value.get("gold_kind") or "label"
@@ -188,13 +188,13 @@ def _reply(row: Row, key: str, prompt: tuple[Turn, ...]) -> str:
     """Return the reply under `key`: text, one assistant message, or the whole conversation."""
     value = fields.required(row, key)
     if isinstance(value, str):
-        return fields.text(row, key, value)
+        return fields.reply(row, key, value)
     found = fields.turns(row, key, value)
     if found[-1]["role"] != "assistant":
         raise row.error("does not end with an assistant turn", key, "no reply at the end")
     if len(found) > 1 and found[:-1] != prompt:
         raise row.error("its conversation differs from 'prompt'", key, "prompts differ")
-    return fields.text(row, key, found[-1]["content"])
+    return found[-1]["content"]
 
 
 def _preference(row: Row) -> tuple[tuple[float, float], GoldKind]:

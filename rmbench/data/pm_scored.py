@@ -22,10 +22,10 @@ _STOP = re.compile(r"\n\s*Human:\s*$")  # with one line break or two
 def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
     """Read pools of one policy's samples; gold is the preference model's score."""
     del options
-    return items_of(files, bad, lambda r: _item(r, bad))
+    return items_of(files, bad, _item)
 
 
-def _item(row: Row, bad: BadRows) -> Item:
+def _item(row: Row) -> Item:
     turns = split_transcript(row, "rl_prompt")
     if turns[-1]["role"] != "assistant" or turns[-1]["content"] or len(turns) < 2:
         raise row.error("does not end with '\\n\\nAssistant:'", "rl_prompt", "not a transcript")
@@ -36,18 +36,10 @@ def _item(row: Row, bad: BadRows) -> Item:
             "expected a list of at least two samples", "sampled_answers", "fewer than two responses"
         )
     policy = row.path.name.split(".")[0]
-    found = [_response(row, k, sample, policy) for k, sample in enumerate(samples)]
-    responses = tuple(response for response in found if response is not None)
-    if len(responses) < len(found):
-        bad.leave_out("empty responses in pools", len(found) - len(responses))
-    if len(responses) < 2:
-        raise row.error(
-            "expected two samples that are not empty", "sampled_answers", "fewer than two responses"
-        )
     return Item(
         id=f"{policy}:{row.line}",
         prompt=prompt,
-        responses=responses,
+        responses=tuple(_response(row, k, sample, policy) for k, sample in enumerate(samples)),
         cluster=prompt_cluster(prompt),
         strata={
             "policy": policy.partition("_")[2] or policy,
@@ -57,8 +49,8 @@ def _item(row: Row, bad: BadRows) -> Item:
     )
 
 
-def _response(row: Row, k: int, sample: Any, policy: str) -> Response | None:
-    """Return one sample without the stop sequence at its end; None where nothing else is in it."""
+def _response(row: Row, k: int, sample: Any, policy: str) -> Response:
+    """Return one sample without the stop sequence at its end; nothing else may be in it."""
     key = f"sampled_answers[{k}]"
     if not isinstance(sample, Mapping) or not {"sampled_string", "pm_scores"} <= set(sample):
         raise row.error("expected an object with sampled_string, pm_scores", key, "sample does not fit")
@@ -66,8 +58,5 @@ def _response(row: Row, k: int, sample: Any, policy: str) -> Response | None:
     if not isinstance(scores, list) or len(scores) != 1 or not isinstance(scores[0], Mapping):
         raise row.error("expected a list of one object", f"{key}.pm_scores", "sample does not fit")
     gold = fields.finite(row, f"{key}.pm_scores[0].pm_score", scores[0].get("pm_score"))
-    text = sample["sampled_string"]
-    if not isinstance(text, str):
-        raise row.error("expected text", f"{key}.sampled_string", "text is not a string")
-    text = _STOP.sub("", text).strip()
-    return Response(text, gold, {"policy": policy}) if text else None
+    text = fields.reply(row, f"{key}.sampled_string", sample["sampled_string"])
+    return Response(_STOP.sub("", text).strip(), gold, {"policy": policy})

@@ -25,9 +25,9 @@ def read_pandalm(files: list[Path], options: Mapping[str, Any], bad: BadRows) ->
 
 def _pandalm(row: Row, bad: BadRows) -> Item | None:
     texts = [fields.required(row, key) for key in ("response1", "response2")]
-    if any(not isinstance(text, str) or not text.strip() for text in texts):
+    if any(not isinstance(text, str) for text in texts):
         # The published file holds a few replies that were once parsed as something else than text.
-        bad.leave_out("a response is empty or no text")
+        bad.leave_out("a response is no text")
         return None
     instruction = fields.text(row, "instruction")
     given = fields.text(row, "input", row.value.get("input") or "", allow_empty=True)
@@ -71,7 +71,7 @@ def _summeval(row: Row, aspect: str) -> Item:
             )
         ratings = [fields.finite(row, f"{key}.{a}", entry[a]) for a in ASPECTS]
         gold = sum(ratings) / len(ratings) if aspect == "mean" else ratings[ASPECTS.index(aspect)]
-        text = fields.text(row, f"{key}.text", entry["text"])
+        text = fields.reply(row, f"{key}.text", entry["text"])
         responses.append(Response(text, gold, {"system": str(entry.get("system", k))}))
     return Item(
         id=fields.identifier(row),
@@ -96,8 +96,8 @@ def _gsm8k(row: Row, bad: BadRows) -> Item:
             raise row.error("expected lists of one length", key, "gold and responses differ in length")
     responses = []
     for k, (text, gold, model) in enumerate(zip(*columns.values(), strict=True)):
-        if not isinstance(text, str) or not text.strip():
-            bad.leave_out("empty responses in pools")
+        if not isinstance(text, str):
+            bad.leave_out("responses that are no text")
             continue
         # Published as true and false: the one place where a truth value is a number.
         value = float(gold) if isinstance(gold, bool) else fields.finite(row, f"gold[{k}]", gold)

@@ -63,7 +63,7 @@ def _item(row: Row, name: str, bad: BadRows) -> Item:
         prompt=prompt,
         responses=tuple(
             # An empty answer was given too, and is right or wrong as any other.
-            Response(fields.text(row, f"response_{n}", allow_empty=True), float(gold[n - 1]))
+            Response(fields.reply(row, f"response_{n}"), float(gold[n - 1]))
             for n in numbers
         ),
         cluster=prompt_cluster(prompt),
@@ -97,7 +97,7 @@ def _preference(row: Row, bad: BadRows) -> Item | None:
     if winner not in _GOLD and not winner.startswith("tie"):
         raise row.error(f"{winner!r}; expected model_a, model_b or a tie", "winner", "unknown label")
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
-    texts = [fields.text(row, f"response_{n}", allow_empty=True) for n in (1, 2)]
+    texts = [fields.reply(row, f"response_{n}") for n in (1, 2)]
     language = str(row.value.get("language") or "")
     strata = {"language_group": language if language in ("", ENGLISH) else f"non-{ENGLISH}"}
     strata |= {key: "yes" if _flag(row, key) else "no" for key in CATEGORIES if key in row.value}

@@ -70,7 +70,6 @@ def _solution(row: Row, prompt: tuple[Turn, ...]) -> Response:
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise row.error("expected a list of steps", "eval_solution", "text is not a string")
     # As the benchmark shows them to a classifier: one step after the other, without numbers.
-    text = "\n".join(steps)
-    if not text.strip():
-        raise row.error("empty; expected steps", "eval_solution", "empty response")
-    return Response(text, _GOLD[kind], {"generator": str(row.value.get("solution_reference") or "")})
+    return Response(
+        "\n".join(steps), _GOLD[kind], {"generator": str(row.value.get("solution_reference") or "")}
+    )

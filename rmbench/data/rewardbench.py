@@ -75,7 +75,7 @@ def _pair(row: Row, bad: BadRows) -> Item | None:
         return None
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
     # Published as they are, empty replies included: leaving one out would change the number.
-    texts = [fields.text(row, key, allow_empty=True) for key in ("chosen", "rejected")]
+    texts = [fields.reply(row, key) for key in ("chosen", "rejected")]
     return Item(
         id=item_id(subset, str(row.line) if named else fields.identifier(row)),
         prompt=prompt,
@@ -94,8 +94,7 @@ def _item(row: Row) -> Item:
         if not isinstance(texts, list) or not texts:
             raise row.error("expected a list of at least one response", key, "responses do not fit")
         responses += [
-            Response(fields.text(row, f"{key}[{k}]", value, allow_empty=True), gold)
-            for k, value in enumerate(texts)
+            Response(fields.reply(row, f"{key}[{k}]", value), gold) for k, value in enumerate(texts)
         ]
     n_right = sum(r.gold == 1.0 for r in responses)
     _check_count(row, "num_correct", n_right)

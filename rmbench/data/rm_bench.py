@@ -31,7 +31,7 @@ def item_of(row: Row) -> Item:
                 f"expected {len(STYLES)} responses: {', '.join(STYLES)}", key, "styles do not fit"
             )
         for k, (style, value) in enumerate(zip(STYLES, texts, strict=True)):
-            responses.append(Response(fields.text(row, f"{key}[{k}]", value), gold, {"style": style}))
+            responses.append(Response(fields.reply(row, f"{key}[{k}]", value), gold, {"style": style}))
     return Item(
         id=f"{subset}:{fields.required(row, 'id')}",
         prompt=prompt,

@@ -59,5 +59,5 @@ def _path(row: Row) -> list[str]:
 def _reply(row: Row, key: str, value: Any, gold: float) -> Response:
     if not isinstance(value, Mapping) or "answer" not in value:
         raise row.error("expected an object with 'answer'", key, "responses do not fit")
-    text = fields.text(row, f"{key}.answer", value["answer"])
+    text = fields.reply(row, f"{key}.answer", value["answer"])
     return Response(text, gold, {"generator": str(value.get("llm_name") or "")})

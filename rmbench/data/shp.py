@@ -32,7 +32,7 @@ def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterato
 
 def _pair(row: Row, bad: BadRows) -> Item | None:
     prompt = (Turn(role="user", content=fields.text(row, "history")),)
-    texts = [fields.text(row, f"human_ref_{side}", allow_empty=True) for side in "AB"]
+    texts = [fields.reply(row, f"human_ref_{side}") for side in "AB"]
     label = fields.choice(row, "labels")
     scores = [_score(row, f"score_{side}") for side in "AB"]
     if scores[0] == scores[1] or (scores[0] > scores[1]) != (label == 1):

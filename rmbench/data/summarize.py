@@ -51,7 +51,7 @@ def _judgement(row: Row, bad: BadRows) -> tuple[str, _Pair, int] | None:
         raise row.error("expected a list of two objects with text", "summaries", "row does not fit")
     # Published as they were sampled, behind the prompt: with a space in front.
     first, second = (
-        fields.text(row, f"summaries[{k}].text", entry.get("text", fields.MISSING), allow_empty=True).strip()
+        fields.reply(row, f"summaries[{k}].text", entry.get("text", fields.MISSING)).strip()
         for k, entry in enumerate(entries)
     )
     chosen = fields.choice(row, "choice")

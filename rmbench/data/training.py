@@ -166,7 +166,7 @@ def _pool(row: Row) -> TrainingRow:
     texts = fields.required(row, "responses")
     if not isinstance(texts, list):
         raise row.error("expected a list of texts", "responses", "responses are no list")
-    texts = [fields.text(row, f"responses[{k}]", t, allow_empty=True) for k, t in enumerate(texts)]
+    texts = [fields.reply(row, f"responses[{k}]", t) for k, t in enumerate(texts)]
     labels = _labels(gold_of(row, len(texts)))
     asked = (0,) if prompts else ()
     return _row(row, prompts, [Reply(t, n, asked) for t, n in zip(texts, labels, strict=True)])
@@ -243,7 +243,7 @@ def _reply(row: Row, key: str) -> tuple[Prompt, str]:
 
 def _text_of(row: Row, keys: Sequence[str]) -> str:
     key = next((k for k in keys if row.value.get(k) is not None), keys[0])
-    return fields.text(row, key, allow_empty=True)
+    return fields.reply(row, key)
 
 
 def _messages(value: Any) -> Any:

@@ -45,8 +45,8 @@ def _item(row: Row) -> Item:
 def _trajectory(row: Row, key: str) -> str:
     value = fields.required(row, key)
     messages = value.get("messages") if isinstance(value, Mapping) else None
-    if not isinstance(messages, list) or not messages:
-        raise row.error("expected an object with a list of 'messages'", key, "empty response")
+    if not isinstance(messages, list):
+        raise row.error("expected an object with a list of 'messages'", key, "responses do not fit")
     return "\n\n".join(_message(row, f"{key}.messages[{k}]", m) for k, m in enumerate(messages))
 
 

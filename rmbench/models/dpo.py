@@ -4,7 +4,8 @@ With a reference: beta * (log pi(y|x) - log ref(y|x)), arXiv 2305.18290 eq. 5 wi
 replies to a prompt share. Rewards of different prompts are therefore apart by an unknown constant each.
 Without: beta * log pi(y|x); with `average`, per token of the reply, as in SimPO (arXiv 2405.14734 eq. 4).
 
-Only tokens of the reply count, the end of the turn among them (`hf_reply`). What is stored are the
+Only tokens of the reply count, the end of the turn among them (`hf_reply`). A reply of none has no reward: 0,
+the logarithm of certainty, would be the best of all. What is stored are the
 log-probabilities (`reply_logprob`): the reward is two multiplications away from them.
 """
 
@@ -25,7 +26,7 @@ from rmbench.models.reply_logprob import ReplyLogProb
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.types import Conversation, Part, Scored
 
-ADAPTER_VERSION = "2"
+ADAPTER_VERSION = "3"
 """Raised when any score could change."""
 _PROBES = ("Is this a probe?  It is.\n\nYes: 12,345.", "\u00e9t\u00e9 \U0001f600 def f(x):\n    return x")
 
@@ -38,7 +39,7 @@ class Rule:
     average: bool
 
     def reward(self, policy: float, reference: float, n_tokens: int) -> float:
-        """Return the reward of one reply; one of no tokens gets 0, the logarithm of certainty."""
+        """Return the reward of one reply."""
         return self.beta * (policy - reference) / (max(1, n_tokens) if self.average else 1)
 
 

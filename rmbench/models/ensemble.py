@@ -146,13 +146,16 @@ class Ensemble:
         return f"ensemble member {number + 1} ({self._members[number].name})"
 
     def _reduced(self, answers: Sequence[Sequence[Scored]]) -> list[Scored]:
-        rewards = np.array([[s.reward for s in row] for row in answers])
+        # What a member cannot read has no reward of the whole either; 0 stands in until then.
+        rewards = np.array([[s.reward if math.isfinite(s.reward) else 0.0 for s in row] for row in answers])
         combined = _REDUCE[self._how]((rewards - self._shift) / self._scale, self._k)
         found = []
         for reward, scored in zip(combined, zip(*answers, strict=True), strict=True):
             tokens = [s.n_tokens for s in scored if s.n_tokens is not None]
             cut = [s.truncated for s in scored if s.truncated is not None]
-            found.append(Scored(float(reward), max(tokens, default=None), any(cut) if cut else None))
+            why = next((s.why for s in scored if not math.isfinite(s.reward)), "")
+            value = math.nan if why else float(reward)
+            found.append(Scored(value, max(tokens, default=None), any(cut) if cut else None, why))
         return found
 
     def prepare(self, batch: Sequence[Conversation]) -> None:
@@ -187,10 +190,11 @@ class Ensemble:
         return self._finite(number, [x if isinstance(x, Scored) else Scored(float(x)) for x in answers])
 
     def _finite(self, number: int, scored: Sequence[Scored]) -> Sequence[Scored]:
-        if bad := [s.reward for s in scored if not math.isfinite(s.reward)]:
+        if bad := [s.reward for s in scored if not math.isfinite(s.reward) and not s.why]:
             told = f"{bad[0]} for {len(bad)} of {len(scored)} conversations"
             raise ScoringError(f"{self._where(number)} returned {told}")
-        return scored
+        where = self._where(number)
+        return [replace(s, why=f"{where}: {s.why}") if not math.isfinite(s.reward) else s for s in scored]
 
     def _lengths(self, batch: Sequence[Conversation]) -> list[int]:
         return [max(row) for row in zip(*(model.lengths(batch) for model in self._sized), strict=True)]

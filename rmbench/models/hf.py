@@ -21,7 +21,7 @@ from rmbench.models.hf_labels import choose_readout
 from rmbench.models.hf_limits import batches_at_once, checked_length, tokens_at_once
 from rmbench.models.hf_load import load_classifier, torch  # fmt: skip
 from rmbench.models.hf_text import Encoded, choose_format, read_template
-from rmbench.models.hf_tokens import Tokenised, Tokens
+from rmbench.models.hf_tokens import Tokenised, Tokens, scored
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.overlap import TrainingPrompts
 from rmbench.types import Conversation, Scored, Turn
@@ -114,9 +114,7 @@ class HFRewardModel(Tokenised):
             return []
         encoded = self._tokens.encode(batch)
         rewards = self._forward.rewards(encoded)
-        return [
-            Scored(reward, len(row.ids), row.truncated) for reward, row in zip(rewards, encoded, strict=True)
-        ]
+        return [scored(row, reward) for reward, row in zip(rewards, encoded, strict=True)]
 
     def batches_at_once(self) -> int:
         """Return how many batches are computed faster side by side than one after the other."""

@@ -18,6 +18,8 @@ from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.hf_text import ChatFormat, Encoded, PlainFormat, cut
 from rmbench.types import Conversation, Turn
 
+NO_TOKENS = "a response without any tokens"
+"""Why a conversation has no reward, where a response is empty and nothing is written after it."""
 _MARK = "QReplyQ"
 """Stands for a reply, to see what a template writes around it."""
 
@@ -94,12 +96,14 @@ class ReplyFormat:
         row = cut(self._tokenizer, ids, max_length)
         gone = len(ids) - len(row.ids)
         kept = max(first - gone, 1)  # nothing comes before the first token, so nothing predicts it
+        end_of_reply = max(last - gone, kept)
         steps = {i - gone for i in self._ends_of_steps(text, start, end, begins) if i - gone >= kept}
         return Encoded(
             row.ids,
             truncated=row.truncated,
-            reply=(kept, max(last - gone, kept)),
+            reply=(kept, end_of_reply),
             steps=tuple(sorted(steps)),
+            unreadable="" if end_of_reply > kept else NO_TOKENS,
         )
 
     def _ends_of_steps(self, text: str, start: int, end: int, begins: Sequence[int]) -> list[int]:

@@ -45,6 +45,8 @@ class Encoded:
     """Places of the reply's tokens, [first, end), where the format tells them (`hf_reply`)."""
     steps: tuple[int, ...] = ()
     """Places of the tokens that end a step of the reply, likewise."""
+    unreadable: str = ""
+    """Why there can be no reward; `ids` then only fill a place in a batch."""
 
 
 class TextFormat(Protocol):
@@ -249,10 +251,7 @@ def _prompt_text(turns: Sequence[Turn]) -> str:
 def cut(tokenizer: Any, ids: list[int], max_length: int) -> Encoded:
     """Return at most `max_length` of `ids`, without a doubled BOS: BOS and the end stay."""
     bos = tokenizer.bos_token_id
-    while bos is not None and ids[:2] == [
-        bos,
-        bos,
-    ]:  # a template that writes it after a tokenizer that adds it
+    while bos is not None and ids[:2] == [bos, bos]:  # a template writes it after a tokenizer that adds it
         ids = ids[1:]
     if len(ids) <= max_length:
         return Encoded(tuple(ids))

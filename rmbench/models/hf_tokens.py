@@ -4,17 +4,31 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from math import nan
 from threading import Lock
 from typing import Any
 
 from rmbench.canon import conversation_key, digest
 from rmbench.errors import ScoringError
+from rmbench.models.hf_reply import NO_TOKENS
 from rmbench.models.hf_text import Encoded, TextFormat
-from rmbench.types import Conversation
+from rmbench.types import Conversation, Scored, Turn
 
 _CACHED_TOKENS = 4_000_000
 _PART = 256
 """Conversations tokenised under one lock: who needs one of them now waits no longer than that."""
+
+
+REFUSED = "the chat template refuses an empty response"
+"""Why a conversation has no reward."""
+_ANY_REPLY = "x"
+
+
+def scored(row: Encoded, reward: float) -> Scored:
+    """Return the reward of a row that was read; none, with the reason, of one that could not be written."""
+    if row.unreadable:
+        return Scored(nan, why=row.unreadable)
+    return Scored(reward, len(row.ids), row.truncated)
 
 
 def tokenizer_identity(tokenizer: Any) -> str:
@@ -71,8 +85,11 @@ class Tokens:
     def encode(self, batch: Sequence[Conversation]) -> list[Encoded]:
         """Return `batch` as token ids.
 
+        A conversation that ends with an empty response, and that cannot be written for that, is a row of one
+        token that says so (`Encoded.unreadable`).
+
         Raises:
-            ScoringError: If one has none at all, or the chat template refuses it.
+            ScoringError: If another has no tokens at all, or the chat template refuses it.
         """
         keys = [conversation_key(turns) for turns in batch]
         asked = dict(zip(keys, batch, strict=True))
@@ -81,12 +98,36 @@ class Tokens:
             with self._tokenizing:
                 found |= self._known(asked)  # the thread may have been at it
                 new = {key: turns for key, turns in asked.items() if key not in found}
-                fresh = self.text_format.encode(list(new.values()), self._max_length) if new else []
+                fresh = self._encoded(list(new.values()))
                 self._keep(dict(zip(new, fresh, strict=True)))
                 found |= zip(new, fresh, strict=True)
-        if empty := [key for key in found if not found[key].ids]:
-            raise ScoringError(f"{self._name}: {len(empty)} conversations have no tokens at all")
         return [found[key] for key in keys]
+
+    def _encoded(self, batch: Sequence[Conversation]) -> list[Encoded]:
+        try:
+            rows = self.text_format.encode(batch, self._max_length) if batch else []
+        except ScoringError:
+            if not any(_is_empty(turns) for turns in batch):
+                raise
+            rows = [self._one(turns) for turns in batch]
+        bare = [k for k, row in enumerate(rows) if not row.ids]
+        if n := sum(not _is_empty(batch[k]) for k in bare):
+            raise ScoringError(f"{self._name}: {n} conversations have no tokens at all")
+        for k in bare:
+            rows[k] = _unreadable(NO_TOKENS)
+        return rows
+
+    def _one(self, turns: Conversation) -> Encoded:
+        try:
+            return self.text_format.encode([turns], self._max_length)[0]
+        except ScoringError:
+            if not _is_empty(turns):
+                raise
+        # Is it refused for that? Another reply of the same conversation tells.
+        self.text_format.encode(
+            [[*turns[:-1], Turn(role=turns[-1]["role"], content=_ANY_REPLY)]], self._max_length
+        )
+        return _unreadable(REFUSED)
 
     def _known(self, keys: Iterable[str]) -> dict[str, Encoded]:
         with self._lock:
@@ -103,3 +144,11 @@ class Tokens:
             while self._n_kept > _CACHED_TOKENS:
                 _, dropped = self._kept.popitem(last=False)
                 self._n_kept -= len(dropped.ids)
+
+
+def _is_empty(turns: Conversation) -> bool:
+    return not turns[-1]["content"].strip()
+
+
+def _unreadable(why: str) -> Encoded:
+    return Encoded((0,), reply=(1, 1), unreadable=why)

@@ -6,7 +6,8 @@ sigmoid of the only one. The reward is the value at the last place, the smallest
 of the product its logarithm, since hundreds of probabilities multiply to 0 in floating point.
 
 Places are all tokens of the reply, or with `step_token` those that hold the last character of each of its
-occurrences. A reply without one is a single step, read at its last token.
+occurrences. A reply without one is a single step, read at its last token. A reply of no tokens at all (an
+empty one, where the template writes nothing after it) has no reward.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,11 +23,11 @@ from rmbench.models.hf_load import NoHeadError, load_weights, torch, transformer
 from rmbench.models.hf_reply import ReplyFormat, reply_of
 from rmbench.models.hf_states import TokenStates
 from rmbench.models.hf_text import ChatFormat, Encoded, PlainFormat, choose_format, read_template
-from rmbench.models.hf_tokens import Tokenised, Tokens
+from rmbench.models.hf_tokens import Tokenised, Tokens, scored
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.types import Conversation, Scored
 
-ADAPTER_VERSION = "2"
+ADAPTER_VERSION = "3"
 """Raised when any score could change."""
 
 Reduce: TypeAlias = Literal["last", "min", "mean", "prod"]
@@ -156,7 +157,7 @@ class ProcessReward(Tokenised):
             logits = self._head(hidden.float()).cpu()  # (sum of places, labels)
         parts = logits.split([len(found) for found in places])
         return [
-            Scored(self._reading.reward(part, self._label), len(row.ids), row.truncated)
+            scored(row, self._reading.reward(part, self._label))
             for part, row in zip(parts, rows, strict=True)
         ]
 

@@ -11,10 +11,10 @@ from rmbench.models.hf_checkpoint import Checkpoint, weights_identity
 from rmbench.models.hf_limits import tokens_at_once
 from rmbench.models.hf_logprobs import LogProbs
 from rmbench.models.hf_reply import reply_of
-from rmbench.models.hf_tokens import Tokenised, Tokens
+from rmbench.models.hf_tokens import Tokenised, Tokens, scored
 from rmbench.types import Conversation, Scored
 
-VERSION = "1"
+VERSION = "2"
 """Raised when any log-probability could change."""
 
 
@@ -72,10 +72,10 @@ class ReplyLogProb(Tokenised):
         return tokens_at_once(self.model)
 
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
-        """Return one log-probability per conversation; 0 for a reply of no tokens."""
+        """Return one log-probability per conversation; none for a reply of no tokens."""
         rows = self._tokens.encode(batch) if batch else []
         sums = self._logprobs.sums(rows) if rows else []
-        return [Scored(value, len(row.ids), row.truncated) for value, row in zip(sums, rows, strict=True)]
+        return [scored(row, value) for value, row in zip(sums, rows, strict=True)]
 
     def own_sum(self, conversation: Conversation) -> float:
         """Return the same of one conversation from the model's own forward pass, with all its logits."""

@@ -14,7 +14,7 @@ from rmbench.models.hf_checkpoint import Checkpoint
 from rmbench.models.hf_labels import Readout, choose_readout
 from rmbench.models.hf_load import NoHeadError, torch
 from rmbench.models.hf_text import choose_format, read_template
-from rmbench.models.hf_tokens import Tokenised, Tokens
+from rmbench.models.hf_tokens import Tokenised, Tokens, scored
 from rmbench.models.vllm_engine import Config
 from rmbench.models.vllm_probe import Rows, Switch, find_switch
 from rmbench.types import Conversation, Scored, Turn
@@ -121,7 +121,7 @@ class VLLMReward(Tokenised):
         encoded = self._tokens.encode(batch)
         found = self._backend.classify([row.ids for row in encoded], self._switch or {})
         rewards = self._readout.rewards(torch.tensor(found, dtype=torch.float64))
-        return [Scored(r, len(row.ids), row.truncated) for r, row in zip(rewards, encoded, strict=True)]
+        return [scored(row, reward) for reward, row in zip(rewards, encoded, strict=True)]
 
     def notes(self) -> list[str]:
         """Return remarks on the format, the engine and its output."""

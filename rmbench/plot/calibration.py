@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rmbench.digits import Digits
 from rmbench.figures import COLOURS, label
 from rmbench.metrics.calibration import NO_PAIR
 from rmbench.metrics.margins import too_large
@@ -91,7 +92,7 @@ def draw_reliability(figure_class: Any, found: Sequence[tuple[str, Reliability]]
             lower.vlines(six(bins.forecast), 0, bins.n, color=colour, linewidth=2.2, alpha=0.75)
             if bins.ece is not None and len(found) <= _ECES:
                 at = 0.04 + 0.08 * (len(found) - 1 - k)
-                upper.text(0.97, at, f"ECE {bins.ece:.3f}", ha="right", fontsize=7, color=colour)
+                upper.text(0.97, at, f"ECE {Digits().write(bins.ece)}", ha="right", fontsize=7, color=colour)
         for row, line in enumerate(lines):
             upper.text(0.03, 0.93 - 0.08 * row, label(line, 48), fontsize=6, color=QUIET)
         upper.set(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -65,8 +66,18 @@ def six(values: Any) -> Floats:
 
 
 def reach(values: Sequence[float], intervals: Sequence[Interval]) -> Floats:
-    """Return how far intervals reach below and above their values, shape (2, n); 0 where there is none."""
+    """Return how far intervals reach below and above their values, shape (2, n); 0 where there is none.
+
+    An end that is infinite is drawn a little beyond all others.
+    """
     ends = [(v, v) if ci is None else (ci[0], ci[1]) for v, ci in zip(values, intervals, strict=True)]
+    finite = [end for pair in (*ends, *((v, v) for v in values)) for end in pair if isfinite(end)]
+    low_most, high_most = min(finite, default=0.0), max(finite, default=0.0)
+    room = 0.05 * (high_most - low_most) or 0.05
+    ends = [
+        (low_most - room if low == -inf else low, high_most + room if high == inf else high)
+        for low, high in ends
+    ]
     low = np.array([v - end[0] for v, end in zip(values, ends, strict=True)])
     high = np.array([end[1] - v for v, end in zip(values, ends, strict=True)])
     return six(np.maximum(np.stack([low, high]), 0.0)) if len(low) else np.zeros((2, 0))

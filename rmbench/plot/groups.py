@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from rmbench.digits import Digits
 from rmbench.figures import COLOURS, label
 from rmbench.metrics import resolve_metric
 from rmbench.metrics.rm_bench import STYLES
@@ -55,7 +56,7 @@ def _heat(axes: Any, matrix: Any) -> None:
             value = float(matrix[i, j])
             cell = {"alpha": round(min(max(value, 0.0), 1.0) * 0.7, 3), "linewidth": 0}
             axes.bar([j], [1], bottom=[i - 0.5], width=1, color=COLOURS[0], **cell)
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8, color=INK)
+            axes.text(j, i, Digits(2).write(value), ha="center", va="center", fontsize=8, color=INK)
     axes.set(xlim=(-0.5, 2.5), ylim=(2.5, -0.5), aspect="equal")
     axes.set_xticks(range(3), names)
     axes.set_yticks(range(3), names)

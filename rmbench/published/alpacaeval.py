@@ -151,7 +151,7 @@ def _run(path: Path, spec: TaskSpec, judge: str, pairs: ItemSet, *, same: bool) 
 def _verdicts(path: Path, judge: str) -> Iterator[tuple[str, _Verdict]]:
     for model, source, values in annotations(path, judge):
         for row in _numbered(values, source):
-            texts = [fields.text(row, key, allow_empty=True) for key in ("output_2", "output_1")]
+            texts = [fields.reply(row, key) for key in ("output_2", "output_1")]
             name = pair_id(model, prompt_cluster(_prompt(row)))
             yield name, _Verdict(preference_of(row), digest(texts, 32))
 

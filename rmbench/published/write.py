@@ -11,12 +11,13 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from rmbench.evaluation import complete_run, package_versions, primary_metric, task_identity
+from rmbench.evaluation import complete_run, primary_metric, task_identity
 from rmbench.files import sha256_bytes
 from rmbench.metrics import Suite, measure_suite
 from rmbench.published.run import PublishedRun
 from rmbench.record_reader import StoredRun, stored_panel
 from rmbench.records import Record, encode_rewards, make_identity, run_id, suite_fields, write_record
+from rmbench.versions import package_versions
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """The numbers of a section as rows of tables: headlines, all metrics, what was left out."""
 
 from collections.abc import Mapping, Sequence
-from math import inf, isfinite
+from math import isfinite
 from typing import Any
 
-from rmbench.boards.numbers import three
 from rmbench.boards.scale import Scale, scale_of
-from rmbench.caveats import caveats, dropped, items_left_out, remarks
+from rmbench.caveats import caveats, dropped, items_left_out, kept_empty, remarks
+from rmbench.digits import Digits, digits_of_estimates
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.plot import Source
 from rmbench.specs import OFFICIAL_KINDS, kinds_of
@@ -62,7 +62,7 @@ def all_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
 
 def _row(name: str, sources: Sequence[Source]) -> dict[str, Any]:
     estimates = [s.record.metrics[name] for s in sources if name in s.record.metrics]
-    scale = scale_of(estimates)
+    scale, digits = scale_of(estimates), digits_of_estimates(estimates)
     first = estimates[0] if estimates else None
     higher = first.higher_is_better if first else None
     return {
@@ -74,11 +74,11 @@ def _row(name: str, sources: Sequence[Source]) -> dict[str, Any]:
         "meaning": MEANINGS.get(name.partition("@")[0], ""),
         "unit": first.unit if first else "",
         "axis": scale.ends() if estimates else None,
-        "cells": [_cell(name, s, scale) for s in sources],
+        "cells": [_cell(name, s, scale, digits) for s in sources],
     }
 
 
-def _cell(name: str, source: Source, scale: Scale) -> dict[str, Any]:
+def _cell(name: str, source: Source, scale: Scale, digits: Digits) -> dict[str, Any]:
     estimate: Estimate | None = source.record.metrics.get(name)
     if estimate is None:
         return {
@@ -90,19 +90,12 @@ def _cell(name: str, source: Source, scale: Scale) -> dict[str, Any]:
         }
     ci = estimate.ci95
     return {
-        "text": _text(estimate.value, estimate),
-        "small": f"[{_text(ci[0], estimate)}, {_text(ci[1], estimate)}]" if ci else "no interval",
+        "text": digits.write(estimate.value),
+        "small": digits.interval(ci) if ci else "no interval",
         "why": "" if isfinite(estimate.value) else "not a finite number",
         "n": f"n = {estimate.n:,}, {estimate.n_clusters:,} prompts",
         "bar": scale.bar(estimate.value, ci),
     }
-
-
-def _text(value: float, estimate: Estimate) -> str:
-    """Return three decimals; of a count of responses none, of what is large three digits."""
-    if estimate.unit == "responses":
-        return f"{value:g}"
-    return f"{value:.3g}" if 1000 <= abs(value) < inf else three(value)
 
 
 def notes_of(sources: Sequence[Source]) -> list[str]:
@@ -111,6 +104,7 @@ def notes_of(sources: Sequence[Source]) -> list[str]:
     for source in sources:
         left_out = dropped(source.record)
         parts = caveats(source.record) + ([f"left out of the data: {left_out}"] if left_out else [])
+        parts += [told] if (told := kept_empty(source.record)) else []
         if parts:
             lines.append(f"{source.label}: {', '.join(parts)}")
         lines += [f"{source.label}: {remark}" for remark in remarks(source.record)]
@@ -150,6 +144,7 @@ _PLAIN = {
     "items": "items measured",
     "items_available": "items in the data",
     "responses": "responses",
+    "empty": "of these, empty responses",
     "distinct_texts": "distinct texts",
     "truncated": "texts cut to fit the model",
     "invalid": "rewards that are no finite number",

@@ -9,8 +9,8 @@ from typing import Any
 
 from rmbench import __version__
 from rmbench.boards.facts import facts_of
-from rmbench.boards.numbers import three
 from rmbench.canon import canonical_json
+from rmbench.digits import Digits, significant
 from rmbench.errors import ConfigError
 from rmbench.escape import one_line
 from rmbench.gold import describe_gold
@@ -140,7 +140,7 @@ def _facts(sources: Sequence[Source]) -> str:
 
 
 def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> dict[str, Any]:
-    lead = f"gold lost {three(worst.loss)}" if picks(source) else f"margin {_reward(worst.margin)}"
+    lead = f"gold lost {Digits().write(worst.loss)}" if picks(source) else f"margin {_reward(worst.margin)}"
     prompt = [(t["role"], t["content"]) for t in item.prompt] if item else []
     others = [
         f"{one_line(other.label, LONGEST)}: {_judged(margin)}"
@@ -158,7 +158,7 @@ def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> 
                 "place": shown.place + 1,
                 "of": worst.n_responses,
                 "reward": _reward(shown.reward),
-                "gold": f"{shown.gold:.4g}",
+                "gold": significant(shown.gold),
                 "length": f"{shown.length:,} characters" if shown.length else "",
                 "text": text_block(item.responses[shown.place].text, LONGEST_TEXT) if item else None,
             }
@@ -169,7 +169,7 @@ def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> 
 
 
 def _reward(value: float) -> str:
-    return f"{value:.4g}".replace("-", "−")
+    return significant(value).replace("-", "−")
 
 
 def _judged(margin: float) -> str:

@@ -1,7 +1,8 @@
 """Run a model over items: everything the score store does not know, each text once."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite, nan
 from typing import Any
@@ -41,6 +42,8 @@ class Scoring:
     """Responses whose text was cut to fit the model; None where it does not say."""
     n_invalid: int
     """Responses without a finite reward."""
+    unanswered: Mapping[str, int]
+    """Of these, those of which the model says why, by reason."""
     n_units: int
     """Distinct texts (or ordered pairs) the items need."""
     n_computed: int
@@ -123,6 +126,7 @@ def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -
         rewards=rows,
         n_truncated=None,
         n_invalid=sum(not isfinite(v) for row in rows for v in row),
+        unanswered={},
         n_units=rows.n_rewards,
         n_computed=0,
         n_tokens=0,
@@ -137,16 +141,20 @@ def _score_conversations(
 ) -> Scoring:
     rewards = RewardRows()
     n_truncated = n_unknown = n_invalid = 0
+    unanswered = Counter[str]()
     for answered in flow.answer(items):
         row = [answered.scored[unit.key] for unit in answered.units]
         rewards.append(s.reward for s in row)
         n_truncated += sum(bool(s.truncated) for s in row)
         n_unknown += sum(s.truncated is None for s in row)
-        n_invalid += sum(not isfinite(s.reward) for s in row)
+        invalid = [s for s in row if not isfinite(s.reward)]
+        n_invalid += len(invalid)
+        unanswered.update(s.why for s in invalid if s.why)
     return Scoring(
         rewards=rewards,
         n_truncated=None if n_unknown else n_truncated,
         n_invalid=n_invalid,
+        unanswered=dict(sorted(unanswered.items())),
         n_units=flow.n_units,
         n_computed=work.n_computed,
         n_tokens=work.n_tokens,
@@ -177,6 +185,7 @@ def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item],
         rewards=rewards,
         n_truncated=None,
         n_invalid=n_invalid,
+        unanswered={},
         n_units=flow.n_units,
         n_computed=work.n_computed,
         n_tokens=work.n_tokens,

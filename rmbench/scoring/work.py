@@ -158,4 +158,4 @@ class Work(Generic[U]):
             raise ScoringError(
                 f"the pairwise model returned {value!r}; expected P(first is better) in [0, 1]"
             )
-        return Scored(value, scored.n_tokens, scored.truncated) if scored else Scored(value)
+        return Scored(value, scored.n_tokens, scored.truncated, scored.why) if scored else Scored(value)

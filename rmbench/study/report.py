@@ -5,11 +5,12 @@ from collections.abc import Set as AbstractSet
 
 from rmbench.canon import slug
 from rmbench.escape import for_markdown
+from rmbench.latex import as_latex
 from rmbench.stats.compare import holm
 from rmbench.study.dynamics import BatchRow
 from rmbench.study.spec import StudySpec
 from rmbench.study.tables import Row, Versus
-from rmbench.tabular import Block, Cell, Column, Number, Table, as_latex, markdown_table
+from rmbench.tabular import Block, Cell, Column, Number, Table, markdown_table
 
 _QUESTIONS: Mapping[str, str] = {
     "accuracy": "Does it rank better? Accuracy",
@@ -198,12 +199,12 @@ def _cell(row: Row | None, kept: Mapping[int, bool]) -> Cell:
     if row.items:
         missing = ", ".join(filter(None, (missing, f"on {row.items[0]:,} of {row.items[1]:,} items")))
     if row.difference is None:
-        return Number(row.mean, form="{:.3f}".format, spread=row.deviation, remark=missing)
+        return Number(row.mean, spread=row.deviation, remark=missing)
     told, clear = row.difference.difference, bool(_sign(row))
     return Number(
         told.value,
         told.ci95,
-        form="{:+.3f}".format,
+        form="signed",
         strong=clear,
         mark="*" if clear and kept[id(row)] else "",
         remark=missing,
@@ -233,7 +234,5 @@ def _batch_table(batches: Sequence[BatchRow]) -> Table:
     lines: list[tuple[Cell, ...]] = []
     for b in batches:
         numbers = (b.mu, b.mu_deviation, b.nll, b.accuracy, b.margin)
-        lines.append(
-            (b.base, b.data, b.batch_size, b.steps, *(Number(v, form="{:.3f}".format) for v in numbers))
-        )
+        lines.append((b.base, b.data, b.batch_size, b.steps, *map(Number, numbers)))
     return Table((*_PLACE[:2], *counts, *(Column(h, "number") for h in heads)), tuple(lines))

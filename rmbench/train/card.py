@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rmbench.digits import Digits
 from rmbench.escape import for_markdown
 
 
@@ -11,6 +12,7 @@ def model_card(record: Mapping[str, Any]) -> str:
     settings, counts, watched = record["identity"]["settings"], record["counts"], record["held_out"]
     options = ", ".join(f"{k} = {v}" for k, v in settings["method_options"].items()) or "defaults"
     dropped = ", ".join(f"{n:,} for {reason}" for reason, n in counts["dropped"].items()) or "nothing"
+    write = Digits().write
     return f"""---
 library_name: transformers
 pipeline_tag: text-classification
@@ -27,9 +29,9 @@ Trained by rmbench with the loss `{for_markdown(settings["method"])}` ({for_mark
 | left out | {for_markdown(dropped, limit=400)} |
 | truncated texts | {counts["truncated_texts"]:,} |
 | optimiser steps | {counts["steps"]:,} of {settings["batch_size"]} pairs, seed {settings["seed"]} |
-| held-out accuracy | {watched["accuracy"]:.3f} |
-| held-out NLL (Bradley-Terry) | {watched["nll"]:.3f} |
-| held-out mean margin | {watched["margin"]:.3f} |
+| held-out accuracy | {write(watched["accuracy"])} |
+| held-out NLL (Bradley-Terry) | {write(watched["nll"])} |
+| held-out mean margin | {write(watched["margin"])} |
 
 ```
 rmbench eval --model FOLDER --task preference --task calibration --task bon

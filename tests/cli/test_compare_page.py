@@ -12,7 +12,7 @@ from synthetic_boards import HOSTILE
 from test_leaderboard_page import Page
 
 from rmbench.cli.main import run
-from rmbench.tabular import number, signed
+from rmbench.digits import digits_of, significant
 
 Capture = pytest.CaptureFixture[str]
 N = 30
@@ -95,11 +95,13 @@ def test_the_matrices_have_every_difference_in_its_colour(
         rows = re.findall(r"<tr><th scope=\"row\">.*?</tr>", part)
         cells = [re.findall(r"<td(?: class=\"([^\"]*)\")?[^>]*>([^<]*)</td>", row) for row in rows]
         assert [len(row) for row in cells] == [3, 3, 3]
+        told = [pair["metrics"][metric]["difference"] for pair in report["pairs"]]
+        digits = digits_of((d["value"] for d in told), (tuple(d["ci95"]) for d in told if d["ci95"]))
         for (i, j), pair in zip(combinations(range(3), 2), report["pairs"], strict=True):
             found = pair["metrics"][metric]
             value, apart = found["difference"]["value"], found["p_holm"] < 0.05
             for sign, (kind, shown) in ((1, cells[i][j]), (-1, cells[j][i])):
-                assert shown == signed(sign * value) + ("*" if apart else "")
+                assert shown == digits.write(sign * value, plus=True) + ("*" if apart else "")
                 side = {1: "better", -1: "worse", 0: ""}[
                     (sign * good * value > 0) - (sign * good * value < 0)
                 ]
@@ -108,7 +110,7 @@ def test_the_matrices_have_every_difference_in_its_colour(
     told = [t for pair in report["pairs"] for t in pair["metrics"].values() if t["p_holm"] >= 0.05]
     assert text.count("not told apart; the data show differences from ") == 2 * len(told) > 0
     for test in told:
-        assert f"the data show differences from {number(test['shows_from'])} on" in text
+        assert f"the data show differences from {significant(test['shows_from'], 3)} on" in text
 
 
 def test_texts_are_shown_where_they_are_the_records(
@@ -151,4 +153,4 @@ def test_of_a_large_pool_the_picks_and_the_ends_of_gold_are_shown(tmp_path: Path
     text = page_of(tmp_path, ("a", "b"), base, "--items", "1", "--data", str(tmp_path / "items.jsonl"))
     # Best of gold, worst of gold (which b picks), and a's pick.
     assert re.findall(r">(text \d+)<", text) == ["text 1", "text 2", "text 5"]
-    assert "response 6 of 12; gold 0.500; rewards: a 1; b 0.000" in text
+    assert "response 6 of 12; gold 0.5; rewards: a 1; b 0" in text

@@ -44,7 +44,6 @@ def test_hh_the_prompt_is_everything_before_the_last_reply(tmp_path: Path) -> No
     [
         (("Human: Q", "Assistant: x"), ("Human: Q", "Assistant: x"), "identical responses"),
         (("Human: Q", "Assistant: x"), ("Human: R", "Assistant: y"), "prompts differ between chosen and rejected"),
-        (("Human: Q", "Assistant: "), ("Human: Q", "Assistant: y"), "empty response"),
     ],
 )  # fmt: skip
 def test_hh_published_pairs_that_compare_nothing_are_left_out_and_counted(
@@ -137,14 +136,13 @@ def annotations(folder: Path) -> Path:
 
 def test_alpacaeval_pools_leave_out_the_reference_and_the_adversarial(tmp_path: Path) -> None:
     found = read("alpacaeval-bon", annotations(tmp_path))
-    (item,) = found.items
+    item, other = found.items
     assert {r.tags["generator"]: round(r.gold or 0, 6) for r in item.responses} == {
         "strong": 0.9,
         "weak": 0.1,
     }
+    assert [(r.text, round(r.gold or 0, 6)) for r in other.responses] == [("r", 0.9), ("", 0.1)]
     assert found.dropped == {
-        "empty responses": 1,
-        "pools of a single response": 1,
         "responses of adversarial generators": 4,
         "responses of the reference itself": 2,
     }
@@ -214,25 +212,33 @@ def test_summeval_gold_is_the_mean_rating_or_one_aspect(tmp_path: Path) -> None:
 
 
 REAL = [
-    ("hh-harmless", "hh_rlhf/harmless-base", 1705, 3410, {"empty response": 4, "prompts differ between chosen and rejected": 2}),
-    ("hh-harmless", "hh_rlhf", 1705, 3410, {"empty response": 4, "prompts differ between chosen and rejected": 2}),
-    ("hh-helpful", "hh_rlhf/helpful-base/test.jsonl.gz", 1182, 2364, {"empty response": 3, "prompts differ between chosen and rejected": 6}),
-    ("rm-bench", "rm_bench", 395, 2370, {}),
-    ("judgebench", "judgebench/data", 620, 1240, {}),
-    ("pandalm", "pandalm", 463, 926, {"a response is empty or no text": 36}),
-    ("summeval-bon", "summeval", 58, 928, {}),
-    ("gsm8k-bon", "gsm8k_pools", 95, 4130, None),
-    ("alpacaeval-bon", "alpaca_eval/results.tar.xz", 406, 22305, {"empty responses": 16, "responses of adversarial generators": 812, "responses of the reference itself": 406}),
-    ("alpacaeval-calibration", "alpaca_eval/results.tar.xz", 22305, 44610, {"empty responses": 16, "responses of adversarial generators": 812, "responses of the reference itself": 406}),
+    ("hh-harmless", "hh_rlhf/harmless-base", 1709, 3418, 4, {"prompts differ between chosen and rejected": 2}),
+    ("hh-harmless", "hh_rlhf", 1709, 3418, 4, {"prompts differ between chosen and rejected": 2}),
+    ("hh-helpful", "hh_rlhf/helpful-base/test.jsonl.gz", 1185, 2370, 3, {"prompts differ between chosen and rejected": 6}),
+    ("rm-bench", "rm_bench", 395, 2370, 0, {}),
+    ("judgebench", "judgebench/data", 620, 1240, 0, {}),
+    ("pandalm", "pandalm", 493, 986, 30, {"a response is no text": 6}),
+    ("summeval-bon", "summeval", 58, 928, 0, {}),
+    ("gsm8k-bon", "gsm8k_pools", 95, 4130, 0, None),
+    ("alpacaeval-bon", "alpaca_eval/results.tar.xz", 406, 22321, 16, {"responses of adversarial generators": 812, "responses of the reference itself": 406}),
+    ("alpacaeval-calibration", "alpaca_eval/results.tar.xz", 22321, 44642, 16, {"responses of adversarial generators": 812, "responses of the reference itself": 406}),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("task", "path", "items", "responses", "dropped"), REAL)
+@pytest.mark.parametrize(("task", "path", "items", "responses", "empty", "dropped"), REAL)
 def test_real_files(
-    shared_data: Path, task: str, path: str, items: int, responses: int, dropped: dict[str, int] | None
+    shared_data: Path,
+    task: str,
+    path: str,
+    items: int,
+    responses: int,
+    empty: int,
+    dropped: dict[str, int] | None,
 ) -> None:
     found = read(task, shared_data / path)
     assert (len(found.items), sum(len(i.responses) for i in found.items)) == (items, responses)
     if dropped is not None:
         assert found.dropped == dropped
-    assert all(r.text.strip() for i in found.items for r in i.responses)
+    kept = [r for i in found.items for r in i.responses if not r.text.strip()]
+    assert len(kept) == empty
+    assert all(r.gold is not None for r in kept)

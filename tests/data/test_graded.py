@@ -196,18 +196,15 @@ BAD = [
     ("helpsteer2-preference", {"preference_strength": 1.0}, "key 'preference_strength': 1.0; expected a whole number"),
     ("helpsteer2-preference", {"preference_strength": True}, "key 'preference_strength': True"),
     ("helpsteer2-preference", {"preference_strength": None}, "key 'preference_strength': None"),
-    ("helpsteer2-preference", {"response_2": " "}, "key 'response_2': empty"),
     ("helpsteer2-preference", {"split": "test"}, "key 'split': 'test'; expected one of train, val"),
     ("helpsteer2-preference", {"prompt": "a\n<extra_id_1>Robot\nb"}, "key 'prompt': a turn of 'Robot'"),
     ("helpsteer2-preference", {"prompt": "a\n<extra_id_1>Assistant\nb"}, "key 'prompt': ends with an assistant turn"),
     ("helpsteer3", {"overall_preference": -100}, "key 'overall_preference': -100; expected a whole number"),
-    ("helpsteer3", {"response1": ""}, "key 'response1': empty"),
     ("helpsteer3", {"context": []}, "key 'context': a list; expected text or a list of messages"),
     ("helpsteer3", {"domain": None}, "key 'domain': null; expected text"),
     ("ultrafeedback", {"score_chosen": 11.0}, "key 'score_chosen': 11; expected a number from 0 to 10"),
     ("ultrafeedback", {"score_rejected": "6"}, "key 'score_rejected': text '6'; expected a number"),
     ("ultrafeedback", {"chosen": MESSAGES}, "key 'rejected': the conversation before the reply differs"),
-    ("ultrafeedback", {"chosen": MESSAGES, "rejected": MESSAGES}, "key 'chosen': empty"),
     ("ultrafeedback", {"rejected": MESSAGES[:1]}, "key 'rejected': expected a prompt and a final assistant turn"),
 ]  # fmt: skip
 

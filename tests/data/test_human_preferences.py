@@ -88,9 +88,10 @@ def test_summarize_the_order_of_judgements_and_of_summaries_moves_no_vote(tmp_pa
 
 def test_webgpt_gold_is_the_sign_and_a_tie_is_half() -> None:
     found = read("webgpt", data_of("webgpt"))
-    assert golds(found) == [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
-    assert found.dropped == {"identical responses": 1, "empty response": 1}
-    assert [i.strata["dataset"] for i in found.items] == ["eli5", "eli5", "triviaqa"]
+    assert golds(found) == [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0], [1.0, 0.0]]
+    assert found.dropped == {"identical responses": 1}
+    assert [i.strata["dataset"] for i in found.items] == ["eli5", "eli5", "triviaqa", "triviaqa"]
+    assert found.items[3].responses[1].text == "", "an empty answer lost, and stays"
     assert found.items[0].cluster == found.items[1].cluster
 
 
@@ -207,14 +208,13 @@ def test_a_key_that_is_missing_is_named(tmp_path: Path, task: str, key: str) -> 
         ("pku-safe-rlhf", ("response_0", "response_1")),
     ],
 )
-@pytest.mark.parametrize(("first", "reason"), [("Same.", "identical responses"), (" ", "empty response")])
 def test_pairs_that_compare_nothing_are_left_out_and_counted(
-    tmp_path: Path, task: str, replies: tuple[str, str], first: str, reason: str
+    tmp_path: Path, task: str, replies: tuple[str, str]
 ) -> None:
     rows = rows_of(task)
-    path = lines(tmp_path / "rows.jsonl", rows[1], {**rows[0], replies[0]: first, replies[1]: "Same."})
+    path = lines(tmp_path / "rows.jsonl", rows[1], {**rows[0], replies[0]: "Same.", replies[1]: "Same."})
     found = read(task, path)
-    assert (len(found.items), found.dropped) == (1, {reason: 1})
+    assert (len(found.items), found.dropped) == (1, {"identical responses": 1})
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ EXPECTED: dict[str, dict[str, dict[str, float]]] = {
     },
     # Longer wins the first, loses the last; the tie counts for Brier alone.
     "webgpt": {
-        "length": {"accuracy": 1 / 2},
-        "constant": {"accuracy": 0.5, "brier": (1 / 4 + 0 + 1 / 4) / 3},
+        "length": {"accuracy": 2 / 3},
+        "constant": {"accuracy": 0.5, "brier": (1 / 4 + 0 + 1 / 4 + 1 / 4) / 4},
     },
     "pku-safe-rlhf": {"length": {"accuracy": 2 / 3}, "shortest": {"accuracy": 1 / 3}},
     # Longer: right, wrong, right, and a tie.

@@ -39,10 +39,10 @@ def test_a_row_is_a_pool(tmp_path: Path) -> None:
     (item,) = found.items
     assert item.id == "LAMDA_HHRLHF:1"
     assert [t["role"] for t in item.prompt] == ["user", "assistant", "user"]
-    assert [(r.text, r.gold) for r in item.responses] == [("No.", 1.5), ("Yes", -0.25)]
+    assert [(r.text, r.gold) for r in item.responses] == [("No.", 1.5), ("Yes", -0.25), ("", 0.0)]
     assert item.strata == {"policy": "HHRLHF", "prompts": "LaMDA"}
     assert item.gold_kind == "graded"
-    assert found.dropped == {"empty responses in pools": 1}
+    assert not found.dropped
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,6 @@ def test_a_row_is_a_pool(tmp_path: Path) -> None:
         ({"rl_prompt": "\n\nHuman: Hi"}, "does not end with"),
         ({"rl_prompt": "\n\nHuman: Hi\n\nAssistant: Ho"}, "does not end with"),
         ({"sampled_answers": []}, "at least two samples"),
-        ({"sampled_answers": [sample("a", 1), sample(" ", 1)]}, "not empty"),
         ({"sampled_answers": [sample("a", 1), {"sampled_string": "b"}]}, "sampled_string, pm_scores"),
         ({"sampled_answers": [sample("a", 1), sample("b", None)]}, "expected a number"),
         ({"sampled_answers": [sample("a", 1), sample("b", "1")]}, "expected a number"),

@@ -113,7 +113,6 @@ BAD_ITEMS = [
     ({**ITEM, "prompt": chat("user:Q", "assistant:A")}, "prompt", "ends with an assistant turn", "prompt ends with a reply"),
     ({**ITEM, "responses": ["x"]}, "responses", "at least two", "fewer than two responses"),
     ({**ITEM, "responses": "xy"}, "responses", "at least two", "fewer than two responses"),
-    ({**ITEM, "responses": ["x", " \n"]}, "responses[1]", "empty", "empty response"),
     ({**ITEM, "responses": ["x", None]}, "responses[1]", "null; expected text", "text is not a string"),
     ({**ITEM, "responses": ["x", 5]}, "responses[1]", "a number; expected text", "text is not a string"),
     ({**ITEM, "gold": [1]}, "gold", "1 values; expected one per response, 2", "gold and responses differ in length"),
@@ -133,7 +132,6 @@ BAD_ITEMS = [
 ]  # fmt: skip
 
 BAD_PAIRS = [
-    ({**PAIR, "chosen": ""}, "chosen", "empty", "empty response"),
     ({**PAIR, "rejected": chat("user:x")}, "rejected", "does not end with an assistant", "no reply at the end"),
     ({**PAIR, "rejected": chat("user:R", "assistant:y")}, "rejected", "differs from 'prompt'", "prompts differ"),
     ({"chosen": chat("user:Q", "assistant:x"), "rejected": chat("user:R", "assistant:y")}, "rejected", "differs from 'chosen'", "prompts differ"),
