@@ -1,13 +1,13 @@
 """Models on the same items: paired differences of every two, and where they part most."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from rmbench.common_items import CommonItems, ItemCount, MeasuredRun, basis_lines
+from rmbench.common_items import Common, CommonItems, ItemCount, MeasuredRun, basis_lines
 from rmbench.disagreements import Disagreement, per_item, worst
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import resolve_metric
@@ -15,7 +15,7 @@ from rmbench.metrics.headlines import HEADLINES
 from rmbench.notebook import html_table
 from rmbench.record_reader import StoredRun, find_records, stored_suite
 from rmbench.specs import kinds_of
-from rmbench.stats import Comparison, Statistic, Tested, family
+from rmbench.stats import Comparison, Tested, family
 from rmbench.tabular import Column, Number, Table, cell_of, plain_rows
 from rmbench.types import Estimate
 
@@ -194,8 +194,9 @@ def compare_many(
     models = _names(runs)
     names = dict.fromkeys(_resolved(wanted, found) for wanted in metrics)
     pairs = list(combinations(range(len(found)), 2))
-    lacking: dict[tuple[int, int], dict[str, str]] = {}
-    tested = _tested(names, found, pairs, margin, lacking)
+    items = CommonItems()
+    common = {(name, i, j): items.of(found[i], found[j], name) for name in names for i, j in pairs}
+    tested = _tested(common, margin)
     measure = per_item(found[0].panel, runs[0])[0]
     values = np.array([per_item(m.panel, m.run)[1] for m in found])
     ids = found[0].panel.ids
@@ -207,7 +208,7 @@ def compare_many(
             measure,
             tuple(tested[name, i, j] for name in names if (name, i, j) in tested),
             worst(ids, values[[i, j]], n_items),
-            lacking.get((i, j), {}),
+            {name: reason for name in names if (reason := common[name, i, j].why)},
         )
         for i, j in pairs
     ]
@@ -259,29 +260,18 @@ def _names(runs: Sequence[StoredRun]) -> tuple[str, ...]:
 
 
 def _tested(
-    names: Iterable[str],
-    found: Sequence[MeasuredRun],
-    pairs: Sequence[tuple[int, int]],
-    margin: float | None,
-    lacking: dict[tuple[int, int], dict[str, str]],
+    common: Mapping[tuple[str, int, int], Common], margin: float | None
 ) -> dict[tuple[str, int, int], MetricComparison]:
-    """Return the comparisons by metric and pair of models; they are one family, corrected over all of it.
-
-    `lacking` is filled with why pairs have no value on the items that both answered.
-    """
-    common = CommonItems()
-    compared: dict[tuple[str, int, int], tuple[Statistic, Statistic, ItemCount | None]] = {}
-    for name in names:
-        for i, j in pairs:
-            both = common.of(found[i], found[j], name)
-            if both.first is not None and both.second is not None:
-                compared[name, i, j] = (both.first, both.second, both.count)
-            elif both.why:
-                lacking.setdefault((i, j), {})[name] = both.why
-    tests = family([(a, b) for a, b, _ in compared.values()], margin)
+    """Return the comparisons by metric and pair of models; they are one family, corrected over all of it."""
+    compared = {
+        key: (both.first, both.second)
+        for key, both in common.items()
+        if both.first is not None and both.second is not None
+    }
+    tests = family(list(compared.values()), margin)
     return {
-        key: MetricComparison(key[0], a.estimate(), b.estimate(), test, count)
-        for (key, (a, b, count)), test in zip(compared.items(), tests, strict=True)
+        key: MetricComparison(key[0], a.estimate(), b.estimate(), test, common[key].count)
+        for (key, (a, b)), test in zip(compared.items(), tests, strict=True)
     }
 
 
