@@ -26,6 +26,7 @@ from structures import (
     claims,
     equal_models,
     lognormal_gold,
+    many_pairs_in_strata,
     mostly_equal_pools,
     strata_of,
     unequal,
@@ -131,6 +132,9 @@ def cases() -> Iterator[Case]:
         simulate = strata_of(sizes)
         held = covers("preference", "accuracy_macro", simulate, 0.6, {"macro_over": "part"})
         yield Case("accuracy_macro", what, (sum(sizes),), held)
+    simulate = many_pairs_in_strata((20, 8, 6, 5, 4, 3), 30)
+    held = covers("preference", "accuracy_macro", simulate, 0.75, {"macro_over": "part"})
+    yield Case("accuracy_macro", "strata of 20, 8, 6, 5, 4, 3 prompts, 30 pairs each", (46,), held)
     yield from calibration_cases()
     for longer, slope in ((0.95, 0.5), (0.9, inf), (0.6, 0.5), (0.6, inf)):
         what = f"chosen is longer in {longer:.0%}, " + (

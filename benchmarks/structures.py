@@ -112,6 +112,19 @@ def strata_of(sizes: Sequence[int], p: float = 0.6) -> Simulation:
     return simulate
 
 
+def many_pairs_in_strata(sizes: Sequence[int], n_pairs: int) -> Simulation:
+    """Strata of these many prompts with this many pairs each: the accuracy of a prompt varies little."""
+
+    def simulate(rng: np.random.Generator, _: int) -> Panel:
+        prompts = [f"s{k}" for k, size in enumerate(sizes) for _ in range(size)]
+        p = rng.beta(12.0, 4.0, len(prompts))
+        credit = (rng.random((len(prompts), n_pairs)) < p[:, None]).astype(float).ravel()
+        cluster = np.repeat(np.arange(len(prompts)), n_pairs)
+        return pairs_panel(credit, cluster.tolist(), np.repeat(prompts, n_pairs).tolist())
+
+    return simulate
+
+
 def claims(spread: float, scale: float = 1.0) -> Simulation:
     """Pairs whose margin is `scale` times the log-odds of what it claims, log-odds with this deviation.
 

@@ -10,6 +10,7 @@ import numpy as np
 from rmbench.common_items import Common, CommonItems, ItemCount, MeasuredRun, basis_lines
 from rmbench.disagreements import Disagreement, per_item, worst
 from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.escape import one_line
 from rmbench.metrics import resolve_metric
 from rmbench.metrics.headlines import HEADLINES
 from rmbench.notebook import html_table
@@ -238,7 +239,8 @@ def _check_same(a: StoredRun, b: StoredRun) -> None:
         if a.record.identity[key] != b.record.identity[key]:
             raise ConfigError(
                 f"{a.record.model!r} and {b.record.model!r} were not measured on the same items: their {key} "
-                f"differs ({_brief(a.record.identity[key])} against {_brief(b.record.identity[key])})"
+                f"differs ({one_line(str(a.record.identity[key]), 60)} against "
+                f"{one_line(str(b.record.identity[key]), 60)})"
             )
 
 
@@ -285,8 +287,3 @@ def _undefined(name: str, models: Sequence[str], found: Sequence[MeasuredRun]) -
         for model, m in zip(models, found, strict=True)
         if name not in m.suite.metrics
     }
-
-
-def _brief(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."

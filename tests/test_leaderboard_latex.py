@@ -12,7 +12,7 @@ from synthetic_boards import HOSTILE, spec, synthetic
 
 from rmbench.boards import Board
 from rmbench.boards.render import render_board
-from rmbench.boards.separation import column_standings, standings
+from rmbench.boards.separation import Standing, better_of, column_standings, standings
 from rmbench.cli.main import run
 from rmbench.escape import one_line
 from rmbench.stats import Statistic, mean
@@ -28,15 +28,19 @@ def different(k: int, *pairs: tuple[int, int]) -> np.ndarray:
     return found
 
 
+def standing_of(apart: np.ndarray) -> list[Standing]:
+    return standings(apart, better_of(apart, {}))
+
+
 def test_who_leads_by_hand() -> None:
     # The second is not told from the first though the third, which is, is not told from the second.
-    found = standings(different(3, (0, 2)))
+    found = standing_of(different(3, (0, 2)))
     assert [(s.letters, s.leads) for s in found] == [("a", True), ("ab", True), ("b", False)]
     # Two are told apart below a best that is told from neither: none is behind it.
-    assert [s.leads for s in standings(different(3, (1, 2)))] == [False] * 3
-    assert [s.leads for s in standings(different(2))] == [False, False]
-    assert [s.leads for s in standings(different(1))] == [False]
-    assert standings(different(0)) == []
+    assert [s.leads for s in standing_of(different(3, (1, 2)))] == [False] * 3
+    assert [s.leads for s in standing_of(different(2))] == [False, False]
+    assert [s.leads for s in standing_of(different(1))] == [False]
+    assert standing_of(different(0)) == []
 
 
 def test_the_best_is_the_smallest_where_lower_is_better() -> None:

@@ -163,8 +163,10 @@ def brier_parts(forecasts: Forecasts, edges: Floats, *, seed: int) -> dict[str, 
     }
     uncertainty = np.square(forecasts.label - 0.5)
     found["brier_uncertainty"] = mean(
-        uncertainty, forecasts.cluster, forecasts.n_clusters, bounded=True, higher_is_better=None
+        uncertainty, forecasts.cluster, forecasts.n_clusters, higher_is_better=None
     )
+    # It is 1/4 by definition where labels are 0 and 1, and never more.
+    found["brier_uncertainty"] = replace(found["brier_uncertainty"], limits=(0.0, 0.25))
     return found
 
 

@@ -46,6 +46,11 @@ class Stratum:
         """Return what each cluster adds to the whole estimate, shape (c,)."""
         return self.influence + self.weight * self.value * self.share
 
+    def values(self) -> Floats:
+        """Return the mean or ratio of each cluster, shape (c,)."""
+        pull = self.weight * self.share
+        return self.contributions() / np.where(pull == 0.0, 1.0, pull)
+
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -68,7 +73,7 @@ def spread_of(strata: Sequence[Stratum], n_clusters: int, *, limits: tuple[float
         n_clusters: Clusters that there are, C.
         limits: Least and greatest value that a cluster can have, where there are such.
     """
-    large, small = _split(strata)
+    large, small = split_by_size(strata)
     adjusted = np.zeros(n_clusters)
     freedoms = []
     for stratum in large:
@@ -139,7 +144,7 @@ def _working_variance(influence: Floats, share: Floats) -> Floats:
     return np.asarray(weight @ models / weight.sum())
 
 
-def _split(strata: Sequence[Stratum]) -> tuple[list[Stratum], list[Stratum]]:
+def split_by_size(strata: Sequence[Stratum]) -> tuple[list[Stratum], list[Stratum]]:
     """Return the strata that stand for themselves, and those that are pooled, with enough others."""
     if len(strata) == 1:
         return list(strata), []
@@ -156,19 +161,18 @@ def _pooled(strata: Sequence[Stratum], limits: tuple[float, float] | None) -> tu
     """Return clusters, their adjusted influences and the degrees of freedom of small strata together.
 
     Collapsed strata (Cochran 1977, section 5A.12): one variance for all of their clusters, that of the
-    clusters' means about the mean of them all, so differences between the strata count as noise. Where values
-    have limits, an observation at each of them is added, so that a few equal values are no certainty.
+    clusters' means about the mean of them all, so differences between the strata count as noise. Where all
+    values are equal and have limits, an observation at each limit is added: a few equal values are no
+    certainty.
     """
     index = np.concatenate([s.index for s in strata])
     pull = np.concatenate([s.weight * s.share for s in strata])
-    contributions = np.concatenate([s.contributions() for s in strata])
-    values = contributions / np.where(pull == 0.0, 1.0, pull)
+    values = np.concatenate([s.values() for s in strata])
     k = len(values)
     deviation = values - values.mean()
     variance = float(np.square(deviation).sum()) / max(1, k - 1)
-    if limits is not None:
-        padded = np.append(values, limits)
-        variance = max(variance, float(padded.var()))
+    if limits is not None and variance < 1e-12:
+        variance = float(np.append(values, limits).var())
     sign = np.where(deviation < 0.0, -1.0, 1.0)
     return index, sign * np.abs(pull) * np.sqrt(variance), float(max(1, k - 1))
 

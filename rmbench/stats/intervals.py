@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincinv, stdtrit
+from scipy.special import betaincinv, ndtri, stdtrit
 
 from rmbench.stats.bootstrap import cluster_bootstrap
 from rmbench.stats.clusters import Floats
@@ -149,6 +149,23 @@ def few_interval(value: float, size: float, tail: float = TAIL) -> tuple[float, 
     low = float(betaincinv(events, size - events + 1.0, tail)) if events > 1e-9 else 0.0
     high = float(betaincinv(events + 1.0, size - events, 1.0 - tail)) if size - events > 1e-9 else 1.0
     return min(low, value), max(high, value)
+
+
+def worth_of(values: Floats) -> float:
+    """Return how many trials, right or wrong, one cluster is worth: 1 where values are 0 and 1 themselves.
+
+    A prompt whose value is a share of many pairs varies less than right and wrong do. The variance is that of
+    these few values, so it counts for less by Student's t.
+
+    Args:
+        values: Of each cluster, in [0, 1], shape (c,).
+    """
+    n, middle = len(values), float(values.mean())
+    variance = float(values.var()) * n / max(1, n - 1)
+    edges = bool((np.minimum(values, 1.0 - values) < 1e-12).all())
+    if n < 3 or edges or variance < 1e-12:
+        return 1.0
+    return middle * (1.0 - middle) / variance * float(ndtri(1.0 - TAIL) / stdtrit(n - 1, 1.0 - TAIL)) ** 2
 
 
 def effective_size(share: NDArray[Any]) -> float:

@@ -17,7 +17,7 @@ from math import sqrt
 
 import numpy as np
 
-from rmbench.stats.clusters import FEW, Floats, Spread, Stratum, spread_of
+from rmbench.stats.clusters import Floats, Spread, Stratum, split_by_size, spread_of
 from rmbench.stats.intervals import (
     TAIL,
     bootstrap_t_interval,
@@ -30,6 +30,7 @@ from rmbench.stats.intervals import (
     t_interval,
     usual_value,
     wilson_interval,
+    worth_of,
 )
 from rmbench.types import Estimate
 
@@ -191,15 +192,17 @@ class Statistic:
         index = np.concatenate([t.index for t in terms])
         if not self.bounded or len(np.unique(index)) < len(index):
             return None
+        large, small = split_by_size(terms)
         intervals = []
-        for t in terms:
-            size = effective_size(t.share)
+        for t in large:
             alone = Statistic(
                 value=t.value, influence=t.influence / t.weight, share=t.share, n=len(t.index),
                 n_clusters=len(t.index), bounded=True, linear=True,
             )  # fmt: skip
-            own = alone.interval(tail) if len(t.index) >= FEW else few_interval(t.value, size, tail)
-            intervals.append(own or (0.0, 1.0))
+            intervals.append(alone.interval(tail) or (0.0, 1.0))
+        worth = worth_of(np.concatenate([t.values() for t in small])) if small else 1.0
+        intervals += [few_interval(t.value, worth * effective_size(t.share), tail) for t in small]
+        terms = (*large, *small)
         found = stratified_interval([t.value for t in terms], intervals, [t.weight for t in terms])
         return max(0.0, found[0]), min(1.0, found[1])
 

@@ -1,5 +1,7 @@
 """CR2 and its degrees of freedom against the matrices that define them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.linalg import block_diag, sqrtm
@@ -120,10 +122,13 @@ def test_small_strata_are_pooled_with_the_next_larger_one() -> None:
     values, terms = macro(sizes, 5)
     pooled = values[60:]
     pull = np.r_[np.full(12, 1 / 12), np.full(2, 1 / 2), 1.0] / 4
-    padded = np.r_[pooled, 0.0, 1.0]
-    variance = max(pooled.var(ddof=1), padded.var())
-    expected = values[:60].var(ddof=1) / 60 / 16 + variance * np.square(pull).sum()
+    large = values[:60].var(ddof=1) / 60 / 16
+    expected = large + pooled.var(ddof=1) * np.square(pull).sum()
     assert spread_of(terms, 75, limits=(0.0, 1.0)).variance == pytest.approx(expected)
+    # Equal values are no certainty: one at each limit is added.
+    same = [replace(t, influence=0.0 * t.influence, value=0.5) for t in terms[1:]]
+    expected = large + np.r_[np.full(15, 0.5), 0.0, 1.0].var() * np.square(pull).sum()
+    assert spread_of([terms[0], *same], 75, limits=(0.0, 1.0)).variance == pytest.approx(expected)
 
 
 def test_prompts_count_whatever_their_influence() -> None:
