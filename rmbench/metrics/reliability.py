@@ -70,15 +70,16 @@ class Forecasts:
             here, mirrored = cells.here == b, cells.mirrored == b
             cluster = np.concatenate([self.cluster[here], self.cluster[mirrored]])
             happened = np.concatenate([turned.label[here], 1.0 - turned.label[mirrored]])
-            found.append(
-                ratio(
-                    cluster_sums(happened, cluster, self.n_clusters),
-                    np.bincount(cluster, minlength=self.n_clusters).astype(np.float64),
-                    n=len(happened),
-                    higher_is_better=None,
-                    bounded=True,
-                )
+            # A pair and its mirror image in one bin have the share 1/2 by definition.
+            both = bool(np.array_equal(here, mirrored))
+            share = ratio(
+                cluster_sums(happened, cluster, self.n_clusters),
+                np.bincount(cluster, minlength=self.n_clusters).astype(np.float64),
+                n=len(happened),
+                higher_is_better=None,
+                bounded=True,
             )
+            found.append(replace(share, ci95=(0.5, 0.5)) if both else share)
         return found
 
 

@@ -14,9 +14,8 @@ from rmbench.models.builtin import TINY_FOLDER
 from rmbench.models.hf_checkpoint import find_checkpoint, weights_identity
 from rmbench.models.resolve import load_model
 from rmbench.overlap import TrainingPrompts
-from rmbench.stats.estimates import Estimate
 from rmbench.train.base import prompts_seen
-from rmbench.types import Turn
+from rmbench.types import Estimate, Turn
 
 ROOT = Path(__file__).resolve().parents[2]
 TEST_ROWS = [row for _, row in iter_jsonl(ROOT / "rmbench" / "_data" / "embedded" / "test.jsonl.xz")]
