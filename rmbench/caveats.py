@@ -1,5 +1,6 @@
-"""What a reader of a record's numbers must know: what was cut, invalid, tied, too small or trained on."""
+"""Caveats of a record: an older metrics version, texts cut, rewards invalid or tied, prompts trained on."""
 
+from rmbench.metrics import METRICS_VERSION
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.metrics.selection import rule_of
 from rmbench.records import Record
@@ -11,7 +12,11 @@ prompts is about 0.4 wide."""
 
 def caveats(record: Record) -> list[str]:
     """Return what was not as it should be, each with its count; nothing for a record without any of it."""
-    counts, parts = record.counts, []
+    counts, parts = record.counts, list[str]()
+    if (version := record.identity.get("metrics_version")) != METRICS_VERSION:
+        parts.append(
+            f"numbers of metrics version {version}; rmbench remeasure makes them version {METRICS_VERSION}"
+        )
     if counts["truncated"]:
         parts.append(f"{counts['truncated']:,} truncated")
     if counts["invalid"]:

@@ -265,7 +265,9 @@ def _row_json(row: Row, asked: Asked) -> dict[str, Any]:
     value: dict[str, Any] = {"metric": row.metric, "first": row.first, "second": row.second}
     found = row.resolution
     if found is None:
-        return {**value, "prompts": None, "stderr": None, "shows_from": None, "shows_from_holm": None}
+        names = ["prompts", "stderr", "freedom", "shows_from", "shows_from_holm"]
+        names += ["prompts_needed", "prompts_needed_holm"] * (asked.difference is not None)
+        return {**value, **dict.fromkeys(names)}
     shows, holm = (found.smallest(alpha, asked.power) for alpha in asked.levels)
     value |= {"prompts": found.n_clusters, "stderr": found.stderr, "freedom": found.freedom}
     value |= {"shows_from": shows, "shows_from_holm": holm}

@@ -1,11 +1,16 @@
 """Is a large margin a right margin? AUROC of |margin| for correctness, and the risk-coverage curve."""
 
+from dataclasses import replace
+from math import sqrt
+
 import numpy as np
 
-from rmbench.stats import Statistic, cluster_sums, grouped_jackknife, shares
+from rmbench.stats import Statistic, cluster_sums, grouped_jackknife, shares, wilson_interval
 from rmbench.stats.clusters import Floats, Ints
 
 _LEFT_OUT_IN_TURN = 50
+_FEW = 30.0
+"""Right or wrong observations below which DeLong's variance of their placements is too small by chance."""
 
 
 def _credit(margin: Floats) -> Floats:
@@ -22,7 +27,9 @@ def area_under_roc(score: Floats, right: Floats, cluster: Ints, n_clusters: int)
         n_clusters: Clusters in the panel.
 
     Returns:
-        The area with the influence of DeLong's placement values.
+        The area with the influence of DeLong's placement values. Where fewer than 30 observations are right,
+        or wrong, DeLong's variance is too small: a single wrong one has one place, which does not vary. The
+        interval then rests on the variance of `_size_by_shape`, if that is larger.
 
     Source: DeLong et al. 1988; clustered as Obuchowski 1997.
     """
@@ -37,14 +44,43 @@ def area_under_roc(score: Floats, right: Floats, cluster: Ints, n_clusters: int)
     value = float((right_at * wrong_below).sum() / right.sum() / wrong.sum())
     of_right = right * (wrong_below[level] / wrong.sum() - value) / right.sum()
     of_wrong = wrong * (right_above[level] / right.sum() - value) / wrong.sum()
-    return Statistic(
+    each = of_right + of_wrong
+    found = Statistic(
         value=value,
-        influence=cluster_sums(of_right + of_wrong, cluster, n_clusters),
+        influence=cluster_sums(each, cluster, n_clusters),
         share=shares(cluster, n_clusters),
         n=len(score),
         n_clusters=len(np.unique(cluster)),
         bounded=True,
     )
+    n_right, n_wrong = float(right.sum()), float(wrong.sum())
+    if min(n_right, n_wrong) >= _FEW or found.influence is None:
+        return found
+    alone = float(np.square(each).sum())
+    effect = max(1.0, float(np.square(found.influence).sum()) / alone) if alone > 0.0 else 1.0
+    return replace(found, ci95=_interval_of_few(found, _size_by_shape(value, n_right, n_wrong) / effect))
+
+
+def _size_by_shape(area: float, n_right: float, n_wrong: float) -> float:
+    """Return the size of a sample of right and wrong whose share has the variance of an area.
+
+    The variance is that of exponential scores, which depends on the area and on both numbers alone.
+
+    Source: Hanley & McNeil 1982, Radiology 143(1), with both numbers replaced by their mean as in Newcombe
+    2006, Stat. Med. 25(4), method 5.
+    """
+    n = (n_right + n_wrong) / 2.0
+    return n_right * n_wrong / (2.0 * n - 1.0 - (3.0 * n - 3.0) / ((2.0 - area) * (1.0 + area)))
+
+
+def _interval_of_few(area: Statistic, size: float) -> tuple[float, float] | None:
+    """Return Wilson's interval at `size` observations, or at as few as the area's own error implies."""
+    if area.stderr is None or area.freedom is None:
+        return None
+    spread = area.value * (1.0 - area.value)
+    if spread <= 1e-12:
+        return wilson_interval(area.value, 0.0, max(1.0, size - 1.0))
+    return wilson_interval(area.value, max(area.stderr, sqrt(spread / size)), area.freedom)
 
 
 def auroc_of_margin(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic | str:

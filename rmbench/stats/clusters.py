@@ -174,7 +174,8 @@ def _pooled(strata: Sequence[Stratum], limits: tuple[float, float] | None) -> tu
     if limits is not None and variance < 1e-12:
         variance = float(np.append(values, limits).var())
     sign = np.where(deviation < 0.0, -1.0, 1.0)
-    return index, sign * np.abs(pull) * np.sqrt(variance), float(max(1, k - 1))
+    # Of a difference, the same cluster pulls one way in the first term and the other way in the second.
+    return index, sign * pull * np.sqrt(variance), float(max(1, k - 1))
 
 
 def _satterthwaite(

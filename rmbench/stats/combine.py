@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from rmbench.stats.clusters import Ints, Stratum
-from rmbench.stats.statistic import Statistic
+from rmbench.stats.statistic import Statistic, few_decide
 
 
 def combine(
@@ -35,14 +35,15 @@ def combine(
         value=float(sum(w * p.value for w, p in zip(share, parts, strict=True))),
         influence=together,
         share=parts[0].share if len(strata) == 1 and not jackknifed else None,
-        strata=strata if len(strata) > 1 else (),
+        # What the jackknife leaves is complete: it has no shares that terms could differ in.
+        strata=strata if len(strata) > 1 and not jackknifed else (),
         n=sum(p.n for p in parts) if n is None else n,
         n_clusters=max(p.n_clusters for p in parts) if jackknifed else len(np.unique(present)),
         bounded=mixture and all(p.bounded for p in parts),
         limits=_limits(parts, share),
         linear=all(p.linear for p in parts),
         ci95=None,
-        remark=next((p.remark for p in parts if p.remark), ""),
+        remark="",  # a part's remark is on that part
     )
 
 
@@ -104,7 +105,10 @@ def on_clusters(statistic: Statistic, place: Ints, n_clusters: int) -> Statistic
 
 
 def difference(a: Statistic, b: Statistic) -> Statistic:
-    """Return a - b for two models measured on the same clusters in the same order (paired)."""
+    """Return a - b for two models measured on the same clusters in the same order (paired).
+
+    Where a number says that few prompts decide it, the difference says how many decide the difference.
+    """
     # The influence on a logarithm, times the value, is that on the value (to first order).
     a, b = (
         replace(s, influence=s.value * s.influence, log_scale=False)
@@ -112,4 +116,5 @@ def difference(a: Statistic, b: Statistic) -> Statistic:
         else s
         for s in (a, b)
     )
-    return replace(combine([a, b], [1.0, -1.0], n=a.n), bounded=False, log_scale=False, paired=True)
+    paired = replace(combine([a, b], [1.0, -1.0], n=a.n), bounded=False, log_scale=False, paired=True)
+    return replace(paired, remark=few_decide(paired)) if a.remark or b.remark else paired

@@ -14,6 +14,8 @@ from scipy.stats import t as student_t
 from strict_latex import read_latex
 
 from rmbench.cli.main import run
+from rmbench.cli.power_tables import Asked, Row, Shown, as_json_values
+from rmbench.stats import Resolution
 
 Capture = pytest.CaptureFixture[str]
 N = 60
@@ -179,3 +181,10 @@ def test_wrong_use_is_one_line(made: Path, tmp_path: Path, capsys: Capture) -> N
     assert "unknown model 'd'" in refused(made, capsys, "a", "d")
     write_items(tmp_path / "one.jsonl", [3])
     assert "expected two or more" in refused(made, capsys, "--data", str(tmp_path / "one.jsonl"))
+
+
+def test_a_row_without_an_error_has_the_same_keys_as_one_with() -> None:
+    shown = Shown("t", "", (Row("m", "a", "b", None), Row("m", "a", "b", Resolution(0.1, 9.0, 10))), 1)
+    for difference in (None, 0.1):
+        without, known = as_json_values(shown, Asked(difference, 0.8, 1))["rows"]
+        assert without.keys() == known.keys()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import block_diag, sqrtm
 
-from rmbench.stats import combine, mean
+from rmbench.stats import Statistic, combine, difference, few_decide, mean, ratio
 from rmbench.stats.clusters import Stratum, _under, _working_variance, spread_of
 
 
@@ -150,3 +150,32 @@ def test_terms_over_the_same_clusters_are_one_and_a_difference_of_copies_is_noth
     assert both.n == 30
     assert both.stderr == pytest.approx(mean(values.mean(axis=0), cluster, 30).stderr)
     assert combine([both, both], [1.0, -1.0]).stderr == 0.0
+
+
+@pytest.mark.parametrize("n_clusters", [6, 12])  # strata of fewer than 10 are pooled
+def test_a_difference_of_ratios_with_other_shares_keeps_what_both_have_in_common(n_clusters: int) -> None:
+    rng = np.random.default_rng(0)
+    top, bottom = rng.random(n_clusters) * 3, np.arange(1.0, n_clusters + 1)
+    other = bottom + (np.arange(n_clusters) == 0)  # one model has one observation more
+    found = difference(ratio(top, bottom, n=21), ratio(top, other, n=22))
+    assert found.influence is not None
+    assert found.stderr is not None
+    plain = np.sqrt(n_clusters / (n_clusters - 1)) * np.linalg.norm(found.influence)
+    assert found.stderr == pytest.approx(plain, rel=0.3)
+
+
+def test_a_difference_of_jackknifed_values_has_the_error_of_its_influence() -> None:
+    base = Statistic(value=0.5, influence=np.array([3.0, -1, 0, -2]) / 9, n=4, n_clusters=4)
+    other = replace(base, influence=np.array([3.0, -1, -1, -1]) / 9)  # no 0 where the first one has it
+    found = difference(base, other)
+    assert found.stderr == pytest.approx(np.sqrt(4 / 3 * (1 + 1)) / 9)
+
+
+def test_the_remark_of_a_difference_is_on_the_difference() -> None:
+    few = mean(np.r_[np.zeros(99), 100.0], np.arange(100), 100)
+    few = replace(few, remark=few_decide(few))
+    many = replace(few, value=few.value + 0.1, influence=few.influence + np.tile([0.1, -0.1], 50))
+    assert few.remark == "about 2 prompts decide it"
+    assert difference(few, many).remark == ""
+    assert combine([few, many]).remark == ""
+    assert difference(few, replace(few, value=0.0, influence=np.zeros(100))).remark == few.remark
