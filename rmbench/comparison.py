@@ -20,7 +20,9 @@ from rmbench.stats import Comparison, Tested, family
 from rmbench.tabular import Column, Number, Table, cell_of, plain_rows
 from rmbench.types import Estimate
 
-_NOT_COMPARED = ("longer_wins", "ceiling", "accuracy_of_ceiling", "gold@1", "oracle@max")
+_NOT_COMPARED = (
+    "longer_wins", "longer_wins_length_controlled", "ceiling", "accuracy_of_ceiling", "gold@1", "oracle@max",
+)  # fmt: skip
 """Headlines that describe the data alone, and accuracy over a ceiling that is the same for all models."""
 
 
