@@ -23,7 +23,7 @@ def caveats(record: Record) -> list[str]:
         parts.append(f"{counts['invalid']:,} invalid")
     parts += [f"{n:,} without an answer ({why})" for why, n in counts.get("unanswered", {}).items() if n]
     if counts["ties"]:
-        parts.append(f"{counts['ties']:,} tied pairs")
+        parts.append(f"{counts['ties']:,} tied {'pair' if counts['ties'] == 1 else 'pairs'}")
     too_small = counts.get("best_of_n", {}).get("pools_too_small")
     if too_small:
         parts.append(f"{too_small:,} pools too small for the largest n")

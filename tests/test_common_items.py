@@ -212,6 +212,14 @@ def test_pools_are_compared_on_common_pools(tmp_path: Path, rule: str, invalid: 
         assert "A lacks 5, B lacks 9" in note
 
 
+def test_models_without_a_common_item_are_not_said_to_agree(issue: Path, capsys: Capture) -> None:
+    capsys.readouterr()
+    assert run(["compare", "B", "C", "-t", "preference", "--results", str(issue)]) == 0
+    shown = capsys.readouterr().out
+    assert "share no item" in shown
+    assert "never disagree" not in shown
+
+
 def pairwise(issue: Path, flips: Sequence[int], comparisons: Sequence[int]) -> MeasuredRun:
     run_of = find_run(issue, "A", "preference")
     panel = with_flips(stored_suite(run_of)[1], (flips, comparisons))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import convention_option, output_options, results_option
+from rmbench.cli.options import FiniteRange, convention_option, output_options, results_option
 from rmbench.errors import RmbenchError
 from rmbench.escape import one_line
 
@@ -21,10 +21,16 @@ if TYPE_CHECKING:
 @click.argument("models", nargs=-1, metavar="A B [C]...")
 @click.option("-t", "--task", required=True, help="The task all were evaluated on.")
 @click.option("--metric", "metrics", multiple=True, help="Metric (repeat).  [default: the task's headlines]")
-@click.option("--items", default=10, show_default=True, help="How many disagreements to show.")
+@click.option(
+    "--items",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="How many disagreements to show.",
+)
 @click.option(
     "--margin",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="D",
     help="Also test whether models differ by less than D, in each metric's own unit: equivalent.",
 )

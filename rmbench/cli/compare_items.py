@@ -13,7 +13,9 @@ def item_blocks(report: ManyReport, prompts: Mapping[str, str], n_items: int) ->
     name = f"compare-{report.task}-items"
     if not report.disagreements:
         two = "two models" if len(report.models) == 2 else "models"
-        return [Block(name, (f"The {two} never disagree.",), None)] if n_items else []
+        compared = any(pair.metrics for pair in report.pairs)
+        line = f"The {two} never disagree." if compared else f"The {two} share no item on which to disagree."
+        return [Block(name, (line,), None)] if n_items else []
     texts = Column("prompt" if prompts else "", "text", 80)
     columns: tuple[Column, ...]
     cells: list[tuple[Cell, ...]]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import data_options, key_values, offline_option, output_options
+from rmbench.cli.options import FiniteRange, data_options, key_values, offline_option, output_options
 from rmbench.errors import ConfigError
 
 FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "text")
@@ -46,7 +46,7 @@ FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "t
 )
 @click.option(
     "--share",
-    type=click.FloatRange(0.0, 1.0, min_open=True),
+    type=FiniteRange(0.0, 1.0, min_open=True),
     default=0.5,
     show_default=True,
     help="Share of a text's n-grams from which on its item counts as contaminated.",

@@ -1,6 +1,7 @@
 """Options that several commands share, and the parsing of `key=value`."""
 
 from collections.abc import Callable
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,17 @@ def key_values(pairs: tuple[str, ...], option: str) -> dict[str, str]:
             raise ConfigError(f"{option} {key} is given twice")
         found[key] = value
     return found
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds. `click.FloatRange` lets nan pass, and inf where there is no upper bound."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number, or fail with what was expected."""
+        found = super().convert(value, param, ctx)
+        if not isfinite(found):
+            self.fail(f"{found} is not a number in the range {self._describe_range()}.", param, ctx)
+        return found
 
 
 def results_option(function: F) -> F:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from rmbench.cli.options import (
+    FiniteRange,
     convention_option,
     data_options,
     key_values,
@@ -21,13 +22,13 @@ from rmbench.cli.options import (
 @click.option("--metric", "metrics", multiple=True, help="Metric (repeat).  [default: the task's headlines]")
 @click.option(
     "--difference",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     metavar="D",
     help="Also say how many prompts a difference of D needs, in the metric's own unit.",
 )
 @click.option(
     "--power",
-    type=click.FloatRange(min=0.5, max=1, min_open=True, max_open=True),
+    type=FiniteRange(min=0.5, max=1, min_open=True, max_open=True),
     default=0.8,
     show_default=True,
     help="Probability of finding a difference that is there.",
@@ -39,17 +40,17 @@ from rmbench.cli.options import (
 )
 @click.option(
     "--correlation",
-    type=click.FloatRange(min=0, max=1, max_open=True),
+    type=FiniteRange(min=0, max=1, max_open=True),
     help="With one model or none: correlation of two models' values over prompts.  [default: 0.5]",
 )
 @click.option(
     "--accuracy",
-    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    type=FiniteRange(min=0, max=1, min_open=True, max_open=True),
     help="Without a model: accuracy of both.  [default: 0.7]",
 )
 @click.option(
     "--discordance",
-    type=click.FloatRange(min=0, max=1, min_open=True),
+    type=FiniteRange(min=0, max=1, min_open=True),
     help="Without a model: share of pairs on which one model alone is right; in place of both others.",
 )
 @data_options

@@ -16,7 +16,7 @@ from rmbench.metrics import resolve_metric
 from rmbench.record_reader import StoredRun, stored_suite
 from rmbench.specs import TaskSpec
 from rmbench.stats import Resolution, resolution_of_data, resolution_of_one
-from rmbench.stats.power import ALPHA
+from rmbench.stats.power import ALPHA, MOST_CLUSTERS
 from rmbench.tabular import Block, Cell, Column, Number, Table
 from rmbench.types import Item
 
@@ -192,6 +192,11 @@ def block_of(shown: Shown, asked: Asked) -> Block:
         notes.append(
             f"prompts for {asked.difference:g}: as many, of this kind, show a difference of that size."
         )
+        if any(None in _prompts(row.resolution, asked) for row in shown.rows if row.resolution):
+            notes.append(
+                f"A dash there: no difference of {asked.difference:g} is possible, or more than "
+                f"{MOST_CLUSTERS:,} prompts would be needed."
+            )
     if any(
         row.resolution is None or row.resolution.smallest(asked.levels[1], asked.power) is None
         for row in shown.rows

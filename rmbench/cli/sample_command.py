@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rmbench.cli.options import (
+    FiniteRange,
     data_options,
     device_option,
     dtype_option,
@@ -54,14 +55,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0),
+    type=FiniteRange(min=0),
     default=1.0,
     show_default=True,
     help="0 takes the likeliest token.",
 )
 @click.option(
     "--top-p",
-    type=click.FloatRange(0.0, 1.0, min_open=True),
+    type=FiniteRange(0.0, 1.0, min_open=True),
     default=1.0,
     show_default=True,
     help="Only the likeliest tokens that together have this probability.",

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from rmbench.cli.options import (
+    FiniteRange,
     device_option,
     json_option,
     key_values,
@@ -57,7 +58,7 @@ from rmbench.params import parse_part
 @click.option("--limit", type=click.IntRange(min=2), help="At most so many pairs, drawn by seed.")
 @click.option(
     "--held-out",
-    type=click.FloatRange(0.0, 0.5, min_open=True),
+    type=FiniteRange(0.0, 0.5, min_open=True),
     default=0.1,
     show_default=True,
     help="Share of prompts to evaluate on.",
@@ -69,19 +70,17 @@ from rmbench.params import parse_part
     show_default=True,
     help="At most so many held-out pairs, drawn by seed; the others are left out and counted.",
 )
-@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option("--epochs", type=FiniteRange(min=0, min_open=True), default=1.0, show_default=True)
 @click.option("--max-steps", type=click.IntRange(min=1), help="Stop after so many optimiser steps.")
 @click.option(
     "--learning-rate",
-    type=click.FloatRange(min=0, min_open=True),
+    type=FiniteRange(min=0, min_open=True),
     help="Peak of AdamW's rate.  [default: 2e-5; 1e-3 with --freeze-backbone]",
 )
-@click.option(
-    "--weight-decay", type=click.FloatRange(min=0), default=0.01, show_default=True, help="Of AdamW."
-)
+@click.option("--weight-decay", type=FiniteRange(min=0), default=0.01, show_default=True, help="Of AdamW.")
 @click.option(
     "--warmup",
-    type=click.FloatRange(0.0, 1.0, max_open=True),
+    type=FiniteRange(0.0, 1.0, max_open=True),
     default=0.05,
     show_default=True,
     help="Share of the steps over which the learning rate rises.",

@@ -252,5 +252,5 @@ def _distance(a: float, b: float, correlation: float) -> float:
 
 def _remark(low: float, high: float, n_single: int) -> str:
     alone = f"; {n_single:,} pairs with a single vote are taken to be like the others" if n_single else ""
-    bounds = f"between {low:.3f} and {high:.3f} whatever the distribution of opinions"
+    bounds = f"the ceiling is between {low:.3f} and {high:.3f} whatever the distribution of opinions"
     return f"{bounds}; the value assumes a beta{alone}"

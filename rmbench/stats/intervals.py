@@ -192,14 +192,15 @@ def bootstrap_t_interval(
     Source: Efron 1981; Hall 1988, "Theoretical comparison of bootstrap confidence intervals", Ann. Stat. 16.
     """
     value = float(contribution.sum())
-    rows = np.stack([contribution, share, contribution**2, contribution * share, share**2], axis=1)
+    # Centred, so that rounding leaves little of the error of a resample without variation.
+    off = contribution - value * share
+    rows = np.stack([off, share, off**2, off * share, share**2], axis=1)
 
     def studentised(totals: Floats) -> Floats:
         top, bottom, top2, both, bottom2 = totals.T
-        ratio = top / bottom
-        error = np.sqrt(np.maximum(top2 - 2.0 * ratio * both + ratio**2 * bottom2, 0.0)) / bottom
-        away = ratio - value
-        flat = error <= 1e-9 * np.abs(away)
+        away = top / bottom
+        error = np.sqrt(np.maximum(top2 - 2.0 * away * both + away**2 * bottom2, 0.0)) / bottom
+        flat = error <= 1e-6 * np.abs(away)
         t = np.where(flat, np.copysign(np.inf, away), away / np.where(flat, 1.0, error))
         return np.where(np.abs(away) <= 1e-12 * abs(value), 0.0, t)[:, None]
 
@@ -207,7 +208,7 @@ def bootstrap_t_interval(
     low, high = t[int(tail * len(t))], t[len(t) - 1 - int(tail * len(t))]
     if not (np.isfinite(low) and np.isfinite(high)):
         return None
-    error = sqrt(float(np.square(contribution - value * share).sum()))
+    error = sqrt(float(np.square(off).sum()))
     return value - float(high) * error, value - float(low) * error
 
 

@@ -30,7 +30,8 @@ ALPHA = 0.05
 POWER = 0.8
 """Probability of finding a difference that is there, unless another one is asked for."""
 _POINTS = 2000
-_MOST_CLUSTERS = 10**12
+MOST_CLUSTERS = 10**12
+"""Prompts above which a number of them says no more than that there are too few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Resolution:
             return None
         return found
 
-    def clusters_for(self, difference: float, alpha: float = ALPHA, power: float = POWER) -> int:
+    def clusters_for(self, difference: float, alpha: float = ALPHA, power: float = POWER) -> int | None:
         """Return how many prompts of this kind would show a difference with probability `power`.
 
         The error is scaled by the root of the number of prompts, and its degrees of freedom by the number.
@@ -78,6 +79,9 @@ class Resolution:
             difference: Above 0, in the metric's unit.
             alpha: Two-sided level of the test.
             power: Probability of finding it.
+
+        Returns:
+            The number of prompts; None where it is more than `MOST_CLUSTERS`.
 
         Raises:
             ConfigError: If the difference is not above 0, or larger than the metric allows.
@@ -212,12 +216,12 @@ def _power(delta: float, critical: float, scales: Floats) -> float:
     return float((ndtr(delta - edges) + ndtr(-delta - edges)).mean())
 
 
-def _first(shows: Callable[[int], bool], start: int) -> int:
-    """Return the smallest n from `start` at which something holds that holds from there on."""
+def _first(shows: Callable[[int], bool], start: int) -> int | None:
+    """Return the smallest n from `start` at which something holds, as from there on; None above the most."""
     high = start
     while not shows(high):
-        if high > _MOST_CLUSTERS:
-            raise ConfigError(f"that would need more than {_MOST_CLUSTERS:.0e} prompts")
+        if high > MOST_CLUSTERS:
+            return None
         high *= 2
     low = max(start - 1, ceil(high / 2) - 1)
     while high - low > 1:

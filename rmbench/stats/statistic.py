@@ -38,6 +38,8 @@ FEWEST = 1.5
 """Equal clusters that a number must weigh as much as, to have an error: below it one of them holds 4/5."""
 FEW_DECIDE = 20.0
 """Prompts below which a mean of uneven values is said to rest on few."""
+_ROUNDING = 1e-14
+"""Errors below this, of a value of 1 or less, are what rounding leaves of 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,8 @@ class Statistic:
         if self.spread is None:
             return None
         error = sqrt(self.spread.variance)
+        if error < _ROUNDING * max(1.0, abs(self.value)):
+            return 0.0  # nothing varied: the rest is rounding, and other on each machine
         return self.value * error if self.log_scale else error
 
     @property
@@ -214,10 +218,16 @@ class Statistic:
         interval, (first, *others) = None, self.terms
         if self.linear and not (self.paired or others) and is_skewed(first.influence):
             interval = bootstrap_t_interval(first.contributions(), first.share, tail)
+            interval = interval or self._as_far_off_as_seen(tail)
         low, high = interval or t_interval(self.value, stderr, freedom, tail)
         if self.limits is not None:
             low, high = max(low, min(self.value, self.limits[0])), min(high, max(self.value, self.limits[1]))
         return _around(self.value, (low, high))
+
+    def _as_far_off_as_seen(self, tail: float) -> tuple[float, float] | None:
+        """Return the interval where nearly all clusters are equal; how far others lie off is as seen."""
+        values, share = self.cluster_values()
+        return rare_interval(values, share, (float(values.min()), float(values.max())), tail)
 
 
 def _around(value: float, interval: tuple[float, float]) -> tuple[float, float]:

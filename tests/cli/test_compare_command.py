@@ -154,7 +154,7 @@ def test_a_difference_that_is_shown_to_be_small_is_both(made: Path, capsys: Capt
     assert "worse" in compare(made, capsys, "good", "constant", "--metric", "ece", task="calibration")
 
 
-@pytest.mark.parametrize("margin", ["0", "-0.1", "nan"])
+@pytest.mark.parametrize("margin", ["0", "-0.1", "nan", "inf"])
 def test_a_margin_is_above_zero(made: Path, capsys: Capture, margin: str) -> None:
     assert "margin" in refused(made, capsys, "good", "fair", "--margin", margin)
 
@@ -293,6 +293,13 @@ def test_wrong_use_is_one_line(made: Path, capsys: Capture) -> None:
     assert "Did you mean 'fair'" in refused(made, capsys, "good", "length", "fiar")
     assert "--csv and --latex: give one" in refused(made, capsys, "good", "fair", "--csv", "--latex")
     assert "accuracyy" in refused(made, capsys, "good", "fair", "length", "--metric", "accuracyy")
+    assert "'--items'" in refused(made, capsys, "good", "fair", "--items", "-1")
+
+
+def test_numbers_of_the_data_alone_are_no_tests_of_models(made: Path, capsys: Capture) -> None:
+    found = json.loads(compare(made, capsys, "good", "fair", "--json"))["metrics"]
+    assert "accuracy_length_controlled" in found
+    assert not {"longer_wins", "longer_wins_length_controlled"} & found.keys()
 
 
 def test_two_records_of_one_name_are_told_apart(made: Path, capsys: Capture) -> None:

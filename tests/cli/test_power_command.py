@@ -161,6 +161,9 @@ def test_it_is_in_every_format(made: Path, capsys: Capture) -> None:
 def test_what_cannot_be_is_a_dash_with_its_reason(made: Path, tmp_path: Path, capsys: Capture) -> None:
     (row,) = rows_of(made, capsys, "a", "b", "--metric", "accuracy", "--difference", "1.5")
     assert (row["prompts_needed"], row["prompts_needed_holm"]) == (None, None)
+    small = ("a", "b", "--metric", "accuracy", "--metric", "ece", "--difference", "1e-9")
+    assert [r["prompts_needed"] for r in rows_of(made, capsys, *small)] == [None, None], "more than 10^12"
+    assert "more than 1,000,000,000,000 prompts" in power(made, capsys, *small)
     write_items(tmp_path / "few.jsonl", [2, 2, 2])
     few = ["--data", str(tmp_path / "few.jsonl"), "--accuracy", "0.5", "--correlation", "0"]
     assert rows_of(made, capsys, *few)[0]["shows_from"] is None
@@ -176,7 +179,9 @@ def test_wrong_use_is_one_line(made: Path, tmp_path: Path, capsys: Capture) -> N
     assert "leave --accuracy" in refused(made, capsys, "--discordance", "0.1", "--accuracy", "0.6")
     assert "Did you mean 'accuracy'" in refused(made, capsys, "a", "--metric", "acuracy")
     assert "difference" in refused(made, capsys, "a", "b", "--difference", "0")
-    assert "nan" in refused(made, capsys, "a", "b", "--difference", "nan")
+    for option in ("--difference", "--power", "--accuracy", "--correlation", "--discordance"):
+        for value in ("nan", "inf"):
+            assert f"'{option}'" in refused(made, capsys, option, value)
     assert "--power" in refused(made, capsys, "a", "b", "--power", "1")
     assert "unknown model 'd'" in refused(made, capsys, "a", "d")
     write_items(tmp_path / "one.jsonl", [3])

@@ -20,7 +20,7 @@ from rmbench.stats.intervals import (
     rare_interval,
     stratified_interval,
 )
-from rmbench.stats.statistic import few_decide
+from rmbench.stats.statistic import Statistic, few_decide
 
 
 def of(values: list[float], **more: object) -> object:
@@ -131,6 +131,23 @@ def test_a_bootstrap_of_t_is_students_where_nothing_is_skewed() -> None:
     found = bootstrap_t_interval(y / 200, np.full(200, 1 / 200))
     assert found == pytest.approx(t_interval(y.mean(), y.std(ddof=1) / np.sqrt(200), 199), abs=0.03)
     assert not is_skewed((y - y.mean()) / 200)
+
+
+@pytest.mark.parametrize("usual", [0.0, 0.313, 1e4])
+def test_resamples_without_the_one_value_that_is_off_say_nothing(usual: float) -> None:
+    """37% of resamples lack it: their error is 0 but for rounding, and t was 1e8 and the interval as wide."""
+    y = np.full(60, usual)
+    y[7] += 1.0
+    assert bootstrap_t_interval(y / 60, np.full(60, 1 / 60)) is None
+    low, high = of(y.tolist(), unit="nats").estimate().ci95
+    exact = binomtest(1, 60).proportion_ci(method="exact")
+    assert (low, high) == pytest.approx((usual + exact.low, usual + exact.high), rel=1e-9, abs=1e-9)
+
+
+def test_what_rounding_leaves_of_an_error_is_zero() -> None:
+    influence = np.array([1e-17, -2e-17, 1e-17])
+    flat = Statistic(value=0.5, influence=influence, n=3, n_clusters=3)
+    assert flat.estimate().stderr == 0.0
 
 
 def test_skewed_gold_has_a_lopsided_interval_that_covers_better() -> None:
