@@ -15,6 +15,7 @@ def command(folder: Path) -> None:
     RESULTS is a results folder, a part of one, or one record. No model, data set or GPU is needed. Records
     whose numbers come out the same keep their bytes.
     """
+    from rmbench.metrics import METRICS_VERSION
     from rmbench.remeasure import remeasure
 
     n_changed = n_total = 0
@@ -23,5 +24,7 @@ def command(folder: Path) -> None:
         n_changed += bool(done.changed)
         record = done.run.record
         what = f"changed: {', '.join(done.changed)}" if done.changed else "the same"
-        click.echo(f"{one_line(record.model)} on {one_line(record.task)}: {what}")
+        before = record.identity.get("metrics_version", 1)
+        version = "" if before == METRICS_VERSION else f" (metrics version {before} to {METRICS_VERSION})"
+        click.echo(f"{one_line(record.model)} on {one_line(record.task)}{version}: {what}")
     click.echo(f"{n_total} records measured again, {n_changed} changed", err=True)

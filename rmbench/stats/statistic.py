@@ -213,7 +213,7 @@ class Statistic:
     def _where_much_varies(self, stderr: float, freedom: float, tail: float) -> tuple[float, float] | None:
         if self.bounded:
             return wilson_interval(self.value, stderr, freedom, tail)
-        if stderr < 1e-12 * max(1.0, abs(self.value)) and self.linear:
+        if stderr < 1e-12 * max(1.0, abs(self.value)) and (self.linear or self.paired):
             return None  # nothing varied, and nothing is known of how far a value could lie off
         interval, (first, *others) = None, self.terms
         if self.linear and not (self.paired or others) and is_skewed(first.influence):
@@ -253,4 +253,7 @@ def few_decide(statistic: Statistic) -> str:
     c = float(statistic.n_clusters)
     kurtosis = c * float(np.square(squares).sum()) / float(squares.sum()) ** 2
     deciding = min(c, 2.0 * c / max(1e-9, kurtosis - 1.0))
-    return f"about {max(1, round(deciding))} prompts decide it" if deciding < FEW_DECIDE else ""
+    k = max(1, round(deciding))
+    if deciding >= FEW_DECIDE:
+        return ""
+    return "about 1 prompt decides it" if k == 1 else f"about {k} prompts decide it"

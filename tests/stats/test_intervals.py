@@ -60,6 +60,14 @@ def test_gold_that_never_varies_has_no_interval_and_says_why() -> None:
     assert few_decide(same) == "it is the same for all 8 prompts"
 
 
+def test_a_model_against_itself_has_no_interval_where_nothing_bounds_a_difference() -> None:
+    """Not the point [0, 0] that it had on ECE, AUROC and the temperature."""
+    auroc = Statistic(value=0.7, influence=np.r_[0.1, -0.1] / 9, n=2, n_clusters=2, bounded=True)
+    found = compare(auroc, auroc)
+    assert (found.difference.value, found.difference.ci95, found.p_value) == (0.0, None, 1.0)
+    assert found.difference.remark == "it is the same for all 2 prompts: no interval"
+
+
 def test_one_discordant_pair_is_mcnemars_exact_test_with_an_exact_interval() -> None:
     first = np.ones(100)
     second = first.copy()
