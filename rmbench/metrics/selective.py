@@ -103,7 +103,7 @@ def _risk_coverage(margin: Floats) -> tuple[float, Floats]:
     place = np.cumsum((1.0 / np.arange(1, n + 1))[::-1])[::-1]
     cumulative = np.concatenate([[0.0], np.cumsum(place)])
     shared = (cumulative[last] - cumulative[last - at]) / at
-    value = float((loss * shared[level]).mean())
+    value = min(1.0, float((loss * shared[level]).mean()))  # a sum of shares may round to above 1
     # A pair also thickens the coverage of every pair with a smaller |margin|: the second term.
     loss_at = np.bincount(level, loss)
     coverage = last / n
