@@ -154,17 +154,20 @@ def draw_noise(cells: Cells, probability: Floats, dependence: Dependence, *, see
 
 def _simulated(rng: np.random.Generator, cells: Cells, probability: Floats, within: float) -> Floats:
     n = cells.n_bins
+    # In an order of their own, so that the items' order in the data does not matter.
+    order = np.lexsort((cells.cluster, cells.mirrored, cells.here, probability))
+    probability, cluster = probability[order], cells.cluster[order]
     place = np.zeros((len(probability), n), dtype=np.float32)
     rows = np.arange(len(probability))
-    np.add.at(place, (rows, cells.here), 1.0)
-    np.add.at(place, (rows, cells.mirrored), -1.0)
+    np.add.at(place, (rows, cells.here[order]), 1.0)
+    np.add.at(place, (rows, cells.mirrored[order]), -1.0)
     mean = probability @ place.astype(np.float64)
     latent = float(np.sin(np.pi / 2 * within))
     limit = ndtri(probability).astype(np.float32)
     parts = []
     for start in range(0, N_DRAWS, _DRAWS_AT_ONCE):
         shape = (min(_DRAWS_AT_ONCE, N_DRAWS - start), len(probability))
-        right = _right(rng, shape, cells.cluster, latent, limit, probability)
+        right = _right(rng, shape, cluster, latent, limit, probability)
         parts.append(right.astype(np.float32) @ place - mean)
     return np.concatenate(parts)
 

@@ -6,7 +6,7 @@ from math import sqrt
 import numpy as np
 
 from rmbench.stats import Statistic, cluster_sums, grouped_jackknife, shares, wilson_interval
-from rmbench.stats.clusters import Floats, Ints
+from rmbench.stats.clusters import Floats, Ints, Stratum
 
 _LEFT_OUT_IN_TURN = 50
 _FEW = 30.0
@@ -45,10 +45,15 @@ def area_under_roc(score: Floats, right: Floats, cluster: Ints, n_clusters: int)
     of_right = right * (wrong_below[level] / wrong.sum() - value) / right.sum()
     of_wrong = wrong * (right_above[level] / right.sum() - value) / wrong.sum()
     each = of_right + of_wrong
+    # The right and the wrong ones are two samples: the smaller one decides how well the error is known.
+    sides = [
+        _side(side, effect, value, cluster, n_clusters)
+        for side, effect in ((right, of_right), (wrong, of_wrong))
+    ]
     found = Statistic(
         value=value,
         influence=cluster_sums(each, cluster, n_clusters),
-        share=shares(cluster, n_clusters),
+        strata=tuple(sides),
         n=len(score),
         n_clusters=len(np.unique(cluster)),
         bounded=True,
@@ -59,6 +64,13 @@ def area_under_roc(score: Floats, right: Floats, cluster: Ints, n_clusters: int)
     alone = float(np.square(each).sum())
     effect = max(1.0, float(np.square(found.influence).sum()) / alone) if alone > 0.0 else 1.0
     return replace(found, ci95=_interval_of_few(found, _size_by_shape(value, n_right, n_wrong) / effect))
+
+
+def _side(weight: Floats, effect: Floats, value: float, cluster: Ints, n_clusters: int) -> Stratum:
+    """Return the right or the wrong observations, weights (n,) and effects on the area (n,), as a stratum."""
+    share = cluster_sums(weight, cluster, n_clusters) / float(weight.sum())
+    index = np.flatnonzero(share)
+    return Stratum(index, cluster_sums(effect, cluster, n_clusters)[index], share[index], 1.0, value)
 
 
 def _size_by_shape(area: float, n_right: float, n_wrong: float) -> float:
@@ -139,7 +151,7 @@ def _risk_coverage(margin: Floats) -> tuple[float, Floats]:
     place = np.cumsum((1.0 / np.arange(1, n + 1))[::-1])[::-1]
     cumulative = np.concatenate([[0.0], np.cumsum(place)])
     shared = (cumulative[last] - cumulative[last - at]) / at
-    value = float((loss * shared[level]).mean())
+    value = min(1.0, float((loss * shared[level]).mean()))  # a sum of shares may round to above 1
     # A pair also thickens the coverage of every pair with a smaller |margin|: the second term.
     loss_at = np.bincount(level, loss)
     coverage = last / n

@@ -30,16 +30,18 @@ def combine(
     strata = _joined(parts, share) if known else ()
     present = np.concatenate([t.index for t in strata]) if strata else np.zeros(0, dtype=np.int64)
     jackknifed = all(p.share is None and not p.strata for p in parts)
+    value = float(sum(w * p.value for w, p in zip(share, parts, strict=True)))
+    bounded = mixture and all(p.bounded for p in parts)
     return replace(
         parts[0],
-        value=float(sum(w * p.value for w, p in zip(share, parts, strict=True))),
+        value=min(max(value, 0.0), 1.0) if bounded else value,  # rounding must not lead out of [0, 1]
         influence=together,
         share=parts[0].share if len(strata) == 1 and not jackknifed else None,
         # What the jackknife leaves is complete: it has no shares that terms could differ in.
         strata=strata if len(strata) > 1 and not jackknifed else (),
         n=sum(p.n for p in parts) if n is None else n,
         n_clusters=max(p.n_clusters for p in parts) if jackknifed else len(np.unique(present)),
-        bounded=mixture and all(p.bounded for p in parts),
+        bounded=bounded,
         limits=_limits(parts, share),
         linear=all(p.linear for p in parts),
         ci95=None,

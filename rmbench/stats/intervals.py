@@ -104,12 +104,17 @@ def _events(
     count = int(seen.sum())
     value = float((share * beyond)[seen].sum())
     # In units of equal clusters; a heavy cluster that is off counts for as many as it weighs.
-    events = max(float(count and 1.0), float(share[seen].sum()) * size)
+    held = float(share[seen].sum()) * size
+    events = max(float(count and 1.0), held)
     far = (float(beyond[seen].sum()) + furthest) / (count + 1)
     high = float(betaincinv(events + 1.0, max(size - events, 1e-9), 1.0 - tail)) * far
     low = 0.0
     if count:
-        low = float(betaincinv(events, size - events + 1.0, tail)) * float(beyond[seen].mean())
+        # Few events, or events of unlike weight, say less: the fewest that the contributions can stand for.
+        added = (share * beyond)[seen]
+        fewest = min(float(count), held, float(added.sum()) ** 2 / float(np.square(added).sum()))
+        rate = float(betaincinv(fewest, size - fewest + 1.0, tail))
+        low = value * rate * size / fewest
     return min(low, value), value, max(high, value)
 
 

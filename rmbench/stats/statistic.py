@@ -208,7 +208,10 @@ class Statistic:
         intervals += [few_interval(t.value, worth * effective_size(t.share), tail) for t in small]
         terms = (*large, *small)
         found = stratified_interval([t.value for t in terms], intervals, [t.weight for t in terms])
-        return max(0.0, found[0]), min(1.0, found[1])
+        # Distances added as squares are too short upwards where many strata are nearly all right, and the
+        # error of the whole is too small where few strata are all right: what either holds is possible.
+        whole = wilson_interval(self.value, self.stderr or 0.0, self.freedom or 1.0, tail)
+        return max(0.0, min(found[0], whole[0])), min(1.0, max(found[1], whole[1]))
 
     def _where_much_varies(self, stderr: float, freedom: float, tail: float) -> tuple[float, float] | None:
         if self.bounded:

@@ -382,3 +382,23 @@ def test_invalid_rewards_leave_calibration_but_are_counted() -> None:
     for rule in ("wrong", "drop"):
         measured = measure(panel, invalid=rule)
         assert (measured.counts["invalid_items"], measured.counts["pairs"]) == (1, 2)
+
+
+def test_the_order_of_items_changes_no_number() -> None:
+    rng = np.random.default_rng(4)
+    margin, order = rng.normal(0.5, 1.5, 30), rng.permutation(30)
+    names = [f"c{k // 2:02d}" for k in range(30)]
+
+    def intervals(places: np.ndarray) -> dict[str, object]:
+        panel = make_panel(
+            [[float(margin[k]), 0.0] for k in places],
+            [[1.0, 0.0]] * 30,
+            clusters=[names[k] for k in places],
+            kind="label",
+        )
+        found = measure_calibration(panel, {"seed": 0}).metrics
+        return {name: s.estimate().ci95 or (0.0, 0.0) for name, s in found.items()}
+
+    a, b = intervals(np.arange(30)), intervals(order)
+    for name, interval in a.items():
+        assert interval == pytest.approx(b[name], rel=1e-6, abs=1e-9), name

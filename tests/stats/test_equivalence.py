@@ -153,3 +153,14 @@ def test_a_test_without_resolution_shows_nothing() -> None:
     blind = Statistic(value=2.0, influence=None, n=3, n_clusters=3)
     found = family([(blind, blind), pair_of(0.0)])[0]
     assert (found.n_tests, found.smallest()) == (1, None)
+
+
+def test_differences_of_one_direction_are_not_called_equivalent_too_often() -> None:
+    """Only one of two models is ever wrong alone, and exactly as often as the margin allows."""
+    wrong = 0
+    for seed in range(600):
+        right = (np.random.default_rng(seed).random(200) >= 0.1).astype(float)
+        models = [mean(v, np.arange(200), 200, bounded=True) for v in (np.ones(200), right)]
+        p = equivalence(difference(*models), 0.1)
+        wrong += p is not None and p < 0.05
+    assert wrong / 600 < 0.07, "0.09 to 0.10 by Student's t alone"
