@@ -1,5 +1,7 @@
 """Caveats of a record: an older metrics version, texts cut, rewards invalid or tied, prompts trained on."""
 
+from collections.abc import Callable
+
 from rmbench.metrics import METRICS_VERSION
 from rmbench.metrics.headlines import HEADLINES, at_largest_n
 from rmbench.metrics.selection import rule_of
@@ -34,12 +36,17 @@ def caveats(record: Record) -> list[str]:
     return parts
 
 
-def remarks(record: Record) -> list[str]:
-    """Return what numbers that are shown say of themselves, a line each with their names."""
+def remarks(record: Record, is_shown: Callable[[str], bool] = lambda _: True) -> list[str]:
+    """Return what headline numbers say of themselves, a line each with their names.
+
+    Args:
+        record: Whose numbers.
+        is_shown: Says of a metric's name whether it is shown.
+    """
     held = [record.metrics]
     shown = {at_largest_n(name, held) for names in HEADLINES.values() for name in names}
     found: dict[str, list[str]] = {}
-    for name in sorted(shown & record.metrics.keys()):
+    for name in filter(is_shown, sorted(shown & record.metrics.keys())):
         if remark := record.metrics[name].remark:
             found.setdefault(remark, []).append(name)
     return [f"{', '.join(names)}: {remark}" for remark, names in found.items()]

@@ -124,7 +124,7 @@ def record_sections(records: Sequence[Record], convention: str = "both") -> list
             *_gold_notes(rows[0]),
             *_empty(rows[0]),
             *_left_out(rows),
-            *(n for row in rows for n in _not_as_is(row)),
+            *(n for row in rows for n in _not_as_is(row, convention)),
         ]
         notes += _undefined(rows, convention)
         found.append(Section(tuple(tasks), tuple(about), tuple(grids), tuple(notes)))
@@ -187,11 +187,12 @@ def _columns(kind: str, records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(n for n in resolved if any(n in r.metrics or n in r.undefined for r in records))
 
 
-def _not_as_is(record: Record) -> list[str]:
+def _not_as_is(record: Record, convention: str) -> list[str]:
     parts = caveats(record)
     name = one_line(record.model, 40)
     found = [f"{name}: {one_line(', '.join(parts))}"] if parts else []
-    return [*found, *(f"{name}: {one_line(remark)}" for remark in remarks(record))]
+    said = remarks(record, lambda metric: _is_shown(metric, convention))
+    return [*found, *(f"{name}: {one_line(remark)}" for remark in said)]
 
 
 def _undefined(records: Sequence[Record], convention: str) -> list[str]:

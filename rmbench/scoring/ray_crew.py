@@ -158,7 +158,9 @@ class RayActors(Pool[_Actor]):
         from ray.exceptions import RayError, RayTaskError
 
         calls = {actor.call: actor for actor in self._actors if actor.call is not None}
-        ready, _ = ray.wait(list(calls), num_returns=1, timeout=timeout_s)
+        # The deadline may have passed between looking at the clock and here.
+        limit_s = None if timeout_s is None else max(0.0, timeout_s)
+        ready, _ = ray.wait(list(calls), num_returns=1, timeout=limit_s)
         for call in ready:
             actor = calls[call]
             try:
