@@ -265,3 +265,31 @@ def test_items_that_share_a_prompt_are_one_cluster() -> None:
         b.n_clusters,
     ), "copies of items must not make an interval narrower"
     assert (a.n, b.n) == (10, 20)
+
+
+def drop_of(rewards: np.ndarray, gold: np.ndarray) -> tuple[float, tuple[float, float]]:
+    found = measure_best_of_n(make_panel(rewards.tolist(), gold.tolist()), PARAMS).metrics
+    estimate = found["overoptimization_drop"].estimate()
+    return estimate.value, estimate.ci95 or (0.0, 0.0)
+
+
+def test_the_drop_is_not_above_0_by_construction() -> None:
+    """On rewards that know nothing of gold a maximum less the last point is above 0; this is not, on average."""
+    rng = np.random.default_rng(0)
+    drops = [drop_of(rng.normal(size=(30, 16)), rng.normal(size=(30, 16))) for _ in range(150)]
+    values = np.array([value for value, _ in drops])
+    assert (values < 0.0).any()
+    assert abs(values.mean()) < 3 * values.std() / np.sqrt(len(values))
+    shown = np.mean([low > 0.0 for _, (low, _) in drops])
+    assert shown < 0.025 + 3 * np.sqrt(0.025 * 0.975 / len(drops))
+
+
+def test_the_drop_is_a_test_that_over_optimisation_passes_and_rising_gold_does_not() -> None:
+    rng = np.random.default_rng(1)
+    gold = rng.normal(size=(100, 16))
+    trapped, trap = gold.copy(), gold.copy()
+    trapped[:, 0], trap[:, 0] = 9.0, -3.0
+    value, (low, high) = drop_of(trapped, trap)
+    assert 0.0 < low <= value <= high
+    value, (low, high) = drop_of(gold, gold)
+    assert low <= value <= high < 0.0, "gold still rises"

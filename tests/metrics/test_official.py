@@ -181,3 +181,17 @@ def test_right_against_all_wrong_ones_is_that_of_a_loop(seed: int) -> None:
         here = [i["rewards"] for i in items if i["part"] == part]
         name = "official_" + part.lower().replace(" ", "_")
         assert suite.metrics[name].value == np.mean([all(r[0] > w for w in r[1:]) for r in here])
+
+
+def test_an_item_counts_once_however_many_numbers_it_is_in() -> None:
+    """RM-Bench said 1,458 for 486 items, since each is in three levels."""
+    items = [
+        {"domain": domain, "rewards": [3.0, 2.0, 1.0, 0.0, 2.5, 0.5]}
+        for domain in ("chat", "code", "math", "safety")
+        for _ in range(7)
+    ]  # fmt: skip
+    found = measure("rm-bench", {"items": items}).metrics
+    assert {name: found[name].n for name in ("official", "official_hard", "official_chat")} == {
+        "official": 28, "official_hard": 28, "official_chat": 7,
+    }  # fmt: skip
+    assert found["official"].n_clusters == 28

@@ -1,7 +1,7 @@
 """KL of best of n against enumeration and closed forms; the fitted curve against data made from one."""
 
 from itertools import product
-from math import log, sqrt
+from math import inf, log, sqrt
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from test_selection import with_logprobs
 
 from rmbench.metrics.best_of_n import expected_kl, measure_best_of_n
 from rmbench.metrics.kl import kl_bound, kl_of_pick
-from rmbench.metrics.over_optimisation import fit_curve, measure_over_optimisation
+from rmbench.metrics.over_optimisation import fit_curve, measure_over_optimisation, peak_of
 from rmbench.metrics.pools import Pools
 
 POLICY = (0.5, 0.3, 0.2)
@@ -160,8 +160,27 @@ def test_proxy_and_gold_part_where_the_highest_rewards_are_a_trap() -> None:
     assert found.metrics["gold@32"].value == pytest.approx(-3.0)
     assert found.kl == pytest.approx([kl_bound(n) for n in found.n_values])
     assert found.kl_is == "estimate"
-    peak = found.metrics["fit_peak_kl"].value
-    assert 0.0 < peak < kl_bound(32)
+    peak = found.metrics["fit_peak_kl"]
+    assert 0.0 < peak.value < kl_bound(32)
+    low, high = peak.ci95 or (0.0, 0.0)
+    assert 0.0 < low < peak.value < high < inf
+
+
+def test_a_peak_that_some_resamples_do_not_have_is_open_at_that_end() -> None:
+    """KL of the peak of d (alpha - beta d): 0 where it falls from the start, infinite where it only rises."""
+    alpha, beta = np.array([0.8, -0.1, 0.3, 0.0]), np.array([0.25, 0.2, -0.1, 0.2])
+    assert peak_of(alpha, beta).tolist() == pytest.approx([(0.8 / 0.5) ** 2, 0.0, inf, 0.0])
+    kl = np.array([kl_bound(n) for n in (1, 2, 4, 8, 16)])
+    d = np.sqrt(kl)
+    # Six prompts whose gold falls again, and six whose gold rises on and on: half of the resamples have no peak.
+    gold = np.stack([d - bend * kl for bend in [0.5, -0.4] * 6])
+    found, why = fit_curve(gold, np.tile(kl, (12, 1)), np.ones(12), n=12, seed=0)
+    assert not why
+    peak = found["fit_peak_kl"].estimate()
+    assert peak.value == pytest.approx((1.0 / 0.1) ** 2)
+    low, high = peak.ci95 or (0.0, 0.0)
+    assert 0.0 < low < peak.value
+    assert high == inf
 
 
 def test_rewards_that_were_made_up_have_no_mean() -> None:
