@@ -15,6 +15,8 @@ def family_words(report: ManyReport) -> str:
     n_pairs, n_models, n_metrics = len(report.pairs), len(report.models), len(report.estimates)
     pairs = "1 pair" if n_pairs == 1 else f"{n_pairs:,} pairs"
     of = f"{pairs} of {n_models} models on {n_metrics} metric{'s' if n_metrics > 1 else ''}"
+    if n_tests == 0:
+        return f"no test ({of}): no error is known, or no item is common to two models"
     if n_tests == 1:
         return f"one test ({of}): nothing to correct for"
     missing = n_pairs * n_metrics - n_tests

@@ -322,3 +322,24 @@ def test_two_records_of_one_name_are_told_apart(made: Path, capsys: Capture) -> 
     assert first != second
     assert first.startswith("good (")
     assert second.startswith("good (")
+
+
+def test_without_a_common_item_there_is_no_family_of_tests(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        {"id": str(k), "prompt": f"p{k}", "responses": ["good", "bad"], "gold": [1, 0]} for k in range(20)
+    ]
+    Path("data.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+    for name, answered in (("first", range(10)), ("last", range(10, 20))):
+        found = [{"id": str(k), "rewards": [1.0, 0.0 if k in answered else None]} for k in range(20)]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(r) + "\n" for r in found))
+        command = ["eval", "-m", f"scores:{name}.jsonl", "-t", "preference", "--data", "data.jsonl"]
+        assert run([*command, "-T", "invalid=drop", "-q"]) == 0
+    capsys.readouterr()
+    assert run(["compare", "first", "last", "--task", "preference", "--metric", "accuracy"]) == 0
+    out = capsys.readouterr().out
+    assert "no test (1 pair of 2 models on 1 metric): no error is known, or no item is common" in out
+    assert "no accuracy of first against last: no item that both answered" in out
+    assert "one family" not in out
