@@ -24,15 +24,14 @@ from typing import Any
 from scoring_memory import write_pairs
 from tabulate import tabulate
 
-from rmbench.canon import digest
-from rmbench.evaluation import Settings, prepare_task
+from rmbench.core.identity import digest
+from rmbench.evaluation.run import Settings, prepare_task
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import Crew, open_store, ray_actors_for, score_items, workers_for
 from rmbench.scoring.crew import Alone
-from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS, distinct, plan
-from rmbench.scoring.questions import conversation_measure, conversations_of
-from rmbench.specs import load_task
+from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS, conversation_measure, conversations_of, distinct, plan
+from rmbench.tasks.spec import load_task
 from rmbench.types import Item, RewardModel
 
 N_WORKERS = 2

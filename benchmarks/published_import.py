@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from rmbench.benchmarks.rewardbench.official import SECTIONS
 from rmbench.cli.main import run
-from rmbench.metrics.rewardbench import SECTIONS
 
 _TRUE_COUNTS = {"math-prm": 447}
 

@@ -30,13 +30,13 @@ from rich.console import Console
 from rich.progress import track
 from tabulate import tabulate
 
-from rmbench.data import read_task_items
-from rmbench.models.hf import HFRewardModel
-from rmbench.models.hf_load import NoHeadError, torch
+from rmbench.models.hf.classifier import HFRewardModel
+from rmbench.models.hf.load import NoHeadError, torch
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.scoring import open_store, score_items
-from rmbench.specs import load_task
+from rmbench.tasks import read_task_items
+from rmbench.tasks.spec import load_task
 from rmbench.types import Conversation, Item, Response, Turn
 
 SAVED = Path(__file__).with_name("scoring_speed.json")

@@ -35,13 +35,12 @@ from tabulate import tabulate
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from trl import RewardConfig, RewardTrainer
 
-from rmbench.models.hf_text import Encoded, TextFormat
+from rmbench.models.hf.text import Encoded, TextFormat
 from rmbench.models.runtime import Runtime
 from rmbench.train.base import Base, load_base
-from rmbench.train.batches import EncodedPairs, StepSampler
 from rmbench.train.fit import Job, TrainSettings, fit_all
 from rmbench.train.losses import bradley_terry
-from rmbench.train.pairs import TrainingData, read_training_data
+from rmbench.train.pairs import EncodedPairs, StepSampler, TrainingData, read_training_data
 from rmbench.types import Conversation
 
 RUNTIME = Runtime(device="cpu", offline=True)

@@ -16,26 +16,26 @@ if TYPE_CHECKING:
     from rmbench import plot
     from rmbench.api import Records, compare, evaluate, leaderboard, load_records
     from rmbench.boards import BoardSpec, Leaderboard, load_board
-    from rmbench.data.readers import register_reader
     from rmbench.errors import RmbenchError
+    from rmbench.gold.verifier import Verdict, register_verifier
     from rmbench.models import register_reward_model
-    from rmbench.specs import list_tasks
+    from rmbench.tasks.readers import register_reader
+    from rmbench.tasks.spec import list_tasks
     from rmbench.train.losses import register_loss as register_loss
     from rmbench.types import Conversation, Estimate, Item, Pair, PairwiseModel, Response, RewardModel, Scored
-    from rmbench.verifiers.verdicts import Verdict, register_verifier
 
 _PLACES = {
     "api": ("Records", "compare", "evaluate", "leaderboard", "load_records"),
     "boards": ("BoardSpec", "Leaderboard", "load_board"),
-    "data.readers": ("register_reader",),
+    "tasks.readers": ("register_reader",),
     "errors": ("RmbenchError",),
     "models": ("register_reward_model",),
-    "specs": ("list_tasks",),
+    "tasks.spec": ("list_tasks",),
     "train.losses": ("register_loss",),
     "types": (
         "Conversation", "Estimate", "Item", "Pair", "PairwiseModel", "Response", "RewardModel", "Scored",
     ),
-    "verifiers.verdicts": ("Verdict", "register_verifier"),
+    "gold.verifier": ("Verdict", "register_verifier"),
 }  # fmt: skip
 """Module below `rmbench` -> the names of it that are reachable from here."""
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 from tiny_models import make_checkpoint, tokenizers_by_kind  # noqa: F401  (fixtures for all folders)
 
-from rmbench.registry import Registry
+from rmbench.core.registry import Registry
 
 # Before anything imports the hub client, which reads them once: no test reaches a hub.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.cli.main import run
-from rmbench.records import run_id
+from rmbench.results.record import run_id
 
 HOSTILE = (
     "<script>document.title='owned'</script>",

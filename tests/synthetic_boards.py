@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from rmbench.boards import Board, BoardSpec, Cell, ColumnSpec, Row
-from rmbench.boards.facts import Facts
-from rmbench.specs import load_task
+from rmbench.boards.board import Facts
+from rmbench.tasks.spec import load_task
 from rmbench.types import Estimate
 
 HOSTILE = (

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from rmbench.caveats import caveats
-from rmbench.record_reader import find_records
+from rmbench.results.read import find_records
+from rmbench.results.record import caveats
 
 RESULTS = Path(__file__).parents[1] / "results"
 

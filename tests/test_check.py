@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from rmbench.canon import conversation_key
 from rmbench.check import CheckResult, check_model
+from rmbench.core.identity import conversation_key
 from rmbench.models.baselines import Constant, Length, Random
 from rmbench.types import Conversation, Item, Pair, Scored
 

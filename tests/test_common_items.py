@@ -13,12 +13,11 @@ import pytest
 
 from rmbench.boards.separation import better_of, ranges_of, standings
 from rmbench.cli.main import run
-from rmbench.common_items import CommonItems, MeasuredRun
-from rmbench.comparison import compare_many, find_run
-from rmbench.curves import Layout, gather
-from rmbench.curves.gather import notes_of
 from rmbench.metrics import PanelRow, build_panel, measure_suite, with_flips
-from rmbench.record_reader import StoredRun, find_records, stored_suite
+from rmbench.plot.curves import Layout, gather, notes_of
+from rmbench.results.common_items import CommonItems, MeasuredRun
+from rmbench.results.compare import compare_many, find_run
+from rmbench.results.read import StoredRun, find_records, stored_suite
 from rmbench.stats import Statistic, mean, rank_ranges
 from rmbench.stats import compare as compare_statistics
 from rmbench.study.tables import Pairing, _metrics_of, _paired
@@ -151,7 +150,7 @@ def test_nothing_is_measured_again_unless_items_differ(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("rmbench.common_items.measure_as", never)
+    monkeypatch.setattr("rmbench.results.common_items.measure_as", never)
     for form in ("--json", "--csv", "--markdown", "--latex"):
         text = compare(issue, capsys, "A", "D", form)
         assert not re.search(r"items_|answered|\bown\b|lacking| of 100", text)
@@ -365,7 +364,7 @@ def test_every_file_of_a_board_marks_numbers_on_fewer_items(boarded: Path) -> No
 def test_a_board_measures_each_model_once_for_each_set_of_items(
     boarded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rmbench.record_reader import measure_as
+    from rmbench.results.read import measure_as
 
     measured = []
 
@@ -373,7 +372,7 @@ def test_a_board_measures_each_model_once_for_each_set_of_items(
         measured.append((run_of.model, panel.n_items, tuple(kinds)))
         return measure_as(run_of, panel, kinds, **options)
 
-    monkeypatch.setattr("rmbench.common_items.measure_as", counted)
+    monkeypatch.setattr("rmbench.results.common_items.measure_as", counted)
     arguments = ["--boards-dir", str(boarded.parent / "boards"), "--out", str(tmp_path)]
     assert run(["leaderboard", *arguments, "--results", str(boarded.parent / "results")]) == 0
     assert len(measured) == len(set(measured))

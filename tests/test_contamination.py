@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmbench.canon import prompt_cluster
 from rmbench.contamination import (
     Findings,
     Measures,
@@ -25,10 +24,11 @@ from rmbench.contamination import (
 from rmbench.contamination import grams as grams_module
 from rmbench.contamination import run as run_module
 from rmbench.contamination.grams import window_hashes, windows
-from rmbench.data import rows as rows_module
-from rmbench.data.training import CHOSEN, REJECTED, UNLABELLED, labels_of
+from rmbench.core.identity import prompt_cluster
+from rmbench.core.overlap import words
 from rmbench.errors import ConfigError, DataError, RunError, UnknownNameError
-from rmbench.overlap import words
+from rmbench.tasks import rows as rows_module
+from rmbench.tasks.training import CHOSEN, REJECTED, UNLABELLED, labels_of
 from rmbench.types import Item, Response, Turn
 
 
@@ -425,8 +425,8 @@ def test_a_hash_that_cannot_tell_the_task_apart_is_replaced(
 
 
 def test_a_split_of_a_task_is_training_data_too() -> None:
-    from rmbench.data import read_task_items
-    from rmbench.specs import load_task
+    from rmbench.tasks import read_task_items
+    from rmbench.tasks.spec import load_task
 
     items = list(read_task_items(load_task("preference"), None).items)
     findings, told = look(items, "preference:train", n=13)

@@ -11,8 +11,9 @@ import pytest
 from strict_latex import read_latex
 
 from rmbench.cli.main import run
-from rmbench.curves import Layout, draw, gather
-from rmbench.metrics.kl import kl_bound
+from rmbench.metrics.selection import kl_bound
+from rmbench.plot import curve_figures as draw
+from rmbench.plot.curves import Layout, gather
 
 N_VALUES = (1, 2, 4, 8)
 

@@ -16,13 +16,12 @@ from strict_latex import read_latex
 from synthetic_boards import synthetic
 
 from rmbench.boards import render_board
-from rmbench.boards.scale import Scale, scale_of
-from rmbench.digits import Digits, digits_of, digits_of_estimates, significant
-from rmbench.latex import as_latex
-from rmbench.plot.canvas import reach
-from rmbench.record_reader import _estimate
-from rmbench.records import estimate_to_json
-from rmbench.tabular import Block, Column, Form, Number, Table, as_csv, as_markdown, as_text
+from rmbench.core.digits import Digits, digits_of, digits_of_estimates, significant
+from rmbench.format.pages import Scale, scale_of
+from rmbench.format.tables import Block, Column, Form, Number, Table, as_csv, as_latex, as_markdown, as_text
+from rmbench.plot.style import reach
+from rmbench.results.read import _estimate
+from rmbench.results.record import estimate_to_json
 from rmbench.types import Estimate
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rmbench.files import iter_jsonl
-from rmbench.verifiers import VERIFIERS, verify
+from rmbench.core.files import iter_jsonl
+from rmbench.gold.instruction import VERIFIERS, verify
 
 REPO = Path(__file__).resolve().parent.parent
 FOLDER = REPO / "rmbench" / "_data" / "embedded"

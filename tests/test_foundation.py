@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmbench.canon import canonical_json, conversation_key, digest, pair_key, slug
+from rmbench.core.escape import for_csv, for_markdown, one_line
+from rmbench.core.files import iter_jsonl, to_jsonl_gz, write_atomic
+from rmbench.core.identity import canonical_json, conversation_key, digest, pair_key, slug
+from rmbench.core.registry import Registry
 from rmbench.errors import ConfigError, DataError, UnknownNameError
-from rmbench.escape import for_csv, for_markdown, one_line
-from rmbench.files import iter_jsonl, to_jsonl_gz, write_atomic
-from rmbench.registry import Registry
 from rmbench.types import Turn
 
 TURNS = (Turn(role="user", content="Grüß Gott"), Turn(role="assistant", content="Hi\u2028there"))
@@ -85,7 +85,7 @@ def test_a_cut_off_archive_is_an_error(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from rmbench.files import write_atomic
+from rmbench.core.files import write_atomic
 path, n = Path(sys.argv[1]), 0
 while True:
     n += 1

@@ -117,10 +117,9 @@ def test_killed_again_and_again_the_record_is_the_same(workplace: Path) -> None:
 
 
 def _batches(workplace: Path) -> list[list[object]]:
-    from rmbench.data import read_task_items
-    from rmbench.scoring.plan import Unit, batches
-    from rmbench.scoring.questions import tokens_of
-    from rmbench.specs import load_task
+    from rmbench.scoring.plan import Unit, batches, tokens_of
+    from rmbench.tasks import read_task_items
+    from rmbench.tasks.spec import load_task
 
     items = read_task_items(load_task("preference"), workplace / "items.jsonl").items
     units = [Unit(r.text, len(i.prompt[0]["content"]) + len(r.text)) for i in items for r in i.responses]

@@ -16,41 +16,13 @@ PACKAGE = ROOT / "rmbench"
 
 LAYERS = [
     ["errors", "types"],
-    ["canon", "digits", "files", "registry", "escape", "stats", "versions"],
-    [
-        "params",
-        "yaml_reader",
-        "definitions",
-        "verifiers",
-        "overlap",
-        "html",
-        "figures",
-        "tabular",
-        "progress",
-        "notebook",
-    ],
-    ["data_spec", "latex"],
-    ["specs", "metrics"],
-    ["data"],
-    ["models"],
-    ["scoring"],
-    ["records"],
-    ["record_shape"],
-    ["record_reader", "gold", "caveats"],
-    ["plot", "tables", "disagreements", "common_items"],
-    [
-        "evaluation",
-        "comparison",
-        "remeasure",
-        "check",
-        "boards",
-        "train",
-        "contamination",
-        "curves",
-        "sampling",
-    ],
-    ["study", "published", "report", "api"],
-    ["cli"],
+    ["core", "stats"],
+    ["format", "metrics", "models", "tasks"],
+    ["results", "scoring"],
+    ["benchmarks", "boards", "check", "contamination", "gold", "sampling", "train"],
+    ["evaluation", "plot"],
+    ["report", "study"],
+    ["api", "cli"],
     ["__main__"],
 ]
 """Top-level modules and packages, from the bottom; a module imports from layers below and from itself."""
@@ -81,7 +53,7 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def strings_that_name_modules(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield registered targets such as "rmbench.data.pools:read_gsm8k": imports by another name."""
+    """Yield registered targets such as "rmbench.benchmarks.sets.pools:read_gsm8k": imports by another name."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             module, _, name = node.value.partition(":")
@@ -174,7 +146,7 @@ def test_every_module_has_a_layer_and_none_is_called_utils() -> None:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_files_and_functions_stay_small(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= 300, f"{path} has {text.count(chr(10))} lines"
+    assert text.count("\n") <= 500, f"{path} has {text.count(chr(10))} lines"
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
             doc = ast.get_docstring(node, clean=False) or ""

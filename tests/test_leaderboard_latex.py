@@ -14,7 +14,7 @@ from rmbench.boards import Board
 from rmbench.boards.render import render_board
 from rmbench.boards.separation import Standing, better_of, column_standings, standings
 from rmbench.cli.main import run
-from rmbench.escape import one_line
+from rmbench.core.escape import one_line
 from rmbench.stats import Statistic, mean
 
 ROOT = Path(__file__).resolve().parent.parent

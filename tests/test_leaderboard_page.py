@@ -18,18 +18,16 @@ import pytest
 from synthetic_boards import HOSTILE, estimate, facts, spec, synthetic
 
 from rmbench.boards import Board, load_board, make_board
-from rmbench.boards.facts import facts_of
-from rmbench.boards.links import report_file, report_links
-from rmbench.boards.page import page_of
+from rmbench.boards.board import facts_of
+from rmbench.boards.page import page_of, report_file, report_links
 from rmbench.boards.pareto import plots_of
 from rmbench.boards.render import render_board
-from rmbench.boards.scale import Bar, Scale, scale_of
 from rmbench.cli.main import run
+from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
-from rmbench.escape import one_line
-from rmbench.html import anchor
+from rmbench.format.pages import Bar, Scale, anchor, scale_of
 from rmbench.metrics import Panel, Suite
-from rmbench.record_reader import StoredRun, find_records, stored_suite
+from rmbench.results.read import StoredRun, find_records, stored_suite
 
 ROOT = Path(__file__).resolve().parent.parent
 VOID = {"meta", "input", "br", "link", "img", "path", "circle", "rect"}

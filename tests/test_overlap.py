@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from rmbench.core.overlap import N_WORDS, PROMPTS_FILE, TrainingPrompts
 from rmbench.errors import StoreError
-from rmbench.overlap import N_WORDS, PROMPTS_FILE, TrainingPrompts
 from rmbench.types import Turn
 
 LONG = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"

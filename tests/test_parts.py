@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmbench.canon import in_part
 from rmbench.cli.main import run
+from rmbench.core.identity import in_part
 from rmbench.train.pairs import read_training_data
 
 

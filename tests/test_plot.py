@@ -14,14 +14,13 @@ import pytest
 from rmbench import plot
 from rmbench.errors import ConfigError, DataError, StoreError
 from rmbench.metrics.calibration import claims_of
-from rmbench.metrics.length import accuracy_by_length
 from rmbench.metrics.margins import deciles
-from rmbench.metrics.pairs import pairs_of
-from rmbench.metrics.panel import PanelRow, build_panel
+from rmbench.metrics.panel import PanelRow, build_panel, pairs_of
+from rmbench.metrics.preference import accuracy_by_length
 from rmbench.metrics.reliability import Forecasts
 from rmbench.plot.calibration import histogram
 from rmbench.plot.catalogue import FIGURES
-from rmbench.record_reader import StoredRun, find_records
+from rmbench.results.read import StoredRun, find_records
 from rmbench.stats import mean
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rmbench.cli.main import run
-from rmbench.record_reader import find_records
+from rmbench.results.read import find_records
 
 
 @pytest.fixture(scope="module")

@@ -18,15 +18,15 @@ from report_records import HOSTILE, evaluate, rows, spoil, spoil_identity
 from test_leaderboard_page import Page
 
 from rmbench.cli.main import run
+from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
-from rmbench.escape import one_line
-from rmbench.html import text_block
+from rmbench.format.pages import text_block
 from rmbench.metrics.panel import PanelRow, build_panel
 from rmbench.plot import FIGURES, Source
-from rmbench.record_reader import find_records
 from rmbench.report import make_report, runs_of, sections_of
-from rmbench.report.inline import inline_svg
+from rmbench.report.pictures import inline_svg
 from rmbench.report.worst import margin_of, worst_items
+from rmbench.results.read import find_records
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 

@@ -8,11 +8,11 @@ import yaml
 
 from rmbench.boards.definition import board_folder
 from rmbench.cli.main import run
-from rmbench.data import read_task_items
-from rmbench.data.readers import READERS
 from rmbench.errors import ConfigError
 from rmbench.metrics import KINDS
-from rmbench.specs import apply_params, list_tasks, load_task, parameter_help, parameter_names
+from rmbench.tasks import read_task_items
+from rmbench.tasks.readers import READERS
+from rmbench.tasks.spec import apply_params, list_tasks, load_task, parameter_help, parameter_names
 
 ROOT = Path(__file__).resolve().parent.parent
 PLANNED = {
@@ -201,7 +201,7 @@ def test_a_package_without_its_tasks_says_so_and_takes_no_stranger_s(
 ) -> None:
     package = tmp_path / "site-packages" / "rmbench"
     package.mkdir(parents=True)
-    monkeypatch.setattr("rmbench.definitions._PACKAGE", package)
+    monkeypatch.setattr("rmbench.core.yaml._PACKAGE", package)
     monkeypatch.chdir(tmp_path)
     stranger = package.parent / "tasks"  # another distribution's package of that name
     stranger.mkdir()

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from strict_latex import NotStrictError, read_latex, visible
 from synthetic_boards import HOSTILE
 
-from rmbench.escape import for_latex, one_line
-from rmbench.latex import as_latex
-from rmbench.tabular import Block, Column, Form, Number, Table, as_csv, as_markdown, as_text
+from rmbench.core.escape import for_latex, one_line
+from rmbench.format.tables import Block, Column, Form, Number, Table, as_csv, as_latex, as_markdown, as_text
 
 TABLE = Table(
     (Column("model", "text"), Column("accuracy"), Column("n", "count"), Column("p", "number")),

@@ -12,9 +12,9 @@ import pytest
 import torch
 import transformers
 
-from rmbench.files import iter_jsonl
+from rmbench.core.files import iter_jsonl
+from rmbench.gold.instruction import passes
 from rmbench.models.resolve import load_model
-from rmbench.verifiers import passes
 
 ROOT = Path(__file__).resolve().parent.parent
 EMBEDDED = ROOT / "rmbench" / "_data" / "embedded"

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.verifiers import VERIFIERS, passes, verify
-from rmbench.verifiers.answers import find_numbers
-from rmbench.verifiers.counts import split_items, split_sentences, split_words
+from rmbench.gold.instruction import VERIFIERS, passes, verify
+from rmbench.gold.instruction.counts import split_items, split_sentences, split_words
+from rmbench.gold.instruction.wording import find_numbers
 
 FENCED = 'Here you go:\n```json\n{"city": "Paris"}\n```\nAnything else?'
 

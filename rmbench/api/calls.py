@@ -8,16 +8,16 @@ from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 from rmbench.api.records import Records
-from rmbench.api.request import Asked, Request, run_all
 from rmbench.boards import BoardSpec, Leaderboard, load_board, make_board
 from rmbench.boards.board import require_rows
 from rmbench.boards.definition import board_folder
-from rmbench.comparison import PairedReport, compare_runs, find_run, headline_metrics
+from rmbench.core.options import parse_part
 from rmbench.errors import ConfigError
-from rmbench.models.given import given_model
+from rmbench.evaluation.request import Asked, Request, run_all
+from rmbench.models.resolve import given_model
 from rmbench.models.runtime import Dtype, Runtime
-from rmbench.params import parse_part
-from rmbench.record_reader import StoredRun, find_records
+from rmbench.results.compare import PairedReport, compare_runs, find_run, headline_metrics
+from rmbench.results.read import StoredRun, find_records
 from rmbench.types import AnyModel
 
 Model: TypeAlias = str | AnyModel

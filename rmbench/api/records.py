@@ -5,14 +5,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from rmbench.comparison import pick_run
+from rmbench.core.files import write_atomic
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.files import write_atomic
-from rmbench.notebook import html_table
-from rmbench.record_reader import StoredRun
-from rmbench.records import check_rewards_file
-from rmbench.tables import record_sections, record_tables
-from rmbench.tabular import plain_rows
+from rmbench.format.tables import html_table, plain_rows
+from rmbench.report.tables import record_sections, record_tables
+from rmbench.results.compare import pick_run
+from rmbench.results.read import StoredRun
+from rmbench.results.record import check_rewards_file
 
 if TYPE_CHECKING:
     import pandas

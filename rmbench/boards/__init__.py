@@ -2,8 +2,7 @@
 
 from rmbench.boards.board import Board, Cell, Row, make_board
 from rmbench.boards.definition import BoardSpec, ColumnSpec, list_boards, load_board
-from rmbench.boards.formats import Leaderboard
-from rmbench.boards.render import render_board
+from rmbench.boards.render import Leaderboard, render_board
 
 __all__ = [
     "Board",

@@ -1,21 +1,133 @@
-"""From records to rows: cells, ranks, significance groups."""
+"""From records to rows: cells, ranks, significance groups.
 
+Which records a board shows in a column, and which it leaves out.
+
+What a record says beside its numbers, for show: speed, size, command. Untrusted, and checked as such.
+"""
+
+import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
+from typing import Any
 
 from rmbench.boards.definition import BoardSpec, ColumnSpec
-from rmbench.boards.eligible import eligible, row_name
-from rmbench.boards.facts import Facts, facts_of
-from rmbench.boards.families import Family, families_of
-from rmbench.boards.on_common import Columns, pairs_on_common
-from rmbench.boards.separation import Pairs, Standing, better_of, on_names, ranges_of, separated, standings
-from rmbench.common_items import CommonItems, MeasuredRun
+from rmbench.boards.separation import (
+    Columns,
+    Family,
+    Pairs,
+    Standing,
+    better_of,
+    families_of,
+    on_names,
+    pairs_on_common,
+    ranges_of,
+    separated,
+    standings,
+)
+from rmbench.core.identity import digest
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import Suite, resolve_metric
-from rmbench.record_reader import StoredRun, stored_suite
+from rmbench.results.common_items import CommonItems, MeasuredRun
+from rmbench.results.read import StoredRun, stored_suite
+from rmbench.results.record import SELF_GOLD, Record
 from rmbench.stats import Statistic, combine
 from rmbench.types import Estimate
+
+
+def row_name(run: StoredRun, runs: Sequence[StoredRun]) -> str:
+    """Return the model's name, with its fingerprint's hash where two different models share one."""
+    record = run.record
+    prints = {digest(r.record.identity["model"], 6) for r in runs if r.record.model == record.model}
+    if len(prints) < 2:
+        return record.model
+    return f"{record.model} ({digest(record.identity['model'], 6)})"
+
+
+def eligible(
+    column: ColumnSpec, runs: Sequence[StoredRun], left_out: list[str]
+) -> list[tuple[StoredRun, str]]:
+    """Return the records of a column with their rows' names; why others are not there goes to `left_out`."""
+    task = column.task
+    of_task = [r for r in runs if r.record.task == task.name]
+    whole = []
+    for run in of_task:
+        why = None
+        if run.record.identity["task"]["digest"] != task.digest():
+            why = "another version or other parameters"
+        elif run.record.identity["limit"] is not None:
+            why = f"--limit {run.record.identity['limit']}"
+        elif "gold" in run.record.identity:
+            why = f"--gold {run.record.identity['gold']['spec']}"
+        if why is None:
+            whole.append(run)
+        else:
+            left_out.append(f"{run.record.model} on {task.name} ({run.record.run_id}): {why}")
+    if not whole:
+        return []
+    # The same data and seed for all: what most records have; among equals the first in sorting order.
+    count = Counter((r.record.identity["data"], r.record.identity["seed"]) for r in whole)
+    common = min(count, key=lambda key: (-count[key], key))
+    chosen: dict[str, StoredRun] = {}
+    for run in whole:
+        if (run.record.identity["data"], run.record.identity["seed"]) != common:
+            left_out.append(f"{run.record.model} on {task.name} ({run.record.run_id}): other data or seed")
+            continue
+        chosen.setdefault(row_name(run, runs), run)
+    return [(run, name) for name, run in chosen.items()]
+
+
+_LEAST, _MOST = 1e-6, 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Facts about one run that no number and no rank depends on."""
+
+    command: str
+    """What made the record, quoted for a shell; empty where it does not say."""
+    tokens_per_s: float | None
+    """Of the machine that made the record; None where no token was read or counted."""
+    tokens: int
+    """Tokens behind that speed; 0 without one."""
+    machine: str
+    """Its processor's kind, as far as the record says."""
+    parameters: int | None
+    """Of the model; None where the record does not say."""
+    self_gold: bool
+    """The gold was made by the model that is measured."""
+
+
+def facts_of(record: Record) -> Facts:
+    """Return the facts of a record; what is missing or makes no sense is None or empty, never a guess."""
+    found = record.provenance
+    command = found.get("command")
+    words = [str(word) for word in command] if isinstance(command, list) else []
+    speed = _positive(found.get("tokens_per_s"))
+    tokens, parameters = _positive(found.get("tokens")), _positive(found.get("parameters"))
+    machine = found.get("machine")
+    return Facts(
+        command=shlex.join(words),
+        tokens_per_s=speed,
+        tokens=int(tokens) if speed and tokens else 0,
+        machine=machine if isinstance(machine, str) else "",
+        parameters=int(parameters) if parameters else None,
+        self_gold=_is_self_gold(record.identity),
+    )
+
+
+def _positive(value: Any) -> float | None:
+    """Return a number that a speed or a count can be, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if _LEAST <= value <= _MOST else None  # NaN is neither
+
+
+def _is_self_gold(identity: Mapping[str, Any]) -> bool:
+    """Say whether a run is one of a model against its own verdicts (`import`) or scores (`--self-gold`)."""
+    return SELF_GOLD in (identity["model"].get("gold"), (identity.get("gold") or {}).get("relation"))
+
 
 SHORTCUT_KIND = "baseline"
 """Fingerprint kind of the models that read no meaning: what a real one must beat."""

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.definitions import defined_in, packaged_folder
+from rmbench.core.yaml import defined_in, packaged_folder, read_yaml
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.specs import TaskSpec, apply_params, load_task
-from rmbench.yaml_reader import read_yaml
+from rmbench.tasks.spec import TaskSpec, apply_params, load_task
 
 _BOARD_KEYS = ("name", "title", "summary", "columns", "rank_by")
 _COLUMN_KEYS = ("id", "task", "metric", "label", "params")

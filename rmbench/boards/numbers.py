@@ -1,7 +1,7 @@
 """Numbers of a board as text, the same in all its formats."""
 
 from rmbench.boards.board import Board, Cell, Row
-from rmbench.digits import Digits, digits_of_estimates
+from rmbench.core.digits import Digits, digits_of_estimates
 from rmbench.types import Estimate
 
 

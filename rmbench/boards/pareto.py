@@ -11,9 +11,9 @@ from typing import Any
 
 from rmbench.boards.board import Board, Row
 from rmbench.boards.numbers import score_digits
-from rmbench.boards.scale import Scale, scale_of
-from rmbench.digits import Digits
-from rmbench.escape import one_line
+from rmbench.core.digits import Digits
+from rmbench.core.escape import one_line
+from rmbench.format.pages import Scale, scale_of
 
 WIDTH, HEIGHT = 560, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 548, 12, 276

@@ -1,20 +1,80 @@
-"""A board as Markdown, CSV, LaTeX, JSON and HTML. Same board, same bytes: no clock, no locale."""
+"""A board as Markdown, CSV, LaTeX, JSON and HTML. Same board, same bytes: no clock, no locale.
+
+A board for a paper: its table, what bold means, and what is to be said below it.
+
+A board for those who have one in the hand: it gives itself as text, page and files.
+
+Numbers of a board as text, the same in all its formats.
+"""
 
 import json
-from typing import Any
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
 
 from rmbench.boards.board import Board, Cell, Row
-from rmbench.boards.families import SHOWS
-from rmbench.boards.links import Links
-from rmbench.boards.notes import FEWER_TEXT, fewer_items
-from rmbench.boards.numbers import FEWER, better, family_text, rank_text, ranks_text, row_texts
-from rmbench.boards.page import page_of
-from rmbench.boards.paper import board_block
-from rmbench.escape import for_markdown
-from rmbench.latex import as_latex
-from rmbench.notebook import html_table
-from rmbench.records import estimate_to_json
-from rmbench.tabular import csv_text
+from rmbench.boards.numbers import FEWER, better, family_text, fewer, rank_text, ranks_text, row_texts
+from rmbench.boards.page import FEWER_TEXT, Links, board_notes, column_notes, fewer_items, page_of
+from rmbench.boards.separation import SHOWS
+from rmbench.core.escape import for_markdown
+from rmbench.core.files import write_atomic
+from rmbench.format.tables import Block, Column, Table, as_latex, cell_of, csv_text, html_table
+from rmbench.format.tables import Cell as TableCell
+from rmbench.results.record import estimate_to_json
+
+_BOLD = (
+    "Bold: not told apart from the best of its column by paired tests on the same prompts (Holm-corrected, "
+    "5%), where another model is."
+)
+_RANKS = "Ranks: those that the tests of the score allow; rank: by the score alone."
+_LETTERS = "Models that share a letter are not told apart by these tests of the score."
+_SEEN = "\u2020: the model was trained on prompts of the task, or its gold is its own."
+
+
+def board_block(board: Board) -> Block:
+    """Return the board as a table with its caption and notes."""
+    spec = board.spec
+    columns = [Column("ranks", "count"), Column("rank", "count"), Column("model", "text", 80)]
+    columns += [Column("score"), Column("group", "text")]
+    ranked_by = ", ".join(c.label for c in spec.columns if c.id in spec.rank_by)
+    notes = [
+        f"{d['label']}: {d['metric']} of task {d['task']}, {d['direction']}, n = {d['n']}, "
+        f"prompts = {d['clusters']}" + (f", {d['tests']}" if d["tests"] else "")
+        for d in column_notes(board)
+    ]
+    # All of them stand in the board's other files: hundreds of lines are none for a paper.
+    notes += [f"{note['title']}: {len(note['lines']):,}, see {spec.name}.md" for note in board_notes(board)]
+    if tests := family_text(board, "score", "the score"):
+        notes.insert(0, f"Tests of ranks and groups: {tests}. {SHOWS}")
+    if any(row.contaminated for row in board.rows):
+        notes.insert(0, _SEEN)
+    if rests := fewer_items(board):
+        notes = [f"{FEWER_TEXT}.", *rests, *notes]
+    heads = (*columns, *(Column(c.label) for c in spec.columns))
+    return Block(
+        name=spec.name,
+        lines=(spec.title, f"Score: mean of {ranked_by}.", _RANKS, _BOLD, _LETTERS),
+        table=Table(heads, tuple(_row(board, row) for row in board.rows)),
+        notes=tuple(notes),
+    )
+
+
+def _row(board: Board, row: Row) -> tuple[TableCell, ...]:
+    return (
+        ranks_text(row),
+        rank_text(row),
+        f"{row.model} (shortcut)" if row.shortcut else row.model,
+        cell_of(row.score, strong=row.leads, mark=FEWER if row.partial else ""),
+        row.group or None,
+        *(_number(row.cells.get(c.id)) for c in board.spec.columns),
+    )
+
+
+def _number(cell: Cell | None) -> TableCell:
+    if cell is None:
+        return None
+    mark = ("\u2020" if cell.trained_on or cell.facts.self_gold else "") + fewer(cell)
+    return cell_of(cell.estimate, strong=cell.leads, mark=mark)
 
 
 def render_board(board: Board, links: Links | None = None) -> dict[str, str]:
@@ -220,3 +280,44 @@ def _json(board: Board) -> str:
         **({"untested": list(board.untested)} if board.untested else {}),
     }
     return json.dumps(value, indent=1, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Leaderboard(Board):
+    """A board with the formats that `rmbench leaderboard` writes."""
+
+    @classmethod
+    def of(cls, board: Board) -> Self:
+        """Return a board with its formats."""
+        return cls(**{field.name: getattr(board, field.name) for field in fields(board)})
+
+    def to_markdown(self) -> str:
+        """Return the board as `rmbench leaderboard` writes and prints it."""
+        return self._files()[".md"]
+
+    def to_csv(self) -> str:
+        """Return the board as CSV, with columns for the ends of intervals."""
+        return self._files()[".csv"]
+
+    def to_latex(self) -> str:
+        """Return the board's table for a paper (package booktabs), with caption and label."""
+        return self._files()[".tex"]
+
+    def to_html(self) -> str:
+        """Return the board as a page: one file that opens from disk and asks no network."""
+        return self._files()[".html"]
+
+    def save(self, folder: Path | str) -> None:
+        """Write the board into `folder` in all its formats."""
+        for suffix, content in self._files().items():
+            write_atomic(Path(folder) / f"{self.spec.name}{suffix}", content)
+
+    def _repr_html_(self) -> str:
+        """Return the table as notebooks show it; `to_html` is the whole page."""
+        return board_table(self)
+
+    def __str__(self) -> str:
+        return self.to_markdown()
+
+    def _files(self) -> dict[str, str]:
+        return {name.removeprefix(self.spec.name): text for name, text in render_board(self).items()}

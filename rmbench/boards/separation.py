@@ -1,12 +1,22 @@
-"""Which models the paired tests tell apart: over the board's score, and within each column."""
+"""Which models the paired tests tell apart: over the board's score, and within each column.
+
+The families of tests behind a board: what is corrected together, and what it could have shown.
+
+Pairs of a board's models that left out different items: their numbers on the items that both answered.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import partial
+from itertools import combinations, pairwise
+from math import inf, isfinite
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from rmbench.stats import Statistic, difference, groups, holm, on_clusters
+from rmbench.boards.definition import ColumnSpec
+from rmbench.results.common_items import CommonItems, MeasuredRun
+from rmbench.stats import Statistic, combine, compare, difference, groups, holm, on_clusters
 from rmbench.stats.compare import p_of
 from rmbench.stats.power import ALPHA
 
@@ -119,3 +129,152 @@ def ranked_cells(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> dict[s
     order = sorted(cells, key=lambda model: (sign * cells[model][0].value, model))
     names = sorted({name for _, own in cells.values() for name in own})
     return {model: on_names(*cells[model], names) for model in order}
+
+
+SHOWS = (
+    "Shows from: the smallest difference that the tests of a family show with 80% power after the "
+    "correction, the median over neighbours in rank. Models that are not told apart may differ by less."
+)
+"""What `Family.smallest` is, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The tests that are corrected together: every two models on one number."""
+
+    n_models: int
+    n_tests: int
+    smallest: float | None
+    """Smallest difference of neighbours in rank that the tests show with 80% power, the median over them, at
+    5% over the number of tests; None where most could show none."""
+
+    def words(self, of: str) -> str:
+        """Return the family in words, `of` being the number that it is on."""
+        pairs = "1 pair" if self.n_tests == 1 else f"{self.n_tests:,} pairs"
+        return f"{pairs} of {self.n_models:,} models on {of}, Holm at 5%"
+
+
+def family_of(ranked: Sequence[Statistic], on_common: Pairs | None = None) -> Family | None:
+    """Return the family of the tests of every two of `ranked`, the best first; None below two.
+
+    Args:
+        ranked: The models' numbers.
+        on_common: Pairs whose test is of other numbers, as in `separated`.
+    """
+    k = len(ranked)
+    if k < 2:
+        return None
+    n_tests = k * (k - 1) // 2
+    neighbours = {(i, i + 1): pair for i, pair in enumerate(pairwise(ranked))}
+    tested = [(on_common or {}).get(place, pair) for place, pair in neighbours.items()]
+    found = [None if pair is None else compare(*pair).resolution for pair in tested]
+    shown = [None if r is None else r.smallest(ALPHA / n_tests) for r in found]
+    # Those that show no difference at all come last; the median of an even number is the larger one.
+    ordered = sorted(shown, key=lambda value: inf if value is None else value)
+    return Family(k, n_tests, ordered[len(ordered) // 2])
+
+
+def families_of(
+    ranked: Sequence[Statistic],
+    columns: Mapping[str, Mapping[str, tuple[Statistic, Sequence[str]]]],
+    on_common: Pairs,
+    in_column: Callable[[str, Sequence[str]], Pairs],
+) -> dict[str, Family]:
+    """Return `score`, or a column's id -> the family of its tests, where there is one.
+
+    Args:
+        ranked: The scores of the ranked models, the best first, on the same clusters.
+        columns: Column id -> model -> its number in the column, and the names of its clusters.
+        on_common: Pairs of `ranked` whose test is of other numbers.
+        in_column: The same of a column's models in their order.
+    """
+    found = {"score": family_of(ranked, on_common)}
+    for name, cells in columns.items():
+        here = ranked_cells(cells)
+        found[name] = family_of(list(here.values()), in_column(name, list(here)))
+    return {name: family for name, family in found.items() if family is not None}
+
+
+class Number(Protocol):
+    """A model's number in one column."""
+
+    @property
+    def statistic(self) -> Statistic:
+        """The number on the items that the model answered."""
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """Names of its clusters."""
+
+    @property
+    def source(self) -> MeasuredRun:
+        """The record that it is from."""
+
+
+class Columns:
+    """Tests within the columns of a board, on common items where models left some out."""
+
+    def __init__(
+        self, columns: Sequence[ColumnSpec], table: Mapping[str, Mapping[str, Number]], common: CommonItems
+    ) -> None:
+        self._specs = {column.id: column for column in columns}
+        self._table, self._common = table, common
+        self.cells = {c: {m: _plain(own[c]) for m, own in table.items() if c in own} for c in self._specs}
+        """Column id -> model -> its number, and the names of its clusters."""
+
+    def pairs(self, column: str, order: Sequence[str]) -> Pairs:
+        """Return the pairs of models, in their order, whose test in a column is on common items."""
+        return pairs_on_common(order, self._table, [self._specs[column]], self._common)
+
+    def standings(self) -> dict[tuple[str, str], Standing]:
+        """Return (model, column id) -> its standing in the column."""
+        found: dict[tuple[str, str], Standing] = {}
+        for column, cells in self.cells.items():
+            here = column_standings(cells, partial(self.pairs, column))
+            found |= {(m, column): standing for m, standing in here.items()}
+        return found
+
+
+def _plain(number: Number) -> tuple[Statistic, tuple[str, ...]]:
+    return number.statistic, number.clusters
+
+
+def pairs_on_common(
+    order: Sequence[str],
+    table: Mapping[str, Mapping[str, Number]],
+    columns: Sequence[ColumnSpec],
+    common: CommonItems,
+) -> Pairs:
+    """Return the numbers of every two models, of which one left items out, on the items that both answered.
+
+    Args:
+        order: Models.
+        table: Model -> column id -> its number.
+        columns: Of several the mean is compared, each on its common items.
+        common: Measures on common items.
+
+    Returns:
+        Places of two models in `order`, the first one's first -> both numbers; None where a column has none.
+    """
+    runs = [[table[m][c.id].source for c in columns] for m in order]
+    some = [any(r.leaves_out(c.metric) for r, c in zip(own, columns, strict=True)) for own in runs]
+    return {
+        (i, j): _on_common(runs[i], runs[j], columns, common)
+        for i, j in combinations(range(len(order)), 2)
+        if some[i] or some[j]
+    }
+
+
+def _on_common(
+    a: Sequence[MeasuredRun], b: Sequence[MeasuredRun], columns: Sequence[ColumnSpec], common: CommonItems
+) -> tuple[Statistic, Statistic] | None:
+    names = sorted({name for run in (*a, *b) for name in run.panel.cluster_names})
+    first: list[Statistic] = []
+    second: list[Statistic] = []
+    for run, other, column in zip(a, b, columns, strict=True):
+        both = common.of(run, other, column.metric)
+        for number, own, into in ((both.first, run, first), (both.second, other, second)):
+            if number is None or not isfinite(number.value):
+                return None
+            into.append(on_names(number, own.panel.cluster_names, names))
+    return (first[0], second[0]) if len(columns) == 1 else (combine(first), combine(second))

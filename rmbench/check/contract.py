@@ -12,7 +12,7 @@ from rmbench.check.subject import (
     long_text,
     probes,
 )
-from rmbench.digits import significant
+from rmbench.core.digits import significant
 from rmbench.types import Pair, PairwiseModel, RewardModel, Scored, SizedModel, Turn
 
 

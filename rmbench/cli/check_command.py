@@ -5,8 +5,8 @@ import json
 import click
 
 from rmbench.cli.options import json_option, key_values, runtime_options
+from rmbench.core.escape import one_line
 from rmbench.errors import RunError
-from rmbench.escape import one_line
 
 
 @click.command("check")

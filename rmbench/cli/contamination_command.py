@@ -110,13 +110,13 @@ def command(
     An item is contaminated if its prompt is seen whole, or a response of its own to its own prompt, or at
     least --share of the n-grams of one of these texts. Every line of --out has the item's `id`.
     """
-    from rmbench.cli.contamination_tables import as_json_values, blocks_of, values_of
-    from rmbench.cli.output import print_tables
+    from rmbench.cli.options import print_tables
     from rmbench.contamination import TaskIndex, estimated_rows, measure, open_training, scan
-    from rmbench.data import read_task_items
-    from rmbench.files import write_atomic_with
-    from rmbench.progress import ReadingBar
-    from rmbench.specs import apply_params, load_task
+    from rmbench.contamination.tables import as_json_values, blocks_of, values_of
+    from rmbench.core.files import write_atomic_with
+    from rmbench.core.progress import ReadingBar
+    from rmbench.tasks import read_task_items
+    from rmbench.tasks.spec import apply_params, load_task
 
     spec = apply_params(load_task(task), key_values(task_options, "-T"))
     sources = open_training(train)

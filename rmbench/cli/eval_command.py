@@ -18,14 +18,14 @@ from rmbench.cli.options import (
     runtime_options,
     store_option,
 )
+from rmbench.core.escape import one_line
+from rmbench.core.options import parse_part
 from rmbench.errors import ConfigError
-from rmbench.escape import one_line
 from rmbench.models.resolve import RULES
-from rmbench.params import parse_part
 
 if TYPE_CHECKING:
-    from rmbench.api.request import Request
-    from rmbench.evaluation import Outcome
+    from rmbench.evaluation.request import Request
+    from rmbench.evaluation.run import Outcome
 
 
 @click.command("eval", epilog=f"\b\n{RULES}")
@@ -108,7 +108,7 @@ def command(
     is shown; --latex, --csv and --markdown print the same tables for a paper, a spreadsheet, an issue.
     `rmbench tasks` and `rmbench models` list the names.
     """
-    from rmbench.api.request import Asked, Request, run_all
+    from rmbench.evaluation.request import Asked, Request, run_all
     from rmbench.models.runtime import Runtime
 
     if model_options and len(models) > 1:
@@ -147,8 +147,8 @@ def command(
 
 def _show(outcomes: "Sequence[Outcome]", request: "Request", output: str) -> None:
     """Print the tables, and where the records are."""
-    from rmbench.cli.output import print_tables
-    from rmbench.tables import record_blocks, record_values
+    from rmbench.cli.options import print_tables
+    from rmbench.report.tables import record_blocks, record_values
 
     records, convention = [o.run.record for o in outcomes], request.convention
     print_tables(

@@ -1,4 +1,7 @@
-"""`rmbench`: the group of commands, and the one place where errors become exit codes."""
+"""`rmbench`: the group of commands, and the one place where errors become exit codes.
+
+`rmbench completion`: the script that makes the shell complete commands and options.
+"""
 
 import importlib
 import os
@@ -6,10 +9,11 @@ import sys
 from difflib import get_close_matches
 
 import click
+from click.shell_completion import get_completion_class
 
 from rmbench import __version__
-from rmbench.errors import RmbenchError
-from rmbench.escape import one_line
+from rmbench.core.escape import one_line
+from rmbench.errors import ConfigError, RmbenchError
 
 COMMANDS = {
     "eval": "Evaluate reward models on tasks, and write records.",
@@ -34,6 +38,16 @@ COMMANDS = {
 }
 """Command -> its line in `rmbench --help`. Written here so that help imports nothing heavy."""
 
+_PLACES = {
+    "losses": "models_command:losses",
+    "verifiers": "models_command:verifiers",
+    **{
+        name: f"results.{name}_command:command"
+        for name in ("leaderboard", "compare", "power", "report", "curve", "remeasure", "import", "export")
+    },
+}
+"""Command -> its module below `rmbench.cli` and its name there, where that is not `NAME_command:command`."""
+
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used: `rmbench --help` starts in no time."""
@@ -46,8 +60,10 @@ class LazyGroup(click.Group):
         """Return the command `cmd_name`, imported now."""
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"rmbench.cli.{cmd_name}_command")
-        command = module.command
+        if cmd_name == "completion":
+            return completion
+        place, _, attribute = _PLACES.get(cmd_name, f"{cmd_name}_command:command").partition(":")
+        command = getattr(importlib.import_module(f"rmbench.cli.{place}"), attribute)
         assert isinstance(command, click.Command)  # noqa: S101  (our own modules)
         return command
 
@@ -117,6 +133,22 @@ def run(arguments: list[str]) -> int:
 
 def _say(line: str) -> None:
     click.echo(one_line(line), err=True)
+
+
+@click.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for SHELL.
+
+    \b
+    bash:  eval "$(rmbench completion bash)"           (in ~/.bashrc)
+    zsh:   eval "$(rmbench completion zsh)"            (in ~/.zshrc)
+    fish:  rmbench completion fish | source            (in config.fish)
+    """
+    found = get_completion_class(shell)
+    if found is None:
+        raise ConfigError(f"no completion for {shell!r}")
+    click.echo(found(cli, {}, "rmbench", "_RMBENCH_COMPLETE").source())
 
 
 if __name__ == "__main__":

@@ -1,14 +1,22 @@
-"""`rmbench models`: what can be evaluated."""
+"""`rmbench models`: what can be evaluated.
 
+`rmbench losses`: what a reward model can be trained with.
+
+`rmbench verifiers`: what can give gold in place of the data.
+"""
+
+import inspect
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rmbench.cli.options import output_options
-from rmbench.escape import one_line
+from rmbench.cli.options import json_option, output_options
+from rmbench.core.escape import one_line
+from rmbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from rmbench.models.catalogue import OptionRow
@@ -38,8 +46,8 @@ def command(model: str | None, output: str) -> None:
     if output == "json":
         click.echo(json.dumps([asdict(row) for row in rows], indent=1))
         return
-    from rmbench.cli.output import print_tables
-    from rmbench.tabular import Block, Column, Table
+    from rmbench.cli.options import print_tables
+    from rmbench.format.tables import Block, Column, Table
 
     columns = (Column("model", "text"), Column("kind", "text"), Column("what", "text", 80))
     table = Table(columns, tuple((r.name, r.kind, r.summary) for r in rows))
@@ -72,3 +80,76 @@ def option_lines(options: "Sequence[OptionRow]") -> list[str]:
         if option.summary:
             lines.append(f"{'':{width}}  {one_line(option.summary)}")
     return lines
+
+
+@click.command("losses")
+@json_option
+def losses(as_json: bool) -> None:
+    """List the registered losses: equation, options with their defaults, source.
+
+    Your own: `@register_loss("my-loss")` from rmbench.train.losses. In a file: `--method my_loss.py:my-loss`;
+    in a package: an entry point in the group `rmbench.losses`.
+    """
+    try:
+        from rmbench.train.losses import LOSSES, summary_of
+    except ImportError as error:
+        raise ConfigError(str(error)) from None
+
+    rows: list[dict[str, Any]] = [
+        {"name": n, "loss": summary_of(loss), "options": _options(loss), "source": _source(loss)}
+        for n, loss in ((n, LOSSES.get(n)) for n in LOSSES.names())
+    ]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        click.echo(f"{row['name']:<{width}}  {row['loss']}")
+        if row["source"] and row["source"] not in row["loss"]:
+            click.echo(f"{'':<{width}}    {row['source']}")
+        for key, default in row["options"].items():
+            click.echo(f"{'':<{width}}    {key} = {'none' if default is None else default}")
+
+
+def _source(loss: Callable[..., Any]) -> str | None:
+    """Return where a loss comes from, as its docstring says it; None if it is our own."""
+    found = re.search(r"Source: (.+?)\s*(?:\n\s*\n|$)", loss.__doc__ or "", re.DOTALL)
+    return " ".join(found[1].split()) if found else None
+
+
+def _options(loss: Callable[..., Any]) -> dict[str, Any]:
+    """Return the options of a loss with their defaults: what follows rewards and batch."""
+    parameters = list(inspect.signature(loss).parameters.items())[3:]
+    return {key: p.default for key, p in parameters if p.default is not p.empty}
+
+
+@click.command("verifiers")
+@json_option
+def verifiers(as_json: bool) -> None:
+    """List the verifiers that give gold (`--gold verifier:NAME`), with their options (`-G key=value`).
+
+    Your own: a class with `@register_verifier("my-verifier")` from rmbench.gold.verifier. In a file:
+    `--gold verifier:my_file.py:my-verifier`; in a package: an entry point in the group `rmbench.verifiers`.
+    """
+    from rmbench.gold.verifier import GOLD_VERIFIERS
+
+    rows = [_row(name, GOLD_VERIFIERS.get(name)) for name in GOLD_VERIFIERS]
+    if as_json:
+        click.echo(json.dumps([row | {"options": [*map(asdict, row["options"])]} for row in rows], indent=1))
+        return
+    for row in rows:
+        click.echo(f"{one_line(row['name'])}: {one_line(row['summary'])} Gold: {one_line(row['gold_kind'])}.")
+        for line in option_lines(row["options"]):
+            click.echo(f"  {line}")
+
+
+def _row(name: str, factory: Any) -> dict[str, Any]:
+    from rmbench.models.catalogue import describe_options, summary_of
+
+    return {
+        "name": name,
+        "summary": summary_of(factory),
+        "version": getattr(factory, "version", None),
+        "gold_kind": str(getattr(factory, "gold_kind", "unknown")),
+        "options": describe_options(factory, inspect.signature(factory).parameters.values()),
+    }

@@ -1,6 +1,9 @@
-"""Options that several commands share, and the parsing of `key=value`."""
+"""Options that several commands share, and the parsing of `key=value`.
 
-from collections.abc import Callable
+Printing tables in the format that was asked for.
+"""
+
+from collections.abc import Callable, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from rmbench.errors import ConfigError
+from rmbench.format.tables import Block, Table, as_csv, as_latex, as_markdown, as_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -205,3 +209,20 @@ part_option = click.option(
     metavar="LOW:HIGH",
     help="Only prompts whose hash lies in this share: train on 0:0.5, evaluate on 0.5:1.",
 )
+
+
+_FORMATS = {"text": as_text, "markdown": as_markdown, "latex": as_latex}
+
+
+def print_tables(output: str, blocks: Callable[[], Sequence[Block]], values: Callable[[], Table]) -> None:
+    """Print tables to stdout.
+
+    Args:
+        output: `text`, `markdown`, `latex` or `csv`.
+        blocks: The tables for people, with what is said of them.
+        values: Their numbers in one table, for CSV.
+    """
+    if output == "csv":
+        click.echo(as_csv(values()), nl=False)
+    else:
+        click.echo(_FORMATS[output](blocks()))

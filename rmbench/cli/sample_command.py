@@ -17,14 +17,14 @@ from rmbench.cli.options import (
     offline_option,
     trust_option,
 )
+from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
-from rmbench.escape import one_line
 
 if TYPE_CHECKING:
     from rmbench.models.runtime import Runtime
-    from rmbench.sampling.engine import Decoding, Engine
+    from rmbench.sampling.policy import Decoding, Engine
+    from rmbench.sampling.pool import Sampled
     from rmbench.sampling.prompts import PromptSet
-    from rmbench.sampling.run import Sampled
 
 
 @click.command("sample")
@@ -173,7 +173,7 @@ def command(
     if engine_name != "vllm" and gpus is not None:
         raise click.UsageError("--gpus belongs to --engine vllm")
     from rmbench.models.runtime import Runtime
-    from rmbench.sampling.engine import Decoding
+    from rmbench.sampling.policy import Decoding
     from rmbench.sampling.prompts import limited, prompts_of_task, read_prompts
 
     runtime = Runtime(
@@ -182,7 +182,7 @@ def command(
     if prompts is not None:
         found = read_prompts(prompts, on_bad=on_bad, system=system)
     else:
-        from rmbench.specs import apply_params, load_task
+        from rmbench.tasks.spec import apply_params, load_task
 
         spec = apply_params(load_task(str(task)), key_values(task_options, "-T"))
         found = prompts_of_task(spec, data, on_bad=on_bad, offline=offline, system=system)
@@ -192,9 +192,8 @@ def command(
         n=n, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, seed=seed,
         stop=tuple(sorted({text.replace("\\n", "\n") for text in stop})),
     )  # fmt: skip
-    from rmbench.progress import ScoringBar
-    from rmbench.sampling.pool import writing
-    from rmbench.sampling.run import sample_pool
+    from rmbench.core.progress import ScoringBar
+    from rmbench.sampling.pool import sample_pool, writing
 
     with writing(out):
         engine = _start(engine_name, policy, runtime, decoding, chat_template, batch_size, gpus)
@@ -223,7 +222,7 @@ def _start(
             from rmbench.sampling.hf import TransformersEngine
 
             return TransformersEngine(policy, runtime, chat_template=chat_template, rows=rows)
-        from rmbench.models.vllm_engine import EngineOptions
+        from rmbench.models.vllm.engine import EngineOptions
         from rmbench.sampling.vllm import VLLMEngine
     except ImportError as error:
         raise ConfigError(str(error)) from None

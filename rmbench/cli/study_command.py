@@ -70,9 +70,9 @@ def command(
     except ImportError as error:
         missing = str(error).partition(";")[0]
         raise ConfigError(f"{missing}; training needs: pip install 'rmbench[train]'") from None
-    from rmbench.files import write_atomic
+    from rmbench.core.files import write_atomic
+    from rmbench.core.progress import StudyBar
     from rmbench.models.runtime import Runtime
-    from rmbench.progress import StudyBar
     from rmbench.scoring import default_store_folder
 
     if not file.is_file():

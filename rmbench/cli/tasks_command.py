@@ -1,12 +1,88 @@
-"""`rmbench tasks`: what there is to measure on."""
+"""`rmbench tasks`: what there is to measure on.
 
+`docs/benchmarks.md`: every task, from the task files and from what the kinds say of themselves.
+"""
+
+import inspect
 import json
+import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from rmbench.cli.options import output_options
-from rmbench.escape import one_line
+from rmbench.core.escape import for_markdown, one_line
+from rmbench.metrics import KINDS
+from rmbench.tasks.spec import TaskSpec
+
+_HEADS = ("task", "what", "official number", "clean numbers", "published size", "licence", "data")
+_NOTHING = "nothing yet"
+_INTRODUCTION = """\
+# Benchmarks
+
+Made by `rmbench tasks --page` from the task files in `tasks/`; do not edit. *Official* numbers follow a
+benchmark's own published definition, quirks included; *clean* ones are the same for every benchmark and have
+95% intervals clustered by prompt. Of each task it says what was compared with which publication, and what was
+not. Data is read from `--data PATH`, or from a pinned revision on the hub where one is named; a repository is
+for you to clone.
+
+"""
+
+
+def benchmarks_page(specs: Sequence[TaskSpec]) -> str:
+    """Return the page as Markdown. The same task files give the same bytes."""
+    lines = [
+        *_INTRODUCTION.splitlines(),
+        _row(_HEADS),
+        _row(["---"] * len(_HEADS)),
+        *[_row(_summary(spec)) for spec in specs],
+    ]
+    for spec in specs:
+        lines += ["", *_section(spec)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _summary(spec: TaskSpec) -> list[str]:
+    return [
+        f"[`{spec.name}`](#{spec.name})",
+        for_markdown(spec.summary),
+        ", ".join(f"`{kind}`" for kind in spec.kinds_of("official")) or "–",
+        ", ".join(spec.kinds_of("clean")) or "–",
+        for_markdown(spec.size),
+        for_markdown(spec.license),
+        spec.data.where,
+    ]
+
+
+def _section(spec: TaskSpec) -> list[str]:
+    lines = [
+        f"## {spec.name}",
+        "",
+        f"{one_line(spec.summary)} Version {spec.version}; source: <{spec.source}>.",
+        "",
+    ]
+    fetched = spec.data.hub_files or spec.data.files or "*"
+    lines += [f"- data: `{name}`, files `{fetched}`" for name in spec.data.hub]
+    if spec.data.github:
+        lines.append(f"- repository: `{spec.data.github}` (`{spec.data.to_get}`, then `--data` the folder)")
+    lines.append(f"- headline: `{spec.primary}`" + (f"; by {', '.join(spec.strata)}" if spec.strata else ""))
+    lines += [f"- official, `{kind}`: {_definition(kind)}" for kind in spec.kinds_of("official")]
+    for head, said in (("reproduced", spec.reproduced), ("not checked", spec.unchecked)):
+        lines += [
+            f"- {head}: {one_line(text)}" for text in said or (_NOTHING,) if said or head == "reproduced"
+        ]
+    return lines
+
+
+def _definition(kind: str) -> str:
+    """Return what the kind's module says it computes, and where the definition is from."""
+    told = inspect.getdoc(sys.modules[KINDS.get(kind).__module__]) or ""
+    return " ".join(told.split())
 
 
 @click.command("tasks")
@@ -18,7 +94,7 @@ def command(name: str | None, page: bool, output: str) -> None:
 
     Your own task is a YAML file: `--task path/to/task.yaml`, or a folder in RMBENCH_TASKS_DIR.
     """
-    from rmbench.specs import list_tasks, load_task
+    from rmbench.tasks.spec import list_tasks, load_task
 
     if output not in ("text", "json") and (name or page):
         raise click.UsageError(f"--{output} is for the list of tasks", click.get_current_context())
@@ -27,15 +103,13 @@ def command(name: str | None, page: bool, output: str) -> None:
         click.echo(json.dumps([_as_json(spec) for spec in specs], indent=1))
         return
     if page:
-        from rmbench.cli.benchmarks_page import benchmarks_page
-
         click.echo(benchmarks_page(specs), nl=False)
         return
     if name:
         _show(specs[0])
         return
-    from rmbench.cli.output import print_tables
-    from rmbench.tabular import Block, Column, Table
+    from rmbench.cli.options import print_tables
+    from rmbench.format.tables import Block, Column, Table
 
     rows = tuple((s.name, ", ".join(s.kinds), s.primary, s.data.where, s.summary) for s in specs)
     columns = [Column(head, "text") for head in ("task", "kinds", "headline", "data")]
@@ -65,7 +139,7 @@ def _as_json(spec: Any) -> dict[str, Any]:
 
 
 def _show(spec: Any) -> None:
-    from rmbench.specs import parameter_help
+    from rmbench.tasks.spec import parameter_help
 
     for key, value in _as_json(spec).items():
         if isinstance(value, list):

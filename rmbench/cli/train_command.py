@@ -14,9 +14,9 @@ from rmbench.cli.options import (
     on_bad_option,
     part_option,
 )
-from rmbench.digits import Digits
+from rmbench.core.digits import Digits
+from rmbench.core.options import parse_part
 from rmbench.errors import ConfigError
-from rmbench.params import parse_part
 
 
 @click.command("train")
@@ -167,8 +167,8 @@ def command(
     except ImportError as error:
         missing = str(error).partition(";")[0]
         raise ConfigError(f"{missing}; training needs: pip install 'rmbench[train]'") from None
+    from rmbench.core.progress import TrainingBar
     from rmbench.models.runtime import Runtime
-    from rmbench.progress import TrainingBar
     from rmbench.train.pairs import read_training_data
 
     find_loss(method)  # an unknown name stops before the data is read

@@ -1,7 +1,6 @@
 """Is a task's data in what a model was trained on? Prompts and responses, whole and by n-grams."""
 
-from rmbench.contamination.findings import Finding, Findings
-from rmbench.contamination.index import TaskIndex
+from rmbench.contamination.findings import Finding, Findings, TaskIndex
 from rmbench.contamination.measures import Measures, measure
 from rmbench.contamination.run import TrainingSource, estimated_rows, open_training, scan
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from rmbench.contamination.findings import Bools, Finding, Findings, Place, Side
-from rmbench.data.training import CHOSEN, LABELS, REJECTED
 from rmbench.stats import mean
 from rmbench.stats.clusters import Ints
+from rmbench.tasks.training import CHOSEN, LABELS, REJECTED
 from rmbench.types import Estimate, Item
 
 LEVELS = {"ngram_50": 0.5, "ngram_80": 0.8}

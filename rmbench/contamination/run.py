@@ -6,16 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from rmbench.contamination.findings import Findings, Place
+from rmbench.contamination.findings import Findings, Place, TaskIndex
 from rmbench.contamination.grams import GramIndex, distinct
-from rmbench.contamination.index import TaskIndex
-from rmbench.data.items import open_items
-from rmbench.data.rows import BadRows, data_files, estimated_rows_of
-from rmbench.data.training import LABELS, TrainingRow, rows_of_items, training_rows, training_split
+from rmbench.core.overlap import words
 from rmbench.errors import ConfigError
-from rmbench.overlap import words
-from rmbench.specs import TaskSpec
 from rmbench.stats.clusters import Ints
+from rmbench.tasks.items import open_items
+from rmbench.tasks.rows import BadRows, data_files, estimated_rows_of
+from rmbench.tasks.spec import TaskSpec
+from rmbench.tasks.training import LABELS, TrainingRow, rows_of_items, training_rows, training_split
 
 _BATCH_WORDS = 2**18
 """Words of prompts or of responses that are looked up together."""

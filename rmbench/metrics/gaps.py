@@ -1,14 +1,213 @@
-"""Gaps between what bins claim and what happened in them: their size, its bias by noise, its interval."""
+"""Gaps between what bins claim and what happened in them: their size, its bias by noise, its interval.
+
+How far binned gaps move by chance: labels drawn from the forecasts themselves, prompts kept together.
+
+Resampling prompts cannot tell what chance does to a few items: with ten of them the resampled gaps hardly
+move, and where every label is 1 they do not move at all. So labels are *simulated*: pair i is right with a
+given probability, and pairs of one prompt are right together as often as they were seen to be.
+
+Degrees of freedom of an error that is estimated from prompts of unequal size.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtr
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
 
-from rmbench.metrics.binned_noise import Cells, dependence_of, draw_noise, noise_covariance
 from rmbench.stats.bootstrap import least_compatible_effect
-from rmbench.stats.clusters import Floats
+from rmbench.stats.clusters import Floats, Ints
+
+
+def freedom_of(cluster: Ints) -> float:
+    """Return the degrees of freedom of a variance between clusters: the number they are worth, less 1.
+
+    That is `(sum of sizes)^2 / (sum of squared sizes) - 1`: C - 1 for C clusters of one size, fewer where a
+    few large ones decide. At least 1.
+
+    Args:
+        cluster: Cluster of each observation, shape (n,), n >= 1.
+
+    Source: Kish 1965, "Survey sampling", section 8.2.
+    """
+    sizes = np.bincount(cluster).astype(np.float64)
+    return max(1.0, float(sizes.sum() ** 2 / np.square(sizes).sum()) - 1.0)
+
+
+N_DRAWS = 2000
+_MOST_SIMULATED = 300
+"""Pairs above which the noise of bins is drawn as a normal vector of the same covariance: by then a bin holds
+about forty forecasts or more."""
+_DRAWS_AT_ONCE = 200
+_CLUSTERS_AT_ONCE = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The bins of P pairs, each counted in both orders. All pairs are turned so that the margin is >= 0."""
+
+    here: Ints
+    """Bin of each forecast, shape (P,)."""
+    mirrored: Ints
+    """Bin of the forecast in the other order, shape (P,)."""
+    cluster: Ints
+    """Shape (P,)."""
+    n_bins: int
+
+    def odd_sums(self, values: Floats) -> Floats:
+        """Return per bin the sum of values (P,) that change sign with the order, shape (B,)."""
+        n = self.n_bins
+        return np.asarray(
+            np.bincount(self.here, values, minlength=n) - np.bincount(self.mirrored, values, minlength=n)
+        )
+
+    def counts(self) -> Floats:
+        """Return the forecasts per bin, both orders, shape (B,)."""
+        both = (np.bincount(bins, minlength=self.n_bins) for bins in (self.here, self.mirrored))
+        return np.asarray(sum(both), dtype=np.float64)
+
+    def average(self, per_bin: Floats) -> Floats:
+        """Return for each pair the mean of a number (B,) over its two bins, shape (P,)."""
+        return np.asarray((per_bin[self.here] + per_bin[self.mirrored]) / 2)
+
+
+@dataclass(frozen=True, slots=True)
+class Dependence:
+    """How labels scatter around their probability."""
+
+    within: float
+    """Correlation of the labels of one prompt, in [0, 1]."""
+    scale: float
+    """Standard deviation of labels, as a multiple of that of labels 0 or 1; below 1 for soft labels."""
+    degrees: float | None
+    """Degrees of freedom of the estimate of the two; None where neither had to be estimated."""
+
+
+def dependence_of(label: Floats, probability: Floats, cells: Cells) -> Dependence:
+    """Return how labels (P,) scatter around probabilities (P,) that were fitted to them bin by bin.
+
+    `within` is the moment estimator of the intra-cluster correlation: products of residuals of one prompt,
+    against what they would be if the residuals were one. It is raised by the part of the design effect that
+    the fit takes away, and clipped.
+
+    Source: Ridout et al. 1999, Biometrics 55, "Estimating intraclass correlation for binary data".
+    """
+    residual, variance = label - probability, probability * (1.0 - probability)
+    scale = 1.0
+    soft = bool(((label > 0.0) & (label < 1.0)).any())
+    if soft:
+        fitted = (np.bincount(cells.here) > 0).sum()
+        lost = len(label) / max(1.0, len(label) - float(fitted))
+        expected = float(variance.sum())
+        scale = np.sqrt(lost * float(np.square(residual).sum()) / expected) if expected > 0.0 else 1.0
+    degrees, deviation = freedom_of(cells.cluster), np.sqrt(variance)
+
+    def products(values: Floats) -> float:
+        return float(np.square(np.bincount(cells.cluster, values)).sum() - np.square(values).sum())
+
+    if len(np.unique(cells.cluster)) == len(label):
+        return Dependence(0.0, min(scale, 1.0), degrees if soft else None)
+    possible = scale**2 * products(deviation)
+    within = products(residual) / possible if possible > 0.0 else 0.0
+    size = float(np.square(np.bincount(cells.cluster)).sum()) / len(label)
+    within += (1.0 + (size - 1.0) * max(within, 0.0)) / len(label)
+    return Dependence(min(max(within, 0.0), 1.0), min(scale, 1.0), degrees)
+
+
+def noise_covariance(cells: Cells, probability: Floats, dependence: Dependence) -> Floats:
+    """Return the covariance of the sums of `label - probability` per bin, shape (B, B).
+
+    Args:
+        cells: The bins.
+        probability: P(label is 1), shape (P,).
+        dependence: How labels scatter.
+    """
+    n = cells.n_bins
+    variance = probability * (1.0 - probability) * dependence.scale**2
+    # A pair adds its variance at both of its bins and takes it away across them.
+    across = np.bincount(cells.here * n + cells.mirrored, variance, minlength=n * n).reshape(n, n)
+    own = np.diag(across.sum(axis=0) + across.sum(axis=1)) - across - across.T
+    if dependence.within == 0.0:
+        return np.asarray(own)
+    order = np.argsort(cells.cluster, kind="stable")
+    _, owner = np.unique(cells.cluster[order], return_inverse=True)
+    owner, deviation = owner.reshape(-1), np.sqrt(variance)[order]
+    here, mirrored = cells.here[order], cells.mirrored[order]
+    common = np.zeros((n, n))
+    for first in range(0, int(owner[-1]) + 1, _CLUSTERS_AT_ONCE):
+        begin, end = np.searchsorted(owner, [first, first + _CLUSTERS_AT_ONCE])
+        row = (owner[begin:end] - first) * n
+        length = (int(owner[end - 1]) - first + 1) * n
+        sums = np.bincount(row + here[begin:end], deviation[begin:end], minlength=length)
+        sums -= np.bincount(row + mirrored[begin:end], deviation[begin:end], minlength=length)
+        common += sums.reshape(-1, n).T @ sums.reshape(-1, n)
+    return np.asarray((1.0 - dependence.within) * own + dependence.within * common)
+
+
+def draw_noise(cells: Cells, probability: Floats, dependence: Dependence, *, seed: tuple[int, int]) -> Floats:
+    """Draw the sums of `label - probability` per bin, shape (N_DRAWS, B).
+
+    Up to 300 pairs, labels are drawn: a Gaussian copula with one factor per prompt, whose correlation is
+    the one that gives `within` to labels of probability 1/2. Beyond, a normal vector is. Where the scatter
+    itself is an estimate, each draw is divided by an estimate of its degrees of freedom, as in Student's t.
+
+    Args:
+        cells: The bins.
+        probability: P(label is 1), shape (P,).
+        dependence: How labels scatter.
+        seed: Two models on the same pairs get the same draws.
+
+    Source: Emrich & Piedmonte 1991, "A method for generating high-dimensional multivariate binary variates".
+    """
+    rng = np.random.default_rng(seed)
+    if len(probability) <= _MOST_SIMULATED:
+        noise = dependence.scale * _simulated(rng, cells, probability, dependence.within)
+    else:
+        values, vectors = np.linalg.eigh(noise_covariance(cells, probability, dependence))
+        root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        noise = rng.standard_normal((N_DRAWS, cells.n_bins)) @ root
+    if dependence.degrees is not None:
+        spread = rng.chisquare(dependence.degrees, N_DRAWS) / dependence.degrees
+        noise /= np.sqrt(spread)[:, None]
+    return np.asarray(noise)
+
+
+def _simulated(rng: np.random.Generator, cells: Cells, probability: Floats, within: float) -> Floats:
+    n = cells.n_bins
+    # In an order of their own, so that the items' order in the data does not matter.
+    order = np.lexsort((cells.cluster, cells.mirrored, cells.here, probability))
+    probability, cluster = probability[order], cells.cluster[order]
+    place = np.zeros((len(probability), n), dtype=np.float32)
+    rows = np.arange(len(probability))
+    np.add.at(place, (rows, cells.here[order]), 1.0)
+    np.add.at(place, (rows, cells.mirrored[order]), -1.0)
+    mean = probability @ place.astype(np.float64)
+    latent = float(np.sin(np.pi / 2 * within))
+    limit = ndtri(probability).astype(np.float32)
+    parts = []
+    for start in range(0, N_DRAWS, _DRAWS_AT_ONCE):
+        shape = (min(_DRAWS_AT_ONCE, N_DRAWS - start), len(probability))
+        right = _right(rng, shape, cluster, latent, limit, probability)
+        parts.append(right.astype(np.float32) @ place - mean)
+    return np.concatenate(parts)
+
+
+def _right(
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    cluster: Ints,
+    latent: float,
+    limit: NDArray[np.float32],
+    probability: Floats,
+) -> NDArray[np.bool_]:
+    if latent == 0.0:
+        return np.asarray(rng.random(shape, dtype=np.float32) < probability)
+    present, owner = np.unique(cluster, return_inverse=True)
+    own = rng.standard_normal(shape, dtype=np.float32) * np.float32(np.sqrt(1.0 - latent))
+    common = rng.standard_normal((shape[0], len(present)), dtype=np.float32) * np.float32(np.sqrt(latent))
+    return np.asarray(own + common[:, owner.reshape(-1)] < limit)
+
 
 _PSEUDO_PROMPTS = 4
 """Prompts, half of them right, that are added before labels are simulated from what was seen: where all of

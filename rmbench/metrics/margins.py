@@ -1,8 +1,12 @@
-"""The margin distribution (the analysis of arXiv 2404.04932), and margins against graded strength."""
+"""The margin distribution (the analysis of arXiv 2404.04932), and margins against graded strength.
+
+Is a large margin a right margin? AUROC of |margin| for correctness, and the risk-coverage curve.
+"""
 
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -10,9 +14,17 @@ from numpy.typing import NDArray
 from scipy.stats import kendalltau, spearmanr
 from scipy.stats import t as student_t
 
-from rmbench.metrics.pairs import Pairs
-from rmbench.stats import Statistic, grouped_jackknife, mean, t_interval
-from rmbench.stats.clusters import Floats
+from rmbench.metrics.panel import Pairs
+from rmbench.stats import (
+    Statistic,
+    cluster_sums,
+    grouped_jackknife,
+    mean,
+    shares,
+    t_interval,
+    wilson_interval,
+)
+from rmbench.stats.clusters import Floats, Ints, Stratum
 from rmbench.types import Estimate
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -167,3 +179,156 @@ def deciles(pairs: Pairs, n_clusters: int) -> dict[str, Any]:
         "margin_deciles": rows,
         "margin_quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, values, strict=True)},
     }
+
+
+_LEFT_OUT_IN_TURN = 50
+_FEW = 30.0
+"""Right or wrong observations below which DeLong's variance of their placements is too small by chance."""
+
+
+def _credit(margin: Floats) -> Floats:
+    return np.asarray((margin > 0) + 0.5 * (margin == 0))
+
+
+def area_under_roc(score: Floats, right: Floats, cluster: Ints, n_clusters: int) -> Statistic | None:
+    """Return P(a right observation has a higher score than a wrong one), ties half; None without both.
+
+    Args:
+        score: Shape (n,).
+        right: How far each observation is a right one, in [0, 1], shape (n,); the rest of it is a wrong one.
+        cluster: Shape (n,).
+        n_clusters: Clusters in the panel.
+
+    Returns:
+        The area with the influence of DeLong's placement values. Where fewer than 30 observations are right,
+        or wrong, DeLong's variance is too small: a single wrong one has one place, which does not vary. The
+        interval then rests on the variance of `_size_by_shape`, if that is larger.
+
+    Source: DeLong et al. 1988; clustered as Obuchowski 1997.
+    """
+    wrong = 1.0 - right
+    if right.sum() == 0.0 or wrong.sum() == 0.0:
+        return None
+    _, level = np.unique(score, return_inverse=True)
+    level = level.reshape(-1)
+    right_at, wrong_at = np.bincount(level, right), np.bincount(level, wrong)
+    wrong_below = np.cumsum(wrong_at) - 0.5 * wrong_at
+    right_above = right.sum() - np.cumsum(right_at) + 0.5 * right_at
+    value = float((right_at * wrong_below).sum() / right.sum() / wrong.sum())
+    of_right = right * (wrong_below[level] / wrong.sum() - value) / right.sum()
+    of_wrong = wrong * (right_above[level] / right.sum() - value) / wrong.sum()
+    each = of_right + of_wrong
+    # The right and the wrong ones are two samples: the smaller one decides how well the error is known.
+    sides = [
+        _side(side, effect, value, cluster, n_clusters)
+        for side, effect in ((right, of_right), (wrong, of_wrong))
+    ]
+    found = Statistic(
+        value=value,
+        influence=cluster_sums(each, cluster, n_clusters),
+        strata=tuple(sides),
+        n=len(score),
+        n_clusters=len(np.unique(cluster)),
+        bounded=True,
+    )
+    n_right, n_wrong = float(right.sum()), float(wrong.sum())
+    if min(n_right, n_wrong) >= _FEW or found.influence is None:
+        return found
+    alone = float(np.square(each).sum())
+    effect = max(1.0, float(np.square(found.influence).sum()) / alone) if alone > 0.0 else 1.0
+    return replace(found, ci95=_interval_of_few(found, _size_by_shape(value, n_right, n_wrong) / effect))
+
+
+def _side(weight: Floats, effect: Floats, value: float, cluster: Ints, n_clusters: int) -> Stratum:
+    """Return the right or the wrong observations, weights (n,) and effects on the area (n,), as a stratum."""
+    share = cluster_sums(weight, cluster, n_clusters) / float(weight.sum())
+    index = np.flatnonzero(share)
+    return Stratum(index, cluster_sums(effect, cluster, n_clusters)[index], share[index], 1.0, value)
+
+
+def _size_by_shape(area: float, n_right: float, n_wrong: float) -> float:
+    """Return the size of a sample of right and wrong whose share has the variance of an area.
+
+    The variance is that of exponential scores, which depends on the area and on both numbers alone.
+
+    Source: Hanley & McNeil 1982, Radiology 143(1), with both numbers replaced by their mean as in Newcombe
+    2006, Stat. Med. 25(4), method 5.
+    """
+    n = (n_right + n_wrong) / 2.0
+    return n_right * n_wrong / (2.0 * n - 1.0 - (3.0 * n - 3.0) / ((2.0 - area) * (1.0 + area)))
+
+
+def _interval_of_few(area: Statistic, size: float) -> tuple[float, float] | None:
+    """Return Wilson's interval at `size` observations, or at as few as the area's own error implies."""
+    if area.stderr is None or area.freedom is None:
+        return None
+    spread = area.value * (1.0 - area.value)
+    if spread <= 1e-12:
+        return wilson_interval(area.value, 0.0, max(1.0, size - 1.0))
+    return wilson_interval(area.value, max(area.stderr, sqrt(spread / size)), area.freedom)
+
+
+def auroc_of_margin(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic | str:
+    """Return P(a right pair has a larger |margin| than a wrong one), ties half; or why it is undefined.
+
+    A tied pair (margin 0) counts as half right and half wrong.
+
+    Args:
+        margin: Reward of chosen minus rejected, shape (P,).
+        cluster: Shape (P,).
+        n_clusters: Clusters in the panel.
+    """
+    right = _credit(margin)
+    found = area_under_roc(np.abs(margin), right, cluster, n_clusters)
+    return found or ("all pairs are right" if right.all() else "all pairs are wrong")
+
+
+def area_under_risk_coverage(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic:
+    """Return the mean, over coverages 1/P to 1, of the error rate among the pairs with the largest |margin|.
+
+    Pairs of equal |margin| share their places. Lower is better; random order gives the error rate. A few
+    pairs at the head of the order weigh so much that, up to 50 prompts, the influence is that of leaving
+    each prompt out in turn: the derivative is too small there.
+
+    Source: El-Yaniv & Wiener 2010; Geifman & El-Yaniv 2017, arXiv 1705.08500.
+    """
+    value, influence = _risk_coverage(margin)
+    present = len(np.unique(cluster))
+    share: Floats | None = shares(cluster, n_clusters)
+    summed = cluster_sums(influence, cluster, n_clusters)
+    if 2 <= present <= _LEFT_OUT_IN_TURN:
+        summed, _ = grouped_jackknife(
+            lambda keep: _risk_coverage(margin[keep])[0], cluster, n_clusters, seed=0, n_groups=present
+        )
+        share = None  # leaving a large prompt out has made up for its leverage
+    return Statistic(
+        value=value,
+        influence=summed,
+        share=share,
+        n=len(margin),
+        n_clusters=present,
+        higher_is_better=False,
+        bounded=True,
+    )
+
+
+def _risk_coverage(margin: Floats) -> tuple[float, Floats]:
+    """Return the area and its derivative by the weight of each pair, shape (P,)."""
+    loss = 1.0 - _credit(margin)
+    n = len(margin)
+    _, level = np.unique(-np.abs(margin), return_inverse=True)
+    level = level.reshape(-1)
+    at = np.bincount(level)
+    last = np.cumsum(at)
+    # place[r] = H_n - H_{r-1}: how often the r-th pair is inside the covered part, weighted by 1/size.
+    place = np.cumsum((1.0 / np.arange(1, n + 1))[::-1])[::-1]
+    cumulative = np.concatenate([[0.0], np.cumsum(place)])
+    shared = (cumulative[last] - cumulative[last - at]) / at
+    value = min(1.0, float((loss * shared[level]).mean()))  # a sum of shares may round to above 1
+    # A pair also thickens the coverage of every pair with a smaller |margin|: the second term.
+    loss_at = np.bincount(level, loss)
+    coverage = last / n
+    behind = loss_at / coverage / n
+    thickening = np.cumsum(behind[::-1])[::-1]
+    influence = (loss * shared[level] - value - thickening[level] + loss.mean()) / n
+    return value, influence - influence.mean()

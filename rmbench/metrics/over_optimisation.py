@@ -1,4 +1,7 @@
-"""Over-optimisation: gold against the proxy reward and against KL, and the curve of Gao et al. through it."""
+"""Over-optimisation: gold against the proxy reward and against KL, and the curve of Gao et al. through it.
+
+The n at which gold is highest, and how far it falls from there to the largest n.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,9 +20,8 @@ from rmbench.metrics.best_of_n import (
     prepare,
     settled,
 )
-from rmbench.metrics.kl import kl_bound
 from rmbench.metrics.panel import Panel
-from rmbench.metrics.pools import Pools
+from rmbench.metrics.selection import Pools, kl_bound
 from rmbench.stats import Statistic, cluster_bootstrap, ratio
 from rmbench.stats.bootstrap import percentile_interval
 from rmbench.stats.clusters import Floats

@@ -4,8 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rmbench.metrics.binned_noise import Cells
-from rmbench.metrics.gaps import Gaps
+from rmbench.metrics.gaps import Cells, Gaps
 from rmbench.metrics.temperature import sigma
 from rmbench.stats import Statistic, cluster_sums, mean, ratio, shares
 from rmbench.stats.clusters import Floats, Ints

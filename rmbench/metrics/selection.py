@@ -4,10 +4,15 @@ Several reward models at once (an ensemble's minimum, or its mean minus k standa
 their own: they are one more reward for the same response, so a model that returns that number is evaluated
 like any other. Source: Coste et al. 2023, "Reward Model Ensembles Help Mitigate Overoptimization", arXiv
 2310.02743.
+
+Pools of candidates as rectangles, a bounded number of values at a time.
+
+How far best of n moves from the policy that it draws from: a bound, and an estimate from probabilities.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import log
 from typing import Any
 
 import numpy as np
@@ -15,7 +20,7 @@ from scipy.stats import hypergeom
 
 from rmbench.errors import ConfigError
 from rmbench.metrics.panel import Panel
-from rmbench.stats.clusters import Floats
+from rmbench.stats.clusters import Floats, Ints
 
 SOFT_DRAWS = 64
 """Draws of noise behind each prompt's soft choice."""
@@ -203,3 +208,81 @@ def share_blocks(ranked: Floats, value: Floats) -> Floats:
     size = np.diff(np.append(first, ranked.size))
     mean = np.add.reduceat(value.ravel(), first) / size
     return np.repeat(mean, size).reshape(ranked.shape)
+
+
+_VALUES_AT_A_TIME = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pools:
+    """Prompts with their candidates; pools may differ in size."""
+
+    rewards: Floats
+    """Shape (R,)."""
+    gold: Floats
+    """Shape (R,)."""
+    offsets: Ints
+    """Shape (I + 1,)."""
+
+    @property
+    def n_prompts(self) -> int:
+        """Number of pools."""
+        return len(self.offsets) - 1
+
+    def chunks(self) -> Iterator[tuple[Ints, Floats, Floats]]:
+        """Yield (prompt indices (i,), rewards (i, M), gold (i, M)), pools of one size M at a time."""
+        sizes = np.diff(self.offsets)
+        for size in np.unique(sizes):
+            of_size = np.flatnonzero(sizes == size)
+            step = max(1, _VALUES_AT_A_TIME // int(size))
+            for start in range(0, len(of_size), step):
+                prompts = of_size[start : start + step]
+                rows = self.offsets[prompts][:, None] + np.arange(size)
+                yield prompts, self.rewards[rows], self.gold[rows]
+
+    def n_with_equal_gold(self) -> int:
+        """Return how many pools have the same gold throughout: no selection can help there."""
+        return sum(int((np.ptp(gold, axis=1) == 0.0).sum()) for _, _, gold in self.chunks())
+
+
+def pools_of(panel: Panel) -> Pools:
+    """Return the pools of a panel whose gold is known everywhere."""
+    return Pools(panel.rewards, panel.gold, panel.offsets)
+
+
+def kl_bound(n: int) -> float:
+    """Return log n - (n - 1) / n, in nats: at least KL(selection || policy), whatever selects one of n draws.
+
+    No choice out of n puts more than 1 - (1 - p)^n on a set of responses that the policy gives p, which best
+    of n by a reward without atoms does; so it is the furthest away, and has this divergence exactly.
+
+    Source: Beirami et al. 2024, arXiv 2401.01879, theorem 3.1 (for best of n).
+    """
+    return log(n) - (n - 1) / n
+
+
+def kl_of_pick(logprobs: Floats, n: int) -> Floats:
+    """Return the estimate of KL(best of n || policy) that a pick of this log-probability gives, in nats.
+
+    With e = P(pick): (1-e)^n (log n + (n-1) log(1-e) - (n-1)/n) + (1 - (1-e)^n) log((1 - (1-e)^n) / e).
+    That is exact where the pick is the policy's best response and no other one has a noticeable probability;
+    the estimate is its mean over picks. As e goes to 0 it becomes `kl_bound`, at e = 1 it is 0.
+
+    Source: Beirami et al. 2024, arXiv 2401.01879, section 4, equation 25 of the third version.
+
+    Args:
+        logprobs: Any shape; nats, at most 0.
+        n: Responses drawn.
+    """
+    if n == 1:
+        return np.zeros_like(logprobs)
+    p = np.exp(logprobs)
+    certain = p >= 1.0
+    # The pick itself at probability 1 leaves nothing to compute with, and has not moved at all.
+    p = np.where(certain, 0.5, p)
+    none = n * np.log1p(-p)
+    some = -np.expm1(none)
+    # Below what a double holds, 1 - (1-p)^n is n p.
+    lift = np.where(p > 1e-300, np.log(np.maximum(some, 1e-320)) - np.log(np.maximum(p, 1e-320)), log(n))
+    found = np.exp(none) * (kl_bound(n) + (n - 1) * np.log1p(-p)) + some * lift
+    return np.where(certain, 0.0, found)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.metrics.kinds import KINDS, Measured
 from rmbench.metrics.panel import Panel
-from rmbench.metrics.result import KINDS, Measured
 from rmbench.stats import Statistic, ratio
 from rmbench.stats.clusters import Ints
 from rmbench.types import Estimate

@@ -1,4 +1,9 @@
-"""The temperature that makes margins mean what they say: P(chosen) = sigma(margin / T)."""
+"""The temperature that makes margins mean what they say: P(chosen) = sigma(margin / T).
+
+Cross-fitting folds: whole clusters, dealt by seed.
+
+Margins divided by a temperature of other prompts, and what not knowing it costs an interval.
+"""
 
 import math
 from collections.abc import Callable
@@ -8,7 +13,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import t as student_t
 
-from rmbench.metrics.freedom import freedom_of
+from rmbench.metrics.gaps import freedom_of
 from rmbench.stats import Statistic, cluster_sums, shares
 from rmbench.stats.clusters import Floats, Ints
 

@@ -1,16 +1,113 @@
-"""Annotators' votes: their reliability, the noise ceiling, and a model's accuracy as a share of it."""
+"""Annotators' votes: their reliability, the noise ceiling, and a model's accuracy as a share of it.
+
+Annotators of the same pairs: how often two of them agree, and Krippendorff's alpha.
+
+Three answers are possible: the first response, the second, both equal. They describe the data, not a model.
+"""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from rmbench.metrics.annotators import measure_annotators
 from rmbench.metrics.ceiling import Votes, ceiling_of, share_of_ceiling
-from rmbench.metrics.pairs import Pairs
-from rmbench.metrics.panel import Panel
-from rmbench.stats import Statistic, mean
-from rmbench.stats.clusters import Floats
+from rmbench.metrics.panel import Pairs, Panel
+from rmbench.stats import Statistic, cluster_sums, mean
+from rmbench.stats.clusters import Floats, Ints
+
+AGREEMENT = ("annotator_agreement", "annotator_alpha")
+
+
+def measure_annotators(panel: Panel) -> tuple[dict[str, Statistic], dict[str, str]]:
+    """Return the reliability of a panel's votes, and why there is none; both empty where nobody voted."""
+    if panel.votes is None or not panel.votes.any():
+        return {}, {}
+    several = panel.votes.sum(axis=1) >= 2
+    if not several.any():
+        return {}, dict.fromkeys(AGREEMENT, "no pair has two votes")
+    votes, cluster = panel.votes[several], panel.cluster[several]
+    agreement = pairwise_agreement(votes, cluster, panel.n_clusters)
+    alpha = krippendorff_alpha(votes, cluster, panel.n_clusters, either_order=True)
+    if isinstance(alpha, str):
+        return {AGREEMENT[0]: agreement}, {AGREEMENT[1]: alpha}
+    if alpha.stderr is not None and alpha.stderr < 1e-12 and (ends := agreement.interval()) is not None:
+        # All of one mind: how far that may be off is known of the agreement, which alpha is a scale of.
+        off = (1.0 - ends[0]) / _expected_disagreement(_in_either_order(votes))
+        alpha = replace(alpha, ci95=(alpha.value - off, alpha.value))
+    return {AGREEMENT[0]: agreement, AGREEMENT[1]: alpha}, {}
+
+
+def pairwise_agreement(votes: Ints, cluster: Ints, n_clusters: int) -> Statistic:
+    """Return how often two annotators drawn at random from those of a pair give the same answer.
+
+    The mean over pairs, each counting once however many annotators it has.
+
+    Args:
+        votes: Annotators per pair and answer, shape (U, c), two or more in each row.
+        cluster: Of each pair, shape (U,).
+        n_clusters: Number of clusters.
+    """
+    total = votes.sum(axis=1)
+    same = (votes * (votes - 1)).sum(axis=1) / (total * (total - 1))
+    return mean(same, cluster, n_clusters, bounded=True, higher_is_better=None)
+
+
+def krippendorff_alpha(
+    votes: Ints, cluster: Ints, n_clusters: int, *, either_order: bool = False
+) -> Statistic | str:
+    """Return Krippendorff's alpha for unordered answers: 1 - observed / expected disagreement.
+
+    1 where all agree, 0 where annotators agree as often as answers drawn from those of all pairs would.
+
+    Args:
+        votes: Annotators per pair and answer, shape (U, c), two or more in each row.
+        cluster: Of each pair, shape (U,).
+        n_clusters: Number of clusters.
+        either_order: The first two answers are an arbitrary order: expect as many of one as of the other.
+            Otherwise data that shows the better response first would look unreliable.
+
+    Returns:
+        Alpha with its influence per cluster (to first order in the number of votes), or why it has no value.
+
+    Source: Krippendorff 2011, "Computing Krippendorff's alpha-reliability".
+    """
+    per_pair = votes.sum(axis=1)
+    n = float(per_pair.sum())
+    expected_of = _in_either_order(votes) if either_order else votes.astype(np.float64)
+    expected = _expected_disagreement(expected_of)
+    if expected == 0.0:
+        return "all annotators gave one and the same answer to every pair"
+    differing = (per_pair**2 - np.square(votes).sum(axis=1)) / (per_pair - 1)
+    observed = float(differing.sum()) / n
+    size = cluster_sums(per_pair.astype(np.float64), cluster, n_clusters)
+    of_observed = (cluster_sums(differing, cluster, n_clusters) - observed * size) / n
+    frequency = expected_of.sum(axis=0) / n
+    counted = np.stack([cluster_sums(column, cluster, n_clusters) for column in expected_of.T], axis=1)
+    of_expected = -2.0 * ((counted - frequency * size[:, None]) @ frequency) / (n - 1.0)
+    return Statistic(
+        value=1.0 - observed / expected,
+        influence=-of_observed / expected + observed / expected**2 * of_expected,
+        share=size / n,
+        n=len(votes),
+        n_clusters=int(np.count_nonzero(size)),
+        unit="alpha",
+        higher_is_better=None,
+        limits=(-1.0, 1.0),
+    )
+
+
+def _in_either_order(votes: Ints) -> Floats:
+    half = (votes[:, :1] + votes[:, 1:2]) / 2.0
+    return np.concatenate([half, half, votes[:, 2:]], axis=1)
+
+
+def _expected_disagreement(votes: Floats) -> float:
+    """Return how often two of all answers differ, drawn without replacement."""
+    n_of = votes.sum(axis=0)
+    n = float(n_of.sum())
+    return float(n * n - np.square(n_of).sum()) / (n * (n - 1.0))
+
 
 NAMES = ("ceiling", "ceiling_low", "ceiling_high", "accuracy_of_ceiling")
 

@@ -6,7 +6,7 @@ Importing this package imports no machine-learning library: built-in names are l
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from rmbench.registry import Registry
+from rmbench.core.registry import Registry
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
@@ -42,12 +42,12 @@ for _name, _class in {
 
 for _name, _target in {
     "builtin": "rmbench.models.builtin:load_builtin",
-    "dpo": "rmbench.models.dpo:load_dpo",
+    "dpo": "rmbench.models.hf.dpo:load_dpo",
     "ensemble": "rmbench.models.ensemble:load_ensemble",
-    "hf": "rmbench.models.hf:load_hf",
-    "judge": "rmbench.models.judge:load_judge",
-    "process": "rmbench.models.process:load_process",
+    "hf": "rmbench.models.hf.classifier:load_hf",
+    "judge": "rmbench.models.judge.judge:load_judge",
+    "process": "rmbench.models.hf.process:load_process",
     "scores": "rmbench.models.scores:ScoresFile",
-    "vllm": "rmbench.models.vllm:load_vllm",
+    "vllm": "rmbench.models.vllm.load:load_vllm",
 }.items():
     SCHEMES.register_lazily(_name, _target)

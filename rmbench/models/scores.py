@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rmbench.canon import canonical_json
+from rmbench.core.files import iter_jsonl
+from rmbench.core.identity import canonical_json
 from rmbench.errors import ConfigError, DataError, UnknownNameError
-from rmbench.files import iter_jsonl
 from rmbench.types import Item
 
 IGNORED_KEYS = frozenset(

@@ -1,6 +1,6 @@
 """Figures of stored records: `rmbench.plot.reliability("results/.../run.json")` is a matplotlib Figure.
 
-Each function takes one record or several (paths of records, or `StoredRun`s of `rmbench.record_reader`), and
+Each function takes one record or several (paths of records, or `StoredRun`s of `rmbench.results.read`), and
 draws several side by side or as lines of one panel. No model and no data set is needed: the numbers are those
 of the record, and what it does not hold is measured from its stored rewards. Needs matplotlib: the extra
 `plot`. `save` writes a figure as SVG or PNG, the same bytes each time.
@@ -9,12 +9,11 @@ of the record, and what it does not hold is measured from its stored rewards. Ne
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.files import write_atomic
 from rmbench.errors import ConfigError
-from rmbench.figures import image
-from rmbench.files import write_atomic
-from rmbench.plot.canvas import canvas
 from rmbench.plot.catalogue import FIGURES, draw, figure_of, find, heading
 from rmbench.plot.source import Records, Source, name_sources, sources_of
+from rmbench.plot.style import canvas, image
 
 __all__ = [
     "FIGURES",

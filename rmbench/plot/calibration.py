@@ -6,13 +6,25 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.digits import Digits
-from rmbench.figures import COLOURS, label
+from rmbench.core.digits import Digits
 from rmbench.metrics.calibration import NO_PAIR
 from rmbench.metrics.margins import too_large
 from rmbench.metrics.reliability import Forecasts, bin_edges
-from rmbench.plot.canvas import INK, QUIET, dress, legend, level, new_figure, offsets, points, six, style_of
 from rmbench.plot.source import Source
+from rmbench.plot.style import (
+    COLOURS,
+    INK,
+    QUIET,
+    dress,
+    label,
+    legend,
+    level,
+    new_figure,
+    offsets,
+    points,
+    six,
+    style_of,
+)
 from rmbench.stats.clusters import Floats
 
 _HALF = 20

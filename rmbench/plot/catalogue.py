@@ -1,4 +1,7 @@
-"""The figures by name: what each finds in a record, how it draws several, and what it says."""
+"""The figures by name: what each finds in a record, how it draws several, and what it says.
+
+What figures are drawn of: stored records, with a name for each, and what has to be read or made again.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +16,18 @@ from rmbench.plot.calibration import (
     find_margins,
     find_reliability,
 )
-from rmbench.plot.canvas import canvas, title
-from rmbench.plot.groups import draw_strata, draw_styles, find_strata, find_styles
-from rmbench.plot.length import draw_length_bias, find_length_bias
-from rmbench.plot.selection import draw_best_of_n, find_best_of_n
+from rmbench.plot.groups import (
+    draw_best_of_n,
+    draw_length_bias,
+    draw_strata,
+    draw_styles,
+    find_best_of_n,
+    find_length_bias,
+    find_strata,
+    find_styles,
+)
 from rmbench.plot.source import Records, Source, sources_of
+from rmbench.plot.style import canvas, title
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,40 @@
-"""Figures of groups of items: the matrix of styles, the headline within each stratum."""
+"""Figures of groups of items: the matrix of styles, the headline within each stratum.
+
+The figure of length bias: is the longer response preferred because it is longer?
+
+The figure of best of N: what picking with the model gives, between chance and the best there is.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from rmbench.digits import Digits
-from rmbench.figures import COLOURS, label
+from rmbench.benchmarks.rm_bench import STYLES
+from rmbench.core.digits import Digits
 from rmbench.metrics import resolve_metric
-from rmbench.metrics.rm_bench import STYLES
-from rmbench.plot.canvas import INK, dress, legend, new_figure, offsets, reach, six, style_of
+from rmbench.metrics.best_of_n import best_of_n_curves, prepare
+from rmbench.metrics.calibration import NO_PAIR
+from rmbench.metrics.panel import pairs_of, settle_invalid
+from rmbench.metrics.preference import accuracy_by_length, correctness, ties_rule
 from rmbench.plot.source import Source
+from rmbench.plot.style import (
+    COLOURS,
+    INK,
+    QUIET,
+    band,
+    dress,
+    label,
+    legend,
+    level,
+    new_figure,
+    offsets,
+    points,
+    reach,
+    six,
+    style_of,
+)
 from rmbench.types import Estimate
 
 MOST = 30
@@ -144,3 +167,126 @@ def _largest(several: Sequence[Mapping[str, Estimate]]) -> tuple[list[str], int]
             n[name] = max(n.get(name, 0), estimate.n)
     kept = sorted(n, key=lambda name: (-n[name], name))[:MOST]
     return sorted(kept), len(n)
+
+
+_METRICS = {
+    "accuracy": "accuracy",
+    "accuracy_length_controlled": "at equal\nlength",
+    "longer_wins": "always the\nlonger",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LengthBias:
+    """Accuracy, what is left of it at equal length, and how it goes with the difference in length."""
+
+    metrics: dict[str, Estimate]
+    tenths: list[dict[str, Any]]
+    """See `accuracy_by_length`."""
+
+
+def find_length_bias(source: Source) -> LengthBias | str:
+    """Return what a record knows of length, or why it knows nothing."""
+    if why := source.lacks("preference"):
+        return why
+    if "longer_wins" not in source.record.metrics:
+        return source.record.undefined.get("longer_wins", "the record does not hold how often longer wins")
+    params = source.params
+    panel, _ = settle_invalid(source.panel, str(params.get("invalid", "fail")), ranking=True)
+    pairs = pairs_of(panel)
+    if len(pairs) == 0:
+        return NO_PAIR
+    credit = correctness(panel, pairs, ties_rule(params))
+    held = {name: source.record.metrics[name] for name in _METRICS if name in source.record.metrics}
+    return LengthBias(held, accuracy_by_length(pairs, credit, panel.n_clusters))
+
+
+def draw_length_bias(figure_class: Any, found: Sequence[tuple[str, LengthBias]]) -> Any:
+    """Draw the three numbers, and accuracy against how much longer the chosen response is."""
+    figure = new_figure(figure_class, 2.7)
+    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2, 3])
+    for k, (name, one) in enumerate(found):
+        values = [e.value for e in one.metrics.values()]
+        places = [list(_METRICS).index(m) for m in one.metrics]
+        x = np.array(places) + offsets(len(found), 0.4)[k]
+        intervals = [e.ci95 for e in one.metrics.values()]
+        style = style_of(k) | {"linestyle": ""}
+        left.errorbar(six(x), six(values), yerr=reach(values, intervals), elinewidth=0.9, **style)
+        rows = one.tenths
+        spread = [tuple(r["ci95"]) if r["ci95"] else None for r in rows]
+        places, shares = [r["length_median"] for r in rows], [r["accuracy"] for r in rows]
+        points(right, places, shares, spread, k, name, faint=len(found) > 2)
+    left.set_xticks(range(len(_METRICS)), list(_METRICS.values()))
+    left.set(xlim=(-0.5, len(_METRICS) - 0.5), ylabel="share of pairs")
+    right.locator_params(axis="x", nbins=5)
+    right.set_xlabel("chosen is longer by (characters)")
+    right.set_title("accuracy by difference in length")
+    right.axvline(0, color=right.spines["left"].get_edgecolor(), linewidth=0.5)
+    for axes in (left, right):
+        level(axes, 0.5)
+        dress(axes)
+    if len(found) > 1:
+        legend(figure, [right])
+    return figure
+
+
+@dataclass(frozen=True, slots=True)
+class BestOfN:
+    """Curves over n, G of them."""
+
+    n: list[int]
+    win_rate: list[Estimate]
+    gold: list[Estimate]
+    oracle_win_rate: list[float]
+    """Of a model whose reward is the gold."""
+    oracle_gold: list[float]
+    random_gold: float
+    """The mean of a pool: what a pick at random gives, at every n."""
+
+
+def find_best_of_n(source: Source) -> BestOfN | str:
+    """Return the curves of a record, or why it has none."""
+    if why := source.lacks("best_of_n"):
+        return why
+    win, gold, oracle = (source.metrics(stem) for stem in ("win_rate", "gold", "oracle"))
+    if not win:
+        return source.record.undefined.get("win_rate", "the record holds no win rate")
+    ready = prepare(source.panel, source.params)
+    curves = best_of_n_curves(replace(ready.pools, rewards=ready.pools.gold), ready.n_values)
+    return BestOfN(
+        list(win),
+        list(win.values()),
+        list(gold.values()),
+        curves.win.mean(axis=0).tolist(),
+        [e.value for e in oracle.values()],
+        gold[min(gold)].value,
+    )
+
+
+def draw_best_of_n(figure_class: Any, found: Sequence[tuple[str, BestOfN]]) -> Any:
+    """Draw win rate and gold against n, each with what the best pick and a random one would give."""
+    figure = new_figure(figure_class, 2.7)
+    left, right = figure.subplots(1, 2)
+    for k, (name, one) in enumerate(found):
+        for axes, values in ((left, one.win_rate), (right, one.gold)):
+            band(axes, one.n, [e.value for e in values], [e.ci95 for e in values], k, name)
+    drawn: list[tuple[list[float], list[float]]] = []
+    for _, one in found:
+        ends = (list(six(one.oracle_win_rate)), list(six(one.oracle_gold)))
+        if ends in drawn:  # the same pools
+            continue
+        best_name = None if drawn else "best possible"
+        for axes, best in ((left, one.oracle_win_rate), (right, one.oracle_gold)):
+            axes.plot(one.n, six(best), color=QUIET, linewidth=0.9, linestyle="--", label=best_name)
+        level(right, one.random_gold)
+        drawn.append(ends)
+    level(left, 0.5, "random pick")
+    ticks = max((one.n for _, one in found), key=lambda n: n[-1])
+    shown = [t for t in ticks if t == ticks[-1] or t * 1.3 < ticks[-1]]
+    for axes, what in ((left, "win rate over the pool"), (right, "gold of the pick")):
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(shown, [str(t) for t in shown])
+        axes.set(xlabel="N (responses to choose from)", title=what)
+        dress(axes)
+    legend(figure, [left], 2 if len(found) <= 2 else None)
+    return figure

@@ -1,4 +1,4 @@
-"""What figures are drawn of: stored records, with a name for each, and what has to be read or made again."""
+"""Sources of figures: stored records, each with a name, and what is read or measured again."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -9,10 +9,12 @@ from typing import Any, TypeAlias
 from rmbench.errors import ConfigError
 from rmbench.metrics import Panel, Suite
 from rmbench.metrics.calibration import Claims, claims_of
-from rmbench.record_reader import StoredRun, find_records, stored_panel, stored_suite
+from rmbench.results.read import StoredRun, find_records, stored_panel, stored_suite
 from rmbench.types import Estimate
 
 AnyRecord: TypeAlias = StoredRun | Path | str
+
+
 Records: TypeAlias = AnyRecord | Sequence[AnyRecord]
 """One record or several: each a `StoredRun` or the path of one."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.plot import Source, name_sources
-from rmbench.record_reader import StoredRun, find_records
+from rmbench.results.read import StoredRun, find_records
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from rmbench.boards.scale import Scale, scale_of
-from rmbench.caveats import caveats, dropped, items_left_out, kept_empty, remarks
-from rmbench.digits import Digits, digits_of_estimates
-from rmbench.metrics.headlines import HEADLINES, at_largest_n
+from rmbench.core.digits import Digits, digits_of_estimates
+from rmbench.format.pages import Scale, scale_of
+from rmbench.metrics.kinds import HEADLINES, at_largest_n
 from rmbench.plot import Source
-from rmbench.specs import OFFICIAL_KINDS, kinds_of
+from rmbench.results.record import caveats, dropped, items_left_out, kept_empty, remarks
+from rmbench.tasks.spec import OFFICIAL_KINDS, kinds_of
 from rmbench.types import Estimate
 
 MEANINGS: Mapping[str, str] = {

@@ -1,4 +1,4 @@
-"""A report as one HTML file, by the rules of `rmbench.html`. Same records, same bytes."""
+"""A report as one HTML file, by the rules of `rmbench.format.pages`. Same records, same bytes."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from rmbench import __version__
-from rmbench.boards.facts import facts_of
-from rmbench.canon import canonical_json
-from rmbench.digits import Digits, significant
+from rmbench.boards.board import facts_of
+from rmbench.core.digits import Digits, significant
+from rmbench.core.escape import one_line
+from rmbench.core.identity import canonical_json
 from rmbench.errors import ConfigError
-from rmbench.escape import one_line
-from rmbench.gold import describe_gold
-from rmbench.html import anchor, render_page, text_block
+from rmbench.format.pages import anchor, render_page, text_block
+from rmbench.gold.source import describe_gold
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.plot import Source
 from rmbench.report.gather import Section
 from rmbench.report.numbers import all_rows, count_rows, headline_rows, notes_of
 from rmbench.report.pictures import Picture, pictures_of
-from rmbench.report.texts import Texts, read_texts
-from rmbench.report.worst import Worst, margin_of, picks, worst_items
+from rmbench.report.worst import Texts, Worst, margin_of, picks, read_texts, worst_items
 from rmbench.types import Item
 
 LONGEST = 200

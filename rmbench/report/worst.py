@@ -1,14 +1,22 @@
-"""The items that a model gets most wrong, and which of their responses show it."""
+"""The items that a model gets most wrong, and which of their responses show it.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Prompts and responses of items, read from the task's data again: a record holds no text.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from rmbench.errors import ConfigError, RmbenchError, UnknownNameError
 from rmbench.metrics import Panel
-from rmbench.metrics.pairs import pairs_of
+from rmbench.metrics.panel import pairs_of
 from rmbench.metrics.selection import penalised, rule_of
 from rmbench.plot import Source
+from rmbench.tasks import read_task_items
+from rmbench.tasks.spec import list_tasks, load_task
+from rmbench.types import Item
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +120,80 @@ def margin_of(source: Source, worst: Worst) -> float | None:
         return None
     judged = penalised(panel, rule_of(source.params)) if picks(source) else panel
     return float(judged.rewards[rows[0]] - judged.rewards[rows[1]])
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """The items whose texts are at hand."""
+
+    items: Mapping[str, Item] = field(default_factory=dict)
+    why: str = ""
+    """Why texts are missing; empty where none is."""
+
+
+def read_texts(source: Source, wanted: Collection[str], data: Path | None) -> Texts:
+    """Return the wanted items of a record's task, as far as they are those of the record.
+
+    An item is the record's if it has as many responses, and of the same lengths.
+
+    Args:
+        source: The record.
+        wanted: Ids.
+        data: Where the task's data is; None: what the package holds.
+
+    Raises:
+        RmbenchError: If `data` was given and cannot be read.
+    """
+    if not wanted:
+        return Texts()
+    task = source.record.task
+    try:
+        spec = load_task(task)
+        if data is None and spec.data.path is None:
+            return Texts(why=f"the data of {task} is not part of the package; --data PATH shows the texts")
+        found = read_task_items(spec, data, on_bad="skip", offline=True)
+    except UnknownNameError:
+        if data is not None:
+            raise
+        return Texts(why=f"the task file of {task} is not at hand; RMBENCH_TASKS_DIR names its folder")
+    except RmbenchError as error:
+        if data is not None:
+            raise
+        return Texts(why=f"the data of {task} could not be read: {error}")
+    panel = source.panel
+    place = {name: i for i, name in enumerate(panel.ids) if name in wanted}
+    items = {}
+    for item in found.items:
+        if item.id in place:
+            i = place[item.id]
+            lengths = panel.lengths[panel.offsets[i] : panel.offsets[i + 1]]
+            here = [len(r.text) for r in item.responses]
+            if len(here) == len(lengths) and (not lengths.any() or here == [int(v) for v in lengths]):
+                items[item.id] = item
+    missing = len(place) - len(items)
+    why = f"{missing} of {len(place)} items are not in the data at hand, or not with the same responses"
+    return Texts(items, why if missing else "")
+
+
+def data_by_task(given: Collection[str], tasks: Collection[str]) -> dict[str, Path]:
+    """Return task -> path from `--data [TASK=]PATH`; a path alone is for the only task.
+
+    Raises:
+        ConfigError: If it does not say for which of several tasks, or a task has two.
+    """
+    found: dict[str, Path] = {}
+    for text in given:
+        task, equals, path = text.partition("=")
+        if equals and task not in tasks and task in list_tasks():
+            raise UnknownNameError("task", task, tasks, f"--data {text}: the report's tasks")
+        if not equals or task not in tasks:  # a path may hold "=" itself
+            if len(tasks) != 1:
+                raise ConfigError(
+                    f"--data {text}: the report is of {len(tasks)} tasks; give TASK=PATH with one of"
+                    f" {', '.join(sorted(tasks))}"
+                )
+            task, path = next(iter(tasks)), text
+        if task in found:
+            raise ConfigError(f"--data is given twice for {task}")
+        found[task] = Path(path)
+    return found

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.canon import conversation_key, digest
-from rmbench.data import fields, read_task_items
-from rmbench.data.own import EXPECTED_KEYS, expected_of
-from rmbench.data.rows import BadRows, Row, rows_of
+from rmbench.core.identity import conversation_key, digest
 from rmbench.errors import ConfigError, DataError
-from rmbench.sampling.engine import Prompt
-from rmbench.specs import TaskSpec
+from rmbench.sampling.policy import Prompt
+from rmbench.tasks import fields, read_task_items
+from rmbench.tasks.own import EXPECTED_KEYS, expected_of
+from rmbench.tasks.rows import BadRows, Row, rows_of
+from rmbench.tasks.spec import TaskSpec
 from rmbench.types import Item, Turn
 
 CARRIED = ("cluster", "strata", *EXPECTED_KEYS)

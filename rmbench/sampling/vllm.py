@@ -10,13 +10,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rmbench.canon import digest
+from rmbench.core.identity import digest
 from rmbench.errors import RunError
-from rmbench.models.hf_causal import check_writes
-from rmbench.models.hf_checkpoint import find_checkpoint, source_of
-from rmbench.models.hf_load import explained, transformers
+from rmbench.models.hf.checkpoint import find_checkpoint, source_of
+from rmbench.models.hf.load import check_writes, explained, transformers
 from rmbench.models.runtime import Runtime
-from rmbench.models.vllm_engine import (
+from rmbench.models.vllm.engine import (
     EngineOptions,
     dtype_of,
     engine_failed,
@@ -24,8 +23,7 @@ from rmbench.models.vllm_engine import (
     start_engine,
     version,
 )
-from rmbench.sampling.engine import Decoding, Prompt, Sample
-from rmbench.sampling.policy import Policy
+from rmbench.sampling.policy import Decoding, Policy, Prompt, Sample
 from rmbench.types import Turn
 
 ENGINE_VERSION = "1"

@@ -1,12 +1,33 @@
-"""Who answers a batch: this process, or one of several (`rmbench.scoring.pool`)."""
+"""Who answers a batch: this process, or one of several (`rmbench.scoring.crew`).
 
+A crew of threads: for models that wait for a server, and for those that compute faster side by side.
+
+What crews of several processes have in common: one queue, and who is busy with which batch of it.
+
+The queue is in the process that plans: whoever is done gets the next batch, so nobody waits for the slowest.
+Only that process reads and writes the score store. A worker that dies gives its batch back to the queue.
+"""
+
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar, overload
+from queue import SimpleQueue
+from threading import Thread
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, overload
 
-from rmbench.errors import RmbenchError, is_out_of_memory
-from rmbench.types import PairwiseModel, PartedModel, Scored
+from rmbench.errors import ConfigError, RmbenchError, is_out_of_memory
+from rmbench.types import (
+    AnyModel,
+    ConcurrentModel,
+    PairwiseModel,
+    ParallelModel,
+    PartedModel,
+    PrecomputedRewards,
+    Scored,
+)
 
 U = TypeVar("U")
 U_contra = TypeVar("U_contra", contravariant=True)
@@ -101,3 +122,187 @@ def attempt(
         if is_out_of_memory(error):
             return Failure(text, out_of_memory=True)
         return Failure(text, out_of_memory=False, cause=error)
+
+
+class Threads(Generic[U]):
+    """Threads of this process that answer a batch each; a context manager.
+
+    Args:
+        ask: The model's `score` or `prefer`; called from several threads at once.
+        n: Threads.
+        wait: Wait at the end for what is being answered, a batch a thread at most: a process that ends while
+            one of its threads computes is aborted.
+    """
+
+    def __init__(
+        self, ask: Callable[[Sequence[U]], Sequence[float | Scored]], n: int, *, wait: bool = False
+    ) -> None:
+        self.n_at_once, self._wait = n, wait
+        self._ask = ask
+        self._waiting: SimpleQueue[tuple[int, Sequence[U]] | None] = SimpleQueue()
+        self._done: SimpleQueue[tuple[int, Sequence[float | Scored] | Failure]] = SimpleQueue()
+        # Daemons: after Ctrl-C nobody waits for a server that may take minutes.
+        self._threads = [
+            Thread(target=self._serve, name=f"rmbench-asker-{number}", daemon=True) for number in range(n)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def start(self, ticket: int, batch: Sequence[U]) -> None:
+        """Put a batch into the queue."""
+        self._waiting.put((ticket, batch))
+
+    def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
+        """Return the ticket and the answers of a batch, when the next one is done."""
+        return self._done.get()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for _ in range(self.n_at_once):
+            self._waiting.put(None)
+        for thread in self._threads if self._wait else ():
+            thread.join()
+
+    def _serve(self) -> None:
+        while (task := self._waiting.get()) is not None:
+            ticket, batch = task
+            self._done.put((ticket, attempt(self._ask, batch)))
+
+
+def crew_of(
+    model: AnyModel, ask: Callable[[Sequence[U]], Sequence[float | Scored]], crew: Crew[U] | None
+) -> AbstractContextManager[Crew[U]]:
+    """Return who answers for a model: `crew` where there is one, threads where the model allows them."""
+    if crew is not None:
+        return nullcontext(crew)
+    if isinstance(model, ConcurrentModel):
+        return Threads(ask, model.concurrency())
+    if isinstance(model, ParallelModel) and (n := model.batches_at_once()) > 1:
+        return _beside(model, n)
+    return nullcontext(Alone(ask))
+
+
+@contextmanager
+def _beside(model: ParallelModel, n: int) -> Iterator[Crew[Any]]:
+    try:
+        with Threads(model.score_beside, n, wait=True) as crew:
+            yield crew
+    finally:
+        model.end_beside()
+
+
+W = TypeVar("W", bound=Hashable)
+
+Answers: TypeAlias = Sequence[float | Scored] | Failure
+
+
+class Replica:
+    """A model in a process of its own, loaded when it is needed.
+
+    Args:
+        load: Returns the model.
+    """
+
+    def __init__(self, load: Callable[[], AnyModel]) -> None:
+        self._load = load
+        self._model: AnyModel | None = None
+
+    def answer(self, batch: Sequence[Any]) -> Answers:
+        """Return the model's answers, or what it raised."""
+        answers = attempt(self._ask, batch)
+        if isinstance(answers, Failure):
+            # The exception itself may not survive the way; its text does.
+            return Failure(answers.text, answers.out_of_memory)
+        return answers
+
+    def _ask(self, batch: Sequence[Any]) -> Sequence[float | Scored]:
+        self._model = self._model or self._load()
+        return answer(self._model, batch)
+
+
+class Pool(ABC, Generic[W]):
+    """A crew of workers that each answer one batch at a time."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, Sequence[Any]]] = deque()
+        self._done: deque[tuple[int, Answers]] = deque()
+        self._busy: dict[W, tuple[int, Sequence[Any]]] = {}
+        self._idle: list[W] = []
+        self.n_lost = 0
+        """Workers that died."""
+
+    @property
+    @abstractmethod
+    def n_at_once(self) -> int:
+        """Batches that may be in work together."""
+
+    def start(self, ticket: int, batch: Sequence[Any]) -> None:
+        """Put a batch into the queue."""
+        self._waiting.append((ticket, batch))
+        self._hand_out()
+
+    def finished(self) -> tuple[int, Answers]:
+        """Return the ticket and the answers of a batch, when the next one is done.
+
+        Raises:
+            ScoringError: If nobody is left who could answer.
+        """
+        while not self._done:
+            self._hand_out()
+            for worker, answers in self._next():
+                if answers is None:
+                    self._lose(worker)
+                else:
+                    self._done.append((self._busy.pop(worker)[0], answers))
+                    self._idle.append(worker)
+            self._hand_out()  # at once: what is done has yet to be stored
+        return self._done.popleft()
+
+    def _hand_out(self) -> None:
+        while self._waiting and self._idle:
+            worker = self._idle.pop()
+            ticket, batch = self._waiting.popleft()
+            self._busy[worker] = (ticket, batch)
+            if not self._give(worker, batch):  # it died while it was idle
+                self._lose(worker)
+
+    def _lose(self, worker: W) -> None:
+        """Take a dead worker's batch back."""
+        if task := self._busy.pop(worker, None):
+            self._waiting.appendleft(task)
+        self.n_lost += 1
+        self._bury(worker)
+
+    @abstractmethod
+    def _give(self, worker: W, batch: Sequence[Any]) -> bool:
+        """Send an idle worker a batch; False if it is dead."""
+
+    @abstractmethod
+    def _next(self) -> Iterable[tuple[W, Answers | None]]:
+        """Wait for news of the workers: the answers to a batch, or None for one that died.
+
+        Raises:
+            ScoringError: If nobody is left.
+        """
+
+    @abstractmethod
+    def _bury(self, worker: W) -> None:
+        """Clear away what is left of a dead worker; it may be replaced."""
+
+
+def check_sharable(option: str, spec: str, model: AnyModel) -> None:
+    """Raise ConfigError if several processes are no use for a model.
+
+    Args:
+        option: What asked for them; begins the message.
+        spec: The text of `--model`.
+        model: Only its kind is looked at.
+    """
+    if isinstance(model, PrecomputedRewards):
+        raise ConfigError(f"{option}: the rewards of {spec} were computed elsewhere; there is nothing to do")
+    if isinstance(model, ConcurrentModel):
+        raise ConfigError(f"{option}: {spec} is asked by threads of one process; see -M concurrency=N")

@@ -5,8 +5,7 @@ from typing import Any
 
 from rmbench.errors import ScoringError
 from rmbench.scoring.crew import Alone, Crew, Failure, PartBatch
-from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS, Unit
-from rmbench.scoring.questions import conversation_measure
+from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS, Unit, conversation_measure
 from rmbench.scoring.store import PartStores
 from rmbench.scoring.work import Progress, Work
 from rmbench.types import BudgetedModel, Conversation, PartedModel, RewardModel, Scored

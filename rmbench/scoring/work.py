@@ -1,15 +1,23 @@
-"""Asking a model for what the score store does not know, one stored batch after the other."""
+"""Asking a model for what the score store does not know, one stored batch after the other.
+
+What a model that is paid for took during one evaluation, and what it did not answer.
+
+Items flow through: a window of them is asked and stored while the next one is read and tokenised.
+"""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+
 from rmbench.errors import RmbenchError, ScoringError
 from rmbench.scoring.crew import Crew, Failure
-from rmbench.scoring.plan import Measure, Unit, plan
+from rmbench.scoring.plan import Measure, Unit, distinct, plan, windows
 from rmbench.scoring.store import ScoreStore
-from rmbench.types import Scored
+from rmbench.types import AnyModel, Item, MeteredModel, Scored
 
 U = TypeVar("U")
 
@@ -159,3 +167,113 @@ class Work(Generic[U]):
                 f"the pairwise model returned {value!r}; expected P(first is better) in [0, 1]"
             )
         return Scored(value, scored.n_tokens, scored.truncated, scored.why) if scored else Scored(value)
+
+
+class Meter:
+    """Reads a model's counters, which go on for as long as the model lives, as differences.
+
+    Args:
+        model: Any; of one that counts nothing there is nothing to tell.
+    """
+
+    def __init__(self, model: AnyModel) -> None:
+        self._model = model if isinstance(model, MeteredModel) else None
+        self._used = dict(self._model.used()) if self._model else {}
+        self._unanswered = dict(self._model.unanswered()) if self._model else {}
+
+    def used(self) -> dict[str, float] | None:
+        """Return requests, tokens, price and the like since this meter was made."""
+        if self._model is None:
+            return None
+        return {name: value - self._used.get(name, 0) for name, value in self._model.used().items()}
+
+    def unanswered(self) -> dict[str, int] | None:
+        """Return the questions without an answer since this meter was made, by reason."""
+        if self._model is None:
+            return None
+        return {why: n - self._unanswered.get(why, 0) for why, n in self._model.unanswered().items()}
+
+
+WINDOW_CHARACTERS = 4_000_000
+"""Of the texts that are planned together: about a million tokens, a hundred batches and more."""
+_LEAST_CHARACTERS = 256
+"""What a text counts for at least, so that empty ones fill a window too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[U]):
+    """An item with what was asked about it."""
+
+    item: Item
+    units: list[Unit[U]]
+    scored: dict[str, Scored]
+    """Answers by key, those of other items among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Window(Generic[U]):
+    items: list[Item]
+    units: list[list[Unit[U]]]
+    distinct: list[Unit[U]]
+
+
+class Flow(Generic[U]):
+    """Answers the questions about items, in the order of the items, and keeps none of them.
+
+    Args:
+        work: Asks and stores.
+        units_of: The questions about an item.
+        prepare: Told of texts that will be asked for, a window ahead.
+        progress: Told how many questions there are.
+    """
+
+    def __init__(
+        self,
+        work: Answering[U],
+        units_of: Callable[[Item], list[Unit[U]]],
+        prepare: Callable[[Sequence[U]], None] | None,
+        progress: Progress | None,
+    ) -> None:
+        self._work, self._units_of, self._prepare, self._progress = work, units_of, prepare, progress
+        self._keys = bytearray()
+
+    @property
+    def n_units(self) -> int:
+        """Distinct questions so far."""
+        return len(np.unique(np.frombuffer(bytes(self._keys), dtype="S16")))
+
+    def answer(self, items: Iterable[Item]) -> Iterator[Answered[U]]:
+        """Yield each item with its answers.
+
+        A window's texts are planned together, whatever of them is known, and a text of an earlier window is
+        found in the store: a run that was killed and started again plans the same.
+        """
+        before: _Window[U] | None = None
+        for window in windows(items, _characters, WINDOW_CHARACTERS):
+            ahead = self._begin(window)
+            if before is not None:
+                yield from self._finish(before)
+            before = ahead
+        if before is not None:
+            yield from self._finish(before)
+
+    def _begin(self, items: list[Item]) -> _Window[U]:
+        units = [self._units_of(item) for item in items]
+        window = _Window(items, units, distinct(unit for row in units for unit in row))
+        for unit in window.distinct:
+            self._keys += bytes.fromhex(unit.key)
+        if self._prepare and len(self._work.known(window.distinct)) < len(window.distinct):
+            self._prepare([unit.payload for unit in window.distinct])
+        return window
+
+    def _finish(self, window: _Window[U]) -> Iterator[Answered[U]]:
+        scored = self._work.do(window.distinct)
+        if self._progress:
+            self._progress.advance(sum(map(len, window.units)) - len(window.distinct), 0)
+        for item, units in zip(window.items, window.units, strict=True):
+            yield Answered(item, units, scored)
+
+
+def _characters(item: Item) -> int:
+    prompt = sum(len(turn["content"]) for turn in item.prompt)
+    return sum(max(_LEAST_CHARACTERS, prompt + len(response.text)) for response in item.responses)

@@ -19,7 +19,7 @@ from typing import Any, Self
 from rmbench.errors import ScoringError
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring.pool import Answers, Pool, Replica, check_sharable
+from rmbench.scoring.crew import Answers, Pool, Replica, check_sharable
 from rmbench.types import AnyModel
 
 _PATIENCE_S = 10.0

@@ -1,12 +1,10 @@
 """Studies: methods x bases x data x seeds, trained, evaluated and compared in pairs."""
 
-from rmbench.study.dynamics import BatchRow, batch_rows
 from rmbench.study.figures import render_figures
-from rmbench.study.packed import packed_records
 from rmbench.study.report import to_latex, to_markdown
-from rmbench.study.run import Cell, StudyRun, cells_of, run_study
+from rmbench.study.run import BatchRow, Cell, StudyRun, batch_rows, cells_of, run_study
 from rmbench.study.spec import StudySpec, load_study
-from rmbench.study.tables import Row, Versus, rows_of_study, to_csv
+from rmbench.study.tables import Row, Versus, packed_records, rows_of_study, to_csv
 
 __all__ = [
     "BatchRow",

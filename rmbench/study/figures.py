@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.canon import slug
-from rmbench.figures import COLOURS, MARKERS, drawing, image_files
-from rmbench.study.dynamics import BatchRow
-from rmbench.study.run import Cell, StudyRun
+from rmbench.core.identity import slug
+from rmbench.plot.style import COLOURS, MARKERS, drawing, image_files
+from rmbench.study.run import BatchRow, Cell, StudyRun
 from rmbench.study.spec import DataSource, StudySpec
 
 

@@ -3,6 +3,8 @@
 Training and scoring hundreds of models with their own forward passes would repeat the same backbone hundreds
 of times, and saving each as a folder would store its weights as often. A cell keeps its head alone; the same
 settings with `rmbench train --freeze-backbone` make an ordinary folder with the same rewards, up to rounding.
+
+What the batch margin does while a head is trained, at several batch sizes.
 """
 
 import json
@@ -13,18 +15,16 @@ from typing import Any
 
 import torch
 
-from rmbench.canon import digest
+from rmbench.core.files import sha256_file, write_atomic
+from rmbench.core.identity import digest
+from rmbench.core.overlap import TrainingPrompts
 from rmbench.errors import ConfigError
-from rmbench.files import sha256_file, write_atomic
 from rmbench.models.runtime import Runtime
-from rmbench.overlap import TrainingPrompts
 from rmbench.train.base import identity_of_base, load_base, prompts_seen
-from rmbench.train.batches import EncodedPairs
 from rmbench.train.fit import TrainSettings, head_for
-from rmbench.train.frozen import Head
+from rmbench.train.frozen import Head, Representations, RepresentationStore, Tell
 from rmbench.train.losses import find_loss
-from rmbench.train.pairs import TrainingData
-from rmbench.train.representations import Representations, RepresentationStore, Tell
+from rmbench.train.pairs import EncodedPairs, TrainingData
 from rmbench.train.run import RECORD, check_sizes, loss_of
 from rmbench.types import Item, Turn
 
@@ -159,7 +159,7 @@ def vars_of(settings: TrainSettings) -> dict[str, Any]:
 
 
 class FrozenHead:
-    """A trained head on a shared backbone; precomputed rewards for `rmbench.evaluation`.
+    """A trained head on a shared backbone; precomputed rewards for `rmbench.evaluation.run`.
 
     Args:
         base: The backbone.

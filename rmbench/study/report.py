@@ -3,14 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from rmbench.canon import slug
-from rmbench.escape import for_markdown
-from rmbench.latex import as_latex
+from rmbench.core.escape import for_markdown
+from rmbench.core.identity import slug
+from rmbench.format.tables import Block, Cell, Column, Number, Table, as_latex, markdown_table
 from rmbench.stats.compare import holm
-from rmbench.study.dynamics import BatchRow
+from rmbench.study.run import BatchRow
 from rmbench.study.spec import StudySpec
 from rmbench.study.tables import Row, Versus
-from rmbench.tabular import Block, Cell, Column, Number, Table, markdown_table
 
 _QUESTIONS: Mapping[str, str] = {
     "accuracy": "Does it rank better? Accuracy",

@@ -6,16 +6,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from rmbench.evaluation import Outcome, Settings, evaluate, prepare_task
+import numpy as np
+
+from rmbench.evaluation.run import Outcome, Settings, evaluate, prepare_task
 from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
-from rmbench.specs import load_task
-from rmbench.study.frozen_model import FrozenBase, FrozenHead, train_cell
+from rmbench.study.frozen_model import FrozenBase, FrozenHead, fit_head_of, train_cell
 from rmbench.study.spec import DataSource, Method, StudySpec
+from rmbench.tasks.spec import load_task
 from rmbench.train.fit import TrainSettings
+from rmbench.train.frozen import Tell
 from rmbench.train.losses import find_loss
 from rmbench.train.pairs import TrainingData, read_training_data
-from rmbench.train.representations import Tell
 from rmbench.train.run import train
 
 
@@ -144,3 +146,59 @@ def _model(
     base.tell = tell_texts
     record = train_cell(base, pairs, settings, out)
     return LoadedModel(name=cell.name, model=FrozenHead(base, out), spec=cell.name), record
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRow:
+    """One run with `confidence-margin` at one batch size."""
+
+    base: str
+    data: str
+    batch_size: int
+    steps: int
+    mu: float
+    """Mean of `mu_B` over the second half of the steps."""
+    mu_deviation: float
+    """Its standard deviation from step to step."""
+    nll: float
+    accuracy: float
+    margin: float
+    """At the last evaluation on the held-out prompts."""
+    curve: tuple[float, ...]
+    """`mu_B` of every step."""
+
+
+def batch_rows(spec: StudySpec, store: Path, runtime: Runtime) -> list[BatchRow]:
+    """Return a row per base, data set and batch size of the study, first seed; none unless it asks for them.
+
+    Only heads on frozen backbones: each row is one more training.
+    """
+    method = Method("confidence-margin", "confidence-margin", {})
+    rows = []
+    for name, kind in spec.bases.items():
+        for data in spec.data if spec.batch_sizes and kind.train["freeze_backbone"] else ():
+            settings = settings_of(spec, name, method, spec.seeds[0])
+            pairs = pairs_of(data, spec.seeds[0], runtime.offline)
+            base = shared_base(
+                settings.base, settings.max_length, settings.precision, store / "features", runtime
+            )
+            for size in spec.batch_sizes:
+                seen: list[float] = []
+
+                def note(
+                    _step: int, _total: int, told: Mapping[str, float], seen: list[float] = seen
+                ) -> None:
+                    seen.append(told["mu_batch"])
+
+                every = max(1, settings.eval_every * settings.batch_size // size)
+                head = fit_head_of(
+                    base, pairs, replace(settings, batch_size=size, eval_every=every), on_step=note
+                )
+                late, last = seen[len(seen) // 2 :], head.curve[-1]
+                rows.append(
+                    BatchRow(
+                        name, data.name, size, head.steps, float(np.mean(late)), float(np.std(late)),
+                        last["eval_nll"], last["eval_accuracy"], last["eval_margin"], tuple(seen),
+                    )
+                )  # fmt: skip
+    return rows

@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.options import Param, parse_part, parse_value
+from rmbench.core.yaml import read_yaml
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.params import Param, parse_part, parse_value
-from rmbench.specs import load_task
-from rmbench.yaml_reader import read_yaml
+from rmbench.tasks.spec import load_task
 
 _KEYS = ("name", "summary", "bases", "data", "methods", "seeds", "train", "evaluate", "reference")
 _OPTIONAL = ("batch_sizes", "versus")

@@ -1,23 +1,30 @@
-"""What a study found: means over seeds, and paired differences to the reference method."""
+"""What a study found: means over seeds, and paired differences to the reference method.
 
-from collections.abc import Mapping, Sequence
+All records of a study in one file, to be kept beside its tables.
+"""
+
+import lzma
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from math import sqrt
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.stats import t as student_t
 
-from rmbench.common_items import Common, CommonItems, MeasuredRun
-from rmbench.evaluation import Outcome
+from rmbench.core.identity import canonical_json
+from rmbench.evaluation.run import Outcome
+from rmbench.format.tables import csv_text
 from rmbench.metrics import Suite, resolve_metric
-from rmbench.record_reader import StoredRun, stored_suite
+from rmbench.results.common_items import Common, CommonItems, MeasuredRun
+from rmbench.results.read import StoredRun, stored_suite
+from rmbench.results.record import Record
 from rmbench.stats import Comparison, Statistic, combine, compare
 from rmbench.study.run import Cell
 from rmbench.study.spec import StudySpec
-from rmbench.tabular import csv_text
 
 METRICS = (
     "accuracy", "nll", "nll_scaled", "ece", "ece_scaled", "temperature", "margin_mean", "win_rate@max",
@@ -234,3 +241,22 @@ def to_csv(rows: Sequence[Row]) -> str:
             ]
         )
     return csv_text(heads, lines)
+
+
+def packed_records(records: Iterable[Record]) -> bytes:
+    """Return the records as JSON Lines in xz, by model and task; the same records give the same bytes.
+
+    Without curves, which the figures show: hundreds of records are mostly curves. Of where data and models
+    lay, the last name is kept and its folder is not: the file is for others.
+    """
+    ordered = sorted(records, key=lambda record: (record.model, record.task))
+    return lzma.compress("".join(canonical_json(_shared(r)) + "\n" for r in ordered).encode(), preset=9)
+
+
+def _shared(record: Record) -> dict[str, Any]:
+    full = record.to_json()
+    provenance = dict(full["provenance"])
+    for key in ("data", "model"):
+        if isinstance(provenance.get(key), str):
+            provenance[key] = provenance[key].replace("\\", "/").rpartition("/")[2]
+    return {**full, "curves": {}, "provenance": provenance}

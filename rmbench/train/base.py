@@ -9,13 +9,13 @@ from typing import Any
 import torch
 import transformers
 
+from rmbench.core.overlap import TrainingPrompts
 from rmbench.errors import ConfigError
-from rmbench.models.hf_checkpoint import find_checkpoint, weights_identity
-from rmbench.models.hf_limits import checked_length
-from rmbench.models.hf_load import NoHeadError, explained, load_classifier, quiet
-from rmbench.models.hf_text import TextFormat, choose_format
+from rmbench.models.hf.checkpoint import find_checkpoint, weights_identity
+from rmbench.models.hf.load import NoHeadError, explained, load_classifier, quiet
+from rmbench.models.hf.text import TextFormat, choose_format
+from rmbench.models.hf.tokens import checked_length
 from rmbench.models.runtime import Runtime
-from rmbench.overlap import TrainingPrompts
 from rmbench.types import Turn
 
 _PROBE = (Turn(role="user", content="a"), Turn(role="assistant", content="b"))

@@ -14,17 +14,16 @@ import transformers
 from tensorboardX import SummaryWriter
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from rmbench.canon import digest
+from rmbench.core.files import locked, write_atomic
+from rmbench.core.identity import digest
 from rmbench.errors import ConfigError
-from rmbench.files import locked, write_atomic
-from rmbench.models.hf_device import pick_device
-from rmbench.models.hf_load import quiet
+from rmbench.models.hf.device import pick_device
+from rmbench.models.hf.load import quiet
 from rmbench.models.runtime import Runtime
 from rmbench.train.base import Base, load_base
-from rmbench.train.batches import EncodedPairs
-from rmbench.train.frozen import Head, put_head, train_head
+from rmbench.train.frozen import Head, Representations, RepresentationStore, put_head, train_head
 from rmbench.train.losses import Loss
-from rmbench.train.representations import Representations, RepresentationStore
+from rmbench.train.pairs import EncodedPairs
 from rmbench.train.trainer import COMPLETE, MarginTrainer
 
 WORK = ".training"

@@ -20,11 +20,10 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from rmbench.canon import canonical_json
+from rmbench.core.files import iter_jsonl, sha256_file, write_atomic
+from rmbench.core.identity import canonical_json
 from rmbench.errors import DataError
-from rmbench.files import iter_jsonl, sha256_file, write_atomic
-from rmbench.models.builtin import LINEAR_FILE
-from rmbench.models.linear_features import FEATURES_VERSION, N_FEATURES, featurize
+from rmbench.models.builtin import FEATURES_VERSION, LINEAR_FILE, N_FEATURES, featurize
 from rmbench.types import Turn
 
 TRAIN_ROWS = LINEAR_FILE.parent.parent / "embedded" / "train.jsonl.xz"

@@ -17,8 +17,8 @@ try:
 except ImportError as error:
     raise ImportError(f"{error}; training needs: pip install 'rmbench[train]'") from error
 
+from rmbench.core.registry import Registry
 from rmbench.errors import ConfigError
-from rmbench.registry import Registry
 
 Tensor: TypeAlias = torch.Tensor
 

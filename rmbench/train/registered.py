@@ -61,8 +61,8 @@ def confidence_margin(
         loss_options: Options of the loss, as `-L` of `rmbench train`: threshold, cap, warmup, scale, ...
     """
     # Here and not above: `rmbench models` lists this function, and starts without torch.
-    from rmbench.canon import digest
-    from rmbench.models.hf import load_hf
+    from rmbench.core.identity import digest
+    from rmbench.models.hf.classifier import load_hf
     from rmbench.scoring import default_store_folder
     from rmbench.train.fit import TrainSettings
     from rmbench.train.pairs import read_training_data

@@ -1,4 +1,7 @@
-"""Train a reward model: base and pairs in, an ordinary Hugging Face folder out."""
+"""Train a reward model: base and pairs in, an ordinary Hugging Face folder out.
+
+The model card of a trained model.
+"""
 
 import inspect
 import json
@@ -16,18 +19,18 @@ from typing import Any
 import torch
 import transformers
 
-from rmbench.canon import digest
+from rmbench.core.digits import Digits
+from rmbench.core.escape import for_markdown
+from rmbench.core.files import write_atomic
+from rmbench.core.identity import digest
+from rmbench.core.options import typed_options
+from rmbench.core.overlap import TrainingPrompts
 from rmbench.errors import ConfigError
-from rmbench.files import write_atomic
-from rmbench.models.hf_device import pick_device
-from rmbench.models.hf_load import quiet
-from rmbench.models.options import typed_options
+from rmbench.models.hf.device import pick_device
+from rmbench.models.hf.load import quiet
 from rmbench.models.runtime import Runtime
-from rmbench.overlap import TrainingPrompts
 from rmbench.scoring import default_store_folder
 from rmbench.train.base import Base, identity_of_base, load_base, prompts_seen
-from rmbench.train.batches import EncodedPairs
-from rmbench.train.card import model_card
 from rmbench.train.fit import (
     WORK,
     Fitted,
@@ -39,7 +42,42 @@ from rmbench.train.fit import (
     n_processes,
 )
 from rmbench.train.losses import BatchStatistics, find_loss, summary_of
-from rmbench.train.pairs import TrainingData
+from rmbench.train.pairs import EncodedPairs, TrainingData
+
+
+def model_card(record: Mapping[str, Any]) -> str:
+    """Return the card as Markdown: how it was made, what it was seen to do, how to use it."""
+    settings, counts, watched = record["identity"]["settings"], record["counts"], record["held_out"]
+    options = ", ".join(f"{k} = {v}" for k, v in settings["method_options"].items()) or "defaults"
+    dropped = ", ".join(f"{n:,} for {reason}" for reason, n in counts["dropped"].items()) or "nothing"
+    write = Digits().write
+    return f"""---
+library_name: transformers
+pipeline_tag: text-classification
+tags: [reward-model, rmbench]
+---
+# Reward model
+
+Trained by rmbench with the loss `{for_markdown(settings["method"])}` ({for_markdown(options)}) from
+`{for_markdown(settings["base"], limit=200)}`. The reward is the raw logit; higher is better.
+
+| | |
+|---|---|
+| pairs | {counts["train_pairs"]:,} to train on, {counts["held_out_pairs"]:,} held out (other prompts) |
+| left out | {for_markdown(dropped, limit=400)} |
+| truncated texts | {counts["truncated_texts"]:,} |
+| optimiser steps | {counts["steps"]:,} of {settings["batch_size"]} pairs, seed {settings["seed"]} |
+| held-out accuracy | {write(watched["accuracy"])} |
+| held-out NLL (Bradley-Terry) | {write(watched["nll"])} |
+| held-out mean margin | {write(watched["margin"])} |
+
+```
+rmbench eval --model FOLDER --task preference --task calibration --task bon
+```
+
+All settings and the training curve are in `rmbench.json`.
+"""
+
 
 _VERSIONS = ("rmbench", "torch", "transformers", "accelerate", "peft")
 RECORD = "rmbench.json"

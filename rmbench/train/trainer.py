@@ -14,12 +14,12 @@ import torch
 import transformers
 from torch.nn.functional import softplus
 
+from rmbench.core.files import write_atomic
 from rmbench.errors import RunError
-from rmbench.files import write_atomic
-from rmbench.models.row_groups import similar_length
+from rmbench.models.hf.tokens import similar_length
 from rmbench.train.base import head_of
-from rmbench.train.batches import PairCollator, StepSampler
 from rmbench.train.losses import NEEDS_DISTANCE, BatchStatistics, Loss, Tensor
+from rmbench.train.pairs import PairCollator, StepSampler
 
 COMPLETE = "complete"
 """Marks a checkpoint that was written to its end."""

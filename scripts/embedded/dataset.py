@@ -8,9 +8,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from rmbench.canon import canonical_json
-from rmbench.files import iter_jsonl, write_atomic
-from rmbench.verifiers import verify
+from rmbench.core.files import iter_jsonl, write_atomic
+from rmbench.core.identity import canonical_json
+from rmbench.gold.instruction import verify
 
 SPLITS = ("train", "test")
 CARD_START, CARD_END = "<!-- numbers: written by make.py -->", "<!-- end of numbers -->"

@@ -23,7 +23,7 @@ from typing import Any
 
 from dataset import build, card_numbers, read_splits, update_card, write_splits
 
-from rmbench.files import iter_jsonl
+from rmbench.core.files import iter_jsonl
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent.parent

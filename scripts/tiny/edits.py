@@ -5,7 +5,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
-from rmbench.verifiers.counts import split_lines, split_sentences, split_words
+from rmbench.gold.instruction.counts import split_lines, split_sentences, split_words
 
 BOUNDS = ("at_least", "at_most", "exactly")
 COUNTED = {

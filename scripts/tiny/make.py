@@ -26,14 +26,14 @@ from teach import lexical_teacher
 from text import make_tokenizer
 from warm_up import Plan, Size, WarmUp
 
-from rmbench.data import read_task_items
-from rmbench.files import iter_jsonl, write_atomic
+from rmbench.core.files import iter_jsonl, write_atomic
+from rmbench.core.overlap import TrainingPrompts
 from rmbench.metrics.panel import panel_of
 from rmbench.metrics.suite import measure_suite, resolve_metric
-from rmbench.models.hf import load_hf
+from rmbench.models.hf.classifier import load_hf
 from rmbench.models.runtime import Runtime
-from rmbench.overlap import TrainingPrompts
-from rmbench.specs import load_task
+from rmbench.tasks import read_task_items
+from rmbench.tasks.spec import load_task
 from rmbench.types import Conversation, Item, Turn
 
 REPO = Path(__file__).resolve().parent.parent.parent

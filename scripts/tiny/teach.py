@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.models.linear_features import featurize
+from rmbench.models.builtin import featurize
 from rmbench.train.linear import fit, make_pairs
 from rmbench.types import Turn
 

@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save
 from teach import Teacher
 from torch.nn.functional import softplus
 
-from rmbench.files import write_atomic
-from rmbench.models.hf_forward import padded
-from rmbench.models.hf_text import ChatFormat, Encoded
+from rmbench.core.files import write_atomic
+from rmbench.models.hf.forward import padded
+from rmbench.models.hf.text import ChatFormat, Encoded
 from rmbench.types import Conversation, Turn
 
 PROMPTS, REPLIES, PARTS = 8, 8, 3

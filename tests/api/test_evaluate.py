@@ -14,7 +14,7 @@ import pytest
 import rmbench
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError, ScoringError, UnknownNameError
-from rmbench.models.given import given_model
+from rmbench.models.resolve import given_model
 
 
 class Counting:
@@ -269,7 +269,7 @@ def test_a_task_file_may_name_a_reader_in_a_file(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("lines.py").write_text(
-        "from rmbench.data.rows import FoundItem, Row\n"
+        "from rmbench.tasks.rows import FoundItem, Row\n"
         "from rmbench.types import Item, Response\n"
         "import rmbench\n\n\n"
         "@rmbench.register_reader('tabulated')\n"

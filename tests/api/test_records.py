@@ -11,7 +11,7 @@ import pytest
 import rmbench
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError, DataError, StoreError, UnknownNameError
-from rmbench.tables import record_tables
+from rmbench.report.tables import record_tables
 
 HOSTILE = "<img src=x onerror=alert(1)> & \u202e"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from synthetic_boards import HOSTILE, synthetic
 
-from rmbench.escape import one_line
+from rmbench.core.escape import one_line
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 COMMITTED = sorted((ROOT / "leaderboards").glob("*.html"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rmbench.cli.main import run
-from rmbench.specs import list_tasks, load_task
+from rmbench.tasks.spec import list_tasks, load_task
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 

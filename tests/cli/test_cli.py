@@ -11,7 +11,7 @@ import pytest
 
 from rmbench import __version__
 from rmbench.cli.main import COMMANDS, run
-from rmbench.files import to_jsonl_gz
+from rmbench.core.files import to_jsonl_gz
 
 
 def rows(n: int = 40) -> list[dict[str, Any]]:

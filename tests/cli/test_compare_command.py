@@ -16,7 +16,7 @@ from strict_latex import read_latex
 from synthetic_boards import HOSTILE
 
 from rmbench.cli.main import run
-from rmbench.escape import one_line
+from rmbench.core.escape import one_line
 
 N = 40
 MODELS = ("good", "fair", "length", "constant")

@@ -12,7 +12,7 @@ from synthetic_boards import HOSTILE
 from test_leaderboard_page import Page
 
 from rmbench.cli.main import run
-from rmbench.digits import digits_of, significant
+from rmbench.core.digits import digits_of, significant
 
 Capture = pytest.CaptureFixture[str]
 N = 30

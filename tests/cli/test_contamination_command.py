@@ -11,7 +11,7 @@ import pytest
 
 from rmbench.cli.contamination_command import FORMATS
 from rmbench.cli.main import run
-from rmbench.data.training import LAYOUTS
+from rmbench.tasks.training import LAYOUTS
 
 WORDS = ["".join(random.Random(k).choices("abcdefghij", k=6)) for k in range(2000)]
 

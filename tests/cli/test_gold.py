@@ -168,7 +168,7 @@ def test_a_verifier_that_fails_leaves_the_gold_unknown(
 ) -> None:
     file = pools.with_name("fails.py")
     file.write_text(
-        "from rmbench.verifiers.verdicts import Verdict\n"
+        "from rmbench.gold.verifier import Verdict\n"
         "class Fails:\n"
         "    version, gold_kind = '1', 'label'\n"
         "    def verify(self, response, expected):\n"

@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 from strict_latex import read_latex
 
 from rmbench.cli.main import run
-from rmbench.cli.power_tables import Asked, Row, Shown, as_json_values
+from rmbench.report.power_tables import Asked, Row, Shown, as_json_values
 from rmbench.stats import Resolution
 
 Capture = pytest.CaptureFixture[str]

@@ -12,9 +12,9 @@ from strict_latex import ReadTable, read_latex
 from synthetic_boards import HOSTILE
 
 from rmbench.cli.main import run
-from rmbench.escape import for_csv, one_line
+from rmbench.core.escape import for_csv, one_line
 from rmbench.models.catalogue import list_models
-from rmbench.specs import list_tasks
+from rmbench.tasks.spec import list_tasks
 
 Capture = pytest.CaptureFixture[str]
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from rmbench.data import read_task_items
-from rmbench.data.items import ItemSet
 from rmbench.errors import DataError
-from rmbench.specs import apply_params, load_task
+from rmbench.tasks import read_task_items
+from rmbench.tasks.items import ItemSet
+from rmbench.tasks.spec import apply_params, load_task
 
 
 def read(task: str, path: Path, *, on_bad: str = "fail", **options: str) -> ItemSet:

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 from rmbench.cli.main import run
-from rmbench.data import read_task_items
-from rmbench.data.items import ItemSet
-from rmbench.data_spec import DataSpec
-from rmbench.specs import load_task
+from rmbench.tasks import read_task_items
+from rmbench.tasks.items import ItemSet
+from rmbench.tasks.spec import DataSpec, load_task
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 POOL = {"id": "a", "prompt": "Q", "responses": ["right", "", "wrong", " \n"], "gold": [1.0, 0.25, 0.0, 0.5]}
@@ -222,7 +221,7 @@ ANSWERS: list[tuple[str, dict[str, Any], Callable[[Any], bool]]] = [
 def test_a_verifier_gives_them_gold(
     verifier: str, expected: dict[str, Any], holds: Callable[[Any], bool], empty: str
 ) -> None:
-    from rmbench.verifiers.verdicts import find_verifier
+    from rmbench.gold.verifier import find_verifier
 
     factory, _ = find_verifier(verifier)
     assert holds(factory().verify(empty, expected).gold)

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rmbench.benchmarks.sets.helpsteer import turns_of
 from rmbench.cli.main import run
-from rmbench.data import read_task_items
-from rmbench.data.helpsteer import turns_of
-from rmbench.data.items import ItemSet
-from rmbench.data.rows import Row
 from rmbench.errors import DataError
-from rmbench.specs import apply_params, load_task
+from rmbench.tasks import read_task_items
+from rmbench.tasks.items import ItemSet
+from rmbench.tasks.rows import Row
+from rmbench.tasks.spec import apply_params, load_task
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 FILES = {

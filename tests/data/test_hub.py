@@ -15,7 +15,7 @@ from threading import Thread
 import pytest
 
 from rmbench.cli.main import run
-from rmbench.specs import load_task
+from rmbench.tasks.spec import load_task
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TRANSCRIPTS = {

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from rmbench.cli.main import run
-from rmbench.data import read_task_items
-from rmbench.data.items import ItemSet
 from rmbench.errors import DataError
-from rmbench.specs import apply_params, load_task
+from rmbench.tasks import read_task_items
+from rmbench.tasks.items import ItemSet
+from rmbench.tasks.spec import apply_params, load_task
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
 FILES = {

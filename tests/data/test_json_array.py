@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmbench.data.json_array import iter_array
-from rmbench.data.rows import BadRows, rows_of
 from rmbench.errors import DataError
+from rmbench.tasks.rows import BadRows, iter_array, rows_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

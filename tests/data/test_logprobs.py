@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rmbench.data import read_task_items
+from rmbench.core.files import iter_jsonl, to_jsonl_gz
 from rmbench.errors import DataError
-from rmbench.files import iter_jsonl, to_jsonl_gz
 from rmbench.metrics import panel_of
 from rmbench.models.scores import ScoresFile
-from rmbench.record_reader import stored_panel
-from rmbench.records import reward_rows
-from rmbench.specs import load_task
+from rmbench.results.read import stored_panel
+from rmbench.results.record import reward_rows
+from rmbench.tasks import read_task_items
+from rmbench.tasks.spec import load_task
 
 ROW: dict[str, Any] = {"id": "a", "prompt": "Q", "responses": ["x", "y"], "gold": [1, 0]}
 

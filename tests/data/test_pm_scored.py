@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from rmbench.data import read_task_items
-from rmbench.data.items import ItemSet
 from rmbench.errors import DataError
-from rmbench.specs import load_task
+from rmbench.tasks import read_task_items
+from rmbench.tasks.items import ItemSet
+from rmbench.tasks.spec import load_task
 
 
 def sample(text: Any, score: Any) -> dict[str, Any]:

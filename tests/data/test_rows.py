@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from rmbench.data import read_task_items
-from rmbench.data.items import ItemSet
-from rmbench.data_spec import DataSpec
 from rmbench.errors import DataError
-from rmbench.specs import TaskSpec, load_task
+from rmbench.tasks import read_task_items
+from rmbench.tasks.items import ItemSet
+from rmbench.tasks.spec import DataSpec, TaskSpec, load_task
 
 ITEM: dict[str, Any] = {"id": "a", "prompt": "Q", "responses": ["x", "y"], "gold": [1, 0]}
 PAIR: dict[str, Any] = {"prompt": "Q", "chosen": "x", "rejected": "y"}

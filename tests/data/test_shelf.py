@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmbench.data import ItemShelf, shelf
+from rmbench.tasks import ItemShelf
+from rmbench.tasks import items as shelf
 from rmbench.types import GOLD_KINDS, Item, Response, Turn
 
 TEXT = st.text(st.characters(), max_size=20)  # lone surrogates too

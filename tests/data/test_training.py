@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from rmbench.data.rows import BadRows
-from rmbench.data.training import LAYOUTS, TrainingRow, training_rows
 from rmbench.errors import DataError
+from rmbench.tasks.rows import BadRows
+from rmbench.tasks.training import LAYOUTS, TrainingRow, training_rows
 from rmbench.types import Turn
 
 U, A, S = "user", "assistant", "system"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from rmbench.cli.main import run
-from rmbench.data import read_task_items
-from rmbench.data.items import ItemSet
 from rmbench.errors import DataError
-from rmbench.record_reader import StoredRun, find_records, stored_panel, stored_suite
-from rmbench.specs import apply_params, load_task
+from rmbench.results.read import StoredRun, find_records, stored_panel, stored_suite
+from rmbench.tasks import read_task_items
+from rmbench.tasks.items import ItemSet
+from rmbench.tasks.spec import apply_params, load_task
 
 ROWS = [
     {"id": "a", "prompt": "p", "responses": ["yes", "no!!"], "gold": [1, 0], "votes": [3, 0]},

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from conftest import TINY, serving
 
-from rmbench.data import read_task_items
 from rmbench.errors import ConfigError
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Runtime
-from rmbench.specs import load_task
+from rmbench.tasks import read_task_items
+from rmbench.tasks.spec import load_task
 from rmbench.types import Turn
 
 FP32_GAP = 1e-4

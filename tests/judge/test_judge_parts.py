@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from judge_server import JudgeServer, judged_texts
 
 from rmbench.errors import ConfigError
-from rmbench.models.http_server import LONGEST_PAUSE_S, Patience
-from rmbench.models.judge import load_judge
-from rmbench.models.judge_answer import NoAnswerError, Reply, first_letter, rating, verdict
-from rmbench.models.judge_client import Endpoint
-from rmbench.models.judge_prompt import read_template
+from rmbench.models.http import LONGEST_PAUSE_S, Patience
+from rmbench.models.judge.answer import Endpoint, NoAnswerError, Reply, first_letter, rating, verdict
+from rmbench.models.judge.judge import load_judge
+from rmbench.models.judge.prompt import read_template
 from rmbench.models.runtime import Runtime
 from rmbench.types import Pair, Turn
 

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from rmbench.metrics.binned_noise import Cells, Dependence, dependence_of, draw_noise, noise_covariance
-from rmbench.metrics.freedom import freedom_of
-from rmbench.metrics.gaps import Gaps
+from rmbench.metrics.gaps import (
+    Cells,
+    Dependence,
+    Gaps,
+    dependence_of,
+    draw_noise,
+    freedom_of,
+    noise_covariance,
+)
 from rmbench.metrics.reliability import (
     Forecasts,
     bin_edges,

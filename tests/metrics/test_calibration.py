@@ -11,9 +11,8 @@ from scipy.stats import t as student_t
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from rmbench.metrics.calibration import measure_calibration
-from rmbench.metrics.folds import folds_of
-from rmbench.metrics.panel import Panel
-from rmbench.metrics.result import Measured
+from rmbench.metrics.kinds import Measured
+from rmbench.metrics.panel import Panel, folds_of
 from rmbench.metrics.temperature import fit_temperature, sigma
 
 ALWAYS = {

@@ -13,16 +13,18 @@ from scipy.optimize import linprog
 from scipy.stats import beta
 
 from rmbench.metrics import Panel
-from rmbench.metrics.annotators import krippendorff_alpha, pairwise_agreement
-from rmbench.metrics.ceiling import Ceiling, Votes, ceiling_of
-from rmbench.metrics.majority import (
+from rmbench.metrics.ceiling import (
+    Ceiling,
+    Votes,
     beta_majority_excess,
+    ceiling_of,
     halves_alike,
     majority_excess,
     most_excess,
     two_alike,
 )
 from rmbench.metrics.preference import measure_preference
+from rmbench.metrics.votes import krippendorff_alpha, pairwise_agreement
 from rmbench.stats import compare
 
 NAMES = {

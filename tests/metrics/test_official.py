@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from panels import make_panel
 
+from rmbench.benchmarks.m_rewardbench import LANGUAGES
+from rmbench.benchmarks.rewardbench.official import SECTIONS
+from rmbench.benchmarks.rmb import PARTS
 from rmbench.errors import ScoringError
 from rmbench.metrics import KINDS, Panel, Suite, measure_suite
-from rmbench.metrics.m_rewardbench import LANGUAGES
-from rmbench.metrics.rewardbench import SECTIONS
-from rmbench.metrics.rmb import PARTS
-from rmbench.specs import OFFICIAL_KINDS
+from rmbench.tasks.spec import OFFICIAL_KINDS
 
 CASES = Path(__file__).resolve().parent.parent / "cases"
 LOADED = {kind: json.loads((CASES / f"{kind}.json").read_text(encoding="utf-8")) for kind in OFFICIAL_KINDS}

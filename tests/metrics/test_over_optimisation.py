@@ -9,9 +9,8 @@ from panels import make_panel
 from test_selection import with_logprobs
 
 from rmbench.metrics.best_of_n import expected_kl, measure_best_of_n
-from rmbench.metrics.kl import kl_bound, kl_of_pick
 from rmbench.metrics.over_optimisation import fit_curve, measure_over_optimisation, peak_of
-from rmbench.metrics.pools import Pools
+from rmbench.metrics.selection import Pools, kl_bound, kl_of_pick
 
 POLICY = (0.5, 0.3, 0.2)
 """Three responses, the last one with the highest reward."""

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from panels import make_panel
 from scipy.stats import rankdata
 
+from rmbench.benchmarks.ppe import SETS, conflict_credit, conflict_text, curve_loss, measure_ppe
 from rmbench.metrics import Panel
 from rmbench.metrics.best_of_n import best_of_n_curves
-from rmbench.metrics.pools import pools_of
-from rmbench.metrics.ppe import SETS, conflict_credit, conflict_text, curve_loss, measure_ppe
+from rmbench.metrics.selection import pools_of
 from rmbench.metrics.suite import measure_suite
 
 QUESTION = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=4, max_size=4)

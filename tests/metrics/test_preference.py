@@ -8,8 +8,7 @@ from panels import make_panel, pair_panel, random_panel
 
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.metrics import measure_suite
-from rmbench.metrics.pairs import pairs_of
-from rmbench.metrics.panel import Panel
+from rmbench.metrics.panel import Panel, pairs_of
 from rmbench.metrics.preference import measure_preference
 
 CONTROLLED = {"accuracy_length_controlled", "longer_wins_length_controlled"}

@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmbench.models import hf_attention
-from rmbench.models.hf import load_hf
-from rmbench.models.hf_attention import PRODUCTS, attention
+from rmbench.models.hf import attention as hf_attention
+from rmbench.models.hf.attention import PRODUCTS, attention
+from rmbench.models.hf.classifier import load_hf
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn
 

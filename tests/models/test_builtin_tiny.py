@@ -7,13 +7,13 @@ import torch
 import transformers
 from safetensors import safe_open
 
-from rmbench.comparison import compare_runs, find_run
+from rmbench.core.files import iter_jsonl
+from rmbench.core.overlap import TrainingPrompts
 from rmbench.errors import ConfigError
-from rmbench.files import iter_jsonl
 from rmbench.models.builtin import TINY_FOLDER
-from rmbench.models.hf_checkpoint import find_checkpoint, weights_identity
+from rmbench.models.hf.checkpoint import find_checkpoint, weights_identity
 from rmbench.models.resolve import load_model
-from rmbench.overlap import TrainingPrompts
+from rmbench.results.compare import compare_runs, find_run
 from rmbench.train.base import prompts_seen
 from rmbench.types import Estimate, Turn
 

@@ -7,7 +7,7 @@ import pytest
 
 FAULTS = """
 import resource, torch
-from rmbench.models.hf_device import keep_freed_memory
+from rmbench.models.hf.device import keep_freed_memory
 kept = {keep} and keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

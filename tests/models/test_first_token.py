@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from rmbench.models import hf_attention
-from rmbench.models.hf import HFRewardModel, load_hf
-from rmbench.models.hf_text import Encoded
+from rmbench.models.hf import attention as hf_attention
+from rmbench.models.hf.classifier import HFRewardModel, load_hf
+from rmbench.models.hf.text import Encoded
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from rmbench.models.hf import HFRewardModel
+from rmbench.models.hf.classifier import HFRewardModel
 from rmbench.models.resolve import Runtime, fingerprint_of, load_model
 from rmbench.types import Scored, Turn
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf_labels import Readout, choose_readout
+from rmbench.models.hf.checkpoint import Readout, choose_readout
 from rmbench.models.resolve import load_model
 from rmbench.types import Turn
 

@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from rmbench.errors import ConfigError
-from rmbench.models.builtin import LINEAR_FILE
-from rmbench.models.linear import LinearReward
-from rmbench.models.linear_features import N_FEATURES, featurize
+from rmbench.models.builtin import LINEAR_FILE, N_FEATURES, LinearReward, featurize
 from rmbench.models.resolve import fingerprint_of, load_model
 from rmbench.train.linear import fit, main, make_pairs
 from rmbench.types import Turn
@@ -47,7 +45,7 @@ def test_features_are_sparse_sorted_and_the_same_in_every_process() -> None:
     assert indices.max() < N_FEATURES
     assert np.isfinite(values).all()
     code = (
-        "from rmbench.models.linear_features import featurize; import json, sys;"
+        "from rmbench.models.builtin import featurize; import json, sys;"
         "i, v = featurize(json.loads(sys.argv[1])); print(json.dumps([i.tolist(), v.tolist()]))"
     )
     done = subprocess.run(

@@ -11,8 +11,8 @@ from tiny_models import CHAT
 
 from rmbench.cli.main import run
 from rmbench.errors import ScoringError
-from rmbench.models.hf_reply import NO_TOKENS
-from rmbench.models.hf_tokens import REFUSED
+from rmbench.models.hf.reply import NO_TOKENS
+from rmbench.models.hf.tokens import REFUSED
 from rmbench.models.resolve import load_model
 from rmbench.types import Scored, Turn
 

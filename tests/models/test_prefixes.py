@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmbench.models.prefixes import Forest, attention_blocks, share_beginnings
+from rmbench.models.hf.forest import Forest, attention_blocks, share_beginnings
 
 ROWS = st.lists(
     # Few different tokens, so that beginnings coincide at every depth; equal and nested rows too.

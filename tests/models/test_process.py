@@ -9,7 +9,7 @@ import pytest
 
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError
-from rmbench.models.process import ProcessReward
+from rmbench.models.hf.process import ProcessReward
 from rmbench.models.resolve import Runtime, load_model
 from rmbench.types import Turn
 

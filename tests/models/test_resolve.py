@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rmbench.canon import digest
+from rmbench.core.identity import digest
 from rmbench.errors import ConfigError, ScoringError, UnknownNameError
 from rmbench.models import MODELS, register_reward_model
 from rmbench.models.catalogue import list_models

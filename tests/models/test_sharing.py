@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from test_hf import chat, load, reference, rendered
 
-from rmbench.models import hf_forward
-from rmbench.models.hf import HFRewardModel
+from rmbench.models.hf import forward as hf_forward
+from rmbench.models.hf.classifier import HFRewardModel
 from rmbench.models.runtime import Runtime
 
 Make = Callable[..., Path]
@@ -215,7 +215,7 @@ def test_auto_is_the_checkpoints_type_where_the_cpu_is_fast_in_it(
 ) -> None:
     import torch
 
-    from rmbench.models import hf_device
+    from rmbench.models.hf import device as hf_device
 
     monkeypatch.setattr(hf_device, "cpu_multiplies_bfloat16", lambda: has)
     cpu, cuda = torch.device("cpu"), torch.device("cuda")

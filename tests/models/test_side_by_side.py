@@ -14,13 +14,13 @@ from test_hf import load
 from test_sharing import BATCH, PROMPTS, REPLIES
 
 from rmbench.errors import ScoringError
-from rmbench.models import hf_limits, hf_shared
-from rmbench.models.hf_limits import batches_at_once, tokens_at_once
-from rmbench.models.hf_shared import Gate
+from rmbench.models.hf import device as hf_limits
+from rmbench.models.hf import sharing as hf_shared
+from rmbench.models.hf.sharing import Gate
+from rmbench.models.hf.tokens import batches_at_once, tokens_at_once
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import open_store, score_items
-from rmbench.scoring.crew import Alone
-from rmbench.scoring.threads import Threads, crew_of
+from rmbench.scoring.crew import Alone, Threads, crew_of
 from rmbench.types import Item, ParallelModel, Response, Turn
 
 Make = Callable[..., Path]

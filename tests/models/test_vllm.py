@@ -17,7 +17,7 @@ from rmbench.cli.main import run
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
-from rmbench.models.vllm_probe import NAMES, Rows, Switch, find_switch
+from rmbench.models.vllm.reward import NAMES, Rows, Switch, find_switch
 from rmbench.types import Turn
 
 TALKS = [

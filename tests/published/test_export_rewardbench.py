@@ -22,9 +22,9 @@ from layouts import (
     v2_columns,
 )
 
+from rmbench.benchmarks.rewardbench.export import _model_type, _place
+from rmbench.benchmarks.rewardbench.official import PRIOR_SETS
 from rmbench.cli.main import run
-from rmbench.metrics.rewardbench import PRIOR_SETS
-from rmbench.published.rewardbench_files import _model_type, _place
 
 Capture = pytest.CaptureFixture[str]
 bring = importer("rewardbench")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from layouts import importer, write
 from strict_latex import read_latex
 
+from rmbench.benchmarks.alpacaeval import _model, _win_rate
 from rmbench.cli.main import run
-from rmbench.published.alpacaeval import _model, _win_rate
 
 Capture = pytest.CaptureFixture[str]
 GOLD, SAME, OTHER = "weighted_alpaca_eval_gpt4_turbo", "alpaca_eval_gpt4_turbo_fn", "claude"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from rmbench.models import hf_limits
-from rmbench.models.hf import HFRewardModel
+from rmbench.models.hf import device as hf_limits
+from rmbench.models.hf.classifier import HFRewardModel
 from rmbench.models.resolve import load_model
 from rmbench.scoring import open_store, score_items
 from rmbench.types import Item, Response, Turn

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_run import Recorder, item
 
-from rmbench.canon import conversation_key
+from rmbench.core.identity import conversation_key
 from rmbench.errors import ScoringError
-from rmbench.scoring import flow, open_store, score_items
+from rmbench.scoring import open_store, score_items
+from rmbench.scoring import work as flow
 from rmbench.scoring.plan import Measure, Unit, distinct, plan, windows
 from rmbench.types import Conversation, Item, Response, Turn
 

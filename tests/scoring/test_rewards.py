@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmbench.scoring.rewards import RewardRows
+from rmbench.scoring.run import RewardRows
 
 ROWS = st.lists(st.lists(st.floats(allow_nan=False), max_size=4).map(tuple), max_size=6)
 

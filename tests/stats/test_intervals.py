@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import ndtr
 from scipy.stats import binomtest
 
-from rmbench.metrics.selective import auroc_of_margin
+from rmbench.metrics.margins import auroc_of_margin
 from rmbench.stats import combine, compare, mean, ratio, t_interval, wilson_interval
 from rmbench.stats.compare import sign_flip
 from rmbench.stats.intervals import (

@@ -204,9 +204,9 @@ def test_a_head_has_the_rewards_of_the_folder_that_train_makes(places: Path, tmp
 
 
 def test_parts_split_by_prompt_and_share_none(places: Path, tmp_path: Path) -> None:
-    from rmbench.specs import load_task
     from rmbench.study.run import pairs_of
     from rmbench.study.spec import load_study
+    from rmbench.tasks.spec import load_task
 
     data = [{"name": "capitals", "source": ["{here}/train.jsonl", "{here}/test.jsonl"], "part": "0:0.5"}]
     file = study_file(

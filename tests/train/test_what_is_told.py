@@ -13,11 +13,10 @@ from rich.console import Console
 from tensorboard_events import scalars
 
 from rmbench.cli.main import run
+from rmbench.core.progress import TrainingBar
 from rmbench.errors import RunError
-from rmbench.progress import TrainingBar
-from rmbench.train.frozen import train_head
+from rmbench.train.frozen import Representations, train_head
 from rmbench.train.losses import LOSSES
-from rmbench.train.representations import Representations
 
 Make = Callable[..., Path]
 

@@ -8,12 +8,10 @@ from typing import Any
 import pytest
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.verifiers.bounded import Bounded, OutOfLimits
-from rmbench.verifiers.instruction import Instruction
-from rmbench.verifiers.matching import Exact, Regex
-from rmbench.verifiers.program import PythonTests, find_program
-from rmbench.verifiers.schema import JsonSchema
-from rmbench.verifiers.verdicts import GOLD_VERIFIERS, NO_ANSWER, Verdict, find_verifier
+from rmbench.gold.bounded import Bounded, OutOfLimits
+from rmbench.gold.matching import Exact, Instruction, JsonSchema, Regex
+from rmbench.gold.program import PythonTests, find_program
+from rmbench.gold.verifier import GOLD_VERIFIERS, NO_ANSWER, Verdict, find_verifier
 
 TESTS = {"tests": "assert double(2) == 4"}
 GOOD = "def double(x):\n    return 2 * x\n"
@@ -143,7 +141,7 @@ def test_programs_run_within_their_limits(
 
 def test_a_program_that_waits_forever_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     verifier = PythonTests(allow_execution=True, seconds=0.1)
-    monkeypatch.setattr("rmbench.verifiers.program.WAIT_S", 0.5)
+    monkeypatch.setattr("rmbench.gold.program.WAIT_S", 0.5)
     assert verifier.verify(f"import time\n{GOOD}time.sleep(1000)\n", TESTS) == Verdict(None, "timed out")
 
 
@@ -154,7 +152,7 @@ def test_the_program_of_a_response() -> None:
 
 
 OWN = """
-from rmbench.verifiers.verdicts import Verdict, register_verifier
+from rmbench.gold.verifier import Verdict, register_verifier
 
 @register_verifier("own-length")
 class Length:

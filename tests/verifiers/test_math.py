@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmbench.errors import ConfigError
-from rmbench.verifiers.maths import Math, find_answer, split_parts
-from rmbench.verifiers.verdicts import NO_ANSWER, Verdict
+from rmbench.gold.maths import Math, find_answer, split_parts
+from rmbench.gold.verifier import NO_ANSWER, Verdict
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmbench.verifiers.maths import clean
-from rmbench.verifiers.numerals import read_number, same_number
+from rmbench.gold.maths import clean, read_number, same_number
 
 SAME = [
     ["1/2", "0.5", r"\frac{1}{2}", r"\frac12", r"\dfrac{1}2", ".5", "50%", r"50\%", "$0.50", r"\$0.50"],

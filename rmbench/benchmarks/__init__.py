@@ -1,0 +1,1 @@
+"""Published benchmarks: one file each, with its reader, its official number and its published results."""

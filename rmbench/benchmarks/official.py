@@ -1,0 +1,106 @@
+"""What the official numbers share: names, parts that are empty, credit of a pair as published.
+
+An official number follows a benchmark's own published definition to the digit, quirks included, whatever the
+parameters of the clean one are. It is named `official`, its parts `official_<part>`, whatever the benchmark.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rmbench.metrics.kinds import Measured
+from rmbench.metrics.panel import Pairs, Panel, pairs_of, settle_invalid
+from rmbench.stats import Statistic, combine, mean
+from rmbench.stats.clusters import Floats, Ints
+
+Parts = tuple[str, str, Sequence[str]]
+"""("pair", "split", names of the splits): how a missing part is told."""
+
+HEADLINE = "official"
+
+NO_JUDGES = "for rewards only: a pairwise model's verdicts are not kept one by one"
+"""Why a number that rests on each verdict of a judge is not given for pairwise models."""
+
+
+def part_name(part: str) -> str:
+    """Return the metric's name of a published part: `official_chat_hard` for `Chat Hard`."""
+    return f"{HEADLINE}_{re.sub(r'[^a-z0-9]+', '_', part.lower())}"
+
+
+def stop_at_invalid(panel: Panel, params: Mapping[str, Any]) -> None:
+    """Raise for a reward that is not finite under `invalid=fail`.
+
+    Under the other rules an official number treats it as published, which is neither `wrong` nor `drop`.
+
+    Raises:
+        ScoringError: If there is one.
+    """
+    if str(params.get("invalid", "fail")) == "fail":
+        settle_invalid(panel, "fail", ranking=True)
+
+
+def stratum_of(panel: Panel, key: str) -> "np.ndarray[Any, np.dtype[np.str_]]":
+    """Return the stratum of each item under `key`, shape (I,); empty text where it has none."""
+    return np.array(panel.strata.get(key, ("",) * panel.n_items), dtype=str)
+
+
+def has_one_right(panel: Panel) -> bool:
+    """Say whether each item has one right response (gold above 0.5) and at least one wrong one."""
+    n_right = np.bincount(panel.item_of_row()[panel.gold > 0.5], minlength=panel.n_items)
+    return bool(((n_right == 1) & (panel.sizes > 1)).all())
+
+
+def strict_pairs(panel: Panel, tie: float = 0.0) -> tuple[Pairs, Floats]:
+    """Return the pairs and the credit of each, shape (P,): `[c > r]`, and `tie` where neither is greater.
+
+    A comparison with NaN is false, so an invalid reward is worth `tie` too.
+    """
+    pairs = pairs_of(panel)
+    undecided = ~(pairs.margin > 0) & ~(pairs.margin < 0)
+    return pairs, np.where(undecided, tie, pairs.margin > 0).astype(np.float64)
+
+
+def part_means(
+    credit: Floats, cluster: Ints, n_clusters: int, part: "np.ndarray[Any, np.dtype[np.str_]]", parts: Parts
+) -> tuple[dict[str, Statistic], dict[str, str]]:
+    """Return the mean of each published part by metric name, and why those without an observation have none.
+
+    Args:
+        credit: Of each observation, shape (P,).
+        cluster: Of each observation, shape (P,).
+        n_clusters: Clusters of the panel.
+        part: Of each observation, shape (P,).
+        parts: What an observation is called, what a part is called, and the parts' names.
+    """
+    observation, noun, names = parts
+    metrics: dict[str, Statistic] = {}
+    undefined: dict[str, str] = {}
+    for name in names:
+        here = part == name
+        if here.any():
+            metrics[part_name(name)] = mean(credit[here], cluster[here], n_clusters, bounded=True)
+        else:
+            undefined[part_name(name)] = f"no {observation} of the {noun} {name}"
+    return metrics, undefined
+
+
+def with_mean_of_parts(metrics: dict[str, Statistic], undefined: dict[str, str], what: str) -> Measured:
+    """Return the parts, headed by their unweighted mean; where a part is missing there is none.
+
+    Args:
+        metrics: The parts that have a value.
+        undefined: Those that have none, and why.
+        what: The parts in words, such as `seven splits`.
+    """
+    if undefined:
+        return Measured(
+            metrics, {}, undefined | {HEADLINE: f"the mean of {what}: {'; '.join(undefined.values())}"}
+        )
+    return Measured({HEADLINE: combine(list(metrics.values())), **metrics})
+
+
+def nothing(panel: Panel) -> Statistic:
+    """Return the 0 that a benchmark itself publishes for a part without items; it has no interval."""
+    return Statistic(value=0.0, influence=np.zeros(panel.n_clusters), n=0, n_clusters=0, bounded=True)

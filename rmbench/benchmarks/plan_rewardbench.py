@@ -1,0 +1,121 @@
+"""Plan-RewardBench (arXiv 2604.08178): pairs of whole trajectories of agents that call tools.
+
+Plan-RewardBench: seven splits of trajectory pairs and their mean; rewards closer than 0.0001 tie for half.
+
+Source: Wang et al. 2026, arXiv 2604.08178; `judge_pair` of the reward evaluators in
+eval/evaluate_benchmark_final.py of the benchmark's repository, and "Main Results" in its README.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rmbench.benchmarks.official import (
+    HEADLINE,
+    NO_JUDGES,
+    part_means,
+    part_name,
+    stop_at_invalid,
+    stratum_of,
+    with_mean_of_parts,
+)
+from rmbench.core.identity import prompt_cluster
+from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.panel import Panel, pairs_of
+from rmbench.tasks import fields
+from rmbench.tasks.readers import READERS
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.types import Item, Response, Turn
+
+SPLITS = (
+    "planning_multi_easy",
+    "planning_multi_hard",
+    "planning_single_easy",
+    "planning_single_hard",
+    "robust_recovery",
+    "safety_refusal",
+    "tool_irrelevance",
+)
+TIE_WITHIN = 1e-4
+"""In the model's own reward unit, whatever that is: the published default."""
+
+
+@KINDS.register("plan-rewardbench")
+def measure_plan_rewardbench(panel: Panel, params: Mapping[str, Any]) -> Measured:
+    """Measure the splits and their unweighted mean.
+
+    A pair is `[c > r]`, and 0.5 where the two are at most 0.0001 apart; with a NaN it is 0.
+
+    Args:
+        panel: Pairs with the stratum `split`.
+        params: `invalid`.
+
+    Returns:
+        `official`, and `official_<split>`.
+    """
+    if params.get("short"):
+        return Measured({})
+    stop_at_invalid(panel, params)
+    if panel.flips is not None:
+        return Measured({}, {}, dict.fromkeys([HEADLINE, *map(part_name, SPLITS)], NO_JUDGES))
+    pairs = pairs_of(panel)
+    credit = np.where(np.abs(pairs.margin) <= TIE_WITHIN, 0.5, pairs.margin > 0).astype(np.float64)
+    split = stratum_of(panel, "split")[pairs.item]
+    found = part_means(credit, pairs.cluster, panel.n_clusters, split, ("pair", "split", SPLITS))
+    return with_mean_of_parts(*found, "seven splits")
+
+
+_TOOL_ROLES = ("tool", "tool_call", "tool_response")
+
+
+@READERS.register("plan-rewardbench")
+def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"query", "tools", "chosen": {"messages"}, "reject": {"messages"}}`; a file is a split.
+
+    One prompt turn and one reply, as the benchmark asks a remote reward model: the tools and the query, then
+    the messages of the trajectory one after the other, each behind its role.
+    """
+    del options
+    return items_of(files, bad, _item)
+
+
+def _item(row: Row) -> Item:
+    split = row.path.name.split(".")[0]
+    if split not in SPLITS:
+        raise row.error(f"the file is none of the splits {', '.join(SPLITS)}", reason="unknown split")
+    tools = json.dumps(row.value.get("tools") or [], ensure_ascii=False, indent=2)
+    query = fields.text(row, "query")
+    asked = f"<tool_environment>\n{tools}\n</tool_environment>\n<user_query>\n{query}\n</user_query>"
+    prompt = (Turn(role="user", content=asked),)
+    return Item(
+        # Two rows may share a uuid: they are pairs out of one ranking.
+        id=f"{split}:{row.line}",
+        prompt=prompt,
+        responses=(Response(_trajectory(row, "chosen"), 1.0), Response(_trajectory(row, "reject"), 0.0)),
+        cluster=prompt_cluster(prompt),
+        strata={"split": split},
+    )
+
+
+def _trajectory(row: Row, key: str) -> str:
+    value = fields.required(row, key)
+    messages = value.get("messages") if isinstance(value, Mapping) else None
+    if not isinstance(messages, list):
+        raise row.error("expected an object with a list of 'messages'", key, "responses do not fit")
+    return "\n\n".join(_message(row, f"{key}.messages[{k}]", m) for k, m in enumerate(messages))
+
+
+def _message(row: Row, key: str, message: Any) -> str:
+    if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
+        raise row.error("expected an object with a role", key, "message does not fit")
+    content = message.get("content", "")
+    if isinstance(content, dict | list):
+        content = json.dumps(content, ensure_ascii=False)
+    if not isinstance(content, str):
+        raise row.error("expected text, an object or a list", f"{key}.content", "text is not a string")
+    role, name = message["role"], message.get("name")
+    named = f" name={name}" if name and role in _TOOL_ROLES else ""
+    return f"[{role.upper()}{named}] {content}"

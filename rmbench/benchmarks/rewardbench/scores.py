@@ -1,0 +1,223 @@
+"""One scores file of RewardBench 1 or 2: rows of subset, id, scores and the published result."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite, nan
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rmbench.benchmarks.rewardbench.data import KNOWN_SUBSETS
+from rmbench.benchmarks.rewardbench.official import SUBSETS, TIES, best_of_k
+from rmbench.errors import DataError
+from rmbench.results.published import Table, read_table
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRow:
+    """One row of a scores file."""
+
+    subset: str
+    id: str | None
+    """None where the file has no ids, as those of DPO models."""
+    scores: tuple[float, ...]
+    """Right answers first; NaN where none was published."""
+    lengths: tuple[int, ...]
+    """Characters of the templated texts; all 0 where there are none."""
+    n_right: int
+
+    @property
+    def gold(self) -> tuple[float, ...]:
+        """1 for the right answers, 0 for the others."""
+        return (1.0,) * self.n_right + (0.0,) * (len(self.scores) - self.n_right)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoresFile:
+    """A scores file, read and checked."""
+
+    path: Path
+    version: int
+    """1 or 2."""
+    rows: tuple[ScoreRow, ...]
+    model: str | None
+    model_type: str
+    verdicts: bool
+    """Rows have results and no scores (all, or all but Ties): a judge, or a model that only compares."""
+    dropped: Counter[str]
+    n_results_differ: int
+    """Rows whose published result is not what their scores say (Ties aside, where it means nothing)."""
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return "rewardbench" if self.version == 1 else "rewardbench2"
+
+
+def read_scores(path: Path) -> ScoresFile:
+    """Return the rows of a scores file; columns that are not needed are not looked at.
+
+    Raises:
+        DataError: With file, row and column, if something does not fit.
+    """
+    table = read_table(path)
+    if "subset" not in table.columns:
+        raise DataError(
+            "no column 'subset': accuracies, not scores? expected a file of eval-set-scores/", path=path
+        )
+    subsets = [_text(table, k, "subset", v) for k, v in enumerate(table.required("subset"))]
+    # The names of the two versions' subsets have none in common; columns come and go.
+    version = 2 if sum(s in SUBSETS for s in subsets) > sum(s in KNOWN_SUBSETS for s in subsets) else 1
+    known = SUBSETS if version == 2 else KNOWN_SUBSETS
+    keep = [k for k, s in enumerate(subsets) if s in known]
+    if not keep:
+        found = ", ".join(sorted(set(subsets))[:5])
+        raise DataError(f"no row of a known subset; found {found}", path=path, key="subset")
+    dropped = Counter({"rows of other subsets": table.n_rows - len(keep)})
+    ids, results = table.column("id"), table.column("results")
+    scores = table.column("scores" if version == 2 else "scores_chosen")
+    if scores is None and results is None:
+        raise DataError("neither scores nor results; expected one of them", path=path, key="results")
+    rows: list[ScoreRow] = []
+    n_scored = differ = 0
+    for k in keep:
+        name = _identifier(table, k, ids)
+        result = None if results is None else score_of(table, k, "results", results[k])
+        # A judge of version 2 rates the answers of Ties, and only picks one elsewhere.
+        scored = scores is not None and (version == 1 or scores[k] is not None)
+        made = (_row_v2 if version == 2 else _row_v1)(table, k, subsets[k], name, scored, result)
+        if made is None:
+            dropped["rows of Ties without scores"] += 1
+            continue
+        rows.append(made)
+        n_scored += scored
+        differ += scored and result is not None and subsets[k] != TIES and _result(made) != result
+    return ScoresFile(
+        path=path,
+        version=version,
+        rows=tuple(rows),
+        model=table.fact("model"),
+        model_type=table.fact("model_type") or "",
+        verdicts=n_scored < len(rows),
+        dropped=dropped,
+        n_results_differ=differ,
+    )
+
+
+def _row_v1(
+    table: Table, k: int, subset: str, name: str | None, scored: bool, result: float | None
+) -> ScoreRow:
+    texts = [table.columns[key][k] for key in ("text_chosen", "text_rejected") if key in table.columns]
+    if scored:
+        pair = [
+            score_of(table, k, key, table.required(key)[k], allow_null=True)
+            for key in ("scores_chosen", "scores_rejected")
+        ]
+    else:
+        # 1 and 0 are verdicts, one half is a tie or an answer that could not be read.
+        if result not in (0.0, 0.5, 1.0):
+            raise table.error(k, "results", f"{result}; expected 0, 0.5 or 1 where there are no scores")
+        pair = [result, 1.0 - result]
+    return ScoreRow(subset, name, tuple(pair), _lengths(texts, 2), 1)
+
+
+def _row_v2(
+    table: Table, k: int, subset: str, name: str | None, scored: bool, result: float | None
+) -> ScoreRow | None:
+    texts = table.columns["text"][k] if "text" in table.columns else None
+    right = table.column("num_correct")
+    if right is not None:
+        n_right = _whole(table, k, "num_correct", right[k])
+    elif subset == TIES:
+        raise table.error(k, "num_correct", "missing; expected how many answers are right in Ties")
+    else:
+        n_right = 1
+    if scored:
+        values = table.required("scores")[k]
+        if not isinstance(values, list) or len(values) <= n_right:
+            raise table.error(k, "scores", f"expected a list of more than {n_right} scores")
+        scores = tuple(score_of(table, k, "scores", v, allow_null=True) for v in values)
+    elif subset == TIES:
+        return None
+    else:
+        size = len(texts) if isinstance(texts, list) and texts else 4
+        scores = _verdict(table, k, result, size)
+    return ScoreRow(subset, name, scores, _lengths(texts, len(scores)), n_right)
+
+
+def _verdict(table: Table, k: int, result: float | None, size: int) -> tuple[float, ...]:
+    """Return scores that say what a published result of 0 or 1/k says: who is at the top with the right one.
+
+    With 0 some wrong answer was picked. The file does not say which: all of them stand above the right one.
+    """
+    if result is None or not 0.0 <= result <= 1.0:
+        raise table.error(k, "results", f"{result}; expected 0 or 1/k where there are no scores")
+    if result == 0.0:
+        return (0.0,) + (1.0,) * (size - 1)
+    top = round(1.0 / result)
+    if top > size or abs(1.0 / top - result) > 1e-6:
+        raise table.error(k, "results", f"{result}; expected 0 or 1/k for {size} answers")
+    return (1.0,) * top + (0.0,) * (size - top)
+
+
+def _result(row: ScoreRow) -> float:
+    """Return what the published result should be: `[c > r]`, or shared credit for the top."""
+    if len(row.scores) == 2:
+        return float(row.scores[0] > row.scores[1])
+    return best_of_k(np.array(row.scores))
+
+
+def _identifier(table: Table, k: int, ids: Sequence[Any] | None) -> str | None:
+    if ids is None or ids[k] is None:
+        return None
+    if isinstance(ids[k], bool) or not isinstance(ids[k], int | str) or ids[k] == "":
+        raise table.error(k, "id", f"{ids[k]!r}; expected text or a whole number")
+    return str(ids[k])
+
+
+def score_of(table: Table, k: int, key: str, value: Any, *, allow_null: bool = False) -> float:
+    """Return a score that is written as `x` or, as logits of shape (B, 1) are, as `[x]`; NaN for null."""
+    shown = value
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if value is None and (allow_null or key == "results"):
+        return nan
+    if isinstance(value, bool) and key == "results":
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        what = f"a list of {len(value)}" if isinstance(value, list) else repr(shown)[:40]
+        raise table.error(k, key, f"{what}; expected one number, x or [x]")
+    number = float(value)
+    return number if isfinite(number) else nan
+
+
+def _whole(table: Table, k: int, key: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise table.error(k, key, f"{value!r}; expected a whole number from 1")
+    return value
+
+
+def _text(table: Table, k: int, key: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise table.error(k, key, f"{value!r}; expected text")
+    return value
+
+
+def _lengths(texts: Any, n: int) -> tuple[int, ...]:
+    """Return the lengths of templated texts: prompt and template are in each, so differences are right."""
+    if not isinstance(texts, list) or len(texts) != n:
+        return (0,) * n
+    found = [_length(text) for text in texts]
+    return tuple(found) if all(length is not None for length in found) else (0,) * n  # type: ignore[arg-type]
+
+
+def _length(text: Any) -> int | None:
+    if isinstance(text, str):
+        return len(text)
+    if isinstance(text, list) and all(
+        isinstance(t, dict) and isinstance(t.get("content"), str) for t in text
+    ):
+        return sum(len(t["content"]) for t in text)
+    return None

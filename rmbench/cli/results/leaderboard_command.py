@@ -1,0 +1,171 @@
+"""`rmbench leaderboard`: boards from records."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rmbench.cli.options import output_options, results_option
+from rmbench.cli.results.report_command import ITEMS
+from rmbench.errors import ConfigError, RunError
+
+if TYPE_CHECKING:
+    from rmbench.boards import Board
+    from rmbench.results.read import StoredRun
+
+_ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
+"""What is printed -> the file that has it."""
+
+
+@click.command("leaderboard")
+@click.argument("boards", nargs=-1, metavar="[BOARD]...")
+@results_option
+@click.option(
+    "--boards-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of board definitions.  [default: ./leaderboards, else the packaged ones]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("leaderboards"),
+    show_default=True,
+    help="Where the boards are written.",
+)
+@click.option(
+    "--reports",
+    metavar="FOLDER|URL",
+    help="Where the models' pages are that their names link to.  [default: <out>/reports, if it is there]",
+)
+@click.option(
+    "--with-reports",
+    is_flag=True,
+    help="Write the models' pages, too: into --reports FOLDER, or <out>/reports.",
+)
+@click.option(
+    "--check", "check_only", is_flag=True, help="Write nothing; fail if a file differs by one byte."
+)
+@output_options
+def command(
+    boards: tuple[str, ...],
+    results: Path,
+    boards_dir: Path | None,
+    out: Path,
+    reports: str | None,
+    with_reports: bool,
+    check_only: bool,
+    output: str,
+) -> None:
+    """Regenerate leaderboards (all, or those named) as Markdown, CSV, LaTeX, JSON and HTML.
+
+    A board is a pure function of its definition (leaderboards/<board>.yaml), the task files and the records:
+    the same input gives the same bytes. Models are ranked by the mean of the board's ranking columns, with
+    significance groups; a model with a missing task is listed without a rank.
+
+    <board>.html is one file that opens from disk and asks no network: sort, search, filter a column (>0.6),
+    hide shortcuts, contaminated models or columns of a kind, and see each interval as a bar. Of each model it
+    holds the commands that made its records. Score against tokens per second and against parameters is
+    plotted as far as the records say them. Without JavaScript it is the plain table.
+
+    <board>.tex is a table for a paper (package booktabs): sub- and superscripts are the ends of the interval,
+    bold is what the paired tests do not tell from the best of its column, and no number is bold in a column
+    where they tell nothing apart.
+
+    On the page, a model's name links to its report and each number to the part on its task: <model>.html of
+    --reports, the name as a file's name. --with-reports writes them (as `rmbench report MODEL` does, all its
+    records on one page). Of a folder, models whose file is there have links; below an address, every model.
+
+    \b
+    Examples:
+      rmbench leaderboard                      # all boards, into leaderboards/
+      rmbench leaderboard main --out site      # one board, elsewhere
+      rmbench leaderboard main --with-reports --out site
+      rmbench leaderboard main --reports https://example.org/rm/reports
+      rmbench leaderboard main --latex > table.tex
+      rmbench leaderboard --check              # in CI: do the committed boards follow from the records?
+    """
+    from rmbench.boards import render_board
+    from rmbench.boards.page import report_links
+    from rmbench.core.files import write_atomic
+
+    made, runs = _boards(boards, boards_dir, results)
+    stale: list[str] = []
+
+    def put(path: Path, content: str) -> None:
+        if not check_only:
+            write_atomic(path, content)
+        elif not path.is_file() or path.read_bytes() != content.encode("utf-8"):
+            stale.append(str(path))
+
+    if with_reports:
+        for path, page in _reports(made, runs, reports, out):
+            put(path, page)
+    for board in made:
+        links = report_links(board, reports, out)
+        if reports is not None or with_reports:
+            n_linked = sum(column == "" for _, column in links)
+            click.echo(
+                f"{board.spec.name}: {n_linked} of {len(board.rows)} models link to a report", err=True
+            )
+        files = render_board(board, links)
+        for name, content in files.items():
+            put(out / name, content)
+        if output != "text" or not check_only:
+            click.echo(files[f"{board.spec.name}.{_ENDS[output]}"], nl=output in ("text", "markdown"))
+    if stale:
+        raise RunError(f"out of date: {', '.join(stale)}; run `rmbench leaderboard` and commit the result")
+    if check_only:
+        click.echo(f"{len(made)} boards are up to date", err=True)
+
+
+def _boards(
+    names: Sequence[str], boards_dir: Path | None, results: Path
+) -> tuple[list["Board"], list["StoredRun"]]:
+    """Return the boards that are asked for, and all records."""
+    from rmbench.boards import list_boards, load_board, make_board
+    from rmbench.boards.board import require_rows
+    from rmbench.boards.definition import board_folder
+    from rmbench.results.read import find_records
+
+    folder = boards_dir or board_folder()
+    specs = [load_board(folder, name) for name in names or list_boards(folder)]
+    if not results.is_dir():
+        raise ConfigError(f"there is no folder {results}; run `rmbench eval` first or give --results")
+    runs = list(find_records(results))
+    if not runs:
+        raise ConfigError(f"no record in {results}; run `rmbench eval` first or give --results")
+    made = [make_board(spec, runs) for spec in specs]
+    asked = made if names else [max(made, key=lambda board: (len(board.rows), len(board.left_out)))]
+    for board in asked:
+        require_rows(board)
+    for board in made:
+        if not board.rows:
+            click.echo(f"{board.spec.name}: it is empty, no record is of its tasks", err=True)
+    return made, runs
+
+
+def _reports(
+    boards: Sequence["Board"], runs: Sequence["StoredRun"], reports: str | None, out: Path
+) -> Iterator[tuple[Path, str]]:
+    """Yield the page of each model of the boards, and where it goes."""
+    from rmbench.boards.board import row_name
+    from rmbench.boards.page import REPORTS, report_file
+    from rmbench.core.progress import ReportsBar
+    from rmbench.report import make_report, sections_of
+
+    if reports is not None and "://" in reports:
+        raise ConfigError(f"--with-reports writes pages into a folder; --reports {reports} is an address")
+    folder = out / REPORTS if reports is None else Path(reports)
+    shown: dict[str, set[str]] = {}
+    for row in (row for board in boards for row in board.rows):
+        shown.setdefault(row.model, set()).update(cell.run_id for cell in row.cells.values())
+    with ReportsBar() as bar:
+        for n, (model, on_board) in enumerate(shown.items()):
+            bar.step(n, len(shown), model)
+            own = [run for run in runs if row_name(run, runs) == model]
+            own.sort(key=lambda run: run.record.run_id not in on_board)  # links lead to what the board shows
+            name = report_file(model)
+            command = ["rmbench", "report", *(str(run.path) for run in own), "--out", name]
+            report = make_report(sections_of(own), n_items=ITEMS, data={}, command=command)
+            yield folder / name, report.html

@@ -1,0 +1,102 @@
+"""`rmbench report`: one page on one model or several."""
+
+import json
+from pathlib import Path
+
+import click
+
+from rmbench.cli.options import json_option, results_option
+from rmbench.core.escape import one_line
+from rmbench.errors import ConfigError
+
+ITEMS = 20
+"""Worst items of a page."""
+
+
+@click.command("report")
+@click.argument("records", metavar="RECORDS...", nargs=-1, required=True)
+@click.option("-t", "--task", "tasks", multiple=True, help="Only records of this task (repeat).")
+@results_option
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The page, an .html file.")
+@click.option(
+    "--items",
+    type=click.IntRange(min=0),
+    default=ITEMS,
+    show_default=True,
+    help="How many of the items that a model gets most wrong to show; 0: none.",
+)
+@click.option(
+    "--data",
+    multiple=True,
+    metavar="[TASK=]PATH",
+    help="The task's data, to show the texts of these items (repeat, with TASK= where the page has several).",
+)
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write each figure as .svg and .png, too.",
+)
+@json_option
+def command(
+    records: tuple[str, ...],
+    tasks: tuple[str, ...],
+    results: Path,
+    out: Path | None,
+    items: int,
+    data: tuple[str, ...],
+    figures: Path | None,
+    as_json: bool,
+) -> None:
+    """Write a page on one model or several: numbers, figures, worst items, what was left out.
+
+    RECORDS are records, folders of them, or names of models in the results folder. Models on the same items
+    stand side by side; each task is a section. The page is one file that opens from disk and asks no network.
+    No model is needed, and no data set: of tasks whose data is not in the package, the texts of items are
+    shown with --data alone.
+
+    \b
+    rmbench report builtin:linear --out linear.html
+    rmbench report builtin:linear length --task preference --task bon --out two.html --figures figures
+    rmbench report results/my-rm --task judgebench --data path/to/judgebench --out my-rm.html
+
+    The figures from Python: rmbench.plot.reliability("results/.../run.json"), and so on.
+    """
+    from rmbench.core.files import write_atomic
+    from rmbench.report import data_by_task, figure_files, make_report, runs_of, sections_of
+
+    if out is None and figures is None:
+        raise ConfigError("nothing to write: give --out FILE for the page, --figures FOLDER, or both")
+    if out is not None and out.is_dir():
+        raise ConfigError(f"--out {out} is a folder; expected the name of an .html file")
+    runs = runs_of(records, results, tasks)
+    sections = sections_of(runs)
+    found = data_by_task(data, {task for section in sections for task in section.tasks})
+    files: dict[Path, str | bytes] = {}
+    summaries = []
+    if out is not None:
+        again = ["rmbench", "report", *records, *(word for task in tasks for word in ("--task", task))]
+        again += ["--results", str(results)] if str(results) != "results" else []
+        again += ["--out", "FILE.html", *(word for text in data for word in ("--data", text))]
+        again += ["--items", str(items)]
+        report = make_report(sections, n_items=items, data=found, command=again)
+        summaries = list(report.sections)
+        files[out] = report.html
+    if figures is not None:
+        files |= {figures / name: content for name, content in figure_files(sections).items()}
+    for path, content in files.items():
+        write_atomic(path, content)
+    if as_json:
+        click.echo(json.dumps({"files": [str(path) for path in files], "sections": summaries}, indent=1))
+        return
+    for summary in summaries:
+        if summary["texts"]:
+            click.echo(
+                f"note: {one_line(', '.join(summary['tasks']))}: {one_line(summary['texts'])}", err=True
+            )
+    n_models = len({run.record.model for run in runs})
+    what = f"{n_models} model{'s' * (n_models != 1)} on {len(sections)} task{'s' * (len(sections) != 1)}"
+    if out is not None:
+        click.echo(f"{one_line(str(out))}: {what}")
+    if figures is not None:
+        click.echo(f"{one_line(str(figures))}: {len(files) - (out is not None)} files of figures, {what}")

@@ -1,0 +1,1 @@
+"""Foundations: identities, files, registries, YAML, options, escapes, progress, digits."""

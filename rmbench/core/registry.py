@@ -1,0 +1,171 @@
+"""Registries: one name, one thing, and a clear word when a name is unknown or taken twice."""
+
+import hashlib
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar, cast
+
+from rmbench.errors import ConfigError, UnknownNameError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Names to objects: by decorator, by lazy `module:attribute` target, or by other packages' entry points.
+
+    Args:
+        kind: What is registered, for messages ("reward model").
+        group: Entry-point group that other packages may add names to; None for none.
+        homes: Packages of rmbench whose modules register names when they are imported. A name's own module
+            is tried first (`rm-bench` is in `rm_bench.py`), so that one lookup does not import them all.
+    """
+
+    def __init__(self, kind: str, group: str | None = None, homes: Sequence[str] = ()) -> None:
+        self.kind = kind
+        self._group = group
+        self._homes = tuple(homes)
+        self._entries: dict[str, T | str] = {}
+        self._sources: dict[str, str] = {}
+        self._plugins_read = group is None
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers an object under `name`."""
+
+        def decorate(thing: T) -> T:
+            self._put(name, thing, _where(thing))
+            return thing
+
+        return decorate
+
+    def register_lazily(self, name: str, target: str) -> None:
+        """Register `module:attribute`, imported at first use (keeps heavy libraries out of start-up)."""
+        self._put(name, target, target)
+
+    def get(self, name: str) -> T:
+        """Return the object called `name`.
+
+        Raises:
+            UnknownNameError: If nobody registered it.
+            ConfigError: If its module fails to import; the message carries *its* exception.
+        """
+        if name not in self:
+            raise UnknownNameError(self.kind, name, self._entries)
+        entry = self._entries[name]
+        if isinstance(entry, str):
+            entry = self._load(name, entry)
+            self._entries[name] = entry
+        return entry
+
+    def find(self, name: str, where: str) -> tuple[T, str | None]:
+        """Return the object called `name`, or what `FILE.py:NAME` names, and the SHA-256 of that file.
+
+        In a file NAME is an object of its own, or what it is registered as. `where` begins messages.
+
+        Raises:
+            UnknownNameError: If there is none; with the nearest name.
+            ConfigError: If the file is missing or cannot be imported.
+        """
+        file, separator, own = name.rpartition(".py:")
+        if not separator:
+            return self.get(name), None
+        module, source = import_file(Path(file + ".py").expanduser(), where)
+        here = {n: self.get(n) for n in self.names() if self.source(n).startswith(f"{module.__name__}:")}
+        here |= {n: x for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__}
+        if own not in here:
+            raise UnknownNameError(self.kind, own, here, file + ".py")
+        return here[own], source
+
+    def names(self) -> list[str]:
+        """Return every known name, sorted."""
+        self._read_plugins()
+        self._search_homes("")
+        return sorted(self._entries)
+
+    def source(self, name: str) -> str:
+        """Return where `name` comes from, as `module:attribute`."""
+        self.get(name)
+        return self._sources[name]
+
+    def __contains__(self, name: str) -> bool:
+        self._read_plugins()
+        if name not in self._entries:
+            self._search_homes(name)
+        if name not in self._entries:
+            self._search_homes("")
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names())
+
+    def _put(self, name: str, entry: T | str, source: str) -> None:
+        taken = self._sources.get(name)
+        # The same object again is a module imported under two names or reloaded, not a collision.
+        if taken is not None and taken != source:
+            raise ConfigError(
+                f"{self.kind} {name!r} is registered twice: by {taken} and by {source}; rename one of them"
+            )
+        self._entries[name] = entry
+        self._sources[name] = source
+
+    def _load(self, name: str, target: str) -> T:
+        module_name, _, attribute = target.partition(":")
+        try:
+            return cast(T, getattr(importlib.import_module(module_name), attribute))
+        except Exception as error:
+            raise ConfigError(
+                f"{self.kind} {name!r} ({target}) cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+
+    def _search_homes(self, name: str) -> None:
+        """Import the modules of the homes that `name` begins with; all of them where it is empty."""
+        stem = name.replace("-", "_")
+        for home in self._homes:
+            package = importlib.import_module(home)
+            for found in pkgutil.iter_modules(package.__path__):
+                if stem.startswith(found.name) or not name:
+                    importlib.import_module(f"{home}.{found.name}")
+
+    def _read_plugins(self) -> None:
+        if self._plugins_read or self._group is None:
+            return
+        for point in sorted(entry_points(group=self._group), key=lambda p: (p.name, p.value)):
+            self._put(point.name, point.value, point.value)
+        self._plugins_read = True  # only now: a collision is an error at every use, not at the first alone
+
+
+def import_file(path: Path, where: str) -> tuple[ModuleType, str]:
+    """Return the module in a user's file, under a name of its own, and its SHA-256; `sys.path` stays as is.
+
+    A changed file is another module. `where` begins messages, such as "--model my_rm.py:MyRM".
+
+    Raises:
+        ConfigError: If there is no such file, or it cannot be imported.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{where}: there is no file {path}")
+    source = hashlib.sha256(path.read_bytes()).hexdigest()
+    place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
+    name = f"_rmbench_file_{path.stem}_{place[:8]}_{source[:16]}"
+    if name in sys.modules:
+        return sys.modules[name], source
+    found = importlib.util.spec_from_file_location(name, path)
+    if found is None or found.loader is None:
+        raise ConfigError(f"{where}: {path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # dataclasses and pickling look their module up here
+    try:
+        found.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise ConfigError(f"{where}: importing it raised {type(error).__name__}: {error}") from error
+    return module, source
+
+
+def _where(thing: Any) -> str:
+    return f"{getattr(thing, '__module__', '?')}:{getattr(thing, '__qualname__', repr(thing))}"

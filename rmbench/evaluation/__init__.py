@@ -1,0 +1,1 @@
+"""Evaluation: reward models times tasks, to run records."""

@@ -1,0 +1,151 @@
+"""Comparisons of untrusted text in a process of their own, under limits on time and memory.
+
+A regular expression or a formula can take longer than anybody waits, and C code cannot be interrupted from
+within. The process is started once, answers one question after the other, and is killed at its time limit.
+"""
+
+import contextlib
+import importlib
+import json
+import os
+import select
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+
+from rmbench.errors import ConfigError
+
+TASKS = {
+    "algebra": "rmbench.gold.algebra:same_value",
+    "regex": "rmbench.gold.matching:search",
+    "json-schema": "rmbench.gold.matching:valid",
+}
+_START_S = 60.0
+_MEMORY_MB = 1024
+
+
+class OutOfLimits(Exception):  # noqa: N818  (its text is the reason that is counted)
+    """A question that was given up: its text says at which limit."""
+
+
+class Bounded:
+    """A process that answers one kind of question; it is started at the first.
+
+    Args:
+        task: Which, a key of `TASKS`.
+        seconds: Time limit of one question.
+    """
+
+    def __init__(self, task: str, seconds: float) -> None:
+        if not seconds > 0:
+            raise ConfigError(f"seconds is {seconds:g}; expected a number above 0")
+        self._task, self._seconds = task, seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._finalize: Any = None
+
+    def ask(self, *arguments: Any) -> Any:
+        """Return the answer to one question.
+
+        Raises:
+            OutOfLimits: At a limit of time, memory or depth.
+            ConfigError: If the question itself is wrong, or a library for it is missing.
+        """
+        process = self._process or self._start()
+        assert process.stdin is not None  # noqa: S101  (piped)
+        try:
+            process.stdin.write(json.dumps(arguments).encode("ascii") + b"\n")
+            process.stdin.flush()
+            line = self._line(process, self._seconds)
+        except BrokenPipeError:
+            line = b""
+        if not line:
+            timed_out = line is None
+            self.close()
+            raise OutOfLimits("timed out" if timed_out else "ran out of memory or crashed")
+        reply = json.loads(line)
+        if "error" in reply:
+            raise ConfigError(reply["error"])
+        if "limit" in reply:
+            raise OutOfLimits(reply["limit"])
+        return reply["answer"]
+
+    def close(self) -> None:
+        """End the process; the next question starts another."""
+        if self._process is not None:
+            self._process = None
+            self._finalize()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        package = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = subprocess.Popen(
+            # -P: the folder that a user happens to be in is nothing to import from.
+            [sys.executable, "-P", "-m", "rmbench.gold.bounded", self._task],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        self._process, self._finalize = process, weakref.finalize(self, _end, process)
+        if not (line := self._line(process, _START_S)):
+            self.close()
+            raise OutOfLimits("the process for it did not start")
+        if "error" in (reply := json.loads(line)):
+            self.close()
+            raise ConfigError(reply["error"])
+        return process
+
+    def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
+        """Return the next line; empty where the process has ended, None where time is up."""
+        assert process.stdout is not None  # noqa: S101  (piped)
+        if not select.select([process.stdout], [], [], seconds)[0]:
+            return None
+        return process.stdout.readline()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+    process.wait()
+
+
+def _serve(task: str) -> None:
+    """Answer the questions on standard input, one JSON line each."""
+    import resource
+
+    module, _, name = TASKS[task].partition(":")
+    try:
+        answer = getattr(importlib.import_module(module), name)
+        answer_ready = getattr(importlib.import_module(module), "prepare", None)
+        if answer_ready is not None:
+            answer_ready()
+    except (ImportError, ConfigError) as error:
+        _say({"error": str(error)})
+        return
+    memory = _MEMORY_MB * 2**20
+    with contextlib.suppress(ValueError, OSError):  # systems that have no such limit
+        resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    _say({"answer": None})
+    for line in sys.stdin:
+        try:
+            _say({"answer": answer(*json.loads(line))})
+        except ConfigError as error:
+            _say({"error": str(error)})
+        except MemoryError:
+            _say({"limit": "ran out of memory"})
+        except RecursionError:
+            _say({"limit": "nested too deeply"})
+
+
+def _say(reply: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(reply) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

@@ -1,0 +1,15 @@
+"""Verifiable instructions: small checks of a reply that need no judge, and the gold made of them.
+
+    >>> verify("Paris.", [{"name": "answer", "accepted": ["Paris"]}, {"name": "words", "exactly": 1}])
+    1.0
+
+A check is a mapping with the verifier's `name` and its parameters, so it is stored in a data file as it is.
+The idea follows IFEval (Zhou et al. 2023, "Instruction-Following Evaluation for Large Language Models").
+"""
+
+from rmbench.gold.instruction import counts, structured, wording
+from rmbench.gold.instruction import wording as answers
+from rmbench.gold.instruction import wording as shape
+from rmbench.gold.instruction.base import VERIFIERS, Verifier, passes, verify
+
+__all__ = ["VERIFIERS", "Verifier", "answers", "counts", "passes", "shape", "structured", "verify", "wording"]

@@ -1,0 +1,167 @@
+"""`exact` and `regex`: the text itself.
+
+`instruction`: the share of an item's checks that a response passes, as the embedded data has them.
+
+`json-schema`: the JSON in a response follows a schema.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rmbench.errors import ConfigError
+from rmbench.gold.bounded import Bounded, OutOfLimits
+from rmbench.gold.instruction import verify
+from rmbench.gold.instruction.structured import find_json
+from rmbench.gold.verifier import NO_ANSWER, Verdict, needed
+from rmbench.types import GoldKind
+
+
+class Exact:
+    """The response is the item's `answer`, to the character.
+
+    Args:
+        strip: Leave whitespace around both aside.
+        ignore_case: Leave the case of letters aside.
+    """
+
+    version = "1"
+    gold_kind: GoldKind = "label"
+
+    def __init__(self, strip: bool = True, ignore_case: bool = False) -> None:
+        self._strip, self._ignore_case = strip, ignore_case
+
+    def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
+        """Return 1 where both are equal, else 0."""
+        return Verdict(float(self._plain(response) == self._plain(str(needed(expected, "answer")))))
+
+    def _plain(self, text: str) -> str:
+        text = text.strip() if self._strip else text
+        return text.casefold() if self._ignore_case else text
+
+
+class Regex:
+    """A regular expression (Python's) is found in the response: the option's, else the item's `pattern`.
+
+    Args:
+        pattern: The expression; none: each item's own.
+        whole: It has to match the whole response, whitespace around it aside.
+        seconds: Time limit of one search; beyond it the gold is unknown.
+    """
+
+    version = "1"
+    gold_kind: GoldKind = "label"
+
+    def __init__(self, pattern: str | None = None, whole: bool = False, seconds: float = 5.0) -> None:
+        self._pattern, self._whole = pattern, whole
+        if pattern is not None:
+            compiled(pattern)
+        self._search = Bounded("regex", seconds)
+
+    def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
+        """Return 1 where it is found, else 0."""
+        pattern = str(needed(expected, "pattern")) if self._pattern is None else self._pattern
+        try:
+            return Verdict(float(self._search.ask(pattern, response, self._whole)))
+        except OutOfLimits as error:
+            return Verdict(None, str(error))
+
+
+def compiled(pattern: str) -> re.Pattern[str]:
+    """Return a compiled expression.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ConfigError(f"{pattern[:80]!r} is no regular expression: {error}") from None
+
+
+def search(pattern: str, text: str, whole: bool) -> bool:
+    """Return whether `pattern` is found in `text`. Runs inside `rmbench.gold.bounded`."""
+    expression = compiled(pattern)
+    return bool(expression.fullmatch(text.strip()) if whole else expression.search(text))
+
+
+class Instruction:
+    """The share of the item's `checks` that the response passes, from 0 to 1."""
+
+    version = "1"
+    gold_kind: GoldKind = "graded"
+
+    def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
+        """Return the share."""
+        return Verdict(verify(response, needed(expected, "checks")))
+
+
+class JsonSchema:
+    """The JSON of the response follows a JSON schema: the option's file, else the item's `schema`.
+
+    Args:
+        schema: A file with the schema; none: each item's own.
+        seconds: Time limit of one response; beyond it the gold is unknown.
+    """
+
+    version = "1"
+    gold_kind: GoldKind = "label"
+
+    def __init__(self, schema: Path | None = None, seconds: float = 5.0) -> None:
+        self._schema = None if schema is None else _read(schema)
+        self._check = Bounded("json-schema", seconds)
+
+    def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
+        """Return 1 where it follows, 0 where it does not or there is no JSON."""
+        schema = needed(expected, "schema") if self._schema is None else self._schema
+        try:
+            valid = self._check.ask(schema, response)
+        except OutOfLimits as error:
+            return Verdict(None, str(error))
+        return Verdict(0.0, NO_ANSWER) if valid is None else Verdict(float(valid))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} is no JSON schema: {error}") from None
+
+
+def prepare() -> None:
+    """Import the library now, so that no response's time goes into it.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    try:
+        import jsonschema  # noqa: F401
+        import referencing  # noqa: F401
+    except ImportError:
+        raise ConfigError("schemas are checked by jsonschema: pip install 'rmbench[verifiers]'") from None
+
+
+def valid(schema: Any, response: str) -> bool | None:
+    """Return whether the JSON of `response` follows `schema`; None without any.
+
+    Runs inside `rmbench.gold.bounded`. A schema that refers to another document is wrong here: nothing
+    is fetched.
+
+    Raises:
+        ConfigError: If the schema is none.
+    """
+    import jsonschema
+    import referencing.exceptions
+
+    kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+        validator = kind(schema, registry=referencing.Registry())
+        found = find_json(response)
+        return None if found is None else bool(validator.is_valid(found))
+    except jsonschema.SchemaError as error:
+        raise ConfigError(f"the schema is no JSON schema: {error.message}") from None
+    except referencing.exceptions.Unresolvable as error:
+        raise ConfigError(f"the schema refers to {error.ref!r}, which it does not hold") from None

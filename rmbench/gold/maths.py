@@ -1,0 +1,228 @@
+"""`math`: the answer of a solution, compared with the expected one as a value.
+
+The answer is what stands in the last `\boxed{}`; else what is called the answer last (a JSON key `answer`,
+`#### 42`, "the answer is 42"): the first number of it, after its last `=`; else the last number of the text.
+
+Numbers are compared as exact fractions (see `rmbench.gold.maths`), anything else as formulas by
+sympy, in a process of its own with limits on time and memory. The reading follows the usual one of worked
+solutions (GSM8K, Cobbe et al. 2021; MATH, Hendrycks et al. 2021); no published checker is copied.
+
+Numbers as people and LaTeX write them, as exact fractions.
+
+    >>> read_number(r"\frac12") == read_number("0.5")
+    True
+
+Read: `1,234`, `-3.50`, `.5`, `2e3`, `3/4`, `1 1/2`, `\frac{3}{4}`, `\frac12`, a currency before it, a percent
+sign or a unit after it. Nothing is computed that the length of the text does not bound.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from rmbench.errors import ConfigError
+from rmbench.gold.bounded import Bounded, OutOfLimits
+from rmbench.gold.verifier import NO_ANSWER, Verdict, needed
+from rmbench.types import GoldKind
+
+MAX_LENGTH = 64
+"""Characters of a number that are read; a longer text is no number."""
+
+_PLAIN = r"(?:\d{1,3}(?:,\d{3})+(?!\d)(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)"
+_FRAC = r"\\frac\s*(?:\{\s*(?:\d+)\s*\}|\d)\s*(?:\{\s*(?:\d+)\s*\}|\d)"
+_SLASH = r"\d+\s?/\s?\d+(?![\d/])"
+NUMBER = rf"(?:(?:\d+\s*{_FRAC})|{_FRAC}|(?:\d+\s+{_SLASH})|{_SLASH}|{_PLAIN}(?:[eE][-+]?\d{{1,3}})?)"
+"""An unsigned number, as a regular expression without groups."""
+
+_CURRENCY = r"(?:US\$|[$€£¥₹]|USD|EUR|GBP)?"
+# Single character classes, one after the other: a long unit takes no longer than its length.
+_NO_UNIT = r"(?!\s*(?:pi|sqrt|sin|cos|tan|log|ln|exp)(?![a-z]))"
+_UNIT = (
+    rf"{_NO_UNIT}(?:[-\s]?[A-Za-zµ°]{{2,}}|\s?°[CF]?|\s[mgshlLKVWAN](?![A-Za-z]))"
+    r"[A-Za-zµ°²³\s./*·^-]*(?:(?<=[A-Za-z^])[23])?"
+)
+_WHOLE = re.compile(
+    rf"(?P<sign>[-+]?)\s*{_CURRENCY}\s*(?P<sign2>[-+]?)\s*(?P<number>{NUMBER})\s*(?P<percent>%|percent\b|)"
+    rf"(?:{_UNIT})?"
+)
+_FRAC_PARTS = re.compile(r"^(\d*)\s*\\frac\s*(?:\{\s*(\d+)\s*\}|(\d))\s*(?:\{\s*(\d+)\s*\}|(\d))$")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number as it was written."""
+
+    value: Fraction
+    """What stands before a percent sign, not divided by 100."""
+    percent: bool = False
+
+
+def read_number(text: str) -> Number | None:
+    """Return the number that the whole of `text` is, a unit aside; None if it is none."""
+    if len(text) > MAX_LENGTH:
+        return None
+    match = _WHOLE.fullmatch(text)
+    if match is None:
+        return None
+    value = _value(match["number"])
+    if value is None:
+        return None
+    negative = "-" in match["sign"] + match["sign2"]
+    return Number(-value if negative else value, bool(match["percent"]))
+
+
+def same_number(a: Number, b: Number, tolerance: float) -> bool:
+    """Return whether two numbers are equal, up to a relative `tolerance`.
+
+    Where one of them alone has a percent sign, it is read both ways: 50% equals 0.5, and 50% equals 50, as
+    the answer to "how many percent?" is given with and without the sign.
+    """
+    if a.percent == b.percent:
+        return _close(a.value, b.value, tolerance)
+    with_sign, plain = (a, b) if a.percent else (b, a)
+    return any(_close(v, plain.value, tolerance) for v in (with_sign.value, with_sign.value / 100))
+
+
+def _close(a: Fraction, b: Fraction, tolerance: float) -> bool:
+    return a == b or abs(a - b) <= Fraction(tolerance) * max(abs(a), abs(b))
+
+
+def _value(text: str) -> Fraction | None:
+    """Return an unsigned number's value; None for a fraction over 0."""
+    if match := _FRAC_PARTS.match(text):
+        parts = [int(match[1] or 0), *(int(p) for p in match.groups()[1:] if p is not None)]
+    elif "/" in text:
+        parts = [int(p) for p in re.findall(r"\d+", text)]
+    else:
+        return Fraction(text.replace(",", ""))
+    *whole, above, below = parts
+    return sum(whole) + Fraction(above, below) if below else None
+
+
+MAX_FORMULA = 200
+"""Characters of a formula that sympy is asked about; a longer one is compared as text."""
+
+_MAX_BOXES = 20
+_BOX = re.compile(r"\\(?:boxed|fbox)\s*")
+# A minus sign counts only where no term stands before it: `7-5` holds 7 and 5.
+_LAST = re.compile(rf"(?:(?<![\w)\]}}.%$])[-−]\$?)?{NUMBER}\s?(?:\\?%)?")
+_CALLED = re.compile(
+    r'"(?:final[_ ]?)?answer"\s*:\s*(?:"(?P<text>(?:[^"\\]|\\.)*)"|(?P<bare>[^",{}\[\]\n]+))'
+    r"|####(?P<hashes>[^\n]+)|\banswer(?:\s+is\b|:)[*\s]{0,4}(?::\s?)?(?P<prose>[^\n]+)",
+    re.IGNORECASE,
+)
+_REPLACED = (
+    ("−", "-"), ("–", "-"), ("{,}", ","), (r"\$", "$"), (r"\%", "%"), (r"\dfrac", r"\frac"),
+    (r"\tfrac", r"\frac"),
+    (r"\left", ""), (r"\right", ""), (r"\!", ""), (r"\,", ""), (r"\;", " "), (r"\:", " "), ("\\ ", " "),
+    ("~", " "), (r"^\circ", "°"), (r"^{\circ}", "°"), (r"\degree", "°"),
+)  # fmt: skip
+_WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}(?:\^\{?[23]\}?)?")
+_NAMED = re.compile(r"^\s*[A-Za-z](?:\([A-Za-z]\))?\s*=(?!=)")
+
+
+class Math:
+    """The answer equals the item's `answer`: numbers exactly, formulas by sympy; units are left aside.
+
+    Args:
+        tolerance: Relative difference of two numbers that still counts as equal.
+        seconds: Time limit of one comparison of formulas; beyond it the gold is unknown.
+    """
+
+    version = "1"
+    gold_kind: GoldKind = "label"
+
+    def __init__(self, tolerance: float = 0.0, seconds: float = 10.0) -> None:
+        if not 0.0 <= tolerance < 1.0:
+            raise ConfigError(f"tolerance is {tolerance:g}; expected a number from 0 and below 1")
+        self._tolerance = tolerance
+        self._algebra = Bounded("algebra", seconds)
+
+    def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
+        """Return 1 where the answers are equal, 0 where they are not or there is none."""
+        wanted = clean(str(needed(expected, "answer")))
+        found = find_answer(response)
+        if found is None:
+            return Verdict(0.0, NO_ANSWER)
+        try:
+            return Verdict(float(self._same(clean(found), wanted)))
+        except OutOfLimits as error:
+            return Verdict(None, str(error))
+
+    def _same(self, found: str, wanted: str) -> bool:
+        if found == wanted:
+            return True
+        a, b = read_number(found), read_number(wanted)
+        if a is not None and b is not None:
+            return same_number(a, b, self._tolerance)
+        parts_a, parts_b = split_parts(found), split_parts(wanted)
+        if len(parts_a) > 1 or len(parts_b) > 1:
+            return len(parts_a) == len(parts_b) and all(map(self._same, parts_a, parts_b))
+        if max(len(found), len(wanted)) > MAX_FORMULA:
+            return False
+        return bool(self._algebra.ask(found, wanted))
+
+
+def find_answer(text: str) -> str | None:
+    r"""Return what a response gives as its answer, by the rules above; None where it gives none."""
+    for match in reversed(list(_BOX.finditer(text))[-_MAX_BOXES:]):
+        inside = _braces(text, match.end())
+        if inside is not None and inside.strip():
+            return inside
+    for match in reversed(list(_CALLED.finditer(text))):
+        called = next(group for group in match.groups() if group is not None)
+        numbers = _LAST.findall(called.rpartition("=")[2]) or _LAST.findall(called)
+        if numbers:
+            return str(numbers[0])
+        if match["text"] and match["text"].strip():
+            return str(match["text"])  # "cannot be determined": an answer, and none that a number equals
+    found = _LAST.findall(text)
+    return str(found[-1]) if found else None
+
+
+def clean(answer: str) -> str:
+    """Return an answer without what does not change its value: spacing, dollar signs around it, `x =`."""
+    text = answer.strip()
+    for old, new in _REPLACED:
+        text = text.replace(old, new)
+    inner = _WORDS.sub(r" ", text).strip()
+    # Words beside a value are its unit; words alone are the answer.
+    text = inner if re.search(r"[\d\\]", inner) else _WORDS.sub(r"\1", text)
+    text = text.strip().strip("*`_ ").rstrip(".,;: ")
+    for left, right in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
+        if text.startswith(left) and text.endswith(right) and len(text) >= len(left) + len(right):
+            text = text[len(left) : -len(right)].strip()
+    return " ".join(_NAMED.sub("", text).split())
+
+
+def split_parts(text: str) -> list[str]:
+    """Return a bracket of parts between commas, `(1, 2)`, as its brackets and parts; else the text alone."""
+    if len(text) < 2 or text[0] not in "([" or text[-1] not in ")]":
+        return [text]
+    parts, depth = [""], 0
+    for char in text[1:-1]:
+        depth += (char in "([{") - (char in ")]}")
+        if depth < 0:
+            return [text]
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    if len(parts) == 1:
+        return [text]
+    return [text[0], *(p.strip() for p in parts), text[-1]]
+
+
+def _braces(text: str, start: int) -> str | None:
+    """Return what stands between the brace at `start` and the one that closes it; None if none does."""
+    if text[start : start + 1] != "{":
+        return None
+    depth = 0
+    for place in range(start, len(text)):
+        char = text[place]
+        depth += (char == "{") - (char == "}")
+        if depth == 0:
+            return text[start + 1 : place]
+    return None

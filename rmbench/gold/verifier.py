@@ -1,0 +1,84 @@
+"""Verifiers that give gold: what they say of a response, and how they are found by name.
+
+A verifier is made of options and holds one response at a time against what its item expects. A user's own is
+a class with `@register_verifier("my-verifier")` in a file (`--gold verifier:my_file.py:my-verifier`), or an
+entry point of another package in the group `rmbench.verifiers`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from rmbench.core.registry import Registry
+from rmbench.errors import ConfigError
+from rmbench.types import GoldKind
+
+C = TypeVar("C", bound=type)
+
+NO_ANSWER = "no answer found"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a verifier says of one response."""
+
+    gold: float | None
+    """Higher is better; None where it could not decide: the response's gold is then unknown, never 0."""
+    reason: str = ""
+    """What this is counted under, such as "no answer found"; empty for an ordinary verdict."""
+
+
+class GoldVerifier(Protocol):
+    """What a verifier class has, beside a constructor whose keywords are its options."""
+
+    version: str
+    """Raised when any verdict could change."""
+    gold_kind: GoldKind
+    """`label` for right and wrong, `graded` for a scale."""
+
+    def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
+        """Return the verdict of one response; `expected` is what the item says (see `Item.expected`)."""
+        ...
+
+
+GOLD_VERIFIERS: Registry[Any] = Registry("verifier", group="rmbench.verifiers")
+
+for _name, _target in {
+    "math": "rmbench.gold.maths:Math",
+    "exact": "rmbench.gold.matching:Exact",
+    "regex": "rmbench.gold.matching:Regex",
+    "json-schema": "rmbench.gold.matching:JsonSchema",
+    "instruction": "rmbench.gold.matching:Instruction",
+    "python": "rmbench.gold.program:PythonTests",
+}.items():
+    GOLD_VERIFIERS.register_lazily(_name, _target)
+
+
+def register_verifier(name: str) -> Callable[[C], C]:
+    """Register a verifier class of your own: `@register_verifier("my-verifier")`."""
+    return GOLD_VERIFIERS.register(name)
+
+
+def find_verifier(name: str) -> tuple[type, dict[str, str]]:
+    """Return the verifier class called `name`, or what `FILE.py:NAME` names, and what joins its identity.
+
+    Raises:
+        UnknownNameError: If there is none; with the nearest name.
+        ConfigError: If the file is missing or cannot be imported.
+    """
+    found, source_sha256 = GOLD_VERIFIERS.find(name, f"--gold verifier:{name}")
+    if source_sha256 is not None:
+        return found, {"source_sha256": source_sha256}
+    source = GOLD_VERIFIERS.source(name)
+    return found, {} if source.startswith("rmbench.") else {"source": source}
+
+
+def needed(expected: Mapping[str, Any], key: str) -> Any:
+    """Return `expected[key]`.
+
+    Raises:
+        ConfigError: If the item does not say it.
+    """
+    if expected.get(key) is None:
+        raise ConfigError(f"the item has no {key!r}, which this verifier needs")
+    return expected[key]

@@ -1,0 +1,222 @@
+"""Where a Hugging Face model is, and what pins it.
+
+From the logits of a classifier to one number: one label, or several weighed against each other.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from rmbench.core.files import sha256_file
+from rmbench.core.identity import digest
+from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.models.builtin import shipped_checkpoint
+from rmbench.models.runtime import Runtime
+
+_HASHED_SUFFIXES = (".safetensors", ".gguf", ".jinja", ".py", ".model")
+_HASHED_NAMES = frozenset(
+    {
+        "adapter_config.json", "added_tokens.json", "chat_template.json", "config.json", "merges.txt",
+        "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where a model is."""
+
+    location: str
+    """A folder, or `org/name`."""
+    revision: str | None
+    is_folder: bool
+    gguf_file: str | None = None
+    """A quantised file inside it, read instead of safetensors."""
+    given_name: str | None = None
+    """The name in tables, where it is not that of the folder."""
+
+    @property
+    def name(self) -> str:
+        """The name in tables."""
+        if self.given_name is not None:
+            return self.given_name
+        return Path(self.location).resolve().name if self.is_folder else self.location
+
+
+def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
+    """Return the checkpoint that `FOLDER`, `org/name[@revision]` or `builtin:NAME` means.
+
+    Raises:
+        ConfigError: If it is none of them, or the folder has no weights that can be read safely.
+    """
+    if argument.startswith("builtin:") and gguf_file is None:
+        shipped = shipped_checkpoint(argument.removeprefix("builtin:"))
+        return Checkpoint(str(shipped), None, is_folder=True, given_name=argument)
+    folder = Path(argument).expanduser()
+    if not folder.is_dir():
+        name, _, revision = argument.partition("@")
+        if name.count("/") != 1 or name.startswith((".", "/", "~")):
+            raise ConfigError(
+                f"hf:{argument}: there is no such folder; on the Hub it would be org/name[@revision]"
+            )
+        if not revision and Path(name).parent.is_dir():
+            # Most likely a mistyped path: asking the Hub first would cost half a minute of retries.
+            near = [p.name for p in Path(name).parent.iterdir() if p.is_dir()]
+            close = get_close_matches(Path(name).name, near, n=1)
+            hint = f" Did you mean {Path(name).parent / close[0]}?" if close else ""
+            raise ConfigError(
+                f"hf:{argument}: there is no such folder.{hint} To take it from the Hub, say {name}@main"
+            )
+        return Checkpoint(name, revision or None, is_folder=False, gguf_file=gguf_file)
+    checkpoint = Checkpoint(str(folder), None, is_folder=True, gguf_file=gguf_file)
+    if gguf_file is not None:
+        if not (folder / gguf_file).is_file():
+            raise ConfigError(f"{folder}: there is no file {gguf_file}")
+    elif not any(folder.glob("*.safetensors")):
+        pickles = sorted(p.name for p in folder.glob("*.bin"))
+        why = (
+            f"only {pickles[0]}, a pickle that could run code; save it again as safetensors"
+            if pickles
+            else "none"
+        )
+        raise ConfigError(f"{folder}: expected weights as *.safetensors; found {why}")
+    return checkpoint
+
+
+def source_of(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Any]:
+    """Return what every `from_pretrained` is told of where a checkpoint is.
+
+    Raises:
+        ConfigError: If its code may be run and is not pinned.
+    """
+    pinned = checkpoint.is_folder or re.fullmatch(r"[0-9a-f]{40}", checkpoint.revision or "")
+    if runtime.trust_remote_code and not pinned:
+        raise ConfigError(
+            f"{checkpoint.location}: trust_remote_code needs a pinned revision, so that the code that runs is"
+            " the code that was read: pass org/name@<40-hex commit>"
+        )
+    source: dict[str, Any] = {
+        "revision": checkpoint.revision,
+        "local_files_only": runtime.offline,
+        "trust_remote_code": runtime.trust_remote_code,
+    }
+    return source | ({"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file is not None else {})
+
+
+def weights_identity(checkpoint: Checkpoint, config: Any) -> Mapping[str, str]:
+    """Return what pins the weights: a Hub commit, or a hash of a folder's weights, config and tokenizer."""
+    commit = None if checkpoint.is_folder else getattr(config, "_commit_hash", None)
+    if not checkpoint.is_folder and commit:
+        return {"weights": f"{checkpoint.location}@{commit}"}
+    if not checkpoint.is_folder:
+        raise ConfigError(
+            f"{checkpoint.location}: its commit is unknown; pass {checkpoint.location}@<40-hex commit>"
+        )
+    folder = Path(checkpoint.location)
+    wanted = [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and (path.name in _HASHED_NAMES or path.suffix in _HASHED_SUFFIXES)
+        and not any(part.startswith((".", "checkpoint-")) for part in path.relative_to(folder).parts)
+    ]  # fmt: skip
+    if checkpoint.gguf_file is not None:
+        wanted = [path for path in wanted if path.suffix != ".gguf" or path.name == checkpoint.gguf_file]
+    rows = [[path.relative_to(folder).as_posix(), sha256_file(path)] for path in wanted]
+    return {"weights": f"sha256:{digest(rows)}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """Which logits are the reward."""
+
+    label: int
+    """The logit that is the reward, where there are no weights."""
+    weights: tuple[float, ...] | None = None
+    """Of each logit, by label."""
+
+    @property
+    def identity(self) -> str:
+        """What a fingerprint says of it."""
+        return str(self.label) if self.weights is None else "weights:" + ",".join(map(repr, self.weights))
+
+    def rewards(self, logits: Any) -> list[float]:
+        """Return one number per row of logits (B, labels): a logit as it is, or their weighted sum."""
+        if self.weights is None:
+            return [float(x) for x in logits[:, self.label].float().cpu()]
+        rows = logits.double().cpu()
+        return [float(x) for x in rows @ rows.new_tensor(self.weights)]
+
+
+def choose_readout(
+    where: str, names: Sequence[str], label: int | None, weights: str | None, *, weighable: bool = True
+) -> Readout:
+    """Return what the reward of a classifier is.
+
+    Args:
+        where: The checkpoint, for messages.
+        names: Of its labels, in order.
+        label: Index of one; None where there is only one, or weights are given.
+        weights: A number per label, `0.2,0.3,0.5`, or per named one, `helpfulness:1,verbosity:-0.5`; labels
+            that are not named weigh nothing.
+        weighable: Whether the model has an option `weights`, for messages.
+
+    Raises:
+        ConfigError: If it is neither one label nor weights that fit.
+    """
+    named = ", ".join(f"{k}={name}" for k, name in enumerate(names[:8])) + (", ..." if len(names) > 8 else "")
+    if weights is not None:
+        if label is not None:
+            raise ConfigError(f"{where}: options 'label' and 'weights' are both given; leave one out")
+        return Readout(0, _weights(f"{where}: option 'weights'", weights, names, named))
+    if label is None and len(names) == 1:
+        return Readout(0)
+    if label is None:
+        more = " or -M weights=..." if weighable else ""
+        told = f"{len(names)} labels ({named}); a reward is one number: pass -M label=K{more}"
+        raise ConfigError(f"{where}: {told}")
+    if not 0 <= label < len(names):
+        raise ConfigError(f"{where}: option 'label' is {label}; the checkpoint has {named}")
+    return Readout(label)
+
+
+def _weights(where: str, text: str, names: Sequence[str], named: str) -> tuple[float, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if any(":" in part for part in parts):
+        found = _by_name(where, parts, names)
+    else:
+        found = [_number(where, part) for part in parts]
+        if len(found) != len(names):
+            raise ConfigError(
+                f"{where} has {len(found)} numbers; the checkpoint has {len(names)} labels ({named})"
+            )
+    if not any(found):
+        raise ConfigError(f"{where} is {text!r}: every reward would be 0")
+    return tuple(found)
+
+
+def _by_name(where: str, parts: Sequence[str], names: Sequence[str]) -> list[float]:
+    found: dict[str, float] = {}
+    for part in parts:
+        name, colon, number = part.rpartition(":")
+        if not colon:
+            raise ConfigError(f"{where} has {part!r}; expected NAME:NUMBER for each, or a number per label")
+        if name not in names:
+            raise UnknownNameError("label", name, names, where)
+        if name in found:
+            raise ConfigError(f"{where} has {name!r} twice")
+        found[name] = _number(where, number)
+    return [found.get(name, 0.0) for name in names]
+
+
+def _number(where: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"{where} has {text!r}; expected a number")
+    return number

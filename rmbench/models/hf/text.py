@@ -1,0 +1,298 @@
+"""From a conversation to token ids: chat template, plain transcript, or prompt and response as a text pair.
+
+Three formats, chosen once per model and part of its identity:
+
+chat   The tokenizer's own template, rendered to text and tokenised without adding special tokens: the
+       template is the authority on BOS and EOS.
+plain  Decoders without a template: `\\n\\nHuman: ...\\n\\nAssistant: ...` (a system text comes first, bare),
+       tokenised with the tokenizer's special tokens, EOS appended if it is not there.
+pair   Encoders: (prompt, response) as the tokenizer's text pair. A prompt of one user turn is its text,
+       any other prompt is a plain transcript.
+
+What does not fit is cut from the left: BOS stays, then the prompt's oldest tokens go first; only when the
+response alone is too long does its beginning go. The end, where the reward is read, always stays.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from jinja2.exceptions import TemplateError
+
+from rmbench.core.identity import digest
+from rmbench.errors import ConfigError, ScoringError
+from rmbench.types import Conversation, Turn
+
+TEMPLATE_DATE = "2024-07-26"
+"""The day that templates are told: a score must not change overnight. It is what Llama's default to."""
+
+# Shadows the renderer's clock; one format with dashes, else the one that Llama's templates ask for.
+_FIXED_CLOCK = (
+    "{%- macro strftime_now(format) -%}{{ '2024-07-26' if '-' in format else '26 Jul 2024' }}{%- endmacro -%}"
+)
+_SPEAKERS = {"user": "Human", "assistant": "Assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One conversation as a model reads it."""
+
+    ids: tuple[int, ...]
+    type_ids: tuple[int, ...] | None = None
+    truncated: bool = False
+    reply: tuple[int, int] | None = None
+    """Places of the reply's tokens, [first, end), where the format tells them (`hf_reply`)."""
+    steps: tuple[int, ...] = ()
+    """Places of the tokens that end a step of the reply, likewise."""
+    unreadable: str = ""
+    """Why there can be no reward; `ids` then only fill a place in a batch."""
+
+
+class TextFormat(Protocol):
+    """One of the three ways to write a conversation."""
+
+    identity: str
+    """Name and version, with a hash where it depends on the checkpoint."""
+
+    def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
+        """Return at most `max_length` tokens per conversation."""
+        ...
+
+    def notes(self) -> list[str]:
+        """Return what a user should know."""
+        ...
+
+
+class ChatFormat:
+    """The tokenizer's chat template.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        template: Jinja text; None for the tokenizer's own.
+
+    Raises:
+        ConfigError: If the template drops the user's or the assistant's text.
+    """
+
+    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
+        self._tokenizer = tokenizer
+        own: str = template or tokenizer.get_chat_template()
+        self._template = _FIXED_CLOCK + own if "strftime_now" in own else own
+        self._folds_system = self._must_fold_system()
+        self._n_folded = 0
+        self.identity = f"chat-1:{digest(own, 16)}" + (f":{TEMPLATE_DATE}" if self._template != own else "")
+
+    def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
+        """Return the rendered conversations as ids, nothing added."""
+        texts = [self.text(turns) for turns in batch]
+        ids = self._tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+        return [cut(self._tokenizer, row, max_length) for row in ids]
+
+    def text(self, turns: Conversation) -> str:
+        """Return a conversation as the template writes it."""
+        return clean(self._render(self._fold(turns)))
+
+    def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
+        """Return a prompt as ids, up to where the reply begins."""
+        text = clean(self._render(self._fold(turns), opens_reply=True))
+        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return cut(self._tokenizer, ids, len(ids)).ids
+
+    def opens_reply(self) -> bool:
+        """Say whether the template writes the beginning of a reply (`add_generation_prompt`)."""
+        user = [Turn(role="user", content="QQuestionQ")]
+        return self._render(user) != self._render(user, opens_reply=True)
+
+    def notes(self) -> list[str]:
+        """Return one line where system messages were moved."""
+        if not self._n_folded:
+            return []
+        return ["the chat template has no system role: system messages were put before the first user turn"]
+
+    def _render(self, turns: Sequence[Turn], *, opens_reply: bool = False) -> str:
+        try:
+            text = self._tokenizer.apply_chat_template(
+                [dict(turn) for turn in turns], chat_template=self._template, tokenize=False,
+                add_generation_prompt=opens_reply,
+            )  # fmt: skip
+        except TemplateError as error:
+            roles = ", ".join(turn["role"] for turn in turns)
+            raise ScoringError(f"the chat template refuses the roles {roles}: {error}") from None
+        return str(text)
+
+    def _must_fold_system(self) -> bool:
+        user, reply = Turn(role="user", content="QQuestionQ"), Turn(role="assistant", content="AAnswerA")
+        plain = self._render([user, reply])
+        for name, probe in (("user", "QQuestionQ"), ("assistant", "AAnswerA")):
+            if probe not in plain:
+                raise ConfigError(
+                    f"the chat template leaves out what the {name} said; the option chat_template=plain"
+                    " goes without it"
+                )
+        try:
+            return "SSystemS" not in self._render([Turn(role="system", content="SSystemS"), user, reply])
+        except ScoringError:
+            return True
+
+    def _fold(self, turns: Conversation) -> Conversation:
+        if not self._folds_system or all(turn["role"] != "system" for turn in turns):
+            return turns
+        self._n_folded += 1
+        system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
+        rest = [turn for turn in turns if turn["role"] != "system"]
+        if rest[0]["role"] != "user":
+            return [Turn(role="user", content=system), *rest]
+        return [Turn(role="user", content=f"{system}\n\n{rest[0]['content']}"), *rest[1:]]
+
+
+class PlainFormat:
+    """A `Human:` / `Assistant:` transcript for decoders without a chat template."""
+
+    identity = "plain-1"
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
+        """Return the transcripts as ids, with the tokenizer's special tokens and an EOS."""
+        texts = [self.text(turns) for turns in batch]
+        eos = self._tokenizer.eos_token_id
+        rows = self._tokenizer(texts, verbose=False)["input_ids"]
+        rows = [row if eos is None or row[-1:] == [eos] else [*row, eos] for row in rows]
+        return [cut(self._tokenizer, row, max_length) for row in rows]
+
+    def text(self, turns: Conversation) -> str:
+        """Return the transcript of a conversation."""
+        return clean(transcript(turns))
+
+    def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
+        """Return a prompt as ids, up to where the reply begins: a space, then its text."""
+        ids = self._tokenizer(clean(f"{transcript(turns)}\n\nAssistant:"), verbose=False)["input_ids"]
+        while ids and ids[-1] == self._tokenizer.eos_token_id:  # some tokenizers end every text
+            ids = ids[:-1]
+        return cut(self._tokenizer, ids, len(ids)).ids
+
+    def opens_reply(self) -> bool:
+        """Say that a transcript writes the beginning of a reply."""
+        return True
+
+    def notes(self) -> list[str]:
+        """Say which format stands in."""
+        return ["no chat template: conversations are written as a 'Human: ... Assistant: ...' transcript"]
+
+
+class PairFormat:
+    """Prompt and response as the two segments of an encoder's text pair."""
+
+    identity = "pair-1"
+
+    def __init__(self, tokenizer: Any) -> None:
+        if not getattr(tokenizer, "is_fast", False):
+            raise ConfigError("an encoder needs a fast tokenizer (a tokenizer.json beside its weights)")
+        self._tokenizer = tokenizer
+
+    def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
+        """Return the pairs as ids, with type ids where the model knows them."""
+        prompts = [clean(_prompt_text(turns[:-1])) for turns in batch]
+        replies = [clean(turns[-1]["content"]) for turns in batch]
+        both = self._tokenizer(prompts, replies, verbose=False)
+        return [self._one(both, row, max_length) for row in range(len(prompts))]
+
+    def notes(self) -> list[str]:
+        """Say that a template is there and not used, if so."""
+        if getattr(self._tokenizer, "chat_template", None) is None:
+            return []
+        return ["an encoder: the prompt and the response are a text pair, its chat template is not used"]
+
+    def _one(self, both: Any, row: int, max_length: int) -> Encoded:
+        ids, types = both["input_ids"][row], both.get("token_type_ids")
+        n_over = len(ids) - max_length
+        kept: Sequence[int] = range(len(ids))
+        if n_over > 0:
+            segments = both.sequence_ids(row)
+            # Oldest first: the prompt from its left, then the reply from its left; never a special token.
+            going = [i for segment in (0, 1) for i, s in enumerate(segments) if s == segment][:n_over]
+            kept = sorted(set(kept) - set(going))
+        return Encoded(
+            ids=tuple(ids[i] for i in kept),
+            type_ids=tuple(types[row][i] for i in kept) if types is not None else None,
+            truncated=n_over > 0,
+        )
+
+
+def transcript(turns: Sequence[Turn]) -> str:
+    """Return the plain format: a system text bare, every other turn as `\\n\\nSpeaker: text`."""
+    parts = []
+    for turn in turns:
+        if turn["role"] == "system":
+            parts.append(turn["content"])
+        else:
+            speaker = _SPEAKERS.get(turn["role"], turn["role"].capitalize())
+            parts.append(f"\n\n{speaker}: {turn['content']}")
+    return "".join(parts)
+
+
+def clean(text: str) -> str:
+    """Return `text` with lone surrogates, which no tokenizer takes, as U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def _prompt_text(turns: Sequence[Turn]) -> str:
+    if len(turns) == 1 and turns[0]["role"] == "user":
+        return turns[0]["content"]
+    return transcript(turns).lstrip("\n")
+
+
+def cut(tokenizer: Any, ids: list[int], max_length: int) -> Encoded:
+    """Return at most `max_length` of `ids`, without a doubled BOS: BOS and the end stay."""
+    bos = tokenizer.bos_token_id
+    while bos is not None and ids[:2] == [bos, bos]:  # a template writes it after a tokenizer that adds it
+        ids = ids[1:]
+    if len(ids) <= max_length:
+        return Encoded(tuple(ids))
+    head = ids[:1] if bos is not None and ids[0] == bos else []
+    return Encoded(tuple(head + ids[len(ids) - max_length + len(head) :]), truncated=True)
+
+
+def choose_format(
+    tokenizer: Any, is_encoder: bool, chat_template: str, read_text: Callable[[str], str]
+) -> TextFormat:
+    """Return the format of a model.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        is_encoder: Whether the model reads text pairs.
+        chat_template: `auto`, `plain`, or the path of a Jinja file.
+        read_text: Reads that file.
+    """
+    if is_encoder:
+        if chat_template != "auto":
+            raise ConfigError("an encoder reads prompt and response as a text pair; it has no chat template")
+        return PairFormat(tokenizer)
+    return decoder_format(tokenizer, chat_template, read_text)
+
+
+def decoder_format(
+    tokenizer: Any, chat_template: str, read_text: Callable[[str], str]
+) -> ChatFormat | PlainFormat:
+    """Return the format of a decoder; as `choose_format`."""
+    if chat_template == "plain":
+        return PlainFormat(tokenizer)
+    if chat_template != "auto":
+        return ChatFormat(tokenizer, read_text(chat_template))
+    return ChatFormat(tokenizer) if getattr(tokenizer, "chat_template", None) else PlainFormat(tokenizer)
+
+
+def read_template(path: str) -> str:
+    """Return the text of a chat template's file."""
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise ConfigError(
+            f"option 'chat_template': there is no file {path}; expected auto, plain or a Jinja file"
+        )
+    return file.read_text(encoding="utf-8")

@@ -1,0 +1,254 @@
+"""`judge:URL`: an LLM behind an OpenAI-compatible chat-completions endpoint, as a judge.
+
+Modes `verdict` and `logprob` make a pairwise model, which the engine asks in both orders; mode `rating` makes
+a reward model. A question without an answer is NaN, counted by reason, and never a tie.
+"""
+
+import math
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from rmbench.core.identity import conversation_key, pair_key
+from rmbench.errors import ConfigError
+from rmbench.models.http import Patience, checked_url, key_from
+from rmbench.models.judge.answer import (
+    REASONS,
+    UNPARSABLE,
+    Endpoint,
+    NoAnswerError,
+    Reply,
+    first_letter,
+    rating,
+    verdict,
+)
+from rmbench.models.judge.prompt import Form, Messages, Template, read_template
+from rmbench.models.runtime import Runtime
+from rmbench.types import Conversation, Pair
+
+_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
+    "verdict": {"type": "string", "enum": ["A", "B", "C"]},
+    "rating": {"type": "integer", "enum": list(range(1, 11))},  # not every server knows minimum and maximum
+}
+_VERSION = "1"
+"""Of how requests are made and answers are read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """All of a request that can change an answer, and what it costs."""
+
+    url: str
+    model: str
+    mode: str
+    template: Template
+    temperature: float | None
+    max_tokens: int
+    structured: str
+    top_logprobs: int
+    seed: int
+    reasks: int
+    concurrency: int
+    price_in: float | None
+    price_out: float | None
+    warning: str
+    """What its user should know; empty for nothing."""
+
+
+class _Judge:
+    """What judges of pairs and of replies have in common."""
+
+    def __init__(self, asking: Asking, endpoint: Endpoint) -> None:
+        self._asking, self._endpoint = asking, endpoint
+        self._lock = threading.Lock()
+        self._unanswered: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self.display_name = f"judge:{asking.model}"
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return who is asked, and how; no key, and nothing that changes only speed or price."""
+        a = self._asking
+        told = {
+            "url": a.url, "model": a.model, "mode": a.mode, "prompt_sha256": a.template.sha256,
+            "temperature": a.temperature, "max_tokens": a.max_tokens, "structured": a.structured,
+            "top_logprobs": a.top_logprobs if a.mode == "logprob" else None,
+            "seed": a.seed, "reasks": a.reasks,
+        }  # fmt: skip
+        return {"kind": "judge", "version": _VERSION, **{k: str(v) for k, v in told.items() if v is not None}}
+
+    def concurrency(self) -> int:
+        """Return how many requests may wait for the server together."""
+        return self._asking.concurrency
+
+    def batch_tokens(self) -> int:
+        """Return 1: each question is a batch of its own, so that its answer is stored when it comes."""
+        return 1
+
+    def notes(self) -> list[str]:
+        """Return what to know before the first question."""
+        found = [self._asking.warning] if self._asking.warning else []
+        if self._asking.mode == "rating":
+            found.append("ratings are whole numbers from 1 to 10: expect many ties, which count half")
+        return found
+
+    def used(self) -> Mapping[str, float]:
+        """Return requests, retries and tokens, and what the tokens cost where their price is known."""
+        a, counts = self._asking, self._endpoint.counts()
+        if a.price_in is None and a.price_out is None:
+            return counts
+        price = counts["prompt tokens"] * (a.price_in or 0) + counts["completion tokens"] * (a.price_out or 0)
+        return {**counts, "cost": price / 1e6}
+
+    def unanswered(self) -> Mapping[str, int]:
+        """Return how many questions had no answer, by reason."""
+        with self._lock:
+            return dict(self._unanswered)
+
+    def _answer(
+        self, messages: Callable[[Form], Messages], question: str, read: Callable[[Reply], float]
+    ) -> float:
+        """Return the answer to a question, NaN where there is none."""
+        for n_before in range(self._asking.reasks + 1):
+            body = partial(self._body, messages, n_before)
+            try:
+                value = read(self._endpoint.chat(body, question))
+            except NoAnswerError as error:
+                if error.reason == UNPARSABLE and n_before < self._asking.reasks:
+                    continue  # with another seed
+                with self._lock:
+                    self._unanswered[error.reason] += 1
+                self._endpoint.settled(f"{error.reason}: {error}")
+            else:
+                self._endpoint.settled(None)
+                return value
+            break
+        return math.nan
+
+    def _body(
+        self, messages: Callable[[Form], Messages], n_before: int, knows_format: bool
+    ) -> dict[str, Any]:
+        a = self._asking
+        body: dict[str, Any] = {"model": a.model, "seed": a.seed + n_before}
+        if a.temperature is not None:
+            body["temperature"] = a.temperature
+        if a.mode == "logprob":
+            logprobs = {"max_tokens": 1, "logprobs": True, "top_logprobs": a.top_logprobs}
+            return body | logprobs | {"messages": messages("letter")}
+        body["max_tokens"] = a.max_tokens
+        if a.structured == "no" or not knows_format:
+            return body | {"messages": messages("line")}
+        return body | {"messages": messages("json"), "response_format": _response_format(a.mode)}
+
+
+class JudgeOfPairs(_Judge):
+    """A judge that says which of two replies is better."""
+
+    def prefer(self, batch: Sequence[Pair]) -> list[float]:
+        """Return P(first is better) of each pair, in [0, 1]; NaN where there is no answer.
+
+        Raises:
+            ScoringError: If the server no longer answers.
+        """
+        of_pair = self._asking.template.of_pair
+        read = first_letter if self._asking.mode == "logprob" else verdict
+        return [self._answer(partial(of_pair, p), pair_key(p.prompt, p.first, p.second), read) for p in batch]
+
+
+class JudgeOfReplies(_Judge):
+    """A judge that rates one reply."""
+
+    def score(self, batch: Sequence[Conversation]) -> list[float]:
+        """Return the rating of each last turn, 1 to 10; NaN where there is none.
+
+        Raises:
+            ScoringError: If the server no longer answers.
+        """
+        of_reply = self._asking.template.of_reply
+        return [self._answer(partial(of_reply, turns), conversation_key(turns), rating) for turns in batch]
+
+
+def load_judge(
+    url: str,
+    *,
+    model: str,
+    mode: Literal["verdict", "logprob", "rating"] = "verdict",
+    key_env: str | None = None,
+    prompt: Path | None = None,
+    temperature: float | None = 0.0,
+    max_tokens: int = 1024,
+    structured: Literal["auto", "yes", "no"] = "auto",
+    top_logprobs: int = 20,
+    concurrency: int = 8,
+    timeout: float = 120.0,
+    retries: int = 5,
+    backoff: float = 1.0,
+    reasks: int = 1,
+    stop_after: int = 8,
+    price_in: float | None = None,
+    price_out: float | None = None,
+    runtime: Runtime,
+) -> JudgeOfPairs | JudgeOfReplies:
+    """An LLM judge behind an OpenAI-compatible chat-completions endpoint, such as http://127.0.0.1:8000/v1.
+
+    Args:
+        url: Up to and without `/chat/completions`.
+        model: What the server calls the model.
+        mode: verdict: A, B or a tie, in words; logprob: P(A) from the first token; rating: 1 to 10 per reply.
+        key_env: Name of the environment variable that holds the server's key; without it no key is sent.
+        prompt: A prompt of your own; rmbench/_data/judges has the ones of the package, to copy.
+        temperature: Of the sampling; none leaves it to the server.
+        max_tokens: Of an answer; mode logprob asks for one.
+        structured: Ask for JSON by a schema; auto stops doing so when the server says that it cannot.
+        top_logprobs: How many first tokens to ask for in mode logprob.
+        concurrency: Requests that wait for the server together.
+        timeout: Seconds that the server may be silent.
+        retries: Further requests after a 429, a 5xx, a time-out or a dropped connection.
+        backoff: Seconds before the first of them, doubled each time; Retry-After is honoured.
+        reasks: How often to ask again, with another seed, where no verdict can be read.
+        stop_after: Questions in a row without an answer, after which the run stops.
+        price_in: Of a million tokens of prompts; with it the cost is told.
+        price_out: Of a million tokens of answers.
+        runtime: Its seed is sent to the server.
+
+    Raises:
+        ConfigError: If an option is out of its range, or the key is not there.
+    """
+    for name, value, least in (("max_tokens", max_tokens, 1), ("concurrency", concurrency, 1),
+                               ("retries", retries, 0), ("backoff", backoff, 0), ("reasks", reasks, 0),
+                               ("stop_after", stop_after, 1), ("top_logprobs", top_logprobs, 2),
+                               ("timeout", timeout, 1e-3), ("temperature", temperature or 0, 0),
+                               ("price_in", price_in or 0, 0), ("price_out", price_out or 0, 0)):  # fmt: skip
+        if not least <= value < math.inf:
+            raise ConfigError(f"judge: option {name!r} is {value:g}; expected at least {least:g}")
+    url, warning = checked_url(url, key_env, scheme="judge", path="/v1")
+    template = read_template(prompt, "rating" if mode == "rating" else "pairwise")
+    needed = {"logprob": "letter"}.get(mode, "json" if structured == "yes" else "line")
+    if needed not in template.forms:
+        raise ConfigError(f"{prompt}: the key {needed!r} is missing, which says how to answer in this mode")
+    if structured == "auto" and "json" not in template.forms:
+        structured = "no"
+    asking = Asking(
+        url=url, model=model, mode=mode, template=template, temperature=temperature, max_tokens=max_tokens,
+        structured=structured, top_logprobs=top_logprobs, seed=runtime.seed, reasks=reasks,
+        concurrency=concurrency, price_in=price_in, price_out=price_out, warning=warning,
+    )  # fmt: skip
+    patience = Patience(
+        timeout_s=timeout, retries=retries, backoff_s=backoff, stop_after=stop_after, seed=runtime.seed
+    )
+    droppable = frozenset({"seed"} | ({"response_format"} if structured == "auto" else set()))
+    endpoint = Endpoint(url, key_from(key_env, scheme="judge"), patience, droppable)
+    return (JudgeOfReplies if mode == "rating" else JudgeOfPairs)(asking, endpoint)
+
+
+def _response_format(mode: str) -> dict[str, Any]:
+    properties = {"reasoning": {"type": "string"}, mode: dict(_SCHEMAS[mode])}
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return {"type": "json_schema", "json_schema": {"name": mode, "strict": True, "schema": schema}}

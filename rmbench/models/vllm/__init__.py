@@ -1,0 +1,1 @@
+"""Reward models run by vLLM."""

@@ -1,0 +1,1 @@
+"""Stored runs: records, reading, comparing, and importing what benchmarks have published."""

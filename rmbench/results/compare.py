@@ -1,0 +1,356 @@
+"""Models on the same items: paired differences of every two, and where they part most.
+
+Items on which models part: what each makes of an item, and where that differs most.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from rmbench.core.escape import one_line
+from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.format.tables import Column, Number, Table, cell_of, html_table, plain_rows
+from rmbench.metrics import Panel, resolve_metric
+from rmbench.metrics.kinds import HEADLINES
+from rmbench.metrics.panel import invalid_items, pairs_of, settle_invalid
+from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
+from rmbench.results.common_items import Common, CommonItems, ItemCount, MeasuredRun, basis_lines
+from rmbench.results.read import StoredRun, find_records, stored_suite
+from rmbench.stats import Comparison, Tested, family
+from rmbench.tasks.spec import kinds_of
+from rmbench.types import Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """One item on which models part."""
+
+    item: str
+    values: tuple[float, ...]
+    """Of each model: share of the item's pairs in gold's order, or gold of the pick; NaN for none. It is what
+    the task's headline is made of."""
+
+    @property
+    def first(self) -> float:
+        """The first model's value."""
+        return self.values[0]
+
+    @property
+    def second(self) -> float:
+        """The second model's value."""
+        return self.values[1]
+
+
+def worst(ids: Sequence[str], values: np.ndarray, n_items: int) -> tuple[Disagreement, ...]:
+    """Return the items on which models part most, those first; `values` has shape (models, items)."""
+    known = ~np.isnan(values)
+    high, low = (np.where(known, values, edge) for edge in (-np.inf, np.inf))
+    gap = np.where(known.sum(axis=0) > 1, high.max(axis=0) - low.min(axis=0), -1.0)
+    order = np.lexsort((np.arange(len(gap)), -gap))[:n_items]
+    return tuple(Disagreement(ids[i], tuple(map(float, values[:, i]))) for i in order if gap[i] > 0)
+
+
+def per_item(panel: Panel, run: StoredRun) -> tuple[str, np.ndarray]:
+    """Return what is compared item by item, and its value per item (NaN where it has none)."""
+    params = run.record.identity["task"]["params"]
+    invalid = str(params.get("invalid", "fail"))
+    if "best_of_n" in run.record.identity["task"]["kinds"]:
+        rule = rule_of(params)
+        panel = penalised(panel, rule)
+        if invalid == "wrong" and not rule.needs_scale:
+            panel, _ = settle_invalid(panel, invalid, ranking=True)
+        return "gold of the pick out of the whole pool", _gold_of_pick(panel, rule)
+    pairs = pairs_of(panel)
+    credit = (pairs.margin > 0) + 0.5 * (pairs.margin == 0)
+    n = np.bincount(pairs.item, minlength=panel.n_items)
+    total = np.bincount(pairs.item, weights=credit, minlength=panel.n_items)
+    share = np.where(n > 0, total / np.maximum(n, 1), np.nan)
+    if invalid == "drop":
+        share[invalid_items(panel)] = np.nan
+    return "share of pairs ranked as gold does", share
+
+
+def _gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
+    picked = np.full(panel.n_items, np.nan)
+    rng = np.random.default_rng(0)
+    for i in range(panel.n_items):
+        rows = slice(int(panel.offsets[i]), int(panel.offsets[i + 1]))
+        rewards, gold = panel.rewards[None, rows], panel.gold[None, rows]
+        if np.isfinite(rewards).all():
+            size = rewards.shape[1]
+            picked[i] = expectation(rule, size, (size,), rng)(rewards, [gold])[0][0, 0]
+    return picked
+
+
+_NOT_COMPARED = (
+    "longer_wins", "longer_wins_length_controlled", "ceiling", "accuracy_of_ceiling", "gold@1", "oracle@max",
+)  # fmt: skip
+"""Headlines that describe the data alone, and accuracy over a ceiling that is the same for all models."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricComparison:
+    """One metric of two models, on the items that both answered."""
+
+    metric: str
+    first: Estimate
+    second: Estimate
+    test: Tested
+    """The paired test as one of the report's family: every pair of its models on every metric of it."""
+    count: ItemCount | None = None
+    """How many items the three numbers rest on; None: all of them, as neither model left one out."""
+
+    @property
+    def paired(self) -> Comparison:
+        """The paired difference with its own p-value."""
+        return self.test.paired
+
+    @property
+    def p_holm(self) -> float | None:
+        """The p-value after Holm's correction over the family; None where there is no test."""
+        return self.test.p_holm
+
+
+@dataclass(frozen=True, slots=True)
+class PairedReport:
+    """What `rmbench compare` shows of two models."""
+
+    task: str
+    first: str
+    """Name of the first model."""
+    second: str
+    measure: str
+    """What `Disagreement` values are."""
+    metrics: tuple[MetricComparison, ...]
+    disagreements: tuple[Disagreement, ...]
+    lacking: Mapping[str, str] = field(default_factory=dict)
+    """Metric that each model has a value of -> why there is none on the items that both answered."""
+
+    def _repr_html_(self) -> str:
+        """Return the comparison as notebooks show it."""
+        columns = (
+            Column("metric", "text"),
+            *(Column(head) for head in (self.first, self.second, "difference (paired)")),
+            *(Column(head, "number") for head in ("p", "p (Holm)")),
+            Column("verdict", "text"),
+            Column("shows from", "number"),
+        )
+        rows = tuple(
+            (
+                m.metric,
+                *map(cell_of, (m.first, m.second, m.paired.difference)),
+                *(None if p is None else Number(p, form="probability") for p in (m.paired.p_value, m.p_holm)),
+                m.test.words,
+                None if (smallest := m.test.smallest()) is None else Number(smallest),
+            )
+            for m in self.metrics
+        )
+        heads, *texts = plain_rows(Table(columns, rows))
+        about = [f"{self.task}: {self.first} against {self.second}"]
+        return html_table(heads, texts, about=about, notes=self.basis_lines())
+
+    def basis_lines(self) -> list[str]:
+        """Return which metrics rest on a part of the items, and on how many; none where all rest on all."""
+        counts = {m.metric: m.count for m in self.metrics if m.count is not None}
+        return basis_lines((self.first, self.second), counts, self.lacking)
+
+
+@dataclass(frozen=True, slots=True)
+class ManyReport:
+    """What `rmbench compare` shows of two models or more."""
+
+    task: str
+    measure: str
+    """What `Disagreement` values are."""
+    models: tuple[str, ...]
+    """Names, in the order asked for; each is another."""
+    estimates: Mapping[str, tuple[Estimate | None, ...]]
+    """Metric -> its value for each model; None where it has none."""
+    pairs: tuple[PairedReport, ...]
+    """Every two models, in their order."""
+    disagreements: tuple[Disagreement, ...]
+    """Over all models: the largest value of an item less the smallest."""
+    undefined: Mapping[str, Mapping[str, str]]
+    """Metric -> model -> why it has no value: pairs with such a model are not compared on it."""
+    margin: float | None = None
+    """Within which models are called equivalent; None: nobody asked."""
+    answered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Metric -> how many items each model's value in `estimates` rests on, where one left items out."""
+
+
+def find_run(results: Path, name: str, task: str) -> StoredRun:
+    """Return the one record that `name` means: a record's path, or a model's name in `results`.
+
+    Raises:
+        ConfigError: If there is none, or more than one (the message names them).
+    """
+    if name.endswith(".json") and Path(name).is_file():
+        return next(find_records(Path(name)))
+    if not results.is_dir():
+        raise ConfigError(f"there is no folder {results}; run `rmbench eval` first or give --results")
+    return pick_run(list(find_records(results)), name, task, str(results))
+
+
+def pick_run(runs: Sequence[StoredRun], name: str, task: str, where: str) -> StoredRun:
+    """Return the one of `runs` that is of this model and task; `where` begins messages.
+
+    Raises:
+        ConfigError: If there is none, or more than one (the message names them).
+    """
+    of_model = [r for r in runs if r.record.model == name]
+    if not of_model:
+        raise UnknownNameError("model", name, {r.record.model for r in runs}, where)
+    of_task = [r for r in of_model if r.record.task == task]
+    if not of_task:
+        raise UnknownNameError("task", task, {r.record.task for r in of_model}, f"records of {name}")
+    if len(of_task) > 1:
+        paths = ", ".join(str(r.path) for r in of_task)
+        raise ConfigError(f"{len(of_task)} records of {name!r} on {task!r}: name one by its path: {paths}")
+    return of_task[0]
+
+
+def headline_metrics(runs: Sequence[StoredRun], convention: str = "both") -> list[str]:
+    """Return the metrics that records of one task are compared by unless somebody names others.
+
+    Raises:
+        ConfigError: If their task has none of the convention that was asked for.
+    """
+    first = runs[0].record
+    kinds = kinds_of(first.identity["task"]["kinds"], convention)
+    if not kinds:
+        raise ConfigError(f"task {first.task!r} has no {convention} convention")
+    known = {name for run in runs for name in (*run.record.metrics, *run.record.undefined)}
+    return [
+        m
+        for kind in kinds
+        for m in HEADLINES.get(kind, ())
+        if (m in known or m.endswith("@max")) and m not in _NOT_COMPARED
+    ]
+
+
+def compare_runs(
+    a: StoredRun, b: StoredRun, metrics: Sequence[str], n_items: int, margin: float | None = None
+) -> PairedReport:
+    """Compare two records of one task, metric by metric, on the same prompts: see `compare_many`."""
+    return compare_many([a, b], metrics, n_items, margin).pairs[0]
+
+
+def compare_many(
+    runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int, margin: float | None = None
+) -> ManyReport:
+    """Compare records of one task, every two of them, metric by metric, on the same prompts.
+
+    Args:
+        runs: Two or more.
+        metrics: Names; `win_rate@max` is understood.
+        n_items: How many disagreements to return, over all models and for every two.
+        margin: Within which models are called equivalent, in each metric's own unit; None: not tested.
+
+    Raises:
+        ConfigError: If the runs are not of the same items: a paired comparison would mean nothing; if the
+            margin is not above 0.
+    """
+    for other in runs[1:]:
+        _check_same(runs[0], other)
+    measured = {run.path: MeasuredRun(run, *stored_suite(run, strata=False)) for run in runs}
+    found = [measured[run.path] for run in runs]
+    if any(m.panel.ids != found[0].panel.ids for m in found):
+        raise ConfigError("the records hold different items; evaluate all models again")
+    models = _names(runs)
+    names = dict.fromkeys(_resolved(wanted, found) for wanted in metrics)
+    pairs = list(combinations(range(len(found)), 2))
+    items = CommonItems()
+    common = {(name, i, j): items.of(found[i], found[j], name) for name in names for i, j in pairs}
+    tested = _tested(common, margin)
+    measure = per_item(found[0].panel, runs[0])[0]
+    values = np.array([per_item(m.panel, m.run)[1] for m in found])
+    ids = found[0].panel.ids
+    reports = [
+        PairedReport(
+            runs[0].record.task,
+            models[i],
+            models[j],
+            measure,
+            tuple(tested[name, i, j] for name in names if (name, i, j) in tested),
+            worst(ids, values[[i, j]], n_items),
+            {name: reason for name in names if (reason := common[name, i, j].why)},
+        )
+        for i, j in pairs
+    ]
+    return ManyReport(
+        runs[0].record.task,
+        measure,
+        models,
+        {n: tuple(s.estimate() if (s := m.suite.metrics.get(n)) else None for m in found) for n in names},
+        tuple(reports),
+        worst(ids, values, n_items),
+        {n: why for n in names if (why := _undefined(n, models, found))},
+        margin,
+        {n: tuple(m.n_answered(n) for m in found) for n in names if _some_left_out(n, found)},
+    )
+
+
+def _resolved(wanted: str, found: Sequence[MeasuredRun]) -> str:
+    """Return the metric's name; one that no model has a value of, for a reason, is as good as any."""
+    if all(wanted in m.suite.undefined for m in found):
+        return wanted
+    return resolve_metric(wanted, {name: None for m in found for name in m.suite.metrics})
+
+
+def _check_same(a: StoredRun, b: StoredRun) -> None:
+    """Raise unless both are of the same items."""
+    for key in ("task", "data", "limit", "seed"):
+        if a.record.identity[key] != b.record.identity[key]:
+            raise ConfigError(
+                f"{a.record.model!r} and {b.record.model!r} were not measured on the same items: their {key} "
+                f"differs ({one_line(str(a.record.identity[key]), 60)} against "
+                f"{one_line(str(b.record.identity[key]), 60)})"
+            )
+
+
+def _names(runs: Sequence[StoredRun]) -> tuple[str, ...]:
+    """Return the models' names, with the record's id where two records share one.
+
+    Raises:
+        ConfigError: If one record is there twice among more than two.
+    """
+    names = [run.record.model for run in runs]
+    ids = [run.record.run_id for run in runs]
+    if len(runs) > 2 and len(set(ids)) < len(ids):
+        twice = next(n for n, i in zip(names, ids, strict=True) if ids.count(i) > 1)
+        raise ConfigError(f"{twice!r} is given twice")
+    return tuple(
+        f"{name} ({i[:8]})" if names.count(name) > 1 and len(set(ids)) > 1 else name
+        for name, i in zip(names, ids, strict=True)
+    )
+
+
+def _tested(
+    common: Mapping[tuple[str, int, int], Common], margin: float | None
+) -> dict[tuple[str, int, int], MetricComparison]:
+    """Return the comparisons by metric and pair of models; they are one family, corrected over all of it."""
+    compared = {
+        key: (both.first, both.second)
+        for key, both in common.items()
+        if both.first is not None and both.second is not None
+    }
+    tests = family(list(compared.values()), margin)
+    return {
+        key: MetricComparison(key[0], a.estimate(), b.estimate(), test, common[key].count)
+        for (key, (a, b)), test in zip(compared.items(), tests, strict=True)
+    }
+
+
+def _some_left_out(name: str, found: Sequence[MeasuredRun]) -> bool:
+    return any(name in m.suite.metrics and m.suite.without(name) is not None for m in found)
+
+
+def _undefined(name: str, models: Sequence[str], found: Sequence[MeasuredRun]) -> dict[str, str]:
+    return {
+        model: m.suite.undefined.get(name, "not measured")
+        for model, m in zip(models, found, strict=True)
+        if name not in m.suite.metrics
+    }

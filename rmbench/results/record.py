@@ -1,0 +1,430 @@
+"""Run records: what was measured, of what, and all that is needed to measure it again.
+
+A record is `results/<model>/<task>@<version>/<run id>.json` with the rewards beside it. The rewards file is
+written first and the record last, both atomically, so a record that exists is complete. The run id is a
+hash of the identity, computed the same way before the run and from the record.
+
+What a run record looks like: its keys, and of what type their values are.
+
+A record is input like any other. Whoever shows one takes a count for a number and a name for text; what is
+neither is told here, once, with its key.
+
+Caveats of a record: an older metrics version, texts cut, rewards invalid or tied, prompts trained on.
+
+Versions of the packages that a run has loaded.
+"""
+
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from math import floor, isfinite, isinf, log10
+from pathlib import Path
+from typing import Any
+
+from rmbench.core.files import sha256_file, to_jsonl_gz, write_atomic
+from rmbench.core.identity import IDENTITY_VERSION, digest, slug
+from rmbench.errors import DataError, StoreError
+from rmbench.metrics import METRICS_VERSION, Suite, resolve_metric
+from rmbench.metrics.kinds import HEADLINES, at_largest_n
+from rmbench.metrics.selection import rule_of
+from rmbench.tasks.spec import TaskSpec
+from rmbench.types import Estimate, Item
+
+FORMAT = 1
+_SIGNIFICANT = 10
+SELF_GOLD = "self-gold"
+"""What a record says whose gold was made by the model that it measures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One complete evaluation of one model on one task."""
+
+    model: str
+    """Display name; not part of the identity."""
+    identity: Mapping[str, Any]
+    """Whatever can change a number: task, data, model fingerprint, limit, seed, versions."""
+    primary: str
+    """The task's headline metric."""
+    counts: Mapping[str, Any]
+    metrics: Mapping[str, Estimate]
+    undefined: Mapping[str, str]
+    """Metric -> why it has no value here."""
+    strata: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
+    curves: Mapping[str, Any]
+    rewards_sha256: str
+    provenance: Mapping[str, Any]
+    """Time, versions, device, speed, command. A leaderboard shows speed and command of it; no number and no
+    rank depends on it."""
+
+    @property
+    def run_id(self) -> str:
+        """16 hex digits of the identity's hash."""
+        return run_id(self.identity)
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return str(self.identity["task"]["name"])
+
+    @property
+    def task_version(self) -> int:
+        """Version of the task."""
+        return int(self.identity["task"]["version"])
+
+    def path(self, results: Path) -> Path:
+        """Return where the record belongs below `results`."""
+        return record_folder(results, self.model, self.task, self.task_version) / f"{self.run_id}.json"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record as JSON values."""
+        return {
+            "rmbench_record": FORMAT,
+            "run_id": self.run_id,
+            "model": self.model,
+            "task": self.task,
+            "primary": self.primary,
+            "identity": dict(self.identity),
+            "counts": dict(self.counts),
+            "metrics": {name: estimate_to_json(e) for name, e in self.metrics.items()},
+            "undefined": dict(self.undefined),
+            "strata": {
+                key: {
+                    value: {name: estimate_to_json(e) for name, e in metrics.items()}
+                    for value, metrics in values.items()
+                }
+                for key, values in self.strata.items()
+            },
+            "curves": rounded(dict(self.curves)),
+            "files": {"rewards": {"name": rewards_name(self.run_id), "sha256": self.rewards_sha256}},
+            "provenance": dict(self.provenance),
+        }
+
+
+def run_id(identity: Mapping[str, Any]) -> str:
+    """Return the id of the run with this identity, 16 hex digits."""
+    return digest(dict(identity), 16)
+
+
+def rewards_name(run: str) -> str:
+    """Return the name of the rewards file beside the record of `run`."""
+    return f"{run}.rewards.jsonl.gz"
+
+
+def record_folder(results: Path, model: str, task: str, version: int) -> Path:
+    """Return the folder of a model's records of one task version."""
+    return results / slug(model) / f"{slug(task)}@{version}"
+
+
+def make_identity(
+    *,
+    task: Mapping[str, Any],
+    data_hash: str,
+    fingerprint: Mapping[str, str],
+    limit: int | None,
+    seed: int,
+    gold: Mapping[str, Any] | None = None,
+    votes: str | None = None,
+) -> dict[str, Any]:
+    """Return the identity of a run; the same before it starts and in its record.
+
+    `gold` says what made the gold in place of the data (`--gold`), `votes` is the hash of annotators' votes;
+    without them, the keys are not there.
+    """
+    return {
+        "identity_version": IDENTITY_VERSION,
+        "metrics_version": METRICS_VERSION,
+        "task": dict(task),
+        "data": data_hash,
+        "model": dict(fingerprint),
+        "limit": limit,
+        "seed": seed,
+        **({} if gold is None else {"gold": dict(gold)}),
+        **({} if votes is None else {"votes": votes}),
+    }
+
+
+def rounded(value: Any) -> Any:
+    """Return `value` with floats at 10 significant digits: below that, processors differ."""
+    if isinstance(value, float):
+        if value == 0.0 or not isfinite(value):
+            return value
+        return round(value, _SIGNIFICANT - 1 - floor(log10(abs(value))))
+    if isinstance(value, Mapping):
+        return {k: rounded(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(v) for v in value]
+    return value
+
+
+def estimate_to_json(estimate: Estimate) -> dict[str, Any]:
+    """Return an estimate as JSON values; an end of its interval that is infinite is null."""
+    return {
+        "value": rounded(estimate.value),
+        "ci95": [_end(end) for end in estimate.ci95] if estimate.ci95 else None,
+        "stderr": rounded(estimate.stderr),
+        "n": estimate.n,
+        "n_clusters": estimate.n_clusters,
+        "unit": estimate.unit,
+        "higher_is_better": estimate.higher_is_better,
+        **({"remark": estimate.remark} if estimate.remark else {}),
+    }
+
+
+def _end(end: float) -> float | None:
+    """Return an end of an interval; null for one that is infinite, which JSON has no number for."""
+    return None if isinf(end) else float(rounded(end))
+
+
+def reward_rows(
+    items: Iterable[Item],
+    rewards: Iterable[Sequence[float]],
+    flips: tuple[Sequence[int], Sequence[int]] | None,
+) -> Iterator[dict[str, Any]]:
+    """Yield what the rewards file holds: all that metrics need, and no text of prompt or response.
+
+    The rows are also a valid input of `scores:FILE`.
+    """
+    for i, (item, row) in enumerate(zip(items, rewards, strict=True)):
+        entry: dict[str, Any] = {
+            "id": item.id,
+            "rewards": [v if isfinite(v) else None for v in row],
+            "gold": [r.gold for r in item.responses],
+            "lengths": [len(r.text) for r in item.responses],
+            "cluster": item.cluster,
+            "strata": dict(item.strata),
+            "gold_kind": item.gold_kind,
+        }
+        if any(r.logprob is not None for r in item.responses):
+            entry["logprobs"] = [r.logprob for r in item.responses]
+        if item.votes is not None:
+            entry["votes"] = list(item.votes)
+        if flips is not None:
+            entry |= {"flips": flips[0][i], "comparisons": flips[1][i]}
+        yield entry
+
+
+def write_record(results: Path, record: Record, rewards: bytes) -> Path:
+    """Write the rewards, then the record; return the record's path."""
+    path = record.path(results)
+    write_atomic(path.with_name(rewards_name(record.run_id)), rewards)
+    write_atomic(path, to_text(record))
+    return path
+
+
+def to_text(record: Record) -> str:
+    """Return the bytes of a record's file as text: indented, keys in their documented order."""
+    return json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n"
+
+
+def encode_rewards(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """Return the bytes of a rewards file; they depend on the rows alone."""
+    return to_jsonl_gz(rows)
+
+
+def suite_fields(suite: Suite) -> dict[str, Any]:
+    """Return a suite's numbers as the fields of a record."""
+    return {
+        "metrics": {name: s.estimate() for name, s in suite.metrics.items()},
+        "undefined": suite.undefined,
+        "strata": suite.strata,
+        "curves": suite.curves,
+    }
+
+
+def check_rewards_file(path: Path, sha256: str) -> None:
+    """Raise StoreError unless the rewards file is there, whole and unchanged."""
+    if not path.is_file():
+        raise StoreError(f"{path}: the rewards of this record are missing")
+    if (found := sha256_file(path)) != sha256:
+        raise StoreError(
+            f"{path}: damaged or changed (SHA-256 {found[:12]}…, the record says {sha256[:12]}…)"
+        )
+
+
+def bad_record(path: Path, problem: str) -> DataError:
+    """Return the error for a file that is not a record."""
+    return DataError(f"not a run record: {problem}", path=path)
+
+
+_TEXT, _COUNT, _NUMBER = "text", "a whole number", "a number"
+_TOP: Mapping[str, str] = {
+    "model": _TEXT, "task": _TEXT, "primary": _TEXT, "identity": "a mapping", "counts": "a mapping",
+    "metrics": "a mapping", "undefined": "a mapping", "strata": "a mapping", "curves": "a mapping",
+    "files": "a mapping", "provenance": "a mapping",
+}  # fmt: skip
+_COUNTS: Mapping[str, str] = {
+    "items": _COUNT, "items_available": _COUNT, "responses": _COUNT,
+    "dropped": "a mapping", "invalid": _COUNT,
+}  # fmt: skip
+_COUNTS_OR_NONE: Mapping[str, str] = {
+    "distinct_texts": _COUNT, "empty": _COUNT, "truncated": _COUNT, "ties": _COUNT, "trained_on": "a mapping",
+    "best_of_n": "a mapping", "unanswered": "a mapping",
+}  # fmt: skip
+_PROVENANCE_OR_NONE: Mapping[str, str] = {
+    "time": _TEXT, "model": _TEXT, "data": _TEXT, "command": "a list of texts", "versions": "a mapping",
+    "tokens": _NUMBER, "parameters": _COUNT, "tokens_per_s": _NUMBER, "wall_s": _NUMBER,
+}  # fmt: skip
+
+
+def misshapen(raw: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the first value of a record that is of another type, or None."""
+    if problem := _first(raw, _TOP, "", needed=True):
+        return problem
+    counts = raw["counts"]
+    return (
+        _first(counts, _COUNTS, "counts.", needed=True)
+        or _first(counts, _COUNTS_OR_NONE, "counts.", needed=False)
+        or _first_count(counts["dropped"], "counts.dropped.")
+        or _first_count(counts.get("trained_on") or {}, "counts.trained_on.")
+        or _first_count(counts.get("best_of_n") or {}, "counts.best_of_n.")
+        or _first_count(counts.get("preference") or {}, "counts.preference.")
+        or _first_count(counts.get("unanswered") or {}, "counts.unanswered.")
+        or _first(raw["provenance"], _PROVENANCE_OR_NONE, "provenance.", needed=False)
+        or next((f"key 'undefined.{k}': {v!r}; expected text" for k, v in raw["undefined"].items()
+                 if not isinstance(v, str)), None)
+    )  # fmt: skip
+
+
+def _first(raw: Mapping[str, Any], expected: Mapping[str, str], above: str, *, needed: bool) -> str | None:
+    for key, what in expected.items():
+        if key not in raw and needed:
+            return f"key '{above}{key}' is missing"
+        value = raw.get(key)
+        if not (value is None and not needed) and not _is(value, what):
+            return f"key '{above}{key}': {_brief(value)}; expected {what}"
+    return None
+
+
+def _first_count(raw: Mapping[str, Any], above: str) -> str | None:
+    bad = next((key for key, value in raw.items() if not _is(value, _COUNT)), None)
+    return None if bad is None else f"key '{above}{bad}': {_brief(raw[bad])}; expected {_COUNT}"
+
+
+def _is(value: Any, what: str) -> bool:
+    if what == "a list of texts":
+        return isinstance(value, list) and all(isinstance(x, str) for x in value)
+    kinds: dict[str, type | tuple[type, ...]] = {
+        _TEXT: str, _COUNT: int, _NUMBER: (int, float), "a mapping": dict,
+    }  # fmt: skip
+    return isinstance(value, kinds[what]) and not isinstance(value, bool)
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+ENOUGH = 20
+"""Prompts near equal length on each side, below which a reader is told. The interval of an accuracy from 20
+prompts is about 0.4 wide."""
+
+
+def caveats(record: Record) -> list[str]:
+    """Return what was not as it should be, each with its count; nothing for a record without any of it."""
+    counts, parts = record.counts, list[str]()
+    if (version := record.identity.get("metrics_version")) != METRICS_VERSION:
+        parts.append(
+            f"numbers of metrics version {version}; rmbench remeasure makes them version {METRICS_VERSION}"
+        )
+    if counts["truncated"]:
+        parts.append(f"{counts['truncated']:,} truncated")
+    if counts["invalid"]:
+        parts.append(f"{counts['invalid']:,} invalid")
+    parts += [f"{n:,} without an answer ({why})" for why, n in counts.get("unanswered", {}).items() if n]
+    if counts["ties"]:
+        parts.append(f"{counts['ties']:,} tied {'pair' if counts['ties'] == 1 else 'pairs'}")
+    too_small = counts.get("best_of_n", {}).get("pools_too_small")
+    if too_small:
+        parts.append(f"{too_small:,} pools too small for the largest n")
+    if few := _few_near_equal_length(record):
+        parts.append(few)
+    if trained := counts.get("trained_on"):
+        parts += [f"{n:,} prompts trained on ({how})" for how, n in trained.items() if n]
+    return parts
+
+
+def remarks(record: Record, is_shown: Callable[[str], bool] = lambda _: True) -> list[str]:
+    """Return what headline numbers say of themselves, a line each with their names.
+
+    Args:
+        record: Whose numbers.
+        is_shown: Says of a metric's name whether it is shown.
+    """
+    held = [record.metrics]
+    shown = {at_largest_n(name, held) for names in HEADLINES.values() for name in names}
+    found: dict[str, list[str]] = {}
+    for name in filter(is_shown, sorted(shown & record.metrics.keys())):
+        if remark := record.metrics[name].remark:
+            found.setdefault(remark, []).append(name)
+    return [f"{', '.join(names)}: {remark}" for remark, names in found.items()]
+
+
+def _few_near_equal_length(record: Record) -> str:
+    """Say so if length control rests on few pairs near equal length; empty where it does not."""
+    found = record.counts.get("preference", {})
+    sides = {side: found.get(f"prompts_near_equal_chosen_{side}") for side in ("longer", "shorter")}
+    known = {side: n for side, n in sides.items() if n is not None}
+    if "accuracy_length_controlled" not in record.metrics or min(known.values(), default=ENOUGH) >= ENOUGH:
+        return ""
+    text = ", ".join(f"{n:,} with chosen {side}" for side, n in known.items())
+    return f"few prompts near equal length ({text}), so length control is uncertain"
+
+
+def kept_empty(record: Record) -> str:
+    """Return how many responses are empty and measured all the same; empty where none is."""
+    n = record.counts.get("empty")
+    return f"{n:,} of {record.counts['responses']:,} responses are empty: they keep their gold" if n else ""
+
+
+def dropped(record: Record) -> str:
+    """Return what was left out of the data, by reason; empty where nothing was."""
+    return ", ".join(f"{count:,} for {reason}" for reason, count in record.counts["dropped"].items())
+
+
+def items_left_out(record: Record) -> dict[str, int]:
+    """Return the items that each task kind left out because of the model's own rewards; kinds without: 0."""
+    task = record.identity["task"]
+    rule = str(task["params"].get("invalid", "fail"))
+    scaled = {"calibration": True, "best_of_n": rule_of(task["params"]).needs_scale}
+    return {
+        kind: record.counts.get(kind, {}).get("invalid_items", 0)
+        if rule == "drop" or (rule == "wrong" and scaled.get(kind))
+        else 0
+        for kind in task["kinds"]
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of what this run has loaded, for its provenance."""
+    found = {"python": platform.python_version()}
+    for name in ("rmbench", "numpy", "scipy", "torch", "transformers"):
+        # Only what this run has loaded: a version that played no part would mislead.
+        if name in sys.modules:
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                continue
+    return found
+
+
+def task_identity(spec: TaskSpec) -> dict[str, Any]:
+    """Return what of a task can change a number."""
+    return {
+        "name": spec.name,
+        "version": spec.version,
+        "digest": spec.digest(),
+        "kinds": list(spec.kinds),
+        "params": dict(spec.params),
+        "strata": list(spec.strata),
+    }
+
+
+def primary_metric(spec: TaskSpec, suite: Suite) -> str:
+    """Return the headline's name; where it has no value on this data, the record says why under it."""
+    if spec.primary in suite.undefined or not suite.metrics:
+        return spec.primary
+    return resolve_metric(spec.primary, suite.metrics)

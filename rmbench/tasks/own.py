@@ -1,0 +1,216 @@
+"""Our own JSON Lines, and plain preference pairs. Both also as a JSON array or Parquet."""
+
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any, cast
+
+from rmbench.tasks import fields
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.types import GOLD_KINDS, GoldKind, Item, Response, Turn
+
+EXPECTED_KEYS = ("answer", "checks", "pattern", "schema", "tests")
+"""What verifiers hold responses against."""
+ITEM_KEYS = (
+    "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "logprobs", "sampling",
+    "votes", *EXPECTED_KEYS,
+)  # fmt: skip
+"""Keys of an item row. Of `sampling`, how responses were made, only the policy's name is read."""
+
+_LOGPROB_ROUNDING = 1e-4
+"""Log-probabilities added up in float32 may end this far above 0 nats."""
+
+PAIR_KEYS = (
+    "id", "prompt", "chosen", "rejected", "strength", "p_chosen", "cluster", "strata", "subset", "votes",
+)  # fmt: skip
+
+
+def read_items(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"id", "prompt", "responses", "gold", ...}`: one item of any number of responses per row.
+
+    `logprobs`, one number per response: the log-probability of the whole response, in nats, under the policy
+    that it was sampled from. That policy's name, `sampling.policy`, is a stratum unless `strata` has one.
+    `votes`, of two responses: how many annotators are for the first, for the second, and (0 if left out) for
+    neither. They do not make gold; the noise ceiling is measured on them.
+    """
+    del options
+    return items_of(files, bad, _item)
+
+
+def read_pairs(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"prompt", "chosen", "rejected"}`, strings or message lists, with `strength` or `p_chosen`."""
+    del options
+    return items_of(files, bad, _pair)
+
+
+def _item(row: Row) -> Item:
+    fields.known_keys(row, ITEM_KEYS)
+    prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
+    texts = fields.required(row, "responses")
+    if not isinstance(texts, list) or len(texts) < 2:
+        raise row.error("expected a list of at least two responses", "responses", "fewer than two responses")
+    texts = [fields.reply(row, f"responses[{k}]", value) for k, value in enumerate(texts)]
+    gold = gold_of(row, len(texts))
+    tags = _tags(row, len(texts))
+    kind = row.value.get("gold_kind") or "label"
+    if kind not in GOLD_KINDS:
+        raise row.error(
+            f"{kind!r}; expected one of {', '.join(GOLD_KINDS)}", "gold_kind", "unknown gold_kind"
+        )
+    if kind == "probability":
+        _check_probabilities(row, gold)
+    labels = fields.strata(row)
+    if policy := _policy(row):
+        labels.setdefault("policy", policy)
+    columns = zip(texts, gold, tags, _logprobs(row, len(texts)), strict=True)
+    responses = tuple(Response(*column) for column in columns)
+    return Item(
+        id=fields.identifier(row),
+        prompt=prompt,
+        responses=responses,
+        cluster=fields.cluster_of(row, prompt),
+        strata=labels,
+        gold_kind=cast(GoldKind, kind),
+        expected=expected_of(row),
+        votes=fields.votes(row, len(texts)),
+    )
+
+
+def _policy(row: Row) -> str | None:
+    """Return which policy wrote the responses, as `rmbench sample` says it; None where nothing says it."""
+    sampling = row.value.get("sampling")
+    policy = sampling.get("policy") if isinstance(sampling, Mapping) else None
+    return policy if isinstance(policy, str) and policy else None
+
+
+def expected_of(row: Row) -> dict[str, Any]:
+    """Return what a verifier needs of the row: those of `EXPECTED_KEYS` that are given.
+
+    Raises:
+        DataError: If one of them does not fit.
+    """
+    found: dict[str, Any] = {}
+    if row.value.get("answer") is not None:
+        found["answer"] = fields.answer(row)
+    for key in ("pattern", "tests"):
+        if row.value.get(key) is not None:
+            found[key] = fields.text(row, key)
+    if (checks := row.value.get("checks")) is not None:
+        if not isinstance(checks, list) or not all(isinstance(c, Mapping) and "name" in c for c in checks):
+            raise row.error("expected a list of objects with 'name'", "checks", "checks do not fit")
+        found["checks"] = checks
+    if (schema := row.value.get("schema")) is not None:
+        if not isinstance(schema, Mapping):
+            raise row.error("expected a JSON schema, an object", "schema", "schema does not fit")
+        found["schema"] = schema
+    return found
+
+
+def gold_of(row: Row, n: int) -> list[float | None]:
+    """Return `gold`, one value per response; None each where the row has none.
+
+    Raises:
+        DataError: If it is no list of `n` finite numbers.
+    """
+    value = row.value.get("gold")
+    if value is None:
+        return [None] * n
+    if not isinstance(value, list) or len(value) != n:
+        found = f"{len(value)} values" if isinstance(value, list) else "no list"
+        raise row.error(
+            f"{found}; expected one per response, {n}", "gold", "gold and responses differ in length"
+        )
+    return [fields.finite(row, f"gold[{k}]", v) for k, v in enumerate(value)]
+
+
+def _tags(row: Row, n: int) -> list[dict[str, str]]:
+    value = row.value.get("tags")
+    if value is None:
+        return [{} for _ in range(n)]
+    if not isinstance(value, list) or len(value) != n or not all(isinstance(t, Mapping) for t in value):
+        raise row.error(f"expected a list of {n} objects, one per response", "tags", "tags do not fit")
+    return [{str(k): str(v) for k, v in t.items() if v is not None} for t in value]
+
+
+def _logprobs(row: Row, n: int) -> list[float | None]:
+    value = row.value.get("logprobs")
+    if value is None:
+        return [None] * n
+    if not isinstance(value, list) or len(value) != n:
+        found = f"{len(value)} values" if isinstance(value, list) else "no list"
+        raise row.error(f"{found}; expected one per response, {n}", "logprobs", "logprobs do not fit")
+    numbers: list[float | None] = []
+    for k, v in enumerate(value):
+        known = isinstance(v, int | float) and not isinstance(v, bool) and isfinite(v)
+        if not known or v > _LOGPROB_ROUNDING:
+            problem = f"{v!r}; expected a finite number of nats, at most 0"
+            raise row.error(problem, f"logprobs[{k}]", "logprob is no log-probability")
+        numbers.append(min(float(v), 0.0))
+    return numbers
+
+
+def _check_probabilities(row: Row, gold: list[float | None]) -> None:
+    known = [g for g in gold if g is not None]
+    if len(known) != 2 or min(known) < 0.0 or abs(sum(known) - 1.0) > 1e-9:
+        raise row.error(
+            "gold_kind 'probability' needs two values in [0, 1] that sum to 1",
+            "gold",
+            "gold is no probability",
+        )
+
+
+def _pair(row: Row) -> Item:
+    fields.known_keys(row, PAIR_KEYS)
+    if "prompt" in row.value and row.value["prompt"] is not None:
+        prompt = fields.prompt(row, "prompt", row.value["prompt"])
+        replies = [_reply(row, key, prompt) for key in ("chosen", "rejected")]
+    else:
+        for key in ("chosen", "rejected"):
+            if isinstance(row.value.get(key), str):
+                raise row.error(f"missing, and {key!r} is plain text without one", "prompt", "missing key")
+        prompt, *replies = fields.shared_prompt(row)
+    gold, kind = _preference(row)
+    labels = fields.strata(row)
+    if row.value.get("subset") is not None:
+        labels.setdefault("subset", fields.text(row, "subset"))
+    return Item(
+        id=fields.identifier(row),
+        prompt=prompt,
+        responses=(Response(replies[0], gold[0]), Response(replies[1], gold[1])),
+        cluster=fields.cluster_of(row, prompt),
+        strata=labels,
+        gold_kind=kind,
+        votes=fields.votes(row, 2),
+    )
+
+
+def _reply(row: Row, key: str, prompt: tuple[Turn, ...]) -> str:
+    """Return the reply under `key`: text, one assistant message, or the whole conversation."""
+    value = fields.required(row, key)
+    if isinstance(value, str):
+        return fields.reply(row, key, value)
+    found = fields.turns(row, key, value)
+    if found[-1]["role"] != "assistant":
+        raise row.error("does not end with an assistant turn", key, "no reply at the end")
+    if len(found) > 1 and found[:-1] != prompt:
+        raise row.error("its conversation differs from 'prompt'", key, "prompts differ")
+    return found[-1]["content"]
+
+
+def _preference(row: Row) -> tuple[tuple[float, float], GoldKind]:
+    strength, p_chosen = row.value.get("strength"), row.value.get("p_chosen")
+    if strength is not None and p_chosen is not None:
+        raise row.error("given together with 'p_chosen'; one of them says it", "strength", "two golds")
+    if strength is not None:
+        value = fields.finite(row, "strength", strength)
+        if value <= 0:
+            raise row.error(f"{value:g}; expected a number above 0", "strength", "strength is not positive")
+        return (value, 0.0), "graded"
+    if p_chosen is not None:
+        value = fields.finite(row, "p_chosen", p_chosen)
+        if not 0.0 <= value <= 1.0:
+            raise row.error(
+                f"{value:g}; expected a number in [0, 1]", "p_chosen", "p_chosen is no probability"
+            )
+        return (value, 1.0 - value), "probability"
+    return (1.0, 0.0), "label"

@@ -1,0 +1,306 @@
+"""Rows out of files of any container, and what becomes of rows that do not fit.
+
+A JSON array, one element at a time: what is in memory is an element, not the file.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, TextIO, TypeVar
+
+from rmbench.core.files import UNREADABLE, decompressed_head, iter_jsonl, open_text
+from rmbench.errors import DataError
+from rmbench.types import Item
+
+_CHUNK = 2**20
+_SPACE = " \t\n\r"
+_AFTER_VALUE = (",", "]", *_SPACE)
+
+
+def iter_array(file: TextIO, chunk: int = _CHUNK) -> Iterator[Any]:
+    """Yield the elements of the array that `file` holds; a file with another value raises TypeError.
+
+    Args:
+        file: At its start.
+        chunk: Characters to read at once, at first; more where an element is longer.
+
+    Raises:
+        ValueError: If it is not JSON, or cut off; with the number of the element, after those before it.
+        TypeError: If it is JSON and no array; the message is the name of its type.
+    """
+    text = _Text(file, chunk)
+    if text.next() != "[":
+        raise TypeError(type(json.loads(text.rest())).__name__)
+    text.at += 1
+    number = 0
+    try:
+        while (sign := text.next()) != "]":
+            if number and sign != ",":
+                raise ValueError("expected a comma or the end of the array")
+            if number:
+                text.at += 1
+                text.next()
+            number += 1
+            yield text.value()
+        text.at += 1
+        if text.next():
+            raise ValueError("more after the end of the array")
+    except ValueError as error:
+        raise ValueError(f"row {number}: {getattr(error, 'msg', error)}") from None
+
+
+class _Text:
+    """A window on a file's text: `buffer` from `at` on is what has not been read yet."""
+
+    def __init__(self, file: TextIO, chunk: int) -> None:
+        self._file, self._chunk = file, chunk
+        self.buffer, self.at, self._is_whole = "", 0, False
+
+    def next(self) -> str:
+        """Return the next character that is no space, left in place; empty at the end."""
+        while True:
+            while self.at < len(self.buffer) and self.buffer[self.at] in _SPACE:
+                self.at += 1
+            if self.at < len(self.buffer) or self._is_whole:
+                return self.buffer[self.at : self.at + 1]
+            self._read(self._chunk)
+
+    def value(self) -> Any:
+        """Return the value that begins here."""
+        size = self._chunk
+        while True:
+            try:
+                value, end = json.JSONDecoder().raw_decode(self.buffer, self.at)
+            except ValueError:
+                if self._is_whole:
+                    raise
+            else:
+                # "0." is 0 and a point, until more of the number is read.
+                if self.buffer[end : end + 1] in _AFTER_VALUE or self._is_whole:
+                    self.at = end
+                    return value
+            self._read(size)
+            size *= 2  # of a long value little is decoded twice
+
+    def rest(self) -> str:
+        """Return all that is left."""
+        return self.buffer[self.at :] + self._file.read()
+
+    def _read(self, size: int) -> None:
+        more = self._file.read(size)
+        self._is_whole = not more
+        self.buffer, self.at = self.buffer[self.at :] + more, 0
+
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".json", ".json.gz", ".json.xz", ".parquet")
+
+_HEAD_BYTES = 2**20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One raw row and where it stands."""
+
+    value: Mapping[str, Any]
+    path: Path
+    line: int
+    """Line of a JSON Lines file, else the row's number, from 1."""
+
+    def error(
+        self, problem: str, key: str | None = None, reason: str = "does not fit the format"
+    ) -> DataError:
+        """Return the error for this row."""
+        return DataError(problem, path=self.path, line=self.line, key=key, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundItem:
+    """An item and the row that it came from."""
+
+    item: Item
+    row: Row
+
+
+@dataclass(slots=True)
+class BadRows:
+    """What to do with rows that do not fit: stop at the first, or leave them out and count."""
+
+    skip: bool
+    dropped: Counter[str] = field(default_factory=Counter)
+    """Reason -> rows (or responses, where the reason says so) left out."""
+
+    def parse(self, rows: Iterable[Row], parse: Callable[[Row], T | None]) -> Iterator[T]:
+        """Yield `parse(row)` for each row that fits; None stands for a row that was left out.
+
+        Raises:
+            DataError: At the first that does not, unless bad rows are skipped.
+        """
+        for row in rows:
+            try:
+                found = parse(row)
+            except DataError as error:
+                self.add(error)
+                continue
+            if found is not None:
+                yield found
+
+    def add(self, error: DataError) -> None:
+        """Count one bad row, or raise it."""
+        if not self.skip:
+            raise error
+        self.dropped[error.reason] += 1
+
+    def leave_out(self, reason: str, count: int = 1) -> None:
+        """Count what a benchmark's own rules leave out; never an error."""
+        self.dropped[reason] += count
+
+
+def data_files(path: Path, pattern: str | None = None) -> list[Path]:
+    """Return the data files that `path` means: itself, or those inside it, sorted by name.
+
+    Raises:
+        DataError: If there is nothing that can be read.
+    """
+    if path.is_file():
+        return [path]
+    if not path.exists():
+        raise DataError("there is no such file or folder", path=path)
+    if pattern:
+        # The whole data set, or the folder in it that has the files.
+        found = list(path.glob(pattern)) or list(path.glob(PurePosixPath(pattern).name))
+        found = sorted(found, key=lambda p: p.as_posix())
+        wanted = pattern
+    else:
+        found = sorted((p for p in path.iterdir() if p.name.endswith(SUFFIXES)), key=lambda p: p.name)
+        wanted = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+    if not found:
+        raise DataError(f"no file to read; looked for {wanted}", path=path)
+    return found
+
+
+def rows_of(path: Path, bad: BadRows) -> Iterator[Row]:
+    """Yield the rows of one file: JSON Lines, a JSON array, or Parquet (through `datasets`).
+
+    Raises:
+        DataError: If the file cannot be read, is empty, or holds something else than objects.
+    """
+    n_rows, n_bad = 0, bad.dropped.total()
+    for line, value in _values(path, bad):
+        n_rows += 1
+        if isinstance(value, dict):
+            yield Row(value, path, line)
+        else:
+            bad.add(
+                DataError(
+                    f"{type(value).__name__}; expected an object",
+                    path=path,
+                    line=line,
+                    reason="row is not an object",
+                )
+            )
+    if n_rows == 0 and bad.dropped.total() == n_bad:
+        raise DataError("the file is empty", path=path)
+
+
+def items_of(files: Iterable[Path], bad: BadRows, parse: Callable[[Row], Item | None]) -> Iterator[FoundItem]:
+    """Yield the items of data that has one per row; `parse` gives None for a row that is left out.
+
+    Raises:
+        DataError: As `rows_of`, and at a row that does not fit, unless such rows are skipped.
+    """
+
+    def found(row: Row) -> FoundItem | None:
+        item = parse(row)
+        return None if item is None else FoundItem(item, row)
+
+    for path in files:
+        yield from bad.parse(rows_of(path, bad), found)
+
+
+def estimated_rows_of(path: Path) -> int | None:
+    """Return about how many rows a file has, by its beginning; None where that does not say (arrays)."""
+    try:
+        if path.name.endswith(".parquet"):
+            from pyarrow.parquet import read_metadata
+
+            return int(read_metadata(path).num_rows)
+        if path.name.endswith((".json", ".json.gz", ".json.xz")) and not _is_lines(path):
+            return None
+        with path.open("rb") as file:
+            raw = file.read(_HEAD_BYTES)
+        n_lines = decompressed_head(path, raw).count(b"\n")
+        return round(n_lines * path.stat().st_size / len(raw)) if n_lines else None
+    except (*UNREADABLE, ValueError):
+        return None  # the reader says what is wrong
+
+
+def _values(path: Path, bad: BadRows) -> Iterator[tuple[int, Any]]:
+    if path.name.endswith(".parquet"):
+        yield from _parquet(path)
+    elif path.name.endswith((".json", ".json.gz", ".json.xz")) and not _is_lines(path):
+        yield from enumerate(_array(path), start=1)
+    else:
+        yield from _lines(path, bad)
+
+
+def _lines(path: Path, bad: BadRows) -> Iterator[tuple[int, Any]]:
+    if not bad.skip:
+        yield from iter_jsonl(path)
+        return
+    for line, value in iter_jsonl(path, keep_bad_lines=True):
+        if isinstance(value, DataError):
+            bad.add(value)
+        else:
+            yield line, value
+
+
+def _is_lines(path: Path) -> bool:
+    """Say whether a `.json` file holds one object per line, as some publishers name them."""
+    try:
+        with open_text(path) as file:
+            if file.read(1) == "[":
+                return False  # an array on one line is not read to know it
+            file.seek(0)
+            first = file.readline().strip()
+    except (*UNREADABLE, UnicodeDecodeError):
+        return False  # the reader of whole files says what is wrong
+    try:
+        return isinstance(json.loads(first), dict)
+    except ValueError:
+        return False
+
+
+def _array(path: Path) -> Iterator[Any]:
+    try:
+        with open_text(path) as file:
+            yield from iter_array(file)
+    except TypeError as error:
+        raise DataError(f"{error}; expected an array of rows", path=path) from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"not UTF-8 text ({error.reason})", path=path) from None
+    except ValueError as error:
+        raise DataError(f"not valid JSON ({error})", path=path) from None
+    except UNREADABLE as error:
+        raise DataError(f"cannot be read: {error}", path=path) from None
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    import datasets
+
+    # It logs what is wrong with a file beside raising it; a user reads it once.
+    logging.getLogger("datasets.packaged_modules.parquet.parquet").setLevel(logging.CRITICAL)
+    try:
+        table = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
+        yield from enumerate(table, start=1)
+    except (OSError, ValueError) as error:
+        raise DataError(f"not a Parquet file that can be read: {error}", path=path) from None
+    except Exception as error:
+        # pyarrow's and datasets' own errors share no base class that is public.
+        if not type(error).__module__.startswith(("pyarrow", "datasets")):
+            raise
+        raise DataError(f"not a Parquet file that can be read: {error}", path=path) from None

@@ -1,0 +1,278 @@
+"""Training data in the columns that people publish it in: what was asked, answered, preferred.
+
+Unlike a task's reader this one passes over columns that it does not know, and takes rows without a prompt:
+what a model was trained on is compared with, never measured on.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from rmbench.errors import ConfigError, DataError, UnknownNameError
+from rmbench.tasks import fields
+from rmbench.tasks.hh_rlhf import parse_transcript, split_transcript
+from rmbench.tasks.own import gold_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.tasks.spec import TaskSpec, list_tasks, load_task
+from rmbench.types import Response, Turn
+
+CHOSEN, REJECTED, UNLABELLED = LABELS = ("chosen", "rejected", "unlabelled")
+"""A response of the highest gold among its prompt's, one of lower gold, one of which that is not known."""
+
+_TRANSCRIPT = ("\n\nHuman:", "\n\nAssistant:")
+_ROLE_OF = {"human": "user", "gpt": "assistant", "bot": "assistant"}
+
+Prompt = tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One answer that a model was shown in training."""
+
+    text: str
+    label: str
+    asked: tuple[int, ...]
+    """Which of the row's prompts it answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """All that one row of a training set shows a model."""
+
+    path: Path
+    line: int
+    prompts: tuple[Prompt, ...]
+    """Whole prompts; where a conversation has several replies, what stands before each."""
+    contexts: tuple[Prompt, ...]
+    """Those that hold the words of all prompts."""
+    replies: tuple[Reply, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Columns that training sets come in."""
+
+    name: str
+    keys: tuple[str, ...]
+    """All that are read."""
+    needed: tuple[tuple[str, ...], ...]
+    """A row is in this layout if it has one key of each of these."""
+    parse: Callable[[Row], TrainingRow]
+
+    def fits(self, row: Row) -> bool:
+        """Say whether a row has this layout's columns; one that is null is none."""
+        return all(any(row.value.get(key) is not None for key in one_of) for one_of in self.needed)
+
+
+def training_split(source: str, where: str) -> TaskSpec | None:
+    """Return the training split that `TASK:train` means, as a task; None where `source` is a path.
+
+    Args:
+        source: `TASK:train`, or a path.
+        where: What to name in an error, such as the option.
+
+    Raises:
+        ConfigError: If the task has no training split.
+        UnknownNameError: If there is neither such a task nor such a path.
+    """
+    name, _, split = source.rpartition(":")
+    if split != "train":
+        return None
+    if name not in list_tasks():
+        if not Path(source).exists():
+            raise UnknownNameError("task", name, list_tasks(), where)
+        return None
+    spec = load_task(name)
+    if spec.data.train is None:
+        with_train = [t for t in list_tasks() if load_task(t).data.train is not None]
+        raise ConfigError(f"task {name!r} has no training split; these have: {', '.join(with_train)}")
+    part: dict[str, Any] = {"files": spec.data.train} if spec.data.hub else {"path": spec.data.train}
+    return replace(spec, data=replace(spec.data, sha256=None, **part))
+
+
+def training_rows(path: Path, layout: str, bad: BadRows) -> Iterator[TrainingRow]:
+    """Yield the rows of one training file.
+
+    Args:
+        path: JSON Lines, a JSON array or Parquet.
+        layout: A name in `LAYOUTS`, or `auto`: the first that the file's first row fits.
+        bad: What becomes of rows that do not fit.
+
+    Raises:
+        DataError: If the file cannot be read or has no column that is known, or at a row that does not fit.
+    """
+    rows = rows_of(path, bad)
+    first = next(rows, None)
+    if first is not None:
+        parse = (_layout_of(first) if layout == "auto" else LAYOUTS[layout]).parse
+        yield from bad.parse(chain([first], rows), parse)
+
+
+def rows_of_items(found: Iterable[FoundItem]) -> Iterator[TrainingRow]:
+    """Yield items that a model was trained on as training rows."""
+    for entry in found:
+        item, row = entry.item, entry.row
+        labels = labels_of(item.responses)
+        replies = tuple(Reply(r.text, n, (0,)) for r, n in zip(item.responses, labels, strict=True))
+        yield TrainingRow(row.path, row.line, (item.prompt,), (item.prompt,), replies)
+
+
+def labels_of(responses: Sequence[Response]) -> tuple[str, ...]:
+    """Return the label of each response to one prompt: without two different golds nothing is chosen."""
+    return _labels([r.gold for r in responses])
+
+
+def _labels(gold: Sequence[float | None]) -> tuple[str, ...]:
+    known = [g for g in gold if g is not None]
+    if not known or min(known) == max(known):
+        return (UNLABELLED,) * len(gold)
+    best = max(known)
+    return tuple(UNLABELLED if g is None else CHOSEN if g == best else REJECTED for g in gold)
+
+
+def _layout_of(row: Row) -> Layout:
+    for layout in LAYOUTS.values():
+        if layout.fits(row):
+            return layout
+    known = "; ".join(f"{name}: {_needs(layout)}" for name, layout in LAYOUTS.items())
+    has = ", ".join(sorted(map(str, row.value))[:12]) or "none"
+    raise DataError(f"no columns that are known as training data ({known}); it has: {has}", path=row.path)
+
+
+def _needs(layout: Layout) -> str:
+    return " and ".join(" or ".join(one_of) for one_of in layout.needed)
+
+
+def _row(row: Row, prompts: Sequence[Prompt], replies: Sequence[Reply]) -> TrainingRow:
+    return TrainingRow(row.path, row.line, tuple(prompts), tuple(prompts), tuple(replies))
+
+
+def _pair(row: Row) -> TrainingRow:
+    prompts = _given_prompt(row)
+    n_given, replies = len(prompts), []
+    for key, label in (("chosen", CHOSEN), ("rejected", REJECTED)):
+        before, text = _reply(row, key)
+        if before and before not in prompts:
+            prompts.append(before)
+        asked = {*range(n_given), *([prompts.index(before)] if before else [])}
+        replies.append(Reply(text, label, tuple(sorted(asked))))
+    return _row(row, prompts, replies)
+
+
+def _pool(row: Row) -> TrainingRow:
+    prompts = _given_prompt(row)
+    texts = fields.required(row, "responses")
+    if not isinstance(texts, list):
+        raise row.error("expected a list of texts", "responses", "responses are no list")
+    texts = [fields.reply(row, f"responses[{k}]", t) for k, t in enumerate(texts)]
+    labels = _labels(gold_of(row, len(texts)))
+    asked = (0,) if prompts else ()
+    return _row(row, prompts, [Reply(t, n, asked) for t, n in zip(texts, labels, strict=True)])
+
+
+def _conversation(row: Row) -> TrainingRow:
+    """Every turn of the assistant's is a reply that is learned from, to all that stands before it."""
+    key = "messages" if row.value.get("messages") is not None else "conversations"
+    turns = fields.turns(row, key, _messages(fields.required(row, key)))
+    ends = [k for k, turn in enumerate(turns) if turn["role"] == "assistant"]
+    prompts: list[Prompt] = []
+    replies = []
+    for k in ends:
+        if k > 0:
+            prompts.append(turns[:k])
+        replies.append(Reply(turns[k]["content"], UNLABELLED, (len(prompts) - 1,) if k > 0 else ()))
+    if not ends or ends[-1] < len(turns) - 1:
+        prompts.append(turns)
+    return TrainingRow(row.path, row.line, tuple(prompts), tuple(prompts[-1:]), tuple(replies))
+
+
+def _instruction(row: Row) -> TrainingRow:
+    asked = fields.text(row, "instruction", allow_empty=True)
+    more = row.value.get("input")
+    text = _text_of(row, ("output", "response"))
+    if more is None or not fields.text(row, "input", more, allow_empty=True).strip():
+        return _row(row, [_user(asked)], [Reply(text, UNLABELLED, (0,))])
+    # Trainers join the two with one line break or with two.
+    prompts = [_user(f"{asked}\n\n{more}"), _user(f"{asked}\n{more}")]
+    return TrainingRow(
+        row.path, row.line, tuple(prompts), tuple(prompts[:1]), (Reply(text, UNLABELLED, (0, 1)),)
+    )
+
+
+def _completion(row: Row) -> TrainingRow:
+    prompts = _given_prompt(row)
+    key = next((k for k in ("completion", "response") if row.value.get(k) is not None), "completion")
+    _, text = _reply(row, key)
+    return _row(row, prompts, [Reply(text, UNLABELLED, (0,) if prompts else ())])
+
+
+def _text(row: Row) -> TrainingRow:
+    """Nobody says what of a plain text is prompt and what is reply: it is compared with both."""
+    text = fields.text(row, "text", allow_empty=True)
+    return _row(row, [_user(text)], [Reply(text, UNLABELLED, ())])
+
+
+def _user(text: str) -> Prompt:
+    return (Turn(role="user", content=text),)
+
+
+def _given_prompt(row: Row) -> list[Prompt]:
+    """Return what `prompt` holds: text, messages or a transcript; nothing where it is missing or blank."""
+    value = row.value.get("prompt")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return []
+    if isinstance(value, str) and value.startswith(_TRANSCRIPT):
+        turns = split_transcript(row, "prompt")
+        asked = turns[:-1] if turns[-1] == Turn(role="assistant", content="") else turns
+        return [asked] if asked else []
+    return [fields.turns(row, "prompt", value)]
+
+
+def _reply(row: Row, key: str) -> tuple[Prompt, str]:
+    """Return what stands before the reply under `key` (if it says), and the reply."""
+    value = fields.required(row, key)
+    if isinstance(value, str) and not value.startswith(_TRANSCRIPT):
+        return (), value
+    turns = parse_transcript(row, key) if isinstance(value, str) else fields.turns(row, key, value)
+    if turns[-1]["role"] != "assistant":
+        raise row.error("does not end with an assistant turn", key, "no reply at the end")
+    return turns[:-1], turns[-1]["content"]
+
+
+def _text_of(row: Row, keys: Sequence[str]) -> str:
+    key = next((k for k in keys if row.value.get(k) is not None), keys[0])
+    return fields.reply(row, key)
+
+
+def _messages(value: Any) -> Any:
+    """Return ShareGPT's messages, `from` and `value`, as `role` and `content`; others as they are."""
+    if not isinstance(value, list):
+        return value
+    return [
+        {"role": _ROLE_OF.get(m["from"], m["from"]), "content": m["value"]}
+        if isinstance(m, Mapping) and isinstance(m.get("from"), str) and "value" in m
+        else m
+        for m in value
+    ]
+
+
+LAYOUTS = {
+    layout.name: layout
+    for layout in (
+        Layout("pairs", ("prompt", "chosen", "rejected"), (("chosen",), ("rejected",)), _pair),
+        Layout("items", ("prompt", "responses", "gold"), (("responses",),), _pool),
+        Layout("messages", ("messages", "conversations"), (("messages", "conversations"),), _conversation),
+        Layout(
+            "instruction", ("instruction", "input", "output", "response"),
+            (("instruction",), ("output", "response")), _instruction,
+        ),
+        Layout(
+            "completion", ("prompt", "completion", "response"),
+            (("prompt",), ("completion", "response")), _completion,
+        ),
+        Layout("text", ("text",), (("text",),), _text),
+    )
+}  # fmt: skip
+"""In the order in which a file is tried; `prompt` may be missing, and is then counted as missing."""
