@@ -34,7 +34,7 @@ demo: $(VENV)/.core
 
 # A thread for each of the two processes: with more they wait for each other, and take twice as long.
 test: $(VENV)/.dev lint
-	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --durations=15
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
