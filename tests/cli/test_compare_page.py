@@ -8,8 +8,8 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from parsed_page import Page
 from synthetic_boards import HOSTILE
-from test_leaderboard_page import Page
 
 from rmbench.cli.main import run
 from rmbench.core.digits import digits_of, significant

@@ -1,17 +1,13 @@
 """Do intervals of calibration hold the truth, from ten pairs on? Simulation with a known relation."""
 
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import betaincinv, ndtr, ndtri
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "metrics"))
 from panels import make_panel, pair_panel
+from scipy.special import betaincinv, ndtr, ndtri
 
 from rmbench.metrics.calibration import measure_calibration
 from rmbench.metrics.panel import Panel

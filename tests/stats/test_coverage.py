@@ -1,14 +1,10 @@
 """Do 95% intervals cover 95% of the time? Simulation on synthetic data whose truth is known."""
 
-import sys
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "metrics"))
 from panels import make_panel
 
 from rmbench.metrics import KINDS, Panel

@@ -1,16 +1,12 @@
 """Length-controlled accuracy on data whose truth is known: bias, coverage, and the paired test."""
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 import pytest
-from scipy.stats import norm
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "metrics"))
 from panels import make_panel
+from scipy.stats import norm
 
 from rmbench.metrics import Panel
 from rmbench.metrics.preference import measure_preference

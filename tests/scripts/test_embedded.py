@@ -13,7 +13,7 @@ import pytest
 from rmbench.core.files import iter_jsonl
 from rmbench.gold.instruction import VERIFIERS, verify
 
-REPO = Path(__file__).resolve().parent.parent
+REPO = Path(__file__).resolve().parents[2]
 FOLDER = REPO / "rmbench" / "_data" / "embedded"
 SCRIPTS = REPO / "scripts" / "embedded"
 N_REPLIES = 32

@@ -6,7 +6,7 @@ from pathlib import Path
 from rmbench.results.read import find_records
 from rmbench.results.record import caveats
 
-RESULTS = Path(__file__).parents[1] / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 def test_numbers_of_an_older_version_are_told_with_the_command_that_renews_them() -> None:

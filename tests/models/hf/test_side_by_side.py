@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_hf import load
+from test_classifier import load
 from test_sharing import BATCH, PROMPTS, REPLIES
 
 from rmbench.errors import ScoringError

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_hf import chat, load, reference, rendered
+from test_classifier import chat, load, reference, rendered
 
 from rmbench.models.hf import forward as hf_forward
 from rmbench.models.hf.classifier import HFRewardModel

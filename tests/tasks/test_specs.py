@@ -14,7 +14,7 @@ from rmbench.tasks import read_task_items
 from rmbench.tasks.readers import READERS
 from rmbench.tasks.spec import apply_params, list_tasks, load_task, parameter_help, parameter_names
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PLANNED = {
     "preference", "calibration", "bon", "hh-harmless", "hh-helpful", "rm-bench", "judgebench", "pandalm",
     "rewardbench", "rewardbench2", "ppe-correctness", "alpacaeval-bon", "alpacaeval-calibration", "summeval-bon", "gsm8k-bon",

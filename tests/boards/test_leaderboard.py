@@ -23,7 +23,7 @@ columns:
 rank_by: [accuracy, win]
 """
 
-BOARDS = sorted((Path(__file__).resolve().parent.parent / "leaderboards").glob("*.md"))
+BOARDS = sorted((Path(__file__).resolve().parents[2] / "leaderboards").glob("*.md"))
 HOSTILE = "<script>alert(1)</script>|`x`[a](javascript:1)"
 
 
@@ -300,7 +300,7 @@ def test_of_all_boards_the_empty_ones_are_named(
 
 
 def test_the_committed_boards_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     code = run(
         ["leaderboard", "--check", "--boards-dir", str(root / "leaderboards")]
         + ["--out", str(root / "leaderboards"), "--results", str(root / "results")]

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the extra hf")
 transformers = pytest.importorskip("transformers", reason="needs the extra hf")
 tokenizers = pytest.importorskip("tokenizers", reason="needs the extra hf")
 
-SCRIPTS = Path(__file__).resolve().parent.parent / "scripts" / "embedded"
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "embedded"
 TEMPLATE = "{% for m in messages %}<|im_start|> {{ m['content'] }} <|im_end|> {% endfor %}<|im_start|>"
 
 

@@ -68,5 +68,5 @@ def test_a_value_of_another_type_is_one_line(
 
 def test_what_is_sound_is_read_committed_records_too(sound: Path) -> None:
     assert len(list(find_records(sound))) == 2
-    committed = Path(__file__).resolve().parent.parent / "results"
+    committed = Path(__file__).resolve().parents[2] / "results"
     assert len(list(find_records(committed))) > 20

@@ -23,7 +23,7 @@ from rmbench.plot.catalogue import FIGURES
 from rmbench.results.read import StoredRun, find_records
 from rmbench.stats import mean
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 @lru_cache(maxsize=1)

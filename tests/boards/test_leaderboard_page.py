@@ -7,14 +7,13 @@ import io
 import json
 import re
 import shutil
-from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from math import inf, nan
 from pathlib import Path
 
 import numpy as np
 import pytest
+from parsed_page import Page
 from synthetic_boards import HOSTILE, estimate, facts, spec, synthetic
 
 from rmbench.boards import Board, load_board, make_board
@@ -29,44 +28,8 @@ from rmbench.format.pages import Bar, Scale, anchor, scale_of
 from rmbench.metrics import Panel, Suite
 from rmbench.results.read import StoredRun, find_records, stored_suite
 
-ROOT = Path(__file__).resolve().parent.parent
-VOID = {"meta", "input", "br", "link", "img", "path", "circle", "rect"}
+ROOT = Path(__file__).resolve().parents[2]
 BOARDS = sorted(path.stem for path in (ROOT / "leaderboards").glob("*.yaml"))
-
-
-class Page(HTMLParser):
-    """Tags, attributes and text of a page; fails where a tag is closed that is not open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: Counter[str] = Counter()
-        self.attributes: list[tuple[str, str, str]] = []
-        self.text: dict[str, list[str]] = {}
-        self.open: list[str] = []
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_data(self, data: str) -> None:
-        self.text.setdefault(self.open[-1] if self.open else "", []).append(data)
-
-    def values(self, name: str) -> list[str]:
-        return [value for _, found, value in self.attributes if found == name]
 
 
 def one(board: Board, **changes: object) -> Board:

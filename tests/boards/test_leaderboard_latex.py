@@ -17,7 +17,7 @@ from rmbench.cli.main import run
 from rmbench.core.escape import one_line
 from rmbench.stats import Statistic, mean
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 BOARDS = sorted(path.stem for path in (ROOT / "leaderboards").glob("*.yaml"))
 
 

@@ -16,7 +16,7 @@ from rmbench.core.files import iter_jsonl
 from rmbench.gold.instruction import passes
 from rmbench.models.resolve import load_model
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "rmbench" / "_data" / "embedded"
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 from markupsafe import escape
+from parsed_page import Page
 from report_records import HOSTILE, evaluate, rows, spoil, spoil_identity
-from test_leaderboard_page import Page
 
 from rmbench.cli.main import run
 from rmbench.core.escape import one_line
@@ -28,7 +28,7 @@ from rmbench.report.pictures import inline_svg
 from rmbench.report.worst import margin_of, worst_items
 from rmbench.results.read import find_records
 
-RESULTS = Path(__file__).resolve().parent.parent / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 @pytest.fixture(scope="module")
