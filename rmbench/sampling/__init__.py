@@ -1,1 +1,1 @@
-"""Pools for best-of-N: a policy's responses to prompts, the same ones whenever they are drawn again."""
+"""Pools for best-of-N: a policy's responses to prompts, reproducible response by response."""

@@ -1,11 +1,8 @@
 """Engine `transformers`: `generate` over one prompt at a time, its responses side by side.
 
-No prompt shares a batch with another, so nothing is padded: padding, like every other change of a batch's
-shape, changes logits in their last bits, and where two tokens are within that of each other, the text.
-
-Drawing tokens with a random number per response, within `generate` of transformers.
-
-Responses that end before a text, within `generate` of transformers.
+Prompts never share a batch, so there is no padding. Padding, like every change of a batch's shape, changes
+the last bits of logits, and with them the text if two tokens are that close. `Draw` draws tokens with one
+random number per response and token; `StopAt` ends responses before a stop text.
 """
 
 import math
@@ -27,11 +24,11 @@ from rmbench.types import Turn
 
 
 class Draw(transformers.LogitsProcessor):  # type: ignore[misc, unused-ignore]
-    """Chooses each row's next token by inverting the distribution function at the row's own number.
+    """Chooses each row's next token by inverting the distribution function at the row's own random number.
 
-    `generate` itself would draw from one generator for the whole batch, and a text would depend on its
-    neighbours. It is told to be greedy instead, and this leaves it one token per row. One number per token is
-    needed; Gumbel noise, the other exact way, takes one per token of the vocabulary.
+    `generate` draws from one generator for the whole batch, so a text would depend on its neighbours. Here
+    `generate` runs greedily, and this processor leaves it one token per row. That takes one number per token;
+    Gumbel noise, the other exact way, takes one per token of the vocabulary.
 
     Args:
         decoding: Temperature and filters, applied in the order of transformers: temperature, top-k, top-p.
@@ -61,7 +58,7 @@ class Draw(transformers.LogitsProcessor):  # type: ignore[misc, unused-ignore]
             for narrow in self._filters:
                 log_p = narrow(input_ids, log_p)
             log_p = log_p.log_softmax(-1) if self._filters else untempered
-            # Steps beyond the last are begun on GPUs before it is known that all rows have ended.
+            # GPUs begin steps beyond the last before the end of all rows is known.
             step = min(len(self._steps), self._numbers.shape[1] - 1)
             chosen = invert(log_p.exp(), self._numbers[:, step])
             own = log_p.gather(-1, chosen)
@@ -95,10 +92,10 @@ def invert(p: Any, numbers: Any) -> Any:
 
 
 class StopAt(transformers.StoppingCriteria):  # type: ignore[misc, unused-ignore]
-    """Ends each row once what it says holds one of some texts, and knows how many tokens that took.
+    """Ends each row once its text contains a stop text, and counts the tokens up to there.
 
-    All of a row's tokens are decoded at every step: where a text begins within a token and ends within
-    another one, no comparison of token ids would find it. A row's end depends on its own tokens alone.
+    All tokens of a row are decoded at every step, because a stop text may begin and end within tokens, where
+    no comparison of token ids finds it. A row's end depends on its own tokens only.
 
     Args:
         stops: The texts, none of them empty.
@@ -163,8 +160,8 @@ class TransformersEngine:
         self._rows = rows
         declared = self._model.generation_config
         self._policy = Policy(self._checkpoint, self._model.config, self._tokenizer, declared, chat_template)
-        # What is not said to `generate` is taken from here: a checkpoint's own top-k or penalty must not
-        # come into a distribution that the pool calls by other settings.
+        # `generate` takes unset values from here: a checkpoint's own top-k or penalty must not change a
+        # distribution that the pool describes by other settings.
         self._model.generation_config = _CONFIG()
 
     def identity(self) -> Mapping[str, Any]:
@@ -173,11 +170,11 @@ class TransformersEngine:
         return self._policy.identity(f"transformers-{ENGINE_VERSION}", dtype)
 
     def notes(self) -> list[str]:
-        """Return remarks on format, end tokens and settings of the checkpoint that are not applied."""
+        """Return remarks on format, end tokens and ignored settings of the checkpoint."""
         return self._policy.notes()
 
     def problem(self, turns: Sequence[Turn], decoding: Decoding) -> str | None:
-        """Return why there can be no response to a prompt, or None."""
+        """Return why a prompt can have no response; None if it can."""
         return self._policy.problem(turns, decoding)
 
     def sample(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[Sample]]:
@@ -185,14 +182,14 @@ class TransformersEngine:
         for prompt in prompts:
             ids = self._policy.encode(prompt.turns)
             rows = self._rows or self._rows_at_once(len(ids), decoding)
-            # In parts of equal size: the last one is not left with a few.
+            # Parts of equal size, so that the last one is not tiny.
             parts = np.array_split(np.arange(decoding.n), math.ceil(decoding.n / rows))
             yield [s for part in parts for s in self._some(ids, prompt, part.tolist(), decoding)]
 
     def _some(
         self, ids: tuple[int, ...], prompt: Prompt, samples: list[int], decoding: Decoding
     ) -> list[Sample]:
-        """Return responses number `samples` of a prompt; what does not fit into memory is halved."""
+        """Return the responses number `samples` of a prompt; a batch that does not fit is halved."""
         try:
             return self._generate(ids, prompt.key, samples, decoding)
         except torch.OutOfMemoryError:
@@ -200,7 +197,7 @@ class TransformersEngine:
                 raise RunError(
                     f"{prompt.place}: one response does not fit into the device's memory; lower --max-tokens"
                 ) from None
-        self._rows = middle = math.ceil(len(samples) / 2)  # also from now on
+        self._rows = middle = math.ceil(len(samples) / 2)  # for the rest of the run too
         parts = (samples[:middle], samples[middle:])
         return [s for part in parts for s in self._some(ids, prompt, part, decoding)]
 
@@ -231,7 +228,7 @@ class TransformersEngine:
     def _read(
         self, row: list[int], stopped: int | None, own: Any, untempered: Any, stop: Sequence[str]
     ) -> Sample:
-        """Return a row of tokens as a response; `stopped` of them hold a stop text, if it said one."""
+        """Return a row of tokens as a response; `stopped` counts the tokens up to its stop text, if any."""
         kept = row[:stopped]
         n_drawn = self._policy.drawn(kept)
         sums = (float(values[:n_drawn].sum()) for values in (own, untempered))
@@ -243,9 +240,9 @@ class TransformersEngine:
         return int(pad if pad is not None else ends[0] if ends else 0)
 
     def _rows_at_once(self, n_prompt: int, decoding: Decoding) -> int:
-        """Return how many responses fit into half of the free memory: the most of use, halved until they do.
+        """Return how many responses fit into half of the free memory: the maximum, halved until it fits.
 
-        So the same machine finds the same number again, and a run that is taken up makes the same batches.
+        The same machine finds the same number again, so a continued run makes the same batches.
         """
         config = self._model.config.get_text_config()
         heads = int(getattr(config, "num_attention_heads", 1) or 1)
@@ -254,7 +251,7 @@ class TransformersEngine:
         kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
         size = self._model.dtype.itemsize
         cached = 2 * int(getattr(config, "num_hidden_layers", 24)) * kv_heads * width * size
-        passing = size * 20 * hidden  # what one layer holds of a token of the prompt
+        passing = size * 20 * hidden  # one layer's values of a prompt token
         drawing = 40 * int(config.vocab_size)  # logits and probabilities, in float32 and float64
         row = cached * (n_prompt + decoding.max_tokens) + passing * n_prompt + drawing
         found = min(decoding.n, _MOST_ROWS[self._model.device.type])

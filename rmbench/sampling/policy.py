@@ -1,6 +1,6 @@
-"""What is drawn, how, and what an engine that draws it has to be. Nothing here imports a heavy library.
+"""Decoding settings, prompts, samples, the engine protocol, and how a policy reads a prompt and ends a text.
 
-What every engine knows of a policy without its weights: how it reads a prompt, and how its text ends.
+Importing this module imports no heavy library.
 """
 
 import math
@@ -37,7 +37,7 @@ class Decoding:
     """A response ends before the first of these texts."""
 
     def settings(self) -> dict[str, Any]:
-        """Return what a pool says of how it was drawn: no `stop` where there is none, as before it."""
+        """Return the settings that a pool records; `stop` only if there are stop texts, as in older pools."""
         found = asdict(self)
         stop = found.pop("stop")
         return found | ({"stop": sorted(set(stop))} if stop else {})
@@ -45,17 +45,17 @@ class Decoding:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt, and where it stands."""
+    """One prompt, with its place in the file."""
 
     id: str
     given: Any
-    """As in the data: text, or messages."""
+    """The data's own form: text, or messages."""
     turns: tuple[Turn, ...]
-    """As the policy reads it: a system message may have been added."""
+    """The turns that the policy reads; a system message may have been added."""
     key: str
-    """Identity of `turns`: what its random numbers are made of."""
+    """Identity of `turns`, the seed of its random numbers."""
     carried: Mapping[str, Any]
-    """Keys of its row that the pool keeps: `cluster`, `strata`, and what verifiers make gold of."""
+    """Keys of its row that the pool keeps: `cluster`, `strata`, and the verifiers' keys."""
     place: str
     """File and line, for messages."""
 
@@ -67,29 +67,29 @@ class Sample:
     text: str
     """May be empty."""
     finish: str
-    """`stop`: the policy ended it, or said a stop text. `length`: cut at `max_tokens`."""
+    """`stop`: the policy ended it, or wrote a stop text. `length`: cut at `max_tokens`."""
     n_tokens: int
-    """Tokens of the text: without the end token, with those that hold a stop text (one may hold both)."""
+    """Tokens of the text, without the end token, with those of a stop text (one token may hold both)."""
     logprob: float
-    """ln P(its tokens, the end token or those that hold a stop text included) under what was drawn from:
-    temperature, top-k, top-p. 0 for temperature 0, which has no choice."""
+    """ln P(its tokens, with the end token or those of a stop text) under the sampled distribution:
+    temperature, top-k, top-p. 0 at temperature 0, which is deterministic."""
     untempered_logprob: float
-    """The same at temperature 1, of all tokens."""
+    """The same at temperature 1, without filters."""
 
 
 class Engine(Protocol):
     """Draws responses of one policy."""
 
     def identity(self) -> Mapping[str, Any]:
-        """Return whatever can change a text: weights, format, dtype, stop tokens; never batch or device."""
+        """Return all that can change a text: weights, format, dtype, stop tokens; never batch or device."""
         ...
 
     def notes(self) -> list[str]:
-        """Return what a user should know, one line each."""
+        """Return remarks for the user, one line each."""
         ...
 
     def problem(self, turns: Sequence[Turn], decoding: Decoding) -> str | None:
-        """Return why there can be no response to a prompt (too long, a refused role), or None."""
+        """Return why a prompt can have no response (too long, a refused role); None if it can."""
         ...
 
     def sample(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[Sample]]:
@@ -104,14 +104,14 @@ class Engine(Protocol):
 def uniforms(seed: int, key: str, sample: int, n: int) -> NDArray[np.float64]:
     """Return the numbers in [0, 1), (n,), that decide tokens 0 .. n-1 of one response.
 
-    A counter-based generator (Philox) keyed by what the response is, so that a text depends neither on what
-    is drawn beside it nor on when. A longer row begins with the shorter one.
+    The generator is counter-based (Philox) and keyed by the response, so a text does not depend on its
+    neighbours or on time. A longer row begins with the shorter one.
 
     Args:
-        seed: Of the run.
-        key: The prompt's.
-        sample: Which of its responses, from 0.
-        n: Tokens.
+        seed: Seed of the run.
+        key: Key of the prompt.
+        sample: Number of the response, from 0.
+        n: Number of tokens.
     """
     return np.random.Generator(np.random.Philox(key=int(digest([seed, key, sample], 32), 16))).random(n)
 
@@ -129,7 +129,7 @@ class Policy:
     """A causal language model's tokenizer, format and end tokens.
 
     Args:
-        checkpoint: Where it is.
+        checkpoint: The checkpoint's place.
         config: Its config.
         tokenizer: Its tokenizer.
         declared: Its generation config.
@@ -147,14 +147,14 @@ class Policy:
         own = declared.eos_token_id
         found = {*(own if isinstance(own, list | tuple) else [own]), tokenizer.eos_token_id} - {None}
         self.ends = tuple(sorted(int(token) for token in found))
-        """Tokens that end a response: the checkpoint's (there may be several), and the tokenizer's."""
+        """Tokens that end a response: those of the checkpoint (one or several) and of the tokenizer."""
 
     def identity(self, engine: str, dtype: str) -> Mapping[str, Any]:
-        """Return whatever can change a text; hashes the weights of a folder.
+        """Return everything that can change a text; hashes the weights of a folder.
 
         Args:
-            engine: Name and version of what draws.
-            dtype: In which it computes.
+            engine: Name and version of the engine.
+            dtype: Its dtype.
         """
         return {
             "policy": self._checkpoint.name,
@@ -166,7 +166,7 @@ class Policy:
         }
 
     def notes(self) -> list[str]:
-        """Return remarks on format, end tokens and settings of the checkpoint that are not applied."""
+        """Return remarks on format, end tokens and ignored settings of the checkpoint."""
         notes = list(self._format.notes())
         if not self._format.opens_reply():
             notes.append(
@@ -182,7 +182,7 @@ class Policy:
         return notes
 
     def problem(self, turns: Sequence[Turn], decoding: Decoding) -> str | None:
-        """Return why there can be no response to a prompt, or None."""
+        """Return why a prompt can have no response; None if it can."""
         try:
             n_tokens = len(self.encode(turns))
         except ScoringError as error:
@@ -202,19 +202,19 @@ class Policy:
         return self._format.encode_prompt(turns)
 
     def drawn(self, row: Sequence[int]) -> int:
-        """Return how many tokens of a row were drawn: its end token is one, what follows it is not."""
+        """Return how many tokens of a row were drawn, its end token included."""
         end = self._end(row)
         return len(row) if end is None else end + 1
 
     def read(
         self, row: Sequence[int], logprob: float, untempered_logprob: float, *, stop: Sequence[str] = ()
     ) -> Sample:
-        """Return a row of tokens, and whatever follows its end token, as a response.
+        """Return a row of tokens as a response; tokens after its end token are ignored.
 
         Args:
-            row: Token ids, no more than it takes to say a stop text.
-            logprob: Of those drawn, as they were drawn.
-            untempered_logprob: Of them at temperature 1.
+            row: Token ids, at most up to the end of a stop text.
+            logprob: Log-probability of the drawn tokens under the sampled distribution.
+            untempered_logprob: Their log-probability at temperature 1.
             stop: Texts before which a response ends.
 
         Raises:
@@ -232,9 +232,9 @@ class Policy:
         return Sample(text[:stopped], finish, len(ids), logprob, untempered_logprob)
 
     def text(self, ids: Sequence[int]) -> str:
-        """Return what tokens without an end token say."""
+        """Return the text of tokens, without an end token."""
         text = self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        # A space that belongs to the transcript.
+        # This space belongs to the transcript.
         return str(text).removeprefix(" ") if isinstance(self._format, PlainFormat) else str(text)
 
     def _end(self, row: Sequence[int]) -> int | None:

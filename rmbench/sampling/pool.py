@@ -1,9 +1,7 @@
 """The pool on disk: a line per finished prompt, appended whole, so that a killed run loses one prompt.
 
-A row is what `rmbench eval` reads, once gold is added: `id`, `prompt`, `responses`, `tags`, beside `logprobs`
-and `sampling`, which says how they were drawn. Whoever continues a file must draw as it was drawn before.
-
-Prompts in, a pool out: what is missing in the file is drawn and appended.
+`rmbench eval` reads a row once it has gold: `id`, `prompt`, `responses`, `tags`, `logprobs`, and `sampling`,
+the settings. `sample_pool` draws what the file lacks and appends it; the settings must be those of the file.
 """
 
 import json
@@ -24,7 +22,7 @@ from rmbench.scoring import Progress
 _NOT_APPENDED = (".gz", ".xz", ".json", ".parquet")
 _PER_ROW = "untempered_logprobs"
 _DIGITS = 6
-"""Of log-probabilities: a sum of float32 has no more."""
+"""Digits of log-probabilities: a sum of float32 has no more."""
 
 
 class Pool:
@@ -32,10 +30,10 @@ class Pool:
 
     Args:
         path: The file.
-        settings: Policy, engine and decoding, as every row says them.
+        settings: Policy, engine and decoding, as in every row.
 
     Raises:
-        ConfigError: If the file is another run's or no pool. It is left as it is.
+        ConfigError: If the file is another run's, or not a pool. The file stays as it is.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any], prompts: Sequence[Prompt]) -> None:
@@ -43,9 +41,9 @@ class Pool:
         self.counts: Counter[str] = Counter()
         """`prompts`, `responses`, `tokens`, `empty`, `cut` of the whole file; `prompts_with_empty`."""
         self.done: dict[str, str] = {}
-        """Id -> hash of the prompt, of every finished prompt."""
+        """Id of each finished prompt -> hash of the prompt."""
         self.torn_bytes = 0
-        """Length of the unfinished last line that a killed run had left, and that is cut off now."""
+        """Length of the unfinished last line of a killed run, which is cut off."""
         if path.exists():
             self._read(prompts)
 
@@ -104,7 +102,7 @@ class Pool:
         return dict(row)
 
     def _check_torn(self, raw: bytes, line: int, prompts: Sequence[Prompt]) -> None:
-        """Refuse to cut what no run of these prompts can have begun: somebody else's file."""
+        """Refuse a last line that no run of these prompts can have begun: it is somebody else's file."""
         if self.done:
             return
         heads = (json.dumps({"id": p.id, "prompt": p.given}).encode("ascii")[:-1] for p in prompts)
@@ -140,7 +138,7 @@ class Pool:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Hold the right to write a pool, or raise ConfigError if another process does."""
+    """Hold the pool's lock; raise ConfigError if another process has it."""
     if path.name.endswith(_NOT_APPENDED):
         raise ConfigError(f"{path}: --out is appended to, line by line; expected a name such as pool.jsonl")
     with locked(path.with_name(f".{path.name}.lock"), path, "sampling into"):
@@ -185,15 +183,15 @@ class Sampled:
     """A finished pool."""
 
     settings: Mapping[str, Any]
-    """What every row says under `sampling`."""
+    """The settings in every row's `sampling`."""
     counts: Mapping[str, int]
     """Of the whole file: `prompts`, `responses`, `tokens`, `empty`, `prompts_with_empty`, `cut`."""
     n_new: int
     """Prompts sampled now."""
     n_before: int
-    """Of the prompts given, those that were in the file already."""
+    """Prompts of this run that were in the file already."""
     n_others: int
-    """Prompts in the file that were not given."""
+    """Prompts of the file that are not in this run."""
     torn_bytes: int
     """Length of the unfinished last line of a killed run, cut off and drawn again."""
     left_out: Mapping[str, int]
@@ -210,20 +208,20 @@ def sample_pool(
     on_bad: str = "fail",
     bar: Progress | None = None,
 ) -> Sampled:
-    """Draw what is missing in `out` and append it, a line per prompt. The caller holds the file's lock.
+    """Draw what `out` lacks and append it, a line per prompt. The caller holds the file's lock.
 
     Args:
         engine: The policy.
-        prompts: Each once.
-        decoding: How to draw.
-        out: The pool; a file that was drawn otherwise is refused.
+        prompts: Distinct prompts.
+        decoding: Decoding settings.
+        out: The pool; a file with other settings is refused.
         system: The system message that was added to prompts, if any.
         on_bad: What to do with a prompt that the policy cannot read: `fail`, or `skip` and count.
-        bar: Told how many responses there are to draw, and what is on disk.
+        bar: Progress bar: responses to draw, and responses on disk.
 
     Raises:
-        ConfigError: If the file or a prompt does not fit; nothing is drawn then.
-        RunError: If the policy fails. What is in the file by then stays.
+        ConfigError: If the file or a prompt does not fit; nothing is drawn.
+        RunError: If the policy fails. Finished prompts stay in the file.
     """
     settings = {**engine.identity(), **decoding.settings(), **({} if system is None else {"system": system})}
     pool = Pool(out, settings, prompts)

@@ -1,4 +1,4 @@
-"""The prompts to sample: a file of them, or those of a task."""
+"""Prompts to sample, from a file or from a task."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,14 +23,14 @@ REPEATED = "prompt stands before already"
 
 @dataclass(frozen=True, slots=True)
 class PromptSet:
-    """Prompts, each once, and what became of the others."""
+    """Distinct prompts, and counts of the rows that were left out."""
 
     prompts: tuple[Prompt, ...]
     """In the order of the data."""
     left_out: Mapping[str, int]
     """Reason -> prompts left out."""
     unused_keys: tuple[str, ...]
-    """Keys of the rows that are not in the pool."""
+    """Keys of the rows that the pool does not keep."""
 
 
 def read_prompts(path: Path, *, on_bad: str = "fail", system: str | None = None) -> PromptSet:
@@ -84,7 +84,7 @@ def prompts_of_task(
 
 
 def limited(prompts: Sequence[Prompt], limit: int | None, seed: int) -> list[Prompt]:
-    """Return at most `limit` prompts, in order, drawn by hash: a larger limit keeps those of a smaller."""
+    """Return at most `limit` prompts in order, chosen by hash: a larger limit keeps the smaller one's."""
     if limit is None or limit >= len(prompts):
         return list(prompts)
     drawn = sorted(prompts, key=lambda p: digest(["limit", seed, p.key], 32))[:limit]
@@ -138,7 +138,7 @@ def _each_once(found: Iterable[tuple[Prompt, Row]], bad: BadRows) -> Iterator[Pr
 
 
 def _without_repeats(prompts: Iterable[Prompt], dropped: Counter[str]) -> Iterator[Prompt]:
-    """Yield each prompt once: the same one would get the same responses."""
+    """Yield distinct prompts: a repeated prompt would get the same responses."""
     seen: set[str] = set()
     for prompt in prompts:
         if prompt.key in seen:

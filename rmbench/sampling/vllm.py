@@ -1,8 +1,8 @@
 """Engine `vllm`: many prompts at a time, a request per response.
 
-A request has a seed of its own, made of the run's, the prompt and the response's number, so a text does not
-depend on what is drawn beside it but through the last bits of its logits: vLLM batches as requests come, and
-where two tokens are within rounding of each other, another batch may take the other one.
+Each request has its own seed, made from the run's seed, the prompt and the response's number. Its neighbours
+change a text only through the last bits of logits: vLLM batches requests as they arrive, and another batch
+may choose the other of two tokens that are within rounding of each other.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,18 +30,18 @@ ENGINE_VERSION = "1"
 """Raised when any text could change."""
 
 _AT_ONCE = {"cpu": 256, "cuda": 2_048}
-"""Responses handed over together: what is lost when killed. At the end of each lot the engine runs empty."""
+"""Responses per call, which a kill loses. The engine runs empty at the end of each call."""
 
 
 class VLLMEngine:
-    """A causal language model, run by vLLM in this machine.
+    """A causal language model, run by vLLM on this machine.
 
     Args:
         policy: A folder, or `org/name[@revision]`.
         runtime: Device, dtype, offline.
-        decoding: How responses will be drawn: it decides which log-probabilities the engine keeps.
+        decoding: Decoding settings; they decide which log-probabilities the engine keeps.
         chat_template: `auto` (the tokenizer's, else a plain transcript), `plain`, or a Jinja file.
-        options: How the engine uses the machine.
+        options: The engine's own options.
 
     Raises:
         ConfigError: If it cannot be started, or is no language model.
@@ -63,7 +63,7 @@ class VLLMEngine:
             declared = _declared(checkpoint.location, read.config, source_of(checkpoint, runtime))
         self._policy = Policy(checkpoint, read.config, read.tokenizer, declared, chat_template)
         self._max_length = read.max_length
-        # Of the chosen token, the engine tells one log-probability: as drawn, or at temperature 1.
+        # The engine returns one log-probability of the chosen token: as drawn, or at temperature 1.
         self._is_narrowed = decoding.temperature != 0 and (
             decoding.temperature != 1 or decoding.top_k > 0 or decoding.top_p < 1
         )
@@ -78,19 +78,19 @@ class VLLMEngine:
         )
 
     def identity(self) -> Mapping[str, Any]:
-        """Return whatever can change a text; hashes the weights of a folder."""
+        """Return everything that can change a text; hashes the weights of a folder."""
         return self._policy.identity(f"vllm-{version()}-{ENGINE_VERSION}", dtype_of(self._engine))
 
     def notes(self) -> list[str]:
-        """Return remarks on format, end tokens and settings of the checkpoint that are not applied."""
+        """Return remarks on format, end tokens and ignored settings of the checkpoint."""
         return self._policy.notes()
 
     def problem(self, turns: Sequence[Turn], decoding: Decoding) -> str | None:
-        """Return why there can be no response to a prompt, or None."""
+        """Return why a prompt can have no response; None if it can."""
         if (found := self._policy.problem(turns, decoding)) is not None:
             return found
         n_tokens = len(self._policy.encode(turns))
-        # One more than is drawn: a second pass asks for a token that nobody needs.
+        # One more than is drawn: a second pass asks for one token that is not used.
         if n_tokens + decoding.max_tokens >= self._max_length:
             return (
                 f"the prompt has {n_tokens:,} tokens; with --max-tokens {decoding.max_tokens:,} that is more"
@@ -99,7 +99,7 @@ class VLLMEngine:
         return None
 
     def sample(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[Sample]]:
-        """Yield the responses of one prompt after the other; they are drawn several prompts at a time.
+        """Yield the responses prompt by prompt; several prompts are drawn at a time.
 
         Raises:
             RunError: If the engine fails.
@@ -126,7 +126,7 @@ class VLLMEngine:
             max_tokens=decoding.max_tokens,
             seed=int(digest([decoding.seed, key, sample], 15), 16),
             stop_token_ids=list(self._policy.ends),
-            ignore_eos=True,  # the end tokens are those above, and no other
+            ignore_eos=True,  # only the end tokens above
             logprobs=0,
             stop=list(decoding.stop),
             detokenize=bool(decoding.stop),
@@ -139,13 +139,13 @@ class VLLMEngine:
                     [{"prompt_token_ids": list(row)} for row in rows], params, use_tqdm=False
                 )
             )
-        except Exception as error:  # whatever happened in the engine's own process
+        except Exception as error:  # any failure in the engine's own process
             raise RunError(str(engine_failed(error))) from error
 
     def _read(
         self, prompts: Sequence[Sequence[int]], drawn: Sequence[Any], decoding: Decoding
     ) -> list[Sample]:
-        """Return what was drawn as responses."""
+        """Return the engine's output as responses."""
         rows = [list(one.token_ids) for one in drawn]
         told = [
             sum(float(at[token].logprob) for token, at in zip(row, one.logprobs, strict=True))
@@ -176,12 +176,12 @@ class VLLMEngine:
 
 
 def _declared(location: str, config: Any, source: Mapping[str, Any]) -> Any:
-    """Return a checkpoint's generation config; where it has none, what its config says."""
+    """Return a checkpoint's generation config, or one made from its config."""
     generation: Any = transformers.GenerationConfig
     source = {k: v for k, v in source.items() if k != "trust_remote_code"}
     if Path(location).is_dir() and (Path(location) / "generation_config.json").exists():
-        return generation.from_pretrained(location, **source)  # a damaged one is an error
+        return generation.from_pretrained(location, **source)  # a damaged file is an error
     try:
         return generation.from_pretrained(location, **source)
-    except OSError:  # how transformers says that there is none
+    except OSError:  # transformers' error for a missing file
         return generation.from_model_config(config)

@@ -105,7 +105,7 @@ def _training(spec: StudySpec, run: StudyRun, base: str, data: DataSource, key: 
 
 
 def _over_seeds(seeds: Sequence[_Points]) -> Line | None:
-    """Return mean and deviation where all seeds have the same places (margins: mean of the places too)."""
+    """Return mean and deviation at the places that all seeds share (margins: the mean of the places too)."""
     seeds = [s for s in seeds if s[0]]
     n = min((len(x) for x, _ in seeds), default=0)
     if n == 0:

@@ -1,10 +1,8 @@
 """Heads on a frozen backbone that all cells of a study share: every text goes through it once.
 
-Training and scoring hundreds of models with their own forward passes would repeat the same backbone hundreds
-of times, and saving each as a folder would store its weights as often. A cell keeps its head alone; the same
-settings with `rmbench train --freeze-backbone` make an ordinary folder with the same rewards, up to rounding.
-
-What the batch margin does while a head is trained, at several batch sizes.
+Hundreds of models share one forward pass over each text and one copy of the weights. A cell keeps only its
+head. `rmbench train --freeze-backbone` with the same settings makes an ordinary folder with the same rewards,
+up to rounding.
 """
 
 import json
@@ -41,7 +39,7 @@ class Parts:
 
 
 class FrozenBase:
-    """A backbone, and what its last layer sees of every text it was asked for.
+    """A backbone, with its last layer's representation of every text so far.
 
     Args:
         path: Folder or `org/name` of the base.
@@ -52,7 +50,7 @@ class FrozenBase:
     """
 
     tell: Tell | None = None
-    """Told (texts done, texts in all) while representations are computed."""
+    """Called with (texts done, texts in all) while representations are computed."""
 
     def __init__(self, path: str, max_length: int, precision: str, cache: Path, runtime: Runtime) -> None:
         self._weights, self.name = identity_of_base(path, runtime)
@@ -66,7 +64,7 @@ class FrozenBase:
         self._items: dict[int, tuple[Sequence[Item], torch.Tensor]] = {}
 
     def identity(self) -> dict[str, str]:
-        """Return what pins the representations."""
+        """Return the identity of the representations."""
         return {
             "base": self._weights,
             "format": self._base.text_format.identity,
@@ -90,7 +88,7 @@ class FrozenBase:
             conversations = [item.conversation(k) for item in items for k in range(len(item.responses))]
             encoded = self._base.text_format.encode(conversations, self._max_length)
             found = self._known.of(encoded, self.tell)
-            # The items themselves are kept too: an id alone could be given to others later.
+            # The items are kept too: Python may reuse an id.
             self._items[id(items)] = (items, torch.from_numpy(found))
         return self._items[id(items)][1].double()
 
@@ -101,7 +99,7 @@ def fit_head_of(
     settings: TrainSettings,
     on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> Head:
-    """Return the head that `settings` make of `data`; arguments as `rmbench.train.train`."""
+    """Return the head trained on `data` with `settings`; arguments as in `rmbench.train.train`."""
     loss = loss_of(settings, data)
     check_sizes(replace(settings, micro_batch=1), data, 1)  # there are no micro-batches here
     parts = base.of_pairs(data)
@@ -159,11 +157,11 @@ def vars_of(settings: TrainSettings) -> dict[str, Any]:
 
 
 class FrozenHead:
-    """A trained head on a shared backbone; precomputed rewards for `rmbench.evaluation.run`.
+    """A trained head on a shared backbone: a model with precomputed rewards.
 
     Args:
         base: The backbone.
-        folder: What `train_cell` wrote.
+        folder: Output of `train_cell`.
     """
 
     def __init__(self, base: FrozenBase, folder: Path) -> None:
@@ -174,7 +172,7 @@ class FrozenHead:
         self._weight, self._bias = state["weight"].double(), float(state["bias"][0])
 
     def fingerprint(self) -> Mapping[str, str]:
-        """Return what pins the rewards: backbone, format, length, precision and head."""
+        """Return the identity of the rewards: backbone, format, length, precision and head."""
         return {
             "kind": "frozen-head",
             **self._base.identity(),

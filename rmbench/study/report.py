@@ -1,4 +1,4 @@
-"""A study's page: one table per question, a row per base, data set and task."""
+"""Markdown and LaTeX report of a study: one table per question, a row per base, data set and task."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -57,7 +57,7 @@ _FIGURES: Mapping[str, str] = {
     "training": "NLL, margin, scale of rewards and mu_B over training",
     "batch-size": "mu_B at several batch sizes",
 }
-"""Kind of a figure, the end of its file's name -> what it shows."""
+"""End of a figure's file name -> caption."""
 
 
 def to_markdown(
@@ -71,10 +71,10 @@ def to_markdown(
 
     Args:
         spec: The study.
-        rows: Of its tables.
-        versus: Methods against another than the reference.
-        batches: Of the table of batch sizes.
-        figures: Names of the files of the figures, which lie beside the page.
+        rows: Rows of its tables.
+        versus: Comparisons with a method other than the reference.
+        batches: Rows of the table of batch sizes.
+        figures: File names of the figures, in the page's folder.
     """
     legend = _LEGEND.format(reference=for_markdown(spec.reference), n=len(spec.seeds))
     lines = [f"# {for_markdown(spec.name)}", "", for_markdown(spec.summary, limit=2000), "", legend]
@@ -91,14 +91,14 @@ def to_markdown(
 def to_latex(
     spec: StudySpec, rows: Sequence[Row], versus: Sequence[Versus] = (), batches: Sequence[BatchRow] = ()
 ) -> str:
-    """Return the tables of the page as LaTeX, each with a caption of its own; see `to_markdown`."""
+    """Return the page's tables as LaTeX, each with its caption; see `to_markdown`."""
     return as_latex(_blocks(spec, rows, versus, batches)) + "\n"
 
 
 def _blocks(
     spec: StudySpec, rows: Sequence[Row], versus: Sequence[Versus], batches: Sequence[BatchRow]
 ) -> list[Block]:
-    """Return the tables: their title and, in our own Markdown, what is said of them; captions are text."""
+    """Return the tables with title and notes; notes are Markdown, captions are plain text."""
     name = f"study-{spec.name}"
     legend = _unmarked(_LEGEND.format(reference=spec.reference, n=len(spec.seeds)))
     blocks = [Block(f"{name}-short", ("In short", _COUNTED), _summary(spec, rows), caption=(_COUNTED,))]
@@ -137,7 +137,7 @@ def _figure_list(spec: StudySpec, files: AbstractSet[str]) -> list[str]:
 
 
 def _summary(spec: StudySpec, rows: Sequence[Row]) -> Table:
-    """Return for each metric and method in how many cells it is better or worse than the reference."""
+    """Return, for each metric and method, the number of cells better and worse than the reference."""
     others = [m.name for m in spec.methods if m.name != spec.reference]
     lines: list[tuple[Cell, ...]] = []
     for metric in _QUESTIONS:

@@ -1,4 +1,4 @@
-"""Run a study: cell by cell, what is finished is skipped."""
+"""Run a study cell by cell; finished cells are skipped."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -32,22 +32,22 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Name of the model in records: what it is, without a path."""
+        """Name of the model in records, without a path."""
         return f"{self.base}.{self.data.name}.{self.method.name}.{self.seed}"
 
 
 @dataclass(frozen=True, slots=True)
 class StudyRun:
-    """What a study made."""
+    """Records and training results of a study."""
 
     outcomes: Mapping[tuple[str, str], Outcome]
-    """(cell's name, task as the study's file says it) -> record."""
+    """(name of the cell, task as in the study's file) -> record."""
     models: Mapping[str, Mapping[str, Any]]
-    """Cell's name -> what its training wrote: settings, counts, curve."""
+    """Name of the cell -> its training record: settings, counts, curve."""
 
 
 def cells_of(spec: StudySpec) -> Iterator[Cell]:
-    """Yield the cells, methods innermost: what methods share is then computed once."""
+    """Yield the cells, methods innermost, so that shared work is done once."""
     for base in spec.bases:
         for data in spec.data:
             for seed in spec.seeds:
@@ -73,12 +73,12 @@ def run_study(
         results: Where records go.
         store: Folder of the score stores and of stored representations.
         runtime: Device, offline.
-        tell: Told (cells done, cells in all, name) as each is done.
-        tell_texts: Told (texts done, texts in all) while a frozen base reads them.
+        tell: Called with (cells done, cells in all, name) after each cell.
+        tell_texts: Called with (texts done, texts in all) while a frozen base reads them.
 
     Raises:
-        ConfigError: If something does not fit; before the first cell is trained.
-        RunError: If a cell fails. What was finished before stays.
+        ConfigError: If something does not fit; raised before the first cell is trained.
+        RunError: If a cell fails. Finished cells stay.
     """
     for method in spec.methods:
         find_loss(method.loss)
@@ -89,7 +89,7 @@ def run_study(
         ready = prepare_task(
             load_task(e.task), how, data=data, on_bad=e.on_bad, offline=runtime.offline, part=e.part
         )
-        # A study's tables show no strata, and hundreds of records would carry them.
+        # A study's tables show no strata, so its records leave them out.
         prepared.append((e.task, how, replace(ready, spec=replace(ready.spec, strata=()))))
     outcomes: dict[tuple[str, str], Outcome] = {}
     models: dict[str, Mapping[str, Any]] = {}
@@ -103,7 +103,7 @@ def run_study(
 
 
 def settings_of(spec: StudySpec, base: str, method: Method, seed: int) -> TrainSettings:
-    """Return how a cell is trained."""
+    """Return the training settings of a cell."""
     return TrainSettings(
         base=spec.bases[base].path, method=method.loss, method_options=method.options, seed=seed,
         **spec.bases[base].train,
@@ -112,7 +112,7 @@ def settings_of(spec: StudySpec, base: str, method: Method, seed: int) -> TrainS
 
 @lru_cache(maxsize=8)
 def pairs_of(data: DataSource, seed: int, offline: bool) -> TrainingData:
-    """Return the pairs of a cell: a seed draws pairs and held-out prompts too, alike for every method."""
+    """Return the pairs of a cell: the seed draws pairs and held-out prompts, alike for every method."""
     return read_training_data(
         data.sources,
         like=data.like,
@@ -169,9 +169,9 @@ class BatchRow:
 
 
 def batch_rows(spec: StudySpec, store: Path, runtime: Runtime) -> list[BatchRow]:
-    """Return a row per base, data set and batch size of the study, first seed; none unless it asks for them.
+    """Return a row per base, data set and batch size of the study, first seed; empty unless it asks for them.
 
-    Only heads on frozen backbones: each row is one more training.
+    Heads on frozen backbones only. Each row is one more training.
     """
     method = Method("confidence-margin", "confidence-margin", {})
     rows = []

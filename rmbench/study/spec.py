@@ -1,4 +1,4 @@
-"""A study's YAML: what is trained on what, and what it is judged by. Unknown keys are refused."""
+"""Study files: methods, bases, data, tasks and settings in YAML. Unknown keys are refused."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -28,12 +28,12 @@ _TRAIN: Mapping[str, Param] = {
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What models are trained from."""
+    """A base model of the study."""
 
     path: str
     """Folder or `org/name`."""
     train: Mapping[str, Any]
-    """How: the study's settings, and those that this base has of its own."""
+    """The study's settings, overridden by those of this base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class DataSource:
     sources: tuple[str, ...]
     """Paths, or `TASK:train`; joined."""
     like: str | None
-    """A task whose way of reading is used."""
+    """The task whose reader is used."""
     part: tuple[float, float] | None
-    """Only prompts whose hash lies in it."""
+    """Share of prompts, by hash: only these are used."""
     pairs_per_prompt: int | None
     limit: int | None
     on_bad: str = "fail"
@@ -56,7 +56,7 @@ class DataSource:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A loss with options, under a name of its own."""
+    """A loss with options, under its own name."""
 
     name: str
     loss: str
@@ -65,7 +65,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A task that every trained model is judged by."""
+    """A task on which every trained model is evaluated."""
 
     task: str
     data: str | None
@@ -76,7 +76,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class StudySpec:
-    """A study as its YAML file says it."""
+    """A parsed study file."""
 
     name: str
     summary: str
@@ -86,11 +86,11 @@ class StudySpec:
     seeds: tuple[int, ...]
     evaluate: tuple[Evaluation, ...]
     reference: str
-    """Name of the method that the others are compared with."""
+    """The method that the others are compared with."""
     batch_sizes: tuple[int, ...]
-    """Pairs per step at which the batch margin is watched; empty: not asked."""
+    """Pairs per step at which the batch margin is recorded; empty for none."""
     versus: tuple[tuple[str, str], ...]
-    """Methods that are compared with another than the reference: (method, the other)."""
+    """Comparisons with a method other than the reference: (method, the other)."""
 
 
 def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
@@ -98,7 +98,7 @@ def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
 
     Args:
         path: The YAML file.
-        places: `{name}` in paths of the file -> what stands there: where bases and data lie here.
+        places: Value for each `{name}` in the file's paths: where bases and data are on this machine.
 
     Raises:
         ConfigError: With file and key, if something does not fit.
@@ -205,13 +205,13 @@ def _evaluation(raw: Mapping[str, Any], places: Mapping[str, str], path: Path) -
 
 
 def _train(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the settings that `raw` says."""
+    """Return the settings in `raw`."""
     _known(raw, tuple(_TRAIN), (), where)
     return {key: parse_value(_TRAIN[key], str(value), f"{where}, key {key!r}") for key, value in raw.items()}
 
 
 def _placed(text: str, places: Mapping[str, str], where: str) -> str:
-    """Return `text` with each `{name}` replaced by where it is here."""
+    """Return `text` with each `{name}` replaced by its place."""
     try:
         return text.format_map(dict(places))
     except KeyError as error:

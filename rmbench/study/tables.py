@@ -1,7 +1,4 @@
-"""What a study found: means over seeds, and paired differences to the reference method.
-
-All records of a study in one file, to be kept beside its tables.
-"""
+"""Tables of a study: means over seeds, paired differences to the reference, all records in one file."""
 
 import lzma
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,10 +27,10 @@ METRICS = (
     "accuracy", "nll", "nll_scaled", "ece", "ece_scaled", "temperature", "margin_mean", "win_rate@max",
     "gold@max", "overoptimization_drop",
 )  # fmt: skip
-"""Of these, whatever a task has."""
+"""Metrics of the tables, where a task has them."""
 
 _MANY = 200
-"""Records from which it pays to start processes."""
+"""Number of records from which processes pay off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +43,14 @@ class Row:
     task: str
     metric: str
     mean: float
-    """Over seeds."""
+    """Mean over seeds."""
     deviation: float | None
     """Standard deviation over seeds; None for a single one."""
     n_seeds: int
     n_undefined: int
-    """Seeds without a value (a temperature that does not exist); the mean is over the others."""
+    """Seeds without a value (such as an infinite temperature); the mean is over the others."""
     difference: Comparison | None
-    """To the reference on the same prompts and seeds; None for the reference, or where no error is known."""
+    """Difference to the reference on the same prompts and seeds; None for the reference or without error."""
     items: tuple[int, int] | None = None
     """Fewest items, of how many, that a seed's difference rests on: those that both models answered, where
     one left items out."""
@@ -61,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Seed:
-    """One method's numbers on one seed; of the record's, those of `METRICS`."""
+    """One method's numbers on one seed: the record's values of `METRICS`."""
 
     run: StoredRun
     suite: Suite
@@ -73,7 +70,7 @@ class Seed:
 
 
 class Pairing:
-    """Numbers of two seeds on the items that both answered; panels are read again only where some lack."""
+    """Numbers of two seeds on common items; panels are read only if some items lack rewards."""
 
     def __init__(self) -> None:
         self._common = CommonItems()
@@ -93,18 +90,18 @@ class Pairing:
 
 @dataclass(frozen=True, slots=True)
 class Versus:
-    """One method against another than the reference."""
+    """Comparison with a method other than the reference."""
 
     method: str
     other: str
     rows: tuple[Row, ...]
-    """The method's; their differences are to the other."""
+    """The method's rows, with differences to the other method."""
 
 
 def rows_of_study(
     spec: StudySpec, outcomes: Mapping[tuple[str, str], Outcome]
 ) -> tuple[list[Row], list[Versus]]:
-    """Return the rows in the order of the study's file, and those of its key `versus`."""
+    """Return the rows in the order of the study's file, and the comparisons of its key `versus`."""
     suites, pairing = _measured(outcomes), Pairing()
     names = {task: outcome.run.record.task for (_, task), outcome in outcomes.items()}
     versus = []
@@ -140,7 +137,7 @@ def _all_rows(
 def _measured(
     outcomes: Mapping[tuple[str, str], Outcome],
 ) -> dict[tuple[str, str], Seed]:
-    """Return the numbers of all records with what pairs them; in processes where that is much work."""
+    """Return the numbers of all records, ready for pairing; uses processes if there are many records."""
     runs = [outcome.run for outcome in outcomes.values()]
     if len(runs) < _MANY:
         return dict(zip(outcomes, map(_metrics_of, runs), strict=True))
@@ -189,7 +186,7 @@ def _rows(
 def _paired(
     a: Sequence[Seed], b: Sequence[Seed], name: str, pairing: Pairing
 ) -> tuple[Comparison | None, tuple[int, int] | None]:
-    """Return the comparison over seeds, and the fewest items of a seed's, of how many; None for all items."""
+    """Return the comparison over seeds, and (fewest common items of a seed, all items) or None."""
     found = [pairing.of(x, y, name) for x, y in zip(a, b, strict=True)]
     counts = [(c.count.both, c.count.of) for c in found if c.count is not None]
     both = [(c.first, c.second) for c in found if c.first is not None and c.second is not None]
@@ -199,9 +196,9 @@ def _paired(
 def _over_seeds(both: Sequence[tuple[Statistic, Statistic]]) -> Comparison | None:
     """Compare means over seeds, each on the items that both models have a value on; `both` has a pair a seed.
 
-    Two sources of chance add up: which prompts were asked (clustered error of the mean difference) and which
-    seeds were drawn (standard deviation of the difference over seeds, by the root of their number). The
-    degrees of freedom are Satterthwaite's.
+    Two sources of error add up: the choice of prompts (clustered error of the mean difference) and of seeds
+    (standard deviation of the difference over seeds, over the root of their number). The degrees of freedom
+    are Satterthwaite's.
     """
     if not both or any(s.influence is None or s.log_scale for pair in both for s in pair):
         return None
@@ -246,8 +243,8 @@ def to_csv(rows: Sequence[Row]) -> str:
 def packed_records(records: Iterable[Record]) -> bytes:
     """Return the records as JSON Lines in xz, by model and task; the same records give the same bytes.
 
-    Without curves, which the figures show: hundreds of records are mostly curves. Of where data and models
-    lay, the last name is kept and its folder is not: the file is for others.
+    Curves are left out: they are most of a record, and the figures show them. Paths of data and models are
+    cut to their last name, because the file is for others.
     """
     ordered = sorted(records, key=lambda record: (record.model, record.task))
     return lzma.compress("".join(canonical_json(_shared(r)) + "\n" for r in ordered).encode(), preset=9)
