@@ -1,4 +1,4 @@
-"""Is a task's data in what a model was trained on? Prompts and responses, whole and by n-grams."""
+"""Contamination: a task's prompts and responses in training data, whole and by n-grams."""
 
 from rmbench.contamination.findings import Finding, Findings, TaskIndex
 from rmbench.contamination.measures import Measures, measure

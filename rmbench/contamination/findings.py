@@ -1,6 +1,6 @@
-"""What of a task was seen in training data, text by text and item by item.
+"""Index of a task's texts, and what training data contains of them, text by text and item by item.
 
-What a task holds, in the form in which training rows are looked up: memory follows the task alone.
+Memory depends on the task only, not on the training data.
 """
 
 from array import array
@@ -27,8 +27,8 @@ class TaskIndex:
     Args:
         items: The task's items, iterated once.
         n: Words of an n-gram.
-        most_common: N-grams in more of the task's prompts than that are left aside: they are how the task is
-            worded, not what it asks.
+        most_common: N-grams in more prompts than this are ignored: they are the task's wording, not its
+            content.
     """
 
     def __init__(self, items: Iterable[Item], *, n: int, most_common: int) -> None:
@@ -73,7 +73,7 @@ class TaskIndex:
         return len(self.prompt_of)
 
     def _numbered(self, turns: Sequence[Turn]) -> "array[int]":
-        """Return the numbers of a text's words; none where it is too short to have n-grams."""
+        """Return the numbers of a text's words; empty if it is too short for an n-gram."""
         found = [w for turn in turns for w in words(turn["content"])]
         known = self._vocabulary
         return array(
@@ -94,17 +94,17 @@ class TaskIndex:
         )  # fmt: skip
 
     def numbers_of(self, texts: Sequence[str]) -> Words:
-        """Return the numbers of words, 0 for those that the task does not have; shape (len(texts),)."""
+        """Return the numbers of words, 0 for words outside the task; shape (len(texts),)."""
         return np.fromiter(map(self._vocabulary.get, texts, repeat(0)), dtype=np.uint32, count=len(texts))
 
     def prompt(self, turns: Sequence[Turn]) -> int | None:
-        """Return which of the task's distinct prompts this is, by its identity; None: none."""
+        """Return the index of this prompt among the task's distinct prompts; None if it is not one."""
         if hash(_last(turns)) not in self._prompts.likely:
             return None
         return self._prompts.known.get(prompt_cluster(turns))
 
     def reply(self, text: str) -> int | None:
-        """Return which of the task's distinct responses this is, to the last character; None: none."""
+        """Return the index of this response, compared exactly; None if it is not one."""
         if hash(text) not in self._replies.likely:
             return None
         return self._replies.known.get(digest(text, 32))
@@ -146,7 +146,7 @@ class Marks:
         self.n_shared: Ints = np.zeros(n_texts, dtype=np.int64)
         """Most n-grams that each text shares with one training row, shape (T,)."""
         self.nearest: dict[int, Place] = {}
-        """Text -> the first training row that shares so many."""
+        """Text -> the first training row with that many shared n-grams."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,29 +156,29 @@ class Side:
     has: Bools
     """Whether the item has such a text."""
     exact: Bools
-    """Whether one is in the training data to the last character."""
+    """Whether a text is in the training data exactly."""
     seen_as: NDArray[np.uint8]
-    """As what: a bit per label, 1 << its index."""
+    """Labels under which it was seen, a bit each: 1 << index."""
     seen_in_place: NDArray[np.uint8]
-    """The same, where the training row also asks the item's own prompt."""
+    """The same, for training rows that have the item's own prompt."""
     share: Floats
     """Largest share of a text's n-grams that are in the training data; NaN where none can be compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one item, for people who want to look or to leave it out."""
+    """Findings of one item, for looking at it or leaving it out."""
 
     item: int
     """Number of the item."""
     weight: tuple[bool, bool, float]
-    """The chosen response seen as such in its place; the prompt seen; the largest share: what sorts them."""
+    """Sort key: chosen response seen as such under its prompt; prompt seen; largest share."""
     values: dict[str, Any]
     """For JSON."""
 
 
 class Findings:
-    """Marks on the texts of a task; rows of training data are counted and gone."""
+    """Marks on the texts of a task; training rows are counted and not kept."""
 
     def __init__(self, index: TaskIndex) -> None:
         self.index = index
@@ -197,7 +197,7 @@ class Findings:
         self._prompt_at.setdefault(prompt, place)
 
     def saw_reply(self, reply: int, label: int, asked: list[int], place: Place) -> None:
-        """Mark a response as seen whole, under a label, as an answer to those of the task's prompts."""
+        """Mark a response as seen whole, under a label, as an answer to these prompts of the task."""
         self._reply_at.setdefault(reply, place)
         self._seen_as[reply] |= np.uint8(1 << label)
         for prompt in asked:
@@ -205,7 +205,7 @@ class Findings:
             self._seen_in_place[prompt, reply] = self._seen_in_place.get((prompt, reply), 0) | 1 << label
 
     def prompt_side(self) -> Side:
-        """Return what was found of the items' prompts."""
+        """Return the findings of the items' prompts."""
         index = self.index
         seen = np.zeros(index.n_prompts, dtype=bool)
         seen[list(self._prompt_at)] = True
@@ -214,7 +214,7 @@ class Findings:
         return Side(np.ones(len(index), dtype=bool), seen[index.prompt_of], none, none, share)
 
     def reply_side(self, label: str | None = None) -> Side:
-        """Return what was found of the items' responses with this label; None: of all."""
+        """Return the findings of the items' responses with this label; None for all."""
         index = self.index
         wanted = np.ones(len(index.reply_of), dtype=bool)
         if label is not None:
@@ -230,11 +230,11 @@ class Findings:
         return Side(has, seen_as > 0, seen_as, in_place, share)
 
     def reply_shares(self) -> Floats:
-        """Return the share found of each distinct response's n-grams, NaN where it has none."""
+        """Return the share of each distinct response's n-grams that was found; NaN without n-grams."""
         return self.index.reply_grams.shares(self.replies.found)
 
     def _in_place(self) -> NDArray[np.uint8]:
-        """Return, for each response of each item, as what it was seen under the item's own prompt."""
+        """Return, for each response of each item, the labels under which its own prompt has it."""
         index = self.index
         if not self._seen_in_place:
             return np.zeros(len(index.reply_of), dtype=np.uint8)
@@ -242,7 +242,7 @@ class Findings:
         return np.array([self._seen_in_place.get(pair, 0) for pair in pairs], dtype=np.uint8)
 
     def worst_replies(self) -> dict[int, int]:
-        """Return item -> the response of which most was seen: under its prompt, whole, or by its share."""
+        """Return item -> its most-seen response: under its prompt, whole, or by its share."""
         index = self.index
         weight = np.nan_to_num(self.reply_shares())[index.reply_of]
         weight += 2.0 * (self._seen_as[index.reply_of] > 0) + 4.0 * (self._in_place() > 0)
@@ -253,11 +253,11 @@ class Findings:
         return dict(zip(items[seen].tolist(), index.reply_of[worst[seen]].tolist(), strict=True))
 
     def place_of_prompt(self, item: int) -> Place | None:
-        """Return where the item's prompt stands in the training data: whole, else the row most like it."""
+        """Return where the training data has the item's prompt: whole, else the most similar row."""
         prompt = int(self.index.prompt_of[item])
         return self._prompt_at.get(prompt, self.prompts.nearest.get(prompt))
 
     def place_of_reply(self, item: int, reply: int) -> Place | None:
-        """Return where an item's response stands: under its prompt, else whole, else the row most like it."""
+        """Return where the training data has a response: under its prompt, whole, or the most similar row."""
         in_place = self._in_place_at.get((int(self.index.prompt_of[item]), reply))
         return in_place or self._reply_at.get(reply, self.replies.nearest.get(reply))

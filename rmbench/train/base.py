@@ -1,4 +1,4 @@
-"""The model that training starts from: a one-label head, a padding token of its own, no dropout."""
+"""Base models for training: a one-label head, a separate padding token, no dropout."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -31,10 +31,10 @@ class Base:
     pad_id: int
     positions: int
     body_seed: str
-    """The seed, where more than the last layer was drawn at random; else empty: the body is the same."""
+    """The seed, if more than the last layer was initialised at random; else empty."""
 
     def limit(self, max_length: int) -> int:
-        """Return the tokens per conversation: what is asked for, within what the model has."""
+        """Return the tokens per conversation: the requested number, at most what the model can read."""
         return min(max_length, self.positions)
 
     def merged(self) -> Any:
@@ -43,7 +43,7 @@ class Base:
 
 
 def identity_of_base(name: str, runtime: Runtime) -> tuple[str, str]:
-    """Return what pins the base's weights, and its name without a path."""
+    """Return the identity of the base's weights, and its name without a path."""
     checkpoint = find_checkpoint(name, None)
     if checkpoint.is_folder:
         return weights_identity(checkpoint, None)["weights"], checkpoint.name
@@ -55,7 +55,7 @@ def identity_of_base(name: str, runtime: Runtime) -> tuple[str, str]:
 
 
 def prompts_seen(base: str, trained: Iterable[Sequence[Turn]]) -> TrainingPrompts:
-    """Return the prompts that a model has seen: those it is trained on, and those its base says it saw.
+    """Return the prompts that a model has seen: its training prompts, and those recorded with its base.
 
     Raises:
         StoreError: If the base's file of them is damaged.
@@ -66,7 +66,7 @@ def prompts_seen(base: str, trained: Iterable[Sequence[Turn]]) -> TrainingPrompt
 
 
 def load_base(name: str, seed: int, lora: int | None, runtime: Runtime) -> Base:
-    """Return a base (folder, `org/name[@revision]` or `builtin:tiny`), its head kept or drawn by `seed`.
+    """Return a base (folder, `org/name[@revision]` or `builtin:tiny`); a new head is drawn by `seed`.
 
     Raises:
         ConfigError: If it cannot be loaded, or has no tokenizer.
@@ -99,10 +99,10 @@ def head_of(model: Any) -> Any:
 
 
 def _pad_id(model: Any, tokenizer: Any, text_format: TextFormat) -> int:
-    """Return a padding id that ends no conversation, and set it on tokenizer and config.
+    """Return a padding id that never ends a conversation, and set it on tokenizer and config.
 
-    transformers reads a decoder's reward at the last token that is not padding. Where padding is EOS it
-    would read one token early, so such a base gets another of its special tokens as padding, or a new one.
+    transformers reads a decoder's reward at the last token that is not padding. If padding is EOS, it reads
+    one token early, so such a base gets another special token as padding, or a new one.
     """
     used = set(text_format.encode([_PROBE], 64)[0].ids)
     current = tokenizer.pad_token_id

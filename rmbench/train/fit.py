@@ -1,4 +1,4 @@
-"""Two ways to fit a reward model to pairs: all weights (or adapters), or the last layer alone."""
+"""Fitting a reward model to pairs: all weights, adapters, or only the last layer."""
 
 import json
 import os
@@ -32,7 +32,7 @@ WORK = ".training"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainSettings:
-    """Everything that can change the trained weights, beside base and data."""
+    """Every setting that can change the trained weights, except base and data."""
 
     base: str
     method: str = "confidence-margin"
@@ -51,11 +51,11 @@ class TrainSettings:
     max_length: int = 1024
     """Tokens per conversation; the prompt is cut from the left."""
     freeze_backbone: bool = False
-    """Train the last layer alone, on representations that are computed once and stored."""
+    """Train only the last layer, on representations that are computed once and stored."""
     lora: int | None = None
     """Rank of LoRA adapters (merged when saved); None: all weights."""
     precision: str = "auto"
-    """Of matrix products: `float32`, `bfloat16` (weights stay float32), or `auto`: bfloat16 on GPUs."""
+    """Of matrix products: `float32`, `bfloat16` (weights stay float32), `auto` (bfloat16 on GPUs)."""
     seed: int = 0
     eval_every: int = 50
     """Steps between evaluations on the held-out prompts, and between checkpoints."""
@@ -63,7 +63,7 @@ class TrainSettings:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """All that a fit needs."""
+    """Everything that a fit needs."""
 
     settings: TrainSettings
     base: Base
@@ -72,20 +72,20 @@ class Job:
     loss: Loss
     work: Path
     weights: str
-    """What pins the base's weights."""
+    """Identity of the base's weights."""
     identity: Mapping[str, Any]
     runtime: Runtime
     held: ExitStack
-    """Closed when the model is finished: the lock of the working folder."""
+    """Lock of the working folder, closed when the model is finished."""
     log_dir: Path | None
     on_step: Callable[[int, int, Mapping[str, float]], None] | None
     on_text: Callable[[int, int], None] | None = None
-    """Told of representations of a frozen backbone as they are computed."""
+    """Called while representations of a frozen backbone are computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """What is known after a fit; the weights are in the job's model."""
+    """Results of a fit; the weights are in the job's model."""
 
     held_out: Mapping[str, float]
     """`nll`, `accuracy`, `margin` of the best checkpoint on the held-out prompts."""
@@ -94,12 +94,12 @@ class Fitted:
 
 
 def n_processes() -> int:
-    """Return how many processes train together, as torchrun and accelerate say."""
+    """Return how many processes train together, from the environment of torchrun or accelerate."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main_process() -> bool:
-    """Say whether this is the process that writes and speaks for all."""
+    """Say whether this is the process that writes files and prints."""
     return os.environ.get("RANK", "0") == "0"
 
 
@@ -136,7 +136,7 @@ def fit_all(job: Job) -> Fitted:
 
 
 def fit_head(job: Job, store: Path) -> Fitted:
-    """Train the last layer alone; representations are computed once for all runs on the same texts."""
+    """Train only the last layer; all runs on the same texts share the representations."""
     _claim(job)
     job.base.model.to(pick_device(job.runtime.device))
     known = RepresentationStore(job.base, store / "features", job.weights, job.settings.precision)
@@ -160,7 +160,7 @@ def _writer(folder: Path) -> SummaryWriter:
 
 
 def _telling(job: Job, writer: Any) -> Callable[[int, int, Mapping[str, float]], None]:
-    """Return what is called after every step: margins that move with training are logged step by step."""
+    """Return the callback after each step, which logs margins that move with training."""
 
     def tell(step: int, total: int, shown: Mapping[str, float]) -> None:
         for key, value in shown.items() if writer is not None else ():
@@ -172,7 +172,7 @@ def _telling(job: Job, writer: Any) -> Callable[[int, int, Mapping[str, float]],
 
 
 def _unsharded(job: Job, state: Mapping[str, Any]) -> Any:
-    """Return an ordinary model with the weights gathered from all processes (only the main one has them)."""
+    """Return an ordinary model with the weights of all processes (on the main process only)."""
     if not is_main_process():
         return job.base.model
     twin = load_base(job.settings.base, job.settings.seed, job.settings.lora, job.runtime).model
@@ -187,7 +187,7 @@ def head_for(
     loss: Loss,
     on_step: Callable[[int, int, Mapping[str, float]], None] | None,
 ) -> Head:
-    """Train a head on representations as `settings` say; see `train_head`."""
+    """Train a head on representations with `settings`; see `train_head`."""
     return train_head(
         train,
         held_out,
@@ -207,8 +207,8 @@ def head_for(
 def _claim(job: Job) -> None:
     """Make the working folder this run's, and this process's until `job.held` is closed.
 
-    Refused are one that another run began or another process is training in, and a folder of other things.
-    A launcher that is killed may leave its workers behind: they would write where the run that follows does.
+    It refuses a folder of another run, of another running process, and of other things. Workers that outlive
+    a killed launcher would write into the folder of the next run; the lock stops that.
     """
     work, identity = job.work, job.identity
     mark, ours = work / "run.json", json.dumps({"hash": digest(dict(identity), 16)}) + "\n"
@@ -227,7 +227,7 @@ def _claim(job: Job) -> None:
 
 
 def _last_complete(work: Path) -> str | None:
-    """Return the newest checkpoint that was written to its end; remove the others that were not."""
+    """Return the newest complete checkpoint; remove incomplete ones."""
     found = sorted(work.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
     for folder in found:
         if not (folder / COMPLETE).is_file():
@@ -270,13 +270,13 @@ def _arguments(job: Job) -> transformers.TrainingArguments:
         ddp_backend="gloo" if processes > 1 and not on_cuda else None,
     )
     if arguments.n_gpu > 1:
-        # Without a launcher the trainer would spread each micro-batch over all GPUs: steps of another size.
+        # Without a launcher the trainer would spread each micro-batch over all GPUs and change the step size.
         arguments._n_gpu = 1
     return arguments
 
 
 def _point(entry: Mapping[str, Any]) -> dict[str, float]:
-    """Return what of a log entry belongs to the training curve."""
+    """Return the values of a log entry that belong to the training curve."""
     if "loss" not in entry and "eval_nll" not in entry:
         return {}
     return {k: float(v) for k, v in entry.items() if k not in ("epoch", "eval_loss")}

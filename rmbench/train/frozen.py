@@ -1,9 +1,7 @@
-"""A linear head on representations of a frozen backbone: with those at hand, a head takes seconds.
+"""Linear heads on stored representations of a frozen backbone.
 
-What makes hundreds of runs (losses, seeds, settings) affordable on a laptop. The head becomes the last layer
-of an ordinary classifier, so the saved model is like any other.
-
-What the last layer of a frozen model sees of a text: computed once, kept on disk, shared by all runs.
+Representations are computed once, kept on disk and shared by all runs, so a head takes seconds and hundreds
+of runs (losses, seeds, settings) fit on a laptop. The head becomes the last layer of an ordinary classifier.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,15 +29,15 @@ from rmbench.train.trainer import RepresentationTap
 
 _TOKENS_AT_A_TIME = 8_192
 _TEXTS_PER_SHARD = 512
-"""What a kill can cost, at most."""
+"""Texts per shard: the most that a kill costs."""
 
 Tell = Callable[[int, int], None]
-"""Told (texts done, texts in all) while representations are computed."""
+"""Called with (texts done, texts in all) while representations are computed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Representations:
-    """What the last layer of a frozen model sees, for all pairs of a split."""
+    """Inputs of the last layer, for all pairs of a split."""
 
     chosen: Tensor
     """Shape (n, D), float32."""
@@ -54,10 +52,10 @@ class RepresentationStore:
     """Representations by one frozen base: text by text in memory, in shards on disk (npz, no pickle).
 
     Args:
-        base: The model; nothing of it changes.
+        base: The model; it does not change.
         cache: Folder of all bases' stores.
-        weights: What pins the base's weights.
-        precision: `bfloat16` for the matrix products in it; else float32.
+        weights: Identity of the base's weights.
+        precision: `bfloat16` for bfloat16 matrix products; else float32.
 
     Raises:
         StoreError: If a shard is damaged.
@@ -72,7 +70,7 @@ class RepresentationStore:
             self._known.update(_read(path))
 
     def of(self, texts: Sequence[Encoded], tell: Tell | None = None) -> NDArray[np.float32]:
-        """Return the representations of `texts`, shape (n, D); only what is not known is computed."""
+        """Return the representations of `texts`, shape (n, D); only new ones are computed."""
         keys = [_key(text) for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         names = list(new)
@@ -99,7 +97,7 @@ class RepresentationStore:
 
 
 def _key(text: Encoded) -> bytes:
-    """Return 16 bytes that stand for what the model reads."""
+    """Return the 16-byte key of the model's input."""
     hashed = blake2b(np.array(text.ids, dtype=np.int64).tobytes(), digest_size=16)
     if text.type_ids is not None:
         hashed.update(b"types" + np.array(text.type_ids, dtype=np.int64).tobytes())
@@ -143,12 +141,12 @@ def _groups(texts: Sequence[Encoded]) -> list[list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A trained linear head in the backbone's own units."""
+    """A trained linear head, in the units of the backbone."""
 
     weight: Tensor
     """Shape (D,)."""
     bias: float
-    """Moves all rewards alike; margins do not see it."""
+    """Shifts all rewards alike; margins do not depend on it."""
     curve: list[dict[str, float]]
     held_out: Mapping[str, float]
     steps: int
@@ -169,7 +167,7 @@ def train_head(
     seed: int,
     on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> Head:
-    """Train a linear head with AdamW on standardised representations; the best by held-out NLL is kept.
+    """Train a linear head with AdamW on standardised representations; keep the best by held-out NLL.
 
     Deterministic: the same input and seed give the same head.
 

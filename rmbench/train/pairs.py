@@ -1,7 +1,4 @@
-"""Training pairs: out of any format that the harness reads, split by prompt, everything left out counted.
-
-Encoded pairs, their order, and how they become tensors.
-"""
+"""Training pairs: read from any supported format, split by prompt, encoded, ordered and batched."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +20,7 @@ from rmbench.tasks.training import training_split
 from rmbench.types import Conversation, Item, Turn
 
 BEYOND_EVAL_LIMIT = "held-out pairs beyond --eval-limit"
-"""Reason under which held-out pairs are counted that nothing is done with."""
+"""Reason under which unused held-out pairs are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +42,14 @@ class TrainingPair:
 
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Pairs to learn from and pairs to watch, on different prompts."""
+    """Training pairs and held-out pairs, on different prompts."""
 
     train: tuple[TrainingPair, ...]
     held_out: tuple[TrainingPair, ...]
     dropped: Mapping[str, int]
-    """Why rows, items or pairs were left out -> how many."""
+    """Reason -> number of rows, items or pairs left out."""
     data_hash: str
-    """Of the pairs' content and of how they are split, 16 hex digits."""
+    """Hash of the pairs' content and of their split, 16 hex digits."""
     source: str
     """The file's name, without its folder, or `TASK:train`."""
 
@@ -80,19 +77,19 @@ def read_training_data(
     Args:
         source: A file or folder, or `TASK:train` for the training split of a task; several are joined.
         reader: Format of the file; `auto` looks at its first row.
-        like: A task whose way of reading (format and options) is used instead of `reader`.
+        like: A task whose reader and options replace `reader`.
         part: Only prompts whose hash lies in [low, high), see `in_part`; None: all.
         on_bad: `fail` stops at the first row or pair that does not fit; `skip` leaves it out and counts it.
-        pairs_per_prompt: Of a pool of many responses, at most so many pairs, drawn by seed; None: all.
-        limit: At most so many pairs in all, drawn by seed.
+        pairs_per_prompt: Most pairs from a pool of many responses, drawn by seed; None: all.
+        limit: Most pairs in all, drawn by seed.
         held_out: Share of prompts whose pairs are for evaluation.
-        eval_limit: Of those pairs at most so many, drawn by seed: evaluation costs time; None: all.
-        seed: Of every draw.
-        offline: Never reach for a hub.
+        eval_limit: Most held-out pairs, drawn by seed, because evaluation costs time; None: all.
+        seed: Seed of every draw.
+        offline: Use no network.
 
     Raises:
         DataError: If a row does not fit.
-        ConfigError: If nothing is left to train on or to watch.
+        ConfigError: If no training pair or no held-out pair is left.
     """
     sources = [source] if isinstance(source, str) else list(source)
     items: list[Item] = []
@@ -220,7 +217,7 @@ _STEPS_PER_GROUP = 50
 
 @dataclass(frozen=True, slots=True)
 class EncodedPair:
-    """One pair as the model reads it."""
+    """One encoded pair."""
 
     index: int
     """Position in the data, for messages."""
@@ -240,7 +237,7 @@ class EncodedPairs(torch.utils.data.Dataset[EncodedPair]):
 
     Args:
         pairs: The split.
-        text_format: How the model reads a conversation.
+        text_format: The model's text format.
         max_length: Tokens per conversation.
     """
 
@@ -269,15 +266,15 @@ class EncodedPairs(torch.utils.data.Dataset[EncodedPair]):
 
 
 class StepSampler(torch.utils.data.Sampler[int]):
-    """Whole optimiser steps of pairs of similar length, in an order that seed and epoch alone decide.
+    """Whole optimiser steps of pairs of similar length, in an order given by seed and epoch.
 
-    What does not fill a step is left out of an epoch, other pairs each time: every step has exactly
-    `step_size` pairs, however they are cut into micro-batches and spread over processes.
+    Every step has exactly `step_size` pairs, for any micro-batch size and number of processes. Each epoch
+    leaves out the pairs that do not fill a step, other ones each time.
 
     Args:
         lengths: Tokens of each pair.
         step_size: Pairs per optimiser step, at most len(lengths).
-        seed: Of the order.
+        seed: Seed of the order.
     """
 
     def __init__(self, lengths: Sequence[int], step_size: int, seed: int) -> None:
@@ -285,7 +282,7 @@ class StepSampler(torch.utils.data.Sampler[int]):
         self._step_size, self._seed, self._epoch = step_size, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next; the data loader calls this, also after a resume."""
+        """Set the epoch of the next order; the data loader calls this, also after a resume."""
         self._epoch = epoch
 
     def __len__(self) -> int:
@@ -305,7 +302,7 @@ class PairCollator:
     """Pads pairs on the right: the chosen ones first, then the rejected ones, in one batch of 2 n rows.
 
     Args:
-        pad_id: Fills masked places.
+        pad_id: Padding id of masked positions.
     """
 
     def __init__(self, pad_id: int) -> None:

@@ -1,7 +1,7 @@
 """Training on reward margins: a thin layer over `transformers.Trainer`.
 
-Three things are ours: the loss sees statistics of the whole optimiser-step batch, its scale does not depend
-on how that batch is cut, and evaluation is plain Bradley-Terry whatever the loss.
+It adds three things. The loss gets statistics of the whole optimiser-step batch. The loss's scale does not
+depend on micro-batches. Evaluation is plain Bradley-Terry for every loss.
 """
 
 import shutil
@@ -22,20 +22,20 @@ from rmbench.train.losses import NEEDS_DISTANCE, BatchStatistics, Loss, Tensor
 from rmbench.train.pairs import PairCollator, StepSampler
 
 COMPLETE = "complete"
-"""Marks a checkpoint that was written to its end."""
+"""File that marks a complete checkpoint."""
 
 _LOCAL = frozenset({"bradley-terry", "label-margin", "fixed-margin", "conservative", "centred"})
 """Losses that read nothing of the batch: they need no pass over it beforehand."""
 
 _TOKENS_PER_FORWARD = 64
-"""What a further forward and backward pass costs on one CPU thread, in tokens; measured 41 to 58."""
+"""Cost of another forward and backward pass on one CPU thread, in tokens; measured 41 to 58."""
 
 
 class MarginTrainer(transformers.Trainer):
     """Trains a sequence classifier with one label on pairs.
 
     Args:
-        loss_name: For messages and for what the loss needs.
+        loss_name: Name of the loss.
         loss: Maps (chosen, rejected, statistics) to values per pair and diagnostics.
         step_size: Pairs per optimiser step over all micro-batches and processes.
         on_step: Called after every optimiser step with (step, steps in all, what to show).
@@ -64,7 +64,7 @@ class MarginTrainer(transformers.Trainer):
         self.label_names: list[str] = []
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
-        """Take the micro-batches of one optimiser step, and look at all of them where the loss needs that."""
+        """Take the micro-batches of one optimiser step, and scan all of them if the loss needs it."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._ahead = None
         if len(samples) > 1 and self._loss_name not in _LOCAL:
@@ -94,7 +94,7 @@ class MarginTrainer(transformers.Trainer):
         if not bool(torch.isfinite(values).all()):
             self._stop_at(values, inputs["index"])
         self._note(values.detach(), margins, told)
-        # Processes average their gradients: times their number, so that the step's mean is over all pairs.
+        # Processes average their gradients: multiply by their number, so that the mean is over all pairs.
         loss = values.sum() / self._step_size * self.accelerator.num_processes
         return (loss, None) if return_outputs else loss
 
@@ -124,7 +124,7 @@ class MarginTrainer(transformers.Trainer):
         return metrics
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
-        """Do one micro-batch, and tell of the step."""
+        """Run one micro-batch, and report the step."""
         loss = super().training_step(model, inputs, num_items_in_batch)
         if self.accelerator.sync_gradients:
             n = max(self._shown.pop("pairs", 0.0), 1.0)
@@ -135,7 +135,7 @@ class MarginTrainer(transformers.Trainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as the parent does; beside the loss, what the steps since the last time showed, on average."""
+        """Log as the parent does, with the means of the steps' diagnostics since the last log."""
         if "loss" in logs and self._since_log:
             keys = [k for k in self._since_log[-1] if k != "loss"]
             logs |= {k: fmean(s[k] for s in self._since_log if k in s) for k in keys}
@@ -143,7 +143,7 @@ class MarginTrainer(transformers.Trainer):
         super().log(logs, start_time)
 
     def whole_state(self) -> dict[str, Tensor] | None:
-        """Return the weights gathered from all processes (on the main one), None if each has them all.
+        """Return the weights of all processes (on the main one); None if each process has all of them.
 
         Every process must call it.
         """
@@ -170,11 +170,11 @@ class MarginTrainer(transformers.Trainer):
         return chosen, rejected, distance
 
     def _parts(self, mask: Tensor) -> list[Tensor]:
-        """Return which rows the model reads at once: all of them, or on a CPU rows of similar length.
+        """Return groups of rows per forward pass: all rows, or on a CPU rows of similar length.
 
-        A CPU's time goes with padded tokens, and a pair's two replies are often of different length. All
-        parts stay in one graph: the rewards are the same up to rounding. Processes that train together need
-        equally many forward passes, so there all rows are one part.
+        A CPU's time grows with padded tokens, and a pair's two replies often differ in length. All groups
+        stay in one graph, so rewards are the same up to rounding. Processes that train together need equally
+        many forward passes, so there all rows are one group.
         """
         groups: list[list[int]] = []
         if mask.device.type == "cpu" and self.accelerator.num_processes == 1:
@@ -223,7 +223,7 @@ class MarginTrainer(transformers.Trainer):
         if self.args.should_save:
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
             write_atomic(folder / COMPLETE, "")
-            # Old ones go only now, mark first: a kill never leaves half of one that says it is whole.
+            # Old checkpoints go only now, mark first: a kill never leaves a marked half of one.
             best = Path(self.state.best_model_checkpoint or folder).name
             for old in folder.parent.glob("checkpoint-*"):
                 if old.name not in (folder.name, best):
@@ -238,7 +238,7 @@ def _cut(inputs: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
 
 
 class RepresentationTap:
-    """Sees what the last layer of a classifier is given: the representation of each text.
+    """Records the input of a classifier's last layer: the representation of each text.
 
     Args:
         model: A sequence classifier with one label.
@@ -259,7 +259,7 @@ class RepresentationTap:
         return seen[torch.arange(len(seen), device=seen.device), last]
 
     def close(self) -> None:
-        """Stop looking."""
+        """Stop recording."""
         self._hook.remove()
 
     def _remember(self, module: Any, inputs: tuple[Tensor, ...]) -> None:
