@@ -3,27 +3,37 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from rmbench.core.options import Param, parse_part, parse_value
+from rmbench.core.options import Help, Option, options_of, parse_part
 from rmbench.core.yaml import read_yaml
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.tasks.spec import load_task
 
 _KEYS = ("name", "summary", "bases", "data", "methods", "seeds", "train", "evaluate", "reference")
 _OPTIONAL = ("batch_sizes", "versus")
-_TRAIN: Mapping[str, Param] = {
-    "epochs": Param(float, 1.0, "passes over the pairs", low=0.0),
-    "learning_rate": Param(float, None, "peak rate; by default the trainer's"),
-    "batch_size": Param(int, 32, "pairs per optimiser step", low=2),
-    "micro_batch": Param(int, 8, "pairs per forward pass", low=1),
-    "max_length": Param(int, 1024, "tokens per conversation", low=8),
-    "freeze_backbone": Param(bool, False, "train the last layer alone"),
-    "lora": Param(int, None, "rank of LoRA adapters; by default all weights", low=1),
-    "precision": Param(str, "auto", "of matrix products", ("auto", "float32", "bfloat16")),
-    "eval_every": Param(int, 50, "steps between evaluations", low=1),
-    "eval_limit": Param(int, None, "held-out pairs at most, drawn by seed; by default all", low=1),
-}
+
+
+@dataclass(frozen=True)
+class _Train:
+    """The key `train`."""
+
+    epochs: Annotated[float, Help("passes over the pairs", low=0.0)] = 1.0
+    learning_rate: Annotated[float | None, Help("peak rate; by default the trainer's")] = None
+    batch_size: Annotated[int, Help("pairs per optimiser step", low=2)] = 32
+    micro_batch: Annotated[int, Help("pairs per forward pass", low=1)] = 8
+    max_length: Annotated[int, Help("tokens per conversation", low=8)] = 1024
+    freeze_backbone: Annotated[bool, Help("train the last layer alone")] = False
+    lora: Annotated[int | None, Help("rank of LoRA adapters; by default all weights", low=1)] = None
+    precision: Annotated[Literal["auto", "float32", "bfloat16"], Help("of matrix products")] = "auto"
+    eval_every: Annotated[int, Help("steps between evaluations", low=1)] = 50
+    eval_limit: Annotated[
+        int | None, Help("held-out pairs at most, drawn by seed; by default all", low=1)
+    ] = None
+
+
+_TRAIN = options_of(_Train)
+_ON_BAD = Option("on_bad", Literal["fail", "skip"], "fail")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +176,7 @@ def _part(raw: Mapping[str, Any], where: str) -> tuple[float, float] | None:
 
 
 def _on_bad(raw: Mapping[str, Any], where: str) -> str:
-    param = Param(str, "fail", "what a bad row does", ("fail", "skip"))
-    return str(parse_value(param, str(raw.get("on_bad", "fail")), f"{where}, key 'on_bad'"))
+    return str(_ON_BAD.parse(str(raw.get("on_bad", "fail")), f"{where}, key 'on_bad'"))
 
 
 def _batch_sizes(raw: Any, path: Path) -> tuple[int, ...]:
@@ -207,7 +216,7 @@ def _evaluation(raw: Mapping[str, Any], places: Mapping[str, str], path: Path) -
 def _train(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return the settings in `raw`."""
     _known(raw, tuple(_TRAIN), (), where)
-    return {key: parse_value(_TRAIN[key], str(value), f"{where}, key {key!r}") for key, value in raw.items()}
+    return {key: _TRAIN[key].parse(str(value), f"{where}, key {key!r}") for key, value in raw.items()}
 
 
 def _placed(text: str, places: Mapping[str, str], where: str) -> str:
