@@ -159,7 +159,7 @@ class Registry(Generic[T]):
 
     def _put(self, name: str, entry: T | str, source: str) -> None:
         module = source.partition(":")[0]
-        if module.startswith(_FILE_MODULE):
+        if is_file_module(module):
             # Names of a file are its own: two files, or two versions of one, do not collide.
             self._of_files.setdefault(module, {})[name] = cast(T, entry)
             return
@@ -198,6 +198,11 @@ class Registry(Generic[T]):
         for point in sorted(entry_points(group=self._group), key=lambda p: (p.name, p.value)):
             self._put(point.name, point.value, point.value)
         self._plugins_read = True  # only now: a collision is an error at every use, not at the first alone
+
+
+def is_file_module(module: str) -> bool:
+    """Say whether the module of this name is a user's file."""
+    return module.startswith(_FILE_MODULE)
 
 
 def file_name(name: str) -> str:

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf, nan
 from pathlib import Path
 from typing import Any
 
 from rmbench.core.files import iter_jsonl
-from rmbench.errors import first_line
-from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite, with_flips
+from rmbench.errors import ConfigError, first_line
+from rmbench.metrics import KINDS, Panel, PanelRow, Suite, build_panel, measure_suite, with_flips
 from rmbench.results.record import (
     FORMAT,
     Record,
@@ -20,7 +21,7 @@ from rmbench.results.record import (
     rewards_name,
     run_id,
 )
-from rmbench.tasks.spec import TaskSpec
+from rmbench.tasks.spec import TaskSpec, list_tasks, load_task
 from rmbench.types import Estimate
 
 
@@ -93,7 +94,30 @@ def read_record(path: Path) -> Record:
         raise bad_record(path, told) from None
     if raw.get("run_id") != run_id(record.identity):
         raise bad_record(path, "run_id does not follow from the identity; the file was edited by hand")
+    with suppress(ConfigError):  # the record can be shown without its kinds, not measured
+        find_own_kinds(record)
     return record
+
+
+def find_own_kinds(record: Record) -> None:
+    """Make sure that the kinds that a record's task has in files are known, as they were for the record.
+
+    No code is run because a record names it. The task file has to be one that the user named before, or be in
+    a folder of RMBENCH_TASKS_DIR.
+
+    Raises:
+        ConfigError: If a kind is not known, or its file has changed since.
+    """
+    files: Mapping[str, str] = record.identity["task"].get("kind_files", {})
+    for kind, sha256 in files.items():
+        if KINDS.file_hash(kind) is None and record.task in list_tasks():
+            load_task(record.task)
+        if (found := KINDS.file_hash(kind)) != sha256:
+            problem = "is defined in a file that is not known here" if found is None else "has changed since"
+            raise ConfigError(
+                f"{record.model} on {record.task}: its task kind {kind} {problem}; name the folder of"
+                f" {record.task}.yaml in RMBENCH_TASKS_DIR, or evaluate again"
+            )
 
 
 def find_records(folder: Path) -> Iterator[StoredRun]:
@@ -134,7 +158,12 @@ def stored_suite(run: StoredRun, *, strata: bool = True) -> tuple[Suite, Panel]:
 
 
 def measure_as(run: StoredRun, panel: Panel, kinds: Sequence[str], *, strata: bool = True) -> Suite:
-    """Measure task kinds on a panel with the parameters and the seed of a stored run."""
+    """Measure task kinds on a panel with the parameters and the seed of a stored run.
+
+    Raises:
+        ConfigError: If one of the kinds is not known here (see `find_own_kinds`).
+    """
+    find_own_kinds(run.record)
     task: Mapping[str, Any] = run.record.identity["task"]
     params = {**task["params"], "seed": run.record.identity["seed"]}
     return measure_suite(panel, kinds, params, task["strata"], report_strata=strata)
