@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rmbench.errors import RmbenchError
     from rmbench.gold.verifier import Verdict, register_verifier
     from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
-    from rmbench.models import register_reward_model
+    from rmbench.models import register_reward_model, register_scheme
     from rmbench.tasks.readers import register_reader
     from rmbench.tasks.spec import list_tasks
     from rmbench.train.losses import register_loss as register_loss
@@ -31,7 +31,7 @@ _PLACES = {
     "tasks.readers": ("register_reader",),
     "errors": ("RmbenchError",),
     "metrics.kinds": ("Measured", "Metric", "Params", "register_kind"),
-    "models": ("register_reward_model",),
+    "models": ("register_reward_model", "register_scheme"),
     "tasks.spec": ("list_tasks",),
     "train.losses": ("register_loss",),
     "types": (
@@ -75,6 +75,7 @@ __all__ = [
     "register_kind",
     "register_reader",
     "register_reward_model",
+    "register_scheme",
     "register_verifier",
 ]
 

@@ -26,10 +26,16 @@ class Declared:
     It passes for the function: same name, module, docstring and signature.
     """
 
-    run: Callable[..., Any]
+    run: Any
+    """The function; or `module:attribute`, imported at first use (keeps heavy libraries out of start-up)."""
 
     def __post_init__(self) -> None:
         """Take over the function's name, module and docstring."""
+        if isinstance(self.run, str):
+            module, _, attribute = self.run.partition(":")
+            object.__setattr__(self, "__module__", module)
+            object.__setattr__(self, "__qualname__", attribute)
+            return
         for name in ("__name__", "__qualname__", "__module__", "__doc__"):
             object.__setattr__(self, name, getattr(self.run, name, None))
         object.__setattr__(self, "__wrapped__", self.run)
@@ -94,7 +100,7 @@ class Registry(Generic[T]):
             raise UnknownNameError(self.kind, name, self._entries, where)
         entry = self._entries[name]
         if isinstance(entry, str):
-            entry = self._load(name, entry)
+            entry = self._adopt(name, imported(entry, f"{self.kind} {name!r}"))
             self._entries[name] = entry
         return entry
 
@@ -172,16 +178,6 @@ class Registry(Generic[T]):
         self._entries[name] = entry
         self._sources[name] = source
 
-    def _load(self, name: str, target: str) -> T:
-        module_name, _, attribute = target.partition(":")
-        try:
-            thing = getattr(importlib.import_module(module_name), attribute)
-        except Exception as error:
-            raise ConfigError(
-                f"{self.kind} {name!r} ({target}) cannot be imported: {type(error).__name__}: {error}"
-            ) from error
-        return self._adopt(name, thing)
-
     def _search_homes(self, name: str) -> None:
         """Import the modules of the homes that `name` begins with; all of them where it is empty."""
         stem = name.replace("-", "_")
@@ -198,6 +194,19 @@ class Registry(Generic[T]):
         for point in sorted(entry_points(group=self._group), key=lambda p: (p.name, p.value)):
             self._put(point.name, point.value, point.value)
         self._plugins_read = True  # only now: a collision is an error at every use, not at the first alone
+
+
+def imported(target: str, what: str) -> Any:
+    """Return the object that `module:attribute` names.
+
+    Raises:
+        ConfigError: If it cannot be imported; the message begins with `what` and carries the exception.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise ConfigError(f"{what} ({target}) cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def is_file_module(module: str) -> bool:

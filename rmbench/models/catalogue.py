@@ -23,73 +23,14 @@ class ModelRow:
     """`module:attribute`."""
 
 
-_PATTERNS = (
-    (
-        "builtin:linear",
-        "reward",
-        "n-grams and simple features, trained on the embedded data",
-        "builtin",
-    ),
-    (
-        "builtin:tiny",
-        "reward",
-        "a small transformer, trained on the embedded data (needs torch)",
-        "builtin",
-    ),
-    (
-        "scores:FILE",
-        "precomputed",
-        'computed elsewhere: JSON Lines {"id": ..., "rewards": [...]}',
-        "scores",
-    ),
-    (
-        "judge:URL",
-        "pattern",
-        "an LLM that judges, behind a chat-completions endpoint (-M model=NAME)",
-        "judge",
-    ),
-    (
-        "dpo:policy=P,ref=R",
-        "reward",
-        "a language model's implicit reward, with or without a reference",
-        "dpo",
-    ),
-    (
-        "ensemble:A,B,C",
-        "reward",
-        "several models as one: min, mean, median or mean minus std",
-        "ensemble",
-    ),
-    (
-        "process:FOLDER",
-        "reward",
-        "a token classifier (process reward model), its steps made one number",
-        "process",
-    ),
-    (
-        "vllm:FOLDER|URL",
-        "reward",
-        "a sequence classifier run by vLLM, in this machine or behind a server",
-        "vllm",
-    ),
-    (
-        "FOLDER",
-        "pattern",
-        "a Hugging Face sequence classifier with one label (has a config.json)",
-        "hf",
-    ),
-    ("org/name[@revision]", "pattern", "the same, from the Hugging Face Hub", "hf"),
-    ("FILE.py:CLASS", "pattern", "your own class or function in any Python file", ""),
-)
-
-
 def list_models() -> list[ModelRow]:
     """Return every registered model, then the patterns; a plug-in that cannot be imported says why."""
     rows = [_row(name) for name in MODELS]
-    for name, kind, summary, scheme in _PATTERNS:
-        source = SCHEMES.source(scheme) if scheme else "rmbench.models.resolve:load_model"
-        rows.append(ModelRow(name, kind, summary, source))
-    return rows
+    for scheme in map(SCHEMES.get, SCHEMES):
+        source = SCHEMES.source(scheme.name)
+        rows += [ModelRow(name, scheme.kind, summary, source) for name, summary in scheme.patterns.items()]
+    own = "your own class or function in any Python file"
+    return [*rows, ModelRow("FILE.py:CLASS", "pattern", own, "rmbench.models.resolve:load_model")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +51,7 @@ def describe_model(spec: str) -> tuple[str, list[OptionRow]]:
         UnknownNameError: If `spec` is neither.
     """
     factory, parameters = options_of(spec)
-    known = {name: summary for name, _, summary, _ in _PATTERNS}
+    known = {name: text for scheme in map(SCHEMES.get, SCHEMES) for name, text in scheme.patterns.items()}
     return known.get(spec) or summary_of(factory), describe_options(factory, parameters)
 
 
