@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rmbench import plot
     from rmbench.api import Records, compare, evaluate, leaderboard, load_records
     from rmbench.boards import BoardSpec, Leaderboard, load_board
+    from rmbench.core.options import Help
     from rmbench.errors import RmbenchError
     from rmbench.gold.verifier import Verdict, register_verifier
     from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
@@ -29,6 +30,7 @@ _PLACES = {
     "api": ("Records", "compare", "evaluate", "leaderboard", "load_records"),
     "boards": ("BoardSpec", "Leaderboard", "load_board"),
     "tasks.readers": ("register_reader",),
+    "core.options": ("Help",),
     "errors": ("RmbenchError",),
     "metrics.kinds": ("Measured", "Metric", "Params", "register_kind"),
     "models": ("register_reward_model", "register_scheme"),
@@ -51,6 +53,7 @@ __all__ = [
     "BoardSpec",
     "Conversation",
     "Estimate",
+    "Help",
     "Item",
     "Leaderboard",
     "Measured",

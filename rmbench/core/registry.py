@@ -147,7 +147,8 @@ class Registry(Generic[T]):
 
     def source(self, name: str) -> str:
         """Return where `name` comes from, as `module:attribute`."""
-        self.get(name)
+        if name not in self:
+            raise UnknownNameError(self.kind, name, self._entries)
         return self._sources[name]
 
     def __contains__(self, name: str) -> bool:
