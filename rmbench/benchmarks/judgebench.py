@@ -1,10 +1,9 @@
-"""JudgeBench (arXiv 2410.12784): pairs of responses of one model, one objectively right.
+"""JudgeBench: pairs of one model's responses, one of them objectively right.
 
-JudgeBench: right in both orders taken together, by category.
+A pair counts if both orders taken together are right. Numbers are over all pairs and by category. Published
+results are one judge's judgements in both orders.
 
 Source: Tan et al. 2024, arXiv 2410.12784; utils/metrics.py of the benchmark's repository.
-
-JudgeBench's published outputs: pairs with the judgements of one judge, in both orders.
 """
 
 from collections import Counter
