@@ -145,7 +145,7 @@ def read_published(path: Path, request: Import) -> list[PublishedRun]:
     """Return the runs at `path`: one file of outputs, or a folder of them.
 
     Raises:
-        DataError: If there is none, or one does not fit.
+        DataError: If no file is there, or one does not fit.
     """
     return list(
         request.each(data_files(path, "*.jsonl" if path.is_dir() else None), lambda f: _run(f, request))

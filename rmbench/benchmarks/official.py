@@ -96,7 +96,7 @@ def part_means(
 
 
 def with_mean_of_parts(metrics: dict[str, Statistic], undefined: dict[str, str], what: str) -> Measured:
-    """Return the parts, headed by their unweighted mean; where a part is missing there is none.
+    """Return the parts, headed by their unweighted mean; without every part there is no mean.
 
     Args:
         metrics: The parts that have a value.

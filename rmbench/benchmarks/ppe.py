@@ -38,7 +38,7 @@ from rmbench.types import Item, Response
 
 SETS = ("MMLU-Pro", "MATH", "GPQA", "MBPP-Plus", "IFEval")
 MEASURES = ("auc", "max", "end", "loss")
-"""What there is per set besides accuracy: `official_math_auc`; and its mean over the sets: `official_auc`."""
+"""Measures per set besides accuracy: `official_math_auc`; and its mean over the sets: `official_auc`."""
 
 CONFLICTS = "conflict_pairs"
 """Stratum with the published pairs of a question: places of the right and the wrong response, `3>0 5>1`."""

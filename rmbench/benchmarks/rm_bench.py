@@ -156,7 +156,7 @@ def read_published(path: Path, request: Import) -> list[PublishedRun]:
     """Return the runs at `path`: a results folder, one model's folder, or one file; a run per model.
 
     Raises:
-        DataError: If there is none, or one does not fit.
+        DataError: If no file is there, or one does not fit.
     """
     groups: dict[str, list[Path]] = {}
     for file in _files(path):

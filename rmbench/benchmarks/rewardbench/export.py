@@ -40,7 +40,7 @@ class _Row:
     subset: str
     id: str
     scores: tuple[float, ...]
-    """Right answers first; NaN where there is none."""
+    """Right answers first; NaN without one."""
     n_right: int
     texts: tuple[list[dict[str, str]], ...] | None
     """The conversation of each answer, without any template; None without data."""

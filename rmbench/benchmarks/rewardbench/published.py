@@ -50,7 +50,7 @@ def read(path: Path, request: Import) -> list[PublishedRun]:
     what stands inside a file may not.
 
     Raises:
-        DataError: If there is none, or one does not fit.
+        DataError: If no file is there, or one does not fit.
     """
     files = _scores_files(path)
     runs = list(request.each(files, lambda file: _run(file, path, request)))
@@ -243,7 +243,7 @@ def _accuracy_remarks(rows: Sequence[ScoreRow], published: Mapping[str, float], 
 
 _TASK = "alpacaeval-bon"
 _SUMMARIES = ("bon_eval_results.json", "eval_results")
-"""What lies beside the scores: win rates, of which the rows are not known."""
+"""Files beside the scores: win rates without rows."""
 
 
 @FORMATS.register("rewardbench-bon")

@@ -19,7 +19,7 @@ from rmbench.types import GoldKind, Item, Response, Turn
 
 MOST = 3
 NEITHER = -100
-"""What an annotator of HelpSteer2 gives who takes neither response for usable; it is no vote."""
+"""Mark of an annotator of HelpSteer2 who finds neither response usable; it is no vote."""
 
 SPLITS = ("train", "val")
 
