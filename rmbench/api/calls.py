@@ -17,13 +17,14 @@ from rmbench.evaluation.request import Asked, Request, run_all
 from rmbench.models.resolve import given_model
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.results.compare import PairedReport, compare_runs, find_run, headline_metrics
-from rmbench.results.read import StoredRun, find_records
+from rmbench.results.read import find_records
+from rmbench.results.run import Run
 from rmbench.types import AnyModel
 
 Model: TypeAlias = str | AnyModel
 """The text of `--model`, or an object with the methods of a reward model."""
 Options: TypeAlias = Mapping[str, Any]
-Which: TypeAlias = str | Path | StoredRun | Records
+Which: TypeAlias = str | Path | Run | Records
 """A record: itself, records that are one, its file, or the name of its model."""
 
 
@@ -124,9 +125,7 @@ def load_records(path: Path | str) -> Records:
     return found
 
 
-def leaderboard(
-    records: Iterable[StoredRun] | Path | str, board: str | Path | BoardSpec = "main"
-) -> Leaderboard:
+def leaderboard(records: Iterable[Run] | Path | str, board: str | Path | BoardSpec = "main") -> Leaderboard:
     """Return a leaderboard of records, as `rmbench leaderboard` makes it.
 
     Args:
@@ -224,8 +223,8 @@ def _texts(options: Options | None) -> dict[str, str]:
     return {str(key): str(value) for key, value in (options or {}).items()}
 
 
-def _run(which: Which, task: str | None, records: Records | Path | str) -> StoredRun:
-    if isinstance(which, StoredRun):
+def _run(which: Which, task: str | None, records: Records | Path | str) -> Run:
+    if isinstance(which, Run):
         return which
     if isinstance(which, Records):
         found = which if task is None else which.filter(task=task)
