@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rmbench.errors import ConfigError
+from rmbench.metrics import Suite
 from rmbench.metrics.calibration import Claims, claims_of
 from rmbench.results.read import find_records
 from rmbench.results.run import Run
@@ -32,10 +33,14 @@ class Source(Run):
         """What the margins claim, before and after a temperature."""
         return claims_of(self.panel, self.settings)
 
+    @cached_property
+    def _measured(self) -> Suite:
+        return self.measure(strata=False)
+
     def curve(self, name: str) -> Any:
         """Return a table of the record; of an older version that does not hold it, from the rewards."""
         found = self.record.curves.get(name)
-        return self.suite.curves.get(name) if found is None else found
+        return self._measured.curves.get(name) if found is None else found
 
     def by_n(self, stem: str) -> dict[int, Estimate]:
         """Return n -> `stem@n`, by n."""

@@ -1,6 +1,7 @@
 """One stored evaluation: its record, where it is stored, and what its rewards give."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cached_property
 from math import nan
@@ -10,6 +11,7 @@ from typing import Any
 from rmbench.core.files import iter_jsonl
 from rmbench.errors import UnknownNameError
 from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite, resolve_metric, with_flips
+from rmbench.results.influence import influence_name, read_influence, write_influence
 from rmbench.results.record import Record, check_rewards_file, rewards_name
 from rmbench.types import Estimate
 
@@ -109,6 +111,11 @@ class Run:
         """The rewards file beside the record."""
         return self.path.with_name(rewards_name(self.record.run_id))
 
+    @property
+    def influence_path(self) -> Path:
+        """The influence file beside the record."""
+        return self.path.with_name(influence_name(self.record.run_id))
+
     def rows(self) -> list[dict[str, Any]]:
         """Return the stored rows of the rewards file.
 
@@ -129,8 +136,18 @@ class Run:
 
     @cached_property
     def suite(self) -> Suite:
-        """All numbers with their influence, without those of strata. Raises StoreError as `rows` does."""
-        return self.measure(strata=False)
+        """All numbers with their influence: read from the influence file, else measured and written there.
+
+        Raises:
+            StoreError: If the rewards are missing or damaged.
+        """
+        check_rewards_file(self.rewards_path, self.record.rewards_sha256)
+        found = read_influence(self.influence_path, self.record)
+        if found is None:
+            found = self.measure(strata=False)
+            with suppress(OSError):  # a folder that cannot be written to: the numbers are the same
+                write_influence(self.influence_path, self.record, found)
+        return found
 
     def measure(self, *, strata: bool = True) -> Suite:
         """Measure the run from its rewards; without `strata`, leave the numbers of each stratum out."""
