@@ -359,15 +359,20 @@ def test_the_frontier_is_what_no_other_model_beats_in_both() -> None:
     ],
 )
 def test_a_provenance_that_makes_no_sense_is_no_fact(provenance: dict[str, object]) -> None:
-    record = next(find_records(ROOT / "results" / "random")).record
-    found = facts_of(replace(record, provenance=provenance))
+    stored = next(find_records(ROOT / "results" / "random"))
+    found = facts_of(replace(stored, record=replace(stored.record, provenance=provenance)))
     assert (found.command, found.tokens_per_s, found.tokens, found.parameters) == ("", None, 0, None)
     assert found.machine == ""
 
 
 def test_a_command_is_quoted_for_a_shell() -> None:
-    record = next(find_records(ROOT / "results" / "random")).record
-    found = facts_of(replace(record, provenance={"command": ["rmbench", "eval", "-M", "name=a b;rm"]}))
+    stored = next(find_records(ROOT / "results" / "random"))
+    found = facts_of(
+        replace(
+            stored,
+            record=replace(stored.record, provenance={"command": ["rmbench", "eval", "-M", "name=a b;rm"]}),
+        )
+    )
     assert found.command == "rmbench eval -M 'name=a b;rm'"
 
 
