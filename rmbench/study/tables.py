@@ -118,7 +118,7 @@ def _all_rows(
         for data in spec.data:
             for task in dict.fromkeys(e.task for e in spec.evaluate):
                 by_method = {
-                    m.name: [suites[Cell(base, data, m, seed).name, task] for seed in spec.seeds]
+                    m.name: [suites[Cell(base, data, m, seed).name, task] for seed in range(spec.seeds)]
                     for m in spec.methods
                 }
                 for metric in METRICS:
