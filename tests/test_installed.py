@@ -121,10 +121,11 @@ USERS = ("hf", "plot", "pandas", "train", "judge", "verifiers", "vllm", "ray")
 """The extras that users install; the others are for work on the project."""
 
 
-def test_what_is_imported_is_declared() -> None:
+def test_what_is_imported_is_declared_and_the_core_is_imported() -> None:
     assert imported("rmbench") <= declared(*USERS)
     for folder in ("tests", "scripts", "benchmarks"):
         assert imported(folder) <= declared("dev", "bench"), folder
+    assert declared() <= imported("rmbench"), "a core dependency that nothing imports"
 
 
 def test_wheel_and_sdist_hold_code_data_tasks_and_boards_and_nothing_else(
