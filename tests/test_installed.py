@@ -101,7 +101,8 @@ def imported(folder: str) -> set[str]:
     nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
-    ours = {"rmbench", *(path.stem for path in (*sources, *(ROOT / "scripts").rglob("*.py")))}
+    beside = [] if folder == "rmbench" else [*sources, *(ROOT / "scripts").rglob("*.py")]
+    ours = {"rmbench", *(path.stem for path in beside)}
     theirs = {name.partition(".")[0] for name in names} - ours - sys.stdlib_module_names
     installed = packages_distributions()
     return {installed.get(name, [name])[0].lower().replace("-", "_") for name in theirs}
