@@ -80,7 +80,7 @@ def _section(spec: TaskSpec) -> list[str]:
 
 
 def _definition(kind: str) -> str:
-    """Return what the kind's module says it computes, and where the definition is from."""
+    """Return the docstring of the kind's module: what it computes, and its source."""
     told = inspect.getdoc(sys.modules[KINDS.get(kind).__module__]) or ""
     return " ".join(told.split())
 

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from rmbench.core.files import sha256_file
 from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.models import SCHEMES, register_scheme
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation
 
@@ -237,6 +238,14 @@ LINEAR_FILE = _FOLDER / "linear.npz"
 TINY_FOLDER = _FOLDER / "tiny"
 
 
+@register_scheme(
+    "builtin",
+    rule="builtin:NAME (shipped with rmbench)",
+    patterns={
+        "builtin:linear": "n-grams and simple features, trained on the embedded data",
+        "builtin:tiny": "a small transformer, trained on the embedded data (needs torch)",
+    },
+)
 def load_builtin(name: str, *, runtime: Runtime) -> Any:
     """Return the shipped model called `name`.
 
@@ -249,9 +258,7 @@ def load_builtin(name: str, *, runtime: Runtime) -> Any:
     if name != "tiny":
         raise UnknownNameError("builtin model", name, ["linear", "tiny"])
     # Only here: it imports torch, which `linear` does without.
-    from rmbench.models import SCHEMES
-
-    return SCHEMES.get("hf")(f"builtin:{name}", runtime=runtime)
+    return SCHEMES.get("hf").load(f"builtin:{name}", runtime=runtime)
 
 
 def shipped_checkpoint(name: str) -> Path:

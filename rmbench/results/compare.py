@@ -14,14 +14,13 @@ from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import Column, Number, Table, cell_of, html_table, plain_rows
 from rmbench.metrics import Panel, resolve_metric
-from rmbench.metrics.kinds import HEADLINES
+from rmbench.metrics.kinds import kinds_of, known_kind
 from rmbench.metrics.panel import invalid_items, pairs_of, settle_invalid
 from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
 from rmbench.results.common_items import Common, CommonItems, ItemCount, basis_lines
 from rmbench.results.read import find_records
 from rmbench.results.run import Run
 from rmbench.stats import Comparison, Tested, family
-from rmbench.tasks.spec import kinds_of
 from rmbench.types import Estimate
 
 
@@ -84,12 +83,6 @@ def _gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
             size = rewards.shape[1]
             picked[i] = expectation(rule, size, (size,), rng)(rewards, [gold])[0][0, 0]
     return picked
-
-
-_NOT_COMPARED = (
-    "longer_wins", "longer_wins_length_controlled", "ceiling", "accuracy_of_ceiling", "gold@1", "oracle@max",
-)  # fmt: skip
-"""Headlines that describe the data alone, and accuracy over a ceiling that is the same for all models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,10 +218,10 @@ def headline_metrics(runs: Sequence[Run], convention: str = "both") -> list[str]
         raise ConfigError(f"task {first.task!r} has no {convention} convention")
     known = {name for run in runs for name in (*run.record.metrics, *run.record.undefined)}
     return [
-        m
-        for kind in kinds
-        for m in HEADLINES.get(kind, ())
-        if (m in known or m.endswith("@max")) and m not in _NOT_COMPARED
+        m.name
+        for kind in filter(None, map(known_kind, kinds))
+        for m in kind.metrics
+        if m.headline and m.compared and (m.name in known or m.name.endswith("@max"))
     ]
 
 

@@ -9,10 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.core.files import iter_jsonl
-from rmbench.errors import UnknownNameError
-from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite, resolve_metric, with_flips
+from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.metrics import (
+    KINDS,
+    Panel,
+    PanelRow,
+    Suite,
+    build_panel,
+    measure_suite,
+    resolve_metric,
+    with_flips,
+)
 from rmbench.results.influence import influence_name, read_influence, write_influence
 from rmbench.results.record import Record, check_rewards_file, rewards_name
+from rmbench.tasks.spec import list_tasks, load_task
 from rmbench.types import Estimate
 
 
@@ -151,10 +161,12 @@ class Run:
 
     def measure(self, *, strata: bool = True) -> Suite:
         """Measure the run from its rewards; without `strata`, leave the numbers of each stratum out."""
+        find_own_kinds(self.record)
         return measure_suite(self.panel, self.kinds, self.settings, self.strata, report_strata=strata)
 
     def measure_on(self, panel: Panel, kinds: Sequence[str]) -> Suite:
         """Measure some task kinds of the run on some of its items, `panel`, without strata."""
+        find_own_kinds(self.record)
         return measure_suite(panel, kinds, self.settings, self.strata, report_strata=False)
 
     def leaves_out(self, metric: str) -> bool:
@@ -201,3 +213,24 @@ def named(metric: str, suite: Suite) -> str | None:
         return resolve_metric(metric, suite.metrics)
     except UnknownNameError:
         return None
+
+
+def find_own_kinds(record: Record) -> None:
+    """Make sure that the kinds that a record's task has in files are known, as they were for the record.
+
+    No code is run because a record names it. The task file has to be one that the user named before, or be in
+    a folder of RMBENCH_TASKS_DIR.
+
+    Raises:
+        ConfigError: If a kind is not known, or its file has changed since.
+    """
+    files: Mapping[str, str] = record.identity["task"].get("kind_files", {})
+    for kind, sha256 in files.items():
+        if KINDS.file_hash(kind) is None and record.task in list_tasks():
+            load_task(record.task)
+        if (found := KINDS.file_hash(kind)) != sha256:
+            problem = "is defined in a file that is not known here" if found is None else "has changed since"
+            raise ConfigError(
+                f"{record.model} on {record.task}: its task kind {kind} {problem}; name the folder of"
+                f" {record.task}.yaml in RMBENCH_TASKS_DIR, or evaluate again"
+            )
