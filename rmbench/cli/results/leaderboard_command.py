@@ -44,7 +44,10 @@ _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "
     help="Write the models' pages, too: into --reports FOLDER, or <out>/reports.",
 )
 @click.option(
-    "--check", "check_only", is_flag=True, help="Write nothing; fail if a file differs by one byte."
+    "--check",
+    "check_only",
+    is_flag=True,
+    help="Write nothing; fail if a text differs, or a number by more than 1e-6 of it.",
 )
 @output_options
 def command(
@@ -87,6 +90,7 @@ def command(
     """
     from rmbench.boards import render_board
     from rmbench.boards.page import report_links
+    from rmbench.core.digits import same_text
     from rmbench.core.files import write_atomic
 
     made, runs = _boards(boards, boards_dir, results)
@@ -95,7 +99,7 @@ def command(
     def put(path: Path, content: str) -> None:
         if not check_only:
             write_atomic(path, content)
-        elif not path.is_file() or path.read_bytes() != content.encode("utf-8"):
+        elif not path.is_file() or not same_text(path.read_bytes().decode("utf-8", "replace"), content):
             stale.append(str(path))
 
     if with_reports:
