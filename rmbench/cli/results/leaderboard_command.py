@@ -130,15 +130,12 @@ def _boards(
     from rmbench.boards import list_boards, load_board, make_board
     from rmbench.boards.board import require_rows
     from rmbench.boards.definition import board_folder
-    from rmbench.results.read import find_records
+    from rmbench.results.read import runs_at, with_tasks_of
 
     folder = boards_dir or board_folder()
-    specs = [load_board(folder, name) for name in names or list_boards(folder)]
-    if not results.is_dir():
-        raise ConfigError(f"there is no folder {results}; run `rmbench eval` first or give --results")
-    runs = list(find_records(results))
-    if not runs:
-        raise ConfigError(f"no record in {results}; run `rmbench eval` first or give --results")
+    runs = runs_at(results)
+    with with_tasks_of(runs):
+        specs = [load_board(folder, name) for name in names or list_boards(folder)]
     made = [make_board(spec, runs) for spec in specs]
     asked = made if names else [max(made, key=lambda board: (len(board.rows), len(board.left_out)))]
     for board in asked:
