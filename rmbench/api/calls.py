@@ -16,14 +16,15 @@ from rmbench.errors import ConfigError
 from rmbench.evaluation.request import Asked, Request, run_all
 from rmbench.models.resolve import given_model
 from rmbench.models.runtime import Dtype, Runtime
-from rmbench.results.compare import PairedReport, compare_runs, find_run, headline_metrics
-from rmbench.results.read import StoredRun, find_records
+from rmbench.results.compare import PairedReport, compare_runs, headline_metrics
+from rmbench.results.read import find_run, runs_at, with_tasks_of
+from rmbench.results.run import Run
 from rmbench.types import AnyModel
 
 Model: TypeAlias = str | AnyModel
 """The text of `--model`, or an object with the methods of a reward model."""
 Options: TypeAlias = Mapping[str, Any]
-Which: TypeAlias = str | Path | StoredRun | Records
+Which: TypeAlias = str | Path | Run | Records
 """A record: itself, records that are one, its file, or the name of its model."""
 
 
@@ -115,18 +116,10 @@ def load_records(path: Path | str) -> Records:
         ConfigError: If there is no such folder, or no record in it.
         DataError: If a file is not a record.
     """
-    place = Path(path)
-    if not place.exists():
-        raise ConfigError(f"there is no file or folder {place}")
-    found = Records(find_records(place))
-    if not found:
-        raise ConfigError(f"no record in {place}")
-    return found
+    return Records(runs_at(Path(path)))
 
 
-def leaderboard(
-    records: Iterable[StoredRun] | Path | str, board: str | Path | BoardSpec = "main"
-) -> Leaderboard:
+def leaderboard(records: Iterable[Run] | Path | str, board: str | Path | BoardSpec = "main") -> Leaderboard:
     """Return a leaderboard of records, as `rmbench leaderboard` makes it.
 
     Args:
@@ -138,11 +131,13 @@ def leaderboard(
         ConfigError: If its definition is wrong, or no record is of its tasks.
         StoreError: If the rewards of a record are missing or damaged.
     """
-    runs = load_records(records) if isinstance(records, str | Path) else records
+    runs = load_records(records) if isinstance(records, str | Path) else list(records)
     if not isinstance(board, BoardSpec):
         path = Path(board)
         is_file = path.suffix in (".yaml", ".yml")
-        board = load_board(path.parent, path.stem) if is_file else load_board(board_folder(), str(board))
+        folder, name = (path.parent, path.stem) if is_file else (board_folder(), str(board))
+        with with_tasks_of(runs):
+            board = load_board(folder, name)
     made = make_board(board, list(runs))
     require_rows(made)
     return Leaderboard.of(made)
@@ -224,8 +219,8 @@ def _texts(options: Options | None) -> dict[str, str]:
     return {str(key): str(value) for key, value in (options or {}).items()}
 
 
-def _run(which: Which, task: str | None, records: Records | Path | str) -> StoredRun:
-    if isinstance(which, StoredRun):
+def _run(which: Which, task: str | None, records: Records | Path | str) -> Run:
+    if isinstance(which, Run):
         return which
     if isinstance(which, Records):
         found = which if task is None else which.filter(task=task)

@@ -1,4 +1,4 @@
-"""Records in the hand: a sequence that can be filtered, shown, saved and made a table of."""
+"""A list of run records: filter, show, save, or convert to pandas."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,9 +9,9 @@ from rmbench.core.files import write_atomic
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import html_table, plain_rows
 from rmbench.report.tables import record_sections, record_tables
-from rmbench.results.compare import pick_run
-from rmbench.results.read import StoredRun
+from rmbench.results.read import pick_run
 from rmbench.results.record import check_rewards_file
+from rmbench.results.run import Run
 
 if TYPE_CHECKING:
     import pandas
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Names = str | Iterable[str]
 
 
-class Records(Sequence[StoredRun]):
+class Records(Sequence[Run]):
     """Evaluations of models on tasks, each with its numbers and where it is stored.
 
     A notebook shows the tables that `rmbench eval` prints; `print` does so as well.
@@ -28,28 +28,28 @@ class Records(Sequence[StoredRun]):
         runs: The runs, in the order to show; of a run that comes twice the first counts.
     """
 
-    def __init__(self, runs: Iterable[StoredRun]) -> None:
-        unique: dict[tuple[str, str], StoredRun] = {}
+    def __init__(self, runs: Iterable[Run]) -> None:
+        unique: dict[tuple[str, str], Run] = {}
         for run in runs:
             unique.setdefault((run.model, run.record.run_id), run)
         self._runs = tuple(unique.values())
 
     @overload
-    def __getitem__(self, index: int) -> StoredRun: ...
+    def __getitem__(self, index: int) -> Run: ...
 
     @overload
     def __getitem__(self, index: slice) -> "Records": ...
 
-    def __getitem__(self, index: int | slice) -> "StoredRun | Records":
+    def __getitem__(self, index: int | slice) -> "Run | Records":
         return Records(self._runs[index]) if isinstance(index, slice) else self._runs[index]
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    def __iter__(self) -> Iterator[StoredRun]:
+    def __iter__(self) -> Iterator[Run]:
         return iter(self._runs)
 
-    def __add__(self, other: Iterable[StoredRun]) -> "Records":
+    def __add__(self, other: Iterable[Run]) -> "Records":
         return Records([*self, *other])
 
     @property
@@ -72,7 +72,7 @@ class Records(Sequence[StoredRun]):
         tasks = _known(task, self.tasks, "task")
         return Records(run for run in self if run.model in models and run.task in tasks)
 
-    def one(self, model: str, task: str) -> StoredRun:
+    def one(self, model: str, task: str) -> Run:
         """Return the one record of a model on a task.
 
         Raises:
@@ -125,10 +125,12 @@ class Records(Sequence[StoredRun]):
         copies = []
         for run in self:
             check_rewards_file(run.rewards_path, run.record.rewards_sha256)
-            copy = StoredRun(run.record, run.record.path(Path(results)))
+            copy = Run(run.record, run.record.path(Path(results)))
             if copy.path.resolve() != run.path.resolve():
                 copy.path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(run.rewards_path, copy.rewards_path)
+                if run.influence_path.is_file():
+                    shutil.copyfile(run.influence_path, copy.influence_path)
                 write_atomic(copy.path, run.path.read_text(encoding="utf-8"))
             copies.append(copy)
         return Records(copies)
@@ -170,7 +172,7 @@ def _known(asked: Names | None, known: Sequence[str], kind: str) -> set[str]:
     return names
 
 
-def _about(run: StoredRun) -> dict[str, Any]:
+def _about(run: Run) -> dict[str, Any]:
     return {
         "model": run.model,
         "task": run.task,

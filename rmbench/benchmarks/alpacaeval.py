@@ -127,7 +127,8 @@ def annotations(path: Path, annotator: str) -> Iterator[tuple[str, Path, list[An
         DataError: If there are none, or one cannot be read.
     """
     if path.is_dir():
-        found = sorted(_root(path).glob(f"*/{annotator}/{FILE}"), key=lambda p: p.parent.parent.name)
+        named = (p for p in _root(path).glob(f"*/*/{FILE}") if p.parent.name == annotator)  # no pattern
+        found = sorted(named, key=lambda p: p.parent.parent.name)
         if not found:
             raise DataError(f"no results/<model>/{annotator}/{FILE} in it", path=path)
         for file in found:

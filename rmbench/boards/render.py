@@ -20,7 +20,7 @@ from rmbench.core.escape import for_markdown
 from rmbench.core.files import write_atomic
 from rmbench.format.tables import Block, Column, Table, as_latex, cell_of, csv_text, html_table
 from rmbench.format.tables import Cell as TableCell
-from rmbench.results.record import estimate_to_json
+from rmbench.results.record import estimate_to_json, rounded
 
 _BOLD = (
     "Bold: not told apart from the best of its column by paired tests on the same prompts (Holm-corrected, "
@@ -270,7 +270,7 @@ def _json(board: Board) -> str:
                 "words": family.words("the score" if name == "score" else name),
                 "models": family.n_models,
                 "tests": family.n_tests,
-                "shows_from": family.smallest,
+                "shows_from": rounded(family.smallest),
             }
             for name, family in board.families.items()
         },

@@ -161,7 +161,7 @@ def command(
     The best checkpoint by held-out Bradley-Terry NLL is kept. The folder is an ordinary Hugging Face model.
     """
     try:
-        from rmbench.train.fit import TrainSettings, is_main_process
+        from rmbench.train.fit import is_main_process
         from rmbench.train.losses import find_loss
         from rmbench.train.run import train
     except ImportError as error:
@@ -170,6 +170,7 @@ def command(
     from rmbench.core.progress import TrainingBar
     from rmbench.models.runtime import Runtime
     from rmbench.train.pairs import read_training_data
+    from rmbench.train.settings import TrainSettings
 
     find_loss(method)  # an unknown name stops before the data is read
     settings = TrainSettings(

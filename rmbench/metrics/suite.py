@@ -35,6 +35,10 @@ class Suite:
     left_out: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     """Task kind (or `flip_rate`) -> items that its numbers leave out because of the model's own rewards,
     shape (I,). Kinds that leave none out are absent."""
+    clusters: tuple[str, ...] = ()
+    """Names of the C clusters that influence and shares of the metrics are by."""
+    n_items: int = 0
+    """Items of the panel."""
 
     def without(self, metric: str) -> NDArray[np.bool_] | None:
         """Return the items that a metric leaves out because of the model's rewards, (I,); None for none."""
@@ -104,7 +108,7 @@ def resolve_metric(name: str, metrics: Mapping[str, object]) -> str:
 
 
 def _measure(panel: Panel, kinds: Sequence[str], params: Mapping[str, Any]) -> Suite:
-    suite = Suite({}, {}, {}, {})
+    suite = Suite({}, {}, {}, {}, clusters=panel.cluster_names, n_items=panel.n_items)
     for kind, measured in {kind: KINDS.get(kind)(panel, params) for kind in kinds}.items():
         if twice := set(suite.metrics) & set(measured.metrics):
             raise ConfigError(f"task kind {kind!r} gives {min(twice)!r} a second time")

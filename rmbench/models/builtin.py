@@ -1,6 +1,7 @@
 """`builtin:NAME`: models that come with the package.
 
-`builtin:linear`: a small linear reward over lexical features, trained by `python -m rmbench.train.linear`.
+`builtin:linear`: a small linear reward over lexical features, trained by
+`scripts/embedded/train_linear.py`.
 
 It exists so that every task can be run at once by a model that learned something, without a download. It
 reads words and shapes, not meaning; scoring needs numpy alone.
@@ -203,9 +204,7 @@ class LinearReward:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise ConfigError(
-                f"there is no {path.name} in this installation: run python -m rmbench.train.linear"
-            )
+            raise ConfigError(f"there is no {path.name} in this installation: install rmbench again")
         with np.load(path, allow_pickle=False) as arrays:
             self._weights: NDArray[np.float64] = arrays["weights"].astype(np.float64)
             self.metadata: Mapping[str, object] = json.loads(str(arrays["metadata"]))
@@ -213,7 +212,7 @@ class LinearReward:
         if version != FEATURES_VERSION or self._weights.shape != (N_FEATURES,):
             raise ConfigError(
                 f"{path}: trained with features {version!r}, this version computes {FEATURES_VERSION!r}:"
-                " run python -m rmbench.train.linear"
+                " train it again in a checkout, python scripts/embedded/train_linear.py"
             )
         self._sha256 = sha256_file(path)
 

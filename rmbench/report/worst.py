@@ -14,8 +14,9 @@ from rmbench.metrics import Panel
 from rmbench.metrics.panel import pairs_of
 from rmbench.metrics.selection import penalised, rule_of
 from rmbench.plot import Source
+from rmbench.results.run import Run
 from rmbench.tasks import read_task_items
-from rmbench.tasks.spec import list_tasks, load_task
+from rmbench.tasks.spec import list_tasks
 from rmbench.types import Item
 
 
@@ -131,13 +132,13 @@ class Texts:
     """Why texts are missing; empty where none is."""
 
 
-def read_texts(source: Source, wanted: Collection[str], data: Path | None) -> Texts:
+def read_texts(run: Run, wanted: Collection[str], data: Path | None) -> Texts:
     """Return the wanted items of a record's task, as far as they are those of the record.
 
     An item is the record's if it has as many responses, and of the same lengths.
 
     Args:
-        source: The record.
+        run: The record.
         wanted: Ids.
         data: Where the task's data is; None: what the package holds.
 
@@ -146,9 +147,9 @@ def read_texts(source: Source, wanted: Collection[str], data: Path | None) -> Te
     """
     if not wanted:
         return Texts()
-    task = source.record.task
+    task = run.task
     try:
-        spec = load_task(task)
+        spec = run.spec()
         if data is None and spec.data.path is None:
             return Texts(why=f"the data of {task} is not part of the package; --data PATH shows the texts")
         found = read_task_items(spec, data, on_bad="skip", offline=True)
@@ -160,7 +161,7 @@ def read_texts(source: Source, wanted: Collection[str], data: Path | None) -> Te
         if data is not None:
             raise
         return Texts(why=f"the data of {task} could not be read: {error}")
-    panel = source.panel
+    panel = run.panel
     place = {name: i for i, name in enumerate(panel.ids) if name in wanted}
     items = {}
     for item in found.items:

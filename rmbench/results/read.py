@@ -1,16 +1,13 @@
 """Reading run records back, whole and checked: they are input like any other."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from math import inf, nan
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import iter_jsonl
-from rmbench.errors import ConfigError, first_line
-from rmbench.metrics import KINDS, Panel, PanelRow, Suite, build_panel, measure_suite, with_flips
+from rmbench.errors import ConfigError, UnknownNameError, first_line
 from rmbench.results.record import (
     FORMAT,
     Record,
@@ -20,46 +17,11 @@ from rmbench.results.record import (
     record_folder,
     rewards_name,
     run_id,
+    sealed,
 )
-from rmbench.tasks.spec import TaskSpec, list_tasks, load_task
+from rmbench.results.run import Run
+from rmbench.tasks.spec import TaskSpec, task_name, tasks_also_from
 from rmbench.types import Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRun:
-    """A record with where it was found."""
-
-    record: Record
-    path: Path
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return self.record.model
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-        return self.record.task
-
-    @property
-    def metrics(self) -> Mapping[str, Estimate]:
-        """Every number of the record, with its interval."""
-        return self.record.metrics
-
-    @property
-    def rewards_path(self) -> Path:
-        """The rewards file beside the record."""
-        return self.path.with_name(rewards_name(self.record.run_id))
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the stored rows of the rewards file.
-
-        Raises:
-            StoreError: If the file is missing or does not match the record's hash.
-        """
-        check_rewards_file(self.rewards_path, self.record.rewards_sha256)
-        return [row for _, row in iter_jsonl(self.rewards_path)]
 
 
 def read_record(path: Path) -> Record:
@@ -88,85 +50,119 @@ def read_record(path: Path) -> Record:
             curves=raw["curves"],
             rewards_sha256=raw["files"]["rewards"]["sha256"],
             provenance=raw["provenance"],
+            task_file=raw.get("task_file"),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise bad_record(path, told) from None
     if raw.get("run_id") != run_id(record.identity):
         raise bad_record(path, "run_id does not follow from the identity; the file was edited by hand")
-    with suppress(ConfigError):  # the record can be shown without its kinds, not measured
-        find_own_kinds(record)
+    if "sha256" in raw and sealed(raw) != raw:
+        raise bad_record(
+            path,
+            "its content is not what its hash says; the file was edited by hand or damaged. Delete it and"
+            " evaluate again: stored rewards are not computed a second time",
+        )
     return record
 
 
-def find_own_kinds(record: Record) -> None:
-    """Make sure that the kinds that a record's task has in files are known, as they were for the record.
-
-    No code is run because a record names it. The task file has to be one that the user named before, or be in
-    a folder of RMBENCH_TASKS_DIR.
+def runs_at(place: Path) -> list[Run]:
+    """Return every record at or below `place` (a results folder, a part of one, or one file), in path order.
 
     Raises:
-        ConfigError: If a kind is not known, or its file has changed since.
+        ConfigError: If there is no such place, or no record in it.
+        DataError: If a file is not a record.
     """
-    files: Mapping[str, str] = record.identity["task"].get("kind_files", {})
-    for kind, sha256 in files.items():
-        if KINDS.file_hash(kind) is None and record.task in list_tasks():
-            load_task(record.task)
-        if (found := KINDS.file_hash(kind)) != sha256:
-            problem = "is defined in a file that is not known here" if found is None else "has changed since"
-            raise ConfigError(
-                f"{record.model} on {record.task}: its task kind {kind} {problem}; name the folder of"
-                f" {record.task}.yaml in RMBENCH_TASKS_DIR, or evaluate again"
-            )
+    advice = "run `rmbench eval` first or give --results"
+    if not place.exists():
+        raise ConfigError(f"there is no file or folder {place}; {advice}")
+    runs = list(find_records(place))
+    if not runs:
+        raise ConfigError(f"no record in {place}; {advice}")
+    return runs
 
 
-def find_records(folder: Path) -> Iterator[StoredRun]:
+def find_run(results: Path, name: str, task: str) -> Run:
+    """Return the one record that `name` means: a record's path, or a model's name in `results`.
+
+    Args:
+        results: Where a model's name is looked up.
+        name: As on the command line.
+        task: Name of the task, or its file.
+
+    Raises:
+        ConfigError: If there is none, or more than one (the message names them).
+    """
+    if name.endswith(".json") and Path(name).is_file():
+        return runs_at(Path(name))[0]
+    return pick_run(runs_at(results), name, task, str(results))
+
+
+def find_runs(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> list[Run]:
+    """Return all records that `names` mean: paths of records or folders, or models in `results`.
+
+    Args:
+        names: As on the command line; records in their order.
+        results: Where a model's name is looked up.
+        tasks: Names of tasks, or their files: only records of these; none: all.
+
+    Raises:
+        ConfigError: If a name means nothing.
+        UnknownNameError: If there is no such model, or no record of such a task.
+        DataError: If a file is not a record.
+    """
+    found: dict[Path, Run] = {}
+    for name in names:
+        at_path = Path(name).exists() or name.endswith(".json")
+        for run in runs_at(Path(name)) if at_path else _of_model(runs_at(results), name, str(results)):
+            found.setdefault(run.path.resolve(), run)
+    wanted = [task_name(task) for task in tasks]
+    known = {run.task for run in found.values()}
+    for task in wanted:
+        if task not in known:
+            raise UnknownNameError("task", task, known, f"records of {', '.join(names)}")
+    return [run for run in found.values() if not wanted or run.task in wanted]
+
+
+@contextmanager
+def with_tasks_of(runs: Iterable[Run]) -> Iterator[None]:
+    """Let `load_task` find tasks that no folder has in the records that hold their files."""
+    held = {run.task: run for run in runs if run.record.task_file is not None}
+    with tasks_also_from(lambda name: held[name].recorded_spec() if name in held else None):
+        yield
+
+
+def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
+    """Return the one of `runs` that is of this model and task; `where` begins messages.
+
+    Raises:
+        ConfigError: If there is none, or more than one (the message names them).
+    """
+    of_model, task = _of_model(runs, name, where), task_name(task)
+    of_task = [r for r in of_model if r.task == task]
+    if not of_task:
+        raise UnknownNameError("task", task, {r.task for r in of_model}, f"records of {name}")
+    if len(of_task) > 1:
+        paths = ", ".join(str(r.path) for r in of_task)
+        raise ConfigError(f"{len(of_task)} records of {name!r} on {task!r}: name one by its path: {paths}")
+    return of_task[0]
+
+
+def _of_model(runs: Sequence[Run], name: str, where: str) -> list[Run]:
+    found = [run for run in runs if run.model == name]
+    if not found:
+        raise UnknownNameError("model", name, {run.model for run in runs}, where)
+    return found
+
+
+def find_records(folder: Path) -> Iterator[Run]:
     """Yield every record at or below `folder` (a results folder, a subfolder, or one file), in path order."""
     if folder.is_file():
-        yield StoredRun(read_record(folder), folder)
+        yield Run(read_record(folder), folder)
         return
     for path in sorted(folder.rglob("*.json"), key=lambda p: p.as_posix()):
         if not path.name.startswith("."):
-            yield StoredRun(read_record(path), path)
-
-
-def stored_panel(rows: list[dict[str, Any]]) -> Panel:
-    """Return the panel of stored rows; no model, task file or data set is needed."""
-    return build_panel(
-        PanelRow(
-            id=row["id"],
-            rewards=[nan if v is None else v for v in row["rewards"]],
-            gold=row["gold"],
-            lengths=row["lengths"],
-            cluster=row["cluster"],
-            strata=row["strata"],
-            gold_kind=row["gold_kind"],
-            logprobs=row.get("logprobs"),
-            votes=row.get("votes"),
-        )
-        for row in rows
-    )
-
-
-def stored_suite(run: StoredRun, *, strata: bool = True) -> tuple[Suite, Panel]:
-    """Measure a stored run again from its rewards, as its identity says; return the numbers and the panel."""
-    rows = run.rows()
-    panel = stored_panel(rows)
-    if rows and "flips" in rows[0]:
-        panel = with_flips(panel, ([row["flips"] for row in rows], [row["comparisons"] for row in rows]))
-    return measure_as(run, panel, run.record.identity["task"]["kinds"], strata=strata), panel
-
-
-def measure_as(run: StoredRun, panel: Panel, kinds: Sequence[str], *, strata: bool = True) -> Suite:
-    """Measure task kinds on a panel with the parameters and the seed of a stored run.
-
-    Raises:
-        ConfigError: If one of the kinds is not known here (see `find_own_kinds`).
-    """
-    find_own_kinds(run.record)
-    task: Mapping[str, Any] = run.record.identity["task"]
-    params = {**task["params"], "seed": run.record.identity["seed"]}
-    return measure_suite(panel, kinds, params, task["strata"], report_strata=strata)
+            yield Run(read_record(path), path)
 
 
 def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
@@ -196,11 +192,11 @@ def _estimate(name: str, e: Mapping[str, Any]) -> Estimate:
         ) from None
 
 
-def complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> StoredRun | None:
+def complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> Run | None:
     """Return the record of a run that is complete already, checked; None where there is none."""
     path = record_folder(results, model, spec.name, spec.version) / f"{run}.json"
     if not path.exists():
         return None
     record = read_record(path)
     check_rewards_file(path.with_name(rewards_name(run)), record.rewards_sha256)
-    return StoredRun(record, path)
+    return Run(record, path)

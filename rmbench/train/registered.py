@@ -64,9 +64,9 @@ def confidence_margin(
     from rmbench.core.identity import digest
     from rmbench.models.hf.classifier import load_hf
     from rmbench.scoring import default_store_folder
-    from rmbench.train.fit import TrainSettings
     from rmbench.train.pairs import read_training_data
     from rmbench.train.run import identity_of, train
+    from rmbench.train.settings import TrainSettings
 
     _check_loss_options(method, loss_options)
     chosen_seed = runtime.seed if seed is None else seed

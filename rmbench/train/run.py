@@ -35,7 +35,6 @@ from rmbench.train.fit import (
     WORK,
     Fitted,
     Job,
-    TrainSettings,
     fit_all,
     fit_head,
     is_main_process,
@@ -43,6 +42,7 @@ from rmbench.train.fit import (
 )
 from rmbench.train.losses import BatchStatistics, find_loss, summary_of
 from rmbench.train.pairs import EncodedPairs, TrainingData
+from rmbench.train.settings import TrainSettings
 
 
 def model_card(record: Mapping[str, Any]) -> str:
