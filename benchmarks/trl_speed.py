@@ -38,9 +38,10 @@ from trl import RewardConfig, RewardTrainer
 from rmbench.models.hf.text import Encoded, TextFormat
 from rmbench.models.runtime import Runtime
 from rmbench.train.base import Base, load_base
-from rmbench.train.fit import Job, TrainSettings, fit_all
+from rmbench.train.fit import Job, fit_all
 from rmbench.train.losses import bradley_terry
 from rmbench.train.pairs import EncodedPairs, StepSampler, TrainingData, read_training_data
+from rmbench.train.settings import TrainSettings
 from rmbench.types import Conversation
 
 RUNTIME = Runtime(device="cpu", offline=True)

@@ -26,13 +26,15 @@ class Records(Sequence[StoredRun]):
 
     Args:
         runs: The runs, in the order to show; of a run that comes twice the first counts.
+        convention: Numbers that are shown, `official`, `clean` or `both`. Every record holds both.
     """
 
-    def __init__(self, runs: Iterable[StoredRun]) -> None:
+    def __init__(self, runs: Iterable[StoredRun], *, convention: str = "both") -> None:
         unique: dict[tuple[str, str], StoredRun] = {}
         for run in runs:
             unique.setdefault((run.model, run.record.run_id), run)
         self._runs = tuple(unique.values())
+        self._convention = convention
 
     @overload
     def __getitem__(self, index: int) -> StoredRun: ...
@@ -41,7 +43,7 @@ class Records(Sequence[StoredRun]):
     def __getitem__(self, index: slice) -> "Records": ...
 
     def __getitem__(self, index: int | slice) -> "StoredRun | Records":
-        return Records(self._runs[index]) if isinstance(index, slice) else self._runs[index]
+        return self._like(self._runs[index]) if isinstance(index, slice) else self._runs[index]
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -50,7 +52,7 @@ class Records(Sequence[StoredRun]):
         return iter(self._runs)
 
     def __add__(self, other: Iterable[StoredRun]) -> "Records":
-        return Records([*self, *other])
+        return self._like([*self, *other])
 
     @property
     def models(self) -> list[str]:
@@ -70,7 +72,7 @@ class Records(Sequence[StoredRun]):
         """
         models = _known(model, self.models, "model")
         tasks = _known(task, self.tasks, "task")
-        return Records(run for run in self if run.model in models and run.task in tasks)
+        return self._like(run for run in self if run.model in models and run.task in tasks)
 
     def one(self, model: str, task: str) -> StoredRun:
         """Return the one record of a model on a task.
@@ -131,7 +133,10 @@ class Records(Sequence[StoredRun]):
                 shutil.copyfile(run.rewards_path, copy.rewards_path)
                 write_atomic(copy.path, run.path.read_text(encoding="utf-8"))
             copies.append(copy)
-        return Records(copies)
+        return self._like(copies)
+
+    def _like(self, runs: Iterable[StoredRun]) -> "Records":
+        return Records(runs, convention=self._convention)
 
     def __repr__(self) -> str:
         if not self:
@@ -140,12 +145,12 @@ class Records(Sequence[StoredRun]):
         return f"<Records: {len(self)}, of {models} on {', '.join(self.tasks)}>"
 
     def __str__(self) -> str:
-        return record_tables([run.record for run in self]) or repr(self)
+        return record_tables([run.record for run in self], self._convention) or repr(self)
 
     def _repr_html_(self) -> str:
         """Return the tables as notebooks show them."""
         parts = []
-        for section in record_sections([run.record for run in self]):
+        for section in record_sections([run.record for run in self], self._convention):
             last = len(section.grids) - 1
             for n, grid in enumerate(section.grids):
                 about = [*(section.about if n == 0 else ()), *([grid.label] if grid.label else [])]

@@ -1,10 +1,9 @@
 """Evaluate a reward model on a task: items, rewards, numbers, record."""
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from rmbench.core.files import sha256_bytes
 from rmbench.core.identity import digest, in_part
 from rmbench.errors import ConfigError, ScoringError
+from rmbench.evaluation.options import EvalOptions
 from rmbench.gold.source import Gold
 from rmbench.metrics import measure_suite, panel_of
 from rmbench.models.resolve import LoadedModel, fingerprint_of
@@ -33,25 +33,6 @@ from rmbench.scoring import Crew, Meter, Progress, Scoring, open_stores, score_i
 from rmbench.tasks import ItemShelf, read_task_items
 from rmbench.tasks.spec import TaskSpec
 from rmbench.types import CountedModel, Item, TrainedModel
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """How to run; only `limit` and `seed` are part of a run's identity."""
-
-    results: Path
-    """Where records go."""
-    store: Path
-    """Where the score stores are."""
-    limit: int | None = None
-    """Measure a seeded random sample of this many items; None: all."""
-    seed: int = 0
-    batch_tokens: int | None = None
-    """Most tokens in one forward pass; None: what the model says it can take."""
-    self_gold: bool = False
-    """Measure a model against its own scores where these are the gold; the record says so."""
-    command: Sequence[str] = field(default_factory=tuple)
-    """The command line, for the record's provenance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +65,14 @@ class Outcome:
     """Texts the model was asked for."""
 
 
-def prepare_task(
-    spec: TaskSpec,
-    settings: Settings,
-    *,
-    data: Path | None,
-    on_bad: str,
-    offline: bool,
-    part: tuple[float, float] | None = None,
-) -> PreparedTask:
-    """Read the items of a task; with `part`, those of the prompts whose hash lies in it (`in_part`).
+def prepare_task(spec: TaskSpec, options: EvalOptions) -> PreparedTask:
+    """Read the items of a task: those of `options.part` (`in_part`), at most `options.limit`.
 
     Raises:
         ConfigError: If the data does not fit, or nothing is left of it.
     """
-    item_set = read_task_items(spec, data, on_bad=on_bad, offline=offline)
+    part = options.part
+    item_set = read_task_items(spec, options.data, on_bad=options.on_bad, offline=options.runtime.offline)
     items = item_set.items
     if part is not None:
         items = items.take(k for k, item in enumerate(items) if in_part(item.cluster, part))
@@ -109,9 +83,9 @@ def prepare_task(
         # Other data, as far as a number is concerned: another hash, hence another record.
         data_hash = digest(["part", data_hash, *part])
         source = f"{source}, prompts {part[0]:g} to {part[1]:g}"
-    if settings.limit is not None and settings.limit < len(items):
-        rng = np.random.default_rng(settings.seed)
-        chosen = np.sort(rng.choice(len(items), size=settings.limit, replace=False))
+    if options.limit is not None and options.limit < len(items):
+        rng = np.random.default_rng(options.runtime.seed)
+        chosen = np.sort(rng.choice(len(items), size=options.limit, replace=False))
         items = items.take(map(int, chosen))
     return PreparedTask(
         spec, items, n_available, item_set.dropped, data_hash, source, votes_hash=item_set.votes_hash
@@ -126,7 +100,7 @@ def with_gold(task: PreparedTask, items: ItemShelf, gold: Gold) -> PreparedTask:
 def evaluate(
     loaded: LoadedModel,
     task: PreparedTask,
-    settings: Settings,
+    options: EvalOptions,
     progress: Progress | None = None,
     crew: Crew[Any] | None = None,
 ) -> Outcome:
@@ -135,7 +109,7 @@ def evaluate(
     Args:
         loaded: The model.
         task: On what.
-        settings: How.
+        options: How.
         progress: Told of the work.
         crew: Processes that answer in this one's place, with the same model.
 
@@ -149,35 +123,35 @@ def evaluate(
         task=task_identity(task.spec),
         data_hash=task.data_hash,
         fingerprint=fingerprint,
-        limit=settings.limit if len(task.items) < task.n_available else None,
-        seed=settings.seed,
-        gold=task.gold.identity_for(fingerprint, self_gold=settings.self_gold) if task.gold else None,
+        limit=options.limit if len(task.items) < task.n_available else None,
+        seed=options.runtime.seed,
+        gold=task.gold.identity_for(fingerprint, self_gold=options.self_gold) if task.gold else None,
         votes=task.votes_hash,
     )
     if identity.get("gold", {}).get("relation") == SELF_GOLD:
         loaded = replace(loaded, name=f"{loaded.name} ({SELF_GOLD})")
-    done = complete_run(settings.results, loaded.name, task.spec, run_id(identity))
+    done = complete_run(options.results, loaded.name, task.spec, run_id(identity))
     if done is not None:
         return Outcome(done, reused=True, n_computed=0)
     meter = Meter(loaded.model)
-    with open_stores(settings.store, loaded.model, fingerprint) as store:
+    with open_stores(options.store_folder, loaded.model, fingerprint) as store:
         scoring = score_items(
             loaded.model,
             task.items,
             store,
-            batch_tokens=settings.batch_tokens,
+            batch_tokens=options.batch_tokens,
             progress=progress,
             crew=crew,
         )
-    record, rewards = _record(loaded, task, settings, identity, scoring, meter)
-    path = write_record(settings.results, record, rewards)
+    record, rewards = _record(loaded, task, options, identity, scoring, meter)
+    path = write_record(options.results, record, rewards)
     return Outcome(StoredRun(record, path), reused=False, n_computed=scoring.n_computed)
 
 
 def _record(
     loaded: LoadedModel,
     task: PreparedTask,
-    settings: Settings,
+    options: EvalOptions,
     identity: Mapping[str, Any],
     scoring: Scoring,
     meter: Meter,
@@ -191,7 +165,7 @@ def _record(
         suite = measure_suite(
             panel_of(task.items, scoring.rewards),
             spec.kinds,
-            {**spec.params, "seed": settings.seed},
+            {**spec.params, "seed": options.runtime.seed},
             spec.strata,
             flips=flips,
         )
@@ -219,7 +193,7 @@ def _record(
             **({} if task.gold is None else {"gold": dict(task.gold.counts)}),
         },
         rewards_sha256=sha256_bytes(rewards),
-        provenance=_provenance(loaded, task, settings, scoring) | _if_any("used", meter.used()),
+        provenance=_provenance(loaded, task, options, scoring) | _if_any("used", meter.used()),
         **suite_fields(suite),
     )
     return record, rewards
@@ -246,14 +220,14 @@ def _trained_on(loaded: LoadedModel, items: Iterable[Item]) -> dict[str, int] | 
 
 
 def _provenance(
-    loaded: LoadedModel, task: PreparedTask, settings: Settings, scoring: Scoring
+    loaded: LoadedModel, task: PreparedTask, options: EvalOptions, scoring: Scoring
 ) -> dict[str, Any]:
     wall_s = scoring.wall_s
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": loaded.spec,
         "data": task.source,
-        "command": list(settings.command),
+        "command": list(options.command),
         "versions": package_versions(),
         "machine": platform.machine(),
         "computed": scoring.n_computed,

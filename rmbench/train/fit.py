@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,41 +24,11 @@ from rmbench.train.base import Base, load_base
 from rmbench.train.frozen import Head, Representations, RepresentationStore, put_head, train_head
 from rmbench.train.losses import Loss
 from rmbench.train.pairs import EncodedPairs
+from rmbench.train.settings import TrainSettings
 from rmbench.train.trainer import COMPLETE, MarginTrainer
 
 WORK = ".training"
 """Folder inside `--out` that holds checkpoints until the model is finished."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainSettings:
-    """Every setting that can change the trained weights, except base and data."""
-
-    base: str
-    method: str = "confidence-margin"
-    method_options: Mapping[str, str] = field(default_factory=dict)
-    epochs: float = 1.0
-    max_steps: int | None = None
-    learning_rate: float | None = None
-    """None: 2e-5, or 1e-3 for the last layer alone."""
-    weight_decay: float = 0.01
-    warmup: float = 0.05
-    """Share of the steps over which the learning rate rises."""
-    batch_size: int = 32
-    """Pairs per optimiser step, over all micro-batches and processes."""
-    micro_batch: int = 8
-    """Pairs per forward pass and process. Changes memory and speed, not the result."""
-    max_length: int = 1024
-    """Tokens per conversation; the prompt is cut from the left."""
-    freeze_backbone: bool = False
-    """Train only the last layer, on representations that are computed once and stored."""
-    lora: int | None = None
-    """Rank of LoRA adapters (merged when saved); None: all weights."""
-    precision: str = "auto"
-    """Of matrix products: `float32`, `bfloat16` (weights stay float32), `auto` (bfloat16 on GPUs)."""
-    seed: int = 0
-    eval_every: int = 50
-    """Steps between evaluations on the held-out prompts, and between checkpoints."""
 
 
 @dataclass(frozen=True, slots=True)

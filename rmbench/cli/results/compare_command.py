@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import FiniteRange, convention_option, output_options, results_option
+from rmbench.cli.options import FiniteRange, eval_options, output_options
 from rmbench.core.escape import one_line
 from rmbench.errors import RmbenchError
 from rmbench.results.compare import ManyReport
@@ -45,8 +45,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Also write a page: matrices, all differences, items with their texts. It asks no network.",
 )
-@convention_option
-@results_option
+@eval_options("convention", "results")
 @output_options
 def command(
     models: tuple[str, ...],

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import output_options, results_option
+from rmbench.cli.options import eval_options, output_options
 from rmbench.cli.results.report_command import ITEMS
 from rmbench.errors import ConfigError, RunError
 
@@ -20,7 +20,7 @@ _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "
 
 @click.command("leaderboard")
 @click.argument("boards", nargs=-1, metavar="[BOARD]...")
-@results_option
+@eval_options("results")
 @click.option(
     "--boards-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -151,7 +151,7 @@ def _reports(
     """Yield the page of each model of the boards, and where it goes."""
     from rmbench.boards.board import row_name
     from rmbench.boards.page import REPORTS, report_file
-    from rmbench.core.progress import ReportsBar
+    from rmbench.core.progress import Bar
     from rmbench.report import make_report, sections_of
 
     if reports is not None and "://" in reports:
@@ -160,7 +160,7 @@ def _reports(
     shown: dict[str, set[str]] = {}
     for row in (row for board in boards for row in board.rows):
         shown.setdefault(row.model, set()).update(cell.run_id for cell in row.cells.values())
-    with ReportsBar() as bar:
+    with Bar("reports", "models") as bar:
         for n, (model, on_board) in enumerate(shown.items()):
             bar.step(n, len(shown), model)
             own = [run for run in runs if row_name(run, runs) == model]
