@@ -6,13 +6,10 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from rmbench.api.records import Records
-from rmbench.boards import BoardSpec, Leaderboard, load_board, make_board
-from rmbench.boards.board import require_rows
-from rmbench.boards.definition import board_folder
-from rmbench.core.option_fields import from_values
+from rmbench.core.option_fields import from_values, takes_options
 from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalKeywords, EvalOptions
 from rmbench.evaluation.request import Asked, run_all
@@ -21,16 +18,20 @@ from rmbench.results.compare import PairedReport, compare_runs, find_run, headli
 from rmbench.results.read import StoredRun, find_records
 from rmbench.types import AnyModel
 
+if TYPE_CHECKING:
+    from rmbench.boards import BoardSpec, Leaderboard
+
 Model: TypeAlias = str | AnyModel
 """The text of `--model`, or an object with the methods of a reward model."""
 Which: TypeAlias = str | Path | StoredRun | Records
 """A record: itself, records that are one, its file, or the name of its model."""
 
 
+@takes_options(EvalOptions)
 def evaluate(
     model: Model | Sequence[Model] | Mapping[str, Model],
     tasks: str | Path | Sequence[str | Path],
-    **options: Unpack[EvalKeywords],
+    **keywords: Unpack[EvalKeywords],
 ) -> Records:
     """Evaluate reward models on tasks: what `rmbench eval` does, with the same numbers.
 
@@ -38,8 +39,9 @@ def evaluate(
         model: What `--model` takes, or an object with the methods of a reward model (`rmbench.RewardModel`,
             `rmbench.PairwiseModel`); several of these as a list, or as a mapping that names them.
         tasks: Names of tasks, or task files; one or several.
-        options: The options of `rmbench eval`, as the page "Python" lists them. Without `results` records
-            are kept in a temporary folder, which goes when Python ends; `Records.save` keeps them.
+        keywords: Options of `rmbench eval` by their names; `help(rmbench.evaluate)` lists them. Without
+            `results` records are kept in a temporary folder, which is removed when Python ends;
+            `Records.save` keeps them. `n_workers` and `executor` need models that are given by their texts.
 
     Returns:
         One record per model and task, in that order.
@@ -49,8 +51,8 @@ def evaluate(
         ConfigError: If a name, an option or a row does not fit; nothing was run.
         RunError: If a model fails. What was scored by then is kept, and the same call continues.
     """
-    settled = from_values(EvalOptions, options, "rmbench.evaluate")
-    if options.get("results") is None:
+    settled = from_values(EvalOptions, keywords, "rmbench.evaluate")
+    if keywords.get("results") is None:
         settled = replace(settled, results=_session_folder())
     asked = _asked(model, settled.options)
     outcomes = run_all(asked, [str(task) for task in _several(tasks, "tasks")], settled)
@@ -74,8 +76,8 @@ def load_records(path: Path | str) -> Records:
 
 
 def leaderboard(
-    records: Iterable[StoredRun] | Path | str, board: str | Path | BoardSpec = "main"
-) -> Leaderboard:
+    records: Iterable[StoredRun] | Path | str, board: "str | Path | BoardSpec" = "main"
+) -> "Leaderboard":
     """Return a leaderboard of records, as `rmbench leaderboard` makes it.
 
     Args:
@@ -87,6 +89,11 @@ def leaderboard(
         ConfigError: If its definition is wrong, or no record is of its tasks.
         StoreError: If the rewards of a record are missing or damaged.
     """
+    # Here and not above: `evaluate` needs no boards.
+    from rmbench.boards import BoardSpec, Leaderboard, load_board, make_board
+    from rmbench.boards.board import require_rows
+    from rmbench.boards.definition import board_folder
+
     runs = load_records(records) if isinstance(records, str | Path) else records
     if not isinstance(board, BoardSpec):
         path = Path(board)
