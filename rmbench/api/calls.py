@@ -1,4 +1,4 @@
-"""The functions of the Python API."""
+"""Functions of the Python API: evaluate, load_records, leaderboard, compare."""
 
 import atexit
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,11 +33,11 @@ def evaluate(
     tasks: str | Path | Sequence[str | Path],
     **keywords: Unpack[EvalKeywords],
 ) -> Records:
-    """Evaluate reward models on tasks: what `rmbench eval` does, with the same numbers.
+    """Evaluate reward models on tasks, with the numbers of `rmbench eval`.
 
     Args:
-        model: What `--model` takes, or an object with the methods of a reward model (`rmbench.RewardModel`,
-            `rmbench.PairwiseModel`); several of these as a list, or as a mapping that names them.
+        model: The text of `--model`, or an object with the methods of a reward model (`rmbench.RewardModel`,
+            `rmbench.PairwiseModel`). Several: a list, or a mapping from names to models.
         tasks: Names of tasks, or task files; one or several.
         keywords: Options of `rmbench eval` by their names; `help(rmbench.evaluate)` lists them. Without
             `results` records are kept in a temporary folder, which is removed when Python ends;
@@ -48,8 +48,8 @@ def evaluate(
 
     Raises:
         UnknownNameError: If there is no such option.
-        ConfigError: If a name, an option or a row does not fit; nothing was run.
-        RunError: If a model fails. What was scored by then is kept, and the same call continues.
+        ConfigError: If a name, an option or a row does not fit. No model was run.
+        RunError: If a model fails. Its rewards so far are kept, and the same call continues.
     """
     settled = from_values(EvalOptions, keywords, "rmbench.evaluate")
     if keywords.get("results") is None:
@@ -120,13 +120,13 @@ def compare(
         first: A record, or the name of a model in `records`.
         second: The other.
         task: The task of both; needed where one of them is a name.
-        records: Where names are looked up: records, or a results folder.
-        metrics: What to compare; None: the task's headlines.
-        n_items: How many of the items on which they part most to return.
-        margin: Within which the two are called equivalent, in each metric's own unit; None: not tested.
+        records: Records or results folder in which names are looked up.
+        metrics: Metrics to compare; None: the task's headlines.
+        n_items: Number of items with the largest differences to return.
+        margin: Largest difference that counts as equivalent, in each metric's unit; None: no test.
 
     Raises:
-        ConfigError: If a record is not found, or the two are not of the same items; if the margin is not
+        ConfigError: If a record is not found, if the two are not of the same items, or if the margin is not
             above 0.
     """
     a, b = (_run(which, task, records) for which in (first, second))
@@ -141,7 +141,7 @@ def compare(
 
 @cache
 def _session_folder() -> Path:
-    """Return the results folder of calls that name none; it lasts as long as this process."""
+    """Return the results folder of calls without `results`; it is removed when this process ends."""
     folder = TemporaryDirectory(prefix="rmbench-results-")
     atexit.register(folder.cleanup)
     return Path(folder.name)

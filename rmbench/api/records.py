@@ -1,4 +1,4 @@
-"""Records in the hand: a sequence that can be filtered, shown, saved and made a table of."""
+"""A list of run records: filter, show, save, or convert to pandas."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,12 +20,12 @@ Names = str | Iterable[str]
 
 
 class Records(Sequence[StoredRun]):
-    """Evaluations of models on tasks, each with its numbers and where it is stored.
+    """Records of models on tasks, each with its numbers and its place.
 
-    A notebook shows the tables that `rmbench eval` prints; `print` does so as well.
+    A notebook and `print` show the tables of `rmbench eval`.
 
     Args:
-        runs: The runs, in the order to show; of a run that comes twice the first counts.
+        runs: Runs in the order to show. A run that comes twice is taken once.
         convention: Numbers that are shown, `official`, `clean` or `both`. Every record holds both.
     """
 
@@ -78,15 +78,15 @@ class Records(Sequence[StoredRun]):
         """Return the one record of a model on a task.
 
         Raises:
-            ConfigError: If there is none, or more than one.
+            ConfigError: If no record, or more than one, fits.
         """
         return pick_run(self._runs, model, task, "records")
 
     def to_rows(self, *, strata: bool = False) -> list[dict[str, Any]]:
-        """Return one mapping per record and metric: the rows of `to_pandas`, for which pandas is not needed.
+        """Return one mapping per record and metric: the rows of `to_pandas`, without pandas.
 
         Args:
-            strata: Also the numbers of each stratum, named by the keys `stratum` and `part`.
+            strata: Add the numbers of each stratum, with the keys `stratum` and `part`.
         """
         rows = []
         for run in self:
@@ -101,11 +101,11 @@ class Records(Sequence[StoredRun]):
     def to_pandas(self, *, strata: bool = False) -> "pandas.DataFrame":
         """Return a data frame with one row per record and metric.
 
-        Columns: model, task, version, metric, value, low and high (the 95% interval; missing where there is
-        none), stderr, n, n_clusters, unit, higher_is_better, run_id.
+        Columns: model, task, version, metric, value, low and high (95% interval, missing without one),
+        stderr, n, n_clusters, unit, higher_is_better, run_id.
 
         Args:
-            strata: Also a row per metric of each stratum, with the columns stratum and part.
+            strata: Add a row per metric of each stratum, with the columns stratum and part.
 
         Raises:
             ConfigError: If pandas is not installed.
@@ -114,12 +114,12 @@ class Records(Sequence[StoredRun]):
             import pandas
         except ImportError as error:
             raise ConfigError(f"to_pandas: {error}; pip install pandas, or use to_rows()") from None
-        # Named, so that no record at all is a frame with the same columns.
+        # Named here, so that a frame of no records has the same columns.
         columns = ["model", "task", "version", *(("stratum", "part") if strata else ()), *_COLUMNS]
         return pandas.DataFrame(self.to_rows(strata=strata), columns=columns)
 
     def save(self, results: Path | str) -> "Records":
-        """Copy the records and their rewards into a results folder; return them as they are there.
+        """Copy the records and their rewards into a results folder; return the copies.
 
         Raises:
             StoreError: If the rewards of a record are missing or damaged.

@@ -1,4 +1,4 @@
-"""`rmbench contamination`: how much of a task is in a training set?"""
+"""`rmbench contamination`: look for a task's texts in training data."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "t
     metavar="PATH|TASK:train",
     help="Training data: a file, a folder of files, or a task's training split (repeat: they are one set).",
 )
-@click.option("-t", "--task", required=True, help="The task whose items are looked for.")
+@click.option("-t", "--task", required=True, help="Task whose items are looked for.")
 @eval_options("data", "params", "on_bad")
 @click.option(
     "--format",
@@ -35,34 +35,34 @@ FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "t
     type=click.IntRange(min=1),
     default=13,
     show_default=True,
-    help="Words in a row that texts must share.",
+    help="Length of an n-gram, in words.",
 )
 @click.option(
     "--common",
     type=click.IntRange(min=1),
     default=10,
     show_default=True,
-    help="Leave n-grams aside that are in more of the task's own prompts (or responses to more of them).",
+    help="Ignore n-grams that stand in more of the task's own prompts (or in responses to more of them).",
 )
 @click.option(
     "--share",
     type=FiniteRange(0.0, 1.0, min_open=True),
     default=0.5,
     show_default=True,
-    help="Share of a text's n-grams from which on its item counts as contaminated.",
+    help="An item counts as contaminated from this share of a text's n-grams on.",
 )
 @click.option(
     "--examples",
     type=click.IntRange(min=0),
     default=5,
     show_default=True,
-    help="How many of the worst items to show.",
+    help="Number of the worst items to show.",
 )
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the contaminated items there, a line of JSON each.",
+    help="File to write the contaminated items to, a line of JSON each.",
 )
 @eval_options("offline")
 @output_options

@@ -1,4 +1,4 @@
-"""`rmbench eval`: the headline command."""
+"""`rmbench eval`: evaluate models on tasks, print the table, write records."""
 
 import json
 import sys
@@ -43,8 +43,8 @@ def command(models: tuple[str, ...], tasks: tuple[str, ...], options: EvalOption
     RAY_ADDRESS=10.0.0.1:6379 rmbench eval --model my/rm --task bon --executor ray --workers 8
 
     Rewards are stored as they come: the same command continues where a killed one stopped, and a second
-    run does no model work. A record holds the numbers of both conventions, whatever
-    is shown; --latex, --csv and --markdown print the same tables for a paper, a spreadsheet, an issue.
+    run does no model work. A record always holds the numbers of both conventions. --latex, --csv and
+    --markdown print the same tables for a paper, a spreadsheet, an issue.
     `rmbench tasks` and `rmbench models` list the names.
     """
     from rmbench.evaluation.request import Asked, run_all
@@ -60,7 +60,7 @@ def command(models: tuple[str, ...], tasks: tuple[str, ...], options: EvalOption
 
 
 def _show(outcomes: "Sequence[Outcome]", options: EvalOptions, output: str) -> None:
-    """Print the tables, and where the records are."""
+    """Print the tables, and the folder of the records."""
     from rmbench.report.tables import record_blocks, record_values
 
     records, convention = [o.run.record for o in outcomes], options.convention

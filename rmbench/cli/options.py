@@ -1,4 +1,4 @@
-"""Options of the commands: made of dataclasses, or shared by several commands; and printing of tables."""
+"""Command-line options made from dataclasses, `key=value` parsing, and the output formats."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING
@@ -163,7 +163,7 @@ FORMATS = {
     "csv": "Print CSV: a row per number, intervals in columns of their own.",
     "latex": "Print LaTeX (booktabs), with captions and labels.",
 }
-"""What a command can print besides what is for the terminal."""
+"""Output formats beside the terminal's."""
 
 
 def output_options(function: F) -> F:

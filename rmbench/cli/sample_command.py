@@ -1,4 +1,4 @@
-"""`rmbench sample`: a policy and prompts in, a pool for best-of-N out."""
+"""`rmbench sample`: sample responses of a policy, as a pool for best-of-N."""
 
 import json
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help='Prompts, a line each: {"id", "prompt": text or messages}. Without an id it is the content\'s hash.',
 )
-@click.option("-t", "--task", metavar="TASK", help="Take the prompts of a task's items instead.")
+@click.option("-t", "--task", metavar="TASK", help="Task whose prompts to take in place of --prompts.")
 @eval_options("data", "params", "on_bad")
 @click.option(
     "-o",
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @options_of(Decoding)
 @click.option(
     "--engine", "engine_name", type=click.Choice(["transformers", "vllm"]), default="transformers",
-    show_default=True, help="What draws. vllm: many prompts at a time; needs rmbench[vllm].",
+    show_default=True, help="Library that draws. vllm: many prompts at a time; needs rmbench[vllm].",
 )  # fmt: skip
 @click.option("--system", metavar="TEXT", help="System message of prompts that have none.")
 @click.option(

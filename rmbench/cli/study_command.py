@@ -1,4 +1,4 @@
-"""`rmbench study`: a grid of trained models, compared."""
+"""`rmbench study`: train a grid of models and compare them."""
 
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from rmbench.errors import ConfigError
     "places",
     multiple=True,
     metavar="NAME=PATH",
-    help="Where {NAME} of the file lies here (repeat).",
+    help="Path that {NAME} of the file stands for (repeat).",
 )
 @click.option(
     "--models-dir",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("runs"),
     show_default=True,
-    help="Where trained models are kept.",
+    help="Folder of trained models.",
 )
 @click.option(
     "--out",
@@ -36,7 +36,7 @@ from rmbench.errors import ConfigError
     help="Also write all records into one file, a record per line.",
 )
 @eval_options("store", "device", "offline", "results")
-@click.option("-q", "--quiet", is_flag=True, help="Do not tell of cells.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(
     file: Path, places: tuple[str, ...], models_dir: Path, out: Path | None,
     records: Path | None, store: Path | None, device: str,

@@ -1,4 +1,4 @@
-"""`rmbench train`: pairs in, a reward model out."""
+"""`rmbench train`: train a reward model on pairs."""
 
 import json
 

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A model that was asked for: the text of `--model` with its options, or a model that is there."""
+    """A model to evaluate: the text of `--model` with its options, or a loaded model."""
 
     spec: str
     options: Mapping[str, str] = field(default_factory=dict)
-    """As texts, `-M key=value`."""
+    """Texts of `-M key=value`."""
     loaded: LoadedModel | None = None
-    """The model, where somebody made it; else it is loaded when its turn comes, and let go after it."""
+    """The model, if the caller made it. Otherwise it is loaded when its turn comes, and released after it."""
 
 
 def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions) -> list[Outcome]:
@@ -79,7 +79,7 @@ def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions)
 
 
 def with_params(specs: Sequence[TaskSpec], options: Mapping[str, str]) -> list[TaskSpec]:
-    """Apply each `-T` option to the tasks that know it.
+    """Return the tasks with each `-T` option applied to those that know it.
 
     Raises:
         UnknownNameError: If no task knows an option.
@@ -87,13 +87,13 @@ def with_params(specs: Sequence[TaskSpec], options: Mapping[str, str]) -> list[T
     known = {spec.name: parameter_names(spec) for spec in specs}
     for key in options:
         if not any(key in names for names in known.values()):
-            # Let the first task say so, in its own words and with the nearest name.
+            # The first task raises the error, with its own nearest name.
             apply_params(specs[0], {key: options[key]})
     return [apply_params(spec, {k: v for k, v in options.items() if k in known[spec.name]}) for spec in specs]
 
 
 def check_convention(specs: Sequence[TaskSpec], convention: str) -> None:
-    """Raise ConfigError if a task has no number of the convention that was asked for."""
+    """Raise ConfigError if a task has no number of the convention."""
     for spec in specs:
         if not spec.kinds_of(convention):
             known = ", ".join(name for name in list_tasks() if load_task(name).kinds_of(convention))
@@ -101,20 +101,20 @@ def check_convention(specs: Sequence[TaskSpec], convention: str) -> None:
 
 
 def _check_gold(models: Sequence[Asked], options: EvalOptions) -> None:
-    """Refuse what can be refused before data is read."""
+    """Check the options of the gold before data is read."""
     if options.gold is None:
         if options.gold_options or options.self_gold:
             raise ConfigError("-G and --self-gold belong to --gold; give it with them")
         return
     check_gold(options.gold, options.gold_options)
-    # Others that are the same model by another name are found by their fingerprint.
+    # The same model under another name is found later, by its fingerprint.
     same = any(a.spec == options.gold and a.options == options.gold_options for a in models)
     if same and not options.self_gold:
         raise self_gold_error(options.gold)
 
 
 def _golden(prepared: list[PreparedTask], options: EvalOptions) -> list[PreparedTask]:
-    """Return the tasks with the gold that was asked for; its model is let go before the others are loaded."""
+    """Return the tasks with the gold of `options`; a gold model is released before the others are loaded."""
     if options.gold is None:
         return prepared
     source = load_gold(options.gold, options.gold_options, options.runtime)
@@ -173,11 +173,11 @@ def _crew(
 
 @contextmanager
 def _billed(loaded: LoadedModel, options: EvalOptions) -> Iterator[None]:
-    """Say afterwards what a model that is paid for took, and how many questions it did not answer."""
+    """Print at the end the usage of a metered model, and the questions that it did not answer."""
     meter = Meter(loaded.model)
     try:
         yield
-    finally:  # what was paid is paid, also where no record comes of it
+    finally:  # usage is also paid if no record is written
         used, unanswered = meter.used() or {}, meter.unanswered() or {}
         parts = [f"{value:,.6g} {what}" for what, value in used.items() if value]
         parts += [f"{n:,} without an answer ({why})" for why, n in unanswered.items() if n]

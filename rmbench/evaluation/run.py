@@ -1,4 +1,4 @@
-"""Evaluate a reward model on a task: items, rewards, numbers, record."""
+"""Evaluate one reward model on one task: items, rewards, numbers, record."""
 
 import platform
 from collections.abc import Iterable, Mapping
@@ -37,7 +37,7 @@ from rmbench.types import CountedModel, Item, TrainedModel
 
 @dataclass(frozen=True, slots=True)
 class PreparedTask:
-    """A task with its items read and checked: everything that can be refused before a model is loaded."""
+    """A task with its items read and checked, before a model is loaded."""
 
     spec: TaskSpec
     items: ItemShelf
@@ -45,24 +45,24 @@ class PreparedTask:
     n_available: int
     """Items before the limit."""
     dropped: Mapping[str, int]
-    """Why items or responses of the data were left out -> how many."""
+    """Reason why items or responses of the data were left out -> count."""
     data_hash: str
     source: str
     gold: Gold | None = None
-    """What made the items' gold in place of the data; None: the data's own."""
+    """Source of the items' gold; None: the data."""
     votes_hash: str | None = None
-    """SHA-256 over the annotators' votes of all items of the data; None where there are none."""
+    """SHA-256 over the annotators' votes of all items of the data; None without votes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A record, and how it came about."""
+    """A record, and the work that it took."""
 
     run: StoredRun
     reused: bool
-    """True if the record was complete already and nothing was done."""
+    """True if the record existed and no work was done."""
     n_computed: int
-    """Texts the model was asked for."""
+    """Texts that the model scored."""
 
 
 def prepare_task(spec: TaskSpec, options: EvalOptions) -> PreparedTask:
@@ -93,7 +93,7 @@ def prepare_task(spec: TaskSpec, options: EvalOptions) -> PreparedTask:
 
 
 def with_gold(task: PreparedTask, items: ItemShelf, gold: Gold) -> PreparedTask:
-    """Return the task with `items`, its own with another gold."""
+    """Return the task with `items`: its own, with another gold."""
     return replace(task, items=items, data_hash=gold.data_hash, gold=gold)
 
 
@@ -104,18 +104,18 @@ def evaluate(
     progress: Progress | None = None,
     crew: Crew[Any] | None = None,
 ) -> Outcome:
-    """Evaluate one model on one task and write the record, unless the very same run is complete already.
+    """Evaluate one model on one task and write the record. A complete record of the same run is returned.
 
     Args:
         loaded: The model.
-        task: On what.
-        options: How.
-        progress: Told of the work.
-        crew: Processes that answer in this one's place, with the same model.
+        task: The prepared task.
+        options: Options of the evaluation.
+        progress: Shows the work.
+        crew: Processes that score with the same model in place of this one.
 
     Raises:
-        ConfigError: If the gold is the model's own, and that was not asked for.
-        ScoringError: If the model breaks its contract. Rewards obtained until then stay in the store.
+        ConfigError: If the gold is the model's own and `self_gold` is False.
+        ScoringError: If the model breaks its contract. Rewards that it gave before stay in the store.
         StoreError: If the store or an existing record is damaged.
     """
     fingerprint = fingerprint_of(loaded)
@@ -200,17 +200,17 @@ def _record(
 
 
 def _n_empty(items: Iterable[Item]) -> int:
-    """Return how many responses hold no text, or white space alone; they are measured like any other."""
+    """Return how many responses are empty or white space. They are measured like any other."""
     return sum(not r.text.strip() for item in items for r in item.responses)
 
 
 def _if_any(key: str, value: Mapping[str, float] | None) -> dict[str, Any]:
-    """Return the entry of a model that is metered, and none for the others."""
+    """Return the entry of a metered model; empty for another."""
     return {} if value is None else {key: dict(value)}
 
 
 def _trained_on(loaded: LoadedModel, items: Iterable[Item]) -> dict[str, int] | None:
-    """Return how many prompts of the task the model was trained on, where it knows."""
+    """Return how many prompts of the task the model was trained on, if it knows."""
     found = (
         loaded.model.overlap(item.prompt for item in items)
         if isinstance(loaded.model, TrainedModel)

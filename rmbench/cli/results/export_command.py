@@ -1,4 +1,4 @@
-"""`rmbench export`: items out, for somebody else to score; records out, for RewardBench's own analysis."""
+"""`rmbench export`: write items for others to score, and records for RewardBench's own analysis."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from rmbench.core.escape import one_line
 
 
 @click.group("export", invoke_without_command=True, subcommand_metavar="[rewardbench ...]")
-@click.option("-t", "--task", help="The task whose items to write.")
+@click.option("-t", "--task", help="Task whose items to write.")
 @eval_options("data", "params", "on_bad")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"

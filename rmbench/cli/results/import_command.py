@@ -1,6 +1,6 @@
-"""`rmbench import`: published results in, records out.
+"""`rmbench import`: read published results as records.
 
-Win rates of AlpacaEval's generators, in its own units and under its own names.
+Win rates of AlpacaEval's generators are shown in its units and under its names.
 """
 
 import json
@@ -37,7 +37,7 @@ def win_rate_row(found: WinRate) -> dict[str, Any]:
 
 
 def win_rate_blocks(found: Sequence[WinRate]) -> list[Block]:
-    """Return the table of generators, best first; none without any."""
+    """Return the table of generators, best first; no block without generators."""
     if not found:
         return []
     columns = (
@@ -107,7 +107,7 @@ _RUNS_PER_WORKER = 8
     "n_workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Processes that measure.  [default: one per core where there are many files]",
+    help="Processes that measure.  [default: one; one per core for many files]",
 )
 @eval_options("convention", "results")
 @output_options

@@ -1,4 +1,4 @@
-"""`rmbench leaderboard`: boards from records."""
+"""`rmbench leaderboard`: make leaderboards from records."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("leaderboards"),
     show_default=True,
-    help="Where the boards are written.",
+    help="Folder to write the boards to.",
 )
 @click.option(
     "--reports",
@@ -41,7 +41,7 @@ _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "
 @click.option(
     "--with-reports",
     is_flag=True,
-    help="Write the models' pages, too: into --reports FOLDER, or <out>/reports.",
+    help="Also write the models' pages: into --reports FOLDER, or <out>/reports.",
 )
 @click.option(
     "--check", "check_only", is_flag=True, help="Write nothing; fail if a file differs by one byte."
@@ -122,7 +122,7 @@ def command(
 def _boards(
     names: Sequence[str], boards_dir: Path | None, results: Path
 ) -> tuple[list["Board"], list["StoredRun"]]:
-    """Return the boards that are asked for, and all records."""
+    """Return the named boards (all without a name), and all records."""
     from rmbench.boards import list_boards, load_board, make_board
     from rmbench.boards.board import require_rows
     from rmbench.boards.definition import board_folder
@@ -148,7 +148,7 @@ def _boards(
 def _reports(
     boards: Sequence["Board"], runs: Sequence["StoredRun"], reports: str | None, out: Path
 ) -> Iterator[tuple[Path, str]]:
-    """Yield the page of each model of the boards, and where it goes."""
+    """Yield the path and the page of each model of the boards."""
     from rmbench.boards.board import row_name
     from rmbench.boards.page import REPORTS, report_file
     from rmbench.core.progress import Bar

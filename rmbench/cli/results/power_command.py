@@ -1,4 +1,4 @@
-"""`rmbench power`: how small a difference data can show, and how many prompts a smaller one needs."""
+"""`rmbench power`: smallest difference that data can show, and prompts that a smaller one needs."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from rmbench.cli.options import (
 
 @click.command("power")
 @click.argument("models", nargs=-1, metavar="[A] [B]...")
-@click.option("-t", "--task", required=True, help="The task all were, or will be, evaluated on.")
+@click.option("-t", "--task", required=True, help="Task on which all were, or will be, evaluated.")
 @click.option("--metric", "metrics", multiple=True, help="Metric (repeat).  [default: the task's headlines]")
 @click.option(
     "--difference",
@@ -27,12 +27,12 @@ from rmbench.cli.options import (
     type=FiniteRange(min=0.5, max=1, min_open=True, max_open=True),
     default=0.8,
     show_default=True,
-    help="Probability of finding a difference that is there.",
+    help="Probability of finding a true difference.",
 )
 @click.option(
     "--tests",
     type=click.IntRange(min=1),
-    help="Tests of the family that Holm's correction goes over.  [default: those shown]",
+    help="Tests in the family of Holm's correction.  [default: those shown]",
 )
 @click.option(
     "--correlation",
@@ -113,7 +113,7 @@ def _refuse(
     of_records: dict[str, object],
     of_few: dict[str, object],
 ) -> None:
-    """Raise on options that nothing would read.
+    """Raise on options that would not be used.
 
     Args:
         models: The models that were named.

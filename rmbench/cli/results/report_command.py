@@ -10,7 +10,7 @@ from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
 
 ITEMS = 20
-"""Worst items of a page."""
+"""Default number of worst items."""
 
 
 @click.command("report")
@@ -23,7 +23,7 @@ ITEMS = 20
     type=click.IntRange(min=0),
     default=ITEMS,
     show_default=True,
-    help="How many of the items that a model gets most wrong to show; 0: none.",
+    help="Number of items to show that a model gets most wrong.",
 )
 @click.option(
     "--data",
@@ -35,7 +35,7 @@ ITEMS = 20
     "--figures",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Write each figure as .svg and .png, too.",
+    help="Also write each figure as .svg and .png.",
 )
 @json_option
 def command(
