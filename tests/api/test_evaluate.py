@@ -4,6 +4,8 @@ import importlib.util
 import inspect
 import json
 import linecache
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -282,6 +284,36 @@ def test_a_convention_is_what_records_show(tmp_path: Path, pairs: Path) -> None:
     assert "official" in str(both)
     assert "official" not in str(clean)
     assert "official" not in str(clean.filter(model="length"))
+
+
+SCRIPT = """
+import rmbench
+
+@rmbench.register_reward_model("mine")
+class Mine:
+    def fingerprint(self):
+        return {"kind": "mine"}
+
+    def score(self, batch):
+        return [1.0 for _ in batch]
+
+print(rmbench.evaluate("length", "bon", data="pairs.jsonl", n_workers=2, quiet=True)[0].metrics["gold@1"].n)
+try:
+    rmbench.evaluate("mine", "bon", data="pairs.jsonl", n_workers=2)
+except rmbench.RmbenchError as error:
+    print(error)
+"""
+
+
+def test_a_script_may_ask_for_workers_without_a_guard(tmp_path: Path, pairs: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(rmbench.__file__).parents[1])},
+    )  # fmt: skip
+    first, second = done.stdout.splitlines()
+    assert first == "12"
+    assert second.startswith("--workers: mine is defined in the running script")
 
 
 def test_an_unknown_task_stops_before_a_model_is_asked() -> None:
