@@ -188,3 +188,28 @@ def test_light_commands_import_no_heavy_library(command: list[str], tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr.strip().splitlines()[-1] == "[]", done.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_an_evaluation_imports_only_what_it_runs(tmp_path: Path) -> None:
+    where = ["--results", str(tmp_path / "results"), "--store", str(tmp_path / "store")]
+    command = ["eval", "--model", "length", "--task", "bon", "--limit", "5", "-q", *where]
+    rooms = ("api", "boards", "check", "plot", "report.page", "sampling", "scoring.ray", "scoring.workers",
+             "study", "train")  # fmt: skip
+    libraries = (*HEAVY, "jinja2", "matplotlib", "pandas", "rich", "httpx")
+    code = (
+        f"import sys; from rmbench.cli.main import run; assert run({command!r}) == 0\n"
+        f"unwanted = [*{libraries!r}, *('rmbench.' + room for room in {rooms!r})]\n"
+        "print([name for name in unwanted if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1] == "[]", done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_python_api_evaluates_without_boards() -> None:
+    code = (
+        "import sys, rmbench; rmbench.evaluate('length', 'bon', limit=5, quiet=True)\n"
+        "print([m for m in ('rmbench.boards', 'rmbench.plot', 'jinja2', 'ray', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
