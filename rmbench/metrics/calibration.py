@@ -1,7 +1,7 @@
-"""Margin calibration: do reward margins mean what they say?
+"""Margin calibration: whether reward margins mean what they say.
 
 A margin `d = r_a - r_b` claims P(a is better) = sigma(d). The order of a pair is arbitrary, so each pair
-enters as `(p, y)` and as `(1 - p, 1 - y)`: with only `(p_chosen, 1)` a reliability curve would mean nothing.
+enters as `(p, y)` and as `(1 - p, 1 - y)`. With `(p_chosen, 1)` alone a reliability curve would mean nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -102,7 +102,7 @@ def _mean(values: Floats, forecasts: Forecasts) -> Statistic:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What the margins of a panel claim, as measured and after a cross-fitted temperature."""
+    """Claims of a panel's margins, as measured and after a cross-fitted temperature."""
 
     pairs: Pairs
     """Those with an order."""

@@ -1,6 +1,6 @@
-"""The margin distribution (the analysis of arXiv 2404.04932), and margins against graded strength.
+"""Margins: their distribution (the analysis of arXiv 2404.04932), and against graded strength.
 
-Is a large margin a right margin? AUROC of |margin| for correctness, and the risk-coverage curve.
+AUROC of |margin| for correctness and the risk-coverage curve say whether a large margin is a right margin.
 """
 
 import warnings

@@ -1,13 +1,12 @@
-"""Which of n drawn responses is selected: the best, one of the best, a soft choice, the best by penalty.
+"""Selection among n drawn responses: rules, pools, and the distance from the policy.
 
-Several reward models at once (an ensemble's minimum, or its mean minus k standard deviations) are no rule of
-their own: they are one more reward for the same response, so a model that returns that number is evaluated
-like any other. Source: Coste et al. 2023, "Reward Model Ensembles Help Mitigate Overoptimization", arXiv
-2310.02743.
+A rule picks the best, one of the k best, a soft choice, or the best by penalty. An ensemble (the minimum, or
+the mean minus k standard deviations) is no rule: it is one more reward for the same response, and is
+evaluated like any other model. Source: Coste et al. 2023, "Reward Model Ensembles Help Mitigate
+Overoptimization", arXiv 2310.02743.
 
-Pools of candidates as rectangles, a bounded number of values at a time.
-
-How far best of n moves from the policy that it draws from: a bound, and an estimate from probabilities.
+Pools of candidates are rectangles with a bounded number of values. The KL of best of n from the policy that
+it draws from has a bound, and an estimate from log-probabilities.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,8 +1,6 @@
-"""The temperature that makes margins mean what they say: P(chosen) = sigma(margin / T).
+"""Temperature scaling of margins: P(chosen) = sigma(margin / T).
 
-Cross-fitting folds: whole clusters, dealt by seed.
-
-Margins divided by a temperature of other prompts, and what not knowing it costs an interval.
+Margins are divided by a temperature that is fitted on other prompts. Intervals include the error of the fit.
 """
 
 import math

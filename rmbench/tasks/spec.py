@@ -1,7 +1,4 @@
-"""Task files: facts in YAML, checked to the last key, as frozen values.
-
-The `data` part of a task file: where its items come from.
-"""
+"""Task files: YAML, checked to the last key, as frozen values."""
 
 import os
 import re
@@ -102,7 +99,7 @@ def find_reader(name: str, path: Path) -> Reader:
     """Return the reader that the task file `path` names; `FILE.py:NAME` is looked for beside it first.
 
     Raises:
-        UnknownNameError: If nobody registered it; with the nearest name.
+        UnknownNameError: If no reader has the name; with the nearest name.
         ConfigError: If its file is missing or cannot be imported.
     """
     # Its file's hash joins nothing: whatever a reader does differently shows in the hash of the items.
@@ -144,9 +141,9 @@ class TaskSpec:
     sizes: Mapping[str, int | str]
     """How much the whole published set holds, by what is counted; `about 8210` if no more is known."""
     reproduced: tuple[str, ...]
-    """What was compared with which publication, and came out the same."""
+    """Numbers that were compared with a publication and are equal."""
     unchecked: tuple[str, ...]
-    """What rests on a description alone."""
+    """Parts that rest on a description alone."""
     path: Path
     kind_files: Mapping[str, str] = field(default_factory=dict)
     """Kind `FILE.py:NAME` -> SHA-256 of the file that defines it."""
@@ -203,7 +200,7 @@ def load_task(name: str) -> TaskSpec:
     """Return the task called `name`, or the one in the file `name`.
 
     Raises:
-        UnknownNameError: If there is none; with the nearest name.
+        UnknownNameError: If no task has the name; with the nearest name.
         ConfigError: If its file is wrong, with file and key, or if a folder of tasks has none.
     """
     if name.endswith((".yaml", ".yml")):
