@@ -144,7 +144,7 @@ def leaderboard(records: Iterable[Run] | Path | str, board: str | Path | BoardSp
         board = load_board(path.parent, path.stem) if is_file else load_board(board_folder(), str(board))
     made = make_board(board, list(runs))
     require_rows(made)
-    return Leaderboard.of(made)
+    return made
 
 
 def compare(

@@ -9,8 +9,7 @@ from itertools import pairwise
 from math import ceil, floor, log10
 from typing import Any
 
-from rmbench.boards.board import Board, Row
-from rmbench.boards.numbers import score_digits
+from rmbench.boards.board import BoardRow, Leaderboard
 from rmbench.core.digits import Digits
 from rmbench.core.escape import one_line
 from rmbench.format.pages import Scale, scale_of
@@ -25,14 +24,14 @@ _MANY = 15
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    row: Row
+    row: BoardRow
     value: float
     y: float
     machine: str
     """What a value is comparable within; empty where it does not depend on one."""
 
 
-def plots_of(board: Board) -> list[dict[str, Any]]:
+def plots_of(board: Leaderboard) -> list[dict[str, Any]]:
     """Return the two plots, ready for the template; one without points only says what is missing."""
     return [
         _plot(
@@ -57,24 +56,24 @@ def plots_of(board: Board) -> list[dict[str, Any]]:
     ]
 
 
-def _speed(row: Row) -> tuple[float, str] | None:
+def _speed(row: BoardRow) -> tuple[float, str] | None:
     """Return the speed over the most tokens, and its machine."""
     found = [cell.facts for cell in row.cells.values() if cell.facts.tokens_per_s]
     best = max(found, key=lambda f: (f.tokens, f.tokens_per_s or 0.0), default=None)
     return (best.tokens_per_s, best.machine) if best and best.tokens_per_s else None
 
 
-def _size(row: Row) -> tuple[float, str] | None:
+def _size(row: BoardRow) -> tuple[float, str] | None:
     found = [cell.facts.parameters for cell in row.cells.values() if cell.facts.parameters]
     return (float(max(found)), "") if found else None
 
 
 def _plot(
-    board: Board,
+    board: Leaderboard,
     *,
     title: str,
     x_label: str,
-    find: Callable[[Row], tuple[float, str] | None],
+    find: Callable[[BoardRow], tuple[float, str] | None],
     more: bool,
     missing: str,
     note: str,
@@ -96,12 +95,12 @@ def _plot(
     }
     if not points:
         return plot
-    y = scale_of([row.score for row in ranked if row.score is not None])
+    y = scale_of(board.estimates("score"))
     x = _log_scale([p.value for p in points])
     best = _frontier(points, more)
     return plot | {
         "bar": _best_shortcut(ranked, y),
-        "points": _marks(points, x, y, best, score_digits(board)),
+        "points": _marks(points, x, y, best, board.digits("score")),
         "frontiers": [
             _steps([p for p in best if p.machine == m], x, y) for m in sorted({p.machine for p in best})
         ],
@@ -110,7 +109,7 @@ def _plot(
     }
 
 
-def _best_shortcut(ranked: Sequence[Row], y: Scale) -> dict[str, Any] | None:
+def _best_shortcut(ranked: Sequence[BoardRow], y: Scale) -> dict[str, Any] | None:
     """Return the line that a model should be above; `ranked` is by falling score."""
     row = next((row for row in ranked if row.shortcut), None)
     if row is None or row.score is None:
@@ -124,13 +123,11 @@ def _log_scale(values: Sequence[float]) -> Scale:
 
 
 def _x(scale: Scale, value: float) -> float:
-    share = (log10(value) - scale.low) / (scale.high - scale.low)
-    return round(_LEFT + share * (_RIGHT - _LEFT), 1)
+    return round(_LEFT + scale.share(log10(value)) * (_RIGHT - _LEFT), 1)
 
 
 def _y(scale: Scale, value: float) -> float:
-    share = (value - scale.low) / (scale.high - scale.low)
-    return round(_BOTTOM - min(max(share, 0.0), 1.0) * (_BOTTOM - _TOP), 1)
+    return round(_BOTTOM - scale.share(value) * (_BOTTOM - _TOP), 1)
 
 
 def _frontier(points: Sequence[_Point], more: bool) -> list[_Point]:

@@ -99,6 +99,11 @@ def significant(value: float, n: int = 4) -> str:
     return f"{0.0 if abs(value) <= NOISE else value:.{n}g}" if isfinite(value) else Digits().write(value)
 
 
+def probability(value: float) -> str:
+    """Return a p-value with four decimals."""
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
 def _decimals(value: float) -> int:
     """Return the decimals that a number above 0 needs: the usual ones if they show it, none of thousands."""
     if value >= 1000:

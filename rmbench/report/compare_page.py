@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 from typing import Any
 
-from rmbench.core.digits import Digits, digits_of, digits_of_estimates, significant
+from rmbench.core.digits import Digits, digits_of, digits_of_estimates, probability, significant
 from rmbench.core.escape import one_line
-from rmbench.format.pages import render_page, text_block
-from rmbench.format.tables import Number, plain_rows, probability
+from rmbench.format.pages import ARROWS, better, estimate_parts, render_page, text_block
+from rmbench.format.tables import Number, plain_rows
 from rmbench.report.compare_tables import (
     answered_notes,
     basis_notes,
@@ -20,7 +20,7 @@ from rmbench.report.compare_tables import (
 )
 from rmbench.results.compare import ManyReport, MetricComparison
 from rmbench.results.run import Run
-from rmbench.types import Estimate, Item
+from rmbench.types import Item
 
 LONGEST = 200
 """Characters of a name that the page shows."""
@@ -51,7 +51,13 @@ def comparison_page(report: ManyReport, runs: Sequence[Run], items: Mapping[str,
         title=f"{len(names)} models compared on {one_line(report.task, LONGEST)}",
         task=report.task,
         models=[
-            {"name": name, "cells": [_estimate(found[n], digits[m]) for m, found in report.estimates.items()]}
+            {
+                "name": name,
+                "cells": [
+                    estimate_parts(found[n], digits[m], why="no value; see below")
+                    for m, found in report.estimates.items()
+                ],
+            }
             for n, name in enumerate(names)
         ],
         metrics=[_metric(report, metric, names) for metric in report.estimates],
@@ -68,36 +74,29 @@ def comparison_page(report: ManyReport, runs: Sequence[Run], items: Mapping[str,
     )
 
 
-def _estimate(estimate: Estimate | None, digits: Digits) -> dict[str, str]:
-    if estimate is None:
-        return {"text": "–", "small": "", "why": "no value; see below"}
-    small = digits.interval(estimate.ci95) if estimate.ci95 else "no interval"
-    return {"text": digits.write(estimate.value), "small": small, "why": ""}
-
-
 def _metric(report: ManyReport, metric: str, names: Sequence[str]) -> dict[str, Any]:
-    higher = next((e.higher_is_better for e in report.estimates[metric] if e), None)
+    direction = better(report.estimates[metric])
     found = [m.paired.difference for pair in report.pairs for m in pair.metrics if m.metric == metric]
     digits, rows = digits_of_estimates(found), []
     for i, name in enumerate(names):
-        cells = [_difference(report, metric, i, j, higher, digits) for j in range(len(names))]
+        cells = [_difference(report, metric, i, j, direction, digits) for j in range(len(names))]
         rows.append({"name": name, "cells": cells})
     return {
         "name": metric,
-        "arrow": {True: "↑", False: "↓", None: ""}[higher],
-        "direction": {True: "higher is better", False: "lower is better", None: ""}[higher],
+        "arrow": ARROWS[direction],
+        "direction": direction,
         "matrix": rows,
         "notes": list(matrix_notes(report, metric)),
     }
 
 
 def _difference(
-    report: ManyReport, metric: str, row: int, column: int, higher: bool | None, digits: Digits
+    report: ManyReport, metric: str, row: int, column: int, direction: str, digits: Digits
 ) -> dict[str, str]:
     cell, found = matrix_cell(report, metric, row, column)
     if not isinstance(cell, Number) or found is None:
         return {"text": "–", "kind": "", "title": ""}
-    good = 0 if higher is None else cell.value if higher else -cell.value
+    good = {"higher is better": cell.value, "lower is better": -cell.value, "": 0.0}[direction]
     kinds = ["better"] * (good > 0) + ["worse"] * (good < 0) + ["apart"] * cell.strong
     told = [f"{report.models[row]} less {report.models[column]}"]
     if (ends := found.paired.difference.ci95) is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rmbench.core.digits import digits_of_estimates, significant
 from rmbench.core.escape import one_line
-from rmbench.format.tables import Block, Cell, Column, Number, Table, as_text, cell_of
+from rmbench.format.tables import Block, Cell, Column, Number, Table, as_text, cell_of, no_value
 from rmbench.results.compare import Disagreement, ManyReport, MetricComparison, PairedReport
 from rmbench.results.record import estimate_to_json
 from rmbench.stats import Tested
@@ -268,15 +268,11 @@ def blocks_of(report: ManyReport, prompts: Mapping[str, str], n_items: int, *, t
 
 
 def undefined_lines(report: ManyReport) -> list[str]:
-    """Return a line per model and reason: which metrics have no value."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for metric, why in report.undefined.items():
-        for model, reason in why.items():
-            found.setdefault((model, reason), []).append(metric)
-    return [
-        f"no {', '.join(metrics)} for {one_line(model, 40)}: {reason}"
-        for (model, reason), metrics in found.items()
-    ]
+    """Return a line per reason why metrics have no value."""
+    return no_value(
+        (one_line(model, 40), {m: why[model] for m, why in report.undefined.items() if model in why})
+        for model in report.models
+    )
 
 
 def _test_cells(m: MetricComparison) -> tuple[Cell, ...]:

@@ -1,15 +1,14 @@
 """The numbers of a section as rows of tables: headlines, all metrics, what was left out."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any
 
 from rmbench.core.digits import Digits, digits_of_estimates
-from rmbench.format.pages import Scale, scale_of
+from rmbench.format.pages import ARROWS, Scale, better, estimate_parts, scale_of
+from rmbench.format.tables import no_value
 from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of, meaning_of
 from rmbench.plot import Source
 from rmbench.results.record import caveats, dropped, items_left_out, kept_empty, remarks
-from rmbench.types import Estimate
 
 
 def headline_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
@@ -33,40 +32,23 @@ def all_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
 
 def _row(name: str, sources: Sequence[Source]) -> dict[str, Any]:
     estimates = [s.record.metrics[name] for s in sources if name in s.record.metrics]
-    scale, digits = scale_of(estimates), digits_of_estimates(estimates)
-    first = estimates[0] if estimates else None
-    higher = first.higher_is_better if first else None
+    scale, digits, direction = scale_of(estimates), digits_of_estimates(estimates), better(estimates)
     return {
         "name": name,
-        "arrow": {True: "↑", False: "↓"}.get(higher, "") if higher is not None else "",
-        "direction": {True: "higher is better", False: "lower is better"}.get(higher, "")
-        if higher is not None
-        else "",
+        "arrow": ARROWS[direction],
+        "direction": direction,
         "meaning": meaning_of(name, sources[0].kinds),
-        "unit": first.unit if first else "",
+        "unit": estimates[0].unit if estimates else "",
         "axis": scale.ends() if estimates else None,
         "cells": [_cell(name, s, scale, digits) for s in sources],
     }
 
 
 def _cell(name: str, source: Source, scale: Scale, digits: Digits) -> dict[str, Any]:
-    estimate: Estimate | None = source.record.metrics.get(name)
-    if estimate is None:
-        return {
-            "text": "–",
-            "why": source.record.undefined.get(name, "not in this record"),
-            "small": "",
-            "n": "",
-            "bar": None,
-        }
-    ci = estimate.ci95
-    return {
-        "text": digits.write(estimate.value),
-        "small": digits.interval(ci) if ci else "no interval",
-        "why": "" if isfinite(estimate.value) else "not a finite number",
-        "n": f"n = {estimate.n:,}, {estimate.n_clusters:,} prompts",
-        "bar": scale.bar(estimate.value, ci),
-    }
+    estimate = source.record.metrics.get(name)
+    n = f"n = {estimate.n:,}, {estimate.n_clusters:,} prompts" if estimate else ""
+    why = source.record.undefined.get(name, "not in this record")
+    return {**estimate_parts(estimate, digits, scale, why), "n": n}
 
 
 def notes_of(sources: Sequence[Source]) -> list[str]:
@@ -79,7 +61,8 @@ def notes_of(sources: Sequence[Source]) -> list[str]:
         if parts:
             lines.append(f"{source.label}: {', '.join(parts)}")
         lines += [f"{source.label}: {remark}" for remark in remarks(source.record)]
-    return lines + _uneven(sources) + _undefined(sources)
+    missing = no_value((source.label, source.record.undefined) for source in sources)
+    return lines + _uneven(sources) + missing
 
 
 def _uneven(sources: Sequence[Source]) -> list[str]:
@@ -94,21 +77,6 @@ def _uneven(sources: Sequence[Source]) -> list[str]:
         return []
     line = f"each model's numbers rest on the items that it answered: {', '.join(shown)}"
     return [f"{line}; `rmbench compare` compares models on common items"]
-
-
-def _undefined(sources: Sequence[Source]) -> list[str]:
-    """Return one line per reason: which metrics have no value, for which models (all: unnamed)."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for source in sources:
-        by_reason: dict[str, list[str]] = {}
-        for name, why in source.record.undefined.items():
-            by_reason.setdefault(why, []).append(name)
-        for why, names in by_reason.items():
-            found.setdefault((", ".join(names), why), []).append(source.label)
-    return [
-        f"no {names}{'' if len(models) == len(sources) else ' for ' + ', '.join(models)}: {why}"
-        for (names, why), models in found.items()
-    ]
 
 
 _PLAIN = {

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rmbench import __version__
-from rmbench.boards.board import facts_of
 from rmbench.core.digits import Digits, significant
 from rmbench.core.escape import one_line
 from rmbench.core.identity import canonical_json
@@ -21,6 +20,7 @@ from rmbench.report.gather import Section
 from rmbench.report.numbers import all_rows, count_rows, headline_rows, notes_of
 from rmbench.report.pictures import Picture, pictures_of
 from rmbench.report.worst import Texts, Worst, margin_of, picks, read_texts, worst_items
+from rmbench.results.facts import facts_of
 from rmbench.types import Item
 
 LONGEST = 200

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.format.tables import Block, Cell, Column, Number, Table
+from rmbench.format.tables import Block, Cell, Column, Number, Table, no_value
 from rmbench.metrics import resolve_metric
-from rmbench.report.compare_tables import by_metric, smallest_cell
+from rmbench.report.compare_tables import by_metric, smallest_cell, undefined_lines
 from rmbench.results.compare import compare_many, find_run, headline_metrics
 from rmbench.results.run import Run
 from rmbench.stats import Resolution, resolution_of_data, resolution_of_one
@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Case:
     """The resolution of one metric, of two models or of what is assumed."""
 
     metric: str
@@ -53,12 +53,12 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Resolutions:
     """The rows, and what they rest on."""
 
     task: str
     basis: str
-    rows: tuple[Row, ...]
+    rows: tuple[Case, ...]
     n_tests: int
     notes: tuple[str, ...] = ()
 
@@ -70,7 +70,7 @@ def of_models(
     metrics: Sequence[str],
     convention: str,
     correlation: float | None,
-) -> Shown:
+) -> Resolutions:
     """Return the resolution of every pair of models; of one model, of it and one as good."""
     runs = [find_run(results, name, task) for name in models]
     wanted = metrics or headline_metrics(runs, convention)
@@ -78,38 +78,33 @@ def of_models(
         return _of_one(runs[0], wanted, CORRELATION if correlation is None else correlation)
     report = compare_many(runs, wanted, 0)
     tests = by_metric(report)
-    missing = [
-        f"no {metric} for {model}: {r}"
-        for metric, why in report.undefined.items()
-        for model, r in why.items()
-    ]
-    return Shown(
+    return Resolutions(
         task,
         "From the paired difference of the models, its error clustered by prompt",
-        tuple(Row(m.metric, pair.first, pair.second, m.paired.resolution) for pair, m in tests),
+        tuple(Case(m.metric, pair.first, pair.second, m.paired.resolution) for pair, m in tests),
         max(1, sum(m.p_holm is not None for _, m in tests)),
-        tuple(missing),
+        tuple(undefined_lines(report)),
     )
 
 
-def _of_one(run: Run, wanted: Sequence[str], correlation: float) -> Shown:
+def _of_one(run: Run, wanted: Sequence[str], correlation: float) -> Resolutions:
     suite = run.suite
-    rows, missing = [], []
+    rows, missing = [], dict[str, str]()
     for name in wanted:
         try:
             metric = resolve_metric(name, suite.metrics)
         except UnknownNameError:
             if name not in suite.undefined:
                 raise
-            missing.append(f"no {name} for {run.model}: {suite.undefined[name]}")
+            missing[name] = suite.undefined[name]
             continue
         found = resolution_of_one(suite.metrics[metric], correlation)
-        rows.append(Row(metric, run.model, "another", found))
+        rows.append(Case(metric, run.model, "another", found))
     basis = (
         f"Assumed: another model with the same error, and a correlation of {correlation:g} between the two "
         "over prompts (--correlation)"
     )
-    return Shown(run.task, basis, tuple(rows), 1, tuple(missing))
+    return Resolutions(run.task, basis, tuple(rows), 1, tuple(no_value([(run.model, missing)])))
 
 
 def of_data(
@@ -121,7 +116,7 @@ def of_data(
     *,
     on_bad: str,
     offline: bool,
-) -> Shown:
+) -> Resolutions:
     """Return the resolution of the accuracies of two models on a task's data.
 
     Raises:
@@ -153,12 +148,12 @@ def of_data(
             f"record of one model says where: rmbench power MODEL --task {spec.name}."
         )
     notes += [f"{n:,} rows left out: {reason}" for reason, n in found.dropped.items()]
-    return Shown(
+    return Resolutions(
         spec.name,
         f"Assumed: {'' if discordance is not None else why}one alone is right on {share:.3g} of the pairs"
         + (" (--discordance)" if discordance is not None else ""),
         tuple(
-            Row(
+            Case(
                 "accuracy",
                 f"pairs of a prompt: {name}" if name else "data",
                 "",
@@ -178,7 +173,7 @@ def _pairs(item: Item) -> int:
     return n * (n - 1) // 2 - sum(c * (c - 1) // 2 for c in gold.values())
 
 
-def block_of(shown: Shown, asked: Asked) -> Block:
+def block_of(shown: Resolutions, asked: Asked) -> Block:
     """Return the table for people."""
     tests = f"{asked.n_tests:,} test{'s' if asked.n_tests > 1 else ''}"
     lines = (
@@ -205,7 +200,7 @@ def block_of(shown: Shown, asked: Asked) -> Block:
     return Block(f"power-{shown.task}", lines, _table(shown, asked), (*notes, *shown.notes))
 
 
-def _table(shown: Shown, asked: Asked) -> Table:
+def _table(shown: Resolutions, asked: Asked) -> Table:
     heads = ("A", "B") if any(row.second for row in shown.rows) else ("case",)
     columns = [
         *(Column("metric", "text"), *(Column(head, "text", 30) for head in heads)),
@@ -241,7 +236,7 @@ def _prompts(found: Resolution, asked: Asked) -> list[int | None]:
     return [found.clusters_for(asked.difference, alpha, asked.power) for alpha in asked.levels]
 
 
-def values_of(shown: Shown, asked: Asked) -> Table:
+def values_of(shown: Resolutions, asked: Asked) -> Table:
     """Return the numbers for CSV."""
     table = _table(shown, asked)
     names = {"A": "first", "B": "second", "shows from": "shows_from", "shows from (Holm)": "shows_from_holm"}
@@ -252,7 +247,7 @@ def values_of(shown: Shown, asked: Asked) -> Table:
     return Table(columns, table.rows)
 
 
-def as_json_values(shown: Shown, asked: Asked) -> dict[str, Any]:
+def as_json_values(shown: Resolutions, asked: Asked) -> dict[str, Any]:
     """Return the numbers as JSON values."""
     return {
         "task": shown.task,
@@ -266,7 +261,7 @@ def as_json_values(shown: Shown, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _row_json(row: Row, asked: Asked) -> dict[str, Any]:
+def _row_json(row: Case, asked: Asked) -> dict[str, Any]:
     value: dict[str, Any] = {"metric": row.metric, "first": row.first, "second": row.second}
     found = row.resolution
     if found is None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rmbench.core.escape import one_line
-from rmbench.format.tables import Block, Column, Table, as_text, cell_of
+from rmbench.format.tables import Block, Column, Table, as_text, cell_of, no_value
 from rmbench.gold.source import describe_gold
 from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of
 from rmbench.metrics.selection import BEST, rule_of
@@ -29,7 +29,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class TaskTables:
     """What there is to say of records of one task, or of tasks whose numbers are the same."""
 
     tasks: tuple[tuple[str, int], ...]
@@ -96,7 +96,7 @@ def record_values(records: Sequence[Record], convention: str = "both") -> Table:
     return Table(columns, tuple(rows))
 
 
-def record_sections(records: Sequence[Record], convention: str = "both") -> list[Section]:
+def record_sections(records: Sequence[Record], convention: str = "both") -> list[TaskTables]:
     """Return what is shown of `records`: grouped by task and task kind, with what was left out below each.
 
     Args:
@@ -125,7 +125,7 @@ def record_sections(records: Sequence[Record], convention: str = "both") -> list
             *(n for row in rows for n in _not_as_is(row, convention)),
         ]
         notes += _undefined(rows, convention)
-        found.append(Section(tuple(tasks), tuple(about), tuple(grids), tuple(notes)))
+        found.append(TaskTables(tuple(tasks), tuple(about), tuple(grids), tuple(notes)))
     return found
 
 
@@ -194,17 +194,13 @@ def _not_as_is(record: Record, convention: str) -> list[str]:
 
 
 def _undefined(records: Sequence[Record], convention: str) -> list[str]:
-    """Return one line per reason: which metrics have no value, for which models (all: unnamed)."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for record in records:
-        shown = {n: w for n, w in record.undefined.items() if _is_shown(n, convention) and n != "recovery@1"}
-        for why in sorted(set(shown.values())):
-            names = one_line(", ".join(n for n, w in shown.items() if w == why))
-            found.setdefault((names, why), []).append(one_line(record.model, 40))
-    return [
-        f"no {names}{'' if len(models) == len(records) else ' for ' + ', '.join(models)}: {one_line(why)}"
-        for (names, why), models in found.items()
-    ]
+    return no_value(
+        (
+            one_line(record.model, 40),
+            {n: w for n, w in record.undefined.items() if _is_shown(n, convention) and n != "recovery@1"},
+        )
+        for record in records
+    )
 
 
 def _is_shown(metric: str, convention: str) -> bool:

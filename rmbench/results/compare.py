@@ -12,7 +12,7 @@ import numpy as np
 
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.format.tables import Column, Number, Table, cell_of, html_table, plain_rows
+from rmbench.format.tables import Block, Column, Number, Table, as_html, cell_of
 from rmbench.metrics import Panel, resolve_metric
 from rmbench.metrics.kinds import kinds_of, known_kind
 from rmbench.metrics.panel import invalid_items, pairs_of, settle_invalid
@@ -142,9 +142,8 @@ class PairedReport:
             )
             for m in self.metrics
         )
-        heads, *texts = plain_rows(Table(columns, rows))
-        about = [f"{self.task}: {self.first} against {self.second}"]
-        return html_table(heads, texts, about=about, notes=self.basis_lines())
+        line = f"{self.task}: {self.first} against {self.second}"
+        return as_html([Block("", (line,), Table(columns, rows), tuple(self.basis_lines()))])
 
     def basis_lines(self) -> list[str]:
         """Return which metrics rest on a part of the items, and on how many; none where all rest on all."""
