@@ -140,11 +140,11 @@ class Records(Sequence[Run]):
         return f"<Records: {len(self)}, of {models} on {', '.join(self.tasks)}>"
 
     def __str__(self) -> str:
-        return record_tables([run.record for run in self]) or repr(self)
+        return record_tables(self) or repr(self)
 
     def _repr_html_(self) -> str:
         """Return the tables as notebooks show them."""
-        blocks = record_blocks([run.record for run in self])
+        blocks = record_blocks(self)
         return as_html(blocks or [Block("", ("no record",), None)])
 
 

@@ -159,10 +159,8 @@ def _show(outcomes: "Sequence[Outcome]", request: "Request", output: str) -> Non
     from rmbench.cli.options import print_tables
     from rmbench.report.tables import record_blocks, record_values
 
-    records, convention = [o.run.record for o in outcomes], request.convention
-    print_tables(
-        output, lambda: record_blocks(records, convention), lambda: record_values(records, convention)
-    )
+    runs, convention = [o.run for o in outcomes], request.convention
+    print_tables(output, lambda: record_blocks(runs, convention), lambda: record_values(runs, convention))
     if request.show_progress:
         reused = sum(o.reused for o in outcomes)
         note = f" ({reused} complete before, nothing done)" if reused else ""

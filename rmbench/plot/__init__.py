@@ -12,12 +12,12 @@ from typing import Any
 from rmbench.core.files import write_atomic
 from rmbench.errors import ConfigError
 from rmbench.plot.catalogue import FIGURES, draw, figure_of, find, heading
-from rmbench.plot.source import Records, Source, name_sources, sources_of
+from rmbench.plot.source import RecordsLike, Source, name_sources, sources_of
 from rmbench.plot.style import canvas, image
 
 __all__ = [
     "FIGURES",
-    "Records",
+    "RecordsLike",
     "Source",
     "best_of_n",
     "draw",
@@ -36,37 +36,37 @@ __all__ = [
 ]
 
 
-def reliability(records: Records) -> Any:
+def reliability(records: RecordsLike) -> Any:
     """Return the reliability diagram, as measured and after the cross-fitted temperature, with intervals."""
     return figure_of("reliability", records)
 
 
-def margins(records: Records) -> Any:
+def margins(records: RecordsLike) -> Any:
     """Return the histogram of reward margins, right and wrong pairs; a panel per record."""
     return figure_of("margins", records)
 
 
-def margin_deciles(records: Records) -> Any:
+def margin_deciles(records: RecordsLike) -> Any:
     """Return accuracy per tenth of |margin|, with intervals."""
     return figure_of("margin_deciles", records)
 
 
-def best_of_n(records: Records) -> Any:
+def best_of_n(records: RecordsLike) -> Any:
     """Return win rate and gold against N with intervals, between random picks and the best possible ones."""
     return figure_of("best_of_n", records)
 
 
-def styles(records: Records) -> Any:
+def styles(records: RecordsLike) -> Any:
     """Return RM-Bench's matrix of styles as a heat map; of one record, that of each domain too."""
     return figure_of("styles", records)
 
 
-def strata(records: Records) -> Any:
+def strata(records: RecordsLike) -> Any:
     """Return the headline per stratum, with intervals."""
     return figure_of("strata", records)
 
 
-def length_bias(records: Records) -> Any:
+def length_bias(records: RecordsLike) -> Any:
     """Return what the reward does with length: controlled accuracy, and accuracy by difference in length."""
     return figure_of("length_bias", records)
 

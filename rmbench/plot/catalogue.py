@@ -26,12 +26,12 @@ from rmbench.plot.groups import (
     find_strata,
     find_styles,
 )
-from rmbench.plot.source import Records, Source, sources_of
+from rmbench.plot.source import RecordsLike, Source, sources_of
 from rmbench.plot.style import canvas, title
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Figure:
     """One figure."""
 
     title: str
@@ -43,8 +43,8 @@ class Kind:
     """(class of figures, (name, found) of each record) -> figure; called while drawing."""
 
 
-FIGURES: Mapping[str, Kind] = {
-    "reliability": Kind(
+FIGURES: Mapping[str, Figure] = {
+    "reliability": Figure(
         "Reliability",
         "How often a response was better against how often its margin claims it, in bins of equal size;"
         " each pair counts in both orders. On the dotted line margins mean what they say; a flatter line is"
@@ -52,7 +52,7 @@ FIGURES: Mapping[str, Kind] = {
         find_reliability,
         draw_reliability,
     ),
-    "margins": Kind(
+    "margins": Figure(
         "Margins",
         "Reward of the chosen response minus that of the rejected one, over all pairs. The outline mirrors"
         " the wrong pairs: where it stays below the bars, a margin of that size is more often right than"
@@ -60,33 +60,33 @@ FIGURES: Mapping[str, Kind] = {
         find_margins,
         draw_margins,
     ),
-    "margin_deciles": Kind(
+    "margin_deciles": Figure(
         "Accuracy by margin",
         "Pairs in tenths by the size of their margin. A model that knows what it knows rises to the right.",
         find_margin_deciles,
         draw_margin_deciles,
     ),
-    "best_of_n": Kind(
+    "best_of_n": Figure(
         "Best of N",
         "What the pick of the highest reward among N is worth. Dashed: picking by gold itself; dotted: at"
         " random.",
         find_best_of_n,
         draw_best_of_n,
     ),
-    "styles": Kind(
+    "styles": Figure(
         "Styles",
         "Share of prompts whose chosen response, in the style of the row, beats the rejected one in that"
         " of the column. Below the diagonal the chosen one is the richer (easy), above it the plainer.",
         find_styles,
         draw_styles,
     ),
-    "strata": Kind(
+    "strata": Figure(
         "By stratum",
         "The same number within each group of items. Dotted: on everything.",
         find_strata,
         draw_strata,
     ),
-    "length_bias": Kind(
+    "length_bias": Figure(
         "Length",
         "Left: accuracy, what is left of it where neither response is longer, and what always taking the"
         " longer one would give. Right: accuracy by how much longer the chosen response is; a line that rises"
@@ -116,7 +116,7 @@ def draw(name: str, found: Sequence[tuple[str, Any]], heading: str = "") -> Any:
         return figure
 
 
-def figure_of(name: str, records: Records) -> Any:
+def figure_of(name: str, records: RecordsLike) -> Any:
     """Return the figure `name` of records.
 
     Raises:

@@ -14,14 +14,23 @@ from typing import Any
 import numpy as np
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.format.tables import Block, Cell, Column, Table, as_latex, cell_of, csv_text
+from rmbench.format.tables import (
+    Block,
+    Cell,
+    Column,
+    Table,
+    as_latex,
+    cell_of,
+    csv_text,
+    no_value,
+    value_low_high,
+)
 from rmbench.metrics import Panel
 from rmbench.metrics.over_optimisation import OverOptimisation, measure_over_optimisation
 from rmbench.metrics.selection import rule_of
 from rmbench.results.read import find_records
 from rmbench.results.record import Record, estimate_to_json, rounded
 from rmbench.results.run import Run
-from rmbench.types import Estimate
 
 FIELDS = ("task", "model", "size", "data", "gold", "source", "seed", "rule")
 """What a record can be arranged by, besides `model.KEY` of its fingerprint and the strata of its items."""
@@ -51,6 +60,11 @@ class Series:
     line: str
     record: Record
     found: OverOptimisation
+
+    @property
+    def name(self) -> str:
+        """Row, column and line."""
+        return " / ".join(filter(None, (self.row, self.column, self.line)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +114,7 @@ def gather(paths: Sequence[Path], layout: Layout) -> tuple[list[Series], list[Le
 def notes_of(series: Iterable[Series]) -> list[str]:
     """Return what a reader must know: panels whose lines rest on different data, lines without rewards."""
     data: dict[tuple[str, str], set[str]] = {}
-    lacking = []
+    lacking: list[tuple[str, dict[str, str]]] = []
     left_out: dict[tuple[str, str], dict[str, frozenset[str]]] = {}
     for s in series:
         data.setdefault((s.row, s.column), set()).add(str(s.record.identity["data"]))
@@ -108,10 +122,9 @@ def notes_of(series: Iterable[Series]) -> list[str]:
         why = s.found.undefined.get("reward")
         if why is None and s.found.reward_sd == 0.0:
             why = "its rewards are equal in every pool; it is not in the figure of gold against reward"
-        if why:
-            lacking.append(f"no reward of {' / '.join(filter(None, (s.row, s.column, s.line)))}: {why}")
+        lacking.append((s.name, {"reward": why} if why else {}))
     return (
-        lacking
+        no_value(lacking)
         + [
             f"the lines of {' / '.join(filter(None, place))} rest on {len(found)} different sets of items"
             for place, found in data.items()
@@ -225,7 +238,7 @@ def curves_csv(series: Iterable[Series]) -> str:
             gold = metrics[f"gold@{n}"]
             row: list[Any] = [n, gold.n, kl, s.found.kl_is, sqrt(kl)]
             for name in MEASURED:
-                row += _numbers(metrics.get(f"{name}@{n}"))
+                row += value_low_high(metrics.get(f"{name}@{n}"))
             row.append(s.found.reward_sd if "reward@1" in metrics else "")
             rows.append([*_place(s), *row])
     return csv_text(heads, rows)
@@ -239,7 +252,7 @@ def fits_csv(series: Iterable[Series]) -> str:
             estimate = s.found.metrics.get(name)
             why = "" if estimate else s.found.undefined.get(name, "not measured")
             unit = estimate.unit if estimate else ""
-            rows.append([*_place(s), name, *_numbers(estimate), unit, why])
+            rows.append([*_place(s), name, *value_low_high(estimate), unit, why])
     return csv_text([*_PLACE, "metric", "value", "low", "high", "unit", "undefined"], rows)
 
 
@@ -268,14 +281,10 @@ def _fits_block(series: Sequence[Series]) -> Block:
     rows: list[tuple[Cell, ...]] = [
         (s.row, s.column, s.line, *(cell_of(s.found.metrics.get(name)) for name in FITTED)) for s in series
     ]
-    lacking: dict[str, list[str]] = {}
-    for s in series:
-        shown = " / ".join(filter(None, (s.row, s.column, s.line)))
-        for name in FITTED:
-            if name not in s.found.metrics:
-                why = s.found.undefined.get(name, "not measured")
-                lacking.setdefault(why, []).append(f"{name} of {shown}")
-    notes = [f"no {', '.join(what)}: {why}" for why, what in lacking.items()]
+    notes = no_value(
+        (s.name, {f: s.found.undefined.get(f, "not measured") for f in FITTED if f not in s.found.metrics})
+        for s in series
+    )
     table = Table((*keys, *map(Column, FITTED)), tuple(rows))
     caption = "Numbers of whole curves: the best n, what is lost from it to the largest, and the fit"
     return Block("curve-fits", (caption,), table, (*notes_of(series), *notes))
@@ -302,10 +311,3 @@ def _place(s: Series) -> list[str]:
     record = s.record
     texts = [s.row, s.column, s.line, record.task, str(record.task_version), record.model, record.run_id]
     return [*texts, str(record.identity["data"])]
-
-
-def _numbers(estimate: Estimate | None) -> list[Any]:
-    """Return value, low and high; nothing where there is none."""
-    if estimate is None:
-        return ["", "", ""]
-    return [estimate.value, *(estimate.ci95 or ("", ""))]

@@ -24,6 +24,7 @@ from rmbench.plot.style import (
     INK,
     QUIET,
     band,
+    doublings,
     dress,
     label,
     legend,
@@ -282,10 +283,8 @@ def draw_best_of_n(figure_class: Any, found: Sequence[tuple[str, BestOfN]]) -> A
         drawn.append(ends)
     level(left, 0.5, "random pick")
     ticks = max((one.n for _, one in found), key=lambda n: n[-1])
-    shown = [t for t in ticks if t == ticks[-1] or t * 1.3 < ticks[-1]]
     for axes, what in ((left, "win rate over the pool"), (right, "gold of the pick")):
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(shown, [str(t) for t in shown])
+        doublings(axes, ticks)
         axes.set(xlabel="N (responses to choose from)", title=what)
         dress(axes)
     legend(figure, [left], 2 if len(found) <= 2 else None)

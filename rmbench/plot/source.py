@@ -14,10 +14,10 @@ from rmbench.results.read import find_records
 from rmbench.results.run import Run
 from rmbench.types import Estimate
 
-AnyRecord: TypeAlias = Run | Path | str
+RecordLike: TypeAlias = Run | Path | str
 
 
-Records: TypeAlias = AnyRecord | Sequence[AnyRecord]
+RecordsLike: TypeAlias = RecordLike | Sequence[RecordLike]
 """One record or several: each a `Run` or the path of one."""
 
 
@@ -52,7 +52,7 @@ class Source(Run):
         return None if kind in self.kinds else f"the task {self.record.task} measures no {kind}"
 
 
-def sources_of(records: Records) -> list[Source]:
+def sources_of(records: RecordsLike) -> list[Source]:
     """Return the records with names that tell them apart: model, else task too, else the run too.
 
     Raises:

@@ -18,6 +18,7 @@ from rmbench.report.compare_tables import (
     test_notes,
     undefined_lines,
 )
+from rmbench.report.texts import Texts
 from rmbench.results.compare import ManyReport, MetricComparison
 from rmbench.results.run import Run
 from rmbench.types import Item
@@ -30,14 +31,13 @@ MOST_RESPONSES = 8
 """Of an item: of a larger pool the picks, and what gold likes best and least."""
 
 
-def comparison_page(report: ManyReport, runs: Sequence[Run], items: Mapping[str, Item], why: str) -> str:
+def comparison_page(report: ManyReport, runs: Sequence[Run], texts: Texts) -> str:
     """Return the page; the same report and texts give the same bytes.
 
     Args:
         report: What to show.
         runs: The records, in the order of the report's models.
-        items: Id -> the item with its texts, where they are at hand and are those of the records.
-        why: Why there are no texts; empty where there are.
+        texts: Texts of the items on which the models disagree.
     """
     shown = {d.item for d in report.disagreements}
     rewards = {n: {row["id"]: row for row in run.rows() if row["id"] in shown} for n, run in enumerate(runs)}
@@ -66,9 +66,9 @@ def comparison_page(report: ManyReport, runs: Sequence[Run], items: Mapping[str,
         adjusted=f"P-values are adjusted: {family_words(report)}.",
         pairs={"heads": heads, "rows": rows, "notes": [*basis_notes(report), *test_notes(report)]},
         measure=report.measure,
-        why=why,
+        why=texts.why,
         items=[
-            _item(d.item, list(zip(names, d.values, strict=True)), of_items, rewards, items.get(d.item))
+            _item(d.item, list(zip(names, d.values, strict=True)), of_items, rewards, texts.items.get(d.item))
             for d in report.disagreements
         ],
     )

@@ -19,7 +19,8 @@ from rmbench.plot import Source
 from rmbench.report.gather import Section
 from rmbench.report.numbers import all_rows, count_rows, headline_rows, notes_of
 from rmbench.report.pictures import Picture, pictures_of
-from rmbench.report.worst import Texts, Worst, margin_of, picks, read_texts, worst_items
+from rmbench.report.texts import Texts, read_texts
+from rmbench.report.worst import Worst, margin_of, picks, worst_items
 from rmbench.results.facts import facts_of
 from rmbench.types import Item
 

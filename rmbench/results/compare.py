@@ -59,10 +59,9 @@ def per_item(run: Run) -> tuple[str, np.ndarray]:
     invalid = str(params.get("invalid", "fail"))
     if "best_of_n" in run.kinds:
         rule = rule_of(params)
-        panel = penalised(panel, rule)
         if invalid == "wrong" and not rule.needs_scale:
             panel, _ = settle_invalid(panel, invalid, ranking=True)
-        return "gold of the pick out of the whole pool", _gold_of_pick(panel, rule)
+        return "gold of the pick out of the whole pool", gold_of_pick(panel, rule)
     pairs = pairs_of(panel)
     credit = (pairs.margin > 0) + 0.5 * (pairs.margin == 0)
     n = np.bincount(pairs.item, minlength=panel.n_items)
@@ -73,7 +72,12 @@ def per_item(run: Run) -> tuple[str, np.ndarray]:
     return "share of pairs ranked as gold does", share
 
 
-def _gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
+def gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
+    """Return the expected gold of the response that a rule picks from each whole pool, shape (items,).
+
+    An item with a reward that is not finite has NaN.
+    """
+    panel = penalised(panel, rule)
     picked = np.full(panel.n_items, np.nan)
     rng = np.random.default_rng(0)
     for i in range(panel.n_items):

@@ -152,7 +152,8 @@ def _reports(
     from rmbench.boards.board import row_name
     from rmbench.boards.page import REPORTS, report_file
     from rmbench.core.progress import ReportsBar
-    from rmbench.report import make_report, sections_of
+    from rmbench.report.gather import sections_of
+    from rmbench.report.page import make_report
 
     if reports is not None and "://" in reports:
         raise ConfigError(f"--with-reports writes pages into a folder; --reports {reports} is an address")
