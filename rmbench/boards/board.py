@@ -37,7 +37,7 @@ from rmbench.types import Estimate
 
 
 def row_name(run: Run, runs: Sequence[Run]) -> str:
-    """Return the model's name, with its fingerprint's hash where two different models share one."""
+    """Return the model's name, with a hash of its fingerprint if two different models share the name."""
     prints = {digest(r.fingerprint, 6) for r in runs if r.model == run.model}
     if len(prints) < 2:
         return run.model
@@ -45,7 +45,7 @@ def row_name(run: Run, runs: Sequence[Run]) -> str:
 
 
 def eligible(column: ColumnSpec, runs: Sequence[Run], left_out: list[str]) -> list[tuple[Run, str]]:
-    """Return the records of a column with their rows' names; why others are not there goes to `left_out`."""
+    """Return the records of a column with the names of their rows; reasons for others go to `left_out`."""
     task = column.task
     of_task = [r for r in runs if r.task == task.name]
     whole = []
@@ -63,7 +63,7 @@ def eligible(column: ColumnSpec, runs: Sequence[Run], left_out: list[str]) -> li
             left_out.append(f"{run.model} on {task.name} ({run.record.run_id}): {why}")
     if not whole:
         return []
-    # The same data and seed for all: what most records have; among equals the first in sorting order.
+    # All must have the same data and seed: those of most records, the first in sorting order on a tie.
     count = Counter((r.data, r.seed) for r in whole)
     common = min(count, key=lambda key: (-count[key], key))
     chosen: dict[str, Run] = {}
@@ -76,9 +76,9 @@ def eligible(column: ColumnSpec, runs: Sequence[Run], left_out: list[str]) -> li
 
 
 SHORTCUT_KIND = "baseline"
-"""Fingerprint kind of the models that read no meaning: what a real one must beat."""
+"""Fingerprint kind of shortcuts, which read no meaning: a reward model must beat them."""
 SHORTCUTS = ("length", "shortest", "markdown", "constant", "random")
-"""Those that every board should have, by the name in the fingerprint."""
+"""Shortcuts that every board should have, by the name in the fingerprint."""
 FEWER = "\u2021"
 """Marks a number that rests on fewer items than its task has, because of the model's own rewards."""
 _ALONE = Standing("", leads=False)
@@ -93,14 +93,14 @@ class BoardCell:
     truncated: int | None
     invalid: int
     trained_on: int
-    """Prompts of the task that the model was trained on, exactly or by 13-grams, where it says."""
+    """Prompts of the task that the model was trained on, exactly or by 13-grams; 0 if unknown."""
     facts: Facts
     group: str = ""
-    """As a row's group, within the column; empty where no paired test is possible."""
+    """Group within the column; empty without a paired test."""
     leads: bool = False
-    """As a row's, within the column."""
+    """Whether it leads the column, as a row leads the board."""
     answered: tuple[int, int] | None = None
-    """Items that the number rests on, of how many, where some are left out because of the model's rewards."""
+    """(items that the number rests on, items in all) if the model's own rewards left some out."""
 
     @property
     def contaminated(self) -> bool:
@@ -115,18 +115,18 @@ class BoardRow:
     model: str
     shortcut: bool
     cells: Mapping[str, BoardCell]
-    """Column id -> cell; absent where the model has no record, or no value."""
+    """Column id -> cell; absent without a record or a value."""
     undefined: Mapping[str, str]
-    """Column id -> why there is no value, where there is a record."""
+    """Column id -> why a record has no value."""
     score: Estimate | None
     """Unweighted mean of the ranking columns; None if one is missing."""
     rank: int | None
     rank_range: tuple[int, int] | None
     """Best and worst rank that the tests allow."""
     group: str
-    """Letters: two models share one exactly if the tests do not separate them."""
+    """Letters; two models share one exactly if the tests do not separate them."""
     leads: bool = False
-    """Whether the tests do not tell it from the best, but tell another one."""
+    """Whether the tests do not separate it from the best model, but separate another one."""
     partial: bool = False
     """Whether its score rests on fewer items than the task has, because of its own rewards."""
     better_below: tuple[str, ...] = ()
@@ -363,7 +363,7 @@ def _rows(
 
 
 def _measure(column: ColumnSpec, run: Run) -> _Measured | str:
-    """Return one cell, or why it has no value."""
+    """Return one cell, or the reason why it has no value."""
     suite = run.suite
     try:
         name = resolve_metric(column.metric, suite.metrics)

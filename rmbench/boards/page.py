@@ -27,7 +27,7 @@ FEWER_TEXT = (
 
 
 def row_notes(board: Leaderboard, row: BoardRow) -> list[dict[str, str]]:
-    """Return the marks of a row: a short text, what it means, and its kind."""
+    """Return the marks of a row: kind, short text and explanation."""
     marks = []
     if row.shortcut:
         marks.append(_mark("shortcut", "shortcut", "Reads no meaning: a reward model must beat it."))
@@ -61,7 +61,7 @@ def row_notes(board: Leaderboard, row: BoardRow) -> list[dict[str, str]]:
 
 
 def rests_on(board: Leaderboard, row: BoardRow) -> str:
-    """Return on how many items a model's numbers rest, where it left items out; else nothing."""
+    """Return the number of items that a model's numbers rest on, in words; empty if it left none out."""
     found: dict[tuple[str, int, int], list[str]] = {}
     for column in board.spec.columns:
         cell = row.cells.get(column.id)
@@ -73,7 +73,7 @@ def rests_on(board: Leaderboard, row: BoardRow) -> str:
 
 
 def better_below_text(row: BoardRow) -> str:
-    """Return which models with a lower score the tests find better than this one; else nothing."""
+    """Return a sentence on models with a lower score that the tests find better; empty without any."""
     if not row.better_below:
         return ""
     names = ", ".join(row.better_below)
@@ -81,7 +81,7 @@ def better_below_text(row: BoardRow) -> str:
 
 
 def fewer_items(board: Leaderboard) -> list[str]:
-    """Return a line per model with numbers on fewer items, and what the tests say against its rank."""
+    """Return a line per model with numbers on fewer items, and on tests that contradict its rank."""
     return [
         f"{row.model}: {rests}{f'. {text}' if (text := better_below_text(row)) else ''}"
         for row in board.rows
@@ -90,7 +90,7 @@ def fewer_items(board: Leaderboard) -> list[str]:
 
 
 def column_notes(board: Leaderboard) -> list[dict[str, str]]:
-    """Return what each column is: its label, metric, task, direction, size, and what its tests show."""
+    """Return the definition of each column: label, metric, task, direction, size and tests."""
     notes = []
     for column in board.spec.columns:
         n, clusters = board.sizes[column.id]
@@ -111,7 +111,7 @@ def column_notes(board: Leaderboard) -> list[dict[str, str]]:
 
 
 def board_notes(board: Leaderboard) -> list[dict[str, Any]]:
-    """Return what is not on the board, by heading; headings without a line are left out."""
+    """Return notes on what the board lacks: headings, each with its lines."""
     shortcuts = [f"{name}: rmbench eval --model {name}" for name in board.missing_shortcuts]
     small = len(board.rows) <= MOST_IN_COLUMNS
     limits = (
@@ -132,7 +132,7 @@ def _mark(kind: str, text: str, title: str) -> dict[str, str]:
 
 
 def _per_task(board: Leaderboard, row: BoardRow, count: Any) -> dict[str, int]:
-    """Return task -> a count of its record, where it is not 0; several columns may rest on one record."""
+    """Return task -> a count of its record that is not 0; several columns may rest on one record."""
     found: dict[str, int] = {}
     for column in board.spec.columns:
         cell: BoardCell | None = row.cells.get(column.id)
@@ -146,15 +146,15 @@ def _listed(counts: dict[str, int], between: str) -> str:
 
 
 Links: TypeAlias = Mapping[tuple[str, str], str]
-"""(model, column id) -> what its number links to; (model, "") -> what the model's name links to."""
+"""(model, column id) -> link of its number; (model, "") -> link of the model's name."""
 
 REPORTS = "reports"
-"""Folder beside a board where its models' pages are looked for."""
+"""Folder beside a board with its models' pages."""
 _REMOTE = re.compile(r"https?://[^/\s]")
 
 
 def report_file(model: str) -> str:
-    """Return the name of the file that is a model's page: no two models share one."""
+    """Return the file name of a model's page; no two models share one."""
     return f"{slug(model)}.html"
 
 
@@ -165,12 +165,12 @@ def report_links(board: Leaderboard, reports: str | None, out: Path) -> Links:
 
     Args:
         board: Whose models.
-        reports: Folder of the pages, or an address that begins with http:// or https://, where every model is
-            taken to have one. None: the folder `reports` in `out`, if there is one.
+        reports: Folder of the pages, or an address that begins with http:// or https://; every model is
+            assumed to have a page there. None: the folder `reports` in `out`, if it exists.
         out: Folder that the board is written to: links to a folder are relative to it.
 
     Raises:
-        ConfigError: If there is no such folder, or the address is none.
+        ConfigError: If the folder does not exist, or the address is malformed.
     """
     files = {row.model: report_file(row.model) for row in board.rows}
     if reports is not None and "://" in reports:
@@ -197,7 +197,7 @@ def _to_parts(board: Leaderboard, pages: Mapping[str, str]) -> Links:
 
 
 def checked_link(link: str) -> str:
-    """Return a link that a page may have.
+    """Return a link, checked: only relative and http(s) links may stand in a page.
 
     Raises:
         ValueError: If it is neither relative nor an address that begins with http:// or https://.
@@ -211,7 +211,7 @@ def checked_link(link: str) -> str:
 LONGEST = 200
 """Characters of a name or a reason that the page shows; commands may be longer."""
 LARGE = 60
-"""Rows above which columns have fixed widths, so that a browser lays out what is in view alone."""
+"""Rows above which columns have fixed widths, so that a browser lays out only what is in view."""
 
 
 def page_of(board: Leaderboard, links: Links | None = None) -> str:
@@ -219,8 +219,8 @@ def page_of(board: Leaderboard, links: Links | None = None) -> str:
 
     Args:
         board: What to show.
-        links: The target of numbers and names, such as a report on the model. Numbers without one are plain
-            text; names without one lead to the commands that made their records.
+        links: Links of numbers and names, such as a report on the model. A number or name without a link
+            leads to the commands that made the model's records.
 
     Raises:
         ValueError: If a link is neither relative nor an address that begins with http:// or https://.
@@ -295,7 +295,7 @@ def _head(board: Leaderboard, column_id: str, scale: Scale) -> dict[str, Any]:
 
 
 def _told_apart_from(board: Leaderboard, name: str) -> str:
-    """Return what a head says of the letters below it; empty where there are none."""
+    """Return the remark of a column head on its tests; empty without tests."""
     return f"; the tests show differences from {board.shows(name)}" if name in board.families else ""
 
 
@@ -328,7 +328,7 @@ def _row(
         "score": _number(row.score, lines["score"], row.group) if row.score else None,
         "why_no_score": "" if row.score else "a rank needs a value in every ranking column",
         "cells": [
-            # Without a report, to what the page itself says of the model.
+            # Without a report, the number links to the model's part of this page.
             _cell(row, c.id, c.task.name, lines[c.id], _link(links, row.model, c.id) or f"#m{number}")
             for c in board.spec.columns
         ],
@@ -362,7 +362,7 @@ def _number(estimate: Estimate, line: _Line, *beside: str) -> dict[str, Any]:
 
 
 def _runs(board: Leaderboard, row: BoardRow) -> dict[str, list[str]]:
-    """Return what made the records behind a row: command -> its records, as `task@version/run id`."""
+    """Return command -> records that it made (`task@version/run id`), for a row."""
     found: dict[str, list[str]] = {}
     for column in board.spec.columns:
         if cell := row.cells.get(column.id):

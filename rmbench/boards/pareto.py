@@ -1,6 +1,6 @@
 """Quality against cost: the board's score against tokens per second, and against parameters.
 
-Both come from the records and are shown as they stand there; nothing is guessed for a record that lacks them.
+Both are the records' own numbers; a record that lacks them is not drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 548, 12, 276
 _LINE = 13
 """Height of a line of labels."""
 _MANY = 15
-"""Points above which only those of the frontier have labels; the others say their name when pointed at."""
+"""Points above which only those of the frontier have labels; the others show their name under the pointer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class _Point:
     value: float
     y: float
     machine: str
-    """What a value is comparable within; empty where it does not depend on one."""
+    """Values are comparable within one machine; empty for values that do not depend on it."""
 
 
 def plots_of(board: Leaderboard) -> list[dict[str, Any]]:
-    """Return the two plots, ready for the template; one without points only says what is missing."""
+    """Return the two plots for the template; a plot without points only says what is missing."""
     return [
         _plot(
             board,
@@ -110,7 +110,7 @@ def _plot(
 
 
 def _best_shortcut(ranked: Sequence[BoardRow], y: Scale) -> dict[str, Any] | None:
-    """Return the line that a model should be above; `ranked` is by falling score."""
+    """Return the line of the best shortcut; `ranked` is by falling score."""
     row = next((row for row in ranked if row.shortcut), None)
     if row is None or row.score is None:
         return None
@@ -131,7 +131,7 @@ def _y(scale: Scale, value: float) -> float:
 
 
 def _frontier(points: Sequence[_Point], more: bool) -> list[_Point]:
-    """Return the points that no other of the same machine beats in both, by rising x.
+    """Return the points that no point of the same machine beats in both numbers, by rising x.
 
     Shortcuts, contaminated models and scores on fewer items beat nobody, and are not on it.
     """
@@ -151,7 +151,7 @@ def _frontier(points: Sequence[_Point], more: bool) -> list[_Point]:
 
 
 def _steps(points: Sequence[_Point], x: Scale, y: Scale) -> str:
-    """Return the path of a frontier, by rising x, as stairs: what is reached by models up to there."""
+    """Return the path of a frontier as stairs, by rising x."""
     places = [(_x(x, p.value), _y(y, p.y)) for p in points]
     parts = [f"M{places[0][0]} {places[0][1]}"]
     for (_, before), (at_x, at_y) in pairwise(places):
@@ -163,7 +163,7 @@ def _steps(points: Sequence[_Point], x: Scale, y: Scale) -> str:
 def _marks(
     points: Sequence[_Point], x: Scale, y: Scale, best: Sequence[_Point], digits: Digits
 ) -> list[dict[str, Any]]:
-    """Return the points with labels that do not lie upon each other, by falling score."""
+    """Return the points by falling score, with labels that do not overlap."""
     on = {id(p) for p in best}
     taken: list[tuple[float, float]] = []
     marks = []

@@ -40,7 +40,7 @@ def paper_block(board: Leaderboard) -> Block:
         f"prompts = {d['clusters']}" + (f", {d['tests']}" if d["tests"] else "")
         for d in column_notes(board)
     ]
-    # All of them stand in the board's other files: hundreds of lines are none for a paper.
+    # Only counts: the lines themselves are in the board's other files.
     notes += [f"{note['title']}: {len(note['lines']):,}, see {spec.name}.md" for note in board_notes(board)]
     if tests := board.tests("score"):
         notes.insert(0, f"Tests of ranks and groups: {tests}. {SHOWS}")
@@ -101,8 +101,8 @@ def render_board(board: Leaderboard, links: Links | None = None) -> dict[str, st
     """Return file name -> content: `<board>.md`, `.csv`, `.tex`, `.json` and `.html`.
 
     Args:
-        board: What to write.
-        links: What the names and numbers of the page link to.
+        board: The board.
+        links: Links of names and numbers on the page.
     """
     name = board.spec.name
     return {

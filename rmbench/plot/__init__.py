@@ -1,9 +1,9 @@
 """Figures of stored records: `rmbench.plot.reliability("results/.../run.json")` is a matplotlib Figure.
 
-Each function takes one record or several (paths of records, or `Run`s of `rmbench.results.run`), and
-draws several side by side or as lines of one panel. No model and no data set is needed: the numbers are those
-of the record, and what it does not hold is measured from its stored rewards. Needs matplotlib: the extra
-`plot`. `save` writes a figure as SVG or PNG, the same bytes each time.
+Each function takes one record or several (paths of records, or `Run`s of `rmbench.results.run`), and draws
+several side by side or as lines of one panel. No model and no data set is needed: numbers come from the
+record, or are measured from its stored rewards. Figures need matplotlib (the extra `plot`). `save` writes a
+figure as SVG or PNG, the same bytes each time.
 """
 
 from pathlib import Path
@@ -57,7 +57,7 @@ def best_of_n(records: RecordsLike) -> Any:
 
 
 def styles(records: RecordsLike) -> Any:
-    """Return RM-Bench's matrix of styles as a heat map; of one record, that of each domain too."""
+    """Return RM-Bench's matrix of styles as a heat map; for a single record each domain's too."""
     return figure_of("styles", records)
 
 
@@ -67,7 +67,7 @@ def strata(records: RecordsLike) -> Any:
 
 
 def length_bias(records: RecordsLike) -> Any:
-    """Return what the reward does with length: controlled accuracy, and accuracy by difference in length."""
+    """Return the length bias: accuracy at equal length, and accuracy by difference in length."""
     return figure_of("length_bias", records)
 
 

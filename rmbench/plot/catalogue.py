@@ -1,7 +1,4 @@
-"""The figures by name: what each finds in a record, how it draws several, and what it says.
-
-What figures are drawn of: stored records, with a name for each, and what has to be read or made again.
-"""
+"""Figures by name: how each finds its numbers in a record, draws several records, and its caption."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +35,7 @@ class Figure:
     caption: str
     """How to read it: a sentence or two."""
     find: Callable[[Source], Any]
-    """Return what is drawn of a record, or as a text why there is nothing."""
+    """Return the numbers of a record, or the reason why there are none as a text."""
     draw: Callable[[Any, Sequence[tuple[str, Any]]], Any]
     """(class of figures, (name, found) of each record) -> figure; called while drawing."""
 
@@ -99,12 +96,12 @@ FIGURES: Mapping[str, Figure] = {
 
 
 def find(name: str, source: Source) -> Any:
-    """Return what the figure `name` shows of a record, or as a text why there is nothing to show."""
+    """Return the numbers that the figure `name` shows of a record, or the reason for none as a text."""
     return FIGURES[name].find(source)
 
 
 def draw(name: str, found: Sequence[tuple[str, Any]], heading: str = "") -> Any:
-    """Return the figure `name` of (label, what `find` gave) of each record, under a heading.
+    """Return the figure `name` of (label, result of `find`) of each record, under a heading.
 
     Raises:
         ConfigError: If matplotlib is not installed.
@@ -135,6 +132,6 @@ def figure_of(name: str, records: RecordsLike) -> Any:
 
 
 def heading(sources: Sequence[Source]) -> str:
-    """Return what a figure is of, as far as its lines do not say so: the tasks, and the model of one."""
+    """Return the heading of a figure: the tasks, and the model of a single record."""
     tasks = ", ".join(dict.fromkeys(source.record.task for source in sources))
     return f"{sources[0].label}: {tasks}" if len(sources) == 1 else tasks

@@ -1,4 +1,4 @@
-"""The figures: win rate and gold against n and the square root of KL, and gold against the proxy's reward."""
+"""Figures of curves: win rate and gold against n, the square root of KL, and the proxy's reward."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,9 +36,9 @@ _LANE = 0.05
 def draw_curves(series: Sequence[Series]) -> dict[str, bytes]:
     """Return file name -> content of every figure, SVG and PNG; the same series give the same bytes.
 
-    Lines of a panel share its axes, bands are 95% intervals. Against KL the fitted curve of Gao et al. is
-    dashed where there is one. Rewards are shown as their rise in standard deviations within a prompt's pool:
-    proxies differ in scale. A line without rewards, or whose rewards are equal, is not in that figure.
+    Bands are 95% intervals. The fitted curve of Gao et al. against KL is dashed. Rewards are shown as their
+    rise in standard deviations within a prompt's pool, as proxies differ in scale. A line without rewards, or
+    with equal rewards, is not in that figure.
 
     Raises:
         ConfigError: If matplotlib is not installed.
@@ -138,7 +138,7 @@ def _line(axes: Any, s: Series, kind: _Figure, k: int) -> Any:
 
 
 def _places(s: Series, kind: _Figure) -> Any:
-    """Return where the points of a line are along x."""
+    """Return the places of a line's points along x."""
     found = s.found
     if kind.against == "reward":
         rewards = [found.metrics[f"reward@{n}"].value for n in found.n_values]
@@ -149,7 +149,7 @@ def _places(s: Series, kind: _Figure) -> Any:
 
 
 def _peak(axes: Any, s: Series, kind: _Figure, k: int, n_lines: int) -> None:
-    """Draw the n of the highest gold and its interval, in a lane of its own below the curves."""
+    """Draw the n of the highest gold with its interval, in a lane below the curves."""
     best = s.found.metrics["best_n"]
     low, high = best.ci95 or (best.value, best.value)
     x = np.interp([low, best.value, high], s.found.n_values, _places(s, kind))
@@ -162,7 +162,7 @@ def _peak(axes: Any, s: Series, kind: _Figure, k: int, n_lines: int) -> None:
 
 
 def _make_room(axes: Any, n_lines: int) -> None:
-    """Leave the lowest part of a row's panels to the peaks."""
+    """Make room for the peaks at the bottom of a row's panels."""
     low, high = axes.get_ylim()
     share = min(n_lines * _LANE, 0.5)
     axes.set_ylim(low - (high - low) * share / (1.0 - share), high)

@@ -1,7 +1,4 @@
-"""Records to curves: which row, column and line each belongs to, measured again from its stored rewards.
-
-Curves as CSV, as LaTeX and as JSON values.
-"""
+"""Curves of best of N: their row, column and line; and curves as CSV, LaTeX and JSON."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,12 +30,12 @@ from rmbench.results.record import Record, estimate_to_json, rounded
 from rmbench.results.run import Run
 
 FIELDS = ("task", "model", "size", "data", "gold", "source", "seed", "rule")
-"""What a record can be arranged by, besides `model.KEY` of its fingerprint and the strata of its items."""
+"""Fields that records are arranged by, besides `model.KEY` of the fingerprint and strata of the items."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What rows, columns and lines of a figure are: fields of records, or strata of their items."""
+    """Fields of records, or strata of their items, that make rows, columns and lines of a figure."""
 
     rows: str = "task"
     columns: str | None = None
@@ -56,7 +53,7 @@ class Series:
 
     row: str
     column: str
-    """Empty where there is one column."""
+    """Empty without a field for columns."""
     line: str
     record: Record
     found: OverOptimisation
@@ -76,14 +73,14 @@ class Left:
 
 
 def gather(paths: Sequence[Path], layout: Layout) -> tuple[list[Series], list[Left]]:
-    """Return the curves of all records at or below `paths`, in their order, and what has none.
+    """Return the curves of all records at or below `paths`, in their order, and what was left out.
 
-    Where the size of the model is a field of the layout, smaller ones come first and unknown ones last.
+    With the model's size in the layout, smaller models come first and unknown sizes last.
 
     Raises:
         ConfigError: If there is no record, none of best of n, none with a curve, or two of them would be the
             same line.
-        UnknownNameError: If a field of the layout is none.
+        UnknownNameError: If a field of the layout does not exist.
         StoreError: If rewards are missing or damaged.
     """
     runs, left = _best_of_n(paths)
@@ -112,7 +109,7 @@ def gather(paths: Sequence[Path], layout: Layout) -> tuple[list[Series], list[Le
 
 
 def notes_of(series: Iterable[Series]) -> list[str]:
-    """Return what a reader must know: panels whose lines rest on different data, lines without rewards."""
+    """Return notes: panels whose lines rest on different data, lines without rewards."""
     data: dict[tuple[str, str], set[str]] = {}
     lacking: list[tuple[str, dict[str, str]]] = []
     left_out: dict[tuple[str, str], dict[str, frozenset[str]]] = {}
@@ -135,7 +132,7 @@ def notes_of(series: Iterable[Series]) -> list[str]:
 
 
 def _uneven(place: tuple[str, str], lines: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    """Say which lines of a panel leave out items that others do not, because of their own rewards."""
+    """Yield a note if lines of a panel left out different items because of their own rewards."""
     if len(set(lines.values())) > 1:
         shown = ", ".join(f"{line} lacks {len(items):,}" for line, items in lines.items() if items)
         yield (
@@ -196,7 +193,7 @@ def _fields(run: Run) -> dict[str, str]:
         "size": _size(_parameters(run.record)),
         "data": run.data[:8],
         "gold": str((run.gold or {}).get("spec", "of the data")),
-        # The name of its file or folder: where it lies is nobody's concern.
+        # Only the name of the file or folder: its path is private.
         "source": str(run.record.provenance.get("data") or "").rpartition("/")[2],
         "seed": str(run.seed),
         "rule": str(rule_of(run.params)),
@@ -210,7 +207,7 @@ def _parameters(record: Record) -> int | None:
 
 
 def _size(n: int | None) -> str:
-    """Return a number of parameters as people say it: 135M."""
+    """Return a number of parameters in short, such as 135M."""
     if n is None:
         return "size unknown"
     n = int(float(f"{n:.3g}"))  # else 999,999 would be 1e+03K
@@ -219,15 +216,15 @@ def _size(n: int | None) -> str:
 
 
 MEASURED = ("win_rate", "gold", "gain", "reward", "regret", "oracle")
-"""Given with intervals at each n; `reward_sd`, what the figure divides rewards by, is one for the line."""
+"""Metrics with intervals at each n. `reward_sd`, the figure's unit of rewards, is one number per line."""
 _PLACE = ("row", "column", "line", "task", "version", "model", "run_id", "data")
 _IN_PRINT = {"win_rate": "Win rate", "gold": "Gold of the pick"}
-"""Measured -> title of its tables in LaTeX; CSV has all of them."""
+"""Metrics in LaTeX -> title; CSV has all of `MEASURED`."""
 FITTED = ("best_n", "overoptimization_drop", "fit_alpha", "fit_beta", "fit_rmse", "fit_peak_kl")
 
 
 def curves_csv(series: Iterable[Series]) -> str:
-    """Return one row per line and n: KL in nats and what it is, values with intervals."""
+    """Return CSV with a row per line and n: KL in nats and its kind, values with intervals."""
     heads = [*_PLACE, "n", "prompts", "kl", "kl_is", "sqrt_kl"]
     heads += [f"{name}{end}" for name in MEASURED for end in ("", "_low", "_high")]
     heads.append("reward_sd")
@@ -245,7 +242,7 @@ def curves_csv(series: Iterable[Series]) -> str:
 
 
 def fits_csv(series: Iterable[Series]) -> str:
-    """Return one row per line and number of the whole curve, or why it has none."""
+    """Return CSV with a row per line and number of the whole curve, or the reason for none."""
     rows = []
     for s in series:
         for name in FITTED:
@@ -257,7 +254,7 @@ def fits_csv(series: Iterable[Series]) -> str:
 
 
 def curves_latex(series: Sequence[Series]) -> str:
-    """Return for each panel its lines by n, and the numbers of whole curves, as LaTeX."""
+    """Return LaTeX tables: for each panel its lines by n; and the numbers of whole curves."""
     panels: dict[tuple[str, str], list[Series]] = {}
     for s in series:
         panels.setdefault((s.row, s.column), []).append(s)

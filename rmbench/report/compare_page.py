@@ -1,4 +1,4 @@
-"""`rmbench compare --html`: the comparison as one file, by the rules of `rmbench.format.pages`."""
+"""The page of `rmbench compare --html` (`rmbench.format.pages`): one HTML file."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
@@ -28,7 +28,7 @@ LONGEST = 200
 LONGEST_TEXT = 4000
 """Characters of a turn or a response."""
 MOST_RESPONSES = 8
-"""Of an item: of a larger pool the picks, and what gold likes best and least."""
+"""Of an item. A larger pool shows the models' picks, and the responses of highest and lowest gold."""
 
 
 def comparison_page(report: ManyReport, runs: Sequence[Run], texts: Texts) -> str:
@@ -117,7 +117,7 @@ def _difference(
 
 
 def _could_show(found: MetricComparison) -> list[str]:
-    """Return what two models that are not told apart are, and what the data could have shown of them."""
+    """Return the verdict on two models that the test does not separate, and what the data can show."""
     if found.test.told_apart:
         return [f"differs by less than {found.test.margin:g}"] if found.test.within_margin else []
     smallest = found.test.smallest()
@@ -166,7 +166,7 @@ def _value(value: float | None) -> str:
 
 
 def _picked(item: Item, rewards: Sequence[Sequence[float | None]]) -> list[int]:
-    """Return which responses are shown: all of a small pool, else picks and the ends of gold, in order."""
+    """Return the places of the responses that are shown: all of a small pool, else picks and ends of gold."""
     everything = range(len(item.responses))
     if len(everything) <= MOST_RESPONSES:
         return list(everything)

@@ -1,4 +1,4 @@
-"""The numbers of a section as rows of tables: headlines, all metrics, what was left out."""
+"""Rows of a report's tables: headlines, all metrics, counts; and notes beside them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from rmbench.results.record import caveats, dropped, items_left_out, kept_empty,
 
 
 def headline_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """Return the headline metrics, a row each, with a cell per record; those that no record knows are out."""
+    """Return a row per headline metric that a record knows, with a cell per record."""
     held = [s.record.metrics for s in sources]
     rows: list[dict[str, Any]] = []
     for kind in kinds_of(sources[0].kinds, "both"):
@@ -25,7 +25,7 @@ def headline_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
 
 
 def all_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """Return every metric of the records, a row each."""
+    """Return a row per metric of the records."""
     names = dict.fromkeys(name for s in sources for name in (*s.record.metrics, *s.record.undefined))
     return [_row(name, sources) for name in names]
 
@@ -52,7 +52,7 @@ def _cell(name: str, source: Source, scale: Scale, digits: Digits) -> dict[str, 
 
 
 def notes_of(sources: Sequence[Source]) -> list[str]:
-    """Return what belongs beside the numbers: what was left out, cut, tied or trained on, and no values."""
+    """Return notes on data left out, texts cut, ties, prompts trained on, and missing numbers."""
     lines = []
     for source in sources:
         left_out = dropped(source.record)
@@ -66,7 +66,7 @@ def notes_of(sources: Sequence[Source]) -> list[str]:
 
 
 def _uneven(sources: Sequence[Source]) -> list[str]:
-    """Say where models side by side left out items because of their own rewards."""
+    """Return a note if models left out items because of their own rewards."""
     shown = [
         f"{s.label} lacks {n:,} in {kind}"
         for s in sources
@@ -98,7 +98,7 @@ _NESTED = {
 
 
 def count_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """Return what a record counts, a row each: measured, left out, cut, invalid, tied, with the reasons."""
+    """Return a row per count of the records: measured, left out, cut, invalid, tied, with reasons."""
     found: dict[str, dict[int, str]] = {}
     unknown: dict[str, list[int]] = {}
     for k, source in enumerate(sources):
@@ -114,7 +114,7 @@ def count_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
             if not value and key in _NESTED:
                 found.setdefault(what, {})[k] = "0"
     for what, records in unknown.items():
-        # Of one model the parts are known, of another nothing: a row for each part says so.
+        # One model's parts are known, another's are not: each part has a row that says so.
         parts = [cells for name, cells in found.items() if name.startswith(f"{what}: ")]
         for cells in parts:
             cells |= dict.fromkeys(records, "not known")

@@ -1,4 +1,4 @@
-"""A report as one HTML file, by the rules of `rmbench.format.pages`. Same records, same bytes."""
+"""The report page (`rmbench.format.pages`): one HTML file. Same records, same bytes."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -33,11 +33,11 @@ _EXCERPT = 110
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A page, and what is in it."""
+    """A page and a summary of its sections."""
 
     html: str
     sections: tuple[Mapping[str, Any], ...]
-    """Per section: `tasks`, `models`, `figures`, `missing` (figure -> why), `items`, `texts` (why none)."""
+    """Per section: `tasks`, `models`, `figures`, `missing` (figure -> why), `items`, `texts` (reason)."""
 
 
 def make_report(
@@ -47,9 +47,9 @@ def make_report(
 
     Args:
         sections: Models by the items that they were measured on.
-        n_items: Most items to show of those that each model gets wrong.
-        data: Task -> its data, where the package does not hold it.
-        command: What makes this page again, for the page.
+        n_items: Largest number of wrong items shown per model.
+        data: Task -> path of its data, for tasks whose data is not in the package.
+        command: Command that makes this page again, shown on the page.
 
     Raises:
         ConfigError: If matplotlib is not installed, or there is nothing to report on.
@@ -66,7 +66,7 @@ def make_report(
         wanted = {w.item for items in worst for w in items}
         path = next((data[task] for task in section.tasks if task in data), None)
         texts = read_texts(section.sources[0], wanted, path)
-        # What links to a task leads to the first part on it.
+        # A link to a task leads to the first section on it.
         anchors = [name for name in map(anchor, section.tasks) if name not in taken]
         taken.update(anchors)
         shown.append(_section(section, anchors, pictures, missing, worst, texts))
@@ -201,7 +201,7 @@ def _run(label: str, source: Source) -> dict[str, Any]:
 
 
 def _pairs(value: Any) -> str:
-    """Return a mapping of a record as text; what is none, as JSON."""
+    """Return a mapping of a record as text."""
     if not value:
         return ""
     if isinstance(value, Mapping):

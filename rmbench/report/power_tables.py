@@ -1,4 +1,4 @@
-"""What `rmbench power` prints: the resolution of records, or of a task's data."""
+"""Tables of `rmbench power`: the resolution of records, or of a task's data."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,20 +21,20 @@ from rmbench.tasks.spec import TaskSpec
 from rmbench.types import Item
 
 CORRELATION = 0.5
-"""Of two models' values over prompts, where it is assumed."""
+"""Assumed correlation of two models' values over prompts."""
 ACCURACY = 0.7
-"""Of both models, where it is assumed."""
+"""Assumed accuracy of both models."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What somebody wants to know."""
+    """The question: which difference, with which power."""
 
     difference: float | None
-    """Of which size, in the metric's unit; None: no size was named."""
+    """In the metric's unit; None: the smallest differences are asked for."""
     power: float
     n_tests: int
-    """Tests of the family that is corrected for."""
+    """Number of tests in the family that Holm's correction covers."""
 
     @property
     def levels(self) -> tuple[float, float]:
@@ -44,7 +44,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """The resolution of one metric, of two models or of what is assumed."""
+    """Resolution of one metric, for two models or for an assumption."""
 
     metric: str
     first: str
@@ -54,7 +54,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Resolutions:
-    """The rows, and what they rest on."""
+    """Resolutions of a task, and their basis."""
 
     task: str
     basis: str
@@ -71,7 +71,7 @@ def of_models(
     convention: str,
     correlation: float | None,
 ) -> Resolutions:
-    """Return the resolution of every pair of models; of one model, of it and one as good."""
+    """Return the resolution of every pair of models; of a single model, that of it and an equal one."""
     runs = [find_run(results, name, task) for name in models]
     wanted = metrics or headline_metrics(runs, convention)
     if len(runs) == 1:
@@ -167,7 +167,7 @@ def of_data(
 
 
 def _pairs(item: Item) -> int:
-    """Return how many pairs of responses have another gold each."""
+    """Return the number of pairs of responses with different gold."""
     gold = Counter(r.gold for r in item.responses if r.gold is not None)
     n = sum(gold.values())
     return n * (n - 1) // 2 - sum(c * (c - 1) // 2 for c in gold.values())
@@ -230,7 +230,7 @@ def _cells(found: Resolution | None, asked: Asked) -> tuple[Cell, ...]:
 
 
 def _prompts(found: Resolution, asked: Asked) -> list[int | None]:
-    """Return how many prompts the difference needs, alone and in its family; None where it is impossible."""
+    """Return the number of prompts that the difference needs, alone and in its family; None if impossible."""
     if asked.difference is None or (found.largest is not None and asked.difference > found.largest):
         return [None, None]
     return [found.clusters_for(asked.difference, alpha, asked.power) for alpha in asked.levels]
