@@ -16,7 +16,17 @@ from rmbench.core.digits import Digits
 from rmbench.core.escape import one_line
 from rmbench.core.identity import slug
 from rmbench.errors import ConfigError
-from rmbench.format.pages import ARROWS, Scale, anchor, better, estimate_parts, prose, render_page, scale_of
+from rmbench.format.pages import (
+    ARROWS,
+    LONGEST_NAME,
+    Scale,
+    anchor,
+    better,
+    estimate_parts,
+    prose,
+    render_page,
+    scale_of,
+)
 from rmbench.metrics.kinds import known_kind
 from rmbench.types import Estimate
 
@@ -208,8 +218,6 @@ def checked_link(link: str) -> str:
     return link
 
 
-LONGEST = 200
-"""Characters of a name or a reason that the page shows; commands may be longer."""
 LARGE = 60
 """Rows above which columns have fixed widths, so that a browser lays out only what is in view."""
 
@@ -282,7 +290,7 @@ def _head(board: Leaderboard, column_id: str, scale: Scale) -> dict[str, Any]:
     group = next(n for n, group in _group_of(board) if column_id in group)
     return {
         "id": column_id,
-        "label": one_line(column.label, LONGEST),
+        "label": one_line(column.label, LONGEST_NAME),
         "metric": board.metrics[column_id],
         "task": column.task.name,
         "direction": direction,
@@ -318,7 +326,7 @@ def _row(
         rank = {"value": row.rank, "ranks": row.ranks, "bar": ranks.bar(row.rank, (low, high))}
     return {
         "number": number,
-        "model": one_line(row.model, LONGEST),
+        "model": one_line(row.model, LONGEST_NAME),
         "link": _link(links, row.model, ""),
         "shortcut": row.shortcut,
         "contaminated": row.contaminated,
@@ -344,7 +352,7 @@ def _link(links: Links, model: str, column: str) -> str | None:
 def _cell(row: BoardRow, column: str, task: str, line: _Line, link: str | None) -> dict[str, Any]:
     cell = row.cells.get(column)
     if cell is None:
-        return {"why": one_line(row.undefined.get(column, f"no record of task {task}"), LONGEST)}
+        return {"why": one_line(row.undefined.get(column, f"no record of task {task}"), LONGEST_NAME)}
     rests = "{:,} of {:,} items".format(*cell.answered) if cell.answered else ""
     return {**_number(cell.estimate, line, cell.group, rests), "link": link, "marked": cell.contaminated}
 

@@ -24,6 +24,11 @@ from rmbench.core.escape import many_lines, one_line
 from rmbench.core.identity import slug
 from rmbench.types import Estimate
 
+LONGEST_NAME = 200
+"""Characters of a name or a reason that a page shows."""
+LONGEST_TEXT = 4000
+"""Characters of a prompt or a response that a page shows."""
+
 
 def render_page(folder: str, *, extra_style: str = "", **values: Any) -> str:
     """Return a page made from `page.html`, `page.css` and `page.js` in a folder of `_data`.
@@ -65,7 +70,7 @@ def prose(text: str) -> Markup:
     return Markup(re.sub(r"(?<!\w)\*([^*]+)\*(?!\w)", r"<em>\1</em>", safe))  # noqa: S704  (escaped above)
 
 
-def text_block(text: str, limit: int) -> Markup:
+def text_block(text: str, limit: int = LONGEST_TEXT) -> Markup:
     """Return at most `limit` characters of a text, escaped, for an element that keeps line breaks."""
     more = f"\n… {len(text) - limit:,} more characters" if len(text) > limit else ""
     return Markup(str(escape(many_lines(text[:limit]) + more)))  # noqa: S704  (escaped here)

@@ -94,9 +94,14 @@ def cell_of(
     return Number(estimate.value, estimate.ci95, form, strong, mark, remark=remark, counts=counts)
 
 
-def value_low_high(number: Estimate | Number | None) -> list[float | None]:
+def number(value: float | None, form: Form = "number") -> Cell:
+    """Return a number without an interval as a cell."""
+    return None if value is None else Number(value, form=form)
+
+
+def value_low_high(found: Estimate | Number | None) -> list[float | None]:
     """Return a number and the ends of its 95% interval: three cells of CSV."""
-    return [None] * 3 if number is None else [number.value, *(number.ci95 or (None, None))]
+    return [None] * 3 if found is None else [found.value, *(found.ci95 or (None, None))]
 
 
 def no_value(missing: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:

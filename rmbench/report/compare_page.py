@@ -6,7 +6,7 @@ from typing import Any
 
 from rmbench.core.digits import Digits, digits_of, digits_of_estimates, probability, significant
 from rmbench.core.escape import one_line
-from rmbench.format.pages import ARROWS, better, estimate_parts, render_page, text_block
+from rmbench.format.pages import ARROWS, LONGEST_NAME, better, estimate_parts, render_page, text_block
 from rmbench.format.tables import Number, plain_rows
 from rmbench.report.compare_tables import (
     answered_notes,
@@ -23,10 +23,6 @@ from rmbench.results.compare import ManyReport, MetricComparison
 from rmbench.results.run import Run
 from rmbench.types import Item
 
-LONGEST = 200
-"""Characters of a name that the page shows."""
-LONGEST_TEXT = 4000
-"""Characters of a turn or a response."""
 MOST_RESPONSES = 8
 """Of an item. A larger pool shows the models' picks, and the responses of highest and lowest gold."""
 
@@ -45,10 +41,10 @@ def comparison_page(report: ManyReport, runs: Sequence[Run], texts: Texts) -> st
     of_items = digits_of(value for d in report.disagreements for value in d.values)
     table = differences(report)
     heads, *rows = plain_rows(table)
-    names = [one_line(m, LONGEST) for m in report.models]
+    names = [one_line(m, LONGEST_NAME) for m in report.models]
     return render_page(
         "compare",
-        title=f"{len(names)} models compared on {one_line(report.task, LONGEST)}",
+        title=f"{len(names)} models compared on {one_line(report.task, LONGEST_NAME)}",
         task=report.task,
         models=[
             {
@@ -112,7 +108,7 @@ def _difference(
     return {
         "text": f"{digits.write(cell.value, plus=True)}{cell.mark}",
         "kind": " ".join(kinds),
-        "title": one_line("; ".join(told), 2 * LONGEST),
+        "title": one_line("; ".join(told), 2 * LONGEST_NAME),
     }
 
 
@@ -134,7 +130,7 @@ def _item(
     item: Item | None,
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "id": one_line(name, LONGEST),
+        "id": one_line(name, LONGEST_NAME),
         "values": [{"name": m, "text": "–" if isnan(v) else digits.write(v)} for m, v in values],
         "prompt": "",
         "turns": [],
@@ -147,14 +143,14 @@ def _item(
     shown["of"] = len(item.responses)
     shown["prompt"] = one_line(item.prompt[-1]["content"], 100) if item.prompt else ""
     shown["turns"] = [
-        {"role": one_line(t["role"], 30), "text": text_block(t["content"], LONGEST_TEXT)} for t in item.prompt
+        {"role": one_line(t["role"], 30), "text": text_block(t["content"])} for t in item.prompt
     ]
     shown["responses"] = [
         {
             "place": k + 1,
             "gold": _value(item.responses[k].gold),
             "rewards": [f"{m} {_value(found[k])}" for (m, _), found in zip(values, given, strict=True)],
-            "text": text_block(item.responses[k].text, LONGEST_TEXT),
+            "text": text_block(item.responses[k].text),
         }
         for k in _picked(item, given)
     ]

@@ -10,23 +10,18 @@ from typing import Any
 
 from rmbench.core.digits import digits_of_estimates, significant
 from rmbench.core.escape import one_line
-from rmbench.format.tables import Block, Cell, Column, Number, Table, as_text, cell_of, no_value
-from rmbench.results.compare import Disagreement, ManyReport, MetricComparison, PairedReport
+from rmbench.format.tables import Block, Cell, Column, Number, Table, as_text, cell_of, no_value, number
+from rmbench.results.compare import (
+    Disagreement,
+    ManyReport,
+    MetricComparison,
+    PairedReport,
+    test_cells,
+    test_columns,
+)
 from rmbench.results.record import estimate_to_json
 from rmbench.stats import Tested
 from rmbench.types import Estimate
-
-
-def _basis_columns(report: ManyReport) -> tuple[Column, ...]:
-    """Return the column `items` (how many a row rests on); nothing if all rows rest on all items."""
-    return (Column("items", "text"),) if _some(report) else ()
-
-
-def cells(report: ManyReport, m: MetricComparison) -> tuple[Cell, ...]:
-    """Return a row's cell of the column `items`: `60 of 100`, or `all`."""
-    if not _some(report):
-        return ()
-    return ("all" if m.count is None else f"{m.count.both:,} of {m.count.of:,}",)
 
 
 def value_columns(report: ManyReport) -> tuple[Column, ...]:
@@ -124,16 +119,6 @@ def family_words(report: ManyReport) -> str:
     return f"Holm's correction at 5% over one family of {n_tests:,} tests: {of}{left}"
 
 
-def p_cell(value: float | None) -> Cell:
-    """Return a p-value as a cell."""
-    return None if value is None else Number(value, form="probability")
-
-
-def smallest_cell(value: float | None) -> Cell:
-    """Return the smallest difference that data show, as a cell."""
-    return None if value is None else Number(value)
-
-
 def smallest_alone(m: MetricComparison) -> float | None:
     """Return the smallest difference that a single test at 5% finds with 80% power."""
     return None if m.paired.resolution is None else m.paired.resolution.smallest()
@@ -164,9 +149,9 @@ def values_of(report: ManyReport) -> Table:
         (
             *(report.task, m.metric, pair.first, pair.second),
             *map(cell_of, (m.first, m.second, m.paired.difference)),
-            *(p_cell(m.paired.p_value), p_cell(m.p_holm), m.test.words),
-            *(smallest_cell(m.test.smallest()), smallest_cell(smallest_alone(m))),
-            p_cell(m.test.p_equivalence_holm),
+            *(number(m.paired.p_value, "probability"), number(m.p_holm, "probability"), m.test.words),
+            *(number(m.test.smallest()), number(smallest_alone(m))),
+            number(m.test.p_equivalence_holm, "probability"),
             *value_cells(report, m),
         )
         for pair, m in by_metric(report)
@@ -243,10 +228,6 @@ def _or_none(value: float) -> float | None:
 
 SHOWS = "shows from: the smallest difference that these data show with 80% power, after the correction"
 _BOLD = "Bold: p (Holm) < 0.05."
-_TEST_COLUMNS = (
-    *(Column("p", "number"), Column("p (Holm)", "number")),
-    *(Column("verdict", "text"), Column("shows from", "number")),
-)
 
 
 def blocks_of(report: ManyReport, prompts: Mapping[str, str], n_items: int, *, terminal: bool) -> list[Block]:
@@ -273,31 +254,8 @@ def undefined_lines(report: ManyReport) -> list[str]:
     )
 
 
-def _test_cells(m: MetricComparison) -> tuple[Cell, ...]:
-    smallest = smallest_cell(m.test.smallest())
-    return p_cell(m.paired.p_value), p_cell(m.p_holm), m.test.words, smallest
-
-
 def _two(report: ManyReport, terminal: bool) -> Block:
     (pair,) = report.pairs
-    columns = (
-        Column(report.task, "text"),
-        Column(pair.first, limit=30),
-        Column(pair.second, limit=30),
-        Column("difference (paired)"),
-        *_TEST_COLUMNS,
-        *_basis_columns(report),
-    )
-    rows = [
-        (
-            m.metric,
-            *map(cell_of, (m.first, m.second)),
-            cell_of(m.paired.difference, strong=m.test.told_apart),
-            *_test_cells(m),
-            *cells(report, m),
-        )
-        for m in pair.metrics
-    ]
     bold = () if terminal else (_BOLD,)
     caption = (
         f"{pair.first} and {pair.second} on the same items of {report.task}",
@@ -310,7 +268,7 @@ def _two(report: ManyReport, terminal: bool) -> Block:
         *test_notes(report),
         *undefined_lines(report),
     )
-    return Block(f"compare-{report.task}", (), Table(columns, tuple(rows)), notes, caption=caption)
+    return Block(f"compare-{report.task}", (), pair.table(report.task), notes, caption=caption)
 
 
 def _estimates(report: ManyReport) -> Block:
@@ -331,15 +289,13 @@ def differences(report: ManyReport) -> Table:
     columns = (
         *(Column("metric", "text"), Column("A", "text", 30), Column("B", "text", 30)),
         Column("A - B (paired)"),
-        *_TEST_COLUMNS,
-        *_basis_columns(report),
+        *test_columns(items=_some(report)),
     )
     rows = [
         (
             *(m.metric, pair.first, pair.second),
             cell_of(m.paired.difference, "signed", strong=m.test.told_apart),
-            *_test_cells(m),
-            *cells(report, m),
+            *test_cells(m, items=_some(report)),
         )
         for pair, m in by_metric(report)
     ]

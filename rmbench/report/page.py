@@ -12,7 +12,7 @@ from rmbench.core.digits import Digits, significant
 from rmbench.core.escape import one_line
 from rmbench.core.identity import canonical_json
 from rmbench.errors import ConfigError
-from rmbench.format.pages import anchor, render_page, text_block
+from rmbench.format.pages import LONGEST_NAME, anchor, render_page, text_block
 from rmbench.gold.source import describe_gold
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.plot import Source
@@ -24,10 +24,6 @@ from rmbench.report.worst import Worst, margin_of, picks, worst_items
 from rmbench.results.facts import facts_of
 from rmbench.types import Item
 
-LONGEST = 200
-"""Characters of a name that the page shows."""
-LONGEST_TEXT = 4000
-"""Characters of a prompt or a response."""
 _EXCERPT = 110
 
 
@@ -82,7 +78,7 @@ def make_report(
         )
     html = render_page(
         "report",
-        title=", ".join(one_line(m, LONGEST) for m in models[:4]) + (", …" if len(models) > 4 else ""),
+        title=", ".join(one_line(m, LONGEST_NAME) for m in models[:4]) + (", …" if len(models) > 4 else ""),
         models=models,
         sections=shown,
         n_items=n_items,
@@ -103,11 +99,11 @@ def _section(
     sources, first = section.sources, section.sources[0]
     rule = rule_of(first.params)
     meaning = describe_gold(first.record.identity) or first.params.get("gold_meaning") or ""
-    labels = [one_line(s.label, LONGEST) for s in sources]
+    labels = [one_line(s.label, LONGEST_NAME) for s in sources]
     return {
         "key": section.key,
         "anchors": anchors,
-        "title": one_line(", ".join(section.tasks), LONGEST),
+        "title": one_line(", ".join(section.tasks), LONGEST_NAME),
         "version": first.version,
         "labels": labels,
         "facts": _facts(sources),
@@ -140,15 +136,15 @@ def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> 
     lead = f"gold lost {Digits().write(worst.loss)}" if picks(source) else f"margin {_reward(worst.margin)}"
     prompt = [(t["role"], t["content"]) for t in item.prompt] if item else []
     others = [
-        f"{one_line(other.label, LONGEST)}: {_judged(margin)}"
+        f"{one_line(other.label, LONGEST_NAME)}: {_judged(margin)}"
         for other in section.sources
         if other is not source and (margin := margin_of(other, worst)) is not None
     ]
     return {
-        "item": one_line(worst.item, LONGEST),
+        "item": one_line(worst.item, LONGEST_NAME),
         "lead": lead,
         "excerpt": one_line(prompt[-1][1], _EXCERPT) if prompt else "",
-        "prompt": [{"role": role, "text": text_block(text, LONGEST_TEXT)} for role, text in prompt],
+        "prompt": [{"role": role, "text": text_block(text)} for role, text in prompt],
         "responses": [
             {
                 "what": shown.what,
@@ -157,7 +153,7 @@ def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> 
                 "reward": _reward(shown.reward),
                 "gold": significant(shown.gold),
                 "length": f"{shown.length:,} characters" if shown.length else "",
-                "text": text_block(item.responses[shown.place].text, LONGEST_TEXT) if item else None,
+                "text": text_block(item.responses[shown.place].text) if item else None,
             }
             for shown in worst.responses
         ],

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.format.tables import Block, Cell, Column, Number, Table, no_value
+from rmbench.format.tables import Block, Cell, Column, Number, Table, no_value, number
 from rmbench.metrics import resolve_metric
-from rmbench.report.compare_tables import by_metric, smallest_cell, undefined_lines
+from rmbench.report.compare_tables import by_metric, undefined_lines
 from rmbench.results.compare import compare_many, find_run, headline_metrics
 from rmbench.results.run import Run
 from rmbench.stats import Resolution, resolution_of_data, resolution_of_one
@@ -224,7 +224,7 @@ def _cells(found: Resolution | None, asked: Asked) -> tuple[Cell, ...]:
     cells: tuple[Cell, ...] = (
         found.n_clusters,
         Number(found.stderr),
-        *(smallest_cell(found.smallest(alpha, asked.power)) for alpha in asked.levels),
+        *(number(found.smallest(alpha, asked.power)) for alpha in asked.levels),
     )
     return cells if asked.difference is None else (*cells, *_prompts(found, asked))
 
