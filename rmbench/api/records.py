@@ -1,4 +1,4 @@
-"""Records in the hand: a sequence that can be filtered, shown, saved and made a table of."""
+"""A list of run records: filter, show, save, or convert to pandas."""
 
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ from rmbench.core.files import write_atomic
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import Block, as_html, value_low_high
 from rmbench.report.tables import record_blocks, record_tables
-from rmbench.results.compare import pick_run
+from rmbench.results.read import pick_run
 from rmbench.results.record import check_rewards_file
 from rmbench.results.run import Run
 
@@ -129,6 +129,8 @@ class Records(Sequence[Run]):
             if copy.path.resolve() != run.path.resolve():
                 copy.path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(run.rewards_path, copy.rewards_path)
+                if run.influence_path.is_file():
+                    shutil.copyfile(run.influence_path, copy.influence_path)
                 write_atomic(copy.path, run.path.read_text(encoding="utf-8"))
             copies.append(copy)
         return Records(copies)

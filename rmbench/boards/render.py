@@ -20,7 +20,7 @@ from rmbench.format.tables import (
     markdown_table,
     value_low_high,
 )
-from rmbench.results.record import estimate_to_json
+from rmbench.results.record import estimate_to_json, rounded
 
 _BOLD = (
     "Bold: not told apart from the best of its column by paired tests on the same prompts (Holm-corrected, "
@@ -247,7 +247,7 @@ def _json(board: Leaderboard) -> str:
                 "words": family.words("the score" if name == "score" else name),
                 "models": family.n_models,
                 "tests": family.n_tests,
-                "shows_from": family.smallest,
+                "shows_from": rounded(family.smallest),
             }
             for name, family in board.families.items()
         },

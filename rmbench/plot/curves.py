@@ -25,7 +25,7 @@ from rmbench.format.tables import (
 from rmbench.metrics import Panel
 from rmbench.metrics.over_optimisation import OverOptimisation, measure_over_optimisation
 from rmbench.metrics.selection import rule_of
-from rmbench.results.read import find_records
+from rmbench.results.read import runs_at
 from rmbench.results.record import Record, estimate_to_json, rounded
 from rmbench.results.run import Run
 
@@ -145,9 +145,7 @@ def _best_of_n(paths: Sequence[Path]) -> tuple[list[Run], list[Left]]:
     runs: dict[Path, Run] = {}
     left: list[Left] = []
     for path in paths:
-        if not path.exists():
-            raise ConfigError(f"there is no file or folder {path}")
-        for run in find_records(path):
+        for run in runs_at(path):
             if "best_of_n" in run.kinds:
                 runs.setdefault(run.path.resolve(), run)
             else:

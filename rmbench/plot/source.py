@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from rmbench.errors import ConfigError
 from rmbench.metrics import Suite
 from rmbench.metrics.calibration import Claims, claims_of
-from rmbench.results.read import find_records
+from rmbench.results.read import runs_at
 from rmbench.results.run import Run
 from rmbench.types import Estimate
 
@@ -85,4 +85,4 @@ def name_sources(runs: Sequence[Run]) -> list[Source]:
 def _read(path: Path) -> Run:
     if not path.is_file():
         raise ConfigError(f"there is no record {path}; a figure is drawn of the .json file of a run")
-    return next(find_records(path))
+    return runs_at(path)[0]

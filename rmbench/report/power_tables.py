@@ -12,7 +12,8 @@ from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import Block, Cell, Column, Number, Table, no_value, number
 from rmbench.metrics import resolve_metric
 from rmbench.report.compare_tables import by_metric, undefined_lines
-from rmbench.results.compare import compare_many, find_run, headline_metrics
+from rmbench.results.compare import compare_many, headline_metrics
+from rmbench.results.read import find_run
 from rmbench.results.run import Run
 from rmbench.stats import Resolution, resolution_of_data, resolution_of_one
 from rmbench.stats.power import ALPHA, MOST_CLUSTERS

@@ -7,7 +7,7 @@ from pathlib import Path
 from rmbench.errors import ConfigError, RmbenchError, UnknownNameError
 from rmbench.results.run import Run
 from rmbench.tasks import read_task_items
-from rmbench.tasks.spec import list_tasks, load_task
+from rmbench.tasks.spec import list_tasks
 from rmbench.types import Item
 
 
@@ -38,7 +38,7 @@ def read_texts(run: Run, wanted: Collection[str], data: Path | None) -> Texts:
         return Texts()
     task = run.task
     try:
-        spec = load_task(task)
+        spec = run.spec()
         if data is None and spec.data.path is None:
             return Texts(why=f"the data of {task} is not part of the package; --data PATH shows the texts")
         found = read_task_items(spec, data, on_bad="skip", offline=True)

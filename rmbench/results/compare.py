@@ -6,19 +6,17 @@ Items on which models part: what each makes of an item, and where that differs m
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
 from rmbench.core.escape import one_line
-from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.errors import ConfigError
 from rmbench.format.tables import Block, Cell, Column, Table, as_html, cell_of, number
 from rmbench.metrics import Panel, resolve_metric
 from rmbench.metrics.kinds import kinds_of, known_kind
 from rmbench.metrics.panel import invalid_items, pairs_of, settle_invalid
 from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
 from rmbench.results.common_items import Common, CommonItems, ItemCount, basis_lines
-from rmbench.results.read import find_records
 from rmbench.results.run import Run
 from rmbench.stats import Comparison, Tested, family
 from rmbench.types import Estimate
@@ -194,37 +192,6 @@ class ManyReport:
     """Within which models are called equivalent; None: nobody asked."""
     answered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Metric -> how many items each model's value in `estimates` rests on, where one left items out."""
-
-
-def find_run(results: Path, name: str, task: str) -> Run:
-    """Return the one record that `name` means: a record's path, or a model's name in `results`.
-
-    Raises:
-        ConfigError: If there is none, or more than one (the message names them).
-    """
-    if name.endswith(".json") and Path(name).is_file():
-        return next(find_records(Path(name)))
-    if not results.is_dir():
-        raise ConfigError(f"there is no folder {results}; run `rmbench eval` first or give --results")
-    return pick_run(list(find_records(results)), name, task, str(results))
-
-
-def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
-    """Return the one of `runs` that is of this model and task; `where` begins messages.
-
-    Raises:
-        ConfigError: If there is none, or more than one (the message names them).
-    """
-    of_model = [r for r in runs if r.record.model == name]
-    if not of_model:
-        raise UnknownNameError("model", name, {r.record.model for r in runs}, where)
-    of_task = [r for r in of_model if r.record.task == task]
-    if not of_task:
-        raise UnknownNameError("task", task, {r.record.task for r in of_model}, f"records of {name}")
-    if len(of_task) > 1:
-        paths = ", ".join(str(r.path) for r in of_task)
-        raise ConfigError(f"{len(of_task)} records of {name!r} on {task!r}: name one by its path: {paths}")
-    return of_task[0]
 
 
 def headline_metrics(runs: Sequence[Run], convention: str = "both") -> list[str]:

@@ -16,7 +16,7 @@ from rmbench.evaluation.run import Outcome
 from rmbench.format.tables import csv_text, value_low_high
 from rmbench.metrics import Suite, resolve_metric
 from rmbench.results.common_items import Common, CommonItems
-from rmbench.results.record import Record
+from rmbench.results.record import Record, sealed
 from rmbench.results.run import Run
 from rmbench.stats import Comparison, Statistic, combine, compare
 from rmbench.study.run import Cell
@@ -248,4 +248,4 @@ def _shared(record: Record) -> dict[str, Any]:
     for key in ("data", "model"):
         if isinstance(provenance.get(key), str):
             provenance[key] = provenance[key].replace("\\", "/").rpartition("/")[2]
-    return {**full, "curves": {}, "provenance": provenance}
+    return sealed({**full, "curves": {}, "provenance": provenance})

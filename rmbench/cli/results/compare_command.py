@@ -2,15 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from rmbench.cli.options import FiniteRange, convention_option, output_options, results_option
 from rmbench.core.escape import one_line
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("compare")
@@ -85,7 +81,8 @@ def command(
     from rmbench.report.compare_page import comparison_page
     from rmbench.report.compare_tables import as_json_values, blocks_of, values_of
     from rmbench.report.texts import read_texts
-    from rmbench.results.compare import compare_many, find_run, headline_metrics
+    from rmbench.results.compare import compare_many, headline_metrics
+    from rmbench.results.read import find_run
 
     if len(models) < 2:
         raise click.UsageError("expected two models or more", click.get_current_context())
