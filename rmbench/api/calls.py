@@ -85,7 +85,7 @@ def leaderboard(
         StoreError: If the rewards of a record are missing or damaged.
     """
     # Here and not above: `evaluate` needs no boards.
-    from rmbench.boards import BoardSpec, Leaderboard, load_board, make_board
+    from rmbench.boards import BoardSpec, load_board, make_board
     from rmbench.boards.board import require_rows
     from rmbench.boards.definition import board_folder
 
@@ -98,7 +98,7 @@ def leaderboard(
             board = load_board(folder, name)
     made = make_board(board, list(runs))
     require_rows(made)
-    return Leaderboard.of(made)
+    return made
 
 
 def compare(

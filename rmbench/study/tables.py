@@ -13,7 +13,7 @@ from scipy.stats import t as student_t
 
 from rmbench.core.identity import canonical_json
 from rmbench.evaluation.run import Outcome
-from rmbench.format.tables import csv_text
+from rmbench.format.tables import csv_text, value_low_high
 from rmbench.metrics import Suite, resolve_metric
 from rmbench.results.common_items import Common, CommonItems
 from rmbench.results.record import Record, sealed
@@ -220,12 +220,11 @@ def to_csv(rows: Sequence[Row]) -> str:
     lines = []
     for r in rows:
         difference = r.difference.difference if r.difference else None
-        low, high = (difference.ci95 if difference else None) or (None, None)
         lines.append(
             [
                 *(r.base, r.data, r.method, r.task, r.metric),
                 *(r.mean, r.deviation, r.n_seeds, r.n_undefined),
-                *(difference.value if difference else None, low, high),
+                *value_low_high(difference),
                 r.difference.p_value if r.difference else None,
                 *(r.items or (None, None)) * some,
             ]

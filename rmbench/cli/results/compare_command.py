@@ -79,7 +79,7 @@ def command(
     from rmbench.core.files import write_atomic
     from rmbench.report.compare_page import comparison_page
     from rmbench.report.compare_tables import as_json_values, blocks_of, values_of
-    from rmbench.report.worst import read_texts
+    from rmbench.report.texts import read_texts
     from rmbench.results.compare import compare_many, headline_metrics
     from rmbench.results.read import find_run
 
@@ -90,7 +90,7 @@ def command(
     wanted = {d.item for d in report.disagreements} if page or output not in ("json", "csv") else set[str]()
     texts = read_texts(runs[0], wanted, data)
     if page is not None:
-        write_atomic(page, comparison_page(report, runs, texts.items, texts.why))
+        write_atomic(page, comparison_page(report, runs, texts))
         click.echo(f"page in {one_line(str(page))}", err=True)
     if output == "json":
         click.echo(json.dumps(as_json_values(report), indent=1))

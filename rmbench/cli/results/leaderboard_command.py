@@ -11,7 +11,7 @@ from rmbench.cli.results.report_command import ITEMS
 from rmbench.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from rmbench.boards import Board
+    from rmbench.boards import Leaderboard
     from rmbench.results.run import Run
 
 _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
@@ -125,7 +125,7 @@ def command(
 
 def _boards(
     names: Sequence[str], boards_dir: Path | None, results: Path
-) -> tuple[list["Board"], list["Run"]]:
+) -> tuple[list["Leaderboard"], list["Run"]]:
     """Return the named boards (all without a name), and all records."""
     from rmbench.boards import list_boards, load_board, make_board
     from rmbench.boards.board import require_rows
@@ -147,7 +147,7 @@ def _boards(
 
 
 def _reports(
-    boards: Sequence["Board"], runs: Sequence["Run"], reports: str | None, out: Path
+    boards: Sequence["Leaderboard"], runs: Sequence["Run"], reports: str | None, out: Path
 ) -> Iterator[tuple[Path, str]]:
     """Yield the path and the page of each model of the boards."""
     from rmbench.boards.board import row_name
