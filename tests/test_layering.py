@@ -30,7 +30,7 @@ LAYERS = [
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py"))
-HEAVY = ("torch", "transformers", "datasets", "sklearn", "vllm", "accelerate", "peft", "ray")
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "vllm", "accelerate", "peft", "ray", "scipy.stats")
 
 
 def unit_of(module: str) -> str:
@@ -187,3 +187,12 @@ def test_light_commands_import_no_heavy_library(command: list[str], tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr.strip().splitlines()[-1] == "[]", done.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_metrics_and_boards_wait_for_no_part_of_scipy_but_special() -> None:
+    code = (
+        "import sys, rmbench.metrics, rmbench.boards, rmbench.api; "
+        "print([m for m in ('scipy.stats', 'scipy.optimize', 'scipy.sparse') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
