@@ -4,21 +4,13 @@ import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING, Any, Self
 
 from rmbench.core.digits import Digits
 from rmbench.core.escape import one_line
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 class _Bar:
@@ -31,33 +23,59 @@ class _Bar:
     """
 
     def __init__(self, label: str, unit: str, *, enabled: bool) -> None:
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(f"{unit} {{task.fields[shown]}}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not (enabled and sys.stderr.isatty()),
-        )
-        self._task = self._bar.add_task(label, total=None, shown="")
+        self._bar = _drawn(label, unit) if enabled and sys.stderr.isatty() else None
+
+    def _update(self, **fields: Any) -> None:
+        if self._bar is not None:
+            self._bar.update(self._bar.task_ids[0], **fields)
+
+    @property
+    def _elapsed(self) -> float:
+        return 0.0 if self._bar is None else self._bar.tasks[0].elapsed or 0.0
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
     def texts(self, done: int, total: int) -> None:
         """Show how many texts a frozen backbone has read."""
-        self._bar.update(self._task, shown=f"({done:,} of {total:,} texts read)")
+        self._update(shown=f"({done:,} of {total:,} texts read)")
+
+
+def _drawn(label: str, unit: str) -> "Progress":
+    # Without a terminal nobody waits for the import.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit} {{task.fields[shown]}}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    bar.add_task(label, total=None, shown="")
+    return bar
 
 
 class ScoringBar(_Bar):
@@ -74,14 +92,14 @@ class ScoringBar(_Bar):
 
     def start(self, n_texts: int) -> None:
         """Show how much there is."""
-        self._bar.update(self._task, total=n_texts)
+        self._update(total=n_texts)
 
     def advance(self, n_texts: int, n_tokens: int) -> None:
         """Move on by one stored batch, or by what the store knew."""
         self._tokens += n_tokens
-        elapsed = self._bar.tasks[0].elapsed or 0.0
+        elapsed = self._elapsed
         speed = f"{self._tokens / elapsed:,.0f} tokens/s" if self._tokens and elapsed > 0 else ""
-        self._bar.update(self._task, advance=n_texts, shown=speed)
+        self._update(advance=n_texts, shown=speed)
 
 
 class TrainingBar(_Bar):
@@ -108,7 +126,7 @@ class TrainingBar(_Bar):
         elapsed, steps = now - self._started[0], done - self._started[1]
         if steps > 0 and elapsed > 0:
             text += f" {steps * self._step_size / elapsed:,.1f} pairs/s"
-        self._bar.update(self._task, total=total, completed=done, shown=text)
+        self._update(total=total, completed=done, shown=text)
 
 
 class ReadingBar(_Bar):
@@ -126,19 +144,19 @@ class ReadingBar(_Bar):
     @property
     def is_shown(self) -> bool:
         """Whether somebody watches."""
-        return not self._bar.disable
+        return self._bar is not None
 
     def start(self, n_rows: int | None) -> None:
         """Show about how many there are; None: nobody knows."""
         self._guess = n_rows
-        self._bar.update(self._task, total=n_rows)
+        self._update(total=n_rows)
 
     def advance_to(self, done: int) -> None:
         """Show that `done` rows are read."""
-        elapsed = self._bar.tasks[0].elapsed or 0.0
+        elapsed = self._elapsed
         speed = f"({done / elapsed:,.0f} rows/s)" if elapsed > 0 else ""
         total = None if self._guess is None else max(self._guess, done)
-        self._bar.update(self._task, completed=done, total=total, shown=speed)
+        self._update(completed=done, total=total, shown=speed)
 
 
 class StudyBar(_Bar):
@@ -153,7 +171,7 @@ class StudyBar(_Bar):
 
     def step(self, done: int, total: int, name: str) -> None:
         """Show that model `name` is done."""
-        self._bar.update(self._task, total=total, completed=done, shown=one_line(name, 60))
+        self._update(total=total, completed=done, shown=one_line(name, 60))
 
 
 class ReportsBar(_Bar):
@@ -164,4 +182,4 @@ class ReportsBar(_Bar):
 
     def step(self, done: int, total: int, name: str) -> None:
         """Show that `done` are done, and that `name` is next."""
-        self._bar.update(self._task, total=total, completed=done, shown=one_line(name, 60))
+        self._update(total=total, completed=done, shown=one_line(name, 60))

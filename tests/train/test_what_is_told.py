@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,10 +72,12 @@ def test_the_bar_shows_loss_margin_accuracy_speed_and_time_left(
     def watch(self: TrainingBar, done: int, total: int, told: Any) -> None:
         drawn(self, done, total, told)
         screen = Console(file=io.StringIO(), width=200)
+        assert self._bar is not None
         screen.print(self._bar.get_renderable())
         shown.append(screen.file.getvalue())  # type: ignore[attr-defined]
 
     monkeypatch.setattr(TrainingBar, "step", watch)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     base = make_checkpoint("llama", head=False)
     assert run([*arguments(base, pairs, tmp_path / "out", max_steps=3), *more]) == 0
     assert len(shown) == 3
