@@ -16,7 +16,6 @@ from importlib.resources import files
 from math import ceil, floor, isfinite, isnan, log10
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from rmbench.core.digits import Digits, significant
@@ -86,6 +85,8 @@ def _asset(folder: str, name: str) -> str:
 
 @lru_cache(maxsize=4)
 def _template(folder: str) -> Any:
+    from jinja2 import Environment, StrictUndefined  # commands without a page do not wait for it
+
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,

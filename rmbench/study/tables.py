@@ -9,7 +9,7 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtr, stdtrit
 
 from rmbench.core.identity import canonical_json
 from rmbench.evaluation.run import Outcome
@@ -205,8 +205,8 @@ def _over_seeds(both: Sequence[tuple[Statistic, Statistic]]) -> Comparison | Non
     if total < 1e-24:
         return Comparison(paired, 1.0 if abs(paired.value) < 1e-12 else 0.0)
     freedom = total**2 / (by_prompt**2 / prompts.freedom + by_seed**2 / (len(both) - 1))
-    half = float(student_t.ppf(0.975, freedom)) * sqrt(total)
-    p = 2.0 * float(student_t.sf(abs(paired.value) / sqrt(total), freedom))
+    half = float(stdtrit(freedom, 0.975)) * sqrt(total)
+    p = 2.0 * float(stdtr(freedom, -abs(paired.value) / sqrt(total)))
     interval = (paired.value - half, paired.value + half)
     return Comparison(replace(paired, stderr=sqrt(total), ci95=interval), p)
 
