@@ -25,12 +25,15 @@ from scoring_memory import write_pairs
 from tabulate import tabulate
 
 from rmbench.core.identity import digest
-from rmbench.evaluation.run import Settings, prepare_task
+from rmbench.evaluation.options import EvalOptions
+from rmbench.evaluation.run import prepare_task
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring import Crew, open_store, ray_actors_for, score_items, workers_for
+from rmbench.scoring import Crew, open_store, score_items
 from rmbench.scoring.crew import Alone
 from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS, conversation_measure, conversations_of, distinct, plan
+from rmbench.scoring.ray import ray_actors_for
+from rmbench.scoring.workers import workers_for
 from rmbench.tasks.spec import load_task
 from rmbench.types import Item, RewardModel
 
@@ -118,8 +121,8 @@ def main() -> None:
         data = folder / "pairs.jsonl"
         write_pairs(data, n_pairs)
         begun = time.process_time()
-        settings = Settings(results=folder, store=folder)
-        task = prepare_task(load_task("preference"), settings, data=data, on_bad="fail", offline=True)
+        options = EvalOptions(data=data, results=folder, store=folder, runtime=Runtime(offline=True))
+        task = prepare_task(load_task("preference"), options)
         read_s = time.process_time() - begun
         rows, store = run(folder, task.items)
         n = 2 * n_pairs

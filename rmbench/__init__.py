@@ -4,7 +4,7 @@
     rmbench.leaderboard(records)
     rmbench.plot.reliability(records[0])
 
-What is here is imported at its first use, so that `import rmbench` and the command line start at once.
+These names are imported at their first use, so that `import rmbench` and the command line start at once.
 """
 
 from importlib import import_module
@@ -14,7 +14,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rmbench import plot
-    from rmbench.api import Records, compare, evaluate, leaderboard, load_records
+    from rmbench.api.calls import compare, evaluate, leaderboard, load_records
+    from rmbench.api.records import Records
     from rmbench.boards import BoardSpec, Leaderboard, load_board
     from rmbench.core.options import Help
     from rmbench.errors import RmbenchError
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
     from rmbench.types import Conversation, Estimate, Item, Pair, PairwiseModel, Response, RewardModel, Scored
 
 _PLACES = {
-    "api": ("Records", "compare", "evaluate", "leaderboard", "load_records"),
+    "api.calls": ("compare", "evaluate", "leaderboard", "load_records"),
+    "api.records": ("Records",),
     "boards": ("BoardSpec", "Leaderboard", "load_board"),
     "tasks.readers": ("register_reader",),
     "core.options": ("Help",),
@@ -41,10 +43,10 @@ _PLACES = {
     ),
     "gold.verifier": ("Verdict", "register_verifier"),
 }  # fmt: skip
-"""Module below `rmbench` -> the names of it that are reachable from here."""
+"""Module below `rmbench` -> its names that are reachable from here."""
 
 _MODULES = ("plot",)
-"""Modules that are reachable without an import of their own."""
+"""Modules that `import rmbench` makes reachable."""
 
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 

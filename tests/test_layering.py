@@ -31,7 +31,7 @@ LAYERS = [
 
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 SOURCES = sorted(p for p in PACKAGE.rglob("*.py"))
-HEAVY = ("torch", "transformers", "datasets", "sklearn", "vllm", "accelerate", "peft", "ray")
+HEAVY = ("torch", "transformers", "datasets", "sklearn", "vllm", "accelerate", "peft", "ray", "scipy.stats")
 
 
 def unit_of(module: str) -> str:
@@ -188,3 +188,37 @@ def test_light_commands_import_no_heavy_library(command: list[str], tmp_path: Pa
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stderr.strip().splitlines()[-1] == "[]", done.stderr
     assert done.returncode == 0, done.stderr
+
+
+def test_an_evaluation_imports_only_what_it_runs(tmp_path: Path) -> None:
+    where = ["--results", str(tmp_path / "results"), "--store", str(tmp_path / "store")]
+    command = ["eval", "--model", "length", "--task", "bon", "--limit", "5", "-q", *where]
+    rooms = ("api", "boards", "check", "plot", "report.page", "sampling", "scoring.ray", "scoring.workers",
+             "study", "train")  # fmt: skip
+    libraries = (*HEAVY, "jinja2", "matplotlib", "pandas", "rich", "httpx")
+    code = (
+        f"import sys; from rmbench.cli.main import run; assert run({command!r}) == 0\n"
+        f"unwanted = [*{libraries!r}, *('rmbench.' + room for room in {rooms!r})]\n"
+        "print([name for name in unwanted if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stderr.strip().splitlines()[-1] == "[]", done.stderr
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_python_api_evaluates_without_boards() -> None:
+    code = (
+        "import sys, rmbench; rmbench.evaluate('length', 'bon', limit=5, quiet=True)\n"
+        "print([m for m in ('rmbench.boards', 'rmbench.plot', 'jinja2', 'ray', 'torch') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_metrics_and_boards_wait_for_no_part_of_scipy_but_special() -> None:
+    code = (
+        "import sys, rmbench.metrics, rmbench.boards, rmbench.api; "
+        "print([m for m in ('scipy.stats', 'scipy.optimize', 'scipy.sparse') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

@@ -1,10 +1,5 @@
-"""What a notebook or a script uses: the same runs, numbers and boards as the command line's.
+"""Python API for notebooks and scripts: the runs, numbers and boards of the command line.
 
-All of it is reachable from the top: `rmbench.evaluate`, `rmbench.load_records`, `rmbench.leaderboard`,
-`rmbench.compare`.
+Its names are reached from the top: `rmbench.evaluate`, `rmbench.load_records`, `rmbench.leaderboard`,
+`rmbench.compare`. Nothing is imported here, so that `rmbench.evaluate` loads no boards and no pages.
 """
-
-from rmbench.api.calls import compare, evaluate, leaderboard, load_records
-from rmbench.api.records import Records
-
-__all__ = ["Records", "compare", "evaluate", "leaderboard", "load_records"]

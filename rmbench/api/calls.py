@@ -1,112 +1,63 @@
-"""The functions of the Python API."""
+"""Functions of the Python API: evaluate, load_records, leaderboard, compare."""
 
 import atexit
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from rmbench.api.records import Records
-from rmbench.boards import BoardSpec, Leaderboard, load_board, make_board
-from rmbench.boards.board import require_rows
-from rmbench.boards.definition import board_folder
-from rmbench.core.options import parse_part
+from rmbench.core.option_fields import from_values, takes_options
 from rmbench.errors import ConfigError
-from rmbench.evaluation.request import Asked, Request, run_all
+from rmbench.evaluation.options import EvalKeywords, EvalOptions
+from rmbench.evaluation.request import Asked, run_all
 from rmbench.models.resolve import given_model
-from rmbench.models.runtime import Dtype, Runtime
 from rmbench.results.compare import PairedReport, compare_runs, headline_metrics
 from rmbench.results.read import find_run, runs_at, with_tasks_of
 from rmbench.results.run import Run
 from rmbench.types import AnyModel
 
+if TYPE_CHECKING:
+    from rmbench.boards import BoardSpec, Leaderboard
+
 Model: TypeAlias = str | AnyModel
 """The text of `--model`, or an object with the methods of a reward model."""
-Options: TypeAlias = Mapping[str, Any]
 Which: TypeAlias = str | Path | Run | Records
 """A record: itself, records that are one, its file, or the name of its model."""
 
 
+@takes_options(EvalOptions)
 def evaluate(
     model: Model | Sequence[Model] | Mapping[str, Model],
     tasks: str | Path | Sequence[str | Path],
-    *,
-    limit: int | None = None,
-    seed: int = 0,
-    results: Path | str | None = None,
-    store: Path | str | None = None,
-    params: Options | None = None,
-    options: Options | None = None,
-    data: Path | str | None = None,
-    on_bad: str = "fail",
-    part: tuple[float, float] | None = None,
-    gold: str | None = None,
-    gold_options: Options | None = None,
-    self_gold: bool = False,
-    batch_tokens: int | None = None,
-    device: str = "auto",
-    dtype: Dtype = "auto",
-    offline: bool = False,
-    trust_remote_code: bool = False,
-    quiet: bool = False,
+    **keywords: Unpack[EvalKeywords],
 ) -> Records:
-    """Evaluate reward models on tasks: what `rmbench eval` does, with the same numbers.
+    """Evaluate reward models on tasks, with the numbers of `rmbench eval`.
 
     Args:
-        model: What `--model` takes, or an object with the methods of a reward model (`rmbench.RewardModel`,
-            `rmbench.PairwiseModel`); several of these as a list, or as a mapping that names them.
+        model: The text of `--model`, or an object with the methods of a reward model (`rmbench.RewardModel`,
+            `rmbench.PairwiseModel`). Several: a list, or a mapping from names to models.
         tasks: Names of tasks, or task files; one or several.
-        limit: Measure a seeded random sample of this many items; None: all.
-        seed: Of everything that is drawn.
-        results: Folder where records are kept. None: a temporary one, which goes when Python ends;
-            `Records.save` keeps them.
-        store: Folder of the score stores, by which a second call does no model work. None: the one that the
-            command line uses (`RMBENCH_STORE`, else in the user's cache folder).
-        params: Parameters of the tasks, `-T`.
-        options: Options of the model, `-M`; for a single model that is given by its text.
-        data: Read the task's data from here, in its own schema.
-        on_bad: What a row that does not fit does: `fail`, or `skip` to leave it out and count it.
-        part: Only prompts whose hash lies in this share, (low, high) in [0, 1].
-        gold: What gives gold in place of the data: a model's text, or `verifier:NAME`.
-        gold_options: Options of the gold, `-G`.
-        self_gold: Let a model be measured against its own scores; recorded.
-        batch_tokens: Most tokens in one forward pass; None: what fits.
-        device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`.
-        dtype: `auto`, `float32`, `bfloat16`, `float16`.
-        offline: Never reach for a hub.
-        trust_remote_code: Run Python code that comes with a checkpoint.
-        quiet: No remarks on stderr, and no progress bar (there is one on a terminal alone).
+        keywords: Options of `rmbench eval` by their names; `help(rmbench.evaluate)` lists them. Without
+            `results` records are kept in a temporary folder, which is removed when Python ends;
+            `Records.save` keeps them. `n_workers` and `executor` need models that are given by their texts.
 
     Returns:
         One record per model and task, in that order.
 
     Raises:
-        ConfigError: If a name, an option or a row does not fit; nothing was run.
-        RunError: If a model fails. What was scored by then is kept, and the same call continues.
+        UnknownNameError: If there is no such option.
+        ConfigError: If a name, an option or a row does not fit. No model was run.
+        RunError: If a model fails. Its rewards so far are kept, and the same call continues.
     """
-    asked = _asked(model, _texts(options))
-    request = Request(
-        models=asked,
-        tasks=[str(task) for task in _several(tasks, "tasks")],
-        results=_session_folder() if results is None else Path(results),
-        data=None if data is None else Path(data),
-        task_options=_texts(params),
-        on_bad=_one_of(on_bad, ("fail", "skip"), "on_bad"),
-        runtime=Runtime(
-            device=device, dtype=dtype, offline=offline, seed=seed, trust_remote_code=trust_remote_code
-        ),
-        part=None if part is None else parse_part(":".join(map(str, part)), "part"),
-        limit=_at_least(limit, 1, "limit"),
-        seed=_at_least(seed, 0, "seed") or 0,
-        batch_tokens=_at_least(batch_tokens, 1, "batch_tokens"),
-        gold=gold,
-        gold_options=_texts(gold_options),
-        self_gold=self_gold,
-        store=None if store is None else Path(store),
-        show_progress=not quiet,
-    )
-    return Records(outcome.run for outcome in run_all(request))
+    settled = from_values(EvalOptions, keywords, "rmbench.evaluate")
+    if keywords.get("results") is None:
+        settled = replace(settled, results=_session_folder())
+    asked = _asked(model, settled.options)
+    outcomes = run_all(asked, [str(task) for task in _several(tasks, "tasks")], settled)
+    return Records((outcome.run for outcome in outcomes), convention=settled.convention)
 
 
 def load_records(path: Path | str) -> Records:
@@ -119,7 +70,9 @@ def load_records(path: Path | str) -> Records:
     return Records(runs_at(Path(path)))
 
 
-def leaderboard(records: Iterable[Run] | Path | str, board: str | Path | BoardSpec = "main") -> Leaderboard:
+def leaderboard(
+    records: Iterable[Run] | Path | str, board: "str | Path | BoardSpec" = "main"
+) -> "Leaderboard":
     """Return a leaderboard of records, as `rmbench leaderboard` makes it.
 
     Args:
@@ -131,6 +84,11 @@ def leaderboard(records: Iterable[Run] | Path | str, board: str | Path | BoardSp
         ConfigError: If its definition is wrong, or no record is of its tasks.
         StoreError: If the rewards of a record are missing or damaged.
     """
+    # Here and not above: `evaluate` needs no boards.
+    from rmbench.boards import BoardSpec, load_board, make_board
+    from rmbench.boards.board import require_rows
+    from rmbench.boards.definition import board_folder
+
     runs = load_records(records) if isinstance(records, str | Path) else list(records)
     if not isinstance(board, BoardSpec):
         path = Path(board)
@@ -140,7 +98,7 @@ def leaderboard(records: Iterable[Run] | Path | str, board: str | Path | BoardSp
             board = load_board(folder, name)
     made = make_board(board, list(runs))
     require_rows(made)
-    return Leaderboard.of(made)
+    return made
 
 
 def compare(
@@ -159,13 +117,13 @@ def compare(
         first: A record, or the name of a model in `records`.
         second: The other.
         task: The task of both; needed where one of them is a name.
-        records: Where names are looked up: records, or a results folder.
-        metrics: What to compare; None: the task's headlines.
-        n_items: How many of the items on which they part most to return.
-        margin: Within which the two are called equivalent, in each metric's own unit; None: not tested.
+        records: Records or results folder in which names are looked up.
+        metrics: Metrics to compare; None: the task's headlines.
+        n_items: Number of items with the largest differences to return.
+        margin: Largest difference that counts as equivalent, in each metric's unit; None: no test.
 
     Raises:
-        ConfigError: If a record is not found, or the two are not of the same items; if the margin is not
+        ConfigError: If a record is not found, if the two are not of the same items, or if the margin is not
             above 0.
     """
     a, b = (_run(which, task, records) for which in (first, second))
@@ -180,7 +138,7 @@ def compare(
 
 @cache
 def _session_folder() -> Path:
-    """Return the results folder of calls that name none; it lasts as long as this process."""
+    """Return the results folder of calls without `results`; it is removed when this process ends."""
     folder = TemporaryDirectory(prefix="rmbench-results-")
     atexit.register(folder.cleanup)
     return Path(folder.name)
@@ -214,11 +172,6 @@ def _several(value: Any, what: str) -> list[Any]:
     return found
 
 
-def _texts(options: Options | None) -> dict[str, str]:
-    """Return options as the command line has them: what they are typed by is the same signature."""
-    return {str(key): str(value) for key, value in (options or {}).items()}
-
-
 def _run(which: Which, task: str | None, records: Records | Path | str) -> Run:
     if isinstance(which, Run):
         return which
@@ -238,10 +191,4 @@ def _run(which: Which, task: str | None, records: Records | Path | str) -> Run:
 def _at_least(value: int | None, low: int, what: str) -> int | None:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < low):
         raise ConfigError(f"{what} is {value!r}; expected a whole number from {low}")
-    return value
-
-
-def _one_of(value: str, choices: Sequence[str], what: str) -> str:
-    if value not in choices:
-        raise ConfigError(f"{what} is {value!r}; expected {' or '.join(choices)}")
     return value

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rmbench.core.files import write_atomic
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.format.tables import html_table, plain_rows
-from rmbench.report.tables import record_sections, record_tables
+from rmbench.format.tables import Block, as_html, value_low_high
+from rmbench.report.tables import record_blocks, record_tables
 from rmbench.results.read import pick_run
 from rmbench.results.record import check_rewards_file
 from rmbench.results.run import Run
@@ -20,19 +20,21 @@ Names = str | Iterable[str]
 
 
 class Records(Sequence[Run]):
-    """Evaluations of models on tasks, each with its numbers and where it is stored.
+    """Records of models on tasks, each with its numbers and its place.
 
-    A notebook shows the tables that `rmbench eval` prints; `print` does so as well.
+    A notebook and `print` show the tables of `rmbench eval`.
 
     Args:
-        runs: The runs, in the order to show; of a run that comes twice the first counts.
+        runs: Runs in the order to show. A run that comes twice is taken once.
+        convention: Numbers that are shown, `official`, `clean` or `both`. Every record holds both.
     """
 
-    def __init__(self, runs: Iterable[Run]) -> None:
+    def __init__(self, runs: Iterable[Run], *, convention: str = "both") -> None:
         unique: dict[tuple[str, str], Run] = {}
         for run in runs:
             unique.setdefault((run.model, run.record.run_id), run)
         self._runs = tuple(unique.values())
+        self._convention = convention
 
     @overload
     def __getitem__(self, index: int) -> Run: ...
@@ -41,7 +43,7 @@ class Records(Sequence[Run]):
     def __getitem__(self, index: slice) -> "Records": ...
 
     def __getitem__(self, index: int | slice) -> "Run | Records":
-        return Records(self._runs[index]) if isinstance(index, slice) else self._runs[index]
+        return self._like(self._runs[index]) if isinstance(index, slice) else self._runs[index]
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -50,7 +52,7 @@ class Records(Sequence[Run]):
         return iter(self._runs)
 
     def __add__(self, other: Iterable[Run]) -> "Records":
-        return Records([*self, *other])
+        return self._like([*self, *other])
 
     @property
     def models(self) -> list[str]:
@@ -70,21 +72,21 @@ class Records(Sequence[Run]):
         """
         models = _known(model, self.models, "model")
         tasks = _known(task, self.tasks, "task")
-        return Records(run for run in self if run.model in models and run.task in tasks)
+        return self._like(run for run in self if run.model in models and run.task in tasks)
 
     def one(self, model: str, task: str) -> Run:
         """Return the one record of a model on a task.
 
         Raises:
-            ConfigError: If there is none, or more than one.
+            ConfigError: If no record, or more than one, fits.
         """
         return pick_run(self._runs, model, task, "records")
 
     def to_rows(self, *, strata: bool = False) -> list[dict[str, Any]]:
-        """Return one mapping per record and metric: the rows of `to_pandas`, for which pandas is not needed.
+        """Return one mapping per record and metric: the rows of `to_pandas`, without pandas.
 
         Args:
-            strata: Also the numbers of each stratum, named by the keys `stratum` and `part`.
+            strata: Add the numbers of each stratum, with the keys `stratum` and `part`.
         """
         rows = []
         for run in self:
@@ -99,11 +101,11 @@ class Records(Sequence[Run]):
     def to_pandas(self, *, strata: bool = False) -> "pandas.DataFrame":
         """Return a data frame with one row per record and metric.
 
-        Columns: model, task, version, metric, value, low and high (the 95% interval; missing where there is
-        none), stderr, n, n_clusters, unit, higher_is_better, run_id.
+        Columns: model, task, version, metric, value, low and high (95% interval, missing without one),
+        stderr, n, n_clusters, unit, higher_is_better, run_id.
 
         Args:
-            strata: Also a row per metric of each stratum, with the columns stratum and part.
+            strata: Add a row per metric of each stratum, with the columns stratum and part.
 
         Raises:
             ConfigError: If pandas is not installed.
@@ -112,12 +114,12 @@ class Records(Sequence[Run]):
             import pandas
         except ImportError as error:
             raise ConfigError(f"to_pandas: {error}; pip install pandas, or use to_rows()") from None
-        # Named, so that no record at all is a frame with the same columns.
+        # Named here, so that a frame of no records has the same columns.
         columns = ["model", "task", "version", *(("stratum", "part") if strata else ()), *_COLUMNS]
         return pandas.DataFrame(self.to_rows(strata=strata), columns=columns)
 
     def save(self, results: Path | str) -> "Records":
-        """Copy the records and their rewards into a results folder; return them as they are there.
+        """Copy the records and their rewards into a results folder; return the copies.
 
         Raises:
             StoreError: If the rewards of a record are missing or damaged.
@@ -133,7 +135,10 @@ class Records(Sequence[Run]):
                     shutil.copyfile(run.influence_path, copy.influence_path)
                 write_atomic(copy.path, run.path.read_text(encoding="utf-8"))
             copies.append(copy)
-        return Records(copies)
+        return self._like(copies)
+
+    def _like(self, runs: Iterable[Run]) -> "Records":
+        return Records(runs, convention=self._convention)
 
     def __repr__(self) -> str:
         if not self:
@@ -142,19 +147,12 @@ class Records(Sequence[Run]):
         return f"<Records: {len(self)}, of {models} on {', '.join(self.tasks)}>"
 
     def __str__(self) -> str:
-        return record_tables([run.record for run in self]) or repr(self)
+        return record_tables(self, self._convention) or repr(self)
 
     def _repr_html_(self) -> str:
         """Return the tables as notebooks show them."""
-        parts = []
-        for section in record_sections([run.record for run in self]):
-            last = len(section.grids) - 1
-            for n, grid in enumerate(section.grids):
-                about = [*(section.about if n == 0 else ()), *([grid.label] if grid.label else [])]
-                notes = section.notes if n == last else ()
-                heads, *rows = plain_rows(grid.table)
-                parts.append(html_table(heads, rows, about=about, notes=notes))
-        return "".join(parts) or html_table((), (), about=["no record"])
+        blocks = record_blocks(self, self._convention)
+        return as_html(blocks or [Block("", ("no record",), None)])
 
 
 _COLUMNS = (
@@ -182,10 +180,10 @@ def _about(run: Run) -> dict[str, Any]:
 
 
 def _row(name: str, estimate: Any) -> dict[str, Any]:
-    low, high = estimate.ci95 or (None, None)
+    value, low, high = value_low_high(estimate)
     return {
         "metric": name,
-        "value": estimate.value,
+        "value": value,
         "low": low,
         "high": high,
         "stderr": estimate.stderr,

@@ -1,7 +1,7 @@
-"""`rmbench check`: does a model keep its contract, in seconds, before a number of it is published.
+"""`rmbench check`: a test of a model's contract, in seconds, before its numbers are published.
 
-Every check is a defect that has changed published numbers of reward models. A check asks the model a few
-conversations and returns a result; it never raises for what the model does.
+Every check looks for a defect that has changed published numbers of reward models. A check asks the model a
+few conversations and returns a result. It raises no error for a model that fails.
 """
 
 from collections.abc import Callable
@@ -14,20 +14,20 @@ from rmbench.errors import ConfigError
 from rmbench.types import AnyModel, ConcurrentModel, PrecomputedRewards
 
 LONG_CHARS = 8_000
-"""Characters of the long probe: beyond most limits of encoders, seconds for a small decoder on a CPU."""
+"""Characters of the long probe: more than most encoders take; a small decoder needs seconds on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What one check found."""
+    """The result of one check."""
 
     name: str
     passed: bool | None
-    """None where the check does not apply, or only informs."""
+    """None if the check does not apply, or only informs."""
     detail: str
-    """What was measured."""
+    """The measurement, in words."""
     meaning: str
-    """What a failure would do to a published number."""
+    """The effect of a failure on a published number."""
 
 
 def check_model(
@@ -36,17 +36,17 @@ def check_model(
     """Return the result of every check, in a fixed order.
 
     Args:
-        model: Any of the three kinds. Rewards from a file can only be checked for their identity.
-        tolerance: Allowed difference, fraction of the largest reward; None for TOLERANCE by dtype.
+        model: A model of any of the three kinds. For rewards from a file only the identity is checked.
+        tolerance: Allowed difference, as a fraction of the largest reward; None: `TOLERANCE` of the dtype.
         long_chars: Characters of the long prompt and the long response.
 
     Raises:
-        ConfigError: If the model answers from a server: it would be paid for the checks.
+        ConfigError: If the model answers from a server, which would charge for the checks.
     """
     if isinstance(model, ConcurrentModel):
         raise ConfigError(
-            "rmbench check asks about a hundred questions, which a judge is paid for, and tests what only"
-            " rewards promise; try a judge with rmbench eval --limit 10 and read its flip rate"
+            "rmbench check asks about a hundred questions, which a judge would charge for, and tests promises"
+            " that only rewards make; try a judge with rmbench eval --limit 10 and read its flip rate"
         )
     if tolerance is None:
         tolerance = TOLERANCE.get(_dtype(model), TOLERANCE["float32"])
@@ -67,7 +67,7 @@ def _run(name: str, check: Callable[[Subject], Outcome], meaning: str, subject: 
 def _dtype(model: AnyModel) -> str:
     try:
         return str(model.fingerprint().get("dtype", "float32"))
-    except Exception:  # the fingerprint has a check of its own, which reports this
+    except Exception:  # the check of the fingerprint reports it
         return "float32"
 
 

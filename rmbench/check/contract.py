@@ -1,4 +1,4 @@
-"""The checks that need nothing but the contract: fingerprint, score (or prefer), lengths."""
+"""Checks of the contract: fingerprint, score (or prefer), lengths."""
 
 from copy import deepcopy
 
@@ -17,7 +17,7 @@ from rmbench.types import Pair, PairwiseModel, RewardModel, Scored, SizedModel, 
 
 
 def fingerprint(subject: Subject) -> Outcome:
-    """Ask for the identity twice."""
+    """Ask for the fingerprint twice."""
     try:
         first, second = dict(subject.model.fingerprint()), dict(subject.model.fingerprint())
     except Exception as error:
@@ -31,7 +31,7 @@ def fingerprint(subject: Subject) -> Outcome:
 
 
 def count_and_range(subject: Subject) -> Outcome:
-    """Ask a batch, and an empty one."""
+    """Ask a batch and an empty batch."""
     rewards = subject.ask(probes())
     if isinstance(subject.model, PairwiseModel) and not all(0 <= x <= 1 for x in rewards):
         return False, f"preferences from {min(rewards):.3g} to {max(rewards):.3g}; expected [0, 1]"
@@ -52,13 +52,13 @@ def deterministic(subject: Subject) -> Outcome:
 
 
 def batch_invariance(subject: Subject) -> Outcome:
-    """Ask each alone, and all together."""
+    """Ask each conversation alone, and all together."""
     asked = probes()
     return subject.same(subject.ask_alone(asked), subject.ask(asked), f"alone and in a batch of {len(asked)}")
 
 
 def padding_invariance(subject: Subject) -> Outcome:
-    """Ask short conversations alone, and beside a long one."""
+    """Ask short conversations alone, and in a batch with a long one."""
     asked = probes()
     long = chat("Tell me all.", long_text(1_000))
     beside = subject.ask([long, *asked])[1:]
@@ -66,7 +66,7 @@ def padding_invariance(subject: Subject) -> Outcome:
 
 
 def input_untouched(subject: Subject) -> Outcome:
-    """Compare the conversations before and after."""
+    """Compare the conversations before and after the model reads them."""
     asked = [[Turn(role=t["role"], content=t["content"]) for t in c] for c in probes()]
     copies = deepcopy(asked)
     subject.ask(asked, copy=False)
@@ -75,19 +75,19 @@ def input_untouched(subject: Subject) -> Outcome:
 
 
 def short_responses(subject: Subject) -> Outcome:
-    """Ask for responses of no or one character."""
+    """Ask for empty responses and responses of one character."""
     rewards = subject.ask([chat("Say nothing.", text) for text in ("", "a", " ", "\n")])
     return True, f"empty {significant(rewards[0])}, one letter {significant(rewards[1])}"
 
 
 def long_response(subject: Subject) -> Outcome:
-    """Ask for a response beyond most limits."""
+    """Ask for a response longer than most limits."""
     reward = subject.ask([chat("Tell me all.", long_text(subject.long_chars))])[0]
     return True, f"{subject.long_chars:,} characters: {reward:.4g}"
 
 
 def long_prompt(subject: Subject) -> Outcome:
-    """Ask whether the response still counts after a prompt beyond most limits."""
+    """Compare two responses to a prompt longer than most limits."""
     prompt = long_text(subject.long_chars) + " What is the capital of France?"
     rewards = subject.ask_alone([chat(prompt, answer) for answer in ANSWERS[:2]])
     short = subject.ask_alone(probes()[:2])
@@ -98,11 +98,11 @@ def long_prompt(subject: Subject) -> Outcome:
 
 
 def unicode(subject: Subject) -> Outcome:
-    """Ask for texts that break careless code."""
+    """Ask for texts of unusual characters."""
     try:
         subject.ask([chat(text, text) for text in ODD_TEXTS.values()])
     except ContractError:
-        for name, text in ODD_TEXTS.items():  # which one?
+        for name, text in ODD_TEXTS.items():  # find the one that fails
             try:
                 subject.ask([chat(text, text)])
             except ContractError as failure:
@@ -112,7 +112,7 @@ def unicode(subject: Subject) -> Outcome:
 
 
 def roles(subject: Subject) -> Outcome:
-    """Ask for conversations that are not one question and one answer."""
+    """Ask for a conversation with a system message and one of several turns."""
     turns = list(probes()[0])
     system = Turn(role="system", content="Answer like a pirate.")
     more = [Turn(role="user", content="Hello."), Turn(role="assistant", content="Hello, how can I help?")]
@@ -125,14 +125,14 @@ def roles(subject: Subject) -> Outcome:
 
 
 def tells_apart(subject: Subject) -> Outcome:
-    """Look for a head that says the same of everything."""
+    """Look for a model that gives every response the same reward."""
     rewards = subject.ask(probes())
     n = len(set(rewards))
     return n > 1, f"{n} different rewards for {len(rewards)} different responses"
 
 
 def prompt_sensitivity(subject: Subject) -> Outcome:
-    """Report what the prompt does to the reward of one response."""
+    """Report how far the prompt changes the reward of one response."""
     answer = ANSWERS[0]
     prompts = ("What is the capital of France?", "Write a poem about a cat.", "2 + 2 = ?")
     rewards = subject.ask([chat(prompt, answer) for prompt in prompts])
@@ -142,7 +142,7 @@ def prompt_sensitivity(subject: Subject) -> Outcome:
 
 
 def token_counts(subject: Subject) -> Outcome:
-    """Compare `lengths` with what `score` counted."""
+    """Compare `lengths` with the token counts of `score`."""
     model = subject.model
     if not isinstance(model, SizedModel) or not isinstance(model, RewardModel):
         return None, "not applicable: the model does not count tokens"

@@ -1,6 +1,6 @@
-"""Checks of the engine: what planning, sharing and batching do to rewards, and what another dtype does.
+"""Checks of rewards through the engine, in another dtype, and token by token.
 
-The checks that need to see tokens: optional hooks of an adapter, as `rmbench.models.hf.classifier` has them.
+The last need hooks of the adapter, such as those of `rmbench.models.hf.classifier`.
 """
 
 import tempfile
@@ -19,15 +19,15 @@ PROMPTS = ("What is the capital of France?", "Tell me about Paris. " + long_text
 
 @runtime_checkable
 class RecastableModel(Protocol):
-    """Optional: a model that can be had in another dtype."""
+    """Optional: a model that can be copied into another dtype."""
 
     def recast(self, dtype: str) -> RewardModel:
-        """Return the same model in `dtype`, `float32` or `bfloat16`; a copy."""
+        """Return a copy of the model in `dtype`, `float32` or `bfloat16`."""
         ...
 
 
 def exactness(subject: Subject) -> Outcome:
-    """Score through the engine, and one conversation at a time."""
+    """Compare rewards through the engine with rewards of one conversation at a time."""
     if isinstance(subject.model, PairwiseModel):
         return None, "not applicable: a pairwise model is asked about pairs"
     items = _items()
@@ -45,7 +45,7 @@ def exactness(subject: Subject) -> Outcome:
 
 
 def other_dtype(subject: Subject) -> Outcome:
-    """Report what bfloat16 changes (or float32, where the model is in half precision)."""
+    """Report how far bfloat16 changes rewards (float32, if the model is in half precision)."""
     model = subject.model
     if not isinstance(model, RecastableModel):
         return None, "not applicable: the model has no other dtype"
@@ -103,7 +103,7 @@ def _shared(subject: Subject, items: Sequence[Item]) -> str:
 
 @runtime_checkable
 class DiagnosableModel(Protocol):
-    """Optional: an adapter that can say how it reads one conversation, token by token."""
+    """Optional: an adapter that reports how it reads one conversation, token by token."""
 
     def diagnose(self, conversation: Conversation) -> Mapping[str, Any]:
         """Return any of `double_bos`, `eos_seen`, `pad_is_eos`, `read_at`, `own_forward_gap`; None: n/a."""
@@ -142,7 +142,7 @@ _TOKEN_CHECKS: dict[str, Callable[[Any, Mapping[str, Any], Subject], Outcome]] =
 
 
 def diagnosed(key: str) -> Callable[[Subject], Outcome]:
-    """Return the check of one thing that only the adapter can see."""
+    """Return the check of one key of `diagnose`."""
 
     def check(subject: Subject) -> Outcome:
         if not isinstance(subject.model, DiagnosableModel):

@@ -1,4 +1,4 @@
-"""The model under test, and the conversations that it is asked."""
+"""The model under test, and the conversations that the checks ask."""
 
 import math
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ from rmbench.types import (
 )
 
 TOLERANCE = {"float32": 1e-4, "bfloat16": 2e-1, "float16": 5e-2}
-"""Allowed difference between two ways of asking the same thing, as a fraction of the largest reward, by the
-`dtype` that the fingerprint names (float32 where it names none)."""
+"""dtype of the fingerprint (float32 if it names no dtype) -> allowed difference between two ways to ask the
+same, as a fraction of the largest reward."""
 
 REFERENCE = "I do not know."
-"""What a pairwise model compares every response with."""
+"""The response that a pairwise model compares every other with."""
 
 ANSWERS = (
     "Paris is the capital of France.",
@@ -38,12 +38,12 @@ ODD_TEXTS = {
 
 
 class ContractError(Exception):
-    """The model raised, or returned what it must not."""
+    """The model raised, or its answer breaks the contract."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model under test, asked one way whether it scores or compares."""
+    """A model under test. A scoring and a comparing model are asked by the same method."""
 
     model: AnyModel
     tolerance: float
@@ -51,8 +51,8 @@ class Subject:
     _alone: dict[tuple[tuple[str, str], ...], float] = field(default_factory=dict)
 
     def ask(self, batch: Sequence[Conversation], *, copy: bool = True) -> list[float]:
-        """Return one number per conversation; raise ContractError where the model breaks its contract."""
-        if copy:  # a model that changes what it is given must not change what the next check compares
+        """Return one number per conversation; raise ContractError if the model breaks its contract."""
+        if copy:  # a model that changes its input must not change the input of the next check
             batch = [[Turn(role=turn["role"], content=turn["content"]) for turn in turns] for turns in batch]
         try:
             if isinstance(self.model, PairwiseModel):
@@ -66,7 +66,7 @@ class Subject:
             rewards = [float(x.reward if isinstance(x, Scored) else x) for x in raw]
             reasons = [x.why for x in raw if isinstance(x, Scored) and x.why]
         except (TypeError, ValueError) as error:
-            raise ContractError(f"returned what is no sequence of numbers: {error}") from error
+            raise ContractError(f"returned no sequence of numbers: {error}") from error
         if len(rewards) != len(batch):
             raise ContractError(f"returned {len(rewards)} rewards for {len(batch)} conversations")
         if bad := [x for x in rewards if not math.isfinite(x)]:
@@ -75,7 +75,7 @@ class Subject:
         return rewards
 
     def ask_alone(self, batch: Sequence[Conversation]) -> list[float]:
-        """Return one number per conversation, each asked in a batch of its own (once per check run)."""
+        """Return one number per conversation, each asked once, in a batch of its own."""
         for turns in batch:
             key = tuple((turn["role"], turn["content"]) for turn in turns)
             if key not in self._alone:
@@ -88,13 +88,13 @@ class Subject:
         return max(abs(a - b) for a, b in zip(left, right, strict=True)) / scale
 
     def same(self, left: Sequence[float], right: Sequence[float], what: str) -> tuple[bool, str]:
-        """Return (is the gap allowed, what to say of it)."""
+        """Return whether the gap is allowed, and the gap in words."""
         gap = self.gap(left, right)
         return gap <= self.tolerance, f"{what}: largest difference {gap:.1e} (allowed {self.tolerance:.0e})"
 
 
 Outcome: TypeAlias = tuple[bool | None, str]
-"""(passed, or None where it does not apply; what was measured)."""
+"""(passed, or None if the check does not apply; the measurement in words)."""
 
 
 def chat(prompt: str, response: str) -> tuple[Turn, ...]:
@@ -109,21 +109,7 @@ def probes() -> list[tuple[Turn, ...]]:
 
 def long_text(n_chars: int) -> str:
     """Return a text of `n_chars` characters that does not repeat within a few hundred words."""
-    words = (
-        "the",
-        "quick",
-        "brown",
-        "fox",
-        "counts",
-        "and",
-        "walks",
-        "over",
-        "a",
-        "long",
-        "bridge",
-        "to",
-        "town",
-    )
+    words = "the quick brown fox counts and walks over a long bridge to town".split()  # noqa: SIM905
     n_words = n_chars // 3
     return " ".join(words[(k * k + k // 3) % len(words)] for k in range(n_words))[:n_chars].ljust(
         n_chars, "."

@@ -1,46 +1,32 @@
-"""`rmbench check`: is this model fit to be measured?"""
+"""`rmbench check`: test a model before its numbers are published."""
 
 import json
+from typing import Any
 
 import click
 
-from rmbench.cli.options import json_option, key_values, runtime_options
+from rmbench.cli.options import eval_options, json_option, runtime_options
 from rmbench.core.escape import one_line
 from rmbench.errors import RunError
 
 
 @click.command("check")
-@click.option("-m", "--model", required=True, metavar="MODEL", help="What to check; as in `rmbench eval`.")
+@click.option("-m", "--model", required=True, metavar="MODEL", help="Model to check; as in `rmbench eval`.")
+@eval_options("options")
 @runtime_options
 @json_option
-def command(
-    model: str,
-    model_options: tuple[str, ...],
-    device: str,
-    dtype: str,
-    offline: bool,
-    trust_remote_code: bool,
-    seed: int,
-    as_json: bool,
-) -> None:
-    """Test a reward model, in seconds, for what would spoil its numbers.
+def command(model: str, options: dict[str, str], as_json: bool, **runtime: Any) -> None:
+    """Test a reward model, in seconds, for defects that would spoil its numbers.
 
     Length and order of its output, finiteness, determinism, independence of batch and padding, very long and
-    empty responses, unicode, doubled BOS, pad equal to EOS. Each failure says what it would mean for a
-    published number. Exit code 1 if one fails.
+    empty responses, unicode, doubled BOS, pad equal to EOS. Each failure names its effect on a
+    published number. Exit code 1 if a check fails.
     """
     from rmbench.check import check_model
     from rmbench.models.resolve import load_model
     from rmbench.models.runtime import Runtime
 
-    runtime = Runtime(
-        device=device,
-        dtype=dtype,  # type: ignore[arg-type]
-        offline=offline,
-        seed=seed,
-        trust_remote_code=trust_remote_code,
-    )
-    loaded = load_model(model, key_values(model_options, "-M"), runtime)
+    loaded = load_model(model, options, Runtime(**runtime))
     results = check_model(loaded.model)
     if as_json:
         rows = [

@@ -1,11 +1,11 @@
-"""`rmbench contamination`: how much of a task is in a training set?"""
+"""`rmbench contamination`: look for a task's texts in training data."""
 
 import json
 from pathlib import Path
 
 import click
 
-from rmbench.cli.options import FiniteRange, data_options, key_values, offline_option, output_options
+from rmbench.cli.options import FiniteRange, eval_options, output_options
 from rmbench.errors import ConfigError
 
 FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "text")
@@ -20,8 +20,8 @@ FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "t
     metavar="PATH|TASK:train",
     help="Training data: a file, a folder of files, or a task's training split (repeat: they are one set).",
 )
-@click.option("-t", "--task", required=True, help="The task whose items are looked for.")
-@data_options
+@click.option("-t", "--task", required=True, help="Task whose items are looked for.")
+@eval_options("data", "params", "on_bad")
 @click.option(
     "--format",
     "layout",
@@ -35,43 +35,43 @@ FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "t
     type=click.IntRange(min=1),
     default=13,
     show_default=True,
-    help="Words in a row that texts must share.",
+    help="Length of an n-gram, in words.",
 )
 @click.option(
     "--common",
     type=click.IntRange(min=1),
     default=10,
     show_default=True,
-    help="Leave n-grams aside that are in more of the task's own prompts (or responses to more of them).",
+    help="Ignore n-grams that stand in more of the task's own prompts (or in responses to more of them).",
 )
 @click.option(
     "--share",
     type=FiniteRange(0.0, 1.0, min_open=True),
     default=0.5,
     show_default=True,
-    help="Share of a text's n-grams from which on its item counts as contaminated.",
+    help="An item counts as contaminated from this share of a text's n-grams on.",
 )
 @click.option(
     "--examples",
     type=click.IntRange(min=0),
     default=5,
     show_default=True,
-    help="How many of the worst items to show.",
+    help="Number of the worst items to show.",
 )
 @click.option(
     "-o",
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the contaminated items there, a line of JSON each.",
+    help="File to write the contaminated items to, a line of JSON each.",
 )
-@offline_option
+@eval_options("offline")
 @output_options
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(
     train: tuple[str, ...],
     task: str,
     data: Path | None,
-    task_options: tuple[str, ...],
+    params: dict[str, str],
     on_bad: str,
     layout: str,
     ngram: int,
@@ -114,17 +114,17 @@ def command(
     from rmbench.contamination import TaskIndex, estimated_rows, measure, open_training, scan
     from rmbench.contamination.tables import as_json_values, blocks_of, values_of
     from rmbench.core.files import write_atomic_with
-    from rmbench.core.progress import ReadingBar
+    from rmbench.core.progress import Bar
     from rmbench.tasks import read_task_items
     from rmbench.tasks.spec import apply_params, load_task
 
-    spec = apply_params(load_task(task), key_values(task_options, "-T"))
+    spec = apply_params(load_task(task), params)
     sources = open_training(train)
     found = read_task_items(spec, data, on_bad=on_bad, offline=offline)
     if not found.items:
         raise ConfigError(f"task {spec.name!r}: no item is left to look for")
     index = TaskIndex(found.items, n=ngram, most_common=common)
-    with ReadingBar("reading", enabled=not quiet) as bar:
+    with Bar("reading", "rows", enabled=not quiet) as bar:
         if bar.is_shown:
             bar.start(estimated_rows(sources))
         findings = scan(index, sources, layout=layout, on_bad=on_bad, offline=offline, on_rows=bar.advance_to)

@@ -1,7 +1,4 @@
-"""`rmbench`: the group of commands, and the one place where errors become exit codes.
-
-`rmbench completion`: the script that makes the shell complete commands and options.
-"""
+"""`rmbench`: the group of commands, shell completion, and errors as exit codes."""
 
 import importlib
 import os
@@ -24,7 +21,7 @@ COMMANDS = {
     "power": "Say how small a difference data can show, and how many prompts one needs.",
     "report": "Write a page on one model or several: numbers, figures, worst items.",
     "curve": "Draw best-of-N curves of records: gold, win rate, KL, over-optimisation.",
-    "check": "Test a reward model for what would spoil its numbers.",
+    "check": "Test a reward model for defects that spoil its numbers.",
     "contamination": "Look for a task's data in a training set.",
     "remeasure": "Make the numbers of records again from stored rewards.",
     "import": "Read results that a benchmark has published.",
@@ -32,11 +29,11 @@ COMMANDS = {
     "train": "Train a reward model on pairs.",
     "sample": "Sample a policy's responses: a pool for best-of-N.",
     "study": "Train a grid of models and compare the methods.",
-    "verifiers": "List what can check responses and give gold.",
-    "losses": "List what a reward model can be trained with.",
+    "verifiers": "List the verifiers, which check responses and give gold.",
+    "losses": "List the losses that a reward model can be trained with.",
     "completion": "Print the shell completion script.",
 }
-"""Command -> its line in `rmbench --help`. Written here so that help imports nothing heavy."""
+"""Command -> its line in `rmbench --help`, written here so that help imports no command."""
 
 _PLACES = {
     "losses": "models_command:losses",
@@ -46,14 +43,14 @@ _PLACES = {
         for name in ("leaderboard", "compare", "power", "report", "curve", "remeasure", "import", "export")
     },
 }
-"""Command -> its module below `rmbench.cli` and its name there, where that is not `NAME_command:command`."""
+"""Command -> module below `rmbench.cli` and name there; by default `NAME_command:command`."""
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are used: `rmbench --help` starts in no time."""
+    """A group that imports a command when it is used, so that `rmbench --help` starts fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order of a user's work."""
+        """Return the commands in the order in which a user meets them."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -70,7 +67,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Resolve as click does, and name the nearest command where there is none."""
+        """Resolve as click does; an unknown command is an error that names the nearest one."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             close = get_close_matches(args[0], COMMANDS, n=1)
             hint = f" Did you mean {close[0]!r}?" if close else ""
@@ -123,10 +120,10 @@ def run(arguments: list[str]) -> int:
         _say(f"error: {error.format_message()}")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted; what was scored is kept, and the same command continues")
+        _say("interrupted; rewards so far are kept, and the same command continues")
         return 130
     except BrokenPipeError:
-        # The reader of our output (head, less) has left: not an error, but Python must not flush again.
+        # The reader of the output (head, less) has ended. That is no error, but Python must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 

@@ -1,9 +1,4 @@
-"""`rmbench models`: what can be evaluated.
-
-`rmbench losses`: what a reward model can be trained with.
-
-`rmbench verifiers`: what can give gold in place of the data.
-"""
+"""`rmbench models`, `rmbench losses` and `rmbench verifiers`: lists of what is registered."""
 
 import inspect
 import json
@@ -71,7 +66,7 @@ def _show(model: str, as_json: bool) -> None:
 
 
 def option_lines(options: "Sequence[OptionRow]") -> list[str]:
-    """Return options for a person: what each takes, its default, and below that what it means."""
+    """Return lines for a person: type and default of each option, and its meaning below."""
     width = max((len(option.name) for option in options), default=0)
     lines = []
     for option in options:
@@ -112,13 +107,13 @@ def losses(as_json: bool) -> None:
 
 
 def _source(loss: Callable[..., Any]) -> str | None:
-    """Return where a loss comes from, as its docstring says it; None if it is our own."""
+    """Return the source of a loss from its docstring; None if it is our own."""
     found = re.search(r"Source: (.+?)\s*(?:\n\s*\n|$)", loss.__doc__ or "", re.DOTALL)
     return " ".join(found[1].split()) if found else None
 
 
 def _options(loss: Callable[..., Any]) -> dict[str, Any]:
-    """Return the options of a loss with their defaults: what follows rewards and batch."""
+    """Return the options of a loss with their defaults: the parameters after rewards and batch."""
     parameters = list(inspect.signature(loss).parameters.items())[3:]
     return {key: p.default for key, p in parameters if p.default is not p.empty}
 

@@ -1,17 +1,21 @@
-"""Options that several commands share, and the parsing of `key=value`.
+"""Command-line options made from dataclasses, `key=value` parsing, and the output formats."""
 
-Printing tables in the format that was asked for.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING
+from functools import wraps
 from math import isfinite
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
+from rmbench.core.option_fields import OptionField, build, option_fields
+from rmbench.core.options import parse_part
 from rmbench.errors import ConfigError
-from rmbench.format.tables import Block, Table, as_csv, as_latex, as_markdown, as_text
+from rmbench.evaluation.options import EvalOptions
+
+if TYPE_CHECKING:
+    from rmbench.format.tables import Block, Table
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,17 +48,106 @@ class FiniteRange(click.FloatRange):
         return found
 
 
-def results_option(function: F) -> F:
-    """Add `--results`."""
+def options_of(
+    cls: type, output: Callable[[F], F] | None = None, first: Sequence[str] = ()
+) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that adds the options of a dataclass; the command gets it as `options`.
+
+    Args:
+        cls: Fields that have to be given come first in the help; `quiet` comes last.
+        output: Adds the options that choose what is printed, before `quiet`.
+        first: Options that come right after those that have to be given.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        @wraps(function)
+        def call(**values: Any) -> Any:
+            own = {name: values.pop(name) for name in known}
+            return function(options=build(cls, own), **values)
+
+        known = option_fields(cls)
+        names = sorted(known, key=lambda n: (known[n].default is not MISSING, n not in first))
+        last = [name for name in names if name == "quiet"]
+        command: Any = call
+        # Each decorator puts its option before those that are there.
+        for name in last:
+            command = _click_option(known[name])(command)
+        command = output(command) if output else command
+        for name in reversed([name for name in names if name not in last]):
+            command = _click_option(known[name])(command)
+        return command
+
+    return decorate
+
+
+def eval_options(*names: str) -> Callable[[F], F]:
+    """Return a decorator that adds options of `rmbench eval` to another command, passed by their names."""
+
+    def decorate(function: F) -> F:
+        for name in reversed(names):
+            function = _click_option(option_fields(EvalOptions)[name])(function)
+        return function
+
+    return decorate
+
+
+runtime_options = eval_options("device", "dtype", "offline", "trust_remote_code", "seed")
+
+
+def _click_option(of: OptionField) -> Callable[[F], F]:
+    """Return the decorator of one option."""
+    asked, kind = of.option, of.type
+    flags = asked.flags or (f"--{of.name.replace('_', '-')}",)
+    many = kind in _MANY
+    default = None if many or of.default is MISSING else of.default
+    more: dict[str, Any] = {"metavar": asked.metavar, "multiple": many}
+    help_text = f"{asked.help}  [default: {asked.unset}]" if asked.unset else asked.help
+    if kind is bool:
+        more = {"is_flag": True}
+    elif kind in _PARSED:
+        more["metavar"], parse = _PARSED[kind]
+        more["callback"] = lambda _context, _option, value: None if value is None else parse(value, flags[0])
+    else:
+        more["type"] = _click_type(of)
     return click.option(
-        "--results",
-        type=click.Path(path_type=Path, file_okay=False),
-        default=Path("results"),
-        show_default=True,
-        envvar="RMBENCH_RESULTS",
-        show_envvar=True,
-        help="Folder of run records.",
-    )(function)
+        *flags,
+        of.name,
+        default=default,
+        required=of.default is MISSING,
+        show_default=default is not None and kind is not bool,
+        envvar=asked.env,
+        show_envvar=asked.env is not None,
+        help=help_text,
+        **more,
+    )
+
+
+_MANY = (Mapping[str, str], tuple[str, ...])
+_PARSED: dict[Any, tuple[str, Callable[..., Any]]] = {
+    Mapping[str, str]: ("KEY=VALUE", key_values),
+    tuple[float, float]: ("LOW:HIGH", parse_part),
+}
+"""Types that click has no name for: metavar, and what makes the value of the text or texts."""
+
+
+def _click_type(of: OptionField) -> Any:
+    asked, kind = of.option, of.type
+    if kind is Path:
+        no_file, no_folder = asked.path == "folder", asked.path == "file"
+        return click.Path(path_type=Path, file_okay=not no_file, dir_okay=not no_folder)
+    if get_origin(kind) is Literal and asked.metavar is None:
+        return click.Choice(get_args(kind))
+    bounds: dict[str, Any] = {
+        "min": asked.min,
+        "max": asked.max,
+        "min_open": asked.min_open,
+        "max_open": asked.max_open,
+    }
+    if kind is float:
+        return FiniteRange(**bounds)
+    if kind is int:
+        return click.INT if asked.min is None else click.IntRange(**bounds)
+    return None
 
 
 def json_option(function: F) -> F:
@@ -70,7 +163,7 @@ FORMATS = {
     "csv": "Print CSV: a row per number, intervals in columns of their own.",
     "latex": "Print LaTeX (booktabs), with captions and labels.",
 }
-"""What a command can print besides what is for the terminal."""
+"""Output formats beside the terminal's."""
 
 
 def output_options(function: F) -> F:
@@ -90,131 +183,7 @@ def output_options(function: F) -> F:
     return function
 
 
-device_option = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    envvar="RMBENCH_DEVICE",
-    show_envvar=True,
-    help="auto, cpu, cuda, cuda:1, mps.",
-)
-
-dtype_option = click.option(
-    "--dtype",
-    default="auto",
-    show_default=True,
-    envvar="RMBENCH_DTYPE",
-    show_envvar=True,
-    help="auto, float32, bfloat16, float16. auto: the checkpoint's where the hardware is fast in it, else"
-    " float32.",
-)
-
-offline_option = click.option(
-    "--offline",
-    is_flag=True,
-    envvar="RMBENCH_OFFLINE",
-    show_envvar=True,
-    help="Never reach for a hub.",
-)
-
-trust_option = click.option(
-    "--trust-remote-code",
-    is_flag=True,
-    help="Run Python code that comes with a checkpoint. From the Hub it needs org/name@<40-hex commit>.",
-)
-
-on_bad_option = click.option(
-    "--on-bad",
-    type=click.Choice(["fail", "skip"]),
-    default="fail",
-    show_default=True,
-    help="A row that does not fit: stop, or leave it out and count it.",
-)
-
-store_option = click.option(
-    "--store",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="RMBENCH_STORE",
-    show_envvar=True,
-    help="Folder of the score stores.  [default: the user's cache folder]",
-)
-
-
-seed_option = click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    envvar="RMBENCH_SEED",
-    show_envvar=True,
-    help="Seed of everything that is drawn: bootstrap, folds, --limit, random models.",
-)
-
-
-def runtime_options(function: F) -> F:
-    """Add what loading a model needs: `-M`, where and how it runs, what it may do, `--seed`."""
-    for option in reversed(
-        (
-            click.option(
-                "-M",
-                "model_options",
-                multiple=True,
-                metavar="KEY=VALUE",
-                help="Option of the model (repeat).",
-            ),
-            device_option,
-            dtype_option,
-            offline_option,
-            trust_option,
-            seed_option,
-        )
-    ):
-        function = option(function)
-    return function
-
-
-task_options_option = click.option(
-    "-T", "task_options", multiple=True, metavar="KEY=VALUE", help="Parameter of the task (repeat)."
-)
-
-
-def data_options(function: F) -> F:
-    """Add what reading a task's data needs: `--data`, `-T`, `--on-bad`."""
-    for option in reversed(
-        (
-            click.option(
-                "--data",
-                type=click.Path(path_type=Path),
-                help="Read the task's data from this file or folder, in the same schema, or from"
-                " org/name@COMMIT on the Hugging Face Hub (40 hex digits).",
-            ),
-            task_options_option,
-            on_bad_option,
-        )
-    ):
-        function = option(function)
-    return function
-
-
-convention_option = click.option(
-    "--convention",
-    type=click.Choice(["both", "official", "clean"]),
-    default="both",
-    show_default=True,
-    help="Show a benchmark's own number (ties, weights and all as published), the clean estimate, or both.",
-)
-
-part_option = click.option(
-    "--part",
-    metavar="LOW:HIGH",
-    help="Only prompts whose hash lies in this share: train on 0:0.5, evaluate on 0.5:1.",
-)
-
-
-_FORMATS = {"text": as_text, "markdown": as_markdown, "latex": as_latex}
-
-
-def print_tables(output: str, blocks: Callable[[], Sequence[Block]], values: Callable[[], Table]) -> None:
+def print_tables(output: str, blocks: "Callable[[], Sequence[Block]]", values: "Callable[[], Table]") -> None:
     """Print tables to stdout.
 
     Args:
@@ -222,7 +191,9 @@ def print_tables(output: str, blocks: Callable[[], Sequence[Block]], values: Cal
         blocks: The tables for people, with what is said of them.
         values: Their numbers in one table, for CSV.
     """
+    from rmbench.format.tables import as_csv, as_latex, as_markdown, as_text  # after the options are read
+
     if output == "csv":
         click.echo(as_csv(values()), nl=False)
     else:
-        click.echo(_FORMATS[output](blocks()))
+        click.echo({"text": as_text, "markdown": as_markdown, "latex": as_latex}[output](blocks()))

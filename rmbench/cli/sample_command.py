@@ -1,28 +1,21 @@
-"""`rmbench sample`: a policy and prompts in, a pool for best-of-N out."""
+"""`rmbench sample`: sample responses of a policy, as a pool for best-of-N."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rmbench.cli.options import (
-    FiniteRange,
-    data_options,
-    device_option,
-    dtype_option,
-    json_option,
-    key_values,
-    offline_option,
-    trust_option,
-)
+from rmbench.cli.options import eval_options, json_option, options_of
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
+from rmbench.models.runtime import Runtime
+from rmbench.sampling.decoding import Decoding
 
 if TYPE_CHECKING:
-    from rmbench.models.runtime import Runtime
-    from rmbench.sampling.policy import Decoding, Engine
+    from rmbench.sampling.policy import Engine
     from rmbench.sampling.pool import Sampled
     from rmbench.sampling.prompts import PromptSet
 
@@ -40,8 +33,8 @@ if TYPE_CHECKING:
     metavar="FILE",
     help='Prompts, a line each: {"id", "prompt": text or messages}. Without an id it is the content\'s hash.',
 )
-@click.option("-t", "--task", metavar="TASK", help="Take the prompts of a task's items instead.")
-@data_options
+@click.option("-t", "--task", metavar="TASK", help="Task whose prompts to take in place of --prompts.")
+@eval_options("data", "params", "on_bad")
 @click.option(
     "-o",
     "--out",
@@ -50,51 +43,11 @@ if TYPE_CHECKING:
     metavar="FILE.jsonl",
     help="Pool to write; the same command continues it.",
 )
-@click.option(
-    "-n", "n", type=click.IntRange(min=1), default=16, show_default=True, help="Responses per prompt."
-)
-@click.option(
-    "--temperature",
-    type=FiniteRange(min=0),
-    default=1.0,
-    show_default=True,
-    help="0 takes the likeliest token.",
-)
-@click.option(
-    "--top-p",
-    type=FiniteRange(0.0, 1.0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Only the likeliest tokens that together have this probability.",
-)
-@click.option(
-    "--top-k",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Only the K likeliest tokens; 0 for all.",
-)
-@click.option(
-    "--max-tokens",
-    type=click.IntRange(min=1),
-    default=512,
-    show_default=True,
-    help="Most tokens of a response, its end token included.",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, envvar="RMBENCH_SEED",
-    show_envvar=True, help="Seed of the responses and of --limit.",
-)  # fmt: skip
+@options_of(Decoding)
 @click.option(
     "--engine", "engine_name", type=click.Choice(["transformers", "vllm"]), default="transformers",
-    show_default=True, help="What draws. vllm: many prompts at a time; needs rmbench[vllm].",
+    show_default=True, help="Library that draws. vllm: many prompts at a time; needs rmbench[vllm].",
 )  # fmt: skip
-@click.option(
-    "--stop",
-    multiple=True,
-    metavar="TEXT",
-    help=r"End a response before TEXT (repeat); \n is a line break.",
-)
 @click.option("--system", metavar="TEXT", help="System message of prompts that have none.")
 @click.option(
     "--chat-template",
@@ -118,18 +71,13 @@ if TYPE_CHECKING:
     metavar="N",
     help="GPUs over which --engine vllm splits each layer.  [default: 1]",
 )
-@device_option
-@dtype_option
-@offline_option
-@trust_option
+@eval_options("device", "dtype", "offline", "trust_remote_code")
 @json_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar and no remarks.")
 def command(
-    policy: str, prompts: Path | None, task: str | None, data: Path | None, task_options: tuple[str, ...],
-    on_bad: str, out: Path, n: int, temperature: float, top_p: float, top_k: int, max_tokens: int, seed: int,
-    stop: tuple[str, ...], engine_name: str, system: str | None, chat_template: str, limit: int | None,
-    batch_size: int | None, gpus: int | None, device: str, dtype: str, offline: bool,
-    trust_remote_code: bool, as_json: bool, quiet: bool,
+    options: Decoding, policy: str, prompts: Path | None, task: str | None, data: Path | None,
+    params: dict[str, str], on_bad: str, out: Path, engine_name: str, system: str | None, chat_template: str,
+    limit: int | None, batch_size: int | None, gpus: int | None, as_json: bool, quiet: bool, **runtime: Any,
 ) -> None:  # fmt: skip
     """Sample N responses per prompt from a policy: the pool that best-of-N is measured on.
 
@@ -166,43 +114,37 @@ def command(
     """
     if (prompts is None) == (task is None):
         raise click.UsageError("give --prompts FILE or --task TASK, one of them")
-    if prompts is not None and (data is not None or task_options):
+    if prompts is not None and (data is not None or params):
         raise click.UsageError("--data and -T belong to --task")
     if engine_name == "vllm" and batch_size is not None:
         raise click.UsageError("--batch-size belongs to --engine transformers; vLLM makes batches of its own")
     if engine_name != "vllm" and gpus is not None:
         raise click.UsageError("--gpus belongs to --engine vllm")
-    from rmbench.models.runtime import Runtime
-    from rmbench.sampling.policy import Decoding
+    if not all(options.stop):
+        raise ConfigError("--stop '': expected the text that a response ends before")
+    stop = tuple(sorted({text.replace("\\n", "\n") for text in options.stop}))
+    decoding = replace(options, stop=stop)
     from rmbench.sampling.prompts import limited, prompts_of_task, read_prompts
 
-    runtime = Runtime(
-        device=device, dtype=dtype, offline=offline, trust_remote_code=trust_remote_code,  # type: ignore[arg-type]
-    )  # fmt: skip
+    machine = Runtime(**runtime)
     if prompts is not None:
         found = read_prompts(prompts, on_bad=on_bad, system=system)
     else:
         from rmbench.tasks.spec import apply_params, load_task
 
-        spec = apply_params(load_task(str(task)), key_values(task_options, "-T"))
-        found = prompts_of_task(spec, data, on_bad=on_bad, offline=offline, system=system)
-    if not all(stop):
-        raise ConfigError("--stop '': expected the text that a response ends before")
-    decoding = Decoding(
-        n=n, temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=max_tokens, seed=seed,
-        stop=tuple(sorted({text.replace("\\n", "\n") for text in stop})),
-    )  # fmt: skip
-    from rmbench.core.progress import ScoringBar
+        spec = apply_params(load_task(str(task)), params)
+        found = prompts_of_task(spec, data, on_bad=on_bad, offline=machine.offline, system=system)
+    from rmbench.core.progress import Bar
     from rmbench.sampling.pool import sample_pool, writing
 
     with writing(out):
-        engine = _start(engine_name, policy, runtime, decoding, chat_template, batch_size, gpus)
-        with ScoringBar("sampling", enabled=not quiet) as bar:
+        engine = _start(engine_name, policy, machine, decoding, chat_template, batch_size, gpus)
+        with Bar("sampling", "texts", enabled=not quiet) as bar:
             done = sample_pool(
-                engine, limited(found.prompts, limit, seed), decoding, out,
+                engine, limited(found.prompts, limit, decoding.seed), decoding, out,
                 system=system, on_bad=on_bad, bar=bar,
             )  # fmt: skip
-    notes = [*_notes_on(found, decoding.temperature, n), *engine.notes()]
+    notes = [*_notes_on(found, decoding.temperature, decoding.n), *engine.notes()]
     if not quiet:
         for note in notes:
             click.echo(f"note: {one_line(note)}", err=True)
@@ -214,7 +156,7 @@ def command(
 
 
 def _start(
-    name: str, policy: str, runtime: "Runtime", decoding: "Decoding", chat_template: str, rows: int | None,
+    name: str, policy: str, runtime: Runtime, decoding: Decoding, chat_template: str, rows: int | None,
     gpus: int | None,
 ) -> "Engine":  # fmt: skip
     try:

@@ -1,10 +1,10 @@
-"""`rmbench study`: a grid of trained models, compared."""
+"""`rmbench study`: train a grid of models and compare them."""
 
 from pathlib import Path
 
 import click
 
-from rmbench.cli.options import device_option, key_values, offline_option, results_option, store_option
+from rmbench.cli.options import eval_options, key_values
 from rmbench.errors import ConfigError
 
 
@@ -15,14 +15,14 @@ from rmbench.errors import ConfigError
     "places",
     multiple=True,
     metavar="NAME=PATH",
-    help="Where {NAME} of the file lies here (repeat).",
+    help="Path that {NAME} of the file stands for (repeat).",
 )
 @click.option(
     "--models-dir",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("runs"),
     show_default=True,
-    help="Where trained models are kept.",
+    help="Folder of trained models.",
 )
 @click.option(
     "--out",
@@ -35,11 +35,8 @@ from rmbench.errors import ConfigError
     metavar="FILE.jsonl.xz",
     help="Also write all records into one file, a record per line.",
 )
-@store_option
-@device_option
-@offline_option
-@results_option
-@click.option("-q", "--quiet", is_flag=True, help="Do not tell of cells.")
+@eval_options("store", "device", "offline", "results")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(
     file: Path, places: tuple[str, ...], models_dir: Path, out: Path | None,
     records: Path | None, store: Path | None, device: str,
@@ -71,7 +68,7 @@ def command(
         missing = str(error).partition(";")[0]
         raise ConfigError(f"{missing}; training needs: pip install 'rmbench[train]'") from None
     from rmbench.core.files import write_atomic
-    from rmbench.core.progress import StudyBar
+    from rmbench.core.progress import Bar
     from rmbench.models.runtime import Runtime
     from rmbench.scoring import default_store_folder
 
@@ -80,7 +77,7 @@ def command(
     spec = load_study(file, key_values(places, "--place"))
     runtime = Runtime(device=device, offline=offline)
     place = store or default_store_folder()
-    with StudyBar(enabled=not quiet) as bar:
+    with Bar("study", "models", enabled=not quiet) as bar:
         done = run_study(
             spec,
             models_dir / spec.name,

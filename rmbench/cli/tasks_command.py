@@ -1,7 +1,4 @@
-"""`rmbench tasks`: what there is to measure on.
-
-`docs/benchmarks.md`: every task, from the task files and from what the kinds say of themselves.
-"""
+"""`rmbench tasks`: list the tasks, show one, or write docs/benchmarks.md from task files and kinds."""
 
 import inspect
 import json
@@ -80,14 +77,14 @@ def _section(spec: TaskSpec) -> list[str]:
 
 
 def _definition(kind: str) -> str:
-    """Return the docstring of the kind's module: what it computes, and its source."""
+    """Return the docstring of the kind's module: the number it computes, and its source."""
     told = inspect.getdoc(sys.modules[KINDS.get(kind).__module__]) or ""
     return " ".join(told.split())
 
 
 @click.command("tasks")
 @click.argument("name", required=False, metavar="[TASK]")
-@click.option("--page", is_flag=True, help="All of it as a page of Markdown: docs/benchmarks.md.")
+@click.option("--page", is_flag=True, help="All tasks as a page of Markdown: docs/benchmarks.md.")
 @output_options
 def command(name: str | None, page: bool, output: str) -> None:
     """List the tasks, or show one with its source, licence and parameters.

@@ -100,6 +100,11 @@ def significant(value: float, n: int = 4) -> str:
     return f"{0.0 if abs(value) <= NOISE else value:.{n}g}" if isfinite(value) else Digits().write(value)
 
 
+def probability(value: float) -> str:
+    """Return a p-value with four decimals."""
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
 def same_text(a: str, b: str) -> bool:
     """Return whether two texts are equal, but for the last digits of numbers, in which processors differ.
 

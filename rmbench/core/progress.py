@@ -1,167 +1,118 @@
-"""Progress bars on stderr: what is done, how fast, time left. Silent where nobody watches."""
+"""Progress bar on stderr: work done, speed, time left. Nothing is shown without a terminal."""
 
 import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING, Self
 
 from rmbench.core.digits import Digits
 from rmbench.core.escape import one_line
 
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
-class _Bar:
-    """A bar with a text of its own beside the count; silent without a terminal.
+
+class Bar:
+    """A count with a text beside it; a context manager. Implements `rmbench.scoring.Progress`.
 
     Args:
-        label: What is going on.
-        unit: What is counted.
-        enabled: False for no bar at all.
+        label: Work that goes on, such as "length on bon".
+        unit: Things that are counted, such as "texts".
+        pairs_per_step: For training: shows pairs per second.
+        enabled: False for no bar. Without a terminal there is none either.
     """
 
-    def __init__(self, label: str, unit: str, *, enabled: bool) -> None:
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn(f"{unit} {{task.fields[shown]}}", markup=False),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not (enabled and sys.stderr.isatty()),
-        )
-        self._task = self._bar.add_task(label, total=None, shown="")
+    def __init__(self, label: str, unit: str, *, pairs_per_step: int = 0, enabled: bool = True) -> None:
+        self.is_shown = enabled and sys.stderr.isatty()
+        self._bar = _drawn(one_line(label, 60), unit) if self.is_shown else None
+        self._pairs_per_step = pairs_per_step
+        self._began: tuple[float, int] | None = None
+        self._done = self._n_tokens = 0
+        self._total: int | None = None
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self._bar is not None:
+            self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._bar is not None:
+            self._bar.stop()
 
-    def texts(self, done: int, total: int) -> None:
-        """Show how many texts a frozen backbone has read."""
-        self._bar.update(self._task, shown=f"({done:,} of {total:,} texts read)")
+    def start(self, total: int | None) -> None:
+        """Show how much there is, or about; None: unknown."""
+        self._total = total
+        self._show("")
 
-
-class ScoringBar(_Bar):
-    """Shows the scoring of one model on one task; implements `rmbench.scoring.Progress`.
-
-    Args:
-        label: What is going on, e.g. "length on bon".
-        enabled: False for no bar at all; without a terminal there is none either.
-    """
-
-    def __init__(self, label: str, *, enabled: bool = True) -> None:
-        super().__init__(one_line(label, 60), "texts", enabled=enabled)
-        self._tokens = 0
-
-    def start(self, n_texts: int) -> None:
-        """Show how much there is."""
-        self._bar.update(self._task, total=n_texts)
-
-    def advance(self, n_texts: int, n_tokens: int) -> None:
-        """Move on by one stored batch, or by what the store knew."""
-        self._tokens += n_tokens
-        elapsed = self._bar.tasks[0].elapsed or 0.0
-        speed = f"{self._tokens / elapsed:,.0f} tokens/s" if self._tokens and elapsed > 0 else ""
-        self._bar.update(self._task, advance=n_texts, shown=speed)
-
-
-class TrainingBar(_Bar):
-    """Shows the training of one model: loss, margin, accuracy, pairs per second, time left.
-
-    Args:
-        step_size: Pairs per optimiser step.
-        enabled: False for no bar at all; without a terminal there is none either.
-    """
-
-    def __init__(self, step_size: int, *, enabled: bool = True) -> None:
-        super().__init__("training", "steps", enabled=enabled)
-        self._step_size = step_size
-        self._started: tuple[float, int] | None = None
-
-    def step(self, done: int, total: int, shown: Mapping[str, float]) -> None:
-        """Show the state after `done` of `total` optimiser steps."""
-        now = time.monotonic()
-        if self._started is None:  # a resumed run does not start at 0
-            self._started = (now, done)
-        text = " ".join(
-            f"{k} {Digits().write(shown[k])}" for k in ("loss", "margin", "accuracy") if k in shown
-        )
-        elapsed, steps = now - self._started[0], done - self._started[1]
-        if steps > 0 and elapsed > 0:
-            text += f" {steps * self._step_size / elapsed:,.1f} pairs/s"
-        self._bar.update(self._task, total=total, completed=done, shown=text)
-
-
-class ReadingBar(_Bar):
-    """Shows how many rows are read, and the time left where their number can be guessed.
-
-    Args:
-        label: What is going on.
-        enabled: False for no bar at all; without a terminal there is none either.
-    """
-
-    def __init__(self, label: str, *, enabled: bool = True) -> None:
-        super().__init__(label, "rows", enabled=enabled)
-        self._guess: int | None = None
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether somebody watches."""
-        return not self._bar.disable
-
-    def start(self, n_rows: int | None) -> None:
-        """Show about how many there are; None: nobody knows."""
-        self._guess = n_rows
-        self._bar.update(self._task, total=n_rows)
+    def advance(self, n: int, n_tokens: int) -> None:
+        """Move on by `n`, with so many tokens read."""
+        self._done += n
+        self._n_tokens += n_tokens
+        self._show(self._speed(self._n_tokens, "tokens/s"))
 
     def advance_to(self, done: int) -> None:
-        """Show that `done` rows are read."""
-        elapsed = self._bar.tasks[0].elapsed or 0.0
-        speed = f"({done / elapsed:,.0f} rows/s)" if elapsed > 0 else ""
-        total = None if self._guess is None else max(self._guess, done)
-        self._bar.update(self._task, completed=done, total=total, shown=speed)
+        """Show that `done` are done; more than `start` was told move the end."""
+        self._done = done
+        if self._total is not None:
+            self._total = max(self._total, done)
+        speed = self._speed(done, "rows/s")
+        self._show(f"({speed})" if speed else "")
+
+    def step(self, done: int, total: int, shown: str | Mapping[str, float]) -> None:
+        """Show that `done` of `total` are done, with a name, or with loss, margin and accuracy."""
+        self._done, self._total = done, total
+        if not isinstance(shown, str):
+            said = [f"{k} {Digits().write(shown[k])}" for k in ("loss", "margin", "accuracy") if k in shown]
+            now = time.monotonic()
+            self._began = self._began or (now, done)  # a resumed run does not start at 0
+            since, first = self._began
+            if done > first and now > since:
+                said.append(f"{(done - first) * self._pairs_per_step / (now - since):,.1f} pairs/s")
+            self._show(" ".join(said))
+        else:
+            self._show(one_line(shown, 60))
+
+    def texts(self, done: int, total: int) -> None:
+        """Show how many texts a frozen backbone has read; the count stays."""
+        self._show(f"({done:,} of {total:,} texts read)")
+
+    def _speed(self, n: int, unit: str) -> str:
+        elapsed = self._bar.tasks[0].elapsed if self._bar is not None else None
+        return f"{n / elapsed:,.0f} {unit}" if n and elapsed else ""
+
+    def _show(self, text: str) -> None:
+        if self._bar is not None:
+            task = self._bar.tasks[0].id
+            self._bar.update(task, completed=self._done, total=self._total, shown=text)
 
 
-class StudyBar(_Bar):
-    """Shows how many models of a study are done, and the time left.
+def _drawn(label: str, unit: str) -> "Progress":
+    # Here and not above: without a terminal nobody waits for the import.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    Args:
-        enabled: False for no bar at all; without a terminal there is none either.
-    """
-
-    def __init__(self, *, enabled: bool = True) -> None:
-        super().__init__("study", "models", enabled=enabled)
-
-    def step(self, done: int, total: int, name: str) -> None:
-        """Show that model `name` is done."""
-        self._bar.update(self._task, total=total, completed=done, shown=one_line(name, 60))
-
-
-class ReportsBar(_Bar):
-    """Shows how many models have their page, and the time left; without a terminal nothing."""
-
-    def __init__(self) -> None:
-        super().__init__("reports", "models", enabled=True)
-
-    def step(self, done: int, total: int, name: str) -> None:
-        """Show that `done` are done, and that `name` is next."""
-        self._bar.update(self._task, total=total, completed=done, shown=one_line(name, 60))
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(f"{unit} {{task.fields[shown]}}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )
+    bar.add_task(label, total=None, shown="")
+    return bar

@@ -174,10 +174,16 @@ def keys_of(cls: type, derived: tuple[str, ...] = ()) -> dict[str, Key]:
     """Return the keys of a dataclass, in order, with type, default and help."""
     hints = get_type_hints(cls, include_extras=True)
     return {
-        f.name: Key(f.name, hints[f.name], _default(f), cls)
+        f.name: Key(f.name, _bounded(hints[f.name], f), _default(f), cls)
         for f in fields(cls)
         if f.init and f.name not in derived
     }
+
+
+def _bounded(hint: Any, field: Field[Any]) -> Any:
+    """Return the annotation with the least value that the field's option declares."""
+    low = getattr(field.metadata.get("option"), "min", None)
+    return hint if low is None else Annotated[hint, Rule(low=low)]
 
 
 def words(hint: Any) -> str:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from rmbench.core.options import Help, made_of
 from rmbench.metrics.gaps import freedom_of
@@ -267,7 +267,7 @@ def with_fit(loss: Statistic, fitted: float, curvature: Floats, scaled: Forecast
     if information == 0.0:
         return loss  # all are certain: no temperature near this one gives other forecasts
     unit = float(curvature.sum()) / information * design_effect(z, scaled.label, scaled.cluster, 1.0) / len(z)
-    t2 = float(student_t.ppf(0.975, freedom_of(scaled.cluster))) ** 2
+    t2 = float(stdtrit(freedom_of(scaled.cluster), 0.975)) ** 2
     below = unit * t2 * _least_excess(min(n_folds, len(np.unique(scaled.cluster))))
     low = min(fitted, loss.value) - np.hypot(loss.value - interval[0], 0.5 * t2 * unit)
     high = loss.value + np.hypot(interval[1] - loss.value, below)

@@ -31,12 +31,11 @@ from dataclasses import dataclass, replace
 from math import exp, log, sqrt
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import betainc, betaln, gammaln
-from scipy.stats import hypergeom
 
 from rmbench.stats import Statistic, cluster_sums, combine, ratio
 from rmbench.stats.clusters import Floats, Ints
+from rmbench.stats.distributions import hypergeometric
 
 _GRID = np.linspace(1e-6, 1.0 - 1e-12, 2001)
 """Of d, where slopes are looked up."""
@@ -58,6 +57,8 @@ def most_excess(s: float, sizes: Ints, weights: Floats) -> Floats:
         sizes: Odd numbers of votes, shape (m,).
         weights: Share of the pairs that have so many, shape (m,); sums to 1.
     """
+    from scipy.optimize import brentq  # a slow import that most commands do without
+
     roots = np.full(len(sizes), sqrt(s))
     if len(sizes) > 1 and 1e-9 < s < 1.0 - 1e-9:
         half = ((sizes + 1) / 2.0)[:, None]
@@ -100,7 +101,7 @@ def halves_alike(first: Ints, total: Ints) -> Floats:
         j = k // 2
         x = np.arange(j + 1)
         product = np.sign(2 * x - j) * np.sign(2 * (n - x) - (k - j))
-        found[(first == n) & (total == k)] = float(hypergeom(k, n, j).pmf(x) @ product)
+        found[(first == n) & (total == k)] = float(hypergeometric(k, n, j) @ product)
     return found
 
 

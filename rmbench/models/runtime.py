@@ -1,8 +1,9 @@
-"""How a model is to be run: what the command line says about the machine, not about the model."""
+"""How a model is run: device, dtype, hub access, seed."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+from rmbench.core.option_fields import option
 from rmbench.errors import ConfigError, UnknownNameError
 
 Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
@@ -16,19 +17,27 @@ class Runtime:
         ConfigError: If a value is outside what its field says.
     """
 
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:N` or `mps`; `auto` takes an accelerator where there is one."""
-    dtype: Dtype = "auto"
-    """`auto` is the checkpoint's own type where the hardware is fast in it (accelerators; CPUs that multiply
-    bfloat16), else float32."""
+    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", env="RMBENCH_DEVICE")
+    dtype: Dtype = option(
+        "auto",
+        "auto, float32, bfloat16, float16. auto: the checkpoint's where the hardware is fast in it, else"
+        " float32.",
+        metavar="TEXT",
+        env="RMBENCH_DTYPE",
+    )
+    offline: bool = option(False, "Never reach for a hub.", env="RMBENCH_OFFLINE")
+    trust_remote_code: bool = option(
+        False,
+        "Run Python code that comes with a checkpoint. From the Hub it needs org/name@<40-hex commit>.",
+    )
+    seed: int = option(
+        0,
+        "Seed of everything that is drawn: bootstrap, folds, --limit, random models.",
+        env="RMBENCH_SEED",
+        min=0,
+    )
     max_length: int | None = None
-    """Tokens per conversation before truncation; None for the model's own limit."""
-    offline: bool = False
-    """Never ask a hub, not even for a file that may have changed."""
-    seed: int = 0
-    """For models that draw random numbers."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with a checkpoint; needs a pinned revision."""
+    """Tokens per conversation before truncation; None for the model's own limit. An option of the model."""
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):

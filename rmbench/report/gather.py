@@ -1,11 +1,11 @@
-"""Which records a report is of, and which of them stand side by side."""
+"""Records of a report, and its sections: models on the same items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rmbench.plot import Source, name_sources
+from rmbench.report.tables import side_by_side
 from rmbench.results.read import find_runs
 from rmbench.results.run import Run
 from rmbench.tasks.spec import task_name
@@ -16,9 +16,9 @@ class Section:
     """Models on the same items."""
 
     key: str
-    """What ids of this section begin with."""
+    """Prefix of this section's ids."""
     tasks: tuple[str, ...]
-    """Names of the tasks; several where their numbers are the same (`preference` and `calibration`)."""
+    """Names; several for tasks with equal numbers (`preference` and `calibration`)."""
     sources: tuple[Source, ...]
 
     @property
@@ -35,17 +35,17 @@ class Section:
 def runs_of(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> list[Run]:
     """Return the records that `names` mean: paths of records or folders, or models in `results`.
 
-    They stand in the order of `tasks`; without, those of pools last, and else in the order of `names`.
+    They are in the order of `tasks`; without `tasks` in the order of `names`, pools last.
 
     Args:
-        names: As on the command line.
-        results: Where the records of a model are looked for.
-        tasks: Only those of these tasks; none: all.
+        names: Paths or model names, as on the command line.
+        results: Folder where the records of a model are.
+        tasks: Only records of these tasks; empty: of all tasks.
 
     Raises:
-        ConfigError: If one means nothing.
+        ConfigError: If a path has no record.
         UnknownNameError: If there is no such model, or no record of such a task.
-        DataError: If a file is no record.
+        DataError: If a file is not a record.
     """
     runs = find_runs(names, results, tasks)
     place = {task_name(task): n for n, task in enumerate(tasks)}
@@ -53,28 +53,13 @@ def runs_of(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> l
 
 
 def _rank(run: Run) -> tuple[bool, bool]:
-    """Say what stands later in a report: pools, and a task whose headline is an error of calibration."""
+    """Return a sort key: pools stand last, before them tasks whose headline is a calibration error."""
     return "best_of_n" in run.kinds, run.record.primary.startswith("ece")
 
 
 def sections_of(runs: Sequence[Run]) -> list[Section]:
-    """Return runs by the items that they are of, in the order of the tasks' first records."""
-    groups: dict[tuple[Any, ...], list[Run]] = {}
-    for run in runs:
-        place = (run.task, run.version, run.data, run.limit, run.seed)
-        groups.setdefault(place, []).append(run)
-    merged: list[tuple[list[str], list[Run]]] = []
-    for group in groups.values():
-        same = next((names for names, others in merged if _numbers(others) == _numbers(group)), None)
-        if same is None:
-            merged.append(([group[0].record.task], group))
-        else:
-            same.append(group[0].record.task)
+    """Return runs by their items, in the order of the tasks' first records."""
     return [
-        Section(f"s{n}", tuple(dict.fromkeys(names)), tuple(name_sources(group)))
-        for n, (names, group) in enumerate(merged, 1)
+        Section(f"s{n}", tuple(dict.fromkeys(name for name, _ in tasks)), tuple(name_sources(group)))
+        for n, (tasks, group) in enumerate(side_by_side(runs), 1)
     ]
-
-
-def _numbers(runs: Sequence[Run]) -> list[Any]:
-    return [(r.model, r.data, r.metrics, r.record.counts) for r in runs]

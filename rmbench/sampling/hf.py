@@ -19,7 +19,8 @@ from rmbench.models.hf.checkpoint import find_checkpoint
 from rmbench.models.hf.load import load_causal, quiet
 from rmbench.models.hf.tokens import free_bytes
 from rmbench.models.runtime import Runtime
-from rmbench.sampling.policy import Decoding, Policy, Prompt, Sample, uniforms, where_it_stops
+from rmbench.sampling.decoding import Decoding
+from rmbench.sampling.policy import Policy, Prompt, Sample, uniforms, where_it_stops
 from rmbench.types import Turn
 
 

@@ -5,7 +5,7 @@ Importing this module imports no heavy library.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,32 +15,8 @@ from rmbench.core.identity import digest
 from rmbench.errors import RunError, ScoringError
 from rmbench.models.hf.checkpoint import Checkpoint, weights_identity
 from rmbench.models.hf.text import PlainFormat, decoder_format, read_template
+from rmbench.sampling.decoding import Decoding
 from rmbench.types import Turn
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decoding:
-    """How responses are drawn."""
-
-    n: int
-    """Responses per prompt."""
-    temperature: float = 1.0
-    """0 takes the likeliest token."""
-    top_k: int = 0
-    """Only the K likeliest tokens; 0 for all."""
-    top_p: float = 1.0
-    """Only the likeliest tokens that together have this probability (nucleus)."""
-    max_tokens: int = 512
-    """Most tokens of a response, its end token included."""
-    seed: int = 0
-    stop: tuple[str, ...] = ()
-    """A response ends before the first of these texts."""
-
-    def settings(self) -> dict[str, Any]:
-        """Return the settings that a pool records; `stop` only if there are stop texts, as in older pools."""
-        found = asdict(self)
-        stop = found.pop("stop")
-        return found | ({"stop": sorted(set(stop))} if stop else {})
 
 
 @dataclass(frozen=True, slots=True)

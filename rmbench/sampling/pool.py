@@ -16,7 +16,8 @@ from typing import Any
 from rmbench.core.files import locked
 from rmbench.core.identity import digest
 from rmbench.errors import ConfigError, DataError, RunError
-from rmbench.sampling.policy import Decoding, Engine, Prompt, Sample
+from rmbench.sampling.decoding import Decoding
+from rmbench.sampling.policy import Engine, Prompt, Sample
 from rmbench.scoring import Progress
 
 _NOT_APPENDED = (".gz", ".xz", ".json", ".parquet")

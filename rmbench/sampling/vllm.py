@@ -23,7 +23,8 @@ from rmbench.models.vllm.engine import (
     start_engine,
     version,
 )
-from rmbench.sampling.policy import Decoding, Policy, Prompt, Sample
+from rmbench.sampling.decoding import Decoding
+from rmbench.sampling.policy import Policy, Prompt, Sample
 from rmbench.types import Turn
 
 ENGINE_VERSION = "1"

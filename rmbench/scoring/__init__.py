@@ -1,11 +1,12 @@
-"""From items to rewards: plan the work, do what the score store does not know yet, put it together."""
+"""From items to rewards: plan the work, ask the model for what the score store lacks, put it together.
+
+Processes and Ray actors that score are in `workers` and `ray`, imported only where they are asked for.
+"""
 
 from rmbench.scoring.crew import Crew, Pool
-from rmbench.scoring.ray import RayActors, ray_actors_for
 from rmbench.scoring.run import Scoring, score_items
 from rmbench.scoring.store import PartStores, ScoreStore, default_store_folder, open_store, open_stores
 from rmbench.scoring.work import Meter, Progress
-from rmbench.scoring.workers import Workers, workers_for
 
 __all__ = [
     "Crew",
@@ -13,14 +14,10 @@ __all__ = [
     "PartStores",
     "Pool",
     "Progress",
-    "RayActors",
     "ScoreStore",
     "Scoring",
-    "Workers",
     "default_store_folder",
     "open_store",
     "open_stores",
-    "ray_actors_for",
     "score_items",
-    "workers_for",
 ]

@@ -304,5 +304,10 @@ def check_sharable(option: str, spec: str, model: AnyModel) -> None:
     """
     if isinstance(model, PrecomputedRewards):
         raise ConfigError(f"{option}: the rewards of {spec} were computed elsewhere; there is nothing to do")
+    if type(model).__module__ == "__main__":
+        raise ConfigError(
+            f"{option}: {spec} is defined in the running script, which other processes do not import; put it"
+            " into a file and name it FILE.py:NAME"
+        )
     if isinstance(model, ConcurrentModel):
         raise ConfigError(f"{option}: {spec} is asked by threads of one process; see -M concurrency=N")

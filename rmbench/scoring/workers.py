@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -46,7 +47,8 @@ class Workers(Pool[Connection]):
                 name=f"rmbench-worker-{number}",
                 daemon=True,
             )
-            process.start()
+            with _no_main_module():
+                process.start()
             theirs.close()
             self._processes[ours] = process
             self._idle.append(ours)
@@ -134,6 +136,20 @@ def model_of(spec: str, options: Mapping[str, str], runtime: Runtime) -> AnyMode
 def n_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Hide the running script from processes that are started, which would run it again."""
+    main = sys.modules["__main__"]
+    hidden: dict[str, Any] = {
+        name: vars(main).pop(name) for name in ("__file__", "__spec__") if name in vars(main)
+    }
+    main.__spec__ = None
+    try:
+        yield
+    finally:
+        vars(main).update(hidden)
 
 
 def _serve(pipe: Connection, load: Callable[[], AnyModel], n_threads: int | None) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.evaluation.run import Outcome, Settings, evaluate, prepare_task
+from rmbench.evaluation.options import EvalOptions
+from rmbench.evaluation.run import Outcome, evaluate, prepare_task
 from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.study.frozen_model import FrozenBase, FrozenHead, fit_head_of, train_cell
@@ -84,11 +85,13 @@ def run_study(
         find_loss(method.loss)
     prepared = []
     for e in spec.evaluate:
-        how = Settings(results=results, store=store, limit=e.limit, command=("rmbench", "study", spec.name))
-        data = None if e.data is None else Path(e.data)
-        ready = prepare_task(
-            load_task(e.task), how, data=data, on_bad=e.on_bad, offline=runtime.offline, part=e.part
-        )
+        how = EvalOptions(
+            data=None if e.data is None else Path(e.data),
+            on_bad=e.on_bad,  # type: ignore[arg-type]  # one of the two: the study's file was checked
+            part=e.part, limit=e.limit,
+            runtime=runtime, results=results, store=store, command=("rmbench", "study", spec.name),
+        )  # fmt: skip
+        ready = prepare_task(load_task(e.task), how)
         # A study's tables show no strata, so its records leave them out.
         prepared.append((e.task, how, replace(ready, spec=replace(ready.spec, strata=()))))
     outcomes: dict[tuple[str, str], Outcome] = {}

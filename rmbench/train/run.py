@@ -9,7 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -122,6 +122,7 @@ def train(
         RunError: If the loss is not finite.
     """
     runtime = runtime or Runtime()
+    settings = replace(settings, micro_batch=min(settings.micro_batch, settings.batch_size))
     _check_use(settings, runtime, log_dir)
     identity = identity_of(settings, data, runtime)
     if (done := _finished(out, identity)) is not None:

@@ -1,6 +1,6 @@
-"""Write docs/reference/cli.md: every command with its help, as click has it.
+"""Write docs/reference/cli.md (the help of every command) and the keywords of `evaluate` in python.md.
 
-With `--check` it writes nothing, and fails where the page is out of date.
+With `--check` it writes nothing, and fails if a page is out of date.
 """
 
 import re
@@ -10,8 +10,10 @@ from pathlib import Path
 import click
 
 from rmbench.cli.main import COMMANDS, cli
+from rmbench.core.option_fields import option_fields
+from rmbench.evaluation.options import EvalOptions
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
+REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
 HEAD = """# Command line
 
 What `rmbench COMMAND --help` prints, written by `scripts/docs/cli_reference.py`. Exit codes: 0 done, 1 the
@@ -45,7 +47,28 @@ def _help(parent: click.Context, name: str, command: click.Command) -> str:
     return "```text\n" + "\n".join(lines) + "\n```\n"
 
 
+def keywords() -> str:
+    """Return the table of the keywords of `rmbench.evaluate`."""
+    rows = ["| keyword | command line | default | meaning |", "|---|---|---|---|"]
+    for name, field in option_fields(EvalOptions).items():
+        flag = (field.option.flags or (f"--{name.replace('_', '-')}",))[-1]
+        default = field.option.unset or ("" if field.default in (None, {}) else f"`{field.default}`")
+        rows.append(f"| `{name}` | `{flag}` | {default} | {field.option.help} |")
+    return "\n".join(rows) + "\n"
+
+
+def pages() -> dict[Path, str]:
+    """Return every page that is written here, with its text."""
+    python = REFERENCE / "python.md"
+    text = python.read_text(encoding="utf-8")
+    head, begin, rest = text.partition("<!-- keywords, by scripts/docs/cli_reference.py -->\n")
+    _, end, tail = rest.partition("<!-- end of keywords -->\n")
+    return {REFERENCE / "cli.md": page(), python: f"{head}{begin}\n{keywords()}\n{end}{tail}"}
+
+
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--check"]:
-        sys.exit(0 if PAGE.read_text(encoding="utf-8") == page() else f"{PAGE} is out of date: make docs")
-    PAGE.write_text(page(), encoding="utf-8")
+    for path, text in pages().items():
+        if sys.argv[1:] != ["--check"]:
+            path.write_text(text, encoding="utf-8")
+        elif path.read_text(encoding="utf-8") != text:
+            sys.exit(f"{path} is out of date: make docs")

@@ -1,19 +1,25 @@
 """`rmbench.evaluate`: the command line's numbers, its identities and its errors."""
 
 import importlib.util
+import inspect
 import json
 import linecache
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, get_origin, get_type_hints
 
+import click
 import pytest
 
 import rmbench
-from rmbench.cli.main import run
+from rmbench.cli.main import cli, run
+from rmbench.core.option_fields import option_fields
 from rmbench.errors import ConfigError, ScoringError, UnknownNameError
+from rmbench.evaluation.options import EvalKeywords, EvalOptions
 from rmbench.models.resolve import given_model
 
 
@@ -33,9 +39,9 @@ class Counting:
 
 
 def numbers(path: Path) -> dict[str, Any]:
-    """Return a record without the part that a clock touches."""
+    """Return a record without its provenance, which has times, and without the hash over all of it."""
     record = json.loads(path.read_text())
-    del record["provenance"]
+    del record["provenance"], record["sha256"]
     return dict(record)
 
 
@@ -57,8 +63,9 @@ def imported(path: Path, name: str) -> ModuleType:
         (["--limit", "7", "--seed", "3"], {"limit": 7, "seed": 3}),
         (["--part", "0.2:0.9"], {"part": (0.2, 0.9)}),
         (["--gold", "length"], {"gold": "length"}),
+        (["--workers", "2", "--convention", "clean"], {"n_workers": 2, "convention": "clean"}),
     ],
-    ids=["plain", "params", "limit", "part", "gold"],
+    ids=["plain", "params", "limit", "part", "gold", "workers"],
 )
 def test_the_same_numbers_as_the_command_line(
     tmp_path: Path, pairs: Path, more: list[str], keywords: dict[str, Any]
@@ -229,6 +236,12 @@ class Lacking:
         ("length", {"on_bad": "ignore"}, "on_bad is 'ignore'; expected fail or skip"),
         ("length", {"self_gold": True}, "belong to --gold"),
         ("length", {"device": "gpu"}, "unknown device 'gpu'"),
+        ("length", {"dtype": "float3"}, "Did you mean 'float32'"),
+        ("length", {"n_worker": 2}, r"rmbench.evaluate: unknown option 'n_worker'.*Did you mean 'n_workers'"),
+        ("length", {"executor": "rey"}, "executor is 'rey'; expected local or ray"),
+        ("length", {"offline": "no"}, "offline is 'no'; expected True or False"),
+        ("length", {"convention": "official"}, "has no official convention"),
+        (Counting(), {"n_workers": 2}, "Counting is an object of this process"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(
@@ -238,6 +251,69 @@ def test_what_does_not_fit_is_said_in_one_line(
         rmbench.evaluate(model, "preference", data=pairs, results=tmp_path / "results", **keywords)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.rglob("*.json")) or "two models" in message
+
+
+def test_the_keywords_are_the_options_of_the_command_line() -> None:
+    hints = get_type_hints(EvalKeywords)
+    fields = option_fields(EvalOptions)
+    assert hints.keys() == fields.keys()
+    for name, field in fields.items():
+        if field.type in (int, bool, float, str) or get_origin(field.type) is Literal:
+            assert hints[name] == field.hint
+    command: Any = cli.get_command(click.Context(cli), "eval")
+    named = {parameter.name for parameter in command.params}
+    assert named - {"json", "markdown", "csv", "latex"} == {*fields, "models", "tasks"}
+    shown = inspect.signature(rmbench.evaluate).parameters
+    assert {name: p.default for name, p in shown.items() if name in fields} == {
+        name: field.default for name, field in fields.items()
+    }
+    told = inspect.getdoc(rmbench.evaluate) or ""
+    for name, field in fields.items():
+        assert f"{name}: {field.option.help}" in told
+
+
+def test_a_convention_is_what_records_show(tmp_path: Path, pairs: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    task.write_text(
+        "name: mine\nversion: 1\nkinds: [preference, judgebench]\nsummary: s\nsource: s\nlicense: own\n"
+        "data: {reader: jsonl}\nprimary: accuracy\n"
+    )
+    both = rmbench.evaluate("length", task, data=pairs)
+    clean = rmbench.evaluate("length", task, data=pairs, convention="clean")
+    assert both[0].record.run_id == clean[0].record.run_id
+    assert "official" in str(both)
+    assert "official" not in str(clean)
+    assert "official" not in str(clean.filter(model="length"))
+
+
+SCRIPT = """
+import rmbench
+
+@rmbench.register_reward_model("mine")
+class Mine:
+    def fingerprint(self):
+        return {"kind": "mine"}
+
+    def score(self, batch):
+        return [1.0 for _ in batch]
+
+print(rmbench.evaluate("length", "bon", data="pairs.jsonl", n_workers=2, quiet=True)[0].metrics["gold@1"].n)
+try:
+    rmbench.evaluate("mine", "bon", data="pairs.jsonl", n_workers=2)
+except rmbench.RmbenchError as error:
+    print(error)
+"""
+
+
+def test_a_script_may_ask_for_workers_without_a_guard(tmp_path: Path, pairs: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(Path(rmbench.__file__).parents[1])},
+    )  # fmt: skip
+    first, second = done.stdout.splitlines()
+    assert first == "12"
+    assert second.startswith("--workers: mine is defined in the running script")
 
 
 def test_an_unknown_task_stops_before_a_model_is_asked() -> None:

@@ -10,7 +10,7 @@ import pytest
 from strict_latex import read_latex
 from synthetic_boards import HOSTILE, spec, synthetic
 
-from rmbench.boards import Board
+from rmbench.boards import Leaderboard
 from rmbench.boards.render import render_board
 from rmbench.boards.separation import Standing, better_of, column_standings, standings
 from rmbench.cli.main import run
@@ -58,7 +58,7 @@ def test_the_best_is_the_smallest_where_lower_is_better() -> None:
     assert column_standings({**cells, "blind": (blind, cells["best"][1])}) == {}, "no test, no standing"
 
 
-def leading(board: Board) -> Board:
+def leading(board: Leaderboard) -> Leaderboard:
     """Let the first cell of each column lead."""
     first, *rest = board.rows
     cells = {c: replace(cell, leads=True) for c, cell in first.cells.items()}
@@ -95,7 +95,6 @@ def test_hostile_names_are_text_and_what_is_left_out_is_counted() -> None:
         board,
         spec=replace(spec(3), title="100% \\input{/etc/passwd} #1_x^2"),
         left_out=("a: --limit 5", "b: other data"),
-        undefined=(),
     )
     (table,) = read_latex(render_board(board)["made-up.tex"])
     assert table.caption.startswith("100% \\input{/etc/passwd} #1_x^2. Score: ")

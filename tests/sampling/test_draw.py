@@ -14,8 +14,9 @@ torch = pytest.importorskip("torch", reason="needs the extra hf")
 
 from rmbench.core.identity import conversation_key  # noqa: E402
 from rmbench.models.runtime import Runtime  # noqa: E402
+from rmbench.sampling.decoding import Decoding  # noqa: E402
 from rmbench.sampling.hf import TransformersEngine, invert  # noqa: E402
-from rmbench.sampling.policy import Decoding, Prompt, uniforms  # noqa: E402
+from rmbench.sampling.policy import Prompt, uniforms  # noqa: E402
 from rmbench.types import Turn  # noqa: E402
 
 TEXT = "What is the capital of France?"

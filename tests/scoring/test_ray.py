@@ -20,9 +20,9 @@ from rmbench.cli.main import run as rmbench
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring import RayActors, Scoring, open_store, ray_actors_for, score_items
+from rmbench.scoring import Scoring, open_store, score_items
 from rmbench.scoring import ray as crew_module
-from rmbench.scoring.ray import Place, connect, place_for
+from rmbench.scoring.ray import Place, RayActors, connect, place_for, ray_actors_for
 from rmbench.scoring.workers import n_cores
 from rmbench.types import Item, Response, Turn
 

@@ -14,7 +14,8 @@ import pytest
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring import Workers, open_store, score_items, workers_for
+from rmbench.scoring import open_store, score_items
+from rmbench.scoring.workers import Workers, workers_for
 from rmbench.types import Conversation, Item, Pair, Response, Turn
 
 N_ITEMS = 30

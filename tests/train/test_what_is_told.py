@@ -6,14 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import torch
 from commands import arguments
-from rich.console import Console
 from tensorboard_events import scalars
 
 from rmbench.cli.main import run
-from rmbench.core.progress import TrainingBar
 from rmbench.errors import RunError
 from rmbench.train.frozen import Representations, train_head
 from rmbench.train.losses import LOSSES
@@ -65,21 +64,19 @@ def test_rewards_that_are_not_finite_after_the_last_step_stop_too(
 def test_the_bar_shows_loss_margin_accuracy_speed_and_time_left(
     make_checkpoint: Make, pairs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
 ) -> None:
-    shown = []
-    drawn = TrainingBar.step
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
 
-    def watch(self: TrainingBar, done: int, total: int, told: Any) -> None:
-        drawn(self, done, total, told)
-        screen = Console(file=io.StringIO(), width=200)
-        screen.print(self._bar.get_renderable())
-        shown.append(screen.file.getvalue())  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(TrainingBar, "step", watch)
-    base = make_checkpoint("llama", head=False)
-    assert run([*arguments(base, pairs, tmp_path / "out", max_steps=3), *more]) == 0
-    assert len(shown) == 3
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setenv("COLUMNS", "200")
+    command = arguments(make_checkpoint("llama", head=False), pairs, tmp_path / "out", max_steps=3)
+    command.remove("-q")
+    assert run([*command, *more]) == 0
+    (last,) = [line for line in click.unstyle(terminal.getvalue()).splitlines() if "3/3" in line][-1:]
     for word in ("3/3 steps", "loss ", "margin ", "accuracy ", "pairs/s", "left"):
-        assert word in shown[-1]
+        assert word in last
 
 
 def test_options_of_any_loss_reach_the_registered_model(

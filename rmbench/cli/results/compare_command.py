@@ -5,26 +5,26 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import FiniteRange, convention_option, output_options, results_option
+from rmbench.cli.options import FiniteRange, eval_options, output_options
 from rmbench.core.escape import one_line
 
 
 @click.command("compare")
 @click.argument("models", nargs=-1, metavar="A B [C]...")
-@click.option("-t", "--task", required=True, help="The task all were evaluated on.")
+@click.option("-t", "--task", required=True, help="Task on which all were evaluated.")
 @click.option("--metric", "metrics", multiple=True, help="Metric (repeat).  [default: the task's headlines]")
 @click.option(
     "--items",
     type=click.IntRange(min=0),
     default=10,
     show_default=True,
-    help="How many disagreements to show.",
+    help="Number of disagreements to show.",
 )
 @click.option(
     "--margin",
     type=FiniteRange(min=0, min_open=True),
     metavar="D",
-    help="Also test whether models differ by less than D, in each metric's own unit: equivalent.",
+    help="Also test whether models are equivalent: differ by less than D, in each metric's own unit.",
 )
 @click.option(
     "--data", type=click.Path(path_type=Path), help="The task's data, to show the texts of disagreements."
@@ -34,10 +34,9 @@ from rmbench.core.escape import one_line
     "page",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Also write a page: matrices, all differences, items with their texts. It asks no network.",
+    help="Also write a page: matrices, all differences, items with their texts. It needs no network.",
 )
-@convention_option
-@results_option
+@eval_options("convention", "results")
 @output_options
 def command(
     models: tuple[str, ...],
@@ -80,7 +79,7 @@ def command(
     from rmbench.core.files import write_atomic
     from rmbench.report.compare_page import comparison_page
     from rmbench.report.compare_tables import as_json_values, blocks_of, values_of
-    from rmbench.report.worst import read_texts
+    from rmbench.report.texts import read_texts
     from rmbench.results.compare import compare_many, headline_metrics
     from rmbench.results.read import find_run
 
@@ -91,7 +90,7 @@ def command(
     wanted = {d.item for d in report.disagreements} if page or output not in ("json", "csv") else set[str]()
     texts = read_texts(runs[0], wanted, data)
     if page is not None:
-        write_atomic(page, comparison_page(report, runs, texts.items, texts.why))
+        write_atomic(page, comparison_page(report, runs, texts))
         click.echo(f"page in {one_line(str(page))}", err=True)
     if output == "json":
         click.echo(json.dumps(as_json_values(report), indent=1))

@@ -14,9 +14,9 @@ from rmbench.core.escape import one_line
 @click.option(
     "-o", "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder to write to."
 )
-@click.option("--rows", default="task", show_default=True, help="What the rows of panels are.")
-@click.option("--columns", help="What the columns of panels are.  [default: one column]")
-@click.option("--lines", default="model", show_default=True, help="What the lines of a panel are.")
+@click.option("--rows", default="task", show_default=True, help="Meaning of the rows of panels.")
+@click.option("--columns", help="Meaning of the columns of panels.  [default: one column]")
+@click.option("--lines", default="model", show_default=True, help="Meaning of the lines of a panel.")
 @json_option
 def command(
     records: tuple[Path, ...], out: Path, rows: str, columns: str | None, lines: str, as_json: bool

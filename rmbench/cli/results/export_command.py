@@ -1,4 +1,4 @@
-"""`rmbench export`: items out, for somebody else to score; records out, for RewardBench's own analysis."""
+"""`rmbench export`: write items for others to score, and records for RewardBench's own analysis."""
 
 import json
 from pathlib import Path
@@ -6,23 +6,23 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from rmbench.cli.options import data_options, key_values, offline_option
+from rmbench.cli.options import eval_options
 from rmbench.core.escape import one_line
 
 
 @click.group("export", invoke_without_command=True, subcommand_metavar="[rewardbench ...]")
-@click.option("-t", "--task", help="The task whose items to write.")
-@data_options
+@click.option("-t", "--task", help="Task whose items to write.")
+@eval_options("data", "params", "on_bad")
 @click.option(
     "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
 )
-@offline_option
+@eval_options("offline")
 @click.pass_context
 def command(
     ctx: click.Context,
     task: str | None,
     data: Path | None,
-    task_options: tuple[str, ...],
+    params: dict[str, str],
     on_bad: str,
     out: Path | None,
     offline: bool,
@@ -49,7 +49,7 @@ def command(
     from rmbench.tasks import export_items, read_task_items
     from rmbench.tasks.spec import apply_params, load_task
 
-    spec = apply_params(load_task(task), key_values(task_options, "-T"))
+    spec = apply_params(load_task(task), params)
     found = read_task_items(spec, data, on_bad=on_bad, offline=offline)
     lines = (json.dumps(row, sort_keys=True) for row in export_items(found.items))
     if out is None:

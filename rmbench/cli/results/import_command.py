@@ -1,6 +1,6 @@
-"""`rmbench import`: published results in, records out.
+"""`rmbench import`: read published results as records.
 
-Win rates of AlpacaEval's generators, in its own units and under its own names.
+Win rates of AlpacaEval's generators are shown in its units and under its names.
 """
 
 import json
@@ -12,15 +12,7 @@ from typing import Any
 
 import click
 
-from rmbench.cli.options import (
-    convention_option,
-    key_values,
-    on_bad_option,
-    output_options,
-    results_option,
-    seed_option,
-    task_options_option,
-)
+from rmbench.cli.options import eval_options, output_options
 from rmbench.core.escape import one_line
 from rmbench.format.tables import Block, Cell, Column, Number, Table
 from rmbench.results.published import WinRate
@@ -45,7 +37,7 @@ def win_rate_row(found: WinRate) -> dict[str, Any]:
 
 
 def win_rate_blocks(found: Sequence[WinRate]) -> list[Block]:
-    """Return the table of generators, best first; none without any."""
+    """Return the table of generators, best first; no block without generators."""
     if not found:
         return []
     columns = (
@@ -102,31 +94,29 @@ _RUNS_PER_WORKER = 8
     help="The benchmark's own data: items are then the task's, with prompts as clusters, and records stand"
     " beside those of `rmbench eval`.",
 )
-@task_options_option
-@on_bad_option
+@eval_options("params", "on_bad")
 @click.option(
     "--prior-sets/--no-prior-sets",
     default=True,
     show_default=True,
     help="RewardBench: join a model's prior sets. Models with and without them are not on the same items.",
 )
-@seed_option
+@eval_options("seed")
 @click.option(
     "--workers",
     "n_workers",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Processes that measure.  [default: one per core where there are many files]",
+    help="Processes that measure.  [default: one; one per core for many files]",
 )
-@convention_option
-@results_option
+@eval_options("convention", "results")
 @output_options
 @click.option("-q", "--quiet", is_flag=True, help="No remarks.")
 def command(
     format_name: str,
     path: Path,
     data: Path | None,
-    task_options: tuple[str, ...],
+    params: dict[str, str],
     on_bad: str,
     prior_sets: bool,
     seed: int,
@@ -160,7 +150,7 @@ def command(
     from rmbench.results.published import FORMATS, Import, write_runs
     from rmbench.scoring.workers import n_cores
 
-    request = Import(data, key_values(task_options, "-T"), on_bad == "skip", prior_sets)
+    request = Import(data, params, on_bad == "skip", prior_sets)
     runs = FORMATS.get(format_name)(path, request)
     workers = n_workers or max(1, min(n_cores(), len(runs) // _RUNS_PER_WORKER))
     command_line = ("rmbench", *sys.argv[1:])
@@ -172,17 +162,17 @@ def command(
                 click.echo(f"note: {one_line(imported.run.record.model)}: {one_line(note)}", err=True)
     for why in request.skipped:
         click.echo(f"left out: {one_line(why)}", err=True)
-    records = [d.run.record for d in done]
     if output == "json":
-        found: Any = [record.to_json() for record in records]
+        found: Any = [d.run.record.to_json() for d in done]
         if request.win_rates:
             found = {"records": found, "generators": [win_rate_row(w) for w in request.win_rates]}
         click.echo(json.dumps(found, indent=1))
         return
+    stored = [d.run for d in done]
     print_tables(
         output,
-        lambda: [*record_blocks(records, convention), *win_rate_blocks(request.win_rates)],
-        lambda: win_rate_values(record_values(records, convention), request.win_rates),
+        lambda: [*record_blocks(stored, convention), *win_rate_blocks(request.win_rates)],
+        lambda: win_rate_values(record_values(stored, convention), request.win_rates),
     )
     if not quiet:
         reused = sum(d.reused for d in done)

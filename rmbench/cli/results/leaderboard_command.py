@@ -1,4 +1,4 @@
-"""`rmbench leaderboard`: boards from records."""
+"""`rmbench leaderboard`: make leaderboards from records."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import output_options, results_option
+from rmbench.cli.options import eval_options, output_options
 from rmbench.cli.results.report_command import ITEMS
 from rmbench.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from rmbench.boards import Board
+    from rmbench.boards import Leaderboard
     from rmbench.results.run import Run
 
 _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
@@ -20,7 +20,7 @@ _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "
 
 @click.command("leaderboard")
 @click.argument("boards", nargs=-1, metavar="[BOARD]...")
-@results_option
+@eval_options("results")
 @click.option(
     "--boards-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -31,7 +31,7 @@ _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("leaderboards"),
     show_default=True,
-    help="Where the boards are written.",
+    help="Folder to write the boards to.",
 )
 @click.option(
     "--reports",
@@ -41,7 +41,7 @@ _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "
 @click.option(
     "--with-reports",
     is_flag=True,
-    help="Write the models' pages, too: into --reports FOLDER, or <out>/reports.",
+    help="Also write the models' pages: into --reports FOLDER, or <out>/reports.",
 )
 @click.option(
     "--check",
@@ -125,8 +125,8 @@ def command(
 
 def _boards(
     names: Sequence[str], boards_dir: Path | None, results: Path
-) -> tuple[list["Board"], list["Run"]]:
-    """Return the boards that are asked for, and all records."""
+) -> tuple[list["Leaderboard"], list["Run"]]:
+    """Return the named boards (all without a name), and all records."""
     from rmbench.boards import list_boards, load_board, make_board
     from rmbench.boards.board import require_rows
     from rmbench.boards.definition import board_folder
@@ -147,13 +147,14 @@ def _boards(
 
 
 def _reports(
-    boards: Sequence["Board"], runs: Sequence["Run"], reports: str | None, out: Path
+    boards: Sequence["Leaderboard"], runs: Sequence["Run"], reports: str | None, out: Path
 ) -> Iterator[tuple[Path, str]]:
-    """Yield the page of each model of the boards, and where it goes."""
+    """Yield the path and the page of each model of the boards."""
     from rmbench.boards.board import row_name
     from rmbench.boards.page import REPORTS, report_file
-    from rmbench.core.progress import ReportsBar
-    from rmbench.report import make_report, sections_of
+    from rmbench.core.progress import Bar
+    from rmbench.report.gather import sections_of
+    from rmbench.report.page import make_report
 
     if reports is not None and "://" in reports:
         raise ConfigError(f"--with-reports writes pages into a folder; --reports {reports} is an address")
@@ -161,7 +162,7 @@ def _reports(
     shown: dict[str, set[str]] = {}
     for row in (row for board in boards for row in board.rows):
         shown.setdefault(row.model, set()).update(cell.run_id for cell in row.cells.values())
-    with ReportsBar() as bar:
+    with Bar("reports", "models") as bar:
         for n, (model, on_board) in enumerate(shown.items()):
             bar.step(n, len(shown), model)
             own = [run for run in runs if row_name(run, runs) == model]

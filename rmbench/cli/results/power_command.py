@@ -1,4 +1,4 @@
-"""`rmbench power`: how small a difference data can show, and how many prompts a smaller one needs."""
+"""`rmbench power`: smallest difference that data can show, and prompts that a smaller one needs."""
 
 import json
 from pathlib import Path
@@ -7,18 +7,14 @@ import click
 
 from rmbench.cli.options import (
     FiniteRange,
-    convention_option,
-    data_options,
-    key_values,
-    offline_option,
+    eval_options,
     output_options,
-    results_option,
 )
 
 
 @click.command("power")
 @click.argument("models", nargs=-1, metavar="[A] [B]...")
-@click.option("-t", "--task", required=True, help="The task all were, or will be, evaluated on.")
+@click.option("-t", "--task", required=True, help="Task on which all were, or will be, evaluated.")
 @click.option("--metric", "metrics", multiple=True, help="Metric (repeat).  [default: the task's headlines]")
 @click.option(
     "--difference",
@@ -31,12 +27,12 @@ from rmbench.cli.options import (
     type=FiniteRange(min=0.5, max=1, min_open=True, max_open=True),
     default=0.8,
     show_default=True,
-    help="Probability of finding a difference that is there.",
+    help="Probability of finding a true difference.",
 )
 @click.option(
     "--tests",
     type=click.IntRange(min=1),
-    help="Tests of the family that Holm's correction goes over.  [default: those shown]",
+    help="Tests in the family of Holm's correction.  [default: those shown]",
 )
 @click.option(
     "--correlation",
@@ -53,10 +49,7 @@ from rmbench.cli.options import (
     type=FiniteRange(min=0, max=1, min_open=True),
     help="Without a model: share of pairs on which one model alone is right; in place of both others.",
 )
-@data_options
-@offline_option
-@convention_option
-@results_option
+@eval_options("data", "params", "on_bad", "offline", "convention", "results")
 @output_options
 def command(
     models: tuple[str, ...],
@@ -69,7 +62,7 @@ def command(
     accuracy: float | None,
     discordance: float | None,
     data: Path | None,
-    task_options: tuple[str, ...],
+    params: dict[str, str],
     on_bad: str,
     offline: bool,
     convention: str,
@@ -98,14 +91,14 @@ def command(
 
     _refuse(
         models,
-        {"--data": data, "-T": task_options, "--accuracy": accuracy, "--discordance": discordance},
+        {"--data": data, "-T": params, "--accuracy": accuracy, "--discordance": discordance},
         {"--metric": metrics},
         {"--correlation": correlation},
     )
     if models:
         shown = of_models(models, results, task, metrics, convention, correlation)
     else:
-        spec = apply_params(load_task(task), key_values(task_options, "-T"))
+        spec = apply_params(load_task(task), params)
         shown = of_data(spec, data, accuracy, correlation, discordance, on_bad=on_bad, offline=offline)
     asked = Asked(difference, power, tests or shown.n_tests)
     if output == "json":
@@ -120,7 +113,7 @@ def _refuse(
     of_records: dict[str, object],
     of_few: dict[str, object],
 ) -> None:
-    """Raise on options that nothing would read.
+    """Raise on options that would not be used.
 
     Args:
         models: The models that were named.
@@ -138,4 +131,4 @@ def _refuse(
 
 
 def _given(options: dict[str, object]) -> str | None:
-    return next((name for name, value in options.items() if value is not None and value != ()), None)
+    return next((name for name, value in options.items() if value not in (None, (), {})), None)

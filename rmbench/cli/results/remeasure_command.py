@@ -1,4 +1,4 @@
-"""`rmbench remeasure`: numbers again, from stored rewards."""
+"""`rmbench remeasure`: compute the numbers of records again, from stored rewards."""
 
 from pathlib import Path
 

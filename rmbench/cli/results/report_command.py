@@ -5,25 +5,25 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import json_option, results_option
+from rmbench.cli.options import eval_options, json_option
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
 
 ITEMS = 20
-"""Worst items of a page."""
+"""Default number of worst items."""
 
 
 @click.command("report")
 @click.argument("records", metavar="RECORDS...", nargs=-1, required=True)
 @click.option("-t", "--task", "tasks", multiple=True, help="Only records of this task (repeat).")
-@results_option
+@eval_options("results")
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The page, an .html file.")
 @click.option(
     "--items",
     type=click.IntRange(min=0),
     default=ITEMS,
     show_default=True,
-    help="How many of the items that a model gets most wrong to show; 0: none.",
+    help="Number of items to show that a model gets most wrong.",
 )
 @click.option(
     "--data",
@@ -35,7 +35,7 @@ ITEMS = 20
     "--figures",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
-    help="Write each figure as .svg and .png, too.",
+    help="Also write each figure as .svg and .png.",
 )
 @json_option
 def command(
@@ -63,7 +63,10 @@ def command(
     The figures from Python: rmbench.plot.reliability("results/.../run.json"), and so on.
     """
     from rmbench.core.files import write_atomic
-    from rmbench.report import data_by_task, figure_files, make_report, runs_of, sections_of
+    from rmbench.report.gather import runs_of, sections_of
+    from rmbench.report.page import make_report
+    from rmbench.report.pictures import figure_files
+    from rmbench.report.texts import data_by_task
 
     if out is None and figures is None:
         raise ConfigError("nothing to write: give --out FILE for the page, --figures FOLDER, or both")

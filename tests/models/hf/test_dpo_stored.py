@@ -12,7 +12,8 @@ from rmbench.cli.main import run
 from rmbench.errors import ScoringError
 from rmbench.models.hf.logprobs import LogProbs
 from rmbench.models.resolve import Runtime, load_model
-from rmbench.scoring import PartStores, ScoreStore, open_stores, score_items, workers_for
+from rmbench.scoring import PartStores, ScoreStore, open_stores, score_items
+from rmbench.scoring.workers import workers_for
 from rmbench.types import Item, Response, Turn
 
 Make = Callable[..., Path]
