@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rmbench.boards import BoardSpec, Leaderboard, load_board
     from rmbench.errors import RmbenchError
     from rmbench.gold.verifier import Verdict, register_verifier
-    from rmbench.models import register_reward_model
+    from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
+    from rmbench.models import register_reward_model, register_scheme
     from rmbench.tasks.readers import register_reader
     from rmbench.tasks.spec import list_tasks
     from rmbench.train.losses import register_loss as register_loss
@@ -31,7 +32,8 @@ _PLACES = {
     "boards": ("BoardSpec", "Leaderboard", "load_board"),
     "tasks.readers": ("register_reader",),
     "errors": ("RmbenchError",),
-    "models": ("register_reward_model",),
+    "metrics.kinds": ("Measured", "Metric", "Params", "register_kind"),
+    "models": ("register_reward_model", "register_scheme"),
     "tasks.spec": ("list_tasks",),
     "train.losses": ("register_loss",),
     "types": (
@@ -53,8 +55,11 @@ __all__ = [
     "Estimate",
     "Item",
     "Leaderboard",
+    "Measured",
+    "Metric",
     "Pair",
     "PairwiseModel",
+    "Params",
     "Records",
     "Response",
     "RewardModel",
@@ -69,8 +74,10 @@ __all__ = [
     "load_board",
     "load_records",
     "plot",
+    "register_kind",
     "register_reader",
     "register_reward_model",
+    "register_scheme",
     "register_verifier",
 ]
 

@@ -1,13 +1,17 @@
 """What is built and installed, as users have it: sdist, wheel, and the commands far from the repository."""
 
+import ast
 import json
 import os
+import re
 import shutil
 import site
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -89,6 +93,40 @@ def in_wheel(wheel: Path) -> set[str]:
     """Return the files of a wheel, without its metadata."""
     with ZipFile(wheel) as archive:
         return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def imported(folder: str) -> set[str]:
+    """Return the distributions that the code of a folder imports, inside functions too, in lower case."""
+    sources = list((ROOT / folder).rglob("*.py"))
+    nodes = [node for path in sources for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+    beside = [] if folder == "rmbench" else [*sources, *(ROOT / "scripts").rglob("*.py")]
+    ours = {"rmbench", *(path.stem for path in beside)}
+    theirs = {name.partition(".")[0] for name in names} - ours - sys.stdlib_module_names
+    installed = packages_distributions()
+    return {installed.get(name, [name])[0].lower().replace("-", "_") for name in theirs}
+
+
+def declared(*extras: str) -> set[str]:
+    """Return the distributions that `pip install rmbench[...]` names, in lower case."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = set()
+    for line in project["dependencies"] + [p for e in extras for p in project["optional-dependencies"][e]]:
+        name, inner = re.fullmatch(r"([\w.-]+)(?:\[(.*)\])?.*", line).groups()  # type: ignore[union-attr]
+        found |= declared(*inner.split(",")) if inner else {name.lower().replace("-", "_")}
+    return found
+
+
+USERS = ("hf", "plot", "pandas", "train", "judge", "verifiers", "vllm", "ray")
+"""The extras that users install; the others are for work on the project."""
+
+
+def test_what_is_imported_is_declared_and_the_core_is_imported() -> None:
+    assert imported("rmbench") <= declared(*USERS)
+    for folder in ("tests", "scripts", "benchmarks"):
+        assert imported(folder) <= declared("dev", "bench"), folder
+    assert declared() <= imported("rmbench"), "a core dependency that nothing imports"
 
 
 def test_wheel_and_sdist_hold_code_data_tasks_and_boards_and_nothing_else(

@@ -18,7 +18,8 @@ PACKAGE = ROOT / "rmbench"
 LAYERS = [
     ["errors", "types"],
     ["core", "stats"],
-    ["format", "metrics", "models", "tasks"],
+    ["format", "metrics", "models"],
+    ["tasks"],
     ["results", "scoring"],
     ["benchmarks", "boards", "check", "contamination", "gold", "sampling", "train"],
     ["evaluation", "plot"],

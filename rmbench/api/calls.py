@@ -15,7 +15,8 @@ from rmbench.evaluation.options import EvalKeywords, EvalOptions
 from rmbench.evaluation.request import Asked, run_all
 from rmbench.models.resolve import given_model
 from rmbench.results.compare import PairedReport, compare_runs, find_run, headline_metrics
-from rmbench.results.read import StoredRun, find_records
+from rmbench.results.read import find_records
+from rmbench.results.run import Run
 from rmbench.types import AnyModel
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 Model: TypeAlias = str | AnyModel
 """The text of `--model`, or an object with the methods of a reward model."""
-Which: TypeAlias = str | Path | StoredRun | Records
+Which: TypeAlias = str | Path | Run | Records
 """A record: itself, records that are one, its file, or the name of its model."""
 
 
@@ -76,7 +77,7 @@ def load_records(path: Path | str) -> Records:
 
 
 def leaderboard(
-    records: Iterable[StoredRun] | Path | str, board: "str | Path | BoardSpec" = "main"
+    records: Iterable[Run] | Path | str, board: "str | Path | BoardSpec" = "main"
 ) -> "Leaderboard":
     """Return a leaderboard of records, as `rmbench leaderboard` makes it.
 
@@ -175,8 +176,8 @@ def _several(value: Any, what: str) -> list[Any]:
     return found
 
 
-def _run(which: Which, task: str | None, records: Records | Path | str) -> StoredRun:
-    if isinstance(which, StoredRun):
+def _run(which: Which, task: str | None, records: Records | Path | str) -> Run:
+    if isinstance(which, Run):
         return which
     if isinstance(which, Records):
         found = which if task is None else which.filter(task=task)

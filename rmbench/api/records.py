@@ -10,8 +10,8 @@ from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import html_table, plain_rows
 from rmbench.report.tables import record_sections, record_tables
 from rmbench.results.compare import pick_run
-from rmbench.results.read import StoredRun
 from rmbench.results.record import check_rewards_file
+from rmbench.results.run import Run
 
 if TYPE_CHECKING:
     import pandas
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Names = str | Iterable[str]
 
 
-class Records(Sequence[StoredRun]):
+class Records(Sequence[Run]):
     """Records of models on tasks, each with its numbers and its place.
 
     A notebook and `print` show the tables of `rmbench eval`.
@@ -29,29 +29,29 @@ class Records(Sequence[StoredRun]):
         convention: Numbers that are shown, `official`, `clean` or `both`. Every record holds both.
     """
 
-    def __init__(self, runs: Iterable[StoredRun], *, convention: str = "both") -> None:
-        unique: dict[tuple[str, str], StoredRun] = {}
+    def __init__(self, runs: Iterable[Run], *, convention: str = "both") -> None:
+        unique: dict[tuple[str, str], Run] = {}
         for run in runs:
             unique.setdefault((run.model, run.record.run_id), run)
         self._runs = tuple(unique.values())
         self._convention = convention
 
     @overload
-    def __getitem__(self, index: int) -> StoredRun: ...
+    def __getitem__(self, index: int) -> Run: ...
 
     @overload
     def __getitem__(self, index: slice) -> "Records": ...
 
-    def __getitem__(self, index: int | slice) -> "StoredRun | Records":
+    def __getitem__(self, index: int | slice) -> "Run | Records":
         return self._like(self._runs[index]) if isinstance(index, slice) else self._runs[index]
 
     def __len__(self) -> int:
         return len(self._runs)
 
-    def __iter__(self) -> Iterator[StoredRun]:
+    def __iter__(self) -> Iterator[Run]:
         return iter(self._runs)
 
-    def __add__(self, other: Iterable[StoredRun]) -> "Records":
+    def __add__(self, other: Iterable[Run]) -> "Records":
         return self._like([*self, *other])
 
     @property
@@ -74,7 +74,7 @@ class Records(Sequence[StoredRun]):
         tasks = _known(task, self.tasks, "task")
         return self._like(run for run in self if run.model in models and run.task in tasks)
 
-    def one(self, model: str, task: str) -> StoredRun:
+    def one(self, model: str, task: str) -> Run:
         """Return the one record of a model on a task.
 
         Raises:
@@ -127,7 +127,7 @@ class Records(Sequence[StoredRun]):
         copies = []
         for run in self:
             check_rewards_file(run.rewards_path, run.record.rewards_sha256)
-            copy = StoredRun(run.record, run.record.path(Path(results)))
+            copy = Run(run.record, run.record.path(Path(results)))
             if copy.path.resolve() != run.path.resolve():
                 copy.path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(run.rewards_path, copy.rewards_path)
@@ -135,7 +135,7 @@ class Records(Sequence[StoredRun]):
             copies.append(copy)
         return self._like(copies)
 
-    def _like(self, runs: Iterable[StoredRun]) -> "Records":
+    def _like(self, runs: Iterable[Run]) -> "Records":
         return Records(runs, convention=self._convention)
 
     def __repr__(self) -> str:
@@ -175,7 +175,7 @@ def _known(asked: Names | None, known: Sequence[str], kind: str) -> set[str]:
     return names
 
 
-def _about(run: StoredRun) -> dict[str, Any]:
+def _about(run: Run) -> dict[str, Any]:
     return {
         "model": run.model,
         "task": run.task,

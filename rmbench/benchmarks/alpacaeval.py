@@ -19,15 +19,16 @@ import json
 import lzma
 import tarfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, isnan, nan
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from rmbench.core.identity import digest, prompt_cluster
+from rmbench.core.options import Help
 from rmbench.errors import DataError, UnknownNameError
 from rmbench.results.published import (
     FORMATS,
@@ -45,7 +46,7 @@ from rmbench.stats.clusters import Floats
 from rmbench.stats.preferences import rewards_from_preferences
 from rmbench.tasks import ItemSet, fields, read_task_items
 from rmbench.tasks.items import hash_items
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row
 from rmbench.tasks.spec import TaskSpec
 from rmbench.types import Item, Response, Turn
@@ -69,19 +70,33 @@ class _Verdict:
     dataset: str
 
 
-@READERS.register("alpacaeval")
-def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@dataclass(frozen=True)
+class Options:
+    """Options of the reader."""
+
+    mode: Annotated[
+        Literal["pool", "pairs"], Help("all models as one pool per prompt, or each against the reference")
+    ] = "pool"
+    reference: Annotated[bool, Help("put the reference's own answer into the pool, gold 0.5")] = False
+    adversarial: Annotated[
+        bool, Help("keep the generators made to fool the judge, marked as such: NullModel, gpt4_gamed")
+    ] = False
+    annotator: Annotated[str, Help("folder of annotations to read")] = "weighted_alpaca_eval_gpt4_turbo"
+
+
+@register_reader("alpacaeval", options=Options, whole_path=True)
+def read(files: list[Path], options: Options, bad: BadRows) -> Iterator[FoundItem]:
     """Read the annotations below `files[0]`, as the options say."""
     verdicts = list(_verdicts(files[0], options, bad))
-    if options.get("mode", "pool") == "pairs":
+    if options.mode == "pairs":
         yield from (FoundItem(_pair(v), v.row) for v in verdicts)
     else:
         yield from _pools(verdicts, options, bad)
 
 
-def _verdicts(path: Path, options: Mapping[str, Any], bad: BadRows) -> Iterator[_Verdict]:
-    for model, source, rows in annotations(path, annotator_of(options)):
-        if model in ADVERSARIAL and not options.get("adversarial"):
+def _verdicts(path: Path, options: Options, bad: BadRows) -> Iterator[_Verdict]:
+    for model, source, rows in annotations(path, options.annotator):
+        if model in ADVERSARIAL and not options.adversarial:
             bad.leave_out("responses of adversarial generators", len(rows))
             continue
         numbered = (Row(value, source, n) for n, value in enumerate(rows, start=1))
@@ -90,11 +105,6 @@ def _verdicts(path: Path, options: Mapping[str, Any], bad: BadRows) -> Iterator[
                 bad.leave_out("responses of the reference itself")
             else:
                 yield verdict
-
-
-def annotator_of(options: Mapping[str, Any]) -> str:
-    """Return the annotator whose verdicts are gold."""
-    return str(options.get("annotator") or "weighted_alpaca_eval_gpt4_turbo")
 
 
 def annotators(path: Path) -> list[str]:
@@ -119,7 +129,8 @@ def annotations(path: Path, annotator: str) -> Iterator[tuple[str, Path, list[An
         DataError: If there are none, or one cannot be read.
     """
     if path.is_dir():
-        found = sorted(_root(path).glob(f"*/{annotator}/{FILE}"), key=lambda p: p.parent.parent.name)
+        named = (p for p in _root(path).glob(f"*/*/{FILE}") if p.parent.name == annotator)  # no pattern
+        found = sorted(named, key=lambda p: p.parent.parent.name)
         if not found:
             raise DataError(f"no results/<model>/{annotator}/{FILE} in it", path=path)
         for file in found:
@@ -241,14 +252,14 @@ def _pair(verdict: _Verdict) -> Item:
     )
 
 
-def _pools(verdicts: list[_Verdict], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+def _pools(verdicts: list[_Verdict], options: Options, bad: BadRows) -> Iterator[FoundItem]:
     pools: dict[str, list[_Verdict]] = {}
     for verdict in verdicts:
         pools.setdefault(verdict.instruction, []).append(verdict)
     for pool in pools.values():
         first = pool[0]
         responses = [_answer(v) for v in pool]
-        if options.get("reference"):
+        if options.reference:
             responses.append(Response(first.reference_output, 0.5, {"generator": "reference"}))
         if len(responses) < 2:
             bad.leave_out("pools of a single response")
@@ -287,7 +298,7 @@ def read_published(path: Path, request: Import) -> list[PublishedRun]:
         raise DataError("there is no such file or folder", path=path)
     spec = request.spec(_TASK)
     spec = replace(spec, data=replace(spec.data, options={**spec.data.options, "mode": "pairs"}))
-    known, gold = annotators(path), annotator_of(spec.data.options)
+    known, gold = annotators(path), str(spec.data.options["annotator"])
     if gold not in known:
         raise UnknownNameError("annotator", gold, known, f"{path}, -T annotator")
     request.win_rates.extend(_win_rates(path, gold))

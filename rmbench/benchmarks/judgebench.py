@@ -8,24 +8,26 @@ JudgeBench's published outputs: pairs with the judgements of one judge, in both 
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from rmbench.benchmarks.official import (
     HEADLINE,
+    official_kind,
     part_means,
-    part_name,
     stop_at_invalid,
     stratum_of,
     strict_pairs,
 )
 from rmbench.core.identity import prompt_cluster
+from rmbench.core.options import Help
 from rmbench.errors import DataError
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
 from rmbench.results.published import (
     FORMATS,
@@ -40,7 +42,7 @@ from rmbench.stats import mean
 from rmbench.stats.preferences import rewards_from_preferences
 from rmbench.tasks import fields
 from rmbench.tasks.items import hash_items
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, data_files, rows_of
 from rmbench.types import Item, Response
 
@@ -53,10 +55,17 @@ _CATEGORIES = {
 _GOLD = {"A>B": (1.0, 0.0), "B>A": (0.0, 1.0)}
 
 
-@READERS.register("judgebench")
-def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@dataclass(frozen=True)
+class Options:
+    """Options of the reader."""
+
+    response_model: Annotated[str, Help("only pairs written by this model; empty for all")] = ""
+
+
+@register_reader("judgebench", options=Options)
+def read(files: list[Path], options: Options, bad: BadRows) -> Iterator[FoundItem]:
     """Read pair files; `response_model` keeps the pairs of one model only."""
-    wanted = options.get("response_model") or ""
+    wanted = options.response_model
     for path in files:
         rows = (r for r in rows_of(path, bad) if not wanted or r.value.get("response_model") == wanted)
         yield from bad.parse(rows, lambda r: FoundItem(item_of(r), r))
@@ -93,8 +102,8 @@ def item_of(row: Row) -> Item:
 CATEGORIES = ("Knowledge", "Reasoning", "Math", "Coding")
 
 
-@KINDS.register("judgebench")
-def measure_judgebench(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@official_kind("judgebench", *CATEGORIES)
+def measure_judgebench(panel: Panel, params: Params) -> Measured:
     """Measure the share of pairs that are right, over all pairs and in each category.
 
     Two orders are asked; each verdict adds 1 if it is right and takes 1 away if it is wrong, and the pair is
@@ -105,18 +114,15 @@ def measure_judgebench(panel: Panel, params: Mapping[str, Any]) -> Measured:
 
     Args:
         panel: Pairs with the stratum `category`.
-        params: `invalid`.
+        params: Those of every kind.
 
     Returns:
         `official`, `official_knowledge`, `_reasoning`, `_math`, `_coding`.
     """
-    if params.get("short"):
-        return Measured({})
     stop_at_invalid(panel, params)
     pairs, credit = strict_pairs(panel)
     if len(pairs) == 0:
-        names = (HEADLINE, *map(part_name, CATEGORIES))
-        return Measured({}, {}, dict.fromkeys(names, "no pair whose gold differs"))
+        return Measured({}, {}, dict.fromkeys(measure_judgebench.headlines, "no pair whose gold differs"))
     if panel.flips is not None:
         credit = credit * (panel.flips[pairs.item] == 0)
     category = stratum_of(panel, "category")[pairs.item]

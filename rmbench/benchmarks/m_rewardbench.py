@@ -8,24 +8,24 @@ analysis/plot_leaderboard.py of the benchmark's repository. The example counts a
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rmbench.benchmarks.official import (
     HEADLINE,
     nothing,
+    official_kind,
     part_name,
     stop_at_invalid,
     stratum_of,
     strict_pairs,
 )
 from rmbench.benchmarks.rewardbench.official import SECTIONS, section_of, section_score
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
 from rmbench.stats import Statistic, combine, mean
 from rmbench.tasks import fields
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response
 
@@ -61,8 +61,8 @@ SUBSETS = tuple(subset for section in SECTIONS.values() for subset in section)
 _JUDGE_TIE = 0.5
 
 
-@KINDS.register("m-rewardbench")
-def measure_m_rewardbench(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@official_kind("m-rewardbench", *LANGUAGES.values())
+def measure_m_rewardbench(panel: Panel, params: Params) -> Measured:
     """Measure each language and the mean over languages.
 
     An item is `[c > r]`: a tie and NaN are 0, and 0.5 where a judge compared the two. A language without all
@@ -70,13 +70,11 @@ def measure_m_rewardbench(panel: Panel, params: Mapping[str, Any]) -> Measured:
 
     Args:
         panel: Pairs with the strata `language` and `subset`.
-        params: `invalid`.
+        params: Those of every kind.
 
     Returns:
         `official`, and `official_<language>`, such as `official_deu_latn`.
     """
-    if params.get("short"):
-        return Measured({})
     stop_at_invalid(panel, params)
     pairs, credit = strict_pairs(panel, 0.0 if panel.flips is None else _JUDGE_TIE)
     language, subset = (stratum_of(panel, key)[pairs.item] for key in ("language", "subset"))
@@ -109,13 +107,12 @@ TRANSLATION = "translation"
 """A folder beside those of the languages: pairs of translations, part of no number."""
 
 
-@READERS.register("m-rewardbench")
-def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("m-rewardbench")
+def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"id", "language", "source", "prompt", "chosen", "rejected", ...}`.
 
     The subset of RewardBench is in `source`, in the first version of the data in `subset`.
     """
-    del options
     wanted = [path for path in files if path.parent.name != TRANSLATION]
     if len(wanted) < len(files):
         bad.leave_out("files of the translation sets", len(files) - len(wanted))

@@ -5,12 +5,12 @@ parameters of the clean one are. It is named `official`, its parts `official_<pa
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from rmbench.metrics.kinds import Measured
+from rmbench.metrics.kinds import Kind, Measured, Metric, Params, register_kind
 from rmbench.metrics.panel import Pairs, Panel, pairs_of, settle_invalid
 from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.clusters import Floats, Ints
@@ -29,7 +29,16 @@ def part_name(part: str) -> str:
     return f"{HEADLINE}_{re.sub(r'[^a-z0-9]+', '_', part.lower())}"
 
 
-def stop_at_invalid(panel: Panel, params: Mapping[str, Any]) -> None:
+def official_kind(name: str, *parts: str) -> Callable[[Callable[[Panel, Any], Measured]], Kind]:
+    """Register `measure(panel, params)` as an official kind; `official` and each part are its headlines."""
+    metrics = [
+        Metric(HEADLINE, "as the benchmark publishes it"),
+        *(Metric(part_name(part)) for part in parts),
+    ]
+    return register_kind(name, convention="official", metrics=metrics)
+
+
+def stop_at_invalid(panel: Panel, params: Params) -> None:
     """Raise for a reward that is not finite under `invalid=fail`.
 
     Under the other rules an official number treats it as published, which is neither `wrong` nor `drop`.
@@ -37,7 +46,7 @@ def stop_at_invalid(panel: Panel, params: Mapping[str, Any]) -> None:
     Raises:
         ScoringError: If there is one.
     """
-    if str(params.get("invalid", "fail")) == "fail":
+    if params.invalid == "fail":
         settle_invalid(panel, "fail", ranking=True)
 
 

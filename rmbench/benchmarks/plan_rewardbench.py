@@ -14,19 +14,18 @@ from typing import Any
 import numpy as np
 
 from rmbench.benchmarks.official import (
-    HEADLINE,
     NO_JUDGES,
+    official_kind,
     part_means,
-    part_name,
     stop_at_invalid,
     stratum_of,
     with_mean_of_parts,
 )
 from rmbench.core.identity import prompt_cluster
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel, pairs_of
 from rmbench.tasks import fields
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response, Turn
 
@@ -43,24 +42,22 @@ TIE_WITHIN = 1e-4
 """In the model's own reward unit, whatever that is: the published default."""
 
 
-@KINDS.register("plan-rewardbench")
-def measure_plan_rewardbench(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@official_kind("plan-rewardbench", *SPLITS)
+def measure_plan_rewardbench(panel: Panel, params: Params) -> Measured:
     """Measure the splits and their unweighted mean.
 
     A pair is `[c > r]`, and 0.5 where the two are at most 0.0001 apart; with a NaN it is 0.
 
     Args:
         panel: Pairs with the stratum `split`.
-        params: `invalid`.
+        params: Those of every kind.
 
     Returns:
         `official`, and `official_<split>`.
     """
-    if params.get("short"):
-        return Measured({})
     stop_at_invalid(panel, params)
     if panel.flips is not None:
-        return Measured({}, {}, dict.fromkeys([HEADLINE, *map(part_name, SPLITS)], NO_JUDGES))
+        return Measured({}, {}, dict.fromkeys(measure_plan_rewardbench.headlines, NO_JUDGES))
     pairs = pairs_of(panel)
     credit = np.where(np.abs(pairs.margin) <= TIE_WITHIN, 0.5, pairs.margin > 0).astype(np.float64)
     split = stratum_of(panel, "split")[pairs.item]
@@ -71,14 +68,13 @@ def measure_plan_rewardbench(panel: Panel, params: Mapping[str, Any]) -> Measure
 _TOOL_ROLES = ("tool", "tool_call", "tool_response")
 
 
-@READERS.register("plan-rewardbench")
-def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("plan-rewardbench")
+def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"query", "tools", "chosen": {"messages"}, "reject": {"messages"}}`; a file is a split.
 
     One prompt turn and one reply, as the benchmark asks a remote reward model: the tools and the query, then
     the messages of the trajectory one after the other, each behind its role.
     """
-    del options
     return items_of(files, bad, _item)
 
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.benchmarks.official import HEADLINE, part_name, stratum_of
+from rmbench.benchmarks.official import HEADLINE, official_kind, part_name, stratum_of
 from rmbench.core.identity import prompt_cluster
 from rmbench.metrics.best_of_n import Curves, best_of_n_curves, by_cluster, settled
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.margins import area_under_roc
 from rmbench.metrics.panel import Panel, left_out_items, pairs_of, settle_invalid
 from rmbench.metrics.preference import accuracy, correctness
@@ -31,7 +31,7 @@ from rmbench.metrics.selection import pools_of
 from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.clusters import Floats
 from rmbench.tasks import fields
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response
 
@@ -107,8 +107,8 @@ def curve_loss(curves: Curves, panel: Panel) -> Statistic:
     )
 
 
-@KINDS.register("ppe")
-def measure_ppe(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@official_kind("ppe", "auc", "max", "end", "loss", *SETS, "hard", "english")
+def measure_ppe(panel: Panel, params: Params) -> Measured:
     """Measure what PPE does: on questions with the stratum `set` correctness, else human preference.
 
     A reward that is not finite is no reward: it stops the run, or its item goes the way of `invalid`. PPE
@@ -117,7 +117,7 @@ def measure_ppe(panel: Panel, params: Mapping[str, Any]) -> Measured:
     Args:
         panel: Correctness: items with the stratum `set`, gold 1 or 0, and `conflict_pairs` where published.
             Human preference: pairs without ties, with the strata of `CATEGORIES` and `language_group`.
-        params: `invalid`.
+        params: Those of every kind.
 
     Returns:
         Correctness: `official` (accuracy, the mean of five sets), `official_auc`, `_max` (largest value of
@@ -125,9 +125,7 @@ def measure_ppe(panel: Panel, params: Mapping[str, Any]) -> Measured:
         `official_<set>_<measure>`; the curves under `best_of_k`. Human preference: `official` (accuracy, ties
         half) and one per category.
     """
-    if params.get("short"):
-        return Measured({})
-    rule = str(params.get("invalid", "fail"))
+    rule = params.invalid
     left_out = left_out_items(panel, rule, ranking=True)
     panel, n_invalid = settle_invalid(panel, rule, ranking=True)
     measured = _correctness(panel) if panel.strata.get("set") else _preference(panel)
@@ -221,25 +219,23 @@ _RESPONSE = re.compile(r"response_([1-9]\d*)")
 _GOLD = {"model_a": (1.0, 0.0), "model_b": (0.0, 1.0)}
 
 
-@READERS.register("ppe-correctness")
-def read_correctness(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("ppe-correctness")
+def read_correctness(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"question_id", "prompt", "response_1", ..., "scores": [true, ...], "model_name"}`.
 
     The set is the name of the data set that a file lies in (`PPE-MATH-Best-of-K`), else that of the file.
     `sampled_conflict_pairs`, pairs of places of a right and a wrong response, are kept for PPE's accuracy.
     """
-    del options
     return items_of(files, bad, lambda r: _item(r, set_name(r.path), bad))
 
 
-@READERS.register("ppe-preference")
-def read_preference(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("ppe-preference")
+def read_preference(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"question_id", "prompt", "response_1", "response_2", "winner", "language", "hard_prompt", ...}`.
 
     Human ties are left out and counted. Replies are as published, empty or identical ones included: leaving
     more out would change the published number.
     """
-    del options
     return items_of(files, bad, lambda r: _preference_item(r, bad))
 
 

@@ -6,21 +6,25 @@ Source: Kim et al. 2024, arXiv 2410.01729; `RewardMATHEvaluation` in src/evaluat
 repository.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from rmbench.benchmarks.official import HEADLINE, NO_JUDGES, has_one_right, part_name, stop_at_invalid
+from rmbench.benchmarks.official import (
+    NO_JUDGES,
+    has_one_right,
+    official_kind,
+    stop_at_invalid,
+)
 from rmbench.core.identity import prompt_cluster
 from rmbench.errors import DataError
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
 from rmbench.stats import mean
 from rmbench.tasks import fields
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, rows_of
 from rmbench.types import Item, Response, Turn
 
@@ -29,14 +33,13 @@ WRONG = 9
 _GOLD = {"chosen": 1.0, "rejected": 0.0}
 
 
-@READERS.register("reward-math")
-def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("reward-math")
+def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"problem_id", "problem", "eval_solution": [steps], "solution_type", ...}` rows.
 
     Rows of a problem follow one another. A row that does not fit takes its problem with it: with fewer wrong
     solutions to beat, the problem would be an easier one.
     """
-    del options
     for path in files:
         for _, rows in groupby(rows_of(path, bad), key=lambda r: repr(r.value.get("problem_id"))):
             of_problem = list(rows)
@@ -107,21 +110,19 @@ def problem_scores(right: float, wrong: Sequence[float]) -> tuple[float, float, 
     return float(right > highest), float(right >= highest), 1.0 / rank
 
 
-@KINDS.register("reward-math")
-def measure_reward_math(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@official_kind("reward-math", *PARTS)
+def measure_reward_math(panel: Panel, params: Params) -> Measured:
     """Measure how often the right solution is above every wrong one, and its mean reciprocal rank.
 
     Args:
         panel: Items of one response with gold 1 and others with gold 0.
-        params: `invalid`.
+        params: Those of every kind.
 
     Returns:
         `official` (strict), `official_with_ties` (a tie with the best wrong one counts), `official_mrr`.
     """
-    if params.get("short"):
-        return Measured({})
     stop_at_invalid(panel, params)
-    names = [HEADLINE, *map(part_name, PARTS)]
+    names = measure_reward_math.headlines
     if panel.flips is not None:
         return Measured({}, {}, dict.fromkeys(names, NO_JUDGES))
     if not has_one_right(panel):

@@ -17,17 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.benchmarks.official import HEADLINE, part_name, stop_at_invalid, stratum_of
+from rmbench.benchmarks.official import HEADLINE, official_kind, part_name, stop_at_invalid, stratum_of
 from rmbench.core.identity import prompt_cluster
 from rmbench.errors import DataError
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
 from rmbench.results.published import FORMATS, Import, PublishedRow, PublishedRun, check_finite, reward_row
 from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.clusters import Floats
 from rmbench.tasks import fields
 from rmbench.tasks.items import hash_items
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, rows_of
 from rmbench.types import Item, Response
 
@@ -54,8 +54,8 @@ def style_wins(rewards: Floats) -> Floats:
     return (rewards[:, :3, None] > rewards[:, None, 3:]).astype(np.float64)
 
 
-@KINDS.register("rm-bench")
-def measure_rm_bench(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@official_kind("rm-bench", *_LEVELS, *DOMAINS)
+def measure_rm_bench(panel: Panel, params: Params) -> Measured:
     """Measure levels and domains.
 
     A domain is the mean of its easy, normal and hard accuracy; a level, and the whole, the mean of four
@@ -64,16 +64,14 @@ def measure_rm_bench(panel: Panel, params: Mapping[str, Any]) -> Measured:
     Args:
         panel: Items of six responses, chosen ones first, each three in the order of `STYLES`, with the
             stratum `domain`.
-        params: `invalid`.
+        params: Those of every kind.
 
     Returns:
         `official`, `official_easy`, `_normal`, `_hard`, and one per domain; the matrix of each domain, and
         their mean as `all`, under the curve `style_matrix`.
     """
-    if params.get("short"):
-        return Measured({})
     stop_at_invalid(panel, params)
-    names = [HEADLINE, *map(part_name, (*_LEVELS, *DOMAINS))]
+    names = measure_rm_bench.headlines
     if panel.n_items == 0 or not _fits(panel):
         return Measured({}, {}, dict.fromkeys(names, "an item has not three styles of two responses"))
     domain, wins = stratum_of(panel, "domain"), style_wins(panel.rewards.reshape(-1, 6))
@@ -118,10 +116,9 @@ def _fits(panel: Panel) -> bool:
     return bool((gold[:, :3].min(axis=1) > gold[:, 3:].max(axis=1)).all())
 
 
-@READERS.register("rm-bench")
-def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("rm-bench")
+def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `<domain>_filtered.json` files; the two safety files are one domain, as published."""
-    del options
     return items_of(files, bad, item_of)
 
 

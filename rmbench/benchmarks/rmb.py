@@ -15,21 +15,20 @@ from typing import Any
 import numpy as np
 
 from rmbench.benchmarks.official import (
-    HEADLINE,
     NO_JUDGES,
     has_one_right,
+    official_kind,
     part_means,
-    part_name,
     stop_at_invalid,
     stratum_of,
     with_mean_of_parts,
 )
 from rmbench.core.identity import prompt_cluster
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
 from rmbench.stats.clusters import Floats
 from rmbench.tasks import fields
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response
 
@@ -57,21 +56,19 @@ def winner_beats_all(panel: Panel) -> Floats:
     return np.logical_and.reduceat(beaten, panel.offsets[:-1]).astype(np.float64)
 
 
-@KINDS.register("rmb")
-def measure_rmb(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@official_kind("rmb", *PARTS)
+def measure_rmb(panel: Panel, params: Params) -> Measured:
     """Measure the four parts, every item of a part weighing the same, and their unweighted mean.
 
     Args:
         panel: Items with the stratum `part`; the gold of the best reply is 1, of a loser 0.
-        params: `invalid`.
+        params: Those of every kind.
 
     Returns:
         `official`, `official_helpfulness_bon`, `_helpfulness_pairwise`, and both of `_harmlessness`.
     """
-    if params.get("short"):
-        return Measured({})
     stop_at_invalid(panel, params)
-    names = [HEADLINE, *map(part_name, PARTS)]
+    names = measure_rmb.headlines
     if panel.flips is not None:
         return Measured({}, {}, dict.fromkeys(names, NO_JUDGES))
     if not has_one_right(panel):
@@ -84,13 +81,12 @@ def measure_rmb(panel: Panel, params: Mapping[str, Any]) -> Measured:
 _SETS = ("BoN_set", "Pairwise_set")
 
 
-@READERS.register("rmb")
-def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("rmb")
+def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read both sets: `{"pair_uid", "conversation_input", "chosen", "reject", "category_path"}` rows.
 
     The other set has `bon_uid`, `bon_best` and `loser_list`; `category_path` says which set a row is of.
     """
-    del options
     return items_of(files, bad, _item)
 
 

@@ -29,50 +29,47 @@ from rmbench.boards.separation import (
 from rmbench.core.identity import digest
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import Suite, resolve_metric
-from rmbench.results.common_items import CommonItems, MeasuredRun
-from rmbench.results.read import StoredRun, stored_suite
-from rmbench.results.record import SELF_GOLD, Record
+from rmbench.results.common_items import CommonItems
+from rmbench.results.record import SELF_GOLD
+from rmbench.results.run import Run
 from rmbench.stats import Statistic, combine
 from rmbench.types import Estimate
 
 
-def row_name(run: StoredRun, runs: Sequence[StoredRun]) -> str:
+def row_name(run: Run, runs: Sequence[Run]) -> str:
     """Return the model's name, with its fingerprint's hash where two different models share one."""
-    record = run.record
-    prints = {digest(r.record.identity["model"], 6) for r in runs if r.record.model == record.model}
+    prints = {digest(r.fingerprint, 6) for r in runs if r.model == run.model}
     if len(prints) < 2:
-        return record.model
-    return f"{record.model} ({digest(record.identity['model'], 6)})"
+        return run.model
+    return f"{run.model} ({digest(run.fingerprint, 6)})"
 
 
-def eligible(
-    column: ColumnSpec, runs: Sequence[StoredRun], left_out: list[str]
-) -> list[tuple[StoredRun, str]]:
+def eligible(column: ColumnSpec, runs: Sequence[Run], left_out: list[str]) -> list[tuple[Run, str]]:
     """Return the records of a column with their rows' names; why others are not there goes to `left_out`."""
     task = column.task
-    of_task = [r for r in runs if r.record.task == task.name]
+    of_task = [r for r in runs if r.task == task.name]
     whole = []
     for run in of_task:
         why = None
-        if run.record.identity["task"]["digest"] != task.digest():
+        if run.task_digest != task.digest():
             why = "another version or other parameters"
-        elif run.record.identity["limit"] is not None:
-            why = f"--limit {run.record.identity['limit']}"
-        elif "gold" in run.record.identity:
-            why = f"--gold {run.record.identity['gold']['spec']}"
+        elif run.limit is not None:
+            why = f"--limit {run.limit}"
+        elif run.gold is not None:
+            why = f"--gold {run.gold['spec']}"
         if why is None:
             whole.append(run)
         else:
-            left_out.append(f"{run.record.model} on {task.name} ({run.record.run_id}): {why}")
+            left_out.append(f"{run.model} on {task.name} ({run.record.run_id}): {why}")
     if not whole:
         return []
     # The same data and seed for all: what most records have; among equals the first in sorting order.
-    count = Counter((r.record.identity["data"], r.record.identity["seed"]) for r in whole)
+    count = Counter((r.data, r.seed) for r in whole)
     common = min(count, key=lambda key: (-count[key], key))
-    chosen: dict[str, StoredRun] = {}
+    chosen: dict[str, Run] = {}
     for run in whole:
-        if (run.record.identity["data"], run.record.identity["seed"]) != common:
-            left_out.append(f"{run.record.model} on {task.name} ({run.record.run_id}): other data or seed")
+        if (run.data, run.seed) != common:
+            left_out.append(f"{run.model} on {task.name} ({run.record.run_id}): other data or seed")
             continue
         chosen.setdefault(row_name(run, runs), run)
     return [(run, name) for name, run in chosen.items()]
@@ -96,12 +93,12 @@ class Facts:
     parameters: int | None
     """Of the model; None where the record does not say."""
     self_gold: bool
-    """The gold was made by the model that is measured."""
+    """The gold was made by the model that is measured: its verdicts (`import`) or scores (`--self-gold`)."""
 
 
-def facts_of(record: Record) -> Facts:
-    """Return the facts of a record; what is missing or makes no sense is None or empty, never a guess."""
-    found = record.provenance
+def facts_of(run: Run) -> Facts:
+    """Return the facts of a run; what is missing or makes no sense is None or empty, never a guess."""
+    found = run.record.provenance
     command = found.get("command")
     words = [str(word) for word in command] if isinstance(command, list) else []
     speed = _positive(found.get("tokens_per_s"))
@@ -113,7 +110,7 @@ def facts_of(record: Record) -> Facts:
         tokens=int(tokens) if speed and tokens else 0,
         machine=machine if isinstance(machine, str) else "",
         parameters=int(parameters) if parameters else None,
-        self_gold=_is_self_gold(record.identity),
+        self_gold=SELF_GOLD in (run.fingerprint.get("gold"), (run.gold or {}).get("relation")),
     )
 
 
@@ -122,11 +119,6 @@ def _positive(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if _LEAST <= value <= _MOST else None  # NaN is neither
-
-
-def _is_self_gold(identity: Mapping[str, Any]) -> bool:
-    """Say whether a run is one of a model against its own verdicts (`import`) or scores (`--self-gold`)."""
-    return SELF_GOLD in (identity["model"].get("gold"), (identity.get("gold") or {}).get("relation"))
 
 
 SHORTCUT_KIND = "baseline"
@@ -214,14 +206,14 @@ class _Measured:
     cell: Cell
     statistic: Statistic
     metric: str
-    source: MeasuredRun
+    source: Run
 
     @property
     def clusters(self) -> tuple[str, ...]:
-        return self.source.panel.cluster_names
+        return self.source.suite.clusters
 
 
-def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
+def make_board(spec: BoardSpec, runs: Sequence[Run]) -> Board:
     """Return the board of `runs`: depends on the definition, the task files and the records alone.
 
     A record counts if it is of the column's task with exactly its parameters, complete (no `--limit`), and
@@ -234,7 +226,6 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
     """
     left_out: list[str] = []
     table: dict[str, dict[str, _Measured]] = {}
-    suites: dict[str, MeasuredRun] = {}
     reasons: dict[str, dict[str, str]] = {}
     undefined: list[str] = []
     kinds: dict[str, str] = {}
@@ -243,8 +234,8 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
         shown = eligible(column, runs, left_out)
         for run, name in shown:
             cells = table.setdefault(name, {})
-            measured = _measure(column, run, suites)
-            suite = suites[run.record.run_id].suite
+            measured = _measure(column, run)
+            suite = run.suite
             known |= suite.metrics.keys()
             if isinstance(measured, str):
                 undefined.append(f"{name}, {column.label}: {measured}")
@@ -253,9 +244,9 @@ def make_board(spec: BoardSpec, runs: Sequence[StoredRun]) -> Board:
                 cells[column.id] = measured
                 kinds[column.id] = suite.kind_of.get(measured.metric, column.task.kinds[0])
         if shown and not any(column.id in cells for cells in table.values()):
-            _check_name(spec, column, known, [suites[run.record.run_id].suite for run, _ in shown])
+            _check_name(spec, column, known, [run.suite for run, _ in shown])
     models = sorted(table)
-    prints = {row_name(r, runs): r.record.identity["model"] for r in runs}
+    prints = {row_name(r, runs): r.fingerprint for r in runs}
     shortcuts = {m: p.get("name", "") for m, p in prints.items() if p.get("kind") == SHORTCUT_KIND}
     totals = {m: _total(spec, table[m]) for m in models if all(c in table[m] for c in spec.rank_by)}
     common = CommonItems()
@@ -342,13 +333,9 @@ def _rows(
     return rows
 
 
-def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, MeasuredRun]) -> _Measured | str:
-    """Measure one cell, or say why it has no value; `suites` keeps what columns of the same run share."""
-    key = run.record.run_id
-    if key not in suites:
-        suites[key] = MeasuredRun(run, *stored_suite(run, strata=False))
-    source = suites[key]
-    suite = source.suite
+def _measure(column: ColumnSpec, run: Run) -> _Measured | str:
+    """Return one cell, or why it has no value."""
+    suite = run.suite
     try:
         name = resolve_metric(column.metric, suite.metrics)
     except UnknownNameError:
@@ -357,7 +344,7 @@ def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, MeasuredRun])
     if not isfinite(statistic.value):  # rewards near the largest float
         return suite.undefined.setdefault(column.metric, f"it is {statistic.value}, no finite number")
     counts = run.record.counts
-    answered, n_items = source.n_answered(name), source.panel.n_items
+    answered, n_items = run.n_answered(name), suite.n_items
     trained_on = sum((counts.get("trained_on") or {}).values())
     cell = Cell(
         statistic.estimate(),
@@ -365,10 +352,10 @@ def _measure(column: ColumnSpec, run: StoredRun, suites: dict[str, MeasuredRun])
         counts["truncated"],
         counts["invalid"],
         trained_on,
-        facts_of(run.record),
+        facts_of(run),
         answered=(answered, n_items) if answered < n_items else None,
     )
-    return _Measured(cell, statistic, name, source)
+    return _Measured(cell, statistic, name, run)
 
 
 def _check_name(spec: BoardSpec, column: ColumnSpec, known: set[str], suites: Sequence[Suite]) -> None:

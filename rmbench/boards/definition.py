@@ -1,16 +1,14 @@
 """Board definitions: facts in YAML, unknown keys refused."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+from rmbench.core.schema import Rule, parse
 from rmbench.core.yaml import defined_in, packaged_folder, read_yaml
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.tasks.spec import TaskSpec, apply_params, load_task
-
-_BOARD_KEYS = ("name", "title", "summary", "columns", "rank_by")
-_COLUMN_KEYS = ("id", "task", "metric", "label", "params")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +17,25 @@ class ColumnSpec:
 
     id: str
     """Short name, unique on the board; names the column in CSV and JSON and in `rank_by`."""
-    task: TaskSpec
-    """With the column's parameters applied."""
+    task: Annotated[TaskSpec, Rule(convert=lambda name, _: load_task(name))]
+    """The task's name, or its file."""
     metric: str
-    """May be `win_rate@max`."""
+    """A metric of the task, such as `accuracy`; `win_rate@max` is the one at the largest n."""
     label: str
+    """Heading of the column."""
+    params: Mapping[str, Annotated[str, Rule(as_text=True)]] = field(default_factory=dict)
+    """Parameters of the task, as `-T` sets them."""
 
 
 @dataclass(frozen=True, slots=True)
 class BoardSpec:
-    """A board as its YAML file says it."""
+    """A leaderboard: which metrics of which tasks it shows, and which of them rank the models."""
 
     name: str
+    """The file's stem."""
     title: str
     summary: str
-    columns: tuple[ColumnSpec, ...]
+    columns: Annotated[tuple[ColumnSpec, ...], Rule(low=1)]
     rank_by: tuple[str, ...]
     """Ids of the columns whose unweighted mean ranks the models."""
     path: Path
@@ -65,38 +67,14 @@ def load_board(folder: Path, name: str) -> BoardSpec:
     path, known = folder / f"{name}.yaml", list_boards(folder)
     if name not in known:
         raise UnknownNameError("leaderboard", name, known, str(folder))
-    raw = read_yaml(path)
-    _check_keys(raw, _BOARD_KEYS, f"{path}")
-    if raw["name"] != name:
-        raise ConfigError(f"{path}, key 'name': {raw['name']!r}; expected the file's stem {name!r}")
-    if not isinstance(raw["columns"], list) or not raw["columns"]:
-        raise ConfigError(f"{path}, key 'columns': expected a list of columns")
-    columns = tuple(_column(entry, f"{path}, column {n}") for n, entry in enumerate(raw["columns"], 1))
+    board = parse(BoardSpec, read_yaml(path), str(path), path=path)
+    if board.name != name:
+        raise ConfigError(f"{path}, key 'name': {board.name!r}; expected the file's stem {name!r}")
+    columns = tuple(replace(c, task=apply_params(c.task, c.params)) for c in board.columns)
     ids = [c.id for c in columns]
     if len(set(ids)) < len(ids):
         raise ConfigError(f"{path}, key 'columns': two columns have the same id")
-    rank_by = tuple(str(entry) for entry in raw["rank_by"])
-    for entry in rank_by:
+    for entry in board.rank_by:
         if entry not in ids:
             raise UnknownNameError("column", entry, ids, f"{path}, key 'rank_by'")
-    return BoardSpec(name, str(raw["title"]), str(raw["summary"]).strip(), columns, rank_by, path)
-
-
-def _column(raw: Any, where: str) -> ColumnSpec:
-    if not isinstance(raw, Mapping):
-        raise ConfigError(f"{where}: expected a mapping with {', '.join(_COLUMN_KEYS)}")
-    _check_keys(raw, _COLUMN_KEYS, where, optional=("params",))
-    params = {str(k): str(v) for k, v in (raw.get("params") or {}).items()}
-    task = apply_params(load_task(str(raw["task"])), params)
-    return ColumnSpec(str(raw["id"]), task, str(raw["metric"]), str(raw["label"]))
-
-
-def _check_keys(
-    raw: Mapping[str, Any], known: tuple[str, ...], where: str, optional: tuple[str, ...] = ()
-) -> None:
-    for key in raw:
-        if key not in known:
-            raise UnknownNameError("key", str(key), known, where)
-    for key in known:
-        if key not in raw and key not in optional:
-            raise ConfigError(f"{where}: key {key!r} is missing")
+    return replace(board, columns=columns, summary=board.summary.strip())

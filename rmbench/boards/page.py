@@ -31,6 +31,7 @@ from rmbench.core.escape import one_line
 from rmbench.core.identity import slug
 from rmbench.errors import ConfigError
 from rmbench.format.pages import Scale, anchor, prose, render_page, scale_of
+from rmbench.metrics.kinds import known_kind
 from rmbench.types import Estimate
 
 FEWER_TEXT = (
@@ -225,7 +226,6 @@ LONGEST = 200
 """Characters of a name or a reason that the page shows; commands may be longer."""
 LARGE = 60
 """Rows above which columns have fixed widths, so that a browser lays out what is in view alone."""
-KIND_TITLES = {"preference": "Preference", "calibration": "Calibration", "best_of_n": "Best of N"}
 
 
 def page_of(board: Board, links: Links | None = None) -> str:
@@ -287,7 +287,7 @@ def _groups(board: Board) -> list[dict[str, Any]]:
     for column in board.spec.columns:
         kind = board.kinds[column.id]
         if not found or found[-1]["kind"] != kind:
-            title = KIND_TITLES.get(kind, f"Official: {kind}")
+            title = known.title if (known := known_kind(kind)) else kind
             found.append({"kind": kind, "title": title, "span": 0, "n": len(found)})
         found[-1]["span"] += 1
     return found

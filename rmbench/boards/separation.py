@@ -15,7 +15,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from rmbench.boards.definition import ColumnSpec
-from rmbench.results.common_items import CommonItems, MeasuredRun
+from rmbench.results.common_items import CommonItems
+from rmbench.results.run import Run
 from rmbench.stats import Statistic, combine, compare, difference, groups, holm, on_clusters
 from rmbench.stats.compare import p_of
 from rmbench.stats.power import ALPHA
@@ -207,7 +208,7 @@ class Number(Protocol):
         """Names of its clusters."""
 
     @property
-    def source(self) -> MeasuredRun:
+    def source(self) -> Run:
         """The record that it is from."""
 
 
@@ -266,9 +267,9 @@ def pairs_on_common(
 
 
 def _on_common(
-    a: Sequence[MeasuredRun], b: Sequence[MeasuredRun], columns: Sequence[ColumnSpec], common: CommonItems
+    a: Sequence[Run], b: Sequence[Run], columns: Sequence[ColumnSpec], common: CommonItems
 ) -> tuple[Statistic, Statistic] | None:
-    names = sorted({name for run in (*a, *b) for name in run.panel.cluster_names})
+    names = sorted({name for run in (*a, *b) for name in run.suite.clusters})
     first: list[Statistic] = []
     second: list[Statistic] = []
     for run, other, column in zip(a, b, columns, strict=True):
@@ -276,5 +277,5 @@ def _on_common(
         for number, own, into in ((both.first, run, first), (both.second, other, second)):
             if number is None or not isfinite(number.value):
                 return None
-            into.append(on_names(number, own.panel.cluster_names, names))
+            into.append(on_names(number, own.suite.clusters, names))
     return (first[0], second[0]) if len(columns) == 1 else (combine(first), combine(second))

@@ -12,13 +12,22 @@ from rmbench.cli.options import options_of, output_options, print_tables
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalOptions
-from rmbench.models.resolve import RULES
+from rmbench.models.resolve import rules
 
 if TYPE_CHECKING:
     from rmbench.evaluation.run import Outcome
 
 
-@click.command("eval", epilog=f"\b\n{RULES}")
+class _WithRules(click.Command):
+    """A command whose help ends with the rules of `--model`; they are put together when they are shown."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the rules."""
+        self.epilog = f"\b\n{rules()}"
+        super().format_epilog(ctx, formatter)
+
+
+@click.command("eval", cls=_WithRules)
 @click.option(
     "-m",
     "--model",

@@ -30,7 +30,7 @@ def command(model: str | None, output: str) -> None:
     name it by file: --model my_rm.py:MyRM.
     """
     from rmbench.models.catalogue import list_models
-    from rmbench.models.resolve import RULES
+    from rmbench.models.resolve import rules
 
     if model is not None:
         if output not in ("text", "json"):
@@ -49,7 +49,7 @@ def command(model: str | None, output: str) -> None:
     block = Block("models", (), table, caption=("Registered reward models, and the forms of --model",))
     print_tables(output, lambda: [block], lambda: table)
     if output == "text":
-        click.echo(f"\n{RULES}")
+        click.echo(f"\n{rules()}")
 
 
 def _show(model: str, as_json: bool) -> None:

@@ -1,136 +1,184 @@
-"""Typed parameters of tasks: one table, so that the YAML, `-T` and the help say the same.
+"""Typed options: of task kinds and readers (`-T`, YAML), models (`-M`), verifiers (`-G`) and losses (`-L`).
 
-`-M key=value` (-G, -L): texts from the command line, typed by the signature of what they are passed to.
+A dataclass declares options by its fields, a function or another class by its signature and the `Args:` of
+its docstring. `Annotated[int, Help("most bins", low=2)]` says more of one. All are read, checked and listed
+by the same functions.
 """
 
+import dataclasses
 import inspect
+import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from rmbench.errors import ConfigError, UnknownNameError
 
+T = TypeVar("T")
+REQUIRED = inspect.Parameter.empty
+"""Default of an option that must be given."""
+
+_BOOLS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "none"}
+_WRITTEN: Mapping[Any, str] = {
+    int: "whole number", float: "number", bool: "yes|no", str: "text", Path: "path", REQUIRED: "text",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
-class Param:
-    """One parameter."""
+class Help:
+    """What an annotation says of an option, beyond its type."""
 
-    type: type
-    """`str`, `int`, `float` or `bool`."""
-    default: Any
-    """None: left to another parameter, as the help says."""
-    help: str
-    choices: tuple[str, ...] = ()
+    text: str = ""
     low: float | None = None
+    """Least value."""
     later: bool = False
-    """Came after records had been published: at its default it is no part of a task's identity, so theirs
-    stays what it was."""
+    """True for an option that was added after records had been published. At its default it is not part of a
+    task's identity, so older records keep theirs."""
     only_with: tuple[str, tuple[str, ...]] | None = None
-    """Another parameter, and its values with which this one means something; there it is needed if its
-    default is None."""
+    """Another option and the values of it that this one applies to. There it must be given if its default is
+    None; elsewhere it must not."""
 
 
-PARAMS: dict[str, Mapping[str, Param]] = {
-    "all": {
-        "invalid": Param(
-            str,
-            "fail",
-            "what a reward that is not finite does: stop, count the item as wrong, or drop it",
-            ("fail", "wrong", "drop"),
-        ),
-    },
-    "preference": {
-        "convention": Param(
-            str,
-            "clean",
-            "whose published convention to follow",
-            ("clean", "judgebench", "rm-bench", "rewardbench"),
-        ),
-        "ties": Param(
-            str,
-            None,
-            "credit of tied rewards: 0.5, 0, or 1/k; by default what the convention gives",
-            ("half", "zero", "fractional"),
-        ),
-    },
-    "calibration": {
-        "bins": Param(int, 15, "most bins of the reliability curve; few pairs get fewer", low=2),
-        "folds": Param(int, 5, "folds of the cross-fitted temperature", low=2),
-    },
-    "best_of_n": {
-        "gold_meaning": Param(str, "", "what gold is, in words; shown, never computed with"),
-        "select": Param(
-            str,
-            "best",
-            "which of n responses is selected: the best; one by softmax of reward / temperature; one of the k"
-            " best; one at random, likelier with reward, none far below the best (pessimistic); the best of"
-            " reward - penalty x characters, or of reward - penalty x (-log P(response))",
-            ("best", "soft", "top-k", "pessimistic", "length-penalty", "logprob-penalty"),
-            later=True,
-        ),
-        "temperature": Param(
-            float,
-            None,
-            "of select=soft or pessimistic, in units of reward; 0 is the best",
-            low=0,
-            later=True,
-            only_with=("select", ("soft", "pessimistic")),
-        ),
-        "k": Param(
-            int,
-            None,
-            "of select=top-k: how many of the best to choose from",
-            low=1,
-            later=True,
-            only_with=("select", ("top-k",)),
-        ),
-        "penalty": Param(
-            float,
-            None,
-            "of the penalties: reward per character, or per nat",
-            later=True,
-            only_with=("select", ("length-penalty", "logprob-penalty")),
-        ),
-    },
-    "reader:alpacaeval": {
-        "mode": Param(
-            str, "pool", "all models as one pool per prompt, or each against the reference", ("pool", "pairs")
-        ),
-        "reference": Param(bool, False, "put the reference's own answer into the pool, gold 0.5"),
-        "adversarial": Param(
-            bool, False, "keep the generators made to fool the judge, marked as such: NullModel, gpt4_gamed"
-        ),
-        "annotator": Param(str, "weighted_alpaca_eval_gpt4_turbo", "folder of annotations to read"),
-    },
-    "reader:judgebench": {
-        "response_model": Param(str, "", "only pairs written by this model; empty for all"),
-    },
-    "reader:pku-safe-rlhf": {
-        "preference": Param(
-            str, "better", "which of the two annotations is gold: more helpful, or safer", ("better", "safer")
-        ),
-    },
-    "reader:summeval": {
-        "aspect": Param(
-            str,
-            "mean",
-            "human rating that is gold",
-            ("mean", "coherence", "consistency", "fluency", "relevance"),
-        ),
-    },
-    "reader:helpsteer2": {
-        "gold": Param(str, "strength", "how much better, or the share of annotators", ("strength", "votes")),
-        "split": Param(str, "val", "rows to read; one file holds both splits", ("val", "train", "all")),
-    },
-    "reader:helpsteer3": {
-        "gold": Param(str, "strength", "how much better, or the share of annotators", ("strength", "votes")),
-    },
-}
-"""Group -> name -> parameter. Groups: `all`, a task kind, or `reader:<name>`."""
+GIVEN_BY_RUN = "given by the run"
+"""Annotation of a field that is no option: the run fills it in, such as the seed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option: its name, its type, its default and what else is said of it."""
+
+    name: str
+    type: Any
+    """Annotation: int, float, bool, str, Path, Literal, or a union of them with None."""
+    default: Any = REQUIRED
+    """None: left to another option, as the help says."""
+    about: Help = Help()
+
+    @property
+    def written(self) -> str:
+        """How values are written on the command line: `text`, `whole number`, `auto|sdpa`."""
+        return _written(self.type)
+
+    def parse(self, text: str, where: str) -> Any:
+        """Return `text` as a value of the option's type.
+
+        Raises:
+            ConfigError: If it does not fit the type, is not one of the choices, is below the least value, or
+                is not finite.
+        """
+        value = _convert(text, self.type, where)
+        if isinstance(value, float) and not isfinite(value):
+            raise ConfigError(f"{where} is {text!r}; expected a finite number")
+        if self.about.low is not None and value is not None and value < self.about.low:
+            raise ConfigError(f"{where} is {value}; expected at least {self.about.low:g}")
+        return value
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """Options of what takes none."""
+
+
+def options_of(target: Any, reserved: Collection[str] = ()) -> dict[str, Option]:
+    """Return the options that a dataclass or a callable declares, by name, without `reserved` ones."""
+    target = inspect.unwrap(target)
+    hints, told = _hints(target), argument_help(inspect.getdoc(target) or "")
+    found = {}
+    for p in inspect.signature(target).parameters.values():
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in reserved:
+            annotation = _annotation(p, hints)
+            about: tuple[Any, ...] = getattr(annotation, "__metadata__", ())
+            if GIVEN_BY_RUN not in about:
+                plain = get_args(annotation)[0] if about else annotation
+                said = next((a for a in about if isinstance(a, Help)), Help(told.get(p.name, "")))
+                found[p.name] = Option(p.name, plain, p.default, said)
+    return found
+
+
+def typed_options(
+    target: Callable[..., Any], options: Mapping[str, str], where: str, reserved: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return `options` as keyword arguments for `target`, each converted to its annotated type.
+
+    Without an annotation the default's type decides, else the text is passed on. `reserved` names are filled
+    in by the caller and cannot be set.
+
+    Raises:
+        UnknownNameError: If `target` has no such parameter and takes no `**options`.
+        ConfigError: If a value does not fit its type, or a required parameter is missing.
+    """
+    known = options_of(target, reserved)
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
+    typed: dict[str, Any] = {}
+    for key, text in options.items():
+        if key in known:
+            typed[key] = known[key].parse(text, f"{where}: option {key!r}")
+        elif takes_any and key not in reserved:
+            typed[key] = text
+        else:
+            raise UnknownNameError("option", key, known, where)
+    if missing := [n for n, o in known.items() if o.default is REQUIRED and n not in typed]:
+        raise ConfigError(f"{where}: option {missing[0]!r} is required; expected {missing[0]}=VALUE")
+    return typed
+
+
+def filled(given: Mapping[str, Any], known: Mapping[str, Option], where: str) -> dict[str, Any]:
+    """Return every known option as a task's identity holds it: the given value, checked, or its default.
+
+    Raises:
+        UnknownNameError: If a given one is not known.
+        ConfigError: If a value does not fit, or one that must be given is missing.
+    """
+    for key in given:
+        if key not in known:
+            raise UnknownNameError("parameter", key, known, where)
+    for key, one in known.items():
+        if one.default is REQUIRED and key not in given:
+            raise ConfigError(f"{where}: key {key!r} is missing ({one.about.text or one.written})")
+    values = {
+        key: one.parse(str(given[key]), f"{where}, key {key!r}") if key in given else one.default
+        for key, one in known.items()
+    }
+    return settled(values, known, where)
+
+
+def settled(values: Mapping[str, Any], known: Mapping[str, Option], where: str) -> dict[str, Any]:
+    """Return `values` without later options at their default.
+
+    Raises:
+        ConfigError: If an option is given where it does not apply, or is missing where it does.
+    """
+    for name, one in known.items():
+        if one.about.only_with is None:
+            continue
+        other, meant = one.about.only_with
+        applies = values.get(other, known[other].default) in meant
+        given = values.get(name, one.default) is not None
+        if given and not applies:
+            raise ConfigError(f"{where}: {name!r} means something only with {other}={' or '.join(meant)}")
+        if applies and not given:
+            raise ConfigError(f"{where}: {other}={values[other]} needs {name!r} ({one.about.text})")
+    return {
+        k: v for k, v in values.items() if k not in known or not known[k].about.later or v != known[k].default
+    }
+
+
+def made_of(options: type[T], values: Any) -> T:
+    """Return an instance of the dataclass `options` from a mapping that may hold more; an instance stays."""
+    if isinstance(values, options):
+        return values
+    names = [f.name for f in dataclasses.fields(options)]  # type: ignore[arg-type]
+    return options(**{name: values[name] for name in names if name in values})
+
+
+def accepts(target: Callable[..., Any], name: str) -> bool:
+    """Return whether `target` has a parameter called `name` that can be passed by keyword."""
+    return name in options_of(target)
 
 
 def parse_part(text: str, where: str) -> tuple[float, float]:
@@ -149,118 +197,10 @@ def parse_part(text: str, where: str) -> tuple[float, float]:
     return part
 
 
-def parse_value(param: Param, text: str, where: str) -> Any:
-    """Return `text` as the parameter's type.
-
-    Raises:
-        ConfigError: If it is not of that type, below its bound, or not one of its choices.
-    """
-    if param.choices and text not in param.choices:
-        raise UnknownNameError("value", text, param.choices, where)
-    if param.type is bool:
-        if text.lower() not in ("true", "false"):
-            raise ConfigError(f"{where}: {text!r}; expected true or false")
-        return text.lower() == "true"
+def _hints(target: Any) -> dict[str, Any]:
+    is_class = isinstance(target, type) and not dataclasses.is_dataclass(target)
     try:
-        value = param.type(text)
-    except ValueError:
-        raise ConfigError(f"{where}: {text!r}; expected {param.type.__name__}") from None
-    if param.type is float and not isfinite(value):
-        raise ConfigError(f"{where}: {text!r}; expected a finite number")
-    if param.low is not None and value < param.low:
-        raise ConfigError(f"{where}: {value}; expected at least {param.low:g}")
-    return value
-
-
-def settle(values: Mapping[str, Any], known: Mapping[str, Param], where: str) -> dict[str, Any]:
-    """Return `values` without later parameters at their default, once those that go together do.
-
-    Raises:
-        ConfigError: If a parameter is given where it means nothing, or lacks where it is needed.
-    """
-    for name, param in known.items():
-        if param.only_with is None:
-            continue
-        other, meant = param.only_with
-        applies = values.get(other, known[other].default) in meant
-        given = values.get(name, param.default) is not None
-        if given and not applies:
-            raise ConfigError(f"{where}: {name!r} means something only with {other}={' or '.join(meant)}")
-        if applies and not given:
-            raise ConfigError(f"{where}: {other}={values[other]} needs {name!r} ({param.help})")
-    return {k: v for k, v in values.items() if k not in known or not known[k].later or v != known[k].default}
-
-
-def filled(given: Mapping[str, Any], known: Mapping[str, Param], where: str) -> dict[str, Any]:
-    """Return every known parameter: the given value, checked, or its default.
-
-    Raises:
-        UnknownNameError: If one that is given is not known.
-        ConfigError: If a value is not of the parameter's type, or not one of its choices.
-    """
-    for key in given:
-        if key not in known:
-            raise UnknownNameError("parameter", key, known, where)
-    values = {
-        key: parse_value(param, str(given[key]), f"{where}, key {key!r}") if key in given else param.default
-        for key, param in known.items()
-    }
-    return settle(values, known, where)
-
-
-_BOOLS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
-_BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "none"}
-
-
-def typed_options(
-    target: Callable[..., Any], options: Mapping[str, str], where: str, reserved: frozenset[str] = frozenset()
-) -> dict[str, Any]:
-    """Return `options` as keyword arguments for `target`, each converted to its annotated type.
-
-    Annotations may be int, float, bool, str, Path, Literal and unions of them with None; without an
-    annotation the default's type decides, else the text is passed on. `reserved` names are filled in by
-    the caller and cannot be set.
-
-    Raises:
-        UnknownNameError: If `target` has no such parameter and takes no `**options`.
-        ConfigError: If a value does not fit its type, or a required parameter is missing.
-    """
-    parameters = inspect.signature(target).parameters
-    named = {
-        name: parameter
-        for name, parameter in parameters.items()
-        if parameter.kind in _BY_KEYWORD and name not in reserved
-    }
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    hints = _hints(target)
-    typed: dict[str, Any] = {}
-    for key, text in options.items():
-        if key in named:
-            typed[key] = _convert(text, _annotation(named[key], hints), f"{where}: option {key!r}")
-        elif takes_any and key not in reserved:
-            typed[key] = text
-        else:
-            raise UnknownNameError("option", key, named, where)
-    missing = [n for n, p in named.items() if p.default is p.empty and n not in typed]
-    if missing:
-        raise ConfigError(f"{where}: option {missing[0]!r} is required; expected {missing[0]}=VALUE")
-    return typed
-
-
-def accepts(target: Callable[..., Any], name: str) -> bool:
-    """Return whether `target` has a parameter called `name` that can be passed by keyword."""
-    parameter = inspect.signature(target).parameters.get(name)
-    return parameter is not None and parameter.kind in (
-        parameter.POSITIONAL_OR_KEYWORD,
-        parameter.KEYWORD_ONLY,
-    )
-
-
-def _hints(target: Callable[..., Any]) -> dict[str, Any]:
-    function = getattr(target, "__init__", target) if isinstance(target, type) else target
-    try:
-        return typing.get_type_hints(function)
+        return typing.get_type_hints(target.__init__ if is_class else target, include_extras=True)
     except Exception:  # a name that only exists under TYPE_CHECKING: fall back to what the signature shows
         return {}
 
@@ -276,6 +216,22 @@ def _annotation(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:
     if parameter.default is parameter.empty or parameter.default is None:
         return str
     return type(parameter.default)
+
+
+def argument_help(doc: str) -> dict[str, str]:
+    """Return the text of each argument in the section `Args:` of a docstring."""
+    section = re.search(r"^Args:\n((?:[ ]{4}.*\n?)+)", doc, re.MULTILINE)
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _written(annotation: Any) -> str:
+    if annotation in _WRITTEN:
+        return _WRITTEN[annotation]
+    members = [member for member in get_args(annotation) if member is not types.NoneType]
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, members))
+    return "|".join(map(_written, members)) or getattr(annotation, "__name__", str(annotation))
 
 
 def _convert(text: str, annotation: Any, where: str) -> Any:
@@ -310,7 +266,9 @@ def _convert_union(text: str, members: tuple[Any, ...], where: str) -> Any:
     for member in ranked:
         try:
             return _convert(text, member, where)
-        except ConfigError:
-            continue
+        except ConfigError as error:
+            last = error
+    if set(members) - {types.NoneType} == {member}:
+        raise last  # an optional value: its own message names the choices
     expected = " or ".join(_EXPECTED.get(m, getattr(m, "__name__", str(m))) for m in members)
     raise ConfigError(f"{where} is {text!r}; expected {expected}")

@@ -1,4 +1,4 @@
-"""Registries: one name, one thing, and a clear word when a name is unknown or taken twice."""
+"""Registries: one name for one object, from this package, a user's file or another package."""
 
 import hashlib
 import importlib
@@ -6,6 +6,7 @@ import importlib.util
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +15,30 @@ from typing import Any, Generic, TypeVar, cast
 from rmbench.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T")
+_FILE_MODULE = "_rmbench_file_"
+"""How the names of modules begin that are a user's files."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Declared:
+    """A function with what it declares of itself. Subclasses add the declarations and how it is called.
+
+    It passes for the function: same name, module, docstring and signature.
+    """
+
+    run: Any
+    """The function; or `module:attribute`, imported at first use (keeps heavy libraries out of start-up)."""
+
+    def __post_init__(self) -> None:
+        """Take over the function's name, module and docstring."""
+        if isinstance(self.run, str):
+            module, _, attribute = self.run.partition(":")
+            object.__setattr__(self, "__module__", module)
+            object.__setattr__(self, "__qualname__", attribute)
+            return
+        for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+            object.__setattr__(self, name, getattr(self.run, name, None))
+        object.__setattr__(self, "__wrapped__", self.run)
 
 
 class Registry(Generic[T]):
@@ -21,24 +46,37 @@ class Registry(Generic[T]):
 
     Args:
         kind: What is registered, for messages ("reward model").
-        group: Entry-point group that other packages may add names to; None for none.
+        group: Entry-point group that other packages may add names to; None: other packages cannot.
         homes: Packages of rmbench whose modules register names when they are imported. A name's own module
             is tried first (`rm-bench` is in `rm_bench.py`), so that one lookup does not import them all.
+        adopt: Makes a registered object of what an entry point or a user's file names, such as a plain
+            function; it raises ConfigError where it cannot. None: everything is taken as it is.
     """
 
-    def __init__(self, kind: str, group: str | None = None, homes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        kind: str,
+        group: str | None = None,
+        homes: Sequence[str] = (),
+        adopt: Callable[[str, Any], T] | None = None,
+    ) -> None:
         self.kind = kind
         self._group = group
         self._homes = tuple(homes)
+        self._adopt = adopt or (lambda _, thing: cast(T, thing))
         self._entries: dict[str, T | str] = {}
         self._sources: dict[str, str] = {}
+        self._aliases: dict[str, str] = {}
+        self._of_files: dict[str, dict[str, T]] = {}
+        self._found: dict[str, tuple[T, str]] = {}
         self._plugins_read = group is None
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that registers an object under `name`."""
+    def register(self, name: str, *aliases: str) -> Callable[[T], T]:
+        """Return a decorator that registers an object under `name`; `aliases` are other names for `name`."""
 
         def decorate(thing: T) -> T:
             self._put(name, thing, _where(thing))
+            self._aliases |= dict.fromkeys(aliases, name)
             return thing
 
         return decorate
@@ -47,45 +85,65 @@ class Registry(Generic[T]):
         """Register `module:attribute`, imported at first use (keeps heavy libraries out of start-up)."""
         self._put(name, target, target)
 
-    def get(self, name: str) -> T:
-        """Return the object called `name`.
+    def get(self, name: str, where: str = "") -> T:
+        """Return the object called `name`, or a file's `FILE.py:NAME` that `find` has found before.
+
+        `where` begins the message about an unknown name.
 
         Raises:
             UnknownNameError: If nobody registered it.
             ConfigError: If its module fails to import; the message carries *its* exception.
         """
+        if name in self._found:
+            return self._found[name][0]
         if name not in self:
-            raise UnknownNameError(self.kind, name, self._entries)
+            raise UnknownNameError(self.kind, name, self._entries, where)
         entry = self._entries[name]
         if isinstance(entry, str):
-            entry = self._load(name, entry)
+            entry = self._adopt(name, imported(entry, f"{self.kind} {name!r}"))
             self._entries[name] = entry
         return entry
 
-    def find(self, name: str, where: str) -> tuple[T, str | None]:
+    def find(self, name: str, where: str, folder: Path | None = None) -> tuple[T, str | None]:
         """Return the object called `name`, or what `FILE.py:NAME` names, and the SHA-256 of that file.
 
-        In a file NAME is an object of its own, or what it is registered as. `where` begins messages.
+        Args:
+            name: In a file, NAME is an object of its own, or what it is registered as.
+            where: Begins messages.
+            folder: Where a relative FILE is looked for first; then in the working directory.
 
         Raises:
-            UnknownNameError: If there is none; with the nearest name.
+            UnknownNameError: If nobody registered it; with the nearest name.
             ConfigError: If the file is missing or cannot be imported.
         """
         file, separator, own = name.rpartition(".py:")
         if not separator:
-            return self.get(name), None
-        module, source = import_file(Path(file + ".py").expanduser(), where)
-        here = {n: self.get(n) for n in self.names() if self.source(n).startswith(f"{module.__name__}:")}
+            return self.get(name, where), None
+        path = Path(file + ".py").expanduser()
+        if folder is not None and (folder / path).is_file():
+            path = folder / path
+        module, source = import_file(path, where)
+        here: dict[str, Any] = dict(self._of_files.get(module.__name__, {}))
         here |= {n: x for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__}
         if own not in here:
             raise UnknownNameError(self.kind, own, here, file + ".py")
-        return here[own], source
+        found = self._adopt(own, here[own])
+        self._found[file_name(name)] = found, source
+        return found, source
+
+    def file_hash(self, name: str) -> str | None:
+        """Return the SHA-256 of the file behind `FILE.py:NAME`; None before `find` found it."""
+        return self._found[name][1] if name in self._found else None
 
     def names(self) -> list[str]:
-        """Return every known name, sorted."""
+        """Return every known name, sorted; those of users' files are not among them."""
         self._read_plugins()
         self._search_homes("")
         return sorted(self._entries)
+
+    def canonical(self, name: str) -> str:
+        """Return the name that `name` is an alias of; other names, known or not, as they are."""
+        return self._aliases.get(name, name) if name not in self else name
 
     def source(self, name: str) -> str:
         """Return where `name` comes from, as `module:attribute`."""
@@ -93,6 +151,8 @@ class Registry(Generic[T]):
         return self._sources[name]
 
     def __contains__(self, name: str) -> bool:
+        if name in self._found:
+            return True
         self._read_plugins()
         if name not in self._entries:
             self._search_homes(name)
@@ -104,6 +164,11 @@ class Registry(Generic[T]):
         return iter(self.names())
 
     def _put(self, name: str, entry: T | str, source: str) -> None:
+        module = source.partition(":")[0]
+        if is_file_module(module):
+            # Names of a file are its own: two files, or two versions of one, do not collide.
+            self._of_files.setdefault(module, {})[name] = cast(T, entry)
+            return
         taken = self._sources.get(name)
         # The same object again is a module imported under two names or reloaded, not a collision.
         if taken is not None and taken != source:
@@ -113,22 +178,14 @@ class Registry(Generic[T]):
         self._entries[name] = entry
         self._sources[name] = source
 
-    def _load(self, name: str, target: str) -> T:
-        module_name, _, attribute = target.partition(":")
-        try:
-            return cast(T, getattr(importlib.import_module(module_name), attribute))
-        except Exception as error:
-            raise ConfigError(
-                f"{self.kind} {name!r} ({target}) cannot be imported: {type(error).__name__}: {error}"
-            ) from error
-
     def _search_homes(self, name: str) -> None:
         """Import the modules of the homes that `name` begins with; all of them where it is empty."""
         stem = name.replace("-", "_")
         for home in self._homes:
             package = importlib.import_module(home)
+            whole = stem.startswith(home.rpartition(".")[2]) or not name
             for found in pkgutil.iter_modules(package.__path__):
-                if stem.startswith(found.name) or not name:
+                if whole or stem.startswith(found.name):
                     importlib.import_module(f"{home}.{found.name}")
 
     def _read_plugins(self) -> None:
@@ -137,6 +194,30 @@ class Registry(Generic[T]):
         for point in sorted(entry_points(group=self._group), key=lambda p: (p.name, p.value)):
             self._put(point.name, point.value, point.value)
         self._plugins_read = True  # only now: a collision is an error at every use, not at the first alone
+
+
+def imported(target: str, what: str) -> Any:
+    """Return the object that `module:attribute` names.
+
+    Raises:
+        ConfigError: If it cannot be imported; the message begins with `what` and carries the exception.
+    """
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise ConfigError(f"{what} ({target}) cannot be imported: {type(error).__name__}: {error}") from error
+
+
+def is_file_module(module: str) -> bool:
+    """Say whether the module of this name is a user's file."""
+    return module.startswith(_FILE_MODULE)
+
+
+def file_name(name: str) -> str:
+    """Return `FILE.py:NAME` without the folder of the file; other names as they are."""
+    file, separator, own = name.rpartition(".py:")
+    return f"{Path(file).name}.py:{own}" if separator else name
 
 
 def import_file(path: Path, where: str) -> tuple[ModuleType, str]:
@@ -151,7 +232,7 @@ def import_file(path: Path, where: str) -> tuple[ModuleType, str]:
         raise ConfigError(f"{where}: there is no file {path}")
     source = hashlib.sha256(path.read_bytes()).hexdigest()
     place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
-    name = f"_rmbench_file_{path.stem}_{place[:8]}_{source[:16]}"
+    name = f"{_FILE_MODULE}{path.stem}_{place[:8]}_{source[:16]}"
     if name in sys.modules:
         return sys.modules[name], source
     found = importlib.util.spec_from_file_location(name, path)

@@ -1,8 +1,9 @@
-"""YAML as plain values; a key given twice is an error, as every other mistake is.
+"""YAML files as plain values, with line numbers; a key given twice is an error.
 
-Folders of YAML definitions, of tasks and of boards: where the package keeps its own, what a folder has.
+Also the folders of definitions: those of the package, and the names that the files of a folder define.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,24 +13,38 @@ import yaml
 from rmbench.errors import ConfigError
 
 
+class Lines(dict[Any, Any]):
+    """A mapping of a file that knows its lines, from 1."""
+
+    line: int
+    """Where it begins."""
+    lines: dict[Any, int]
+    """Where each key stands."""
+
+
 class _Strict(yaml.SafeLoader):
-    """The safe loader, without silent overwriting."""
+    """The safe loader, without silent overwriting; `1e-3` is a number, as in YAML 1.2 and in editors."""
 
 
-def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen: set[Any] = set()
+def _mapping(loader: _Strict, node: yaml.MappingNode) -> Lines:
+    lines: dict[Any, int] = {}
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)
-        if key in seen:
-            raise ConfigError(f"line {key_node.start_mark.line + 1}: key {key!r} is given twice")
-        seen.add(key)
-    return loader.construct_mapping(node, deep=True)
+        key, line = loader.construct_object(key_node), key_node.start_mark.line + 1
+        if key in lines:
+            raise ConfigError(f"line {line}: key {key!r} is given twice")
+        lines[key] = line
+    found = Lines(loader.construct_mapping(node, deep=True))
+    found.line, found.lines = node.start_mark.line + 1, lines
+    return found
 
 
 _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Strict.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> Lines:
     """Return the mapping in a YAML file.
 
     Raises:
@@ -45,7 +60,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(value, dict):
+    if not isinstance(value, Lines):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
     return value
 

@@ -15,7 +15,7 @@ from rmbench.evaluation.options import EvalOptions
 from rmbench.gold.source import Gold
 from rmbench.metrics import measure_suite, panel_of
 from rmbench.models.resolve import LoadedModel, fingerprint_of
-from rmbench.results.read import StoredRun, complete_run
+from rmbench.results.read import complete_run
 from rmbench.results.record import (
     SELF_GOLD,
     Record,
@@ -29,6 +29,7 @@ from rmbench.results.record import (
     task_identity,
     write_record,
 )
+from rmbench.results.run import Run
 from rmbench.scoring import Crew, Meter, Progress, Scoring, open_stores, score_items
 from rmbench.tasks import ItemShelf, read_task_items
 from rmbench.tasks.spec import TaskSpec
@@ -58,7 +59,7 @@ class PreparedTask:
 class Outcome:
     """A record, and the work that it took."""
 
-    run: StoredRun
+    run: Run
     reused: bool
     """True if the record existed and no work was done."""
     n_computed: int
@@ -145,7 +146,7 @@ def evaluate(
         )
     record, rewards = _record(loaded, task, options, identity, scoring, meter)
     path = write_record(options.results, record, rewards)
-    return Outcome(StoredRun(record, path), reused=False, n_computed=scoring.n_computed)
+    return Outcome(Run(record, path), reused=False, n_computed=scoring.n_computed)
 
 
 def _record(

@@ -6,22 +6,20 @@ within. The process is started once, answers one question after the other, and i
 
 import contextlib
 import importlib
+import inspect
 import json
 import os
 import select
 import subprocess
 import sys
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.registry import import_file, is_file_module
 from rmbench.errors import ConfigError
 
-TASKS = {
-    "algebra": "rmbench.gold.algebra:same_value",
-    "regex": "rmbench.gold.matching:search",
-    "json-schema": "rmbench.gold.matching:valid",
-}
 _START_S = 60.0
 _MEMORY_MB = 1024
 
@@ -31,17 +29,18 @@ class OutOfLimits(Exception):  # noqa: N818  (its text is the reason that is cou
 
 
 class Bounded:
-    """A process that answers one kind of question; it is started at the first.
+    """A process that calls one function again and again; it is started at the first question.
 
     Args:
-        task: Which, a key of `TASKS`.
+        function: A function at the top of a module, of this package, another or a user's file. Arguments and
+            value are JSON. A `prepare()` beside it is called once, before the memory is limited.
         seconds: Time limit of one question.
     """
 
-    def __init__(self, task: str, seconds: float) -> None:
+    def __init__(self, function: Callable[..., Any], seconds: float) -> None:
         if not seconds > 0:
             raise ConfigError(f"seconds is {seconds:g}; expected a number above 0")
-        self._task, self._seconds = task, seconds
+        self._function, self._seconds = function, seconds
         self._process: subprocess.Popen[bytes] | None = None
         self._finalize: Any = None
 
@@ -82,7 +81,7 @@ class Bounded:
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
             # -P: the folder that a user happens to be in is nothing to import from.
-            [sys.executable, "-P", "-m", "rmbench.gold.bounded", self._task],
+            [sys.executable, "-P", "-m", "rmbench.gold.bounded", *_place(self._function)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -114,16 +113,23 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _serve(task: str) -> None:
+def _place(function: Callable[..., Any]) -> tuple[str, str]:
+    """Return where another process finds a function: a module's name or a user's file, and its own name."""
+    module = function.__module__
+    file = inspect.getfile(function) if is_file_module(module) else None
+    return file or module, function.__name__
+
+
+def _serve(place: str, name: str) -> None:
     """Answer the questions on standard input, one JSON line each."""
     import resource
 
-    module, _, name = TASKS[task].partition(":")
     try:
-        answer = getattr(importlib.import_module(module), name)
-        answer_ready = getattr(importlib.import_module(module), "prepare", None)
-        if answer_ready is not None:
-            answer_ready()
+        is_file = place.endswith(".py")
+        module = import_file(Path(place), place)[0] if is_file else importlib.import_module(place)
+        answer = getattr(module, name)
+        if (prepare := getattr(module, "prepare", None)) is not None:
+            prepare()
     except (ImportError, ConfigError) as error:
         _say({"error": str(error)})
         return
@@ -148,4 +154,4 @@ def _say(reply: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(*sys.argv[1:])

@@ -15,10 +15,11 @@ from rmbench.errors import ConfigError
 from rmbench.gold.bounded import Bounded, OutOfLimits
 from rmbench.gold.instruction import verify
 from rmbench.gold.instruction.structured import find_json
-from rmbench.gold.verifier import NO_ANSWER, Verdict, needed
+from rmbench.gold.verifier import NO_ANSWER, Verdict, needed, register_verifier
 from rmbench.types import GoldKind
 
 
+@register_verifier("exact")
 class Exact:
     """The response is the item's `answer`, to the character.
 
@@ -42,6 +43,7 @@ class Exact:
         return text.casefold() if self._ignore_case else text
 
 
+@register_verifier("regex")
 class Regex:
     """A regular expression (Python's) is found in the response: the option's, else the item's `pattern`.
 
@@ -58,7 +60,7 @@ class Regex:
         self._pattern, self._whole = pattern, whole
         if pattern is not None:
             compiled(pattern)
-        self._search = Bounded("regex", seconds)
+        self._search = Bounded(search, seconds)
 
     def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
         """Return 1 where it is found, else 0."""
@@ -87,6 +89,7 @@ def search(pattern: str, text: str, whole: bool) -> bool:
     return bool(expression.fullmatch(text.strip()) if whole else expression.search(text))
 
 
+@register_verifier("instruction")
 class Instruction:
     """The share of the item's `checks` that the response passes, from 0 to 1."""
 
@@ -98,6 +101,7 @@ class Instruction:
         return Verdict(verify(response, needed(expected, "checks")))
 
 
+@register_verifier("json-schema")
 class JsonSchema:
     """The JSON of the response follows a JSON schema: the option's file, else the item's `schema`.
 
@@ -111,7 +115,7 @@ class JsonSchema:
 
     def __init__(self, schema: Path | None = None, seconds: float = 5.0) -> None:
         self._schema = None if schema is None else _read(schema)
-        self._check = Bounded("json-schema", seconds)
+        self._check = Bounded(valid, seconds)
 
     def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
         """Return 1 where it follows, 0 where it does not or there is no JSON."""

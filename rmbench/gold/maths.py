@@ -23,8 +23,9 @@ from fractions import Fraction
 from typing import Any
 
 from rmbench.errors import ConfigError
+from rmbench.gold.algebra import same_value
 from rmbench.gold.bounded import Bounded, OutOfLimits
-from rmbench.gold.verifier import NO_ANSWER, Verdict, needed
+from rmbench.gold.verifier import NO_ANSWER, Verdict, needed, register_verifier
 from rmbench.types import GoldKind
 
 MAX_LENGTH = 64
@@ -123,6 +124,7 @@ _WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}(?:\^\{
 _NAMED = re.compile(r"^\s*[A-Za-z](?:\([A-Za-z]\))?\s*=(?!=)")
 
 
+@register_verifier("math")
 class Math:
     """The answer equals the item's `answer`: numbers exactly, formulas by sympy; units are left aside.
 
@@ -138,7 +140,7 @@ class Math:
         if not 0.0 <= tolerance < 1.0:
             raise ConfigError(f"tolerance is {tolerance:g}; expected a number from 0 and below 1")
         self._tolerance = tolerance
-        self._algebra = Bounded("algebra", seconds)
+        self._algebra = Bounded(same_value, seconds)
 
     def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
         """Return 1 where the answers are equal, 0 where they are not or there is none."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from rmbench.errors import ConfigError
 from rmbench.gold.confined import NOT_CONFINED, OUT_OF_MEMORY, PASSED
-from rmbench.gold.verifier import NO_ANSWER, Verdict, needed
+from rmbench.gold.verifier import NO_ANSWER, Verdict, needed, register_verifier
 from rmbench.types import GoldKind
 
 _FENCE = re.compile(r"```(?:python|py|python3)?[ \t]*\n(.*?)```", re.DOTALL)
@@ -29,6 +29,7 @@ WAIT_S = 20.0
 _CONFINED = Path(__file__).with_name("confined.py")
 
 
+@register_verifier("python")
 class PythonTests:
     """The program in the response runs through with the item's `tests` (Python with asserts) after it.
 

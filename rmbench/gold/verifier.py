@@ -41,17 +41,7 @@ class GoldVerifier(Protocol):
         ...
 
 
-GOLD_VERIFIERS: Registry[Any] = Registry("verifier", group="rmbench.verifiers")
-
-for _name, _target in {
-    "math": "rmbench.gold.maths:Math",
-    "exact": "rmbench.gold.matching:Exact",
-    "regex": "rmbench.gold.matching:Regex",
-    "json-schema": "rmbench.gold.matching:JsonSchema",
-    "instruction": "rmbench.gold.matching:Instruction",
-    "python": "rmbench.gold.program:PythonTests",
-}.items():
-    GOLD_VERIFIERS.register_lazily(_name, _target)
+GOLD_VERIFIERS: Registry[Any] = Registry("verifier", group="rmbench.verifiers", homes=("rmbench.gold",))
 
 
 def register_verifier(name: str) -> Callable[[C], C]:

@@ -1,6 +1,5 @@
 """Best of N against gold: does picking with the model give better text, and up to which N?"""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -8,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri, stdtrit
 
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.core.options import made_of
+from rmbench.metrics.kinds import Measured, Metric, register_kind
 from rmbench.metrics.panel import Panel, folds_of, left_out_items, settle_invalid
 from rmbench.metrics.selection import (
     BEST,
+    BestOfN,
     Pools,
     Rule,
     expectation,
@@ -139,8 +140,9 @@ class Prepared:
     """Items of the panel given that are left out because of the model's rewards, shape (I,)."""
 
 
-def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
+def prepare(panel: Panel, params: Any) -> Prepared:
     """Apply the rule and the `invalid` parameter, and keep the pools that the whole curve can rest on."""
+    params = made_of(BestOfN, params)
     rule = rule_of(params)
     counts = {}
     without = np.zeros(panel.n_items, dtype=bool)
@@ -149,7 +151,7 @@ def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
         panel, counts["items_without_logprobs"] = panel.take(~without), int(without.sum())
     panel = penalised(panel, rule)
     invalid = {panel.ids[k] for k in np.unique(panel.item_of_row()[~np.isfinite(panel.rewards)])}
-    invalid_rule, ranking = str(params.get("invalid", "fail")), not rule.needs_scale
+    invalid_rule, ranking = params.invalid, not rule.needs_scale
     left_out = None
     if (dropped := left_out_items(panel, invalid_rule, ranking=ranking)) is not None:
         left_out = np.zeros_like(without)
@@ -176,14 +178,27 @@ def prepare(panel: Panel, params: Mapping[str, Any]) -> Prepared:
     return Prepared(panel, pools, n_values, rule, counts, n_made_up=n_made_up, left_out=left_out)
 
 
-@KINDS.register("best_of_n")
-def measure_best_of_n(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@register_kind(
+    "best_of_n",
+    title="Best of N",
+    params=BestOfN,
+    aliases=["bon"],
+    needs_scale=lambda params: rule_of(params).needs_scale,
+    metrics=[
+        Metric("win_rate@max", "share of the rest of the pool that the pick beats", in_strata=True),
+        Metric("gold@1", "gold of the pick", in_strata=True, compared=False),
+        Metric("gold@max"),
+        Metric("oracle@max", "gold of the best in the pool", compared=False),
+        Metric("recovery@max", "share of the possible gain that is reached", in_strata=True),
+        Metric("best_n", "the N of the highest gold"),
+    ],
+)
+def measure_best_of_n(panel: Panel, params: BestOfN) -> Measured:
     """Measure best-of-n selection against gold.
 
     Args:
         panel: Items and rewards; gold on any scale.
-        params: `seed` (bootstrap of the over-optimisation point, noise of the soft rule), `invalid`, and the
-            rule of selection: `select`, `temperature`, `k`, `penalty`.
+        params: `seed` is of the bootstrap of the over-optimisation point and of the soft rule's noise.
 
     Returns:
         `gold@n`, `win_rate@n`, `recovery@n`, `regret@n`, `oracle@n`, `kl_bound@n` for n = 1, 2, 4, ..., and
@@ -192,8 +207,8 @@ def measure_best_of_n(panel: Panel, params: Mapping[str, Any]) -> Measured:
     ready = prepare(panel, params)
     if ready.problem:
         return Measured({}, ready.counts, {"win_rate": ready.problem}, left_out=ready.left_out)
-    seed = int(params.get("seed", 0))
-    return measure_curves(ready, best_of_n_curves(ready.pools, ready.n_values, ready.rule, seed), seed)
+    curves = best_of_n_curves(ready.pools, ready.n_values, ready.rule, params.seed)
+    return measure_curves(ready, curves, params.seed)
 
 
 def measure_curves(ready: Prepared, curves: Curves, seed: int) -> Measured:

@@ -4,16 +4,16 @@ A margin `d = r_a - r_b` claims P(a is better) = sigma(d). The order of a pair i
 enters as `(p, y)` and as `(1 - p, 1 - y)`: with only `(p_chosen, 1)` a reliability curve would mean nothing.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from scipy.stats import t as student_t
 
+from rmbench.core.options import Help, made_of
 from rmbench.metrics.gaps import freedom_of
-from rmbench.metrics.kinds import HEADLINES, KINDS, Measured
+from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
 from rmbench.metrics.margins import (
     area_under_risk_coverage,
     auroc_of_margin,
@@ -115,35 +115,57 @@ class Claims:
     """Items left out."""
 
 
-def claims_of(panel: Panel, params: Mapping[str, Any]) -> Claims:
-    """Return the forecasts that calibration is measured on; parameters as for `measure_calibration`."""
-    panel, n_invalid = settle_invalid(panel, str(params.get("invalid", "fail")), ranking=False)
+@dataclass(frozen=True, kw_only=True)
+class Calibration(Params):
+    """Parameters of the kind `calibration`."""
+
+    bins: Annotated[int, Help("most bins of the reliability curve; few pairs get fewer", low=2)] = 15
+    folds: Annotated[int, Help("folds of the cross-fitted temperature", low=2)] = 5
+
+
+def claims_of(panel: Panel, params: Any) -> Claims:
+    """Return the forecasts that calibration is measured on; `params` as `Calibration` or a task's mapping."""
+    params = made_of(Calibration, params)
+    panel, n_invalid = settle_invalid(panel, params.invalid, ranking=False)
     pairs = pairs_of(panel)
     margin, label, cluster_as_float = _with_split(pairs)
     cluster = cluster_as_float.astype(np.int64)
     raw = Forecasts(margin, label, cluster, panel.n_clusters)
     if why := NO_PAIR if len(pairs) == 0 else too_large(margin):
         return Claims(pairs, margin, raw, why, n_invalid)
-    n_folds, seed = int(params.get("folds", 5)), int(params.get("seed", 0))
-    found = cross_fitted(margin, label, cluster, n_folds, seed)
+    found = cross_fitted(margin, label, cluster, params.folds, params.seed)
     scaled = found if isinstance(found, str) else replace(raw, margin=found)
     return Claims(pairs, margin, raw, scaled, n_invalid)
 
 
-@KINDS.register("calibration")
-def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@register_kind(
+    "calibration",
+    title="Calibration",
+    params=Calibration,
+    needs_scale=lambda _: True,
+    metrics=[
+        Metric("ece", "distance between claimed and observed probability", in_strata=True),
+        Metric("ece_debiased", "the same, less what noise adds", in_strata=True),
+        Metric("ece_scaled", "the first, after a cross-fitted temperature", in_strata=True),
+        Metric("temperature", "what margins must be divided by", in_strata=True),
+        Metric("brier", "mean squared error of the claimed probability", in_strata=True),
+        Metric("nll", "cross-entropy of the claimed probability", in_strata=True),
+        Metric("auroc_margin", "whether a right pair has a larger margin than a wrong one", in_strata=True),
+    ],
+)
+def measure_calibration(panel: Panel, params: Calibration) -> Measured:
     """Measure calibration of margins, raw and after a cross-fitted temperature.
 
     Args:
         panel: Items and rewards.
-        params: `bins` (15), `folds` (5), `seed`, `invalid`; `short` leaves out what is not reported per
-            stratum: bins of equal width, Murphy's parts, the margins' distribution, strength.
+        params: `short` leaves out what is not reported per stratum: bins of equal width, Murphy's parts, the
+            margins' distribution, strength.
 
     Returns:
         The metrics of the architecture's list; `curves` holds reliability, margin deciles and quantiles.
     """
-    bins, seed = int(params.get("bins", 15)), int(params.get("seed", 0))
-    left_out = left_out_items(panel, str(params.get("invalid", "fail")), ranking=False)
+    bins, seed = params.bins, params.seed
+    left_out = left_out_items(panel, params.invalid, ranking=False)
     claims = claims_of(panel, params)
     pairs, margin, raw, scaled = claims.pairs, claims.margin, claims.raw, claims.scaled
     counts = {
@@ -154,9 +176,9 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
     if len(pairs) == 0:
         return Measured({}, counts, {"ece": NO_PAIR}, left_out=left_out)
     if why := too_large(margin):
-        return Measured({}, counts, dict.fromkeys(HEADLINES["calibration"], why), left_out=left_out)
+        return Measured({}, counts, dict.fromkeys(measure_calibration.headlines, why), left_out=left_out)
     metrics = _proper(raw, "", seed, bins)
-    if not params.get("short"):
+    if not params.short:
         metrics["ece_equal_width"], _ = calibration_error(
             raw, bin_edges(raw, bins, equal_mass=False), seed=seed
         )
@@ -171,9 +193,9 @@ def measure_calibration(panel: Panel, params: Mapping[str, Any]) -> Measured:
         names = ("ece_scaled", "ece_debiased_scaled", "brier_scaled", "nll_scaled")
         undefined |= dict.fromkeys(names, scaled)
     else:
-        metrics |= _proper_scaled(raw, scaled, fit, seed, bins, int(params.get("folds", 5)))
+        metrics |= _proper_scaled(raw, scaled, fit, seed, bins, params.folds)
         curves["reliability_scaled"] = scaled.table(bin_edges(scaled, bins, equal_mass=True))
-    if not params.get("short"):
+    if not params.short:
         for name, result in strength_metrics(pairs, panel.n_clusters, seed).items():
             _put(name, result, metrics, undefined)
         metrics |= margin_metrics(pairs, panel.n_clusters)

@@ -1,18 +1,19 @@
-"""What measuring one task kind returns, and the registry of kinds.
+"""Task kinds: what a task measures, as one object per kind, and their registry."""
 
-The metrics that a task kind is known by, in the order that tables and pages show them.
-"""
-
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.registry import Registry
+from rmbench.core.options import GIVEN_BY_RUN, Help, made_of
+from rmbench.core.registry import Declared, Registry
+from rmbench.errors import ConfigError
 from rmbench.metrics.panel import Panel
 from rmbench.stats import Statistic
+
+Convention: TypeAlias = Literal["clean", "official"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,53 +29,164 @@ class Measured:
     curves: dict[str, Any] = field(default_factory=dict)
     """Tables for plots, JSON values only: reliability, margin deciles, gold against n."""
     left_out: NDArray[np.bool_] | None = None
-    """Items of the panel that are left out because of the model's own rewards, shape (I,); None for none. A
+    """Items of the panel that are left out because of the model's own rewards, shape (I,); None: none are. A
     kind that leaves such items out must name them: a comparison leaves them out of the other model too."""
 
 
-Measure: TypeAlias = Callable[[Panel, Mapping[str, Any]], Measured]
-"""(panel, params) -> numbers. Pure: no model, no file, no clock. `params` holds `seed` and the kind's own."""
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """Parameters that every kind has. A kind adds its own as the fields of a subclass."""
 
-KINDS: Registry[Measure] = Registry(
+    invalid: Annotated[
+        Literal["fail", "wrong", "drop"],
+        Help("what a reward that is not finite does: stop, count the item as wrong, or drop it"),
+    ] = "fail"
+    seed: Annotated[int, GIVEN_BY_RUN] = 0
+    """Of every random draw."""
+    macro_over: Annotated[str | None, GIVEN_BY_RUN] = None
+    """Stratum key that a macro mean averages over."""
+    short: Annotated[bool, GIVEN_BY_RUN] = False
+    """Only the metrics with `in_strata` are wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What a kind says of one of its metrics."""
+
+    name: str
+    """`win_rate@max` is the one at the largest n."""
+    meaning: str = ""
+    """A few words; of `name@n` they hold for every n."""
+    headline: bool = True
+    """Whether tables and pages show it. All metrics are in the record."""
+    in_strata: bool = False
+    """Whether it is reported per stratum; of `name@n` this holds for every n."""
+    compared: bool = True
+    """False for a metric that describes the data alone, or is the same for all models."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Kind(Declared):
+    """A task kind: `run` measures a panel, the rest says what it gives. Made by `register_kind`.
+
+    `run(panel, params)` is pure: no model, no file, no clock.
+    """
+
+    name: str
+    title: str
+    """Head of its columns on a board."""
+    params: type[Params]
+    """Dataclass of its parameters, a subclass of `Params`."""
+    metrics: tuple[Metric, ...]
+    """In the order that tables and pages show them."""
+    convention: Convention
+    """`official` computes a benchmark's number by its own published definition."""
+    needs_scale: Callable[[Any], bool] = lambda _: False
+    """Whether, under some parameters, more than the order of rewards matters. No reward can stand for an
+    invalid one then, and `invalid=wrong` leaves its item out."""
+
+    def __call__(self, panel: Panel, params: Any) -> Measured:
+        """Measure a panel; `params` is an instance of the dataclass, or a mapping that may hold more."""
+        return self.run(panel, made_of(self.params, params))  # type: ignore[no-any-return]
+
+    @property
+    def headlines(self) -> tuple[str, ...]:
+        """Names of the headline metrics."""
+        return tuple(m.name for m in self.metrics if m.headline)
+
+    @property
+    def in_strata(self) -> frozenset[str]:
+        """Metrics reported per stratum; of `name@n`, the part before the @."""
+        return frozenset(stem(m.name) for m in self.metrics if m.in_strata)
+
+
+def _adopted(name: str, thing: Any) -> Kind:
+    if not isinstance(thing, Kind):
+        raise ConfigError(f"task kind {name!r} is {type(thing).__name__}; expected what @register_kind makes")
+    return thing
+
+
+KINDS: Registry[Kind] = Registry(
     "task kind",
     group="rmbench.kinds",
     homes=("rmbench.metrics", "rmbench.benchmarks", "rmbench.benchmarks.rewardbench"),
+    adopt=_adopted,
 )
 
 
-_SECTIONS = ("official_chat", "official_chat_hard", "official_safety", "official_reasoning")
-HEADLINES: Mapping[str, tuple[str, ...]] = {
-    "rewardbench": ("official", *_SECTIONS, "official_prior_sets", "official_micro"),
-    "rewardbench2": (
-        "official", "official_factuality", "official_precise_if", "official_math", "official_safety",
-        "official_focus", "official_ties",
-    ),
-    "rm-bench": (
-        "official", "official_easy", "official_normal", "official_hard", "official_chat", "official_code",
-        "official_math", "official_safety",
-    ),
-    "judgebench": (
-        "official", "official_knowledge", "official_reasoning", "official_math", "official_coding",
-    ),
-    "ppe": (
-        "official", "official_auc", "official_max", "official_end", "official_loss", "official_mmlu_pro",
-        "official_math", "official_gpqa", "official_mbpp_plus", "official_ifeval", "official_hard",
-        "official_english",
-    ),
-    "preference": (
-        "accuracy", "accuracy_macro", "accuracy_length_controlled", "longer_wins_length_controlled",
-        "longer_wins", "accuracy_of_ceiling", "ceiling",
-    ),
-    "calibration": ("ece", "ece_debiased", "ece_scaled", "temperature", "brier", "nll", "auroc_margin"),
-    "best_of_n": ("win_rate@max", "gold@1", "gold@max", "oracle@max", "recovery@max", "best_n"),
-}  # fmt: skip
-"""Columns per task kind; all other metrics are in the record."""
+def register_kind(
+    name: str,
+    *,
+    metrics: Sequence[Metric],
+    params: type[Params] = Params,
+    title: str = "",
+    convention: Convention = "clean",
+    aliases: Sequence[str] = (),
+    needs_scale: Callable[[Any], bool] = lambda _: False,
+) -> Callable[[Callable[[Panel, Any], Measured]], Kind]:
+    """Register `measure(panel, params) -> Measured` as a task kind of your own.
+
+    In a file it is `kinds: ["my_metric.py:NAME"]` of a task; in a package, an entry point in the group
+    `rmbench.kinds` makes it `kinds: [NAME]` everywhere. `aliases` are short names in task
+    files; see `Kind` for the other arguments.
+
+    Raises:
+        ConfigError: If it has no headline metric.
+    """
+    if not any(m.headline for m in metrics):
+        raise ConfigError(
+            f"task kind {name!r} has no headline metric; expected metrics=[Metric(NAME, MEANING)]"
+        )
+    shown = title or (f"Official: {name}" if convention == "official" else name)
+
+    def decorate(measure: Callable[[Panel, Any], Measured]) -> Kind:
+        return KINDS.register(name, *aliases)(
+            Kind(
+                run=measure, name=name, title=shown, params=params, metrics=tuple(metrics),
+                convention=convention, needs_scale=needs_scale,
+            )
+        )  # fmt: skip
+
+    return decorate
+
+
+def stem(metric: str) -> str:
+    """Return `gold` for `gold@24`; other names as they are."""
+    return metric.partition("@")[0]
+
+
+def known_kind(name: str) -> Kind | None:
+    """Return the kind of a record's task; None where it belongs to a package or file that is not here."""
+    return KINDS.get(name) if name in KINDS else None
+
+
+def headlines_of(kind: str) -> tuple[str, ...]:
+    """Return the headline metrics of a record's kind; empty where the kind is not known here."""
+    return found.headlines if (found := known_kind(kind)) else ()
+
+
+def kinds_of(kinds: Iterable[str], convention: str) -> tuple[str, ...]:
+    """Return those of `kinds` that follow a convention: `official`, `clean` or `both` (official first)."""
+    official = tuple(k for k in kinds if is_official(k))
+    clean = tuple(k for k in kinds if not is_official(k))
+    return {"official": official, "clean": clean}.get(convention, official + clean)
+
+
+def is_official(kind: str) -> bool:
+    """Say whether a kind computes a benchmark's number by its own published definition."""
+    return (found := known_kind(kind)) is not None and found.convention == "official"
+
+
+def meaning_of(metric: str, kinds: Iterable[str]) -> str:
+    """Return what a metric of these kinds is, in a few words; empty where nobody says."""
+    told = (m for kind in kinds if (found := known_kind(kind)) for m in found.metrics)
+    return next((m.meaning for m in told if m.meaning and stem(m.name) == stem(metric)), "")
 
 
 def at_largest_n(metric: str, held: Sequence[Iterable[str]]) -> str:
     """Return `gold@24` for `gold@max`: the largest n among the metrics held (of one task they share it)."""
     if not metric.endswith("@max"):
         return metric
-    stem = metric.removesuffix("max")
-    found = [int(m.removeprefix(stem)) for names in held for m in names if m.startswith(stem)]
-    return f"{stem}{max(found)}" if found else metric
+    start = metric.removesuffix("max")
+    found = [int(m.removeprefix(start)) for names in held for m in names if m.startswith(start)]
+    return f"{start}{max(found)}" if found else metric

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rmbench.core.options import made_of
 from rmbench.metrics.best_of_n import (
     Prepared,
     best_of_n_curves,
@@ -21,7 +22,7 @@ from rmbench.metrics.best_of_n import (
     settled,
 )
 from rmbench.metrics.panel import Panel
-from rmbench.metrics.selection import Pools, kl_bound
+from rmbench.metrics.selection import BestOfN, Pools, kl_bound
 from rmbench.stats import Statistic, cluster_bootstrap, ratio
 from rmbench.stats.bootstrap import percentile_interval
 from rmbench.stats.clusters import Floats
@@ -54,7 +55,7 @@ class OverOptimisation:
     """Ids of the items that are left out because of the model's own rewards."""
 
 
-def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOptimisation:
+def measure_over_optimisation(panel: Panel, params: Any) -> OverOptimisation:
     """Measure best of n, or another rule, with what becomes of the proxy and the fitted curve.
 
     Args:
@@ -64,12 +65,13 @@ def measure_over_optimisation(panel: Panel, params: Mapping[str, Any]) -> OverOp
     Raises:
         ScoringError: On a reward that is not finite, under `invalid=fail`.
     """
+    params = made_of(BestOfN, params)
     ready = prepare(panel, params)
     if ready.problem:
         return OverOptimisation((), {}, {"win_rate": ready.problem}, ready.counts)
     left_out = () if ready.left_out is None else np.flatnonzero(ready.left_out)
     lacking = frozenset(panel.ids[k] for k in left_out)
-    seed, panel, n_values = int(params.get("seed", 0)), ready.panel, ready.n_values
+    seed, panel, n_values = params.seed, ready.panel, ready.n_values
     curves = best_of_n_curves(ready.pools, n_values, ready.rule, seed)
     measured = measure_curves(ready, curves, seed)
     metrics, undefined = dict(measured.metrics), dict(measured.undefined)

@@ -3,15 +3,15 @@
 Length-controlled accuracy: the accuracy where neither response is longer.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rmbench.core.options import Help, made_of
 from rmbench.errors import ConfigError
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
 from rmbench.metrics.margins import tenths
 from rmbench.metrics.panel import Pairs, Panel, left_out_items, pairs_of, reward_tie_sizes, settle_invalid
 from rmbench.metrics.votes import measure_votes
@@ -146,12 +146,30 @@ TIES_OF_CONVENTION = {"clean": "half", "judgebench": "zero", "rm-bench": "zero",
 """Credit for tied rewards that each published benchmark gives (`clean` is ours)."""
 
 
-def ties_rule(params: Mapping[str, Any]) -> str:
-    """Return the tie policy: `ties` if given, else that of the `convention`."""
-    convention = str(params.get("convention") or "clean")
-    if convention not in TIES_OF_CONVENTION:
-        raise ConfigError(f"convention={convention!r} is not one of {', '.join(TIES_OF_CONVENTION)}")
-    rule = str(params.get("ties") or TIES_OF_CONVENTION[convention])
+@dataclass(frozen=True, kw_only=True)
+class Preference(Params):
+    """Parameters of the kind `preference`."""
+
+    convention: Annotated[
+        Literal["clean", "judgebench", "rm-bench", "rewardbench"],
+        Help("whose published convention to follow"),
+    ] = "clean"
+    ties: Annotated[
+        Literal["half", "zero", "fractional"] | None,
+        Help("credit of tied rewards: 0.5, 0, or 1/k; by default what the convention gives"),
+    ] = None
+
+
+def ties_rule(params: Any) -> str:
+    """Return the tie policy: `ties` if given, else that of the `convention`.
+
+    Args:
+        params: `Preference`, or a task's mapping.
+    """
+    p = made_of(Preference, params)
+    if p.convention not in TIES_OF_CONVENTION:
+        raise ConfigError(f"convention={p.convention!r} is not one of {', '.join(TIES_OF_CONVENTION)}")
+    rule = p.ties or TIES_OF_CONVENTION[p.convention]
     if rule not in ("half", "zero", "fractional"):
         raise ConfigError(f"ties={rule!r} is not one of half, zero, fractional")
     return rule
@@ -192,13 +210,36 @@ def macro_accuracy(panel: Panel, pairs: Pairs, credit: Floats, key: str | None) 
     return combine(parts)
 
 
-@KINDS.register("preference")
-def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@register_kind(
+    "preference",
+    title="Preference",
+    params=Preference,
+    metrics=[
+        Metric("accuracy", "share of pairs ranked as gold does, ties half", in_strata=True),
+        Metric("accuracy_macro", "mean over strata of the accuracy in each"),
+        Metric("accuracy_length_controlled", "accuracy where neither response is longer", in_strata=True),
+        Metric(
+            "longer_wins_length_controlled",
+            "the same of a scorer of pure length: 0.5 where length is controlled",
+            compared=False,
+        ),
+        Metric("longer_wins", "how often gold prefers the longer response", in_strata=True, compared=False),
+        Metric("accuracy_of_ceiling", "accuracy over that of the best possible predictor", compared=False),
+        Metric(
+            "ceiling", "accuracy of the best possible predictor of the annotators' majority", compared=False
+        ),
+        Metric("ceiling_low", "the least that the ceiling can be", headline=False),
+        Metric("ceiling_high", "the most that the ceiling can be", headline=False),
+        Metric("annotator_agreement", "how often two annotators of a pair agree", headline=False),
+        Metric("annotator_alpha", "their agreement beyond chance (Krippendorff)", headline=False),
+    ],
+)
+def measure_preference(panel: Panel, params: Preference) -> Measured:
     """Measure preference accuracy and its shortcuts.
 
     Args:
         panel: Items and rewards.
-        params: `ties`, `convention`, `invalid`, `seed`, `macro_over` (stratum key of the macro mean).
+        params: `macro_over` is the stratum key of the macro mean.
 
     Returns:
         `accuracy` (micro), `accuracy_macro`, `accuracy_length_controlled`, `longer_wins` (the accuracy of a
@@ -206,9 +247,8 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         items have votes, what those say (see `rmbench.metrics.votes`).
     """
     rule = ties_rule(params)
-    invalid = str(params.get("invalid", "fail"))
-    left_out = left_out_items(panel, invalid, ranking=True)
-    panel, n_invalid = settle_invalid(panel, invalid, ranking=True)
+    left_out = left_out_items(panel, params.invalid, ranking=True)
+    panel, n_invalid = settle_invalid(panel, params.invalid, ranking=True)
     pairs = pairs_of(panel)
     counts = {
         "pairs": len(pairs),
@@ -221,7 +261,7 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
         "longer_wins",
     )  # fmt: skip
     credit = correctness(panel, pairs, rule)
-    voted, unknown = measure_votes(panel, pairs, credit, params)
+    voted, unknown = ({}, {}) if params.short else measure_votes(panel, pairs, credit)
     if len(pairs) == 0:
         return Measured(
             voted,
@@ -232,7 +272,7 @@ def measure_preference(panel: Panel, params: Mapping[str, Any]) -> Measured:
     longer = (pairs.length_difference > 0) + 0.5 * (pairs.length_difference == 0)
     metrics = {
         "accuracy": accuracy(pairs, credit, panel.n_clusters),
-        "accuracy_macro": macro_accuracy(panel, pairs, credit, params.get("macro_over")),
+        "accuracy_macro": macro_accuracy(panel, pairs, credit, params.macro_over),
     }
     if not panel.lengths.any():
         # Published results without texts: "never longer" would be a number about nothing.

@@ -10,15 +10,17 @@ Pools of candidates as rectangles, a bounded number of values at a time.
 How far best of n moves from the policy that it draws from: a bound, and an estimate from probabilities.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import log
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from scipy.stats import hypergeom
 
+from rmbench.core.options import Help, made_of
 from rmbench.errors import ConfigError
+from rmbench.metrics.kinds import Params
 from rmbench.metrics.panel import Panel
 from rmbench.stats.clusters import Floats, Ints
 
@@ -26,6 +28,8 @@ SOFT_DRAWS = 64
 """Draws of noise behind each prompt's soft choice."""
 PERMUTATIONS = 64
 """Orders in which each prompt's responses are drawn for the pessimistic choice."""
+
+Selection: TypeAlias = Literal["best", "soft", "top-k", "pessimistic", "length-penalty", "logprob-penalty"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +64,58 @@ class Rule:
 BEST = Rule()
 
 
-def rule_of(params: Mapping[str, Any]) -> Rule:
-    """Return the rule that a task's parameters describe.
+@dataclass(frozen=True, kw_only=True)
+class BestOfN(Params):
+    """Parameters of the kind `best_of_n`."""
+
+    gold_meaning: Annotated[str, Help("what gold is, in words; shown, never computed with")] = ""
+    select: Annotated[
+        Selection,
+        Help(
+            "which of n responses is selected: the best; one by softmax of reward / temperature; one of the k"
+            " best; one at random, likelier with reward, none far below the best (pessimistic); the best of"
+            " reward - penalty x characters, or of reward - penalty x (-log P(response))",
+            later=True,
+        ),
+    ] = "best"
+    temperature: Annotated[
+        float | None,
+        Help(
+            "of select=soft or pessimistic, in units of reward; 0 is the best",
+            low=0,
+            later=True,
+            only_with=("select", ("soft", "pessimistic")),
+        ),
+    ] = None
+    k: Annotated[
+        int | None,
+        Help(
+            "of select=top-k: how many of the best to choose from",
+            low=1,
+            later=True,
+            only_with=("select", ("top-k",)),
+        ),
+    ] = None
+    penalty: Annotated[
+        float | None,
+        Help(
+            "of the penalties: reward per character, or per nat",
+            later=True,
+            only_with=("select", ("length-penalty", "logprob-penalty")),
+        ),
+    ] = None
+
+
+def rule_of(params: Any) -> Rule:
+    """Return the rule that parameters describe: `BestOfN`, or a task's mapping.
 
     Raises:
-        ConfigError: If there is none of that name.
+        ConfigError: If no rule has that name.
     """
-    rule = Rule(
-        select=str(params.get("select") or "best"),
-        temperature=float(params.get("temperature") or 0.0),
-        k=int(params.get("k") or 1),
-        penalty=float(params.get("penalty") or 0.0),
-    )
-    if rule.select not in ("best", "soft", "top-k", "pessimistic", "length-penalty", "logprob-penalty"):
-        raise ConfigError(f"select={rule.select!r} is no rule of selection")
-    return rule
+    p = made_of(BestOfN, params)
+    if p.select not in get_args(Selection):
+        raise ConfigError(f"select={p.select!r} is no rule of selection")
+    return Rule(p.select, float(p.temperature or 0.0), int(p.k or 1), float(p.penalty or 0.0))
 
 
 def penalised(panel: Panel, rule: Rule) -> Panel:

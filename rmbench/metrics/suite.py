@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.kinds import KINDS, stem
 from rmbench.metrics.panel import Panel
 from rmbench.stats import Statistic, ratio
 from rmbench.stats.clusters import Ints
@@ -16,23 +16,6 @@ from rmbench.types import Estimate
 
 METRICS_VERSION = 2
 """Bumped when any number could change for the same rewards; part of every run's identity."""
-
-_IN_STRATA = (
-    "accuracy",
-    "accuracy_length_controlled",
-    "longer_wins",
-    "ece",
-    "ece_debiased",
-    "ece_scaled",
-    "brier",
-    "nll",
-    "temperature",
-    "auroc_margin",
-    "gold",
-    "win_rate",
-    "recovery",
-)
-"""Metrics reported per stratum (of `name@n`, the part before the @)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +35,10 @@ class Suite:
     left_out: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     """Task kind (or `flip_rate`) -> items that its numbers leave out because of the model's own rewards,
     shape (I,). Kinds that leave none out are absent."""
+    clusters: tuple[str, ...] = ()
+    """Names of the C clusters that influence and shares of the metrics are by."""
+    n_items: int = 0
+    """Items of the panel."""
 
     def without(self, metric: str) -> NDArray[np.bool_] | None:
         """Return the items that a metric leaves out because of the model's rewards, (I,); None for none."""
@@ -92,9 +79,7 @@ def measure_suite(
     for key in keys if report_strata else ():
         values = np.array(panel.strata[key], dtype=str)
         by_stratum[key] = {
-            str(value): _short_list(
-                _measure(panel.take(values == value), kinds, {**full, "short": True}).metrics
-            )
+            str(value): _short_list(panel.take(values == value), kinds, {**full, "short": True})
             for value in np.unique(values)
         }
     return replace(whole, strata=by_stratum)
@@ -123,9 +108,8 @@ def resolve_metric(name: str, metrics: Mapping[str, object]) -> str:
 
 
 def _measure(panel: Panel, kinds: Sequence[str], params: Mapping[str, Any]) -> Suite:
-    found: dict[str, Measured] = {kind: KINDS.get(kind)(panel, params) for kind in kinds}
-    suite = Suite({}, {}, {}, {})
-    for kind, measured in found.items():
+    suite = Suite({}, {}, {}, {}, clusters=panel.cluster_names, n_items=panel.n_items)
+    for kind, measured in {kind: KINDS.get(kind)(panel, params) for kind in kinds}.items():
         if twice := set(suite.metrics) & set(measured.metrics):
             raise ConfigError(f"task kind {kind!r} gives {min(twice)!r} a second time")
         suite.metrics.update(measured.metrics)
@@ -138,8 +122,12 @@ def _measure(panel: Panel, kinds: Sequence[str], params: Mapping[str, Any]) -> S
     return suite
 
 
-def _short_list(metrics: Mapping[str, Statistic]) -> dict[str, Estimate]:
-    return {name: m.estimate() for name, m in metrics.items() if name.partition("@")[0] in _IN_STRATA}
+def _short_list(panel: Panel, kinds: Sequence[str], params: Mapping[str, Any]) -> dict[str, Estimate]:
+    wanted = {kind: names for kind in kinds if (names := KINDS.get(kind).in_strata)}
+    found = _measure(panel, list(wanted), params)
+    return {
+        name: m.estimate() for name, m in found.metrics.items() if stem(name) in wanted[found.kind_of[name]]
+    }
 
 
 def _put_flip_rate(suite: Suite, panel: Panel, flips: Ints, comparisons: Ints) -> None:

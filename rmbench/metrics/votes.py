@@ -5,9 +5,7 @@ Annotators of the same pairs: how often two of them agree, and Krippendorff's al
 Three answers are possible: the first response, the second, both equal. They describe the data, not a model.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -115,16 +113,15 @@ Told = tuple[dict[str, Statistic], dict[str, str]]
 """Metrics, and why others have no value."""
 
 
-def measure_votes(panel: Panel, pairs: Pairs, credit: Floats, params: Mapping[str, Any]) -> Told:
-    """Return the metrics of a panel's votes; none without votes, or where the short list is asked for.
+def measure_votes(panel: Panel, pairs: Pairs, credit: Floats) -> Told:
+    """Return the metrics of a panel's votes; empty without votes.
 
     Args:
         panel: Items and rewards, with votes or without.
         pairs: Pairs of it.
         credit: Of each pair, shape (P,).
-        params: `short` leaves all of it out.
     """
-    if params.get("short") or panel.votes is None or not panel.votes.any():
+    if panel.votes is None or not panel.votes.any():
         return {}, {}
     metrics, undefined = measure_annotators(panel)
     found, reasons = _measure_ceiling(panel, pairs, credit)

@@ -1,20 +1,81 @@
 """Reward models: the registry of names, and the schemes that load the rest.
 
-Importing this package imports no machine-learning library: built-in names are lazy targets.
+Importing this package imports no machine-learning library: built-in names are lazy targets, and so are the
+functions of schemes whose modules need one.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
-from rmbench.core.registry import Registry
+from rmbench.core.registry import Declared, Registry, imported
+from rmbench.errors import ConfigError
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 
 MODELS: Registry[Callable[..., Any]] = Registry("reward model", group="rmbench.models")
 """Names that `--model NAME` knows: classes, or functions that return a model."""
 
-SCHEMES: Registry[Callable[..., Any]] = Registry("model scheme")
-"""Prefixes of `--model SCHEME:ARGUMENT`: called with the argument, the typed options and the runtime."""
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Scheme(Declared):
+    """A prefix of `--model SCHEME:ARGUMENT`. Made by `register_scheme`.
+
+    `run(argument, **options)` returns the model; with a parameter `runtime` it is given the run's.
+    """
+
+    name: str
+    rule: str
+    """Its part of the rules of `--model`, such as `scores:FILE (rewards computed elsewhere)`."""
+    patterns: Mapping[str, str]
+    """What `rmbench models` lists: how it is written, and a summary."""
+    kind: Literal["reward", "pairwise", "precomputed", "pattern"] = "reward"
+
+    def __call__(self, argument: str, **options: Any) -> Any:
+        """Return the model."""
+        return self.load(argument, **options)
+
+    @property
+    def load(self) -> Callable[..., Any]:
+        """The function that makes the model.
+
+        Raises:
+            ConfigError: If its module cannot be imported.
+        """
+        what = f"model scheme {self.name!r}"
+        return imported(self.run, what) if isinstance(self.run, str) else self.run  # type: ignore[no-any-return]
+
+
+def _adopted(name: str, thing: Any) -> Scheme:
+    if not isinstance(thing, Scheme):
+        raise ConfigError(
+            f"model scheme {name!r} is {type(thing).__name__}; expected what @register_scheme makes"
+        )
+    return thing
+
+
+SCHEMES: Registry[Scheme] = Registry(
+    "model scheme", group="rmbench.schemes", homes=("rmbench.models",), adopt=_adopted
+)
+
+
+def register_scheme(
+    name: str,
+    *,
+    rule: str,
+    patterns: Mapping[str, str],
+    kind: Literal["reward", "pairwise", "precomputed", "pattern"] = "reward",
+) -> Callable[[Callable[..., Any] | str], Scheme]:
+    """Register a function as `--model NAME:ARGUMENT`, or `module:function`, which is imported at first use.
+
+    In a package, an entry point in the group `rmbench.schemes` makes it known everywhere. See `Scheme` for
+    the arguments.
+    """
+
+    def decorate(load: Callable[..., Any] | str) -> Scheme:
+        return SCHEMES.register(name)(Scheme(run=load, name=name, rule=rule, patterns=patterns, kind=kind))
+
+    return decorate
 
 
 def register_reward_model(name: str) -> Callable[[Factory], Factory]:
@@ -39,15 +100,3 @@ for _name, _class in {
     "shortest": "Shortest",
 }.items():
     MODELS.register_lazily(_name, f"rmbench.models.baselines:{_class}")
-
-for _name, _target in {
-    "builtin": "rmbench.models.builtin:load_builtin",
-    "dpo": "rmbench.models.hf.dpo:load_dpo",
-    "ensemble": "rmbench.models.ensemble:load_ensemble",
-    "hf": "rmbench.models.hf.classifier:load_hf",
-    "judge": "rmbench.models.judge.judge:load_judge",
-    "process": "rmbench.models.hf.process:load_process",
-    "scores": "rmbench.models.scores:ScoresFile",
-    "vllm": "rmbench.models.vllm.load:load_vllm",
-}.items():
-    SCHEMES.register_lazily(_name, _target)

@@ -1,6 +1,7 @@
 """`builtin:NAME`: models that come with the package.
 
-`builtin:linear`: a small linear reward over lexical features, trained by `python -m rmbench.train.linear`.
+`builtin:linear`: a small linear reward over lexical features, trained by
+`scripts/embedded/train_linear.py`.
 
 It exists so that every task can be run at once by a model that learned something, without a download. It
 reads words and shapes, not meaning; scoring needs numpy alone.
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 from rmbench.core.files import sha256_file
 from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.models import SCHEMES, register_scheme
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation
 
@@ -202,9 +204,7 @@ class LinearReward:
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise ConfigError(
-                f"there is no {path.name} in this installation: run python -m rmbench.train.linear"
-            )
+            raise ConfigError(f"there is no {path.name} in this installation: install rmbench again")
         with np.load(path, allow_pickle=False) as arrays:
             self._weights: NDArray[np.float64] = arrays["weights"].astype(np.float64)
             self.metadata: Mapping[str, object] = json.loads(str(arrays["metadata"]))
@@ -212,7 +212,7 @@ class LinearReward:
         if version != FEATURES_VERSION or self._weights.shape != (N_FEATURES,):
             raise ConfigError(
                 f"{path}: trained with features {version!r}, this version computes {FEATURES_VERSION!r}:"
-                " run python -m rmbench.train.linear"
+                " train it again in a checkout, python scripts/embedded/train_linear.py"
             )
         self._sha256 = sha256_file(path)
 
@@ -238,6 +238,14 @@ LINEAR_FILE = _FOLDER / "linear.npz"
 TINY_FOLDER = _FOLDER / "tiny"
 
 
+@register_scheme(
+    "builtin",
+    rule="builtin:NAME (shipped with rmbench)",
+    patterns={
+        "builtin:linear": "n-grams and simple features, trained on the embedded data",
+        "builtin:tiny": "a small transformer, trained on the embedded data (needs torch)",
+    },
+)
 def load_builtin(name: str, *, runtime: Runtime) -> Any:
     """Return the shipped model called `name`.
 
@@ -250,9 +258,7 @@ def load_builtin(name: str, *, runtime: Runtime) -> Any:
     if name != "tiny":
         raise UnknownNameError("builtin model", name, ["linear", "tiny"])
     # Only here: it imports torch, which `linear` does without.
-    from rmbench.models import SCHEMES
-
-    return SCHEMES.get("hf")(f"builtin:{name}", runtime=runtime)
+    return SCHEMES.get("hf").load(f"builtin:{name}", runtime=runtime)
 
 
 def shipped_checkpoint(name: str) -> Path:

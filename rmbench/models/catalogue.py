@@ -1,13 +1,11 @@
 """What `rmbench models` lists."""
 
 import inspect
-import re
-import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
+from rmbench.core import options as core_options
 from rmbench.errors import ConfigError
 from rmbench.models import MODELS, SCHEMES
 from rmbench.models.resolve import options_of
@@ -25,80 +23,14 @@ class ModelRow:
     """`module:attribute`."""
 
 
-_PATTERNS = (
-    (
-        "builtin:linear",
-        "reward",
-        "n-grams and simple features, trained on the embedded data",
-        "builtin",
-    ),
-    (
-        "builtin:tiny",
-        "reward",
-        "a small transformer, trained on the embedded data (needs torch)",
-        "builtin",
-    ),
-    (
-        "scores:FILE",
-        "precomputed",
-        'computed elsewhere: JSON Lines {"id": ..., "rewards": [...]}',
-        "scores",
-    ),
-    (
-        "judge:URL",
-        "pattern",
-        "an LLM that judges, behind a chat-completions endpoint (-M model=NAME)",
-        "judge",
-    ),
-    (
-        "dpo:policy=P,ref=R",
-        "reward",
-        "a language model's implicit reward, with or without a reference",
-        "dpo",
-    ),
-    (
-        "ensemble:A,B,C",
-        "reward",
-        "several models as one: min, mean, median or mean minus std",
-        "ensemble",
-    ),
-    (
-        "process:FOLDER",
-        "reward",
-        "a token classifier (process reward model), its steps made one number",
-        "process",
-    ),
-    (
-        "vllm:FOLDER|URL",
-        "reward",
-        "a sequence classifier run by vLLM, in this machine or behind a server",
-        "vllm",
-    ),
-    (
-        "FOLDER",
-        "pattern",
-        "a Hugging Face sequence classifier with one label (has a config.json)",
-        "hf",
-    ),
-    ("org/name[@revision]", "pattern", "the same, from the Hugging Face Hub", "hf"),
-    ("FILE.py:CLASS", "pattern", "your own class or function in any Python file", ""),
-)
-
-
-_WRITTEN: Mapping[Any, str] = {
-    int: "whole number", float: "number", bool: "yes|no", str: "text", Path: "path",
-    inspect.Parameter.empty: "text",
-}  # fmt: skip
-"""How the values of a type are written on the command line."""
-
-
 def list_models() -> list[ModelRow]:
     """Return every registered model, then the patterns; a plug-in that cannot be imported says why."""
     rows = [_row(name) for name in MODELS]
-    for name, kind, summary, scheme in _PATTERNS:
-        source = SCHEMES.source(scheme) if scheme else "rmbench.models.resolve:load_model"
-        rows.append(ModelRow(name, kind, summary, source))
-    return rows
+    for scheme in map(SCHEMES.get, SCHEMES):
+        source = SCHEMES.source(scheme.name)
+        rows += [ModelRow(name, scheme.kind, summary, source) for name, summary in scheme.patterns.items()]
+    own = "your own class or function in any Python file"
+    return [*rows, ModelRow("FILE.py:CLASS", "pattern", own, "rmbench.models.resolve:load_model")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +51,23 @@ def describe_model(spec: str) -> tuple[str, list[OptionRow]]:
         UnknownNameError: If `spec` is neither.
     """
     factory, parameters = options_of(spec)
-    known = {name: summary for name, _, summary, _ in _PATTERNS}
+    known = {name: text for scheme in map(SCHEMES.get, SCHEMES) for name, text in scheme.patterns.items()}
     return known.get(spec) or summary_of(factory), describe_options(factory, parameters)
 
 
 def describe_options(factory: Any, parameters: Iterable[inspect.Parameter]) -> list[OptionRow]:
     """Return what the signature and the docstring of `factory` say of some of its parameters."""
-    told = _arguments(inspect.getdoc(factory) or "")
+    known = core_options.options_of(factory) if callable(factory) else {}
+    told = core_options.argument_help(inspect.getdoc(factory) or "")
     rows = []
     for p in parameters:
-        name, kind = p.name, _type(p.annotation)
-        default = "" if p.default is p.empty else str(p.default)
         if p.kind is p.VAR_KEYWORD:  # any option, called as its annotation says
-            if not (written := getattr(p.annotation, "__metadata__", ())):
-                continue
-            name, kind, default = str(written[0]), "text", "none"
-        rows.append(OptionRow(name, kind, default, told.get(p.name, "")))
+            if written := getattr(p.annotation, "__metadata__", ()):
+                rows.append(OptionRow(str(written[0]), "text", "none", told.get(p.name, "")))
+            continue
+        one = known[p.name]
+        default = "" if one.default is core_options.REQUIRED else str(one.default)
+        rows.append(OptionRow(one.name, one.written, default, one.about.text))
     return rows
 
 
@@ -142,23 +75,6 @@ def summary_of(thing: Any) -> str:
     """Return the first paragraph of a docstring, as one line."""
     text = inspect.getdoc(thing) or ""
     return text.strip().split("\n\n")[0].replace("\n", " ")
-
-
-def _type(annotation: Any) -> str:
-    """Return how the values of an annotation are written: `text`, `auto|sdpa`."""
-    if annotation in _WRITTEN:
-        return _WRITTEN[annotation]
-    members = [member for member in get_args(annotation) if member is not types.NoneType]
-    if get_origin(annotation) is Literal:
-        return "|".join(map(str, members))
-    return "|".join(_type(member) for member in members) or getattr(annotation, "__name__", str(annotation))
-
-
-def _arguments(doc: str) -> dict[str, str]:
-    """Return what the section `Args:` of a docstring says of each argument."""
-    section = re.search(r"^Args:\n((?:[ ]{4}.*\n?)+)", doc, re.MULTILINE)
-    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1] if section else "", re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
 
 
 def _row(name: str) -> ModelRow:

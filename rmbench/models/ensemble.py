@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError, is_out_of_memory
+from rmbench.models import register_scheme
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model, model_hash
 from rmbench.models.runtime import Runtime
 from rmbench.types import (
@@ -212,6 +213,11 @@ class Ensemble:
         return {key: max(total.get(key, 0) for total in totals) for key in sorted(keys)} or None
 
 
+@register_scheme(
+    "ensemble",
+    rule="ensemble:A,B,C (several of these as one)",
+    patterns={"ensemble:A,B,C": "several models as one: min, mean, median or mean minus std"},
+)
 def load_ensemble(
     argument: str,
     *,

@@ -6,6 +6,7 @@ A model that somebody made in Python: its name, and an identity that changes wit
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -21,21 +22,25 @@ from rmbench.models import MODELS, SCHEMES
 from rmbench.models.runtime import Runtime
 from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, RewardModel
 
-RULES = """\
+_RULES = """\
 The first rule that applies decides which model --model means:
   1. path/to/my_rm.py:MyRM  that class or function; the file's hash joins the model's identity
-  2. scheme:argument        scores:FILE (rewards computed elsewhere), builtin:NAME (shipped with rmbench),
-                            hf:FOLDER or hf:org/name@revision (a Hugging Face sequence classifier),
-                            dpo:policy=PATH,ref=PATH (a language model's implicit reward),
-                            process:FOLDER (a token classifier), ensemble:A,B,C (several of these as one),
-                            vllm:FOLDER, vllm:org/name or vllm:URL (a classifier run by vLLM),
-                            judge:URL (an LLM that judges, behind a chat-completions endpoint)
+  2. scheme:argument        {schemes}
   3. an existing folder     with a config.json: a Hugging Face model, yours or anyone's
   4. a registered name      length, shortest, random, constant, @register_reward_model("..."), or another
                             package's entry point in the group rmbench.models
   5. org/name[@revision]    a model on the Hugging Face Hub
 -M key=value passes options, typed by the model's constructor; -M name=NAME is its name in tables,
 -M 2.key=value the option of an ensemble's second member."""
+
+
+def rules() -> str:
+    """Return the rules of `--model` for people; each scheme says its own part."""
+    said = ", ".join(SCHEMES.get(name).rule for name in SCHEMES)
+    indent = " " * 28
+    lines = textwrap.wrap(said, 108 - len(indent), break_long_words=False, break_on_hyphens=False)
+    return _RULES.format(schemes=f"\n{indent}".join(lines))
+
 
 _FILE = re.compile(r"^(?P<path>.+\.py):(?P<attribute>[A-Za-z_]\w*)$", re.DOTALL)
 _SCHEME = re.compile(r"^(?P<scheme>[a-z][a-z0-9_]+):(?P<argument>.+)$", re.DOTALL)
@@ -58,7 +63,7 @@ class LoadedModel:
 def load_model(
     spec: str, options: Mapping[str, str] | None = None, runtime: Runtime | None = None
 ) -> LoadedModel:
-    """Return the model that `spec` means, by RULES.
+    """Return the model that `spec` means, by the rules that `rules` returns.
 
     Args:
         spec: The text of `--model`.
@@ -92,7 +97,7 @@ def options_of(spec: str) -> tuple[Any, list[inspect.Parameter]]:
         UnknownNameError: If no rule applies.
     """
     factory: Any
-    factory, arguments = (SCHEMES.get(spec), ("",)) if spec in SCHEMES else _find(spec)[:2]
+    factory, arguments = (SCHEMES.get(spec).load, ("",)) if spec in SCHEMES else _find(spec)[:2]
     if not callable(factory):  # an instance that was registered as it is
         return factory, []
     parameters = list(inspect.signature(factory).parameters.values())[len(arguments) :]
@@ -149,10 +154,10 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
         if not is_known:
             known = [f"{name}:" for name in SCHEMES]
             raise UnknownNameError("model scheme", f"{scheme['scheme']}:", known, f"--model {spec}")
-        return SCHEMES.get(scheme["scheme"]), (scheme["argument"],), spec, {}
+        return SCHEMES.get(scheme["scheme"]).load, (scheme["argument"],), spec, {}
     folder = Path(spec).expanduser()
     if (folder / "config.json").is_file():
-        return SCHEMES.get("hf"), (str(folder),), folder.resolve().name, {}
+        return SCHEMES.get("hf").load, (str(folder),), folder.resolve().name, {}
     if spec in MODELS:
         source = MODELS.source(spec)
         identity = {} if source.startswith("rmbench.") else {"source": source}
@@ -163,7 +168,7 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
             f"--model {spec}: it is {what}; expected a Hugging Face folder, FILE.py:Class or scores:FILE"
         )
     if _HUB.match(spec):
-        return SCHEMES.get("hf"), (spec,), spec, {}
+        return SCHEMES.get("hf").load, (spec,), spec, {}
     schemes = [f"{name}:..." for name in SCHEMES if name != "builtin"]
     raise UnknownNameError("model", spec, [*MODELS, "builtin:linear", "builtin:tiny", *schemes])
 

@@ -9,6 +9,7 @@ from typing import Any
 from rmbench.core.files import iter_jsonl
 from rmbench.core.identity import canonical_json
 from rmbench.errors import ConfigError, DataError, UnknownNameError
+from rmbench.models import register_scheme
 from rmbench.types import Item
 
 IGNORED_KEYS = frozenset(
@@ -119,3 +120,11 @@ def _stem(path: Path) -> str:
     while name.endswith(_SUFFIXES) and not name.startswith("."):
         name = name.rpartition(".")[0]
     return name
+
+
+register_scheme(
+    "scores",
+    rule="scores:FILE (rewards computed elsewhere)",
+    kind="precomputed",
+    patterns={"scores:FILE": 'computed elsewhere: JSON Lines {"id": ..., "rewards": [...]}'},
+)(ScoresFile)

@@ -1,6 +1,6 @@
 """Figures of stored records: `rmbench.plot.reliability("results/.../run.json")` is a matplotlib Figure.
 
-Each function takes one record or several (paths of records, or `StoredRun`s of `rmbench.results.read`), and
+Each function takes one record or several (paths of records, or `Run`s of `rmbench.results.run`), and
 draws several side by side or as lines of one panel. No model and no data set is needed: the numbers are those
 of the record, and what it does not hold is measured from its stored rewards. Needs matplotlib: the extra
 `plot`. `save` writes a figure as SVG or PNG, the same bytes each time.

@@ -18,8 +18,9 @@ from rmbench.format.tables import Block, Cell, Column, Table, as_latex, cell_of,
 from rmbench.metrics import Panel
 from rmbench.metrics.over_optimisation import OverOptimisation, measure_over_optimisation
 from rmbench.metrics.selection import rule_of
-from rmbench.results.read import StoredRun, find_records, stored_panel
+from rmbench.results.read import find_records
 from rmbench.results.record import Record, estimate_to_json, rounded
+from rmbench.results.run import Run
 from rmbench.types import Estimate
 
 FIELDS = ("task", "model", "size", "data", "gold", "source", "seed", "rule")
@@ -130,14 +131,14 @@ def _uneven(place: tuple[str, str], lines: Mapping[str, frozenset[str]]) -> Iter
         )
 
 
-def _best_of_n(paths: Sequence[Path]) -> tuple[list[StoredRun], list[Left]]:
-    runs: dict[Path, StoredRun] = {}
+def _best_of_n(paths: Sequence[Path]) -> tuple[list[Run], list[Left]]:
+    runs: dict[Path, Run] = {}
     left: list[Left] = []
     for path in paths:
         if not path.exists():
             raise ConfigError(f"there is no file or folder {path}")
         for run in find_records(path):
-            if "best_of_n" in run.record.identity["task"]["kinds"]:
+            if "best_of_n" in run.kinds:
                 runs.setdefault(run.path.resolve(), run)
             else:
                 left.append(Left(f"{run.record.model} on {run.record.task}", "no best of n among its kinds"))
@@ -146,13 +147,10 @@ def _best_of_n(paths: Sequence[Path]) -> tuple[list[StoredRun], list[Left]]:
     return list(runs.values()), left
 
 
-def _series_of(run: StoredRun, layout: Layout) -> Iterator[Series | Left]:
-    task = run.record.identity["task"]
-    params = {**task["params"], "seed": run.record.identity["seed"]}
-    panel = stored_panel(run.rows())
-    for values, part in _parts(run, panel, layout):
+def _series_of(run: Run, layout: Layout) -> Iterator[Series | Left]:
+    for values, part in _parts(run, layout):
         labels = [values[name] for name in (layout.rows, layout.columns, layout.lines) if name]
-        found = measure_over_optimisation(part, params)
+        found = measure_over_optimisation(part, run.settings)
         if not found.n_values:
             shown = ", ".join(dict.fromkeys([run.record.model, run.record.task, *labels]))
             yield Left(shown, found.undefined.get("win_rate", "nothing to measure"))
@@ -161,9 +159,9 @@ def _series_of(run: StoredRun, layout: Layout) -> Iterator[Series | Left]:
         yield Series(values[layout.rows], column, values[layout.lines], run.record, found)
 
 
-def _parts(run: StoredRun, panel: Panel, layout: Layout) -> Iterator[tuple[dict[str, str], Panel]]:
+def _parts(run: Run, layout: Layout) -> Iterator[tuple[dict[str, str], Panel]]:
     """Yield the values of the layout's fields and the items that have them."""
-    fixed = _fields(run.record)
+    fixed, panel = _fields(run), run.panel
     for name in layout.names:
         if name not in fixed and name not in panel.strata:
             raise UnknownNameError("field", name, {*fixed, *panel.strata}, str(run.path))
@@ -178,19 +176,18 @@ def _parts(run: StoredRun, panel: Panel, layout: Layout) -> Iterator[tuple[dict[
             yield {**fixed, **shown}, panel.take(keep) if keys else panel
 
 
-def _fields(record: Record) -> dict[str, str]:
-    params: Mapping[str, Any] = record.identity["task"]["params"]
+def _fields(run: Run) -> dict[str, str]:
     return {
-        "task": record.task,
-        "model": record.model,
-        "size": _size(_parameters(record)),
-        "data": str(record.identity["data"])[:8],
-        "gold": str((record.identity.get("gold") or {}).get("spec", "of the data")),
+        "task": run.task,
+        "model": run.model,
+        "size": _size(_parameters(run.record)),
+        "data": run.data[:8],
+        "gold": str((run.gold or {}).get("spec", "of the data")),
         # The name of its file or folder: where it lies is nobody's concern.
-        "source": str(record.provenance.get("data") or "").rpartition("/")[2],
-        "seed": str(record.identity["seed"]),
-        "rule": str(rule_of(params)),
-        **{f"model.{key}": str(value) for key, value in record.identity["model"].items()},
+        "source": str(run.record.provenance.get("data") or "").rpartition("/")[2],
+        "seed": str(run.seed),
+        "rule": str(rule_of(run.params)),
+        **{f"model.{key}": str(value) for key, value in run.fingerprint.items()},
     }
 
 

@@ -248,7 +248,7 @@ def find_best_of_n(source: Source) -> BestOfN | str:
     """Return the curves of a record, or why it has none."""
     if why := source.lacks("best_of_n"):
         return why
-    win, gold, oracle = (source.metrics(stem) for stem in ("win_rate", "gold", "oracle"))
+    win, gold, oracle = (source.by_n(stem) for stem in ("win_rate", "gold", "oracle"))
     if not win:
         return source.record.undefined.get("win_rate", "the record holds no win rate")
     ready = prepare(source.panel, source.params)

@@ -19,7 +19,7 @@ from rmbench.report.compare_tables import (
     undefined_lines,
 )
 from rmbench.results.compare import ManyReport, MetricComparison
-from rmbench.results.read import StoredRun
+from rmbench.results.run import Run
 from rmbench.types import Estimate, Item
 
 LONGEST = 200
@@ -30,9 +30,7 @@ MOST_RESPONSES = 8
 """Of an item: of a larger pool the picks, and what gold likes best and least."""
 
 
-def comparison_page(
-    report: ManyReport, runs: Sequence[StoredRun], items: Mapping[str, Item], why: str
-) -> str:
+def comparison_page(report: ManyReport, runs: Sequence[Run], items: Mapping[str, Item], why: str) -> str:
     """Return the page; the same report and texts give the same bytes.
 
     Args:

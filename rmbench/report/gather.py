@@ -7,7 +7,8 @@ from typing import Any
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.plot import Source, name_sources
-from rmbench.results.read import StoredRun, find_records
+from rmbench.results.read import find_records
+from rmbench.results.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +27,12 @@ class Section:
         return self.tasks[0]
 
     @property
-    def kinds(self) -> list[str]:
+    def kinds(self) -> tuple[str, ...]:
         """The kinds that are measured."""
         return self.sources[0].kinds
 
 
-def runs_of(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> list[StoredRun]:
+def runs_of(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> list[Run]:
     """Return the records that `names` mean: paths of records or folders, or models in `results`.
 
     They stand in the order of `tasks`; without, those of pools last, and else in the order of `names`.
@@ -46,7 +47,7 @@ def runs_of(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> l
         UnknownNameError: If there is no such model, or no record of such a task.
         DataError: If a file is no record.
     """
-    found: dict[Path, StoredRun] = {}
+    found: dict[Path, Run] = {}
     for name in names:
         for run in _runs(name, results):
             found.setdefault(run.path.resolve(), run)
@@ -61,12 +62,12 @@ def runs_of(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> l
     return sorted(runs, key=_rank)
 
 
-def _rank(run: StoredRun) -> tuple[bool, bool]:
+def _rank(run: Run) -> tuple[bool, bool]:
     """Say what stands later in a report: pools, and a task whose headline is an error of calibration."""
-    return "best_of_n" in run.record.identity["task"]["kinds"], run.record.primary.startswith("ece")
+    return "best_of_n" in run.kinds, run.record.primary.startswith("ece")
 
 
-def _runs(name: str, results: Path) -> list[StoredRun]:
+def _runs(name: str, results: Path) -> list[Run]:
     path = Path(name)
     if path.exists():
         runs = list(find_records(path))
@@ -87,14 +88,13 @@ def _runs(name: str, results: Path) -> list[StoredRun]:
     return of_model
 
 
-def sections_of(runs: Sequence[StoredRun]) -> list[Section]:
+def sections_of(runs: Sequence[Run]) -> list[Section]:
     """Return runs by the items that they are of, in the order of the tasks' first records."""
-    groups: dict[tuple[Any, ...], list[StoredRun]] = {}
+    groups: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        identity = run.record.identity
-        place = (run.record.task, run.record.task_version, *(identity[k] for k in ("data", "limit", "seed")))
+        place = (run.task, run.version, run.data, run.limit, run.seed)
         groups.setdefault(place, []).append(run)
-    merged: list[tuple[list[str], list[StoredRun]]] = []
+    merged: list[tuple[list[str], list[Run]]] = []
     for group in groups.values():
         same = next((names for names, others in merged if _numbers(others) == _numbers(group)), None)
         if same is None:
@@ -107,5 +107,5 @@ def sections_of(runs: Sequence[StoredRun]) -> list[Section]:
     ]
 
 
-def _numbers(runs: Sequence[StoredRun]) -> list[Any]:
-    return [(r.record.model, r.record.identity["data"], r.record.metrics, r.record.counts) for r in runs]
+def _numbers(runs: Sequence[Run]) -> list[Any]:
+    return [(r.model, r.data, r.metrics, r.record.counts) for r in runs]

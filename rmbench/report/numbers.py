@@ -6,39 +6,10 @@ from typing import Any
 
 from rmbench.core.digits import Digits, digits_of_estimates
 from rmbench.format.pages import Scale, scale_of
-from rmbench.metrics.kinds import HEADLINES, at_largest_n
+from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of, meaning_of
 from rmbench.plot import Source
 from rmbench.results.record import caveats, dropped, items_left_out, kept_empty, remarks
-from rmbench.tasks.spec import OFFICIAL_KINDS, kinds_of
 from rmbench.types import Estimate
-
-MEANINGS: Mapping[str, str] = {
-    "official": "as the benchmark publishes it",
-    "accuracy": "share of pairs ranked as gold does, ties half",
-    "accuracy_macro": "mean over strata of the accuracy in each",
-    "accuracy_length_controlled": "accuracy where neither response is longer",
-    "longer_wins_length_controlled": "the same of a scorer of pure length: 0.5 where length is controlled",
-    "longer_wins": "how often gold prefers the longer response",
-    "accuracy_of_ceiling": "accuracy over that of the best possible predictor",
-    "ceiling": "accuracy of the best possible predictor of the annotators' majority",
-    "ceiling_low": "the least that the ceiling can be",
-    "ceiling_high": "the most that the ceiling can be",
-    "annotator_agreement": "how often two annotators of a pair agree",
-    "annotator_alpha": "their agreement beyond chance (Krippendorff)",
-    "ece": "distance between claimed and observed probability",
-    "ece_debiased": "the same, less what noise adds",
-    "ece_scaled": "the first, after a cross-fitted temperature",
-    "temperature": "what margins must be divided by",
-    "brier": "mean squared error of the claimed probability",
-    "nll": "cross-entropy of the claimed probability",
-    "auroc_margin": "whether a right pair has a larger margin than a wrong one",
-    "win_rate": "share of the rest of the pool that the pick beats",
-    "gold": "gold of the pick",
-    "oracle": "gold of the best in the pool",
-    "recovery": "share of the possible gain that is reached",
-    "best_n": "the N of the highest gold",
-}
-"""Metric (of `name@n`, the part before the @) -> what it is, in a few words."""
 
 
 def headline_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
@@ -46,11 +17,11 @@ def headline_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
     held = [s.record.metrics for s in sources]
     rows: list[dict[str, Any]] = []
     for kind in kinds_of(sources[0].kinds, "both"):
-        names = HEADLINES.get(kind) or tuple(dict.fromkeys(m for metrics in held for m in metrics))
+        names = headlines_of(kind) or tuple(dict.fromkeys(m for metrics in held for m in metrics))
         for name in dict.fromkeys(at_largest_n(n, held) for n in names):
             known = any(name in s.record.metrics or name in s.record.undefined for s in sources)
             if known and name not in {row["name"] for row in rows}:
-                rows.append(_row(name, sources) | {"official": kind in OFFICIAL_KINDS})
+                rows.append(_row(name, sources) | {"official": is_official(kind)})
     return rows
 
 
@@ -71,7 +42,7 @@ def _row(name: str, sources: Sequence[Source]) -> dict[str, Any]:
         "direction": {True: "higher is better", False: "lower is better"}.get(higher, "")
         if higher is not None
         else "",
-        "meaning": MEANINGS.get(name.partition("@")[0], ""),
+        "meaning": meaning_of(name, sources[0].kinds),
         "unit": first.unit if first else "",
         "axis": scale.ends() if estimates else None,
         "cells": [_cell(name, s, scale, digits) for s in sources],

@@ -99,15 +99,15 @@ def _section(
     worst: Sequence[Sequence[Worst]],
     texts: Texts,
 ) -> dict[str, Any]:
-    sources, first = section.sources, section.sources[0].record
-    rule = rule_of(first.identity["task"]["params"])
-    meaning = describe_gold(first.identity) or first.identity["task"]["params"].get("gold_meaning") or ""
+    sources, first = section.sources, section.sources[0]
+    rule = rule_of(first.params)
+    meaning = describe_gold(first.record.identity) or first.params.get("gold_meaning") or ""
     labels = [one_line(s.label, LONGEST) for s in sources]
     return {
         "key": section.key,
         "anchors": anchors,
         "title": one_line(", ".join(section.tasks), LONGEST),
-        "version": first.task_version,
+        "version": first.version,
         "labels": labels,
         "facts": _facts(sources),
         "gold": meaning,
@@ -132,10 +132,7 @@ def _section(
 
 
 def _facts(sources: Sequence[Source]) -> str:
-    counts, identity = sources[0].record.counts, sources[0].record.identity
-    sample = counts["items"] != counts["items_available"]
-    of = f" (a sample of {counts['items_available']:,})" if sample else ""
-    return f"{counts['items']:,} items{of}, {counts['responses']:,} responses; data {identity['data'][:12]}"
+    return f"{sources[0].size()}; data {sources[0].data[:12]}"
 
 
 def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> dict[str, Any]:
@@ -179,20 +176,18 @@ def _judged(margin: float) -> str:
 
 
 def _run(label: str, source: Source) -> dict[str, Any]:
-    record = source.record
-    identity, provenance = record.identity, record.provenance
-    task = identity["task"]
-    settings = {k: v for k, v in task["params"].items() if v is not None}
+    record, provenance = source.record, source.record.provenance
+    settings = {k: v for k, v in source.params.items() if v is not None}
     facts = {
-        "record": f"{record.task}@{record.task_version}/{record.run_id}",
-        "task": f"{record.task}, version {record.task_version}, {task['digest']}",
+        "record": f"{source.task}@{source.version}/{record.run_id}",
+        "task": f"{source.task}, version {source.version}, {source.task_digest}",
         "settings": _pairs(settings),
-        "data": identity["data"],
+        "data": source.data,
         "read from": provenance.get("data"),
-        "model": _pairs(identity["model"]),
-        "gold": describe_gold(identity),
-        "limit": "all items" if identity["limit"] is None else f"{identity['limit']:,} items",
-        "seed": identity["seed"],
+        "model": _pairs(source.fingerprint),
+        "gold": describe_gold(record.identity),
+        "limit": "all items" if source.limit is None else f"{source.limit:,} items",
+        "seed": source.seed,
         "made": provenance.get("time"),
         "with": _pairs(provenance.get("versions")),
         "used": _pairs(provenance.get("used")),
@@ -200,7 +195,7 @@ def _run(label: str, source: Source) -> dict[str, Any]:
     return {
         "label": label,
         "facts": {name: str(value) for name, value in facts.items() if value not in (None, "")},
-        "command": facts_of(record).command,
+        "command": facts_of(source).command,
     }
 
 

@@ -13,7 +13,7 @@ from rmbench.format.tables import Block, Cell, Column, Number, Table
 from rmbench.metrics import resolve_metric
 from rmbench.report.compare_tables import by_metric, smallest_cell
 from rmbench.results.compare import compare_many, find_run, headline_metrics
-from rmbench.results.read import StoredRun, stored_suite
+from rmbench.results.run import Run
 from rmbench.stats import Resolution, resolution_of_data, resolution_of_one
 from rmbench.stats.power import ALPHA, MOST_CLUSTERS
 from rmbench.tasks import read_task_items
@@ -92,8 +92,8 @@ def of_models(
     )
 
 
-def _of_one(run: StoredRun, wanted: Sequence[str], correlation: float) -> Shown:
-    suite, _ = stored_suite(run, strata=False)
+def _of_one(run: Run, wanted: Sequence[str], correlation: float) -> Shown:
+    suite = run.suite
     rows, missing = [], []
     for name in wanted:
         try:

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from rmbench.core.escape import one_line
 from rmbench.format.tables import Block, Column, Table, as_text, cell_of
 from rmbench.gold.source import describe_gold
-from rmbench.metrics.kinds import HEADLINES, at_largest_n
+from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.results.record import Record, caveats, dropped, kept_empty, remarks
-from rmbench.tasks.spec import OFFICIAL_KINDS, kinds_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ def record_sections(records: Sequence[Record], convention: str = "both") -> list
         for kind in kinds_of(kinds, convention):
             label = ""
             if kinds_of(kinds, "official"):
-                label = f"official, as {kind} defines it:" if kind in OFFICIAL_KINDS else f"{kind}:"
+                label = f"official, as {kind} defines it:" if is_official(kind) else f"{kind}:"
             grids.append(Grid(label, kind, _columns(kind, rows), tuple(rows)))
         notes = [
             *_gold_notes(rows[0]),
@@ -180,7 +179,7 @@ def _size(records: Sequence[Record]) -> str:
 
 
 def _columns(kind: str, records: Sequence[Record]) -> tuple[str, ...]:
-    columns = HEADLINES.get(kind) or tuple(records[0].metrics)
+    columns = headlines_of(kind) or tuple(records[0].metrics)
     resolved = [at_largest_n(column, [r.metrics for r in records]) for column in columns]
     # A number that no record has, nor a reason for its absence, is none of this task.
     return tuple(n for n in resolved if any(n in r.metrics or n in r.undefined for r in records))

@@ -11,30 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.core.escape import one_line
-from rmbench.errors import UnknownNameError
-from rmbench.metrics import Panel, Suite, resolve_metric
-from rmbench.results.read import StoredRun, measure_as
+from rmbench.metrics import Suite
+from rmbench.results.run import Run, named
 from rmbench.stats import Statistic
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredRun:
-    """A record with its numbers, and what they are made from."""
-
-    run: StoredRun
-    suite: Suite
-    """On all items of the panel, less those that each number leaves out."""
-    panel: Panel
-
-    def leaves_out(self, metric: str) -> bool:
-        """Return whether a metric (`win_rate@max` is understood) leaves items out."""
-        name = named(metric, self.suite)
-        return name is not None and self.suite.without(name) is not None
-
-    def n_answered(self, metric: str) -> int:
-        """Return the number of items that a metric does not leave out because of the model's rewards."""
-        without = self.suite.without(metric)
-        return self.panel.n_items - (0 if without is None else int(without.sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +47,7 @@ class CommonItems:
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, bytes], Suite] = {}
 
-    def of(self, a: MeasuredRun, b: MeasuredRun, metric: str) -> Common:
+    def of(self, a: Run, b: Run, metric: str) -> Common:
         """Return a metric of two runs on the items that neither leaves out; both panels hold the same items.
 
         Where neither left an item out, or both left out the same ones, nothing is measured again.
@@ -94,28 +73,20 @@ class CommonItems:
             suite = self._measured(run, name, keep)
             if (found := named(metric, suite)) is None:
                 why = suite.undefined.get(metric, "it has no value")
-                return Common(None, None, count, f"{why} ({run.run.model}, {_on(count)})")
+                return Common(None, None, count, f"{why} ({run.model}, {_on(count)})")
             numbers.append(suite.metrics[found])
         return Common(numbers[0], numbers[1], count)
 
-    def _measured(self, run: MeasuredRun, metric: str, keep: NDArray[np.bool_]) -> Suite:
+    def _measured(self, run: Run, metric: str, keep: NDArray[np.bool_]) -> Suite:
         """Return the numbers of a metric's task kind on the items `keep`, shape (I,)."""
         if run.n_answered(metric) == int(keep.sum()):
             return run.suite
         kind = run.suite.kind_of.get(metric, "")
-        place = (run.run.record.run_id, kind, np.packbits(keep).tobytes())
+        place = (run.record.run_id, kind, np.packbits(keep).tobytes())
         if place not in self._found:
             kinds = [kind] if kind else []
-            self._found[place] = measure_as(run.run, run.panel.take(keep), kinds, strata=False)
+            self._found[place] = run.measure_on(run.panel.take(keep), kinds)
         return self._found[place]
-
-
-def named(metric: str, suite: Suite) -> str | None:
-    """Return the name of a metric that has a value, where `win_rate@max` is the one with the largest n."""
-    try:
-        return resolve_metric(metric, suite.metrics)
-    except UnknownNameError:
-        return None
 
 
 def _on(count: ItemCount) -> str:

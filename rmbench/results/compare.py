@@ -14,13 +14,13 @@ from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import Column, Number, Table, cell_of, html_table, plain_rows
 from rmbench.metrics import Panel, resolve_metric
-from rmbench.metrics.kinds import HEADLINES
+from rmbench.metrics.kinds import kinds_of, known_kind
 from rmbench.metrics.panel import invalid_items, pairs_of, settle_invalid
 from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
-from rmbench.results.common_items import Common, CommonItems, ItemCount, MeasuredRun, basis_lines
-from rmbench.results.read import StoredRun, find_records, stored_suite
+from rmbench.results.common_items import Common, CommonItems, ItemCount, basis_lines
+from rmbench.results.read import find_records
+from rmbench.results.run import Run
 from rmbench.stats import Comparison, Tested, family
-from rmbench.tasks.spec import kinds_of
 from rmbench.types import Estimate
 
 
@@ -53,11 +53,11 @@ def worst(ids: Sequence[str], values: np.ndarray, n_items: int) -> tuple[Disagre
     return tuple(Disagreement(ids[i], tuple(map(float, values[:, i]))) for i in order if gap[i] > 0)
 
 
-def per_item(panel: Panel, run: StoredRun) -> tuple[str, np.ndarray]:
+def per_item(run: Run) -> tuple[str, np.ndarray]:
     """Return what is compared item by item, and its value per item (NaN where it has none)."""
-    params = run.record.identity["task"]["params"]
+    panel, params = run.panel, run.params
     invalid = str(params.get("invalid", "fail"))
-    if "best_of_n" in run.record.identity["task"]["kinds"]:
+    if "best_of_n" in run.kinds:
         rule = rule_of(params)
         panel = penalised(panel, rule)
         if invalid == "wrong" and not rule.needs_scale:
@@ -83,12 +83,6 @@ def _gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
             size = rewards.shape[1]
             picked[i] = expectation(rule, size, (size,), rng)(rewards, [gold])[0][0, 0]
     return picked
-
-
-_NOT_COMPARED = (
-    "longer_wins", "longer_wins_length_controlled", "ceiling", "accuracy_of_ceiling", "gold@1", "oracle@max",
-)  # fmt: skip
-"""Headlines that describe the data alone, and accuracy over a ceiling that is the same for all models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +175,7 @@ class ManyReport:
     """Metric -> how many items each model's value in `estimates` rests on, where one left items out."""
 
 
-def find_run(results: Path, name: str, task: str) -> StoredRun:
+def find_run(results: Path, name: str, task: str) -> Run:
     """Return the one record that `name` means: a record's path, or a model's name in `results`.
 
     Raises:
@@ -194,7 +188,7 @@ def find_run(results: Path, name: str, task: str) -> StoredRun:
     return pick_run(list(find_records(results)), name, task, str(results))
 
 
-def pick_run(runs: Sequence[StoredRun], name: str, task: str, where: str) -> StoredRun:
+def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
     """Return the one of `runs` that is of this model and task; `where` begins messages.
 
     Raises:
@@ -212,34 +206,34 @@ def pick_run(runs: Sequence[StoredRun], name: str, task: str, where: str) -> Sto
     return of_task[0]
 
 
-def headline_metrics(runs: Sequence[StoredRun], convention: str = "both") -> list[str]:
+def headline_metrics(runs: Sequence[Run], convention: str = "both") -> list[str]:
     """Return the metrics that records of one task are compared by unless somebody names others.
 
     Raises:
         ConfigError: If their task has none of the convention that was asked for.
     """
     first = runs[0].record
-    kinds = kinds_of(first.identity["task"]["kinds"], convention)
+    kinds = kinds_of(runs[0].kinds, convention)
     if not kinds:
         raise ConfigError(f"task {first.task!r} has no {convention} convention")
     known = {name for run in runs for name in (*run.record.metrics, *run.record.undefined)}
     return [
-        m
-        for kind in kinds
-        for m in HEADLINES.get(kind, ())
-        if (m in known or m.endswith("@max")) and m not in _NOT_COMPARED
+        m.name
+        for kind in filter(None, map(known_kind, kinds))
+        for m in kind.metrics
+        if m.headline and m.compared and (m.name in known or m.name.endswith("@max"))
     ]
 
 
 def compare_runs(
-    a: StoredRun, b: StoredRun, metrics: Sequence[str], n_items: int, margin: float | None = None
+    a: Run, b: Run, metrics: Sequence[str], n_items: int, margin: float | None = None
 ) -> PairedReport:
     """Compare two records of one task, metric by metric, on the same prompts: see `compare_many`."""
     return compare_many([a, b], metrics, n_items, margin).pairs[0]
 
 
 def compare_many(
-    runs: Sequence[StoredRun], metrics: Sequence[str], n_items: int, margin: float | None = None
+    runs: Sequence[Run], metrics: Sequence[str], n_items: int, margin: float | None = None
 ) -> ManyReport:
     """Compare records of one task, every two of them, metric by metric, on the same prompts.
 
@@ -255,19 +249,18 @@ def compare_many(
     """
     for other in runs[1:]:
         _check_same(runs[0], other)
-    measured = {run.path: MeasuredRun(run, *stored_suite(run, strata=False)) for run in runs}
-    found = [measured[run.path] for run in runs]
-    if any(m.panel.ids != found[0].panel.ids for m in found):
+    first = runs[0]
+    if any(run.panel.ids != first.panel.ids for run in runs):
         raise ConfigError("the records hold different items; evaluate all models again")
     models = _names(runs)
-    names = dict.fromkeys(_resolved(wanted, found) for wanted in metrics)
-    pairs = list(combinations(range(len(found)), 2))
+    names = dict.fromkeys(_resolved(wanted, runs) for wanted in metrics)
+    pairs = list(combinations(range(len(runs)), 2))
     items = CommonItems()
-    common = {(name, i, j): items.of(found[i], found[j], name) for name in names for i, j in pairs}
+    common = {(name, i, j): items.of(runs[i], runs[j], name) for name in names for i, j in pairs}
     tested = _tested(common, margin)
-    measure = per_item(found[0].panel, runs[0])[0]
-    values = np.array([per_item(m.panel, m.run)[1] for m in found])
-    ids = found[0].panel.ids
+    measure = per_item(first)[0]
+    values = np.array([per_item(run)[1] for run in runs])
+    ids = first.panel.ids
     reports = [
         PairedReport(
             runs[0].record.task,
@@ -284,23 +277,23 @@ def compare_many(
         runs[0].record.task,
         measure,
         models,
-        {n: tuple(s.estimate() if (s := m.suite.metrics.get(n)) else None for m in found) for n in names},
+        {n: tuple(s.estimate() if (s := m.suite.metrics.get(n)) else None for m in runs) for n in names},
         tuple(reports),
         worst(ids, values, n_items),
-        {n: why for n in names if (why := _undefined(n, models, found))},
+        {n: why for n in names if (why := _undefined(n, models, runs))},
         margin,
-        {n: tuple(m.n_answered(n) for m in found) for n in names if _some_left_out(n, found)},
+        {n: tuple(m.n_answered(n) for m in runs) for n in names if _some_left_out(n, runs)},
     )
 
 
-def _resolved(wanted: str, found: Sequence[MeasuredRun]) -> str:
+def _resolved(wanted: str, runs: Sequence[Run]) -> str:
     """Return the metric's name; one that no model has a value of, for a reason, is as good as any."""
-    if all(wanted in m.suite.undefined for m in found):
+    if all(wanted in run.suite.undefined for run in runs):
         return wanted
-    return resolve_metric(wanted, {name: None for m in found for name in m.suite.metrics})
+    return resolve_metric(wanted, {name: None for run in runs for name in run.suite.metrics})
 
 
-def _check_same(a: StoredRun, b: StoredRun) -> None:
+def _check_same(a: Run, b: Run) -> None:
     """Raise unless both are of the same items."""
     for key in ("task", "data", "limit", "seed"):
         if a.record.identity[key] != b.record.identity[key]:
@@ -311,7 +304,7 @@ def _check_same(a: StoredRun, b: StoredRun) -> None:
             )
 
 
-def _names(runs: Sequence[StoredRun]) -> tuple[str, ...]:
+def _names(runs: Sequence[Run]) -> tuple[str, ...]:
     """Return the models' names, with the record's id where two records share one.
 
     Raises:
@@ -344,13 +337,13 @@ def _tested(
     }
 
 
-def _some_left_out(name: str, found: Sequence[MeasuredRun]) -> bool:
-    return any(name in m.suite.metrics and m.suite.without(name) is not None for m in found)
+def _some_left_out(name: str, runs: Sequence[Run]) -> bool:
+    return any(name in r.suite.metrics and r.suite.without(name) is not None for r in runs)
 
 
-def _undefined(name: str, models: Sequence[str], found: Sequence[MeasuredRun]) -> dict[str, str]:
+def _undefined(name: str, models: Sequence[str], runs: Sequence[Run]) -> dict[str, str]:
     return {
-        model: m.suite.undefined.get(name, "not measured")
-        for model, m in zip(models, found, strict=True)
-        if name not in m.suite.metrics
+        model: run.suite.undefined.get(name, "not measured")
+        for model, run in zip(models, runs, strict=True)
+        if name not in run.suite.metrics
     }

@@ -28,7 +28,7 @@ from rmbench.core.identity import canonical_json
 from rmbench.core.registry import Registry
 from rmbench.errors import DataError
 from rmbench.metrics import Suite, measure_suite
-from rmbench.results.read import StoredRun, complete_run, stored_panel
+from rmbench.results.read import complete_run
 from rmbench.results.record import (
     Record,
     encode_rewards,
@@ -40,6 +40,7 @@ from rmbench.results.record import (
     task_identity,
     write_record,
 )
+from rmbench.results.run import Run, stored_panel
 from rmbench.tasks import ItemSet, read_task_items
 from rmbench.tasks.spec import TaskSpec, apply_params, load_task
 from rmbench.types import Estimate, GoldKind, Item
@@ -333,7 +334,7 @@ def _skip_space(text: str, at: int) -> int:
 class Imported:
     """A record, and how it came about."""
 
-    run: StoredRun
+    run: Run
     reused: bool
     """True if the record was there already."""
     notes: tuple[str, ...]
@@ -424,7 +425,7 @@ def write_run(run: PublishedRun, results: Path, *, seed: int, command: Sequence[
         **suite_fields(suite),
     )
     path = write_record(results, record, rewards)
-    return Imported(StoredRun(record, path), False, (*run.notes, *_differences(run, suite)))
+    return Imported(Run(record, path), False, (*run.notes, *_differences(run, suite)))
 
 
 def _differences(run: PublishedRun, suite: Suite) -> list[str]:

@@ -1,15 +1,12 @@
 """Reading run records back, whole and checked: they are input like any other."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from math import inf, nan
+from collections.abc import Iterator, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import iter_jsonl
 from rmbench.errors import first_line
-from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite, with_flips
 from rmbench.results.record import (
     FORMAT,
     Record,
@@ -20,45 +17,9 @@ from rmbench.results.record import (
     rewards_name,
     run_id,
 )
+from rmbench.results.run import Run
 from rmbench.tasks.spec import TaskSpec
 from rmbench.types import Estimate
-
-
-@dataclass(frozen=True, slots=True)
-class StoredRun:
-    """A record with where it was found."""
-
-    record: Record
-    path: Path
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return self.record.model
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-        return self.record.task
-
-    @property
-    def metrics(self) -> Mapping[str, Estimate]:
-        """Every number of the record, with its interval."""
-        return self.record.metrics
-
-    @property
-    def rewards_path(self) -> Path:
-        """The rewards file beside the record."""
-        return self.path.with_name(rewards_name(self.record.run_id))
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the stored rows of the rewards file.
-
-        Raises:
-            StoreError: If the file is missing or does not match the record's hash.
-        """
-        check_rewards_file(self.rewards_path, self.record.rewards_sha256)
-        return [row for _, row in iter_jsonl(self.rewards_path)]
 
 
 def read_record(path: Path) -> Record:
@@ -96,48 +57,14 @@ def read_record(path: Path) -> Record:
     return record
 
 
-def find_records(folder: Path) -> Iterator[StoredRun]:
+def find_records(folder: Path) -> Iterator[Run]:
     """Yield every record at or below `folder` (a results folder, a subfolder, or one file), in path order."""
     if folder.is_file():
-        yield StoredRun(read_record(folder), folder)
+        yield Run(read_record(folder), folder)
         return
     for path in sorted(folder.rglob("*.json"), key=lambda p: p.as_posix()):
         if not path.name.startswith("."):
-            yield StoredRun(read_record(path), path)
-
-
-def stored_panel(rows: list[dict[str, Any]]) -> Panel:
-    """Return the panel of stored rows; no model, task file or data set is needed."""
-    return build_panel(
-        PanelRow(
-            id=row["id"],
-            rewards=[nan if v is None else v for v in row["rewards"]],
-            gold=row["gold"],
-            lengths=row["lengths"],
-            cluster=row["cluster"],
-            strata=row["strata"],
-            gold_kind=row["gold_kind"],
-            logprobs=row.get("logprobs"),
-            votes=row.get("votes"),
-        )
-        for row in rows
-    )
-
-
-def stored_suite(run: StoredRun, *, strata: bool = True) -> tuple[Suite, Panel]:
-    """Measure a stored run again from its rewards, as its identity says; return the numbers and the panel."""
-    rows = run.rows()
-    panel = stored_panel(rows)
-    if rows and "flips" in rows[0]:
-        panel = with_flips(panel, ([row["flips"] for row in rows], [row["comparisons"] for row in rows]))
-    return measure_as(run, panel, run.record.identity["task"]["kinds"], strata=strata), panel
-
-
-def measure_as(run: StoredRun, panel: Panel, kinds: Sequence[str], *, strata: bool = True) -> Suite:
-    """Measure task kinds on a panel with the parameters and the seed of a stored run."""
-    task: Mapping[str, Any] = run.record.identity["task"]
-    params = {**task["params"], "seed": run.record.identity["seed"]}
-    return measure_suite(panel, kinds, params, task["strata"], report_strata=strata)
+            yield Run(read_record(path), path)
 
 
 def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
@@ -167,11 +94,11 @@ def _estimate(name: str, e: Mapping[str, Any]) -> Estimate:
         ) from None
 
 
-def complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> StoredRun | None:
+def complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> Run | None:
     """Return the record of a run that is complete already, checked; None where there is none."""
     path = record_folder(results, model, spec.name, spec.version) / f"{run}.json"
     if not path.exists():
         return None
     record = read_record(path)
     check_rewards_file(path.with_name(rewards_name(run)), record.rewards_sha256)
-    return StoredRun(record, path)
+    return Run(record, path)

@@ -26,10 +26,10 @@ from typing import Any
 
 from rmbench.core.files import sha256_file, to_jsonl_gz, write_atomic
 from rmbench.core.identity import IDENTITY_VERSION, digest, slug
+from rmbench.core.options import made_of
 from rmbench.errors import DataError, StoreError
 from rmbench.metrics import METRICS_VERSION, Suite, resolve_metric
-from rmbench.metrics.kinds import HEADLINES, at_largest_n
-from rmbench.metrics.selection import rule_of
+from rmbench.metrics.kinds import at_largest_n, headlines_of, known_kind
 from rmbench.tasks.spec import TaskSpec
 from rmbench.types import Estimate, Item
 
@@ -355,7 +355,9 @@ def remarks(record: Record, is_shown: Callable[[str], bool] = lambda _: True) ->
         is_shown: Says of a metric's name whether it is shown.
     """
     held = [record.metrics]
-    shown = {at_largest_n(name, held) for names in HEADLINES.values() for name in names}
+    shown = {
+        at_largest_n(name, held) for kind in record.identity["task"]["kinds"] for name in headlines_of(kind)
+    }
     found: dict[str, list[str]] = {}
     for name in filter(is_shown, sorted(shown & record.metrics.keys())):
         if remark := record.metrics[name].remark:
@@ -389,13 +391,13 @@ def items_left_out(record: Record) -> dict[str, int]:
     """Return the items that each task kind left out because of the model's own rewards; kinds without: 0."""
     task = record.identity["task"]
     rule = str(task["params"].get("invalid", "fail"))
-    scaled = {"calibration": True, "best_of_n": rule_of(task["params"]).needs_scale}
-    return {
-        kind: record.counts.get(kind, {}).get("invalid_items", 0)
-        if rule == "drop" or (rule == "wrong" and scaled.get(kind))
-        else 0
-        for kind in task["kinds"]
-    }
+    found = dict.fromkeys(task["kinds"], 0)
+    for name in found:
+        kind = known_kind(name)
+        scaled = kind is not None and kind.needs_scale(made_of(kind.params, task["params"]))
+        if rule == "drop" or (rule == "wrong" and scaled):
+            found[name] = record.counts.get(name, {}).get("invalid_items", 0)
+    return found
 
 
 def package_versions() -> dict[str, str]:
@@ -418,6 +420,7 @@ def task_identity(spec: TaskSpec) -> dict[str, Any]:
         "version": spec.version,
         "digest": spec.digest(),
         "kinds": list(spec.kinds),
+        **({"kind_files": dict(spec.kind_files)} if spec.kind_files else {}),
         "params": dict(spec.params),
         "strata": list(spec.strata),
     }

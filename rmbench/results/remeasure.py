@@ -6,15 +6,16 @@ from pathlib import Path
 
 from rmbench.errors import ConfigError
 from rmbench.metrics import METRICS_VERSION
-from rmbench.results.read import StoredRun, find_records, stored_suite
+from rmbench.results.read import find_records
 from rmbench.results.record import suite_fields, to_text, write_record
+from rmbench.results.run import Run
 
 
 @dataclass(frozen=True, slots=True)
 class Remeasured:
     """One record, measured again."""
 
-    run: StoredRun
+    run: Run
     """As it was found."""
     path: Path
     """Where it is now."""
@@ -41,9 +42,9 @@ def remeasure(folder: Path, *, results: Path | None = None) -> Iterator[Remeasur
         yield _one(run, results)
 
 
-def _one(run: StoredRun, results: Path | None) -> Remeasured:
+def _one(run: Run, results: Path | None) -> Remeasured:
     old = run.record
-    suite, _ = stored_suite(run)
+    suite = run.measure(strata=True)
     new = replace(
         old,
         identity={**old.identity, "metrics_version": METRICS_VERSION},

@@ -86,7 +86,7 @@ def _panel(
 ) -> Panel:
     found = {}
     for method in spec.methods:
-        records = [run.outcomes[Cell(base, data, method, s).name, task].run.record for s in spec.seeds]
+        records = [run.outcomes[Cell(base, data, method, s).name, task].run.record for s in range(spec.seeds)]
         line = _over_seeds([points(record) for record in records])
         if line is not None:
             found[method.name] = line
@@ -96,7 +96,7 @@ def _panel(
 def _training(spec: StudySpec, run: StudyRun, base: str, data: DataSource, key: str) -> Panel:
     found = {}
     for method in spec.methods:
-        curves = [run.models[Cell(base, data, method, s).name]["curve"] for s in spec.seeds]
+        curves = [run.models[Cell(base, data, method, s).name]["curve"] for s in range(spec.seeds)]
         seen = [([p["step"] for p in c if key in p], [p[key] for p in c if key in p]) for c in curves]
         line = _over_seeds(seen)
         if line is not None:

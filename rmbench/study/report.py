@@ -76,7 +76,7 @@ def to_markdown(
         batches: Rows of the table of batch sizes.
         figures: File names of the figures, in the page's folder.
     """
-    legend = _LEGEND.format(reference=for_markdown(spec.reference), n=len(spec.seeds))
+    legend = _LEGEND.format(reference=for_markdown(spec.reference), n=spec.seeds)
     lines = [f"# {for_markdown(spec.name)}", "", for_markdown(spec.summary, limit=2000), "", legend]
     for block in _blocks(spec, rows, versus, batches):
         title, *said = block.lines
@@ -100,7 +100,7 @@ def _blocks(
 ) -> list[Block]:
     """Return the tables with title and notes; notes are Markdown, captions are plain text."""
     name = f"study-{spec.name}"
-    legend = _unmarked(_LEGEND.format(reference=spec.reference, n=len(spec.seeds)))
+    legend = _unmarked(_LEGEND.format(reference=spec.reference, n=spec.seeds))
     blocks = [Block(f"{name}-short", ("In short", _COUNTED), _summary(spec, rows), caption=(_COUNTED,))]
     for metric, title in _QUESTIONS.items():
         here = [r for r in rows if _stem(r) == metric]

@@ -1,7 +1,7 @@
 """Run a study cell by cell; finished cells are skipped."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def cells_of(spec: StudySpec) -> Iterator[Cell]:
     """Yield the cells, methods innermost, so that shared work is done once."""
     for base in spec.bases:
         for data in spec.data:
-            for seed in spec.seeds:
+            for seed in range(spec.seeds):
                 for method in spec.methods:
                     yield Cell(base, data, method, seed)
 
@@ -109,21 +109,21 @@ def settings_of(spec: StudySpec, base: str, method: Method, seed: int) -> TrainS
     """Return the training settings of a cell."""
     return TrainSettings(
         base=spec.bases[base].path, method=method.loss, method_options=method.options, seed=seed,
-        **spec.bases[base].train,
+        **{key: value for key, value in asdict(spec.bases[base].train).items() if key != "eval_limit"},
     )  # fmt: skip
 
 
 @lru_cache(maxsize=8)
-def pairs_of(data: DataSource, seed: int, offline: bool) -> TrainingData:
+def pairs_of(data: DataSource, seed: int, eval_limit: int | None, offline: bool) -> TrainingData:
     """Return the pairs of a cell: the seed draws pairs and held-out prompts, alike for every method."""
     return read_training_data(
-        data.sources,
+        data.source,
         like=data.like,
         part=data.part,
         on_bad=data.on_bad,
         pairs_per_prompt=data.pairs_per_prompt,
         limit=data.limit,
-        eval_limit=data.eval_limit,
+        eval_limit=eval_limit,
         seed=seed,
         offline=offline,
     )
@@ -138,7 +138,7 @@ def shared_base(path: str, max_length: int, precision: str, cache: Path, runtime
 def _model(
     cell: Cell, spec: StudySpec, folder: Path, store: Path, runtime: Runtime, tell_texts: Tell | None
 ) -> tuple[LoadedModel, Mapping[str, Any]]:
-    pairs = pairs_of(cell.data, cell.seed, runtime.offline)
+    pairs = pairs_of(cell.data, cell.seed, spec.train.eval_limit, runtime.offline)
     settings = settings_of(spec, cell.base, cell.method, cell.seed)
     out = folder / cell.name
     if not settings.freeze_backbone:
@@ -179,9 +179,9 @@ def batch_rows(spec: StudySpec, store: Path, runtime: Runtime) -> list[BatchRow]
     method = Method("confidence-margin", "confidence-margin", {})
     rows = []
     for name, kind in spec.bases.items():
-        for data in spec.data if spec.batch_sizes and kind.train["freeze_backbone"] else ():
-            settings = settings_of(spec, name, method, spec.seeds[0])
-            pairs = pairs_of(data, spec.seeds[0], runtime.offline)
+        for data in spec.data if spec.batch_sizes and kind.train.freeze_backbone else ():
+            settings = settings_of(spec, name, method, 0)
+            pairs = pairs_of(data, 0, spec.train.eval_limit, runtime.offline)
             base = shared_base(
                 settings.base, settings.max_length, settings.precision, store / "features", runtime
             )

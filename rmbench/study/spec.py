@@ -1,29 +1,30 @@
 """Study files: methods, bases, data, tasks and settings in YAML. Unknown keys are refused."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from rmbench.core.options import Param, parse_part, parse_value
-from rmbench.core.yaml import read_yaml
+from rmbench.core.options import parse_part
+from rmbench.core.schema import Rule, parse
+from rmbench.core.yaml import Lines, read_yaml
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.tasks.spec import load_task
+from rmbench.train.settings import Recipe
 
-_KEYS = ("name", "summary", "bases", "data", "methods", "seeds", "train", "evaluate", "reference")
-_OPTIONAL = ("batch_sizes", "versus")
-_TRAIN: Mapping[str, Param] = {
-    "epochs": Param(float, 1.0, "passes over the pairs", low=0.0),
-    "learning_rate": Param(float, None, "peak rate; by default the trainer's"),
-    "batch_size": Param(int, 32, "pairs per optimiser step", low=2),
-    "micro_batch": Param(int, 8, "pairs per forward pass", low=1),
-    "max_length": Param(int, 1024, "tokens per conversation", low=8),
-    "freeze_backbone": Param(bool, False, "train the last layer alone"),
-    "lora": Param(int, None, "rank of LoRA adapters; by default all weights", low=1),
-    "precision": Param(str, "auto", "of matrix products", ("auto", "float32", "bfloat16")),
-    "eval_every": Param(int, 50, "steps between evaluations", low=1),
-    "eval_limit": Param(int, None, "held-out pairs at most, drawn by seed; by default all", low=1),
-}
+Part = Annotated[
+    tuple[float, float],
+    Rule(convert=parse_part, pattern=r"[\d.]+:[\d.]+", expected="LOW:HIGH, such as 0:0.5"),
+]
+OnBad = Annotated[str, Rule(names=lambda: ("fail", "skip"))]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyRecipe(Recipe):
+    """How bases are trained, and on how many held-out pairs checkpoints are compared."""
+
+    eval_limit: Annotated[int, Rule(low=1)] | None = None
+    """Held-out pairs at most, drawn by seed; by default all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class Base:
     """A base model of the study."""
 
     path: str
-    """Folder or `org/name`."""
-    train: Mapping[str, Any]
-    """The study's settings, overridden by those of this base."""
+    """Folder or `org/name`; `{name}` stands for a place that `--place` gives."""
+    train: StudyRecipe = field(default_factory=StudyRecipe)
+    """Settings that replace the study's for this base; all but `eval_limit`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,26 +42,27 @@ class DataSource:
     """Pairs to train on."""
 
     name: str
-    sources: tuple[str, ...]
-    """Paths, or `TASK:train`; joined."""
-    like: str | None
+    source: Annotated[tuple[str, ...], Rule(low=1, single=True)]
+    """A path or `TASK:train`, or a list of them; joined."""
+    like: str | None = None
     """The task whose reader is used."""
-    part: tuple[float, float] | None
-    """Share of prompts, by hash: only these are used."""
-    pairs_per_prompt: int | None
-    limit: int | None
-    on_bad: str = "fail"
-    eval_limit: int | None = None
-    """Held-out pairs at most; of the key `train`."""
+    part: Part | None = None
+    """Share of prompts, by hash: only these are used. Such as `0:0.6`."""
+    pairs_per_prompt: int | None = None
+    limit: int | None = None
+    on_bad: OnBad = "fail"
+    """A bad row stops the study, or is skipped and counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A loss with options, under its own name."""
+    """A loss with options, under a name of its own."""
 
     name: str
-    loss: str
-    options: Mapping[str, str]
+    loss: str = ""
+    """By default the loss called like the method."""
+    options: Mapping[str, Annotated[str, Rule(as_text=True)]] = field(default_factory=dict)
+    """Options of the loss, as `-L` sets them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,150 +70,97 @@ class Evaluation:
     """A task on which every trained model is evaluated."""
 
     task: str
-    data: str | None
-    part: tuple[float, float] | None
-    limit: int | None
-    on_bad: str = "fail"
+    """A task's name, or its file, from the study's folder."""
+    data: str | None = None
+    part: Part | None = None
+    """Share of prompts, by hash: only these are used. Such as `0.6:1`."""
+    limit: int | None = None
+    on_bad: OnBad = "fail"
+    """A bad row stops the study, or is skipped and counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudySpec:
-    """A parsed study file."""
+    """A study: methods x bases x data x seeds."""
 
     name: str
     summary: str
-    bases: Mapping[str, Base]
-    data: tuple[DataSource, ...]
-    methods: tuple[Method, ...]
-    seeds: tuple[int, ...]
-    evaluate: tuple[Evaluation, ...]
+    bases: Mapping[str, Annotated[Base, Rule(short="path")]]
+    """Name -> path, or path and settings of its own."""
+    data: Annotated[tuple[DataSource, ...], Rule(low=1)]
+    methods: Annotated[tuple[Method, ...], Rule(low=1)]
+    seeds: Annotated[int, Rule(low=1)]
+    """How many; they are 0, 1, 2, ..."""
+    train: StudyRecipe
+    evaluate: Annotated[tuple[Evaluation, ...], Rule(low=1)]
     reference: str
     """The method that the others are compared with."""
-    batch_sizes: tuple[int, ...]
+    batch_sizes: tuple[Annotated[int, Rule(low=2)], ...] = ()
     """Pairs per step at which the batch margin is recorded; empty for none."""
-    versus: tuple[tuple[str, str], ...]
+    versus: tuple[Annotated[tuple[str, str], Rule(expected="a pair [METHOD, OTHER]")], ...] = ()
     """Comparisons with a method other than the reference: (method, the other)."""
 
 
 def load_study(path: Path, places: Mapping[str, str]) -> StudySpec:
-    """Return the study in `path`.
+    """Return the study in `path`, places filled in and every base with all its settings.
 
     Args:
         path: The YAML file.
-        places: Value for each `{name}` in the file's paths: where bases and data are on this machine.
+        places: `{name}` in paths of the file -> what stands there: where bases and data lie here.
 
     Raises:
         ConfigError: With file and key, if something does not fit.
     """
     raw = read_yaml(path)
-    for key in raw:
-        if key not in (*_KEYS, *_OPTIONAL):
-            raise UnknownNameError("key", str(key), (*_KEYS, *_OPTIONAL), str(path))
-    for key in _KEYS:
-        if key not in raw:
-            raise ConfigError(f"{path}: key {key!r} is missing")
-    train = _train(_mapping(raw["train"], path, "train"), f"{path}, key 'train'")
-    train = {key: train.get(key, param.default) for key, param in _TRAIN.items()}
-    watched = train.pop("eval_limit")
-    bases = {k: _base(v, train, places, path) for k, v in _mapping(raw["bases"], path, "bases").items()}
-    data = tuple(
-        replace(_data(e, places, path), eval_limit=watched) for e in _entries(raw["data"], path, "data")
-    )
-    methods = tuple(_method(e, path) for e in _entries(raw["methods"], path, "methods"))
-    evaluations = tuple(_evaluation(e, places, path) for e in _entries(raw["evaluate"], path, "evaluate"))
-    names = [m.name for m in methods]
-    if raw["reference"] not in names:
-        raise UnknownNameError("method", str(raw["reference"]), names, f"{path}, key 'reference'")
-    for what, found in (("methods", names), ("data", [d.name for d in data])):
+    spec = parse(StudySpec, raw, str(path))
+    names = [m.name for m in spec.methods]
+    for key, asked in (
+        ("reference", [spec.reference]),
+        ("versus", [n for pair in spec.versus for n in pair]),
+    ):
+        for name in asked:
+            if name not in names:
+                raise UnknownNameError("method", name, names, f"{path}, key {key!r}")
+    for key, found in (("methods", names), ("data", [d.name for d in spec.data])):
         if len(set(found)) < len(found):
-            raise ConfigError(f"{path}, key {what!r}: two entries have the same name")
-    seeds = raw["seeds"]
-    if not isinstance(seeds, int) or isinstance(seeds, bool) or seeds < 1:
-        raise ConfigError(f"{path}, key 'seeds': {seeds!r}; expected how many, a whole number from 1")
-    return StudySpec(
-        name=str(raw["name"]), summary=str(raw["summary"]).strip(), bases=bases, data=data, methods=methods,
-        seeds=tuple(range(seeds)),
-        evaluate=evaluations, reference=str(raw["reference"]),
-        batch_sizes=_batch_sizes(raw.get("batch_sizes") or [], path),
-        versus=_versus(raw.get("versus") or [], names, path),
-    )  # fmt: skip
+            raise ConfigError(f"{path}, key {key!r}: two entries have the same name")
+    return replace(
+        spec,
+        summary=spec.summary.strip(),
+        bases={name: _base(name, base, raw, places, path) for name, base in spec.bases.items()},
+        data=tuple(_data(entry, places, path) for entry in spec.data),
+        methods=tuple(replace(m, loss=m.loss or m.name) for m in spec.methods),
+        evaluate=tuple(_evaluation(entry, places, path) for entry in spec.evaluate),
+    )
 
 
-def _base(raw: Any, train: Mapping[str, Any], places: Mapping[str, str], path: Path) -> Base:
+def _base(name: str, base: Base, raw: Lines, places: Mapping[str, str], path: Path) -> Base:
+    """Return a base with the study's settings where it has none of its own."""
     where = f"{path}, key 'bases'"
-    entry = dict(raw) if isinstance(raw, Mapping) else {"path": raw}
-    _known(entry, ("path", "train"), ("path",), where)
-    own = _train(_mapping(entry.get("train", {}), path, "bases"), where)
-    if "eval_limit" in own:
+    if base.train.eval_limit is not None:
         raise ConfigError(f"{where}: eval_limit is the same for all bases; say it under 'train'")
-    return Base(_placed(str(entry["path"]), places, where), {**train, **own})
+    given = raw["bases"][name]
+    own = {} if isinstance(given, str) else given.get("train") or {}
+    return Base(_placed(base.path, places, where), parse(StudyRecipe, {**raw["train"], **own}, where))
 
 
-def _data(raw: Mapping[str, Any], places: Mapping[str, str], path: Path) -> DataSource:
-    where = f"{path}, key 'data'"
-    known = ("name", "source", "like", "part", "pairs_per_prompt", "limit", "on_bad")
-    _known(raw, known, ("name", "source"), where)
-    given = raw["source"] if isinstance(raw["source"], list) else [raw["source"]]
-    sources = tuple(_placed(str(s), places, where) for s in given)
-    if raw.get("like"):
-        load_task(str(raw["like"]))
-    return DataSource(
-        str(raw["name"]), sources, raw.get("like"), _part(raw, where), raw.get("pairs_per_prompt"),
-        raw.get("limit"), _on_bad(raw, where),
-    )  # fmt: skip
+def _data(entry: DataSource, places: Mapping[str, str], path: Path) -> DataSource:
+    if entry.like:
+        load_task(entry.like)
+    return replace(entry, source=tuple(_placed(s, places, f"{path}, key 'data'") for s in entry.source))
 
 
-def _part(raw: Mapping[str, Any], where: str) -> tuple[float, float] | None:
-    return None if raw.get("part") is None else parse_part(str(raw["part"]), f"{where}, key 'part'")
-
-
-def _on_bad(raw: Mapping[str, Any], where: str) -> str:
-    param = Param(str, "fail", "what a bad row does", ("fail", "skip"))
-    return str(parse_value(param, str(raw.get("on_bad", "fail")), f"{where}, key 'on_bad'"))
-
-
-def _batch_sizes(raw: Any, path: Path) -> tuple[int, ...]:
-    if not isinstance(raw, list) or not all(isinstance(n, int) and n > 1 for n in raw):
-        raise ConfigError(f"{path}, key 'batch_sizes': {raw!r}; expected a list of whole numbers from 2")
-    return tuple(raw)
-
-
-def _versus(raw: Any, methods: Sequence[str], path: Path) -> tuple[tuple[str, str], ...]:
-    where = f"{path}, key 'versus'"
-    if not isinstance(raw, list) or not all(isinstance(e, list) and len(e) == 2 for e in raw):
-        raise ConfigError(f"{where}: {raw!r}; expected a list of pairs [METHOD, OTHER]")
-    for name in (str(name) for pair in raw for name in pair):
-        if name not in methods:
-            raise UnknownNameError("method", name, methods, where)
-    return tuple((str(method), str(other)) for method, other in raw)
-
-
-def _method(raw: Mapping[str, Any], path: Path) -> Method:
-    _known(raw, tuple(f.name for f in fields(Method)), ("name",), f"{path}, key 'methods'")
-    options = {str(k): str(v) for k, v in (raw.get("options") or {}).items()}
-    return Method(str(raw["name"]), str(raw.get("loss") or raw["name"]), options)
-
-
-def _evaluation(raw: Mapping[str, Any], places: Mapping[str, str], path: Path) -> Evaluation:
-    where = f"{path}, key 'evaluate'"
-    _known(raw, tuple(f.name for f in fields(Evaluation)), ("task",), where)
-    task = str(raw["task"])
+def _evaluation(entry: Evaluation, places: Mapping[str, str], path: Path) -> Evaluation:
+    task = entry.task
     if task.endswith(".yaml") and not Path(task).is_absolute():
         task = str(path.parent / task)
     load_task(task)
-    data = raw.get("data")
-    placed = None if data is None else _placed(str(data), places, where)
-    return Evaluation(task, placed, _part(raw, where), raw.get("limit"), _on_bad(raw, where))
-
-
-def _train(raw: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the settings in `raw`."""
-    _known(raw, tuple(_TRAIN), (), where)
-    return {key: parse_value(_TRAIN[key], str(value), f"{where}, key {key!r}") for key, value in raw.items()}
+    data = None if entry.data is None else _placed(entry.data, places, f"{path}, key 'evaluate'")
+    return replace(entry, task=task, data=data)
 
 
 def _placed(text: str, places: Mapping[str, str], where: str) -> str:
-    """Return `text` with each `{name}` replaced by its place."""
+    """Return `text` with each `{name}` replaced by where it is here."""
     try:
         return text.format_map(dict(places))
     except KeyError as error:
@@ -219,24 +168,3 @@ def _placed(text: str, places: Mapping[str, str], where: str) -> str:
         raise ConfigError(f"{where}: {text!r} needs a place; say --place {name}=PATH") from None
     except (ValueError, IndexError, AttributeError) as error:
         raise ConfigError(f"{where}: {text!r} is no path with {{places}} ({error})") from None
-
-
-def _known(raw: Mapping[str, Any], known: tuple[str, ...], needed: tuple[str, ...], where: str) -> None:
-    for key in raw:
-        if key not in known:
-            raise UnknownNameError("key", str(key), known, where)
-    for key in needed:
-        if key not in raw:
-            raise ConfigError(f"{where}: an entry lacks {key!r}")
-
-
-def _mapping(raw: Any, path: Path, key: str) -> dict[str, Any]:
-    if not isinstance(raw, Mapping):
-        raise ConfigError(f"{path}, key {key!r}: expected a mapping")
-    return {str(k): v for k, v in raw.items()}
-
-
-def _entries(raw: Any, path: Path, key: str) -> list[dict[str, Any]]:
-    if not isinstance(raw, list) or not raw or not all(isinstance(e, Mapping) for e in raw):
-        raise ConfigError(f"{path}, key {key!r}: expected a list of mappings")
-    return [dict(e) for e in raw]

@@ -6,7 +6,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from math import sqrt
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,9 @@ from rmbench.core.identity import canonical_json
 from rmbench.evaluation.run import Outcome
 from rmbench.format.tables import csv_text
 from rmbench.metrics import Suite, resolve_metric
-from rmbench.results.common_items import Common, CommonItems, MeasuredRun
-from rmbench.results.read import StoredRun, stored_suite
+from rmbench.results.common_items import Common, CommonItems
 from rmbench.results.record import Record
+from rmbench.results.run import Run
 from rmbench.stats import Comparison, Statistic, combine, compare
 from rmbench.study.run import Cell
 from rmbench.study.spec import StudySpec
@@ -60,7 +59,7 @@ class Row:
 class Seed:
     """One method's numbers on one seed: the record's values of `METRICS`."""
 
-    run: StoredRun
+    run: Run
     suite: Suite
 
     @property
@@ -74,18 +73,12 @@ class Pairing:
 
     def __init__(self) -> None:
         self._common = CommonItems()
-        self._whole: dict[Path, MeasuredRun] = {}
 
     def of(self, a: Seed, b: Seed, name: str) -> Common:
         """Return a metric of both, on their common items."""
         if a.suite.without(name) is None and b.suite.without(name) is None:
             return Common(a.metrics.get(name), b.metrics.get(name))
-        return self._common.of(self._read(a.run), self._read(b.run), name)
-
-    def _read(self, run: StoredRun) -> MeasuredRun:
-        if run.path not in self._whole:
-            self._whole[run.path] = MeasuredRun(run, *stored_suite(run, strata=False))
-        return self._whole[run.path]
+        return self._common.of(a.run, b.run, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +118,7 @@ def _all_rows(
         for data in spec.data:
             for task in dict.fromkeys(e.task for e in spec.evaluate):
                 by_method = {
-                    m.name: [suites[Cell(base, data, m, seed).name, task] for seed in spec.seeds]
+                    m.name: [suites[Cell(base, data, m, seed).name, task] for seed in range(spec.seeds)]
                     for m in spec.methods
                 }
                 for metric in METRICS:
@@ -145,9 +138,9 @@ def _measured(
         return dict(zip(outcomes, pool.map(_metrics_of, runs, chunksize=16), strict=True))
 
 
-def _metrics_of(run: StoredRun) -> Seed:
+def _metrics_of(run: Run) -> Seed:
     stems = {m.partition("@")[0] for m in METRICS}
-    suite = stored_suite(run, strata=False)[0]
+    suite = run.suite
     metrics = {name: s for name, s in suite.metrics.items() if name.partition("@")[0] in stems}
     return Seed(run, Suite(metrics, {}, {}, {}, kind_of=suite.kind_of, left_out=suite.left_out))
 

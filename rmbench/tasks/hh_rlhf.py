@@ -7,9 +7,8 @@ compared like any other, and stays.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rmbench.core.identity import prompt_cluster
 from rmbench.tasks import fields
@@ -20,9 +19,8 @@ _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
-def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read transcripts as pairs; the conversation before the last assistant turn is the prompt."""
-    del options
     return items_of(files, bad, lambda r: _item(r, bad))
 
 

@@ -16,9 +16,8 @@ from typing import IO, Any, overload
 from rmbench.core.files import sha256_file
 from rmbench.core.identity import canonical_json
 from rmbench.errors import ConfigError, DataError, first_line
-from rmbench.tasks.readers import READERS, WHOLE_PATH
 from rmbench.tasks.rows import BadRows, FoundItem, data_files
-from rmbench.tasks.spec import HUB_DATA, TaskSpec
+from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader
 from rmbench.types import Item, Response, Turn
 
 _IN_MEMORY_BYTES = 32 * 2**20
@@ -159,12 +158,11 @@ def open_items(
         ConfigError: If there is no data.
     """
     paths, source = _locate(spec, data, offline)
-    # Its file's hash joins nothing: whatever a reader does differently shows in the hash of the items.
-    reader, _ = READERS.find(spec.data.reader, f"{spec.path}, key 'reader'")
+    reader = find_reader(spec.data.reader, spec.path)
     files: list[Path] = []
     for path in paths:
         pattern = spec.data.files if path.is_dir() else None
-        files += [path] if spec.data.reader in WHOLE_PATH else data_files(path, pattern)
+        files += [path] if reader.whole_path else data_files(path, pattern)
         if not path.exists():
             raise DataError("there is no such file or folder", path=path)
     return reader(files, spec.data.options, bad), source

@@ -25,7 +25,7 @@ PAIR_KEYS = (
 )  # fmt: skip
 
 
-def read_items(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+def read_items(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"id", "prompt", "responses", "gold", ...}`: one item of any number of responses per row.
 
     `logprobs`, one number per response: the log-probability of the whole response, in nats, under the policy
@@ -33,13 +33,11 @@ def read_items(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> I
     `votes`, of two responses: how many annotators are for the first, for the second, and (0 if left out) for
     neither. They do not make gold; the noise ceiling is measured on them.
     """
-    del options
     return items_of(files, bad, _item)
 
 
-def read_pairs(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+def read_pairs(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"prompt", "chosen", "rejected"}`, strings or message lists, with `strength` or `p_chosen`."""
-    del options
     return items_of(files, bad, _pair)
 
 

@@ -4,7 +4,6 @@ A JSON array, one element at a time: what is in memory is an element, not the fi
 """
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TextIO, TypeVar
 
 from rmbench.core.files import UNREADABLE, decompressed_head, iter_jsonl, open_text
-from rmbench.errors import DataError
+from rmbench.errors import DataError, first_line
 from rmbench.types import Item
 
 _CHUNK = 2**20
@@ -98,6 +97,7 @@ class _Text:
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".json", ".json.gz", ".json.xz", ".parquet")
 
 _HEAD_BYTES = 2**20
+_PARQUET_ROWS = 1024
 
 T = TypeVar("T")
 
@@ -184,7 +184,7 @@ def data_files(path: Path, pattern: str | None = None) -> list[Path]:
 
 
 def rows_of(path: Path, bad: BadRows) -> Iterator[Row]:
-    """Yield the rows of one file: JSON Lines, a JSON array, or Parquet (through `datasets`).
+    """Yield the rows of one file: JSON Lines, a JSON array, or Parquet.
 
     Raises:
         DataError: If the file cannot be read, is empty, or holds something else than objects.
@@ -228,13 +228,14 @@ def estimated_rows_of(path: Path) -> int | None:
         if path.name.endswith(".parquet"):
             from pyarrow.parquet import read_metadata
 
-            return int(read_metadata(path).num_rows)
+            with path.open("rb") as raw:
+                return int(read_metadata(raw).num_rows)
         if path.name.endswith((".json", ".json.gz", ".json.xz")) and not _is_lines(path):
             return None
         with path.open("rb") as file:
-            raw = file.read(_HEAD_BYTES)
-        n_lines = decompressed_head(path, raw).count(b"\n")
-        return round(n_lines * path.stat().st_size / len(raw)) if n_lines else None
+            head = file.read(_HEAD_BYTES)
+        n_lines = decompressed_head(path, head).count(b"\n")
+        return round(n_lines * path.stat().st_size / len(head)) if n_lines else None
     except (*UNREADABLE, ValueError):
         return None  # the reader says what is wrong
 
@@ -290,17 +291,34 @@ def _array(path: Path) -> Iterator[Any]:
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
-    import datasets
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
 
-    # It logs what is wrong with a file beside raising it; a user reads it once.
-    logging.getLogger("datasets.packaged_modules.parquet.parquet").setLevel(logging.CRITICAL)
     try:
-        table = datasets.load_dataset("parquet", data_files=str(path), split="train", streaming=True)
-        yield from enumerate(table, start=1)
-    except (OSError, ValueError) as error:
-        raise DataError(f"not a Parquet file that can be read: {error}", path=path) from None
-    except Exception as error:
-        # pyarrow's and datasets' own errors share no base class that is public.
-        if not type(error).__module__.startswith(("pyarrow", "datasets")):
-            raise
-        raise DataError(f"not a Parquet file that can be read: {error}", path=path) from None
+        # An open file: pyarrow takes some names for addresses, and a name is never a pattern.
+        with path.open("rb") as raw, ParquetFile(raw) as file:
+            columns = file.schema_arrow
+            if twice := [name for name, n in Counter(columns.names).items() if n > 1]:
+                raise DataError("two columns have this name", path=path, key=twice[0])
+            # Columns of mixed types, as `datasets` writes them, hold JSON.
+            mixed = {column.name: column.type for column in columns if "arrow.json" in str(column.type)}
+            rows = (row for batch in file.iter_batches(_PARQUET_ROWS) for row in batch.to_pylist())
+            for number, row in enumerate(rows, start=1):
+                yield number, row | {name: _from_json(row[name], mixed[name]) for name in mixed}
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        raise DataError(f"not a Parquet file that can be read: {first_line(error)}", path=path) from None
+
+
+def _from_json(value: Any, kind: Any) -> Any:
+    """Return a value of the Arrow type `kind` with its JSON texts parsed."""
+    import pyarrow
+
+    if value is None:
+        return None
+    if isinstance(kind, pyarrow.JsonType):
+        return json.loads(value)
+    if isinstance(value, list):
+        return [_from_json(entry, kind.value_type) for entry in value]
+    if isinstance(value, dict):
+        return {part.name: _from_json(value[part.name], part.type) for part in kind}
+    return value

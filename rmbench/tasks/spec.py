@@ -5,15 +5,18 @@ The `data` part of a task file: where its items come from.
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rmbench.core.identity import digest
-from rmbench.core.options import PARAMS, Param, filled, parse_value, settle
+from rmbench.core.options import Option, filled, options_of, settled
+from rmbench.core.registry import file_name
 from rmbench.core.yaml import defined_in, mapping_of, packaged_folder, read_yaml, texts_of
 from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.metrics.kinds import KINDS, Params, kinds_of
+from rmbench.tasks.readers import READERS, Reader
 
 _KEYS = ("reader", "path", "hub", "github", "files", "hub_files", "sha256", "train", "options")
 HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
@@ -58,13 +61,14 @@ class DataSpec:
         return f"git clone https://github.com/{name} && git -C {folder} checkout {commit}"
 
 
-def data_spec(raw: Any, where: str) -> DataSpec:
-    """Return what the key `data` of a task file says.
+def data_spec(raw: Any, path: Path) -> DataSpec:
+    """Return what the key `data` of the task file `path` says.
 
     Raises:
         UnknownNameError: If it has a key or a parameter that is not known.
         ConfigError: If a value is of the wrong form.
     """
+    where = f"{path}, key 'data'"
     given = mapping_of(raw, where)
     for key in given:
         if key not in _KEYS:
@@ -78,6 +82,7 @@ def data_spec(raw: Any, where: str) -> DataSpec:
         raise ConfigError(f"{where}, key 'sha256': {sha256!r}; expected 64 hex digits")
     reader = str(given["reader"])
     options = mapping_of(given.get("options") or {}, f"{where}, key 'options'")
+    known = options_of(find_reader(reader, path).options)
     return DataSpec(
         reader=reader,
         path=given.get("path"),
@@ -87,8 +92,19 @@ def data_spec(raw: Any, where: str) -> DataSpec:
         hub_files=given.get("hub_files"),
         sha256=sha256,
         train=given.get("train"),
-        options=filled(options, PARAMS.get(f"reader:{reader}", {}), f"{where}, key 'options'"),
+        options=filled(options, known, f"{where}, key 'options'"),
     )
+
+
+def find_reader(name: str, path: Path) -> Reader:
+    """Return the reader that the task file `path` names; `FILE.py:NAME` is looked for beside it first.
+
+    Raises:
+        UnknownNameError: If nobody registered it; with the nearest name.
+        ConfigError: If its file is missing or cannot be imported.
+    """
+    # Its file's hash joins nothing: whatever a reader does differently shows in the hash of the items.
+    return READERS.find(name, f"{path}, key 'reader'", path.parent)[0]
 
 
 def _pinned(name: Any, where: str) -> str:
@@ -96,14 +112,6 @@ def _pinned(name: Any, where: str) -> str:
         raise ConfigError(f"{where}: {name!r}; expected org/name@<40-hex commit>")
     return name
 
-
-KIND_ALIASES = {"bon": "best_of_n"}
-OFFICIAL_KINDS = (
-    "rewardbench", "rewardbench2", "rm-bench", "judgebench", "ppe", "m-rewardbench", "reward-math", "rmb",
-    "plan-rewardbench",
-)  # fmt: skip
-"""Kinds that compute a benchmark's number by its own published definition; the others are the clean ones."""
-KIND_NAMES = ("preference", "calibration", "best_of_n", *OFFICIAL_KINDS)
 
 _TASK_KEYS = (
     "name", "version", "kinds", "summary", "source", "license", "sizes", "data", "params",
@@ -138,6 +146,8 @@ class TaskSpec:
     unchecked: tuple[str, ...]
     """What rests on a description alone."""
     path: Path
+    kind_files: Mapping[str, str] = field(default_factory=dict)
+    """Kind `FILE.py:NAME` -> SHA-256 of the file that defines it."""
 
     @property
     def size(self) -> str:
@@ -159,6 +169,8 @@ class TaskSpec:
                 "options": dict(self.data.options),
                 "params": dict(self.params),
                 "strata": list(self.strata),
+                # Tasks with the package's kinds alone keep the digest that they always had.
+                **({"kind_files": dict(self.kind_files)} if self.kind_files else {}),
             },
             16,
         )
@@ -201,13 +213,6 @@ def load_task(name: str) -> TaskSpec:
     return _parse(next(p for folder in task_folders() for p in folder.glob("*.yaml") if p.stem == name))
 
 
-def kinds_of(kinds: Iterable[str], convention: str) -> tuple[str, ...]:
-    """Return those of `kinds` that follow a convention: `official`, `clean` or `both` (official first)."""
-    official = tuple(k for k in kinds if k in OFFICIAL_KINDS)
-    clean = tuple(k for k in kinds if k not in OFFICIAL_KINDS)
-    return {"official": official, "clean": clean}.get(convention, official + clean)
-
-
 def apply_params(spec: TaskSpec, options: Mapping[str, str]) -> TaskSpec:
     """Return the task with `-T key=value` texts applied, each typed by its parameter.
 
@@ -216,39 +221,59 @@ def apply_params(spec: TaskSpec, options: Mapping[str, str]) -> TaskSpec:
         ConfigError: If a value is not of the parameter's type, or not one of its choices.
     """
     params, reader = dict(spec.params), dict(spec.data.options)
-    known, where = _known(spec.kinds, spec.data.reader), f"task {spec.name!r}"
+    of_kinds, of_reader = _known(spec)
+    known, where = of_kinds | of_reader, f"task {spec.name!r}"
     for key, text in options.items():
         if key not in known:
             raise UnknownNameError("parameter", key, known, where)
-        value = parse_value(known[key], text, f"{where}, parameter {key!r}")
-        target = reader if key in PARAMS.get(f"reader:{spec.data.reader}", {}) else params
-        target[key] = value
-    params = settle(params, _known(spec.kinds, ""), where)
+        target = reader if key in of_reader else params
+        target[key] = known[key].parse(text, f"{where}, parameter {key!r}")
+    params, reader = settled(params, of_kinds, where), settled(reader, of_reader, where)
     return replace(spec, params=params, data=replace(spec.data, options=reader))
 
 
 def parameter_names(spec: TaskSpec) -> list[str]:
     """Return the names of the parameters that `-T` may set on this task."""
-    return sorted(_known(spec.kinds, spec.data.reader))
+    of_kinds, of_reader = _known(spec)
+    return sorted(of_kinds | of_reader)
 
 
 def parameter_help(spec: TaskSpec) -> list[str]:
-    """Return one line per parameter: name, value on this task, choices, meaning."""
+    """Return one line per parameter: name, value on this task, how values are written, meaning."""
     current = {**spec.params, **spec.data.options}
+    of_kinds, of_reader = _known(spec)
     lines = []
-    for name, param in _known(spec.kinds, spec.data.reader).items():
-        choices = f", one of {', '.join(param.choices)}" if param.choices else ""
+    for name, param in (of_kinds | of_reader).items():
         shown = current.get(name, param.default)
         if shown is None:
-            shown = "not set" if param.only_with else "by convention"
-        lines.append(f"{name} = {shown} ({param.type.__name__}{choices}): {param.help}")
+            shown = "not set" if param.about.only_with else "by convention"
+        elif isinstance(shown, bool):
+            shown = "yes" if shown else "no"
+        lines.append(f"{name} = {shown} ({param.written}): {param.about.text}")
     return lines
 
 
-def _known(kinds: tuple[str, ...], reader: str) -> dict[str, Param]:
-    found = dict(PARAMS["all"])
-    for group in (*kinds, f"reader:{reader}"):
-        found |= PARAMS.get(group, {})
+def _known(spec: TaskSpec) -> tuple[dict[str, Option], dict[str, Option]]:
+    """Return the parameters of a task's kinds, and the options of its reader.
+
+    Raises:
+        ConfigError: If one name means two things.
+    """
+    of_kinds = _of_kinds(spec.kinds, str(spec.path))
+    of_reader = options_of(find_reader(spec.data.reader, spec.path).options)
+    if both := sorted(of_kinds.keys() & of_reader.keys()):
+        raise ConfigError(
+            f"{spec.path}: {both[0]!r} is a parameter of its kinds and an option of its reader; rename one"
+        )
+    return of_kinds, of_reader
+
+
+def _of_kinds(kinds: tuple[str, ...], where: str) -> dict[str, Option]:
+    found = options_of(Params)
+    for kind in kinds:
+        for name, one in options_of(KINDS.get(kind).params).items():
+            if found.setdefault(name, one) != one:
+                raise ConfigError(f"{where}: two of its kinds have different parameters {name!r}; rename one")
     return found
 
 
@@ -265,8 +290,8 @@ def _parse(path: Path) -> TaskSpec:
     version = raw["version"]
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise ConfigError(f"{path}, key 'version': {version!r}; expected a whole number from 1")
-    kinds = _kinds(raw["kinds"], path)
-    data = data_spec(raw["data"], f"{path}, key 'data'")
+    kinds, kind_files = _kinds(raw["kinds"], path)
+    data = data_spec(raw["data"], path)
     given = mapping_of(raw.get("params") or {}, f"{path}, key 'params'")
     return TaskSpec(
         name=str(raw["name"]),
@@ -276,24 +301,28 @@ def _parse(path: Path) -> TaskSpec:
         source=_text(raw, "source", path),
         license=_text(raw, "license", path),
         data=data,
-        params=filled(given, _known(kinds, ""), f"{path}, key 'params'"),
+        params=filled(given, _of_kinds(kinds, str(path)), f"{path}, key 'params'"),
         primary=_text(raw, "primary", path),
         strata=tuple(texts_of(raw.get("strata") or [], f"{path}, key 'strata'")),
         sizes=_sizes(raw.get("sizes") or {}, f"{path}, key 'sizes'"),
         reproduced=tuple(texts_of(raw.get("reproduced") or [], f"{path}, key 'reproduced'")),
         unchecked=tuple(texts_of(raw.get("unchecked") or [], f"{path}, key 'unchecked'")),
         path=path,
+        kind_files=kind_files,
     )
 
 
-def _kinds(raw: Any, path: Path) -> tuple[str, ...]:
-    names = [KIND_ALIASES.get(k, k) for k in texts_of(raw, f"{path}, key 'kinds'")]
+def _kinds(raw: Any, path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return the names of a task's kinds, and the hashes of the files of those that are in files."""
+    where, files = f"{path}, key 'kinds'", dict[str, str]()
+    names = [KINDS.canonical(name) for name in texts_of(raw, where)]
     if not names:
-        raise ConfigError(f"{path}, key 'kinds': empty; expected some of {', '.join(KIND_NAMES)}")
-    for name in names:
-        if name not in KIND_NAMES:
-            raise UnknownNameError("task kind", name, KIND_NAMES, f"{path}, key 'kinds'")
-    return tuple(dict.fromkeys(names))
+        raise ConfigError(f"{where}: empty; expected some of {', '.join(KINDS)}")
+    for name in dict.fromkeys(names):
+        _, sha256 = KINDS.find(name, where, path.parent)
+        if sha256 is not None and files.setdefault(file_name(name), sha256) != sha256:
+            raise ConfigError(f"{where}: two files have the kind {file_name(name)}; rename one of the files")
+    return tuple(dict.fromkeys(map(file_name, names))), files
 
 
 def _sizes(raw: Any, where: str) -> dict[str, int | str]:

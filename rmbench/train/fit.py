@@ -22,7 +22,7 @@ from rmbench.models.hf.load import quiet
 from rmbench.models.runtime import Runtime
 from rmbench.train.base import Base, load_base
 from rmbench.train.frozen import Head, Representations, RepresentationStore, put_head, train_head
-from rmbench.train.losses import Loss
+from rmbench.train.losses import LossFunction
 from rmbench.train.pairs import EncodedPairs
 from rmbench.train.settings import TrainSettings
 from rmbench.train.trainer import COMPLETE, MarginTrainer
@@ -39,7 +39,7 @@ class Job:
     base: Base
     train_set: EncodedPairs
     held_out: EncodedPairs
-    loss: Loss
+    loss: LossFunction
     work: Path
     weights: str
     """Identity of the base's weights."""
@@ -154,7 +154,7 @@ def head_for(
     settings: TrainSettings,
     train: Representations,
     held_out: Representations,
-    loss: Loss,
+    loss: LossFunction,
     on_step: Callable[[int, int, Mapping[str, float]], None] | None,
 ) -> Head:
     """Train a head on representations with `settings`; see `train_head`."""

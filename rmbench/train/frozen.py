@@ -23,7 +23,7 @@ from rmbench.errors import ConfigError, RunError, StoreError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded
 from rmbench.train.base import Base, head_of
-from rmbench.train.losses import BatchStatistics, Loss, Tensor
+from rmbench.train.losses import BatchStatistics, LossFunction, Tensor
 from rmbench.train.pairs import EncodedPairs, StepSampler
 from rmbench.train.trainer import RepresentationTap
 
@@ -155,7 +155,7 @@ class Head:
 def train_head(
     train: Representations,
     held_out: Representations,
-    loss: Loss,
+    loss: LossFunction,
     *,
     batch_size: int,
     epochs: float,
@@ -220,7 +220,7 @@ def train_head(
 
 
 def _losses(
-    loss: Loss, weight: Tensor, sides: Sequence[Tensor], strength: Tensor, distance: Tensor, step: int
+    loss: LossFunction, weight: Tensor, sides: Sequence[Tensor], strength: Tensor, distance: Tensor, step: int
 ) -> tuple[Tensor, Mapping[str, float]]:
     chosen, rejected = sides[0] @ weight, sides[1] @ weight
     batch = BatchStatistics(

@@ -6,10 +6,10 @@ without gradient. A loss returns one value per pair of the micro-batch at hand; 
 over B, so that neither the size of micro-batches nor the number of processes changes anything.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite, isnan, nan
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 try:
     import torch
@@ -17,8 +17,8 @@ try:
 except ImportError as error:
     raise ImportError(f"{error}; training needs: pip install 'rmbench[train]'") from error
 
-from rmbench.core.registry import Registry
-from rmbench.errors import ConfigError
+from rmbench.core.registry import Declared, Registry
+from rmbench.errors import ConfigError, UnknownNameError
 
 Tensor: TypeAlias = torch.Tensor
 
@@ -50,19 +50,56 @@ class BatchStatistics:
 
 
 Diagnostics: TypeAlias = Mapping[str, float]
-Loss: TypeAlias = Callable[..., tuple[Tensor, Diagnostics]]
+LossFunction: TypeAlias = Callable[..., tuple[Tensor, Diagnostics]]
 """`loss(chosen, rejected, batch, **params) -> (values (n,), diagnostics)`, rewards of shape (n,)."""
 
-LOSSES: Registry[Loss] = Registry("loss", group="rmbench.losses")
+Need: TypeAlias = Literal["distance", "strength", "mean"]
+"""`distance`: of representations. `strength`: of every pair. `mean`: two pairs in an optimiser step."""
 
 
-def register_loss(name: str) -> Callable[[Loss], Loss]:
-    """Register a loss of your own: `@register_loss("my-loss")`.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Loss(Declared):
+    """A loss, and what it reads beyond its own pairs. Made by `register_loss`."""
+
+    needs: tuple[Need, ...] = ()
+    reads_batch: bool = True
+    """False for a loss that reads neither `margins` nor `mean_distance`: it needs no pass over the
+    optimiser-step batch beforehand."""
+
+    def __call__(self, *args: Any, **options: Any) -> tuple[Tensor, Diagnostics]:
+        """Return the values and diagnostics of the function."""
+        return self.run(*args, **options)  # type: ignore[no-any-return]
+
+
+LOSSES: Registry[Loss] = Registry(
+    "loss",
+    group="rmbench.losses",
+    adopt=lambda _, thing: thing if isinstance(thing, Loss) else Loss(run=thing),
+)
+
+
+def register_loss(
+    name: str, *, needs: Need | Sequence[Need] = (), reads_batch: bool = True
+) -> Callable[[LossFunction], Loss]:
+    """Register a loss of your own: `@register_loss("my-loss", needs="distance")`; see `Loss`.
 
     In a file it is `--method my_loss.py:my-loss`; in a package, an entry point in the group `rmbench.losses`
     makes it `--method my-loss` everywhere.
+
+    Raises:
+        UnknownNameError: If it needs something that no trainer has.
     """
-    return LOSSES.register(name)
+    wanted = (needs,) if isinstance(needs, str) else tuple(needs)
+    for need in wanted:
+        if need not in get_args(Need):
+            raise UnknownNameError("need", need, get_args(Need), f"loss {name!r}")
+    return lambda run: LOSSES.register(name)(Loss(run=run, needs=wanted, reads_batch=reads_batch))
+
+
+def declared(loss: LossFunction) -> Loss:
+    """Return what a loss declares; a plain function, or one with its options set, included."""
+    loss = getattr(loss, "func", loss)
+    return loss if isinstance(loss, Loss) else Loss(run=loss)
 
 
 def find_loss(name: str) -> tuple[Loss, str | None]:
@@ -88,14 +125,14 @@ def margin_of(chosen: Tensor, rejected: Tensor) -> Tensor:
     return chosen.float() - rejected.float()
 
 
-@LOSSES.register("bradley-terry")
+@register_loss("bradley-terry", reads_batch=False)
 def bradley_terry(chosen: Tensor, rejected: Tensor, batch: BatchStatistics) -> tuple[Tensor, Diagnostics]:
     """Return `-log sigma(d_i)`. Source: Bradley & Terry 1952; arXiv 2404.04932, eq. 2."""
     del batch
     return -logsigmoid(margin_of(chosen, rejected)), {}
 
 
-@LOSSES.register("label-margin")
+@register_loss("label-margin", needs="strength", reads_batch=False)
 def label_margin(
     chosen: Tensor, rejected: Tensor, batch: BatchStatistics, scale: float = 1.0
 ) -> tuple[Tensor, Diagnostics]:
@@ -111,7 +148,7 @@ def label_margin(
     return -logsigmoid(margin_of(chosen, rejected) - margin), {"margin_used": float(margin.mean())}
 
 
-@LOSSES.register("fixed-margin")
+@register_loss("fixed-margin", reads_batch=False)
 def fixed_margin(
     chosen: Tensor, rejected: Tensor, batch: BatchStatistics, margin: float = 1.0
 ) -> tuple[Tensor, Diagnostics]:
@@ -125,7 +162,7 @@ def fixed_margin(
     return -logsigmoid(margin_of(chosen, rejected) - margin), {"margin_used": margin}
 
 
-@LOSSES.register("confidence-margin")
+@register_loss("confidence-margin", needs="mean")
 def confidence_margin(
     chosen: Tensor,
     rejected: Tensor,
@@ -166,7 +203,7 @@ def confidence_margin(
     return -logsigmoid(d - used.detach()), {"mu_batch": float(mean), "margin_used": float(used.mean())}
 
 
-@LOSSES.register("quantile-margin")
+@register_loss("quantile-margin", needs="mean")
 def quantile_margin(
     chosen: Tensor,
     rejected: Tensor,
@@ -192,7 +229,7 @@ def quantile_margin(
     return -logsigmoid(d - used), {"margin_cap": float(top), "margin_used": float(used.mean())}
 
 
-@LOSSES.register("conservative")
+@register_loss("conservative", reads_batch=False)
 def conservative(
     chosen: Tensor, rejected: Tensor, batch: BatchStatistics, smoothing: float = 0.1
 ) -> tuple[Tensor, Diagnostics]:
@@ -210,7 +247,7 @@ def conservative(
     return -(1.0 - smoothing) * logsigmoid(d) - smoothing * logsigmoid(-d), {}
 
 
-@LOSSES.register("centred")
+@register_loss("centred", reads_batch=False)
 def centred(
     chosen: Tensor, rejected: Tensor, batch: BatchStatistics, weight: float = 0.01
 ) -> tuple[Tensor, Diagnostics]:
@@ -227,7 +264,7 @@ def centred(
     return values + weight * centre, {"centre": float(centre.detach().mean())}
 
 
-@LOSSES.register("distance-normalised")
+@register_loss("distance-normalised", needs="distance")
 def distance_normalised(
     chosen: Tensor, rejected: Tensor, batch: BatchStatistics, largest: float = 10.0
 ) -> tuple[Tensor, Diagnostics]:
@@ -248,10 +285,6 @@ def distance_normalised(
     weight = (batch.mean_distance / batch.distance.float().clamp(min=1e-12)).clamp(max=largest).detach()
     values = -weight * logsigmoid(margin_of(chosen, rejected))
     return values, {"weight_max": float(weight.max())}
-
-
-NEEDS_DISTANCE = frozenset({"distance-normalised"})
-"""Losses that read `BatchStatistics.distance`."""
 
 
 def _warm(step: int, warmup: int) -> float:

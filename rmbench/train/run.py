@@ -179,9 +179,10 @@ def loss_of(settings: TrainSettings, data: TrainingData) -> Any:
     loss, _ = find_loss(settings.method)
     reserved = frozenset({"chosen", "rejected", "batch"})
     options = typed_options(loss, settings.method_options, f"loss {settings.method!r}", reserved)
-    if settings.method == "label-margin" and not data.has_strength():
+    if "strength" in loss.needs and not data.has_strength():
         raise ConfigError(
-            f"{data.source}: label-margin needs pairs with strength (pools: gold_kind graded); some have none"
+            f"{data.source}: {settings.method} needs pairs with strength (pools: gold_kind graded);"
+            " some have none"
         )
     made = partial(loss, **options)
     _try_out(made, settings.method)
@@ -242,7 +243,7 @@ def check_sizes(settings: TrainSettings, data: TrainingData, n_processes: int) -
         raise ConfigError(
             f"batch size {settings.batch_size} is larger than the {len(data.train)} training pairs"
         )
-    if settings.batch_size < 2 and settings.method in ("confidence-margin", "quantile-margin"):
+    if settings.batch_size < 2 and "mean" in find_loss(settings.method)[0].needs:
         raise ConfigError(f"{settings.method} needs at least 2 pairs per optimiser step; raise --batch-size")
 
 

@@ -18,14 +18,11 @@ from rmbench.core.files import write_atomic
 from rmbench.errors import RunError
 from rmbench.models.hf.tokens import similar_length
 from rmbench.train.base import head_of
-from rmbench.train.losses import NEEDS_DISTANCE, BatchStatistics, Loss, Tensor
+from rmbench.train.losses import BatchStatistics, LossFunction, Tensor, declared
 from rmbench.train.pairs import PairCollator, StepSampler
 
 COMPLETE = "complete"
 """File that marks a complete checkpoint."""
-
-_LOCAL = frozenset({"bradley-terry", "label-margin", "fixed-margin", "conservative", "centred"})
-"""Losses that read nothing of the batch: they need no pass over it beforehand."""
 
 _TOKENS_PER_FORWARD = 64
 """Cost of another forward and backward pass on one CPU thread, in tokens; measured 41 to 58."""
@@ -48,7 +45,7 @@ class MarginTrainer(transformers.Trainer):
         self,
         *,
         loss_name: str,
-        loss: Loss,
+        loss: LossFunction,
         step_size: int,
         pad_id: int,
         on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
@@ -59,7 +56,8 @@ class MarginTrainer(transformers.Trainer):
         self._ahead: tuple[Tensor, float | None] | None = None
         self._shown: dict[str, float] = {}
         self._since_log: list[dict[str, float]] = []
-        self._tap = RepresentationTap(self.model) if loss_name in NEEDS_DISTANCE else None
+        self._reads_batch = declared(loss).reads_batch
+        self._tap = RepresentationTap(self.model) if "distance" in declared(loss).needs else None
         self.can_return_loss = True
         self.label_names: list[str] = []
 
@@ -67,7 +65,7 @@ class MarginTrainer(transformers.Trainer):
         """Take the micro-batches of one optimiser step, and scan all of them if the loss needs it."""
         samples, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._ahead = None
-        if len(samples) > 1 and self._loss_name not in _LOCAL:
+        if len(samples) > 1 and self._reads_batch:
             self._ahead = self._look_ahead(samples)
         return samples, None
 
@@ -80,7 +78,7 @@ class MarginTrainer(transformers.Trainer):
         if self._ahead is not None:
             all_margins, mean_distance = self._ahead
         else:
-            all_margins = self.accelerator.gather(margins) if self._loss_name not in _LOCAL else margins
+            all_margins = self.accelerator.gather(margins) if self._reads_batch else margins
             mean_distance = None if distance is None else float(self.accelerator.gather(distance).mean())
         strength = inputs["strength"]
         batch = BatchStatistics(

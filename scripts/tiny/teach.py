@@ -5,22 +5,27 @@ real replies, and a transformer that has them by heart gives it no more thought.
 them by heart, and any text can be put to it: composed pools too.
 """
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.models.builtin import featurize
-from rmbench.train.linear import fit, make_pairs
 from rmbench.types import Turn
+
+# Last on the path: both folders have a `make.py`.
+sys.path.append(str(Path(__file__).resolve().parents[1] / "embedded"))
+from train_linear import fit, make_pairs
 
 Teacher = Callable[[str, Sequence[str]], NDArray[np.float64]]
 """From a prompt and its replies to their rewards, of mean 0."""
 
 
 def lexical_teacher(rows: Sequence[Mapping[str, Any]], seed: int) -> Teacher:
-    """Return the lexical model of `rmbench.train.linear`, fitted on `rows`."""
+    """Return the lexical model of `scripts/embedded/train_linear.py`, fitted on `rows`."""
     weights = fit(make_pairs([dict(row) for row in rows], seed)).weights
 
     def rewards(prompt: str, replies: Sequence[str]) -> NDArray[np.float64]:

@@ -173,6 +173,11 @@ def test_alpacaeval_folder_and_archive_are_the_same(tmp_path: Path) -> None:
         read("alpacaeval-bon", archive)
 
 
+def test_alpacaeval_annotators_are_names_and_no_patterns(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no results/<model>/weighted\*/annotations\.json"):
+        read("alpacaeval-bon", annotations(tmp_path), annotator="weighted*")
+
+
 def test_alpacaeval_pairs_are_soft_labels_against_the_reference(tmp_path: Path) -> None:
     items = read("alpacaeval-calibration", annotations(tmp_path)).items
     assert {i.id.split(":")[0] for i in items} == {"strong", "weak"}

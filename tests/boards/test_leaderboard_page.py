@@ -25,8 +25,9 @@ from rmbench.cli.main import run
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
 from rmbench.format.pages import Bar, Scale, anchor, scale_of
-from rmbench.metrics import Panel, Suite
-from rmbench.results.read import StoredRun, find_records, stored_suite
+from rmbench.metrics import Suite
+from rmbench.results.read import find_records
+from rmbench.results.run import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARDS = sorted(path.stem for path in (ROOT / "leaderboards").glob("*.yaml"))
@@ -358,15 +359,20 @@ def test_the_frontier_is_what_no_other_model_beats_in_both() -> None:
     ],
 )
 def test_a_provenance_that_makes_no_sense_is_no_fact(provenance: dict[str, object]) -> None:
-    record = next(find_records(ROOT / "results" / "random")).record
-    found = facts_of(replace(record, provenance=provenance))
+    stored = next(find_records(ROOT / "results" / "random"))
+    found = facts_of(replace(stored, record=replace(stored.record, provenance=provenance)))
     assert (found.command, found.tokens_per_s, found.tokens, found.parameters) == ("", None, 0, None)
     assert found.machine == ""
 
 
 def test_a_command_is_quoted_for_a_shell() -> None:
-    record = next(find_records(ROOT / "results" / "random")).record
-    found = facts_of(replace(record, provenance={"command": ["rmbench", "eval", "-M", "name=a b;rm"]}))
+    stored = next(find_records(ROOT / "results" / "random"))
+    found = facts_of(
+        replace(
+            stored,
+            record=replace(stored.record, provenance={"command": ["rmbench", "eval", "-M", "name=a b;rm"]}),
+        )
+    )
     assert found.command == "rmbench eval -M 'name=a b;rm'"
 
 
@@ -380,16 +386,16 @@ def test_the_committed_pages_are_whole(name: str) -> None:
     assert [t for t in page.text["a"] if t in names] == names
 
 
-def test_a_number_that_is_not_finite_is_no_value_in_any_format(monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_nan(run: StoredRun, *, strata: bool) -> tuple[Suite, Panel]:
-        suite, panel = stored_suite(run, strata=strata)
-        changed = {"ece": replace(suite.metrics["ece"], value=nan)} if "ece" in suite.metrics else {}
-        return replace(suite, metrics={**suite.metrics, **changed}), panel
+def test_a_number_that_is_not_finite_is_no_value_in_any_format() -> None:
+    class WithNan(Run):
+        @property
+        def suite(self) -> Suite:  # type: ignore[override]
+            suite = super().suite
+            changed = {"ece": replace(suite.metrics["ece"], value=nan)} if "ece" in suite.metrics else {}
+            return replace(suite, metrics={**suite.metrics, **changed})
 
-    monkeypatch.setattr("rmbench.boards.board.stored_suite", with_nan)
-    made = make_board(
-        load_board(ROOT / "leaderboards", "main"), list(find_records(ROOT / "results" / "random"))
-    )
+    runs = [WithNan(run.record, run.path) for run in find_records(ROOT / "results" / "random")]
+    made = make_board(load_board(ROOT / "leaderboards", "main"), runs)
     assert made.undefined == ("random, ECE: it is nan, no finite number",)
     made_files = render_board(made)
     assert json.loads(made_files["main.json"])["rows"][0]["rank"] == 1

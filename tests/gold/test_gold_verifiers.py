@@ -9,7 +9,7 @@ import pytest
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.gold.bounded import Bounded, OutOfLimits
-from rmbench.gold.matching import Exact, Instruction, JsonSchema, Regex
+from rmbench.gold.matching import Exact, Instruction, JsonSchema, Regex, search
 from rmbench.gold.program import PythonTests, find_program
 from rmbench.gold.verifier import GOLD_VERIFIERS, NO_ANSWER, Verdict, find_verifier
 
@@ -61,7 +61,7 @@ def test_an_expression_that_never_ends_is_unknown_and_the_next_one_is_asked() ->
 
 
 def test_a_question_that_takes_all_memory_is_unknown() -> None:
-    asked = Bounded("regex", 30.0)
+    asked = Bounded(search, 30.0)
     with pytest.raises(OutOfLimits, match="ran out of memory"):
         asked.ask("(?:(a)|b)*c", "a" * 10**7, False)
     assert asked.ask("x", "x", False) is True

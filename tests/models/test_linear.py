@@ -1,11 +1,13 @@
 """The built-in linear model: features, training and the shipped file."""
 
+import importlib
 import json
 import math
 import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,10 +15,17 @@ import pytest
 from rmbench.errors import ConfigError
 from rmbench.models.builtin import LINEAR_FILE, N_FEATURES, LinearReward, featurize
 from rmbench.models.resolve import fingerprint_of, load_model
-from rmbench.train.linear import fit, main, make_pairs
 from rmbench.types import Turn
 
+EMBEDDED_SCRIPTS = Path(__file__).resolve().parents[2] / "scripts" / "embedded"
 WORDS = ("the", "cat", "dog", "runs", "fast", "over", "blue", "river", "house", "tree", "and", "nice")
+
+
+@pytest.fixture
+def trainer(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script that trains the shipped model."""
+    monkeypatch.syspath_prepend(str(EMBEDDED_SCRIPTS))
+    return importlib.import_module("train_linear")
 
 
 def chat(prompt: str, response: str) -> list[Turn]:
@@ -62,33 +71,33 @@ def test_any_text_has_features(text: str) -> None:
     assert np.isfinite(values).all()
 
 
-def test_pairs_are_of_one_prompt_with_the_better_first() -> None:
-    pairs = make_pairs(rows(6), seed=0)
+def test_pairs_are_of_one_prompt_with_the_better_first(trainer: Any) -> None:
+    pairs = trainer.make_pairs(rows(6), seed=0)
     assert pairs.differences.shape[1] == N_FEATURES
     assert (pairs.weights > 0).all()
     # 4 good and 4 bad answers per prompt: 16 pairs each.
     assert np.bincount(pairs.groups).tolist() == [16] * 6
 
 
-def test_it_learns_what_the_prompt_asks_for_and_generalises() -> None:
-    fitted = fit(make_pairs(rows(40), seed=0))
+def test_it_learns_what_the_prompt_asks_for_and_generalises(trainer: Any) -> None:
+    fitted = trainer.fit(trainer.make_pairs(rows(40), seed=0))
     assert fitted.accuracy_cv > 0.95
-    held_out = make_pairs(rows(20, seed=1), seed=0)
+    held_out = trainer.make_pairs(rows(20, seed=1), seed=0)
     assert ((held_out.differences @ fitted.weights) > 0).mean() > 0.95
     shuffled = rows(40)
     rng = random.Random(3)
     for row in shuffled:
         rng.shuffle(row["gold"])  # type: ignore[arg-type]
-    assert abs(fit(make_pairs(shuffled, seed=0)).accuracy_cv - 0.5) < 0.15
+    assert abs(trainer.fit(trainer.make_pairs(shuffled, seed=0)).accuracy_cv - 0.5) < 0.15
 
 
 def test_training_is_reproducible_and_the_file_is_what_is_scored(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    trainer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps(row) + "\n" for row in rows(12)))
     for name in ("a.npz", "b.npz"):
-        main(["--rows", str(source), "--output", str(tmp_path / name)])
+        trainer.main(["--rows", str(source), "--output", str(tmp_path / name)])
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
     assert "cross-validated" in capsys.readouterr().out
     model = LinearReward(tmp_path / "a.npz")

@@ -20,18 +20,19 @@ from rmbench.metrics.preference import accuracy_by_length
 from rmbench.metrics.reliability import Forecasts
 from rmbench.plot.calibration import histogram
 from rmbench.plot.catalogue import FIGURES
-from rmbench.results.read import StoredRun, find_records
+from rmbench.results.read import find_records
+from rmbench.results.run import Run
 from rmbench.stats import mean
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
 @lru_cache(maxsize=1)
-def stored() -> list[StoredRun]:
+def stored() -> list[Run]:
     return list(find_records(RESULTS))
 
 
-def runs(task: str, *models: str) -> list[StoredRun]:
+def runs(task: str, *models: str) -> list[Run]:
     """Return records that the project holds; unnamed, `builtin:linear` and another."""
     found = {r.record.model: r for r in stored() if r.record.task == task}
     other = "internlm/internlm2-7b-reward" if task == "judgebench" else "builtin:tiny"
@@ -103,7 +104,7 @@ def test_bins_without_a_forecast_are_left_out_of_both() -> None:
 def test_the_histogram_holds_every_pair_on_its_side_of_0() -> None:
     (run,) = runs("judgebench", "builtin:linear")
     figure = plot.margins(run)
-    margin = pairs_of(plot.Source(run).panel).margin
+    margin = pairs_of(plot.sources_of(run)[0].panel).margin
     heights = {c.get_label(): sum(p.get_height() for p in c) for c in figure.axes[0].containers}
     assert heights == {"right": (margin > 0).sum(), "wrong": (margin < 0).sum()}
     edges, counts = histogram(np.array([-3.0, -1e-12, 1e-12, 2.0, 0.0, 50.0]))
@@ -134,9 +135,9 @@ def test_best_of_n_is_the_records_between_random_and_oracle() -> None:
     left, right = plot.best_of_n(found).axes
     for axes, stem in ((left, "win_rate"), (right, "gold")):
         for k, run in enumerate(found):
-            values = plot.Source(run).metrics(stem)
+            values = plot.sources_of(run)[0].by_n(stem)
             assert xy(axes.lines[k]) == (near(values), near(e.value for e in values.values()))
-    oracle = plot.Source(found[0]).metrics("oracle")
+    oracle = plot.sources_of(found[0])[0].by_n("oracle")
     assert xy(right.lines[2])[1] == near(e.value for e in oracle.values())
     win = xy(left.lines[2])[1]
     assert win[0] == pytest.approx(0.5)
@@ -147,7 +148,7 @@ def test_best_of_n_is_the_records_between_random_and_oracle() -> None:
 
 def test_the_oracle_of_a_pool_worked_out_by_hand() -> None:
     """Gold 0, 1, 2, 3: the best of all four beats the other three, the better of two 2/3 of them."""
-    source = plot.Source(runs("bon", "builtin:linear")[0])
+    source = plot.sources_of(runs("bon", "builtin:linear")[0])[0]
     panel = build_panel(
         PanelRow(
             id=str(i), rewards=[0.0, 3.0, 1.0, 2.0], gold=[0.0, 1.0, 2.0, 3.0], lengths=[1] * 4,
@@ -175,7 +176,7 @@ def test_more_strata_than_there_is_room_for_are_said_to_be() -> None:
     (run,) = runs("judgebench", "builtin:linear")
     accuracy = run.record.metrics["accuracy"]
     many = {f"s{k:02d}": {"accuracy": replace(accuracy, n=k)} for k in range(40)}
-    changed = StoredRun(replace(run.record, strata={"subset": many, "set": {"x": {}}}), run.path)
+    changed = Run(replace(run.record, strata={"subset": many, "set": {"x": {}}}), run.path)
     figure = plot.strata(changed)
     shown = [t.get_text() for t in figure.axes[0].get_yticklabels()]
     assert shown == ["all", *[f"s{k:02d}" for k in range(10, 40)]]
@@ -187,7 +188,7 @@ def test_the_matrix_of_styles() -> None:
     matrix = [[0.5, 0.25, 0.125], [0.75, 0.5, 0.0625], [1.0, 0.875, 0.5]]
     identity = {**run.record.identity, "task": {**run.record.identity["task"], "kinds": ["rm-bench"]}}
     curves = {"style_matrix": {"chat": matrix, "all": np.transpose(matrix).tolist()}}
-    changed = StoredRun(replace(run.record, identity=identity, curves=curves), run.path)
+    changed = Run(replace(run.record, identity=identity, curves=curves), run.path)
     figure = plot.styles(changed)
     assert [a.get_title(loc="left") for a in figure.axes if a.axison] == ["all domains", "chat alone"]
     for axes, table in zip(figure.axes, (np.transpose(matrix), matrix), strict=False):
@@ -219,7 +220,7 @@ def test_length_bias_shows_the_records_numbers() -> None:
     for k, run in enumerate(found):
         names = ("accuracy", "accuracy_length_controlled", "longer_wins")
         assert xy(left.containers[k].lines[0])[1] == near(run.record.metrics[n].value for n in names)
-        rows = FIGURES["length_bias"].find(plot.Source(run)).tenths
+        rows = FIGURES["length_bias"].find(plot.sources_of(run)[0]).tenths
         assert sum(r["n"] for r in rows) == 350
         assert xy(right.containers[k].lines[0])[1] == near(r["accuracy"] for r in rows)
         total = sum(r["accuracy"] * r["n"] for r in rows)
@@ -241,13 +242,13 @@ def test_a_figure_has_the_same_bytes_twice(name: str, tmp_path: Path) -> None:
 def test_a_record_of_an_older_version_draws_the_same(name: str) -> None:
     """One without the tables that a figure is drawn of: they are measured from its rewards."""
     (run,) = runs("judgebench", "builtin:linear")
-    older = StoredRun(replace(run.record, curves={}), run.path)
+    older = Run(replace(run.record, curves={}), run.path)
     images = [plot.image_of(name, getattr(plot, name)(r), "svg") for r in (run, older)]
     assert images[0] == images[1]
 
 
 def test_claims_are_what_calibration_is_measured_on() -> None:
-    source = plot.Source(runs("judgebench", "builtin:linear")[0])
+    source = plot.sources_of(runs("judgebench", "builtin:linear")[0])[0]
     claims = claims_of(source.panel, source.params)
     assert not isinstance(claims.scaled, str)
     value = float(np.square(claims.scaled.probability - claims.scaled.label).mean())
@@ -260,7 +261,7 @@ def test_one_model_on_two_tasks_has_two_names_and_the_same_run_twice_too() -> No
         "builtin:linear, preference",
         "builtin:linear, judgebench",
     ]
-    other = StoredRun(replace(a[0].record, identity={**a[0].record.identity, "seed": 7}), a[0].path)
+    other = Run(replace(a[0].record, identity={**a[0].record.identity, "seed": 7}), a[0].path)
     labels = [s.label for s in plot.sources_of([*a, other])]
     assert len(set(labels)) == 2
     assert all(label.startswith("builtin:linear, ") for label in labels)
@@ -318,7 +319,7 @@ def test_any_name_is_drawn_as_text(name: str) -> None:
 
     (run,) = runs("judgebench", "builtin:linear")
     strata = {name: {name: run.record.strata["category"]["Math"]}}
-    hostile = StoredRun(replace(run.record, model=name, strata=strata), run.path)
+    hostile = Run(replace(run.record, model=name, strata=strata), run.path)
     for figure in ("strata", "margin_deciles"):
         drawn = getattr(plot, figure)([hostile, run])
         root = ElementTree.fromstring(plot.image_of(figure, drawn, "svg"))  # noqa: S314

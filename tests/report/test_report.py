@@ -363,7 +363,7 @@ def source_of(
         **identity,
         "task": {**identity["task"], "params": {**identity["task"]["params"], **params}},
     }
-    source = Source(replace(stored, record=replace(stored.record, identity=with_params)))
+    source = Source(replace(stored.record, identity=with_params), stored.path, "")
     source.__dict__["panel"] = build_panel(
         PanelRow(
             id=f"i{k}",

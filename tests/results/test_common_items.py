@@ -13,11 +13,12 @@ import pytest
 
 from rmbench.boards.separation import better_of, ranges_of, standings
 from rmbench.cli.main import run
-from rmbench.metrics import PanelRow, build_panel, measure_suite, with_flips
+from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite, with_flips
 from rmbench.plot.curves import Layout, gather, notes_of
-from rmbench.results.common_items import CommonItems, MeasuredRun
+from rmbench.results.common_items import CommonItems
 from rmbench.results.compare import compare_many, find_run
-from rmbench.results.read import StoredRun, find_records, stored_suite
+from rmbench.results.read import find_records
+from rmbench.results.run import Run
 from rmbench.stats import Statistic, mean, rank_ranges
 from rmbench.stats import compare as compare_statistics
 from rmbench.study.tables import Pairing, _metrics_of, _paired
@@ -150,7 +151,7 @@ def test_nothing_is_measured_again_unless_items_differ(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("rmbench.results.common_items.measure_as", never)
+    monkeypatch.setattr(Run, "measure_on", never)
     for form in ("--json", "--csv", "--markdown", "--latex"):
         text = compare(issue, capsys, "A", "D", form)
         assert not re.search(r"items_|answered|\bown\b|lacking| of 100", text)
@@ -219,10 +220,18 @@ def test_models_without_a_common_item_are_not_said_to_agree(issue: Path, capsys:
     assert "never disagree" not in shown
 
 
-def pairwise(issue: Path, flips: Sequence[int], comparisons: Sequence[int]) -> MeasuredRun:
-    run_of = find_run(issue, "A", "preference")
-    panel = with_flips(stored_suite(run_of)[1], (flips, comparisons))
-    return MeasuredRun(run_of, measure_suite(panel, ["preference"], {"seed": 0}), panel)
+def pairwise(issue: Path, flips: Sequence[int], comparisons: Sequence[int]) -> Run:
+    class Judged(Run):
+        @property
+        def panel(self) -> Panel:  # type: ignore[override]
+            return with_flips(super().panel, (flips, comparisons))
+
+        @property
+        def suite(self) -> Suite:  # type: ignore[override]
+            return measure_suite(self.panel, ["preference"], {"seed": 0})
+
+    found = find_run(issue, "A", "preference")
+    return Judged(found.record, found.path)
 
 
 def test_flip_rates_are_of_pairs_that_both_judges_answered(issue: Path) -> None:
@@ -364,15 +373,13 @@ def test_every_file_of_a_board_marks_numbers_on_fewer_items(boarded: Path) -> No
 def test_a_board_measures_each_model_once_for_each_set_of_items(
     boarded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rmbench.results.read import measure_as
+    measured, measure_on = [], Run.measure_on
 
-    measured = []
-
-    def counted(run_of: StoredRun, panel: Any, kinds: Sequence[str], **options: Any) -> Any:
+    def counted(run_of: Run, panel: Panel, kinds: Sequence[str]) -> Suite:
         measured.append((run_of.model, panel.n_items, tuple(kinds)))
-        return measure_as(run_of, panel, kinds, **options)
+        return measure_on(run_of, panel, kinds)
 
-    monkeypatch.setattr("rmbench.results.common_items.measure_as", counted)
+    monkeypatch.setattr(Run, "measure_on", counted)
     arguments = ["--boards-dir", str(boarded.parent / "boards"), "--out", str(tmp_path)]
     assert run(["leaderboard", *arguments, "--results", str(boarded.parent / "results")]) == 0
     assert len(measured) == len(set(measured))

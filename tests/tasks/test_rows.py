@@ -6,11 +6,14 @@ import lzma
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from rmbench.errors import DataError
 from rmbench.tasks import read_task_items
 from rmbench.tasks.items import ItemSet
+from rmbench.tasks.rows import BadRows, estimated_rows_of, rows_of
 from rmbench.tasks.spec import DataSpec, TaskSpec, load_task
 
 ITEM: dict[str, Any] = {"id": "a", "prompt": "Q", "responses": ["x", "y"], "gold": [1, 0]}
@@ -189,11 +192,44 @@ def test_every_container_holds_the_same_items(tmp_path: Path, rows: list[dict[st
 
 
 def test_parquet_holds_the_same_items(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    import datasets
-
     path = tmp_path / "a.parquet"
-    datasets.Dataset.from_list(rows).to_parquet(str(path))
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=2)
     assert content(read(path)) == content(read(write(tmp_path / "a.jsonl", *rows)))
+
+
+@pytest.mark.parametrize("name", ["a[1].parquet", "d[1]/x.parquet", "*.parquet", "s3:a.parquet"])
+def test_a_parquet_name_is_no_pattern(tmp_path: Path, name: str) -> None:
+    """Beside each file lies the one that its name means as a pattern."""
+    for other in (name, "a1.parquet", "d1/x.parquet"):
+        path = tmp_path / other
+        path.parent.mkdir(exist_ok=True)
+        parquet.write_table(pyarrow.Table.from_pylist([{**ITEM, "id": other}]), path)
+    assert [item.id for item in read(tmp_path / name).items] == [name]
+    assert estimated_rows_of(tmp_path / name) == 1
+
+
+def test_parquet_columns_of_mixed_types_are_read_as_json(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "p"}]
+    path = tmp_path / "a.parquet"
+    mixed = pyarrow.json_()
+    columns = {
+        "prompt": pyarrow.array([json.dumps(turns), json.dumps("p")], pyarrow.string()).cast(mixed),
+        "responses": pyarrow.array([["a", "b"]] * 2),
+        "gold": pyarrow.array([[0.0, 1.0]] * 2),
+        "strata": pyarrow.StructArray.from_arrays([pyarrow.array(['"s"', None]).cast(mixed)], ["kind"]),
+    }
+    parquet.write_table(pyarrow.table(columns), path)
+    found = [row.value for row in rows_of(path, BadRows(skip=False))]
+    assert [row["prompt"] for row in found] == [turns, "p"]
+    assert [row["strata"] for row in found] == [{"kind": "s"}, {"kind": None}]
+
+
+def test_two_parquet_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    twice = pyarrow.Table.from_arrays([pyarrow.array(["p"]), pyarrow.array(["q"])], ["prompt", "prompt"])
+    parquet.write_table(twice, path)
+    with pytest.raises(DataError, match=r"a\.parquet, key 'prompt': two columns have this name"):
+        read(path)
 
 
 def test_a_folder_is_all_its_files_in_order(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from rmbench.cli.main import run
 from rmbench.errors import DataError
-from rmbench.results.read import StoredRun, find_records, stored_panel, stored_suite
+from rmbench.results.read import find_records
+from rmbench.results.run import Run, stored_panel
 from rmbench.tasks import read_task_items
 from rmbench.tasks.items import ItemSet
 from rmbench.tasks.spec import apply_params, load_task
@@ -32,7 +33,7 @@ def read(task: str, path: Path, **options: str) -> ItemSet:
     return read_task_items(apply_params(load_task(task), options), path, offline=True)
 
 
-def evaluated(data: Path, results: Path, *options: str) -> StoredRun:
+def evaluated(data: Path, results: Path, *options: str) -> Run:
     where = ["--data", str(data), "--results", str(results)]
     assert run(["eval", "-m", "length", "-t", "preference", *where, "-q", *options]) == 0
     (found,) = find_records(results)
@@ -96,7 +97,7 @@ def test_what_votes_say_is_measured_again_from_the_stored_rewards(tmp_path: Path
     assert metrics["annotator_agreement"].value == pytest.approx(5 / 9)
     assert metrics["ceiling_low"].value == pytest.approx(7 / 9)
     assert metrics["accuracy_of_ceiling"].n == 3
-    again, _ = stored_suite(found)
+    again = found.measure(strata=True)
     assert {n: s.estimate().value for n, s in again.metrics.items()} == pytest.approx(
         {n: e.value for n, e in metrics.items()}
     )

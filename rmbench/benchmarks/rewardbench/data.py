@@ -1,9 +1,8 @@
 """RewardBench 1 (arXiv 2403.13787) and 2 (arXiv 2506.01937), in the schema of their published data sets."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rmbench.benchmarks.rewardbench.official import (
     IGNORED_SETS,
@@ -15,7 +14,7 @@ from rmbench.benchmarks.rewardbench.official import (
 )
 from rmbench.core.identity import prompt_cluster
 from rmbench.tasks import fields
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response
 
@@ -31,24 +30,22 @@ def item_id(subset: str, identifier: str) -> str:
     return f"{subset}:{identifier}"
 
 
-@READERS.register("rewardbench")
-def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("rewardbench")
+def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"id", "subset", "prompt", "chosen", "rejected", ...}`; sets that do not count are left out.
 
     A folder may hold the benchmark's `filtered` split and, beside it, files of the prior sets, which are
     named after their set and tell neither set nor id in their rows. Other splits are not its items.
     """
-    del options
     wanted = [path for path in files if not path.name.startswith(_OTHER_SPLITS)]
     if wanted and len(wanted) < len(files):
         bad.leave_out("files of other splits", len(files) - len(wanted))
     return items_of(wanted or files, bad, lambda r: _pair(r, bad))
 
 
-@READERS.register("rewardbench2")
-def read_v2(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("rewardbench2")
+def read_v2(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"id", "subset", "prompt", "chosen": [...], "rejected": [...], "num_correct", ...}`."""
-    del options
     return items_of(files, bad, _item)
 
 

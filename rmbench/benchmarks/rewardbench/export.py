@@ -21,7 +21,8 @@ from rmbench.benchmarks.rewardbench.official import PRIOR_SETS, TIES, best_of_k
 from rmbench.core.files import write_atomic
 from rmbench.core.identity import slug
 from rmbench.errors import DataError
-from rmbench.results.read import StoredRun, find_records
+from rmbench.results.read import find_records
+from rmbench.results.run import Run
 from rmbench.tasks import read_task_items
 from rmbench.tasks.spec import load_task
 from rmbench.types import Item
@@ -45,13 +46,13 @@ class _Row:
     """The conversation of each answer, without any template; None without data."""
 
 
-def exportable(paths: Iterable[Path]) -> tuple[list[StoredRun], Counter[str]]:
+def exportable(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:
     """Return the records at `paths` that can be exported, and why others are left out.
 
     Raises:
         DataError: If a path is not there, or nothing is left.
     """
-    found: dict[Path, StoredRun] = {}
+    found: dict[Path, Run] = {}
     left = Counter[str]()
     for path in paths:
         if not path.exists():
@@ -61,7 +62,7 @@ def exportable(paths: Iterable[Path]) -> tuple[list[StoredRun], Counter[str]]:
                 continue
             if run.record.task not in FOLDERS:
                 left["records of other tasks"] += 1
-            elif run.record.identity["limit"] is not None:
+            elif run.limit is not None:
                 left["records of a sample (--limit)"] += 1
             else:
                 found[run.path.resolve()] = run
@@ -72,7 +73,7 @@ def exportable(paths: Iterable[Path]) -> tuple[list[StoredRun], Counter[str]]:
     return list(found.values()), left
 
 
-def export_runs(runs: Sequence[StoredRun], out: Path, data: Path | None) -> list[Path]:
+def export_runs(runs: Sequence[Run], out: Path, data: Path | None) -> list[Path]:
     """Write the files of every run, after all of them have been read and checked; return their paths.
 
     Args:
@@ -84,7 +85,7 @@ def export_runs(runs: Sequence[StoredRun], out: Path, data: Path | None) -> list
         DataError: If two records are of the same model, or one does not fit the data.
         StoreError: If stored rewards are damaged.
     """
-    places: dict[tuple[str, Path], StoredRun] = {}
+    places: dict[tuple[str, Path], Run] = {}
     for run in runs:
         before = places.setdefault((FOLDERS[run.record.task], _place(run.record.model)), run)
         if before is not run:
@@ -118,12 +119,12 @@ def _place(model: str) -> Path:
     return Path(slug(org)) / f"{slug(name)}.json"
 
 
-def _files(run: StoredRun, items: Mapping[str, Item] | None) -> Iterator[tuple[str, dict[str, Any]]]:
+def _files(run: Run, items: Mapping[str, Item] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (folder, content) of a run."""
     stored = run.rows()
     pairwise = bool(stored) and "flips" in stored[0]
     rows = sorted((_row(run, row, items) for row in stored), key=_order)
-    fingerprint = run.record.identity["model"]
+    fingerprint = run.fingerprint
     facts = {
         "model": run.record.model,
         "model_type": _model_type(fingerprint),
@@ -152,7 +153,7 @@ def _model_type(fingerprint: Mapping[str, Any]) -> str:
     return str(fingerprint.get("model_type") or known.get(str(kind), "Custom Classifier"))
 
 
-def _row(run: StoredRun, row: Mapping[str, Any], items: Mapping[str, Item] | None) -> _Row:
+def _row(run: Run, row: Mapping[str, Any], items: Mapping[str, Item] | None) -> _Row:
     subset = row["strata"].get("subset", "")
     identifier = row["id"].removeprefix(f"{subset}:")
     n_right = row["gold"].count(1.0)

@@ -18,12 +18,13 @@ import numpy as np
 from rmbench.benchmarks.official import (
     HEADLINE,
     nothing,
+    official_kind,
     part_name,
     stop_at_invalid,
     stratum_of,
     strict_pairs,
 )
-from rmbench.metrics.kinds import KINDS, Measured
+from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
 from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.clusters import Floats
@@ -107,21 +108,19 @@ def overall_score(sections: Mapping[str, Statistic], prior: Statistic | None) ->
     return combine(parts, [w / sum(weights) for w in weights])
 
 
-@KINDS.register("rewardbench")
-def measure_rewardbench(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@official_kind("rewardbench", *SECTIONS, PRIOR_SECTION, "micro")
+def measure_rewardbench(panel: Panel, params: Params) -> Measured:
     """Measure the leaderboard's numbers, and the micro mean that the `rewardbench` command calls accuracy.
 
     An item is `[c > r]`: a tie and NaN are 0, and 0.5 where a judge compared the two.
 
     Args:
         panel: Pairs with the stratum `subset`.
-        params: `invalid`.
+        params: Those of every kind.
 
     Returns:
         `official`, `official_chat`, `_chat_hard`, `_safety`, `_reasoning`, `_prior_sets`, `_micro`.
     """
-    if params.get("short"):
-        return Measured({})
     stop_at_invalid(panel, params)
     pairs, credit = strict_pairs(panel, 0.0 if panel.flips is None else _JUDGE_TIE)
     subset = stratum_of(panel, "subset")[pairs.item]
@@ -131,7 +130,7 @@ def measure_rewardbench(panel: Panel, params: Mapping[str, Any]) -> Measured:
         for here in [subset == name]
     }
     known = [name for name in accuracy if section_of(name) not in (None, PRIOR_SECTION)]
-    names = (HEADLINE, *map(part_name, (*SECTIONS, PRIOR_SECTION, "micro")))
+    names = measure_rewardbench.headlines
     if not known:
         return Measured({}, {}, dict.fromkeys(names, "no item of the 23 subsets"))
     sections = {name: section_score(accuracy, name, nothing(panel)) for name in SECTIONS}
@@ -246,20 +245,18 @@ def _best_of_k(panel: Panel, items: Sequence[int]) -> Statistic:
     return mean(credit, panel.cluster[list(items)], panel.n_clusters, bounded=True)
 
 
-@KINDS.register("rewardbench2")
-def measure_rewardbench2(panel: Panel, params: Mapping[str, Any]) -> Measured:
+@official_kind("rewardbench2", *SUBSETS)
+def measure_rewardbench2(panel: Panel, params: Params) -> Measured:
     """Measure the six subsets and their unweighted mean.
 
     Args:
         panel: Items with the stratum `subset`, and `ties` (`ref:5`, `tied:5`) in the subset Ties. Both rows
             of a prompt share a cluster.
-        params: `invalid`.
+        params: Those of every kind.
 
     Returns:
         `official` and `official_<subset>`; the terms of the Ties score under the curve `ties_terms`.
     """
-    if params.get("short"):
-        return Measured({})
     stop_at_invalid(panel, params)
     subset, pairing = stratum_of(panel, "subset"), stratum_of(panel, "ties")
     metrics: dict[str, Statistic] = {}

@@ -20,17 +20,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from rmbench.core.identity import digest, pair_key, prompt_cluster
+from rmbench.core.options import Help
 from rmbench.tasks import fields
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, rows_of
 from rmbench.types import GoldKind, Item, Response, Turn
 
 
-@READERS.register("webgpt")
-def read_webgpt(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("webgpt")
+def read_webgpt(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read WebGPT's comparisons (arXiv 2112.09332): gold is the sign of `score_0`, and a half for a tie.
 
     `{"question": {"dataset", "id", "full_text"}, "answer_0", "answer_1", "score_0", "score_1", ...}`. The
@@ -39,19 +40,27 @@ def read_webgpt(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> 
     under `gold_ties` and left out of accuracy), and counts in calibration with the label 0.5. The quotes that
     an answer cites are not part of the question, and are not shown.
     """
-    del options
     seen = Counter[str]()
     return items_of(files, bad, lambda r: _webgpt(r, bad, seen))
 
 
-@READERS.register("pku-safe-rlhf")
-def read_pku(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@dataclass(frozen=True)
+class Annotation:
+    """Options of the reader `pku-safe-rlhf`."""
+
+    preference: Annotated[
+        Literal["better", "safer"], Help("which of the two annotations is gold: more helpful, or safer")
+    ] = "better"
+
+
+@register_reader("pku-safe-rlhf", options=Annotation)
+def read_pku(files: list[Path], options: Annotation, bad: BadRows) -> Iterator[FoundItem]:
     """Read PKU-SafeRLHF (arXiv 2310.12773, 2406.15513): the response that is `better`, or the one `safer`.
 
     `{"prompt", "response_0", "response_1", "better_response_id", "safer_response_id", ...}`: two annotations
     of each pair, helpfulness and harmlessness apart; the option `preference` says which is gold.
     """
-    key = f"{options.get('preference') or 'better'}_response_id"
+    key = f"{options.preference}_response_id"
     seen = Counter[str]()
     return items_of(files, bad, lambda r: _pku(r, key, bad, seen))
 
@@ -112,8 +121,8 @@ def _item(
 _SPLITS = ("_train", "_validation", "_test")
 
 
-@READERS.register("shp")
-def read_shp(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("shp")
+def read_shp(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read pairs of comments; gold is graded, the logarithm of a comment's score.
 
     The label says which comment is preferred, and the published measure of how strongly is `score_ratio`, the
@@ -121,7 +130,6 @@ def read_shp(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Ite
     label's sign and the ratio's order, and does not grow with how many people a post was read by, as the
     difference of scores would. Pairs of one post share its prompt, and so their cluster.
     """
-    del options
     return items_of(files, bad, lambda r: _pair(r, bad))
 
 
@@ -175,15 +183,14 @@ class _Pair:
     workers: set[str] = field(default_factory=set)
 
 
-@READERS.register("summarize")
-def read_summarize(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("summarize")
+def read_summarize(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read one item per compared pair; gold is the share of workers who chose each summary.
 
     A pair is two texts of one post, whichever stood first; one worker has one vote on it, the first. Pairs of
     one post share its prompt, and so their cluster. `extra.confidence` is no part of gold: what its 1 to 9
     stand for is not said where the data is published, and it is missing in some batches.
     """
-    del options
     pairs: dict[str, _Pair] = {}
     for path in files:
         for key, judged, chosen in bad.parse(rows_of(path, bad), lambda r: _judgement(r, bad)):

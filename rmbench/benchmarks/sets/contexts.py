@@ -2,29 +2,26 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from rmbench.core.identity import prompt_cluster
 from rmbench.tasks import fields
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response, Turn
 
 
-@READERS.register("rag-rewardbench")
-def read_rag(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("rag-rewardbench")
+def read_rag(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"prompt", "question", "chosen", "reject", "subset", "chosen_model", "reject_model"}`.
 
     The references are in `prompt`; the question follows them, unless they hold it already.
     """
-    del options
     return items_of(files, bad, _rag)
 
 
-@READERS.register("memory-rewardbench")
-def read_memory(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("memory-rewardbench")
+def read_memory(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"task", "subtask", "ctx_length", "question", "chosen", "rejected"}`."""
-    del options
     return items_of(files, bad, _memory)
 
 

@@ -6,12 +6,14 @@ either that strength, split so that the worse response has 0, or the share of an
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 from rmbench.core.identity import prompt_cluster
+from rmbench.core.options import Help
 from rmbench.tasks import fields
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import GoldKind, Item, Response, Turn
 
@@ -25,8 +27,24 @@ _MARK = re.compile(r"\n<extra_id_1>([^\n]*)\n")
 _ROLES = {"User": "user", "Assistant": "assistant"}
 
 
-@READERS.register("helpsteer2")
-def read_v2(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@dataclass(frozen=True)
+class Options:
+    """Options of the reader `helpsteer3`."""
+
+    gold: Annotated[Literal["strength", "votes"], Help("how much better, or the share of annotators")] = (
+        "strength"
+    )
+
+
+@dataclass(frozen=True)
+class SplitOptions(Options):
+    """Options of the reader `helpsteer2`."""
+
+    split: Annotated[Literal["val", "train", "all"], Help("rows to read; one file holds both splits")] = "val"
+
+
+@register_reader("helpsteer2", options=SplitOptions)
+def read_v2(files: list[Path], options: SplitOptions, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"split", "prompt", "response_1", "response_2", "preference_strength", ...}`.
 
     One published file holds both splits: rows of the other one are left out and counted. Votes are in
@@ -35,8 +53,8 @@ def read_v2(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iter
     return items_of(files, bad, lambda r: _second(r, options, bad))
 
 
-@READERS.register("helpsteer3")
-def read_v3(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("helpsteer3", options=Options)
+def read_v3(files: list[Path], options: Options, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"domain", "language", "context", "response1", "response2", "overall_preference", ...}`.
 
     Votes are in `individual_preference`.
@@ -63,11 +81,11 @@ def turns_of(row: Row) -> tuple[Turn, ...]:
     return fields.prompt(row, "prompt", turns)
 
 
-def _second(row: Row, options: Mapping[str, Any], bad: BadRows) -> Item | None:
+def _second(row: Row, options: SplitOptions, bad: BadRows) -> Item | None:
     split = fields.text(row, "split")
     if split not in SPLITS:
         raise row.error(f"{split!r}; expected one of {', '.join(SPLITS)}", "split", "unknown split")
-    if options.get("split", "val") not in (split, "all"):
+    if options.split not in (split, "all"):
         bad.leave_out("rows of the other split")
         return None
     prompt = turns_of(row)
@@ -76,18 +94,18 @@ def _second(row: Row, options: Mapping[str, Any], bad: BadRows) -> Item | None:
     strength = fields.whole(
         row, "preference_strength", fields.required(row, "preference_strength"), -MOST, MOST
     )
-    votes = ("all_preferences_unprocessed", "strength") if options.get("gold") == "votes" else None
+    votes = ("all_preferences_unprocessed", "strength") if options.gold == "votes" else None
     return _item(row, prompt, texts, strength, votes, strata, bad)
 
 
-def _third(row: Row, options: Mapping[str, Any], bad: BadRows) -> Item | None:
+def _third(row: Row, options: Options, bad: BadRows) -> Item | None:
     prompt = fields.prompt(row, "context", fields.required(row, "context"))
     strata = {key: fields.text(row, key) for key in ("domain", "language")}
     texts = [fields.reply(row, key) for key in ("response1", "response2")]
     strength = fields.whole(
         row, "overall_preference", fields.required(row, "overall_preference"), -MOST, MOST
     )
-    votes = ("individual_preference", "score") if options.get("gold") == "votes" else None
+    votes = ("individual_preference", "score") if options.gold == "votes" else None
     return _item(row, prompt, texts, strength, votes, strata, bad)
 
 

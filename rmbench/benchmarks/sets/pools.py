@@ -9,13 +9,15 @@ The files of the Constitutional AI paper's samples, one per policy and prompt se
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from rmbench.core.identity import prompt_cluster
+from rmbench.core.options import Help
 from rmbench.tasks import fields
 from rmbench.tasks.hh_rlhf import split_transcript
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response, Turn
 
@@ -24,13 +26,12 @@ _VOTES = (1, 2, 0)
 """For the first response, for the second, and a tie."""
 
 
-@READERS.register("pandalm")
-def read_pandalm(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("pandalm")
+def read_pandalm(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read PandaLM's test set: gold is the share of three human votes for each response, a tie half.
 
     The votes come with the items: the noise ceiling is measured on them.
     """
-    del options
     return items_of(files, bad, lambda r: _pandalm(r, bad))
 
 
@@ -61,11 +62,19 @@ def _pandalm(row: Row, bad: BadRows) -> Item | None:
     )
 
 
-@READERS.register("summeval")
-def read_summeval(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@dataclass(frozen=True)
+class Rating:
+    """Options of the reader `summeval`."""
+
+    aspect: Annotated[
+        Literal["mean", "coherence", "consistency", "fluency", "relevance"], Help("human rating that is gold")
+    ] = "mean"
+
+
+@register_reader("summeval", options=Rating)
+def read_summeval(files: list[Path], options: Rating, bad: BadRows) -> Iterator[FoundItem]:
     """Read SummEval: 16 summaries per article; gold is the mean human rating, 1 to 5, or one aspect of it."""
-    aspect = str(options.get("aspect") or "mean")
-    return items_of(files, bad, lambda r: _summeval(r, aspect))
+    return items_of(files, bad, lambda r: _summeval(r, options.aspect))
 
 
 def _summeval(row: Row, aspect: str) -> Item:
@@ -94,10 +103,9 @@ def _summeval(row: Row, aspect: str) -> Item:
     )
 
 
-@READERS.register("gsm8k-pools")
-def read_gsm8k(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("gsm8k-pools")
+def read_gsm8k(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read pools of solutions to GSM8K questions; gold is 1 where the final number is right, else 0."""
-    del options
     return items_of(files, bad, lambda r: _gsm8k(r, bad))
 
 
@@ -129,10 +137,9 @@ def _gsm8k(row: Row, bad: BadRows) -> Item:
 _STOP = re.compile(r"\n\s*Human:\s*$")  # with one line break or two
 
 
-@READERS.register("pm-scored")
-def read_pm_scored(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("pm-scored")
+def read_pm_scored(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read pools of one policy's samples; gold is the preference model's score."""
-    del options
     return items_of(files, bad, _item)
 
 

@@ -1,26 +1,24 @@
 """UltraFeedback (arXiv 2310.01377), in the binarized form: two replies with GPT-4's ratings from 1 to 10."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rmbench.core.identity import prompt_cluster
 from rmbench.tasks import fields
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import Item, Response
 
 HIGHEST = 10.0
 
 
-@READERS.register("ultrafeedback")
-def read(files: list[Path], options: Mapping[str, Any], bad: BadRows) -> Iterator[FoundItem]:
+@register_reader("ultrafeedback")
+def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"chosen": [messages], "rejected": [messages], "score_chosen", "score_rejected", ...}`.
 
     Gold is the rating, so its difference is the strength of the preference. Some pairs have equal ratings,
     whichever reply they call chosen: they have equal gold, and no order to get right.
     """
-    del options
     return items_of(files, bad, _item)
 
 

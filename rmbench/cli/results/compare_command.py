@@ -14,7 +14,7 @@ from rmbench.results.compare import ManyReport
 
 if TYPE_CHECKING:
     from rmbench.results.compare import ManyReport
-    from rmbench.results.read import StoredRun
+    from rmbench.results.run import Run
     from rmbench.types import Item
 
 
@@ -111,9 +111,7 @@ def command(
     )
 
 
-def _items(
-    runs: "Sequence[StoredRun]", report: "ManyReport", data: Path | None
-) -> "tuple[dict[str, Item], str]":
+def _items(runs: "Sequence[Run]", report: "ManyReport", data: Path | None) -> "tuple[dict[str, Item], str]":
     """Return the items on which models disagree, as far as texts are at hand, and why some are not."""
     from rmbench.tasks import read_task_items
     from rmbench.tasks.spec import load_task

@@ -12,7 +12,7 @@ from rmbench.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
     from rmbench.boards import Board
-    from rmbench.results.read import StoredRun
+    from rmbench.results.run import Run
 
 _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
 """What is printed -> the file that has it."""
@@ -121,7 +121,7 @@ def command(
 
 def _boards(
     names: Sequence[str], boards_dir: Path | None, results: Path
-) -> tuple[list["Board"], list["StoredRun"]]:
+) -> tuple[list["Board"], list["Run"]]:
     """Return the named boards (all without a name), and all records."""
     from rmbench.boards import list_boards, load_board, make_board
     from rmbench.boards.board import require_rows
@@ -146,7 +146,7 @@ def _boards(
 
 
 def _reports(
-    boards: Sequence["Board"], runs: Sequence["StoredRun"], reports: str | None, out: Path
+    boards: Sequence["Board"], runs: Sequence["Run"], reports: str | None, out: Path
 ) -> Iterator[tuple[Path, str]]:
     """Yield the path and the page of each model of the boards."""
     from rmbench.boards.board import row_name

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from rmbench.core.identity import conversation_key, digest, pair_key
+from rmbench.core.schema import parse
 from rmbench.core.yaml import read_yaml
 from rmbench.errors import DataError, UnknownNameError
 from rmbench.types import Conversation, Pair, Turn
@@ -20,24 +21,28 @@ Messages: TypeAlias = list[dict[str, str]]
 _FOLDER = Path(str(files("rmbench"))) / "_data" / "judges"
 _FIELD = re.compile(r"\{([a-z_]+)\}")
 _TEXTS = {"pairwise": ("prompt", "first", "second"), "rating": ("prompt", "response")}
-_KEYS = {
-    "pairwise": ("system", "user", "json", "line", "letter"),
-    "rating": ("system", "user", "json", "line"),
-}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Template:
-    """A judge's prompt.
+    """A judge's prompt: texts with `{prompt}`, `{form}`, and `{first}` and `{second}`, or `{response}`."""
 
-    Raises:
-        DataError: From `read_template`, if a file does not fit.
-    """
-
-    system: str
+    system: str = ""
+    """The system message; none is sent if it is empty."""
     user: str
-    forms: Mapping[str, str]
-    """The text of `{form}`, by form; only those that the file has."""
+    """The user message. `{mark}` is a hash of the texts, so that no text can hold the tag that ends it."""
+    json: str | None = None
+    """The text of `{form}` that asks for a JSON object."""
+    line: str | None = None
+    """The text of `{form}` that asks for a last line such as `[[A]]`."""
+    letter: str | None = None
+    """The text of `{form}` that asks for one letter; not in a prompt that asks for a rating."""
+
+    @property
+    def forms(self) -> dict[str, str]:
+        """The text of `{form}`, by form; only those that the file has."""
+        said = {"json": self.json, "line": self.line, "letter": self.letter}
+        return {form: text for form, text in said.items() if text is not None}
 
     @property
     def sha256(self) -> str:
@@ -70,28 +75,20 @@ def read_template(path: Path | None, kind: Literal["pairwise", "rating"]) -> Tem
     """Return the template in a file; without one that of the package.
 
     Raises:
-        DataError: If a key or a placeholder is missing or is no text.
+        ConfigError: If the file cannot be read, or a key or a placeholder is missing or is no text.
         UnknownNameError: If a key or a placeholder is unknown.
-        ConfigError: If the file cannot be read.
     """
     path = path or _FOLDER / f"{kind}.yaml"
-    raw = read_yaml(path)
-    for key, value in raw.items():
-        if key not in _KEYS[kind]:
-            raise UnknownNameError("key", str(key), _KEYS[kind], str(path))
-        if not isinstance(value, str):
-            raise DataError(f"is a {type(value).__name__}; expected text", path=path, key=key)
-    if "user" not in raw:
-        raise DataError("is missing", path=path, key="user")
-    system, user = raw.get("system", ""), raw["user"]
+    without = {"letter": None} if kind == "rating" else {}
+    found = parse(Template, read_yaml(path), str(path), **without)
     known = (*_TEXTS[kind], "mark", "form")
-    used = set(_FIELD.findall(system + user))
+    used = set(_FIELD.findall(found.system + found.user))
     for name in sorted(used - set(known)):
         raise UnknownNameError("placeholder", name, known, str(path))
     for name in (*_TEXTS[kind], "form"):
         if name not in used:
             raise DataError(f"the prompt lacks the placeholder {{{name}}}", path=path, key="user")
-    return Template(system.strip("\n"), user.strip("\n"), {k: raw[k] for k in _KEYS[kind][2:] if k in raw})
+    return replace(found, system=found.system.strip("\n"), user=found.user.strip("\n"))
 
 
 def _told(prompt: Sequence[Turn], mark: str) -> str:

@@ -1,9 +1,10 @@
 """Train `builtin:linear`: pairwise logistic regression on feature differences.
 
-    python -m rmbench.train.linear [--rows FILE] [--output FILE] [--seed N]
+    python scripts/embedded/train_linear.py [--rows FILE] [--output FILE] [--seed N]
 
 reads the embedded training split, chooses the regularisation by cross-validation over prompts, prints both
-accuracies and writes one npz. Seeded: the same rows and seed give the same file.
+accuracies and writes one npz. Seeded: the same rows and seed give the same file. Needs the extra `dev`
+(scikit-learn).
 """
 
 import argparse

@@ -1,0 +1,204 @@
+"""Influence file: every number of a run with the influence of each cluster; nothing is measured twice.
+
+Intervals, paired tests, ranks and means of metrics need what a record does not hold: the influence, shares
+and strata of each `Statistic`. `<run id>.influence.npz` beside the rewards holds them as float64, without
+pickle. It is a cache. A file that is missing, damaged, or of other rewards, another run or other metrics is
+never used.
+"""
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from hashlib import sha256
+from math import isclose
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rmbench.core.files import write_atomic
+from rmbench.core.identity import digest
+from rmbench.metrics import METRICS_VERSION, Suite
+from rmbench.results.record import Record
+from rmbench.stats import Statistic
+from rmbench.stats.clusters import Stratum
+
+FORMAT = 1
+_MOST_BYTES = 1 << 30
+"""Most bytes of one part of the file, unpacked: a larger one is not read."""
+_SAME = 1e-6
+"""Relative difference up to which a number is the record's: processors differ in the last digits."""
+_ARRAYS = ("influence", "share", "strata")
+_PLAIN = tuple(f.name for f in fields(Statistic) if f.name not in _ARRAYS)
+
+
+def influence_name(run: str) -> str:
+    """Return the name of the influence file beside the record of `run`."""
+    return f"{run}.influence.npz"
+
+
+def write_influence(path: Path, record: Record, suite: Suite) -> None:
+    """Write the influence file of a record, whole or not at all; the same numbers give the same bytes.
+
+    Args:
+        path: The file.
+        record: The run's.
+        suite: All numbers of the run, measured from its rewards.
+    """
+    pool = _Pool()
+    head = {
+        "key": _key(record),
+        "metrics": {name: _packed(s, pool) for name, s in suite.metrics.items()},
+        "undefined": suite.undefined,
+        "counts": suite.counts,
+        "kind_of": suite.kind_of,
+        "left_out": {name: pool.put(items.astype(np.int64)) for name, items in suite.left_out.items()},
+        "clusters": list(suite.clusters),
+        "n_items": suite.n_items,
+        "sizes": {kind: [len(a) for a in arrays] for kind, arrays in pool.arrays.items()},
+    }
+    parts: dict[str, NDArray[Any]] = {
+        "head": np.frombuffer(json.dumps(head, default=_plain).encode("ascii"), dtype=np.uint8),
+        **{kind: np.concatenate([np.zeros(0, kind), *arrays]) for kind, arrays in pool.arrays.items()},
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, checksum=_checksum(parts), **parts)  # type: ignore[arg-type]
+    write_atomic(path, buffer.getvalue())
+
+
+def read_influence(path: Path, record: Record) -> Suite | None:
+    """Return the numbers of a run as its influence file has them; None where it cannot be believed.
+
+    It is believed if its checksum is right, if it was made from the record's rewards, for this run, by this
+    version of the metrics, and if its values are the record's.
+
+    Args:
+        path: The file. Its content is not trusted.
+        record: The run's; its curves and strata join the numbers.
+    """
+    try:
+        parts = _parts(path)
+        head = json.loads(parts["head"].tobytes())
+        if head["key"] != _key(record):
+            return None
+        arrays = {kind: np.split(parts[kind], np.cumsum(sizes)[:-1]) for kind, sizes in head["sizes"].items()}
+        clusters = tuple(map(str, head["clusters"]))
+        suite = Suite(
+            metrics={name: _unpacked(raw, arrays, len(clusters)) for name, raw in head["metrics"].items()},
+            counts=head["counts"],
+            undefined=head["undefined"],
+            curves=dict(record.curves),
+            strata={key: {v: dict(m) for v, m in values.items()} for key, values in record.strata.items()},
+            kind_of=head["kind_of"],
+            left_out={k: arrays["int64"][place] > 0 for k, place in head["left_out"].items()},
+            clusters=clusters,
+            n_items=int(head["n_items"]),
+        )
+    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile,
+            zlib.error, NotImplementedError, RecursionError):  # fmt: skip
+        return None
+    return suite if _agrees(suite, record) else None
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Arrays, each kept once: most metrics have the same shares."""
+
+    arrays: dict[str, list[NDArray[Any]]] = field(default_factory=lambda: {"float64": [], "int64": []})
+    _places: dict[tuple[str, bytes], int] = field(default_factory=dict)
+
+    def put(self, values: NDArray[Any] | None) -> int | None:
+        """Return the array's place among those of its type; None for no array."""
+        if values is None:
+            return None
+        kind = "int64" if values.dtype.kind in "iu" else "float64"
+        held = self.arrays[kind]
+        place = self._places.setdefault((kind, values.tobytes()), len(held))
+        if place == len(held):
+            held.append(values.astype(kind))
+        return place
+
+
+def _key(record: Record) -> dict[str, Any]:
+    """Return what the numbers follow from: the run's identity, its rewards, and the metrics."""
+    return {
+        "format": FORMAT,
+        "metrics_version": METRICS_VERSION,
+        "run": digest(dict(record.identity)),
+        "rewards": record.rewards_sha256,
+    }
+
+
+def _packed(s: Statistic, pool: _Pool) -> dict[str, Any]:
+    return {
+        **{name: getattr(s, name) for name in _PLAIN},
+        "influence": pool.put(s.influence),
+        "share": pool.put(s.share),
+        "strata": [
+            [pool.put(t.index), pool.put(t.influence), pool.put(t.share), t.weight, t.value] for t in s.strata
+        ],
+    }
+
+
+def _unpacked(raw: Mapping[str, Any], arrays: Mapping[str, Sequence[NDArray[Any]]], n: int) -> Statistic:
+    floats, ints = arrays["float64"], arrays["int64"]
+
+    def per_cluster(place: int | None) -> NDArray[np.float64] | None:
+        if place is None:
+            return None
+        if len(floats[place]) != n:
+            raise ValueError("not one value per cluster")
+        return floats[place]
+
+    strata = tuple(
+        Stratum(ints[index], floats[influence], floats[share], float(weight), float(value))
+        for index, influence, share, weight, value in raw["strata"]
+    )
+    for t in strata:
+        inside = bool(((t.index >= 0) & (t.index < n)).all())
+        if not (inside and len(t.index) == len(t.influence) == len(t.share)):
+            raise ValueError("a stratum of other clusters")
+    # JSON has no tuples: limits and intervals are pairs.
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v := raw[name], list) else v for name in _PLAIN}
+    values |= {name: per_cluster(raw[name]) for name in ("influence", "share")}
+    return Statistic(**values, strata=strata)
+
+
+def _parts(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of the file. Raises ValueError unless they are of bounded size and unchanged."""
+    with zipfile.ZipFile(path) as file:
+        if any(part.file_size > _MOST_BYTES for part in file.infolist()):
+            raise ValueError("too large")
+    with np.load(path, allow_pickle=False) as file:
+        parts = {name: file[name] for name in ("head", "float64", "int64")}
+        if not np.array_equal(file["checksum"], _checksum(parts)):
+            raise ValueError("damaged")
+    return parts
+
+
+def _checksum(parts: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    total = sha256()
+    for name, values in parts.items():
+        total.update(f"{name} {values.dtype.str} {values.size}\n".encode())
+        total.update(values.tobytes())
+    return np.frombuffer(total.digest(), dtype=np.uint8)
+
+
+def _agrees(suite: Suite, record: Record) -> bool:
+    """Say whether the numbers are the record's, where the same version of the metrics made both."""
+    if record.identity.get("metrics_version") != METRICS_VERSION:
+        return True
+    return suite.metrics.keys() == record.metrics.keys() and all(
+        s.n == record.metrics[name].n
+        and isclose(s.value, record.metrics[name].value, rel_tol=_SAME, abs_tol=_SAME)
+        for name, s in suite.metrics.items()
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Return a numpy number as JSON's own."""
+    return value.item()

@@ -1,0 +1,236 @@
+"""One stored evaluation: its record, where it is stored, and what its rewards give."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from functools import cached_property
+from math import nan
+from pathlib import Path
+from typing import Any
+
+from rmbench.core.files import iter_jsonl
+from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.metrics import (
+    KINDS,
+    Panel,
+    PanelRow,
+    Suite,
+    build_panel,
+    measure_suite,
+    resolve_metric,
+    with_flips,
+)
+from rmbench.results.influence import influence_name, read_influence, write_influence
+from rmbench.results.record import Record, check_rewards_file, rewards_name
+from rmbench.tasks.spec import list_tasks, load_task
+from rmbench.types import Estimate
+
+
+@dataclass(frozen=True)
+class Run:
+    """A stored evaluation of one model on one task. Panel and suite are made at their first use."""
+
+    record: Record
+    """As the file says it."""
+    path: Path
+    """The record's file."""
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.record.model
+
+    @property
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Identity of the model: weights, template, dtype and whatever else can change a reward."""
+        found: Mapping[str, Any] = self.record.identity["model"]
+        return found
+
+    @property
+    def task(self) -> str:
+        """Name of the task."""
+        return self.record.task
+
+    @property
+    def version(self) -> int:
+        """Version of the task."""
+        return self.record.task_version
+
+    @property
+    def task_digest(self) -> str:
+        """Hash of what of the task can change a number: `TaskSpec.digest`."""
+        return str(self._task["digest"])
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Task kinds that were measured."""
+        return tuple(self._task["kinds"])
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Parameters of the task."""
+        found: Mapping[str, Any] = self._task["params"]
+        return found
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Parameters and seed: the arguments of the metrics."""
+        return {**self.params, "seed": self.seed}
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """Stratum keys that the task reports on."""
+        return tuple(self._task["strata"])
+
+    @property
+    def data(self) -> str:
+        """Hash of the items."""
+        return str(self.record.identity["data"])
+
+    @property
+    def gold(self) -> Mapping[str, Any] | None:
+        """What made the gold (`--gold`); None: the data."""
+        found: Mapping[str, Any] | None = self.record.identity.get("gold")
+        return found
+
+    @property
+    def limit(self) -> int | None:
+        """Size of the random sample (`--limit`); None: all items."""
+        found: int | None = self.record.identity["limit"]
+        return found
+
+    @property
+    def seed(self) -> int:
+        """Seed of everything that is drawn."""
+        return int(self.record.identity["seed"])
+
+    @property
+    def metrics(self) -> Mapping[str, Estimate]:
+        """Every number of the record, with its interval."""
+        return self.record.metrics
+
+    def size(self) -> str:
+        """Return how many items and responses were measured, in words."""
+        counts = self.record.counts
+        some = counts["items"] != counts["items_available"]
+        sample = f" (a sample of {counts['items_available']:,})" if some else ""
+        return f"{counts['items']:,} items{sample}, {counts['responses']:,} responses"
+
+    @property
+    def rewards_path(self) -> Path:
+        """The rewards file beside the record."""
+        return self.path.with_name(rewards_name(self.record.run_id))
+
+    @property
+    def influence_path(self) -> Path:
+        """The influence file beside the record."""
+        return self.path.with_name(influence_name(self.record.run_id))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the stored rows of the rewards file.
+
+        Raises:
+            StoreError: If the file is missing or does not match the record's hash.
+        """
+        check_rewards_file(self.rewards_path, self.record.rewards_sha256)
+        return [row for _, row in iter_jsonl(self.rewards_path)]
+
+    @cached_property
+    def panel(self) -> Panel:
+        """Items and rewards, from the rewards file. Raises StoreError as `rows` does."""
+        rows = self.rows()
+        panel = stored_panel(rows)
+        if rows and "flips" in rows[0]:
+            panel = with_flips(panel, ([r["flips"] for r in rows], [r["comparisons"] for r in rows]))
+        return panel
+
+    @cached_property
+    def suite(self) -> Suite:
+        """All numbers with their influence: read from the influence file, else measured and written there.
+
+        Raises:
+            StoreError: If the rewards are missing or damaged.
+        """
+        check_rewards_file(self.rewards_path, self.record.rewards_sha256)
+        found = read_influence(self.influence_path, self.record)
+        if found is None:
+            found = self.measure(strata=False)
+            with suppress(OSError):  # a folder that cannot be written to: the numbers are the same
+                write_influence(self.influence_path, self.record, found)
+        return found
+
+    def measure(self, *, strata: bool = True) -> Suite:
+        """Measure the run from its rewards; without `strata`, leave the numbers of each stratum out."""
+        find_own_kinds(self.record)
+        return measure_suite(self.panel, self.kinds, self.settings, self.strata, report_strata=strata)
+
+    def measure_on(self, panel: Panel, kinds: Sequence[str]) -> Suite:
+        """Measure some task kinds of the run on some of its items, `panel`, without strata."""
+        find_own_kinds(self.record)
+        return measure_suite(panel, kinds, self.settings, self.strata, report_strata=False)
+
+    def leaves_out(self, metric: str) -> bool:
+        """Return whether a metric (`win_rate@max` is understood) leaves items out because of the rewards."""
+        name = named(metric, self.suite)
+        return name is not None and self.suite.without(name) is not None
+
+    def n_answered(self, metric: str) -> int:
+        """Return the number of items that a metric does not leave out because of the model's rewards."""
+        without = self.suite.without(metric)
+        return self.suite.n_items - (0 if without is None else int(without.sum()))
+
+    @property
+    def _task(self) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.record.identity["task"]
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields alone: another process makes panel and suite itself."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def stored_panel(rows: Iterable[Mapping[str, Any]]) -> Panel:
+    """Return the panel of stored rows; no model, task file or data set is needed."""
+    return build_panel(
+        PanelRow(
+            id=row["id"],
+            rewards=[nan if v is None else v for v in row["rewards"]],
+            gold=row["gold"],
+            lengths=row["lengths"],
+            cluster=row["cluster"],
+            strata=row["strata"],
+            gold_kind=row["gold_kind"],
+            logprobs=row.get("logprobs"),
+            votes=row.get("votes"),
+        )
+        for row in rows
+    )
+
+
+def named(metric: str, suite: Suite) -> str | None:
+    """Return the name of a metric that has a value, where `win_rate@max` is the one with the largest n."""
+    try:
+        return resolve_metric(metric, suite.metrics)
+    except UnknownNameError:
+        return None
+
+
+def find_own_kinds(record: Record) -> None:
+    """Make sure that the kinds that a record's task has in files are known, as they were for the record.
+
+    No code is run because a record names it. The task file has to be one that the user named before, or be in
+    a folder of RMBENCH_TASKS_DIR.
+
+    Raises:
+        ConfigError: If a kind is not known, or its file has changed since.
+    """
+    files: Mapping[str, str] = record.identity["task"].get("kind_files", {})
+    for kind, sha256 in files.items():
+        if KINDS.file_hash(kind) is None and record.task in list_tasks():
+            load_task(record.task)
+        if (found := KINDS.file_hash(kind)) != sha256:
+            problem = "is defined in a file that is not known here" if found is None else "has changed since"
+            raise ConfigError(
+                f"{record.model} on {record.task}: its task kind {kind} {problem}; name the folder of"
+                f" {record.task}.yaml in RMBENCH_TASKS_DIR, or evaluate again"
+            )
