@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rmbench.api.calls import compare, evaluate, leaderboard, load_records
     from rmbench.api.records import Records
     from rmbench.boards import BoardSpec, Leaderboard, load_board
+    from rmbench.core.options import Help
     from rmbench.errors import RmbenchError
     from rmbench.gold.verifier import Verdict, register_verifier
     from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
@@ -31,6 +32,7 @@ _PLACES = {
     "api.records": ("Records",),
     "boards": ("BoardSpec", "Leaderboard", "load_board"),
     "tasks.readers": ("register_reader",),
+    "core.options": ("Help",),
     "errors": ("RmbenchError",),
     "metrics.kinds": ("Measured", "Metric", "Params", "register_kind"),
     "models": ("register_reward_model", "register_scheme"),
@@ -53,6 +55,7 @@ __all__ = [
     "BoardSpec",
     "Conversation",
     "Estimate",
+    "Help",
     "Item",
     "Leaderboard",
     "Measured",

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from rmbench.boards import Board, BoardSpec, Cell, ColumnSpec, Row
-from rmbench.boards.board import Facts
+from rmbench.boards import BoardCell, BoardRow, BoardSpec, ColumnSpec, Leaderboard
+from rmbench.results.facts import Facts
 from rmbench.tasks.spec import load_task
 from rmbench.types import Estimate
 
@@ -47,7 +47,7 @@ def spec(n_columns: int, *, title: str = "A made-up board", name: str = "made-up
     return BoardSpec(name, title, "For tests.", columns, ("c0",), Path("made-up.yaml"))
 
 
-def synthetic(n_models: int = 12, n_columns: int = 6, names: tuple[str, ...] = ()) -> Board:
+def synthetic(n_models: int = 12, n_columns: int = 6, names: tuple[str, ...] = ()) -> Leaderboard:
     """Return a board: every third model of the first nine is a shortcut, the second is contaminated."""
     board_spec = spec(n_columns)
     per_group = max(1, n_columns // len(KINDS))
@@ -56,7 +56,7 @@ def synthetic(n_models: int = 12, n_columns: int = 6, names: tuple[str, ...] = (
     for n in range(n_models):
         value = 0.9 - 0.5 * n / n_models
         cells = {
-            c.id: Cell(
+            c.id: BoardCell(
                 # Neither in the order of the rows nor in that of the column before.
                 estimate((value + 0.37 * k + 0.11 * (n * (k + 3) % 7)) % 1.0, higher=kinds[c.id] != KINDS[2]),
                 f"{n * n_columns + k:016x}",
@@ -71,7 +71,7 @@ def synthetic(n_models: int = 12, n_columns: int = 6, names: tuple[str, ...] = (
         }
         ranked = "c0" in cells
         rows.append(
-            Row(
+            BoardRow(
                 model=names[n] if n < len(names) else f"org/model-{n}",
                 shortcut=n < 9 and n % 3 == 2,
                 cells=cells,
@@ -84,4 +84,4 @@ def synthetic(n_models: int = 12, n_columns: int = 6, names: tuple[str, ...] = (
         )
     metrics = {c.id: "accuracy" for c in board_spec.columns}
     sizes = {c.id: (900, 300) for c in board_spec.columns}
-    return Board(board_spec, tuple(rows), metrics, kinds, sizes, (), (), ())
+    return Leaderboard(board_spec, tuple(rows), metrics, kinds, sizes, (), ())

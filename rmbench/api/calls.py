@@ -14,8 +14,8 @@ from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalKeywords, EvalOptions
 from rmbench.evaluation.request import Asked, run_all
 from rmbench.models.resolve import given_model
-from rmbench.results.compare import PairedReport, compare_runs, find_run, headline_metrics
-from rmbench.results.read import find_records
+from rmbench.results.compare import PairedReport, compare_runs, headline_metrics
+from rmbench.results.read import find_run, runs_at, with_tasks_of
 from rmbench.results.run import Run
 from rmbench.types import AnyModel
 
@@ -67,13 +67,7 @@ def load_records(path: Path | str) -> Records:
         ConfigError: If there is no such folder, or no record in it.
         DataError: If a file is not a record.
     """
-    place = Path(path)
-    if not place.exists():
-        raise ConfigError(f"there is no file or folder {place}")
-    found = Records(find_records(place))
-    if not found:
-        raise ConfigError(f"no record in {place}")
-    return found
+    return Records(runs_at(Path(path)))
 
 
 def leaderboard(
@@ -91,18 +85,20 @@ def leaderboard(
         StoreError: If the rewards of a record are missing or damaged.
     """
     # Here and not above: `evaluate` needs no boards.
-    from rmbench.boards import BoardSpec, Leaderboard, load_board, make_board
+    from rmbench.boards import BoardSpec, load_board, make_board
     from rmbench.boards.board import require_rows
     from rmbench.boards.definition import board_folder
 
-    runs = load_records(records) if isinstance(records, str | Path) else records
+    runs = load_records(records) if isinstance(records, str | Path) else list(records)
     if not isinstance(board, BoardSpec):
         path = Path(board)
         is_file = path.suffix in (".yaml", ".yml")
-        board = load_board(path.parent, path.stem) if is_file else load_board(board_folder(), str(board))
+        folder, name = (path.parent, path.stem) if is_file else (board_folder(), str(board))
+        with with_tasks_of(runs):
+            board = load_board(folder, name)
     made = make_board(board, list(runs))
     require_rows(made)
-    return Leaderboard.of(made)
+    return made
 
 
 def compare(

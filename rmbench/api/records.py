@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rmbench.core.files import write_atomic
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.format.tables import html_table, plain_rows
-from rmbench.report.tables import record_sections, record_tables
-from rmbench.results.compare import pick_run
+from rmbench.format.tables import Block, as_html, value_low_high
+from rmbench.report.tables import record_blocks, record_tables
+from rmbench.results.read import pick_run
 from rmbench.results.record import check_rewards_file
 from rmbench.results.run import Run
 
@@ -131,6 +131,8 @@ class Records(Sequence[Run]):
             if copy.path.resolve() != run.path.resolve():
                 copy.path.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(run.rewards_path, copy.rewards_path)
+                if run.influence_path.is_file():
+                    shutil.copyfile(run.influence_path, copy.influence_path)
                 write_atomic(copy.path, run.path.read_text(encoding="utf-8"))
             copies.append(copy)
         return self._like(copies)
@@ -145,19 +147,12 @@ class Records(Sequence[Run]):
         return f"<Records: {len(self)}, of {models} on {', '.join(self.tasks)}>"
 
     def __str__(self) -> str:
-        return record_tables([run.record for run in self], self._convention) or repr(self)
+        return record_tables(self, self._convention) or repr(self)
 
     def _repr_html_(self) -> str:
         """Return the tables as notebooks show them."""
-        parts = []
-        for section in record_sections([run.record for run in self], self._convention):
-            last = len(section.grids) - 1
-            for n, grid in enumerate(section.grids):
-                about = [*(section.about if n == 0 else ()), *([grid.label] if grid.label else [])]
-                notes = section.notes if n == last else ()
-                heads, *rows = plain_rows(grid.table)
-                parts.append(html_table(heads, rows, about=about, notes=notes))
-        return "".join(parts) or html_table((), (), about=["no record"])
+        blocks = record_blocks(self, self._convention)
+        return as_html(blocks or [Block("", ("no record",), None)])
 
 
 _COLUMNS = (
@@ -185,10 +180,10 @@ def _about(run: Run) -> dict[str, Any]:
 
 
 def _row(name: str, estimate: Any) -> dict[str, Any]:
-    low, high = estimate.ci95 or (None, None)
+    value, low, high = value_low_high(estimate)
     return {
         "metric": name,
-        "value": estimate.value,
+        "value": value,
         "low": low,
         "high": high,
         "stderr": estimate.stderr,

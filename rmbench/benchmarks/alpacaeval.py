@@ -1,18 +1,16 @@
 """AlpacaEval's annotations: a judge's probability that a model's answer beats the reference's.
 
-`results/<model>/<annotator>/annotations.json`, in a folder or in the `.tar.xz`. `preference` is in [1, 2] and
-`preference - 1` is P(output_2 beats output_1), output_1 being the reference's. Two ways to read it:
+The files are `results/<model>/<annotator>/annotations.json`, in a folder or in the `.tar.xz`. `preference` is
+in [1, 2]; `preference - 1` is P(output_2 beats output_1), and output_1 is the reference's. Two modes:
 
 pool   One item per instruction: every model's answer with gold `preference - 1`, a best-of-N pool.
 pairs  One item per model and instruction: (answer, reference) with gold (p, 1 - p), a soft label.
 
-The reference as a candidate and the generators made to fool the judge are left out unless asked for; those of
-the latter that are asked for carry the tag `adversarial`.
+By default the reference's own answers and the generators made to fool the judge are left out. Adversarial
+generators that are asked for carry the tag `adversarial`.
 
-AlpacaEval's published annotations: win rates of the generators, and judges as runs.
-
-A generator's win rate is its own published number, from every row that it has. A judge's verdicts are rewards
-on the task `alpacaeval-calibration`, where another judge's are gold.
+Published results: a generator's win rate is its own published number, over all its rows. A judge's verdicts
+are rewards on the task `alpacaeval-calibration`, whose gold is another judge's.
 """
 
 import json

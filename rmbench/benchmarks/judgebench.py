@@ -1,10 +1,9 @@
-"""JudgeBench (arXiv 2410.12784): pairs of responses of one model, one objectively right.
+"""JudgeBench: pairs of one model's responses, one of them objectively right.
 
-JudgeBench: right in both orders taken together, by category.
+A pair counts if both orders taken together are right. Numbers are over all pairs and by category. Published
+results are one judge's judgements in both orders.
 
 Source: Tan et al. 2024, arXiv 2410.12784; utils/metrics.py of the benchmark's repository.
-
-JudgeBench's published outputs: pairs with the judgements of one judge, in both orders.
 """
 
 from collections import Counter
@@ -146,7 +145,7 @@ def read_published(path: Path, request: Import) -> list[PublishedRun]:
     """Return the runs at `path`: one file of outputs, or a folder of them.
 
     Raises:
-        DataError: If there is none, or one does not fit.
+        DataError: If no file is there, or one does not fit.
     """
     return list(
         request.each(data_files(path, "*.jsonl" if path.is_dir() else None), lambda f: _run(f, request))

@@ -1,6 +1,7 @@
-"""M-RewardBench (arXiv 2410.15522): RewardBench translated into 22 languages, a folder for each.
+"""M-RewardBench: RewardBench translated into 22 languages, with a folder for each.
 
-M-RewardBench: RewardBench's mean of four sections in each language, and the mean over 22 languages.
+The number of a language is RewardBench's mean of four sections; the overall number is the mean over 22
+languages.
 
 Source: Gureja et al. 2024, arXiv 2410.15522; `get_scores` in analysis/plot_utils.py and the average in
 analysis/plot_leaderboard.py of the benchmark's repository. The example counts are RewardBench's.

@@ -1,7 +1,7 @@
-"""What the official numbers share: names, parts that are empty, credit of a pair as published.
+"""Helpers of the official numbers: names, missing parts, the credit of a pair as published.
 
-An official number follows a benchmark's own published definition to the digit, quirks included, whatever the
-parameters of the clean one are. It is named `official`, its parts `official_<part>`, whatever the benchmark.
+An official number follows a benchmark's own published definition to the digit, quirks included. The
+parameters of the clean kinds do not change it. It is named `official`, its parts `official_<part>`.
 """
 
 import re
@@ -96,7 +96,7 @@ def part_means(
 
 
 def with_mean_of_parts(metrics: dict[str, Statistic], undefined: dict[str, str], what: str) -> Measured:
-    """Return the parts, headed by their unweighted mean; where a part is missing there is none.
+    """Return the parts, headed by their unweighted mean; without every part there is no mean.
 
     Args:
         metrics: The parts that have a value.

@@ -1,6 +1,6 @@
-"""Plan-RewardBench (arXiv 2604.08178): pairs of whole trajectories of agents that call tools.
+"""Plan-RewardBench: pairs of whole trajectories of agents that call tools.
 
-Plan-RewardBench: seven splits of trajectory pairs and their mean; rewards closer than 0.0001 tie for half.
+The number is the mean of seven splits. Rewards at most 0.0001 apart tie for half.
 
 Source: Wang et al. 2026, arXiv 2604.08178; `judge_pair` of the reward evaluators in
 eval/evaluate_benchmark_final.py of the benchmark's repository, and "Main Results" in its README.

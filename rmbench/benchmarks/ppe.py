@@ -1,15 +1,16 @@
-"""PPE (arXiv 2410.14872): 32 responses per question, right or wrong, and the arena's human preferences.
+"""PPE: 32 responses per question, right or wrong, and the arena's human preferences.
 
-PPE: accuracy on pairs of a right and a wrong response, ROC-AUC, the best-of-K curve against the oracle's.
+Correctness has the accuracy on pairs of a right and a wrong response, ROC-AUC, and the best-of-K curve
+against the oracle's. Human preference has the accuracy on pairs.
 
 Source: Frick et al. 2024, arXiv 2410.14872, and the authors' post "Preference Proxy Evaluations" of
-2024-10-20 on lmarena.ai: its first table of correctness gives the accuracy per set and the mean of the five,
-which is `official` here. The benchmark's own code was not to be had where this was written, and what the
-paper leaves open follows a public port of it: the AUC is over all responses of a set, once each question's
-rewards are put on [0, 1], and the loss is the squared distance of the two curves, averaged over K. There,
-curves are means over random orders of the responses, with the first of tied rewards picked; that is, in
-expectation, a pick shared by the tied ones, and the curves here are these expectations, exactly. The port's
-largest value and squared distance are taken per order, and lie above these by the noise of drawing.
+2024-10-20 on lmarena.ai. Its first table of correctness gives the accuracy per set and the mean of the five,
+which is `official` here. The benchmark's own code was not available. Where the paper leaves a choice open, a
+public port of it decides: the AUC is over all responses of a set, after each question's rewards are put on
+[0, 1]; the loss is the squared distance of the two curves, averaged over K. The port's curves are means over
+random orders of the responses, with the first of tied rewards picked. In expectation that is a pick shared by
+the tied ones, and the curves here are these expectations, exactly. The port takes its largest value and
+squared distance per order, so they lie above these by the noise of drawing.
 """
 
 import re
@@ -37,7 +38,7 @@ from rmbench.types import Item, Response
 
 SETS = ("MMLU-Pro", "MATH", "GPQA", "MBPP-Plus", "IFEval")
 MEASURES = ("auc", "max", "end", "loss")
-"""What there is per set besides accuracy: `official_math_auc`; and its mean over the sets: `official_auc`."""
+"""Measures per set besides accuracy: `official_math_auc`; and its mean over the sets: `official_auc`."""
 
 CONFLICTS = "conflict_pairs"
 """Stratum with the published pairs of a question: places of the right and the wrong response, `3>0 5>1`."""

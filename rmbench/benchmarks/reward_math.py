@@ -1,6 +1,6 @@
-"""RewardMATH (arXiv 2410.01729): one right and nine wrong solutions per problem, a row for each.
+"""RewardMATH: one right and nine wrong solutions per problem, in a row each.
 
-RewardMATH: the right solution above all nine wrong ones, and its reciprocal rank.
+The number is how often the right solution is above all nine wrong ones; the other is its reciprocal rank.
 
 Source: Kim et al. 2024, arXiv 2410.01729; `RewardMATHEvaluation` in src/evaluation/eval.py of the benchmark's
 repository.

@@ -1,11 +1,10 @@
-"""RM-Bench (arXiv 2410.16184): three styles of a right and of a wrong answer per prompt, K = 6.
+"""RM-Bench: three styles of a right and of a wrong answer per prompt, K = 6.
 
-RM-Bench: the 3 x 3 style matrix, its easy, normal and hard cells, domains and their mean.
+Numbers are the cells of the 3 x 3 style matrix (easy, normal, hard), four domains and their mean. Published
+results are rows of the data with `score_chosen` and `score_rejected`, one file per data file.
 
 Source: Liu et al. 2024, arXiv 2410.16184; `compute_accuracy` in scripts/utils.py of the benchmark's
 repository, and "Clarity on Avg Calculation" in its README.
-
-RM-Bench's results: rows of the data with `score_chosen` and `score_rejected`, one file per data file.
 """
 
 import re
@@ -157,7 +156,7 @@ def read_published(path: Path, request: Import) -> list[PublishedRun]:
     """Return the runs at `path`: a results folder, one model's folder, or one file; a run per model.
 
     Raises:
-        DataError: If there is none, or one does not fit.
+        DataError: If no file is there, or one does not fit.
     """
     groups: dict[str, list[Path]] = {}
     for file in _files(path):

@@ -1,11 +1,11 @@
-"""RMB (arXiv 2410.09893): pairs, and a best reply against several losers, helpful and harmless.
+"""RMB: helpful and harmless pairs, and items with one best reply against several losers.
 
-RMB: pairs, and best-of-N items that count only if the best reply is above every loser.
+A best-of-N item counts only if the best reply is above every loser.
 
 Source: Zhou et al. 2024, arXiv 2410.09893. `[chosen > rejected]` and its mean over all rows of a folder are
 those of eval/scripts/my_run_rm.py in the benchmark's repository. The overall number is the mean of the four
-columns, as in the published rows (GPT-4o: 0.639, 0.815, 0.682, 0.814; 0.738). That a column does not weigh
-its scenarios in another way is taken from the script: it was not checked against published numbers.
+columns, as in the published rows (GPT-4o: 0.639, 0.815, 0.682, 0.814; 0.738). The script gives all scenarios
+of a column equal weight per row; this was not checked against published numbers.
 """
 
 from collections.abc import Iterator, Mapping

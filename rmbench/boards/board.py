@@ -1,16 +1,13 @@
-"""From records to rows: cells, ranks, significance groups.
+"""Leaderboards: rows, ranks and groups from records.
 
-Which records a board shows in a column, and which it leaves out.
-
-What a record says beside its numbers, for show: speed, size, command. Untrusted, and checked as such.
+A record stands in a column if it is of the column's task, whole, and on the same data as the others.
 """
 
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any
+from pathlib import Path
 
 from rmbench.boards.definition import BoardSpec, ColumnSpec
 from rmbench.boards.separation import (
@@ -26,18 +23,21 @@ from rmbench.boards.separation import (
     separated,
     standings,
 )
+from rmbench.core.digits import Digits, digits_of_estimates
+from rmbench.core.files import write_atomic
 from rmbench.core.identity import digest
 from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.format.tables import as_html, no_value
 from rmbench.metrics import Suite, resolve_metric
 from rmbench.results.common_items import CommonItems
-from rmbench.results.record import SELF_GOLD
+from rmbench.results.facts import Facts, facts_of
 from rmbench.results.run import Run
 from rmbench.stats import Statistic, combine
 from rmbench.types import Estimate
 
 
 def row_name(run: Run, runs: Sequence[Run]) -> str:
-    """Return the model's name, with its fingerprint's hash where two different models share one."""
+    """Return the model's name, with a hash of its fingerprint if two different models share the name."""
     prints = {digest(r.fingerprint, 6) for r in runs if r.model == run.model}
     if len(prints) < 2:
         return run.model
@@ -45,7 +45,7 @@ def row_name(run: Run, runs: Sequence[Run]) -> str:
 
 
 def eligible(column: ColumnSpec, runs: Sequence[Run], left_out: list[str]) -> list[tuple[Run, str]]:
-    """Return the records of a column with their rows' names; why others are not there goes to `left_out`."""
+    """Return the records of a column with the names of their rows; reasons for others go to `left_out`."""
     task = column.task
     of_task = [r for r in runs if r.task == task.name]
     whole = []
@@ -63,7 +63,7 @@ def eligible(column: ColumnSpec, runs: Sequence[Run], left_out: list[str]) -> li
             left_out.append(f"{run.model} on {task.name} ({run.record.run_id}): {why}")
     if not whole:
         return []
-    # The same data and seed for all: what most records have; among equals the first in sorting order.
+    # All must have the same data and seed: those of most records, the first in sorting order on a tie.
     count = Counter((r.data, r.seed) for r in whole)
     common = min(count, key=lambda key: (-count[key], key))
     chosen: dict[str, Run] = {}
@@ -75,61 +75,17 @@ def eligible(column: ColumnSpec, runs: Sequence[Run], left_out: list[str]) -> li
     return [(run, name) for name, run in chosen.items()]
 
 
-_LEAST, _MOST = 1e-6, 1e15
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """Facts about one run that no number and no rank depends on."""
-
-    command: str
-    """What made the record, quoted for a shell; empty where it does not say."""
-    tokens_per_s: float | None
-    """Of the machine that made the record; None where no token was read or counted."""
-    tokens: int
-    """Tokens behind that speed; 0 without one."""
-    machine: str
-    """Its processor's kind, as far as the record says."""
-    parameters: int | None
-    """Of the model; None where the record does not say."""
-    self_gold: bool
-    """The gold was made by the model that is measured: its verdicts (`import`) or scores (`--self-gold`)."""
-
-
-def facts_of(run: Run) -> Facts:
-    """Return the facts of a run; what is missing or makes no sense is None or empty, never a guess."""
-    found = run.record.provenance
-    command = found.get("command")
-    words = [str(word) for word in command] if isinstance(command, list) else []
-    speed = _positive(found.get("tokens_per_s"))
-    tokens, parameters = _positive(found.get("tokens")), _positive(found.get("parameters"))
-    machine = found.get("machine")
-    return Facts(
-        command=shlex.join(words),
-        tokens_per_s=speed,
-        tokens=int(tokens) if speed and tokens else 0,
-        machine=machine if isinstance(machine, str) else "",
-        parameters=int(parameters) if parameters else None,
-        self_gold=SELF_GOLD in (run.fingerprint.get("gold"), (run.gold or {}).get("relation")),
-    )
-
-
-def _positive(value: Any) -> float | None:
-    """Return a number that a speed or a count can be, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return float(value) if _LEAST <= value <= _MOST else None  # NaN is neither
-
-
 SHORTCUT_KIND = "baseline"
-"""Fingerprint kind of the models that read no meaning: what a real one must beat."""
+"""Fingerprint kind of shortcuts, which read no meaning: a reward model must beat them."""
 SHORTCUTS = ("length", "shortest", "markdown", "constant", "random")
-"""Those that every board should have, by the name in the fingerprint."""
+"""Shortcuts that every board should have, by the name in the fingerprint."""
+FEWER = "\u2021"
+"""Marks a number that rests on fewer items than its task has, because of the model's own rewards."""
 _ALONE = Standing("", leads=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class BoardCell:
     """One model on one column."""
 
     estimate: Estimate
@@ -137,35 +93,40 @@ class Cell:
     truncated: int | None
     invalid: int
     trained_on: int
-    """Prompts of the task that the model was trained on, exactly or by 13-grams, where it says."""
+    """Prompts of the task that the model was trained on, exactly or by 13-grams; 0 if unknown."""
     facts: Facts
     group: str = ""
-    """As a row's group, within the column; empty where no paired test is possible."""
+    """Group within the column; empty without a paired test."""
     leads: bool = False
-    """As a row's, within the column."""
+    """Whether it leads the column, as a row leads the board."""
     answered: tuple[int, int] | None = None
-    """Items that the number rests on, of how many, where some are left out because of the model's rewards."""
+    """(items that the number rests on, items in all) if the model's own rewards left some out."""
+
+    @property
+    def contaminated(self) -> bool:
+        """Whether the number rests on prompts that the model was trained on, or on gold of its own."""
+        return bool(self.trained_on or self.facts.self_gold)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class BoardRow:
     """One model."""
 
     model: str
     shortcut: bool
-    cells: Mapping[str, Cell]
-    """Column id -> cell; absent where the model has no record, or no value."""
+    cells: Mapping[str, BoardCell]
+    """Column id -> cell; absent without a record or a value."""
     undefined: Mapping[str, str]
-    """Column id -> why there is no value, where there is a record."""
+    """Column id -> why a record has no value."""
     score: Estimate | None
     """Unweighted mean of the ranking columns; None if one is missing."""
     rank: int | None
     rank_range: tuple[int, int] | None
     """Best and worst rank that the tests allow."""
     group: str
-    """Letters: two models share one exactly if the tests do not separate them."""
+    """Letters; two models share one exactly if the tests do not separate them."""
     leads: bool = False
-    """Whether the tests do not tell it from the best, but tell another one."""
+    """Whether the tests do not separate it from the best model, but separate another one."""
     partial: bool = False
     """Whether its score rests on fewer items than the task has, because of its own rewards."""
     better_below: tuple[str, ...] = ()
@@ -173,16 +134,21 @@ class Row:
 
     @property
     def contaminated(self) -> bool:
-        """Whether a number of it rests on prompts it was trained on, or on gold of its own."""
-        return any(cell.trained_on or cell.facts.self_gold for cell in self.cells.values())
+        """Whether one of its numbers is contaminated."""
+        return any(cell.contaminated for cell in self.cells.values())
+
+    @property
+    def ranks(self) -> str:
+        """The ranks that the tests allow, such as `2–4`; a dash without any."""
+        return "–" if self.rank_range is None else "–".join(map(str, dict.fromkeys(self.rank_range)))
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
-    """A leaderboard, ready to be rendered."""
+class Leaderboard:
+    """A leaderboard, in the formats that `rmbench leaderboard` writes."""
 
     spec: BoardSpec
-    rows: tuple[Row, ...]
+    rows: tuple[BoardRow, ...]
     metrics: Mapping[str, str]
     """Column id -> the metric it shows (`win_rate@24` for `win_rate@max`)."""
     kinds: Mapping[str, str]
@@ -191,19 +157,85 @@ class Board:
     """Column id -> observations and prompts behind a cell."""
     left_out: tuple[str, ...]
     """Records of the board's tasks that are not on it, and why."""
-    undefined: tuple[str, ...]
-    """Cells that have a record but no value, and why."""
     missing_shortcuts: tuple[str, ...]
     """Shortcut models that have no rank on it."""
     untested: tuple[str, ...] = ()
     """Pairs of models without a test of the score, as there is no number on common items."""
     families: Mapping[str, Family] = field(default_factory=dict)
-    """`score`, or a column's id -> the tests behind its ranks or letters; absent where none is possible."""
+    """`score`, or a column's id -> the tests behind its ranks or letters; absent if untested."""
+
+    @property
+    def undefined(self) -> list[str]:
+        """Numbers without a value although there is a record: a line per reason."""
+        labels = {column.id: column.label for column in self.spec.columns}
+        return no_value((r.model, {labels[c]: why for c, why in r.undefined.items()}) for r in self.rows)
+
+    def estimates(self, name: str) -> list[Estimate]:
+        """Return the numbers of a column, or the scores (`score`)."""
+        if name == "score":
+            return [row.score for row in self.rows if row.score]
+        return [row.cells[name].estimate for row in self.rows if name in row.cells]
+
+    def digits(self, name: str) -> Digits:
+        """Return how the numbers of a column, or the scores, are written."""
+        return digits_of_estimates(self.estimates(name))
+
+    def shows(self, name: str) -> str:
+        """Return the smallest difference that the tests of a column, or of the score, show."""
+        family = self.families.get(name)
+        if family is None:
+            return "–"
+        return "none" if family.smallest is None else self.digits(name).write(family.smallest)
+
+    def tests(self, name: str) -> str:
+        """Return the tests of a column, or of the score, in words; empty without tests."""
+        family = self.families.get(name)
+        if family is None:
+            return ""
+        could = "it could show no difference" if family.smallest is None else f"shows from {self.shows(name)}"
+        return f"{family.words('the score' if name == 'score' else 'it')}, {could}"
+
+    def to_markdown(self) -> str:
+        """Return the board as `rmbench leaderboard` writes and prints it."""
+        return self._file("md")
+
+    def to_csv(self) -> str:
+        """Return the board as CSV, with columns for the ends of intervals."""
+        return self._file("csv")
+
+    def to_latex(self) -> str:
+        """Return the board's table for a paper (package booktabs), with caption and label."""
+        return self._file("tex")
+
+    def to_html(self) -> str:
+        """Return the board as a page: one file that opens from disk and asks no network."""
+        return self._file("html")
+
+    def save(self, folder: Path | str) -> None:
+        """Write the board into `folder` in all its formats."""
+        from rmbench.boards.render import render_board
+
+        for name, content in render_board(self).items():
+            write_atomic(Path(folder) / name, content)
+
+    def _repr_html_(self) -> str:
+        """Return the table as notebooks show it; `to_html` is the whole page."""
+        from rmbench.boards.render import notebook_block
+
+        return as_html([notebook_block(self)])
+
+    def __str__(self) -> str:
+        return self.to_markdown()
+
+    def _file(self, suffix: str) -> str:
+        from rmbench.boards.render import render_board
+
+        return render_board(self)[f"{self.spec.name}.{suffix}"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    cell: Cell
+    cell: BoardCell
     statistic: Statistic
     metric: str
     source: Run
@@ -213,7 +245,7 @@ class _Measured:
         return self.source.suite.clusters
 
 
-def make_board(spec: BoardSpec, runs: Sequence[Run]) -> Board:
+def make_board(spec: BoardSpec, runs: Sequence[Run]) -> Leaderboard:
     """Return the board of `runs`: depends on the definition, the task files and the records alone.
 
     A record counts if it is of the column's task with exactly its parameters, complete (no `--limit`), and
@@ -227,7 +259,6 @@ def make_board(spec: BoardSpec, runs: Sequence[Run]) -> Board:
     left_out: list[str] = []
     table: dict[str, dict[str, _Measured]] = {}
     reasons: dict[str, dict[str, str]] = {}
-    undefined: list[str] = []
     kinds: dict[str, str] = {}
     for column in spec.columns:
         known: set[str] = set()
@@ -238,7 +269,6 @@ def make_board(spec: BoardSpec, runs: Sequence[Run]) -> Board:
             suite = run.suite
             known |= suite.metrics.keys()
             if isinstance(measured, str):
-                undefined.append(f"{name}, {column.label}: {measured}")
                 reasons.setdefault(name, {})[column.id] = measured
             else:
                 cells[column.id] = measured
@@ -263,21 +293,20 @@ def make_board(spec: BoardSpec, runs: Sequence[Run]) -> Board:
         metrics[column.id] = whole[0].metric if whole else column.metric
         sizes[column.id] = (first.n, first.n_clusters) if first else (0, 0)
     there = {shortcuts.get(m) for m in totals}
-    return Board(
+    return Leaderboard(
         spec,
         tuple(rows),
         metrics,
         {c.id: kinds.get(c.id, c.task.kinds[0]) for c in spec.columns},
         sizes,
         tuple(sorted(set(left_out))),
-        tuple(undefined),
         tuple(name for name in SHORTCUTS if name not in there),
         tuple(f"{ranked[i]} and {ranked[j]}" for (i, j), pair in on_common.items() if pair is None),
         families_of([totals[m] for m in ranked], within.cells, on_common, within.pairs),
     )
 
 
-def require_rows(board: Board) -> None:
+def require_rows(board: Leaderboard) -> None:
     """Raise ConfigError, with the tasks and the records that were left out, if no model is on the board."""
     if board.rows:
         return
@@ -300,7 +329,7 @@ def _rows(
     shortcuts: set[str],
     reasons: Mapping[str, Mapping[str, str]],
     within: Mapping[tuple[str, str], Standing],
-) -> list[Row]:
+) -> list[BoardRow]:
     """Return the rows, ranked ones first. `within`: (model, column id) -> the cell's standing."""
     different = separated([totals[m] for m in ranked], on_common)
     better = better_of(different, on_common)
@@ -314,7 +343,7 @@ def _rows(
             for own in [within.get((m, c), _ALONE)]
         }
         rows.append(
-            Row(
+            BoardRow(
                 model=m,
                 shortcut=m in shortcuts,
                 cells=cells,
@@ -334,7 +363,7 @@ def _rows(
 
 
 def _measure(column: ColumnSpec, run: Run) -> _Measured | str:
-    """Return one cell, or why it has no value."""
+    """Return one cell, or the reason why it has no value."""
     suite = run.suite
     try:
         name = resolve_metric(column.metric, suite.metrics)
@@ -346,7 +375,7 @@ def _measure(column: ColumnSpec, run: Run) -> _Measured | str:
     counts = run.record.counts
     answered, n_items = run.n_answered(name), suite.n_items
     trained_on = sum((counts.get("trained_on") or {}).values())
-    cell = Cell(
+    cell = BoardCell(
         statistic.estimate(),
         run.record.run_id,
         counts["truncated"],

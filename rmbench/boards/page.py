@@ -1,9 +1,4 @@
-"""A board as one HTML file, by the rules of `rmbench.format.pages`. Same board, same bytes.
-
-What a page says around its table: marks of rows, definitions of columns, what is missing and why.
-
-What a board's page links to: relative addresses and http(s) ones, and nothing that runs.
-"""
+"""A board as one HTML page: table, marks, definitions, links. Same board, same bytes."""
 
 import os
 import re
@@ -14,23 +9,24 @@ from pathlib import Path
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from rmbench.boards.board import Board, Cell, Row
-from rmbench.boards.numbers import (
-    FEWER,
-    better,
-    column_digits,
-    family_text,
-    ranks_text,
-    score_digits,
-    shows_text,
-)
+from rmbench.boards.board import FEWER, BoardCell, BoardRow, Leaderboard
 from rmbench.boards.pareto import plots_of
 from rmbench.boards.separation import MOST_IN_COLUMNS, SHOWS
 from rmbench.core.digits import Digits
 from rmbench.core.escape import one_line
 from rmbench.core.identity import slug
 from rmbench.errors import ConfigError
-from rmbench.format.pages import Scale, anchor, prose, render_page, scale_of
+from rmbench.format.pages import (
+    ARROWS,
+    LONGEST_NAME,
+    Scale,
+    anchor,
+    better,
+    estimate_parts,
+    prose,
+    render_page,
+    scale_of,
+)
 from rmbench.metrics.kinds import known_kind
 from rmbench.types import Estimate
 
@@ -40,8 +36,8 @@ FEWER_TEXT = (
 )
 
 
-def row_notes(board: Board, row: Row) -> list[dict[str, str]]:
-    """Return the marks of a row: a short text, what it means, and its kind."""
+def row_notes(board: Leaderboard, row: BoardRow) -> list[dict[str, str]]:
+    """Return the marks of a row: kind, short text and explanation."""
     marks = []
     if row.shortcut:
         marks.append(_mark("shortcut", "shortcut", "Reads no meaning: a reward model must beat it."))
@@ -74,8 +70,8 @@ def row_notes(board: Board, row: Row) -> list[dict[str, str]]:
     return marks
 
 
-def rests_on(board: Board, row: Row) -> str:
-    """Return on how many items a model's numbers rest, where it left items out; else nothing."""
+def rests_on(board: Leaderboard, row: BoardRow) -> str:
+    """Return the number of items that a model's numbers rest on, in words; empty if it left none out."""
     found: dict[tuple[str, int, int], list[str]] = {}
     for column in board.spec.columns:
         cell = row.cells.get(column.id)
@@ -86,16 +82,16 @@ def rests_on(board: Board, row: Row) -> str:
     )
 
 
-def better_below_text(row: Row) -> str:
-    """Return which models with a lower score the tests find better than this one; else nothing."""
+def better_below_text(row: BoardRow) -> str:
+    """Return a sentence on models with a lower score that the tests find better; empty without any."""
     if not row.better_below:
         return ""
     names = ", ".join(row.better_below)
     return f"On the items that both answered, these models with a lower score are better: {names}."
 
 
-def fewer_items(board: Board) -> list[str]:
-    """Return a line per model with numbers on fewer items, and what the tests say against its rank."""
+def fewer_items(board: Leaderboard) -> list[str]:
+    """Return a line per model with numbers on fewer items, and on tests that contradict its rank."""
     return [
         f"{row.model}: {rests}{f'. {text}' if (text := better_below_text(row)) else ''}"
         for row in board.rows
@@ -103,8 +99,8 @@ def fewer_items(board: Board) -> list[str]:
     ]
 
 
-def column_notes(board: Board) -> list[dict[str, str]]:
-    """Return what each column is: its label, metric, task, direction, size, and what its tests show."""
+def column_notes(board: Leaderboard) -> list[dict[str, str]]:
+    """Return the definition of each column: label, metric, task, direction, size and tests."""
     notes = []
     for column in board.spec.columns:
         n, clusters = board.sizes[column.id]
@@ -113,19 +109,19 @@ def column_notes(board: Board) -> list[dict[str, str]]:
                 "label": column.label,
                 "metric": board.metrics[column.id],
                 "task": f"{column.task.name}, version {column.task.version}",
-                "direction": better(board, column.id) or "–",
+                "direction": better(board.estimates(column.id)) or "–",
                 "n": f"{n:,}" if n else "no record",
                 "clusters": f"{clusters:,}" if n else "–",
                 "ranks": "yes" if column.id in board.spec.rank_by else "no",
-                "tests": family_text(board, column.id, "it"),
-                "shows": shows_text(board, column.id),
+                "tests": board.tests(column.id),
+                "shows": board.shows(column.id),
             }
         )
     return notes
 
 
-def board_notes(board: Board) -> list[dict[str, Any]]:
-    """Return what is not on the board, by heading; headings without a line are left out."""
+def board_notes(board: Leaderboard) -> list[dict[str, Any]]:
+    """Return notes on what the board lacks: headings, each with its lines."""
     shortcuts = [f"{name}: rmbench eval --model {name}" for name in board.missing_shortcuts]
     small = len(board.rows) <= MOST_IN_COLUMNS
     limits = (
@@ -145,11 +141,11 @@ def _mark(kind: str, text: str, title: str) -> dict[str, str]:
     return {"kind": kind, "text": text, "title": title}
 
 
-def _per_task(board: Board, row: Row, count: Any) -> dict[str, int]:
-    """Return task -> a count of its record, where it is not 0; several columns may rest on one record."""
+def _per_task(board: Leaderboard, row: BoardRow, count: Any) -> dict[str, int]:
+    """Return task -> a count of its record that is not 0; several columns may rest on one record."""
     found: dict[str, int] = {}
     for column in board.spec.columns:
-        cell: Cell | None = row.cells.get(column.id)
+        cell: BoardCell | None = row.cells.get(column.id)
         if cell is not None and (number := count(cell)):
             found[column.task.name] = number
     return found
@@ -160,31 +156,31 @@ def _listed(counts: dict[str, int], between: str) -> str:
 
 
 Links: TypeAlias = Mapping[tuple[str, str], str]
-"""(model, column id) -> what its number links to; (model, "") -> what the model's name links to."""
+"""(model, column id) -> link of its number; (model, "") -> link of the model's name."""
 
 REPORTS = "reports"
-"""Folder beside a board where its models' pages are looked for."""
+"""Folder beside a board with its models' pages."""
 _REMOTE = re.compile(r"https?://[^/\s]")
 
 
 def report_file(model: str) -> str:
-    """Return the name of the file that is a model's page: no two models share one."""
+    """Return the file name of a model's page; no two models share one."""
     return f"{slug(model)}.html"
 
 
-def report_links(board: Board, reports: str | None, out: Path) -> Links:
+def report_links(board: Leaderboard, reports: str | None, out: Path) -> Links:
     """Return the links of a board's models to their pages, `report_file` of a folder or an address.
 
     A model's name links to its page, and its numbers to the part of the page on their task.
 
     Args:
         board: Whose models.
-        reports: Folder of the pages, or an address that begins with http:// or https://, where every model is
-            taken to have one. None: the folder `reports` in `out`, if there is one.
+        reports: Folder of the pages, or an address that begins with http:// or https://; every model is
+            assumed to have a page there. None: the folder `reports` in `out`, if it exists.
         out: Folder that the board is written to: links to a folder are relative to it.
 
     Raises:
-        ConfigError: If there is no such folder, or the address is none.
+        ConfigError: If the folder does not exist, or the address is malformed.
     """
     files = {row.model: report_file(row.model) for row in board.rows}
     if reports is not None and "://" in reports:
@@ -202,7 +198,7 @@ def report_links(board: Board, reports: str | None, out: Path) -> Links:
     return _to_parts(board, there)
 
 
-def _to_parts(board: Board, pages: Mapping[str, str]) -> Links:
+def _to_parts(board: Leaderboard, pages: Mapping[str, str]) -> Links:
     found = {(model, ""): page for model, page in pages.items()}
     for column in board.spec.columns:
         part = anchor(column.task.name)
@@ -211,7 +207,7 @@ def _to_parts(board: Board, pages: Mapping[str, str]) -> Links:
 
 
 def checked_link(link: str) -> str:
-    """Return a link that a page may have.
+    """Return a link, checked: only relative and http(s) links may stand in a page.
 
     Raises:
         ValueError: If it is neither relative nor an address that begins with http:// or https://.
@@ -222,40 +218,37 @@ def checked_link(link: str) -> str:
     return link
 
 
-LONGEST = 200
-"""Characters of a name or a reason that the page shows; commands may be longer."""
 LARGE = 60
-"""Rows above which columns have fixed widths, so that a browser lays out what is in view alone."""
+"""Rows above which columns have fixed widths, so that a browser lays out only what is in view."""
 
 
-def page_of(board: Board, links: Links | None = None) -> str:
+def page_of(board: Leaderboard, links: Links | None = None) -> str:
     """Return the page of a board.
 
     Args:
         board: What to show.
-        links: The target of numbers and names, such as a report on the model. Numbers without one are plain
-            text; names without one lead to the commands that made their records.
+        links: Links of numbers and names, such as a report on the model. A number or name without a link
+            leads to the commands that made the model's records.
 
     Raises:
         ValueError: If a link is neither relative nor an address that begins with http:// or https://.
     """
     groups = _groups(board)
-    scales = {c.id: _column_scale(board, c.id) for c in board.spec.columns}
-    score = scale_of([row.score for row in board.rows if row.score])
-    kinds = _Numbers(scales, column_digits(board), score, score_digits(board))
+    names = ["score", *(c.id for c in board.spec.columns)]
+    lines = {name: _Line(scale_of(board.estimates(name)), board.digits(name)) for name in names}
     return render_page(
         "board",
         extra_style=_widths({group["span"] for group in groups}),
         board=board,
         summary=prose(board.spec.summary),
         groups=groups,
-        columns=[_head(board, c.id, scales[c.id]) for c in board.spec.columns],
-        score_axis=score.ends(),
+        columns=[_head(board, c.id, lines[c.id].scale) for c in board.spec.columns],
+        score_axis=lines["score"].scale.ends(),
         large=len(board.rows) > LARGE,
-        rows=[_row(board, n, row, kinds, links or {}) for n, row in enumerate(board.rows, 1)],
+        rows=[_row(board, n, row, lines, links or {}) for n, row in enumerate(board.rows, 1)],
         plots=plots_of(board),
         notes=board_notes(board),
-        tests=family_text(board, "score", "the score"),
+        tests=board.tests("score"),
         shows=SHOWS,
         score_shows=_told_apart_from(board, "score"),
         definitions=column_notes(board),
@@ -266,13 +259,11 @@ def page_of(board: Board, links: Links | None = None) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Numbers:
-    """How the numbers of each column are drawn and written, and the scores."""
+class _Line:
+    """Scale and digits of the numbers of one column."""
 
-    scales: Mapping[str, Scale]
-    digits: Mapping[str, Digits]
-    score: Scale
-    score_digits: Digits
+    scale: Scale
+    digits: Digits
 
 
 def _widths(spans: set[int]) -> str:
@@ -281,7 +272,7 @@ def _widths(spans: set[int]) -> str:
     return "".join(rule.format(n) for n in sorted(spans))
 
 
-def _groups(board: Board) -> list[dict[str, Any]]:
+def _groups(board: Leaderboard) -> list[dict[str, Any]]:
     """Return neighbouring columns of one task kind as groups."""
     found: list[dict[str, Any]] = []
     for column in board.spec.columns:
@@ -293,31 +284,30 @@ def _groups(board: Board) -> list[dict[str, Any]]:
     return found
 
 
-def _head(board: Board, column_id: str, scale: Scale) -> dict[str, Any]:
+def _head(board: Leaderboard, column_id: str, scale: Scale) -> dict[str, Any]:
     column = next(c for c in board.spec.columns if c.id == column_id)
-    direction = better(board, column_id)
-    arrow = {"higher is better": "↑", "lower is better": "↓"}.get(direction, "")
+    direction = better(board.estimates(column_id))
     group = next(n for n, group in _group_of(board) if column_id in group)
     return {
         "id": column_id,
-        "label": one_line(column.label, LONGEST),
+        "label": one_line(column.label, LONGEST_NAME),
         "metric": board.metrics[column_id],
         "task": column.task.name,
         "direction": direction,
         "shows": _told_apart_from(board, column_id),
-        "arrow": arrow,
+        "arrow": ARROWS[direction],
         "group": group,
         "axis": scale.ends(),
         "ranks": column_id in board.spec.rank_by,
     }
 
 
-def _told_apart_from(board: Board, name: str) -> str:
-    """Return what a head says of the letters below it; empty where there are none."""
-    return f"; the tests show differences from {shows_text(board, name)}" if name in board.families else ""
+def _told_apart_from(board: Leaderboard, name: str) -> str:
+    """Return the remark of a column head on its tests; empty without tests."""
+    return f"; the tests show differences from {board.shows(name)}" if name in board.families else ""
 
 
-def _group_of(board: Board) -> list[tuple[int, list[str]]]:
+def _group_of(board: Leaderboard) -> list[tuple[int, list[str]]]:
     ids = [c.id for c in board.spec.columns]
     found, start = [], 0
     for group in _groups(board):
@@ -326,30 +316,28 @@ def _group_of(board: Board) -> list[tuple[int, list[str]]]:
     return found
 
 
-def _column_scale(board: Board, column: str) -> Scale:
-    return scale_of([row.cells[column].estimate for row in board.rows if column in row.cells])
-
-
-def _row(board: Board, number: int, row: Row, numbers: _Numbers, links: Links) -> dict[str, Any]:
+def _row(
+    board: Leaderboard, number: int, row: BoardRow, lines: Mapping[str, _Line], links: Links
+) -> dict[str, Any]:
     ranks = Scale(0.5, max(len([r for r in board.rows if r.rank is not None]), 1) + 0.5)
     rank = None
     if row.rank is not None and row.rank_range is not None:
         low, high = row.rank_range
-        rank = {"value": row.rank, "ranks": ranks_text(row), "bar": ranks.bar(row.rank, (low, high))}
+        rank = {"value": row.rank, "ranks": row.ranks, "bar": ranks.bar(row.rank, (low, high))}
     return {
         "number": number,
-        "model": one_line(row.model, LONGEST),
+        "model": one_line(row.model, LONGEST_NAME),
         "link": _link(links, row.model, ""),
         "shortcut": row.shortcut,
         "contaminated": row.contaminated,
         "marks": row_notes(board, row),
         "rank": rank,
         "group": row.group,
-        "score": _number(row.score, numbers.score, numbers.score_digits, row.group) if row.score else None,
+        "score": _number(row.score, lines["score"], row.group) if row.score else None,
         "why_no_score": "" if row.score else "a rank needs a value in every ranking column",
         "cells": [
-            # Without a report, to what the page itself says of the model.
-            _cell(row, c.id, c.task.name, numbers, _link(links, row.model, c.id) or f"#m{number}")
+            # Without a report, the number links to the model's part of this page.
+            _cell(row, c.id, c.task.name, lines[c.id], _link(links, row.model, c.id) or f"#m{number}")
             for c in board.spec.columns
         ],
         "runs": _runs(board, row),
@@ -361,38 +349,28 @@ def _link(links: Links, model: str, column: str) -> str | None:
     return None if link is None else checked_link(link)
 
 
-def _cell(row: Row, column: str, task: str, numbers: _Numbers, link: str | None) -> dict[str, Any]:
+def _cell(row: BoardRow, column: str, task: str, line: _Line, link: str | None) -> dict[str, Any]:
     cell = row.cells.get(column)
     if cell is None:
-        return {"why": one_line(row.undefined.get(column, f"no record of task {task}"), LONGEST)}
-    marked = bool(cell.trained_on or cell.facts.self_gold)
-    shown = _number(cell.estimate, numbers.scales[column], numbers.digits[column], cell.group, cell.answered)
-    return {**shown, "link": link, "marked": marked}
+        return {"why": one_line(row.undefined.get(column, f"no record of task {task}"), LONGEST_NAME)}
+    rests = "{:,} of {:,} items".format(*cell.answered) if cell.answered else ""
+    return {**_number(cell.estimate, line, cell.group, rests), "link": link, "marked": cell.contaminated}
 
 
-def _number(
-    estimate: Estimate,
-    scale: Scale,
-    digits: Digits,
-    group: str,
-    answered: tuple[int, int] | None = None,
-) -> dict[str, Any]:
-    low_high = estimate.ci95
-    rests = f"{answered[0]:,} of {answered[1]:,} items" if answered else ""
-    small = digits.interval(low_high) if low_high else "no interval"
+def _number(estimate: Estimate, line: _Line, *beside: str) -> dict[str, Any]:
+    """Return a number for the template; `beside` stands after its interval."""
+    found = estimate_parts(estimate, line.digits, line.scale)
     return {
-        "why": "" if isfinite(estimate.value) else "not a finite number",
+        **found,
         "key": f"{estimate.value:.6g}" if isfinite(estimate.value) else None,
-        "text": digits.write(estimate.value),
-        "small": " ".join(filter(None, (small, group, rests))),
-        "bar": scale.bar(estimate.value, low_high),
+        "small": " ".join(filter(None, (found["small"], *beside))),
         "link": None,
         "marked": False,
     }
 
 
-def _runs(board: Board, row: Row) -> dict[str, list[str]]:
-    """Return what made the records behind a row: command -> its records, as `task@version/run id`."""
+def _runs(board: Leaderboard, row: BoardRow) -> dict[str, list[str]]:
+    """Return command -> records that it made (`task@version/run id`), for a row."""
     found: dict[str, list[str]] = {}
     for column in board.spec.columns:
         if cell := row.cells.get(column.id):

@@ -1,6 +1,6 @@
 """Quality against cost: the board's score against tokens per second, and against parameters.
 
-Both come from the records and are shown as they stand there; nothing is guessed for a record that lacks them.
+Both are the records' own numbers; a record that lacks them is not drawn.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,8 +9,7 @@ from itertools import pairwise
 from math import ceil, floor, log10
 from typing import Any
 
-from rmbench.boards.board import Board, Row
-from rmbench.boards.numbers import score_digits
+from rmbench.boards.board import BoardRow, Leaderboard
 from rmbench.core.digits import Digits
 from rmbench.core.escape import one_line
 from rmbench.format.pages import Scale, scale_of
@@ -20,20 +19,20 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 548, 12, 276
 _LINE = 13
 """Height of a line of labels."""
 _MANY = 15
-"""Points above which only those of the frontier have labels; the others say their name when pointed at."""
+"""Points above which only those of the frontier have labels; the others show their name under the pointer."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Point:
-    row: Row
+    row: BoardRow
     value: float
     y: float
     machine: str
-    """What a value is comparable within; empty where it does not depend on one."""
+    """Values are comparable within one machine; empty for values that do not depend on it."""
 
 
-def plots_of(board: Board) -> list[dict[str, Any]]:
-    """Return the two plots, ready for the template; one without points only says what is missing."""
+def plots_of(board: Leaderboard) -> list[dict[str, Any]]:
+    """Return the two plots for the template; a plot without points only says what is missing."""
     return [
         _plot(
             board,
@@ -57,24 +56,24 @@ def plots_of(board: Board) -> list[dict[str, Any]]:
     ]
 
 
-def _speed(row: Row) -> tuple[float, str] | None:
+def _speed(row: BoardRow) -> tuple[float, str] | None:
     """Return the speed over the most tokens, and its machine."""
     found = [cell.facts for cell in row.cells.values() if cell.facts.tokens_per_s]
     best = max(found, key=lambda f: (f.tokens, f.tokens_per_s or 0.0), default=None)
     return (best.tokens_per_s, best.machine) if best and best.tokens_per_s else None
 
 
-def _size(row: Row) -> tuple[float, str] | None:
+def _size(row: BoardRow) -> tuple[float, str] | None:
     found = [cell.facts.parameters for cell in row.cells.values() if cell.facts.parameters]
     return (float(max(found)), "") if found else None
 
 
 def _plot(
-    board: Board,
+    board: Leaderboard,
     *,
     title: str,
     x_label: str,
-    find: Callable[[Row], tuple[float, str] | None],
+    find: Callable[[BoardRow], tuple[float, str] | None],
     more: bool,
     missing: str,
     note: str,
@@ -96,12 +95,12 @@ def _plot(
     }
     if not points:
         return plot
-    y = scale_of([row.score for row in ranked if row.score is not None])
+    y = scale_of(board.estimates("score"))
     x = _log_scale([p.value for p in points])
     best = _frontier(points, more)
     return plot | {
         "bar": _best_shortcut(ranked, y),
-        "points": _marks(points, x, y, best, score_digits(board)),
+        "points": _marks(points, x, y, best, board.digits("score")),
         "frontiers": [
             _steps([p for p in best if p.machine == m], x, y) for m in sorted({p.machine for p in best})
         ],
@@ -110,8 +109,8 @@ def _plot(
     }
 
 
-def _best_shortcut(ranked: Sequence[Row], y: Scale) -> dict[str, Any] | None:
-    """Return the line that a model should be above; `ranked` is by falling score."""
+def _best_shortcut(ranked: Sequence[BoardRow], y: Scale) -> dict[str, Any] | None:
+    """Return the line of the best shortcut; `ranked` is by falling score."""
     row = next((row for row in ranked if row.shortcut), None)
     if row is None or row.score is None:
         return None
@@ -124,17 +123,15 @@ def _log_scale(values: Sequence[float]) -> Scale:
 
 
 def _x(scale: Scale, value: float) -> float:
-    share = (log10(value) - scale.low) / (scale.high - scale.low)
-    return round(_LEFT + share * (_RIGHT - _LEFT), 1)
+    return round(_LEFT + scale.share(log10(value)) * (_RIGHT - _LEFT), 1)
 
 
 def _y(scale: Scale, value: float) -> float:
-    share = (value - scale.low) / (scale.high - scale.low)
-    return round(_BOTTOM - min(max(share, 0.0), 1.0) * (_BOTTOM - _TOP), 1)
+    return round(_BOTTOM - scale.share(value) * (_BOTTOM - _TOP), 1)
 
 
 def _frontier(points: Sequence[_Point], more: bool) -> list[_Point]:
-    """Return the points that no other of the same machine beats in both, by rising x.
+    """Return the points that no point of the same machine beats in both numbers, by rising x.
 
     Shortcuts, contaminated models and scores on fewer items beat nobody, and are not on it.
     """
@@ -154,7 +151,7 @@ def _frontier(points: Sequence[_Point], more: bool) -> list[_Point]:
 
 
 def _steps(points: Sequence[_Point], x: Scale, y: Scale) -> str:
-    """Return the path of a frontier, by rising x, as stairs: what is reached by models up to there."""
+    """Return the path of a frontier as stairs, by rising x."""
     places = [(_x(x, p.value), _y(y, p.y)) for p in points]
     parts = [f"M{places[0][0]} {places[0][1]}"]
     for (_, before), (at_x, at_y) in pairwise(places):
@@ -166,7 +163,7 @@ def _steps(points: Sequence[_Point], x: Scale, y: Scale) -> str:
 def _marks(
     points: Sequence[_Point], x: Scale, y: Scale, best: Sequence[_Point], digits: Digits
 ) -> list[dict[str, Any]]:
-    """Return the points with labels that do not lie upon each other, by falling score."""
+    """Return the points by falling score, with labels that do not overlap."""
     on = {id(p) for p in best}
     taken: list[tuple[float, float]] = []
     marks = []

@@ -72,10 +72,8 @@ def _show(outcomes: "Sequence[Outcome]", options: EvalOptions, output: str) -> N
     """Print the tables, and the folder of the records."""
     from rmbench.report.tables import record_blocks, record_values
 
-    records, convention = [o.run.record for o in outcomes], options.convention
-    print_tables(
-        output, lambda: record_blocks(records, convention), lambda: record_values(records, convention)
-    )
+    runs, convention = [o.run for o in outcomes], options.convention
+    print_tables(output, lambda: record_blocks(runs, convention), lambda: record_values(runs, convention))
     if not options.quiet:
         reused = sum(o.reused for o in outcomes)
         note = f" ({reused} complete before, nothing done)" if reused else ""

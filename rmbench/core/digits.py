@@ -6,9 +6,10 @@ the whole column is scientific. What is tiny beside the column's largest value a
 rounding leaves of a zero, such as 1e-16, is 0.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from math import floor, inf, isfinite, log10
+from math import floor, inf, isclose, isfinite, log10
 from typing import TypeAlias
 
 from rmbench.types import Estimate
@@ -97,6 +98,39 @@ def is_count(estimate: Estimate) -> bool:
 def significant(value: float, n: int = 4) -> str:
     """Return a single number, such as a reward, with `n` significant digits."""
     return f"{0.0 if abs(value) <= NOISE else value:.{n}g}" if isfinite(value) else Digits().write(value)
+
+
+def probability(value: float) -> str:
+    """Return a p-value with four decimals."""
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
+def same_text(a: str, b: str) -> bool:
+    """Return whether two texts are equal, but for the last digits of numbers, in which processors differ.
+
+    Numbers with a decimal point and six significant digits or more may differ by 1e-6 of their value, or by
+    one in their last decimal where both are written with the same six decimals or more.
+    """
+    if a == b:
+        return True
+    if _NUMBER.sub("0", a) != _NUMBER.sub("0", b):
+        return False
+    return all(map(_close, _NUMBER.findall(a), _NUMBER.findall(b)))
+
+
+_NUMBER = re.compile(r"(?<![\w.])-?\d+\.\d+(?:e[-+]?\d+)?(?![\w.])", re.IGNORECASE)
+_EXACT = 6
+"""Digits; numbers of fewer are compared as text."""
+
+
+def _close(a: str, b: str) -> bool:
+    mantissas = [text.lower().partition("e")[0] for text in (a, b)]
+    n_digits = max(len(m.replace(".", "").lstrip("-0")) for m in mantissas)
+    if n_digits >= _EXACT and isclose(float(a), float(b), rel_tol=1e-6, abs_tol=NOISE):
+        return True
+    first, second = (len(m.partition(".")[2]) for m in mantissas)
+    last = 1.01 * 10.0**-first if mantissas == [a, b] and first == second >= _EXACT else 0.0
+    return a == b or abs(float(a) - float(b)) <= last
 
 
 def _decimals(value: float) -> int:

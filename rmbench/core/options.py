@@ -31,7 +31,7 @@ _WRITTEN: Mapping[Any, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Help:
-    """What an annotation says of an option, beyond its type."""
+    """Help text and limits of an option, beside its type in `Annotated`."""
 
     text: str = ""
     low: float | None = None

@@ -91,7 +91,7 @@ class Registry(Generic[T]):
         `where` begins the message about an unknown name.
 
         Raises:
-            UnknownNameError: If nobody registered it.
+            UnknownNameError: If no object has the name.
             ConfigError: If its module fails to import; the message carries *its* exception.
         """
         if name in self._found:
@@ -113,7 +113,7 @@ class Registry(Generic[T]):
             folder: Where a relative FILE is looked for first; then in the working directory.
 
         Raises:
-            UnknownNameError: If nobody registered it; with the nearest name.
+            UnknownNameError: If no object has the name; with the nearest name.
             ConfigError: If the file is missing or cannot be imported.
         """
         file, separator, own = name.rpartition(".py:")
@@ -147,7 +147,8 @@ class Registry(Generic[T]):
 
     def source(self, name: str) -> str:
         """Return where `name` comes from, as `module:attribute`."""
-        self.get(name)
+        if name not in self:
+            raise UnknownNameError(self.kind, name, self._entries)
         return self._sources[name]
 
     def __contains__(self, name: str) -> bool:

@@ -50,15 +50,32 @@ def read_yaml(path: Path) -> Lines:
     Raises:
         ConfigError: With file and line, if it cannot be read, is not YAML, or is no mapping.
     """
+    return parse_yaml(read_yaml_text(path), path)
+
+
+def read_yaml_text(path: Path) -> str:
+    """Return the text of a YAML file. Raises ConfigError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+
+
+def parse_yaml(text: str, path: Path) -> Lines:
+    """Return the mapping in the text of a YAML file; `path` begins messages.
+
+    Raises:
+        ConfigError: With file and line, if it is not YAML, or is no mapping.
+    """
     try:
         # _Strict is a SafeLoader: it makes plain values only.
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=_Strict)  # noqa: S506
+        value = yaml.load(text, Loader=_Strict)  # noqa: S506
     except ConfigError as error:
         raise ConfigError(f"{path}, {error}") from None
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     if not isinstance(value, Lines):
         raise ConfigError(f"{path}: expected a mapping of keys to values")

@@ -1,14 +1,11 @@
 """Evaluate one reward model on one task: items, rewards, numbers, record."""
 
-import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from rmbench.core.files import sha256_bytes
 from rmbench.core.identity import digest, in_part
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.evaluation.options import EvalOptions
@@ -16,20 +13,16 @@ from rmbench.gold.source import Gold
 from rmbench.metrics import measure_suite, panel_of
 from rmbench.models.resolve import LoadedModel, fingerprint_of
 from rmbench.results.read import complete_run
-from rmbench.results.record import (
-    SELF_GOLD,
-    Record,
-    encode_rewards,
-    make_identity,
-    package_versions,
-    primary_metric,
-    reward_rows,
-    run_id,
-    suite_fields,
-    task_identity,
-    write_record,
-)
+from rmbench.results.record import SELF_GOLD, make_identity, run_id
 from rmbench.results.run import Run
+from rmbench.results.write import (
+    encode_rewards,
+    primary_metric,
+    provenance_of,
+    reward_rows,
+    task_identity,
+    write_run,
+)
 from rmbench.scoring import Crew, Meter, Progress, Scoring, open_stores, score_items
 from rmbench.tasks import ItemShelf, read_task_items
 from rmbench.tasks.spec import TaskSpec
@@ -144,19 +137,19 @@ def evaluate(
             progress=progress,
             crew=crew,
         )
-    record, rewards = _record(loaded, task, options, identity, scoring, meter)
-    path = write_record(options.results, record, rewards)
-    return Outcome(Run(record, path), reused=False, n_computed=scoring.n_computed)
+    run = _measured(loaded, task, options, identity, scoring, meter)
+    return Outcome(run, reused=False, n_computed=scoring.n_computed)
 
 
-def _record(
+def _measured(
     loaded: LoadedModel,
     task: PreparedTask,
     options: EvalOptions,
     identity: Mapping[str, Any],
     scoring: Scoring,
     meter: Meter,
-) -> tuple[Record, bytes]:
+) -> Run:
+    """Measure the rewards and write the run."""
     spec = task.spec
     flips = None
     if scoring.flips is not None and scoring.comparisons is not None:
@@ -173,8 +166,8 @@ def _record(
     except ScoringError as error:  # rewards that are not finite, and the task's rule is to stop
         why = ", ".join(f"{n:,} for {reason}" for reason, n in unanswered.items() if n)
         raise ScoringError(f"{error} (without an answer: {why})" if why else str(error)) from None
-    rewards = encode_rewards(reward_rows(task.items, scoring.rewards, flips))
-    record = Record(
+    return write_run(
+        options.results,
         model=loaded.name,
         identity=identity,
         primary=primary_metric(spec, suite),
@@ -189,15 +182,13 @@ def _record(
             "invalid": scoring.n_invalid,
             **_if_any("unanswered", unanswered or meter.unanswered()),
             "trained_on": _trained_on(loaded, task.items),
-            "ties": suite.counts.get("preference", {}).get("reward_ties"),
-            **suite.counts,
             **({} if task.gold is None else {"gold": dict(task.gold.counts)}),
         },
-        rewards_sha256=sha256_bytes(rewards),
+        suite=suite,
+        rewards=encode_rewards(reward_rows(task.items, scoring.rewards, flips)),
         provenance=_provenance(loaded, task, options, scoring) | _if_any("used", meter.used()),
-        **suite_fields(suite),
+        task_file=spec.text,
     )
-    return record, rewards
 
 
 def _n_empty(items: Iterable[Item]) -> int:
@@ -225,12 +216,7 @@ def _provenance(
 ) -> dict[str, Any]:
     wall_s = scoring.wall_s
     return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": loaded.spec,
-        "data": task.source,
-        "command": list(options.command),
-        "versions": package_versions(),
-        "machine": platform.machine(),
+        **provenance_of(model=loaded.spec, data=task.source, command=options.command),
         "computed": scoring.n_computed,
         "reused": scoring.n_units - scoring.n_computed,
         **({} if task.gold is None else {"gold_computed": task.gold.n_computed}),

@@ -1,24 +1,20 @@
-"""Tables that a user gets, for a terminal, as Markdown and CSV; `rmbench.format.tables` has them for papers.
+"""Tables in every format: terminal, Markdown, CSV, LaTeX (package booktabs) and HTML for notebooks.
 
-Texts of a table are untrusted and escaped here, by the format's own rule. Numbers of one column have one
-number of digits (`rmbench.core.digits`); CSV is for machines and has six digits of each.
-
-Tables for notebooks: plain HTML that takes the notebook's own colours. All text in it is escaped.
-
-Tables for papers: LaTeX with the package booktabs. Texts are escaped by its rules.
+Texts of a table are untrusted: each format escapes them by its own rule. The numbers of one column have one
+number of digits (`rmbench.core.digits`); CSV is for programs and has six digits of each number.
 """
 
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any, Literal, TypeAlias
 
 from tabulate import tabulate
 
-from rmbench.core.digits import Digits, Interval, digits_of, is_count
+from rmbench.core.digits import Digits, Interval, digits_of, is_count, probability
 from rmbench.core.escape import for_csv, for_latex, for_markdown, one_line
 from rmbench.core.identity import digest, slug
 from rmbench.types import Estimate
@@ -30,11 +26,6 @@ Form: TypeAlias = Literal["number", "signed", "percent", "probability"]
 percent with two decimals, as a p-value."""
 
 
-def probability(value: float) -> str:
-    """Return a p-value with four decimals."""
-    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"
-
-
 @dataclass(frozen=True, slots=True)
 class Number:
     """A number as a table shows it."""
@@ -44,15 +35,15 @@ class Number:
     """Its 95% interval; in CSV two more columns."""
     form: Form = "number"
     strong: bool = False
-    """Bold in Markdown and LaTeX: what the table says bold is."""
+    """Bold in Markdown and LaTeX; a note of the table says what bold means."""
     mark: str = ""
-    """Belongs to it for people; a star, say."""
+    """Stands after the number, such as a star; not in CSV."""
     spread: float | None = None
-    """A standard deviation, shown after a plus-minus sign to people."""
+    """A standard deviation, shown after a plus-minus sign; not in CSV."""
     remark: str = ""
-    """Follows it for people, in brackets."""
+    """Stands after the number in brackets; not in CSV."""
     counts: bool = False
-    """It counts something: 1 is no fraction."""
+    """Whether it counts something, so that 1 is not a fraction."""
 
     def written(self, value: float, digits: Digits) -> str:
         """Return a value of this cell, or an end of its interval, with the digits of its column."""
@@ -61,7 +52,7 @@ class Number:
         return digits.write(value, plus=self.form == "signed")
 
     def told(self, digits: Digits) -> str:
-        """Return what people read, without mark and remark."""
+        """Return the number as people read it, without mark and remark."""
         text = self.written(self.value, digits)
         if self.spread is not None:
             text += f" ± {digits.write(self.spread)}"
@@ -72,8 +63,20 @@ class Number:
         return self.mark + (f" ({self.remark})" if self.remark else "")
 
 
-Cell: TypeAlias = str | int | Number | None
-"""A text, a count, a number, or nothing: a dash, and empty in CSV."""
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A text with a remark in brackets; slanted in Markdown."""
+
+    value: str
+    remark: str
+
+    def __str__(self) -> str:
+        """Return the text with its remark."""
+        return f"{self.value} ({self.remark})"
+
+
+Cell: TypeAlias = str | int | Number | Text | None
+"""A text, a count or a number. None is shown as a dash, and is empty in CSV."""
 
 
 def cell_of(
@@ -84,11 +87,42 @@ def cell_of(
     mark: str = "",
     remark: str = "",
 ) -> Cell:
-    """Return an estimate as a cell; nothing for none."""
+    """Return an estimate as a cell."""
     if estimate is None:
         return None
     counts = is_count(estimate)
     return Number(estimate.value, estimate.ci95, form, strong, mark, remark=remark, counts=counts)
+
+
+def number(value: float | None, form: Form = "number") -> Cell:
+    """Return a number without an interval as a cell."""
+    return None if value is None else Number(value, form=form)
+
+
+def value_low_high(found: Estimate | Number | None) -> list[float | None]:
+    """Return a number and the ends of its 95% interval: three cells of CSV."""
+    return [None] * 3 if found is None else [found.value, *(found.ci95 or (None, None))]
+
+
+def no_value(missing: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:
+    """Return one line per reason: which numbers have no value, for which models, and why.
+
+    Models are not named where the line is about all of them.
+
+    Args:
+        missing: (model, number -> why it has no value) of every model, with or without missing numbers.
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+    models = 0
+    for model, reasons in missing:
+        models += 1
+        for why in dict.fromkeys(reasons.values()):
+            names = ", ".join(name for name, reason in reasons.items() if reason == why)
+            found.setdefault((names, why), []).append(model)
+    return [
+        one_line(f"no {names}{'' if len(of) == models else ' for ' + ', '.join(of)}: {why}")
+        for (names, why), of in found.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +165,17 @@ def _digits(cells: Iterable[Cell]) -> Digits:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A table with what is said of it."""
+    """A table with the lines above it and the notes below it."""
 
     name: str
-    """Names the table in LaTeX: `tab:<name>`."""
+    """The label in LaTeX is `tab:<name>`."""
     lines: tuple[str, ...]
-    """Above the table."""
     table: Table | None
     notes: tuple[str, ...] = ()
-    """Below the table."""
     joined: bool = False
-    """Whether it belongs to the block before: no empty line between them in a terminal."""
+    """Whether it belongs to the block before: a terminal shows no empty line between them."""
     caption: tuple[str, ...] = ()
-    """Of the table in LaTeX, where it stands by itself; without it, the lines."""
+    """Caption in LaTeX, where the table stands by itself; if empty, the lines are the caption."""
 
 
 def as_text(blocks: Sequence[Block]) -> str:
@@ -178,7 +210,7 @@ def _plain(value: Cell, column: Column, digits: Digits) -> str:
         return value.told(digits) + value.after()
     if value is None:
         return "-"
-    return one_line(value, column.limit) if isinstance(value, str) else f"{value:,}"
+    return f"{value:,}" if isinstance(value, int) else one_line(str(value), column.limit)
 
 
 def as_markdown(blocks: Sequence[Block]) -> str:
@@ -209,6 +241,8 @@ def markdown_table(table: Table) -> list[str]:
 def _markdown(value: Cell, column: Column, digits: Digits) -> str:
     if value is None:
         return "–"
+    if isinstance(value, Text):
+        return f"*{for_markdown(value.value, column.limit or 200)}* ({for_markdown(value.remark)})"
     if not isinstance(value, Number):
         return for_markdown(_plain(value, column, digits), column.limit or 200)
     told = value.told(digits).replace("<", "&lt;") + for_markdown(value.mark)
@@ -226,15 +260,14 @@ def as_csv(table: Table) -> str:
     for row in table.rows:
         cells: list[Any] = []
         for value, column in zip(row, table.columns, strict=True):
-            found = [value.value, *(value.ci95 or (None, None))] if isinstance(value, Number) else [value]
-            width = 3 if column.kind == "estimate" else 1
-            cells += [*found, None, None][:width]
+            found = value_low_high(value) if isinstance(value, Number) else [value, None, None]
+            cells += found if column.kind == "estimate" else found[:1]
         rows.append(cells)
     return csv_text(heads, rows)
 
 
 def csv_text(heads: Sequence[str], rows: Iterable[Sequence[Any]], digits: str = ".6g") -> str:
-    """Return CSV: texts that no spreadsheet takes for a formula, floats with `digits`, None as nothing."""
+    """Return CSV: floats with `digits`, None as an empty cell, no text that is a formula."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow([for_csv(head) for head in heads])
@@ -248,30 +281,29 @@ def _csv_cell(value: Any, digits: str) -> str:
     if isinstance(value, float):
         text = f"{value:{digits}}"
         return text.removeprefix("-") if value == value and float(text) == 0.0 else text
-    return for_csv(value) if isinstance(value, str) else str(value)
+    return for_csv(str(value)) if isinstance(value, str | Text) else str(value)
 
 
-def html_table(
-    heads: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    about: Iterable[str] = (),
-    notes: Iterable[str] = (),
-) -> str:
-    """Return a table with lines above and below it; the texts may come from anybody."""
-    head = "".join(f"<th>{_text(name)}</th>" for name in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{_text(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    above = "".join(f"<div><b>{_text(line)}</b></div>" for line in about)
-    below = "".join(f"<div><small>{_text(line)}</small></div>" for line in notes)
-    return f"{above}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{below}"
+def as_html(blocks: Sequence[Block]) -> str:
+    """Return blocks as plain HTML for a notebook, whose colours they take."""
+    parts: list[str] = []
+    for block in blocks:
+        parts += [f"<div><b>{_html(line)}</b></div>" for line in block.lines]
+        if block.table is not None:
+            heads, *rows = plain_rows(block.table)
+            head = "".join(f"<th>{_html(name)}</th>" for name in heads)
+            body = "".join(f"<tr>{''.join(f'<td>{_html(cell)}</td>' for cell in row)}</tr>" for row in rows)
+            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        parts += [f"<div><small>{_html(note)}</small></div>" for note in block.notes]
+    return "".join(parts)
 
 
-def _text(value: str) -> str:
-    return escape(one_line(value))
+def _html(text: str) -> str:
+    return escape(one_line(text))
 
 
 def as_latex(blocks: Sequence[Block]) -> str:
-    """Return blocks as LaTeX: a `table` of the package booktabs each, with caption and label."""
+    """Return each block as a LaTeX `table` (package booktabs) with caption and label."""
     parts: list[str] = []
     taken: set[str] = set()
     for block in blocks:
@@ -284,7 +316,7 @@ def as_latex(blocks: Sequence[Block]) -> str:
             caption += " Sub- and superscripts: the ends of the 95\\% interval."
         parts += ["", "\\begin{table}", "\\centering", f"\\caption{{{caption.strip()}}}"]
         label = slug(re.sub(r"[^A-Za-z0-9.]+", "-", block.name)).replace("_", "-")
-        if label in taken:  # names that differ in other letters alone
+        if label in taken:  # two names that differ only in letters that a label cannot have
             label += f"-{digest(block.name, 8)}"
         taken.add(label)
         parts += [f"\\label{{tab:{label}}}", *_tabular(block.table)]
@@ -292,7 +324,7 @@ def as_latex(blocks: Sequence[Block]) -> str:
             parts += ["", "\\smallskip", f"{{\\footnotesize {' '.join(notes)}}}"]
         parts += ["\\end{table}"]
     needs = "% \\usepackage{booktabs}"
-    # What pdfTeX's fonts have of themselves: up to Latin Extended-A, and general punctuation.
+    # The fonts of pdfTeX have Latin up to Extended-A, and general punctuation.
     if any(ord(c) > 0x17F and not 0x2010 <= ord(c) <= 0x2026 for part in parts for c in part):
         needs += "; some characters need XeLaTeX or LuaLaTeX and a font that has them"
     return "\n".join([needs, *parts])
@@ -321,19 +353,19 @@ def _latex(value: Cell, column: Column, digits: Digits) -> str:
     if value is None:
         return "--"
     if not isinstance(value, Number):
-        return for_latex(value, column.limit or 80) if isinstance(value, str) else f"{value:,}"
+        return f"{value:,}" if isinstance(value, int) else for_latex(str(value), column.limit or 80)
     middle = _mathematics(value.written(value.value, digits))
     middle = f"\\mathbf{{{middle}}}" if value.strong else middle
     if value.spread is not None:
         middle += f" \\pm {_mathematics(digits.write(value.spread))}"
     if value.ci95:
         low, high = (_mathematics(value.written(end, digits)) for end in value.ci95)
-        # A power of ten has a superscript of its own: it is closed first.
+        # A power of ten has a superscript of its own: braces close it first.
         middle = f"{f'{{{middle}}}' if '^' in middle else middle}_{{{low}}}^{{{high}}}"
     return f"${middle}$" + for_latex(value.after())
 
 
 def _mathematics(text: str) -> str:
-    """Return a written number for mathematics: it has digits, signs, and these words."""
+    """Return a written number (digits, signs, NaN, ∞, %) for LaTeX mathematics."""
     text = re.sub(r"e([+-]?)0*(\d+)$", lambda m: f" \\times 10^{{{m[1].replace('+', '')}{m[2]}}}", text)
     return text.replace("NaN", "\\mathrm{NaN}").replace("∞", "\\infty").replace("%", "\\%")

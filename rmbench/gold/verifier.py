@@ -1,4 +1,4 @@
-"""Verifiers that give gold: what they say of a response, and how they are found by name.
+"""Verifiers that give gold, and their registry.
 
 A verifier is made of options and holds one response at a time against what its item expects. A user's own is
 a class with `@register_verifier("my-verifier")` in a file (`--gold verifier:my_file.py:my-verifier`), or an
@@ -20,16 +20,16 @@ NO_ANSWER = "no answer found"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a verifier says of one response."""
+    """A verifier's gold for one response."""
 
     gold: float | None
     """Higher is better; None where it could not decide: the response's gold is then unknown, never 0."""
     reason: str = ""
-    """What this is counted under, such as "no answer found"; empty for an ordinary verdict."""
+    """Name that this is counted under, such as "no answer found"; empty for an ordinary verdict."""
 
 
 class GoldVerifier(Protocol):
-    """What a verifier class has, beside a constructor whose keywords are its options."""
+    """A verifier class; the keywords of its constructor are its options."""
 
     version: str
     """Raised when any verdict could change."""
@@ -53,7 +53,7 @@ def find_verifier(name: str) -> tuple[type, dict[str, str]]:
     """Return the verifier class called `name`, or what `FILE.py:NAME` names, and what joins its identity.
 
     Raises:
-        UnknownNameError: If there is none; with the nearest name.
+        UnknownNameError: If no verifier has the name; with the nearest name.
         ConfigError: If the file is missing or cannot be imported.
     """
     found, source_sha256 = GOLD_VERIFIERS.find(name, f"--gold verifier:{name}")

@@ -1,4 +1,4 @@
-"""Best of N against gold: does picking with the model give better text, and up to which N?"""
+"""Best of N against gold: whether picking by reward gives better text, and up to which N."""
 
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -228,7 +228,7 @@ def measure_curves(ready: Prepared, curves: Curves, seed: int) -> Measured:
 
 
 def _kl_along_n(ready: Prepared) -> tuple[dict[str, Statistic], dict[str, str]]:
-    """Return `kl@n`, or why there is none; nothing at all on data without any log-probability."""
+    """Return `kl@n`, or why it has no value; both empty on data without log-probabilities."""
     panel = ready.panel
     known = np.isfinite(panel.logprobs)
     if not known.any():

@@ -1,7 +1,7 @@
-"""Margin calibration: do reward margins mean what they say?
+"""Margin calibration: whether reward margins mean what they say.
 
 A margin `d = r_a - r_b` claims P(a is better) = sigma(d). The order of a pair is arbitrary, so each pair
-enters as `(p, y)` and as `(1 - p, 1 - y)`: with only `(p_chosen, 1)` a reliability curve would mean nothing.
+enters as `(p, y)` and as `(1 - p, 1 - y)`. With `(p_chosen, 1)` alone a reliability curve would mean nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from rmbench.core.options import Help, made_of
 from rmbench.metrics.gaps import freedom_of
@@ -102,7 +102,7 @@ def _mean(values: Floats, forecasts: Forecasts) -> Statistic:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What the margins of a panel claim, as measured and after a cross-fitted temperature."""
+    """Claims of a panel's margins, as measured and after a cross-fitted temperature."""
 
     pairs: Pairs
     """Those with an order."""
@@ -267,7 +267,7 @@ def with_fit(loss: Statistic, fitted: float, curvature: Floats, scaled: Forecast
     if information == 0.0:
         return loss  # all are certain: no temperature near this one gives other forecasts
     unit = float(curvature.sum()) / information * design_effect(z, scaled.label, scaled.cluster, 1.0) / len(z)
-    t2 = float(student_t.ppf(0.975, freedom_of(scaled.cluster))) ** 2
+    t2 = float(stdtrit(freedom_of(scaled.cluster), 0.975)) ** 2
     below = unit * t2 * _least_excess(min(n_folds, len(np.unique(scaled.cluster))))
     low = min(fitted, loss.value) - np.hypot(loss.value - interval[0], 0.5 * t2 * unit)
     high = loss.value + np.hypot(interval[1] - loss.value, below)

@@ -1,33 +1,29 @@
 """Noise ceiling: how often the best possible predictor agrees with a gold that annotators voted on.
 
-Gold is the majority of a few votes, so it is noisy. A predictor that knew what *most people* prefer would be
-wrong wherever the few who were asked happened to say otherwise. For a pair, `q` is the share of all
-annotators who prefer the first response among those who prefer one at all, and `d = |2 q - 1|`. Of `k` votes
-that are no ties, k odd, the majority takes the better side with probability 1/2 + g_k(d). With even k the
-votes may be split: such a pair has no order and is not counted, and the excess over 1/2 is g_(k-1)(d) over
-the share of pairs that are counted. So the ceiling is
+Gold is the majority of a few votes, so it is noisy. A predictor of what *most people* prefer is wrong
+wherever the few annotators happened to vote otherwise. For a pair, `q` is the share of all annotators who
+prefer the first response among those who prefer one at all, and `d = |2 q - 1|`: the share (1 + d) / 2 of all
+people prefers the better side. Of `k` votes that are no ties, k odd, the majority takes the better side with
+probability 1/2 + g_k(d). With even k the votes may be split. A split pair has no order and is not counted,
+and the excess over 1/2 is g_(k-1)(d) over the share of pairs that are counted. The ceiling is
 
     1/2 + sum over pairs of E[g_k(d)] / number of pairs that are counted.
 
 d is not observed. Votes show its second moment without bias: `s = E[d^2] = 2 P(two annotators agree) - 1`.
-Two or three votes show nothing else of d. What follows from s:
+Two or three votes show nothing else of d. From s follow
 
 - low: g_k(d) >= d^2 / 2, whatever the distribution of d. For more than three votes the agreement of the
   majorities of two halves of a pair's annotators is closer: 4 g_j(d) g_(k-j)(d) <= 2 g_k(d).
 - high: g_k is concave in d^2, hence at most g_k(sqrt(s)) on average (Jensen's inequality). Where pairs have
-  different numbers of votes, s is divided among the numbers as is best.
+  different numbers of votes, s is divided among the numbers so that the bound is largest.
 - a value between them: q has a symmetric beta distribution, Beta(a, a) with 1 / (2 a + 1) = s.
 
-With three votes on every pair low and high are attained: no such data can tell which of them is true.
+With three votes on every pair both bounds are attained: such data cannot tell which is true.
 
-Source: noise ceilings with a lower and an upper bound, Nili et al. 2014, PLoS Comput. Biol. 10(4); votes of
-a beta-binomial distribution, Skellam 1948, J. R. Stat. Soc. B 10; the interval of a value that is known up to
-bounds, Horowitz & Manski 2000, JASA 95. Annotators are taken for exchangeable: a model that learned the taste
-of these very annotators may pass the ceiling.
-
-Majorities of a few votes: how often they take the better side, and how divided votes say that people are.
-
-The share (1 + d) / 2 of all people prefers the better side of a pair, d in [0, 1].
+Source: noise ceilings with a lower and an upper bound, Nili et al. 2014, PLoS Comput. Biol. 10(4); votes of a
+beta-binomial distribution, Skellam 1948, J. R. Stat. Soc. B 10; the interval of a value that is known up to
+bounds, Horowitz & Manski 2000, JASA 95. Annotators count as exchangeable: a model that learned the taste of
+these very annotators may pass the ceiling.
 """
 
 from collections.abc import Callable
@@ -35,12 +31,11 @@ from dataclasses import dataclass, replace
 from math import exp, log, sqrt
 
 import numpy as np
-from scipy.optimize import brentq
 from scipy.special import betainc, betaln, gammaln
-from scipy.stats import hypergeom
 
 from rmbench.stats import Statistic, cluster_sums, combine, ratio
 from rmbench.stats.clusters import Floats, Ints
+from rmbench.stats.distributions import hypergeometric
 
 _GRID = np.linspace(1e-6, 1.0 - 1e-12, 2001)
 """Of d, where slopes are looked up."""
@@ -62,6 +57,8 @@ def most_excess(s: float, sizes: Ints, weights: Floats) -> Floats:
         sizes: Odd numbers of votes, shape (m,).
         weights: Share of the pairs that have so many, shape (m,); sums to 1.
     """
+    from scipy.optimize import brentq  # a slow import that most commands do without
+
     roots = np.full(len(sizes), sqrt(s))
     if len(sizes) > 1 and 1e-9 < s < 1.0 - 1e-9:
         half = ((sizes + 1) / 2.0)[:, None]
@@ -104,7 +101,7 @@ def halves_alike(first: Ints, total: Ints) -> Floats:
         j = k // 2
         x = np.arange(j + 1)
         product = np.sign(2 * x - j) * np.sign(2 * (n - x) - (k - j))
-        found[(first == n) & (total == k)] = float(hypergeom(k, n, j).pmf(x) @ product)
+        found[(first == n) & (total == k)] = float(hypergeometric(k, n, j) @ product)
     return found
 
 

@@ -1,12 +1,9 @@
-"""Gaps between what bins claim and what happened in them: their size, its bias by noise, its interval.
+"""Gaps between the claims of bins and their outcomes: size, bias by noise, interval.
 
-How far binned gaps move by chance: labels drawn from the forecasts themselves, prompts kept together.
-
-Resampling prompts cannot tell what chance does to a few items: with ten of them the resampled gaps hardly
-move, and where every label is 1 they do not move at all. So labels are *simulated*: pair i is right with a
-given probability, and pairs of one prompt are right together as often as they were seen to be.
-
-Degrees of freedom of an error that is estimated from prompts of unequal size.
+Resampling prompts does not show chance among few items: with ten of them the resampled gaps hardly move, and
+where every label is 1 they do not move at all. So labels are *simulated* from the forecasts, prompts kept
+together: pair i is right with a given probability, and pairs of one prompt are right together as often as
+observed. Errors estimated from prompts of unequal size have fewer degrees of freedom.
 """
 
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ class Measured:
     metrics: dict[str, Statistic]
     """Metric name -> statistic, in display order."""
     counts: dict[str, int] = field(default_factory=dict)
-    """What was tied, invalid or left out: name -> number."""
+    """Counts of what was tied, invalid or left out: name -> number."""
     undefined: dict[str, str] = field(default_factory=dict)
     """Metric name -> why it has no value here. Never a NaN, never a made-up 0."""
     curves: dict[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Params:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What a kind says of one of its metrics."""
+    """One metric of a kind: its meaning, and where it is shown."""
 
     name: str
     """`win_rate@max` is the one at the largest n."""
@@ -178,7 +178,7 @@ def is_official(kind: str) -> bool:
 
 
 def meaning_of(metric: str, kinds: Iterable[str]) -> str:
-    """Return what a metric of these kinds is, in a few words; empty where nobody says."""
+    """Return the meaning of a metric of these kinds, in a few words; empty if no kind gives one."""
     told = (m for kind in kinds if (found := known_kind(kind)) for m in found.metrics)
     return next((m.meaning for m in told if m.meaning and stem(m.name) == stem(metric)), "")
 

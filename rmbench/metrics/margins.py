@@ -1,9 +1,8 @@
-"""The margin distribution (the analysis of arXiv 2404.04932), and margins against graded strength.
+"""Margins: their distribution (the analysis of arXiv 2404.04932), and against graded strength.
 
-Is a large margin a right margin? AUROC of |margin| for correctness, and the risk-coverage curve.
+AUROC of |margin| for correctness and the risk-coverage curve say whether a large margin is a right margin.
 """
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from math import sqrt
@@ -11,20 +10,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau, spearmanr
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from rmbench.metrics.panel import Pairs
 from rmbench.stats import (
     Statistic,
     cluster_sums,
-    grouped_jackknife,
+    jackknife_groups,
+    jackknife_influence,
     mean,
     shares,
     t_interval,
     wilson_interval,
 )
 from rmbench.stats.clusters import Floats, Ints, Stratum
+from rmbench.stats.rank_correlation import kendall_tau, spearman_rho
 from rmbench.types import Estimate
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -89,7 +89,7 @@ def strength_metrics(pairs: Pairs, n_clusters: int, seed: int) -> dict[str, Stat
     Strength is the difference of gold, where gold is more than a label. Intervals by the delete-a-group
     jackknife over clusters, on Fisher's scale, so inside [-1, 1].
     """
-    names = {"kendall_tau": _kendall, "spearman": _spearman}
+    names = {"kendall_tau": kendall_tau, "spearman": spearman_rho}
     graded = np.isfinite(pairs.strength)
     margin, strength, cluster = pairs.margin[graded], pairs.strength[graded], pairs.cluster[graded]
     if len(strength) == 0:
@@ -101,20 +101,20 @@ def strength_metrics(pairs: Pairs, n_clusters: int, seed: int) -> dict[str, Stat
     if len(np.unique(cluster)) < 3:
         return dict.fromkeys(names, "fewer than three prompts")
     found: dict[str, Statistic | str] = {}
+    n_groups = 100 if len(margin) < 10_000 else 30
+    group, n_groups = jackknife_groups(cluster, seed=seed, n_groups=n_groups)
     for name, coefficient in names.items():
-        value = coefficient(margin, strength)
-        influence, n_groups = grouped_jackknife(
-            lambda keep, f=coefficient: f(margin[keep], strength[keep]),  # type: ignore[misc]
-            cluster,
-            n_clusters,
-            seed=seed,
-            n_groups=100 if len(margin) < 10_000 else 30,
-        )
-        if not np.isfinite(value) or not np.isfinite(influence).all():
+        value, left_out = coefficient(margin, strength, group, n_groups)
+        if not np.isfinite(value) or not np.isfinite(left_out).all():
             found[name] = "constant margin or strength once a few prompts are left out"
             continue
         statistic = Statistic(
-            value=value, influence=influence, n=len(margin), n_clusters=n_groups, unit="correlation"
+            value=value,
+            influence=jackknife_influence(left_out, group, cluster, n_clusters),
+            n=len(margin),
+            n_clusters=len(np.unique(cluster)),
+            n_groups=n_groups,
+            unit="correlation",
         )
         found[name] = replace(statistic, ci95=_correlation_interval(statistic))
     return found
@@ -123,30 +123,19 @@ def strength_metrics(pairs: Pairs, n_clusters: int, seed: int) -> dict[str, Stat
 def _correlation_interval(statistic: Statistic) -> tuple[float, float]:
     """Return the 95% interval of a correlation: Student's of its inverse hyperbolic tangent, turned back.
 
-    Where all agree, or all disagree, no error is known. Then up to `u = 1 - 0.025^(1/C)` of the prompts may
-    be other than the C that were seen, and in disagreement with all: that tau is `1 - 4 u + 2 u^2`.
+    Where all agree, or all disagree, no error is known. Then up to `u = 1 - 0.025^(1/G)` of the groups may
+    be other than the G that were seen, and in disagreement with all: that tau is `1 - 4 u + 2 u^2`.
 
     Source: Fisher 1921, Metron 1; Bonett & Wright 2000, Psychometrika 65, for rank correlations.
     """
-    value, stderr, c = statistic.value, statistic.stderr or 0.0, statistic.n_clusters
+    value, stderr, g = statistic.value, statistic.stderr or 0.0, statistic.n_groups or statistic.n_clusters
     rest = 1.0 - value * value
     if rest < 1e-12:
-        unseen = 1.0 - 0.025 ** (1.0 / c)
+        unseen = 1.0 - 0.025 ** (1.0 / g)
         furthest = max(-1.0, 1.0 - 4.0 * unseen + 2.0 * unseen**2)
         return (min(furthest, value), 1.0) if value > 0 else (-1.0, max(-furthest, value))
-    centre, half = float(np.arctanh(value)), float(student_t.ppf(0.975, c - 1)) * stderr / rest
+    centre, half = float(np.arctanh(value)), float(stdtrit(g - 1, 0.975)) * stderr / rest
     return float(np.tanh(centre - half)), float(np.tanh(centre + half))
-
-
-def _kendall(margin: Floats, strength: Floats) -> float:
-    return float(kendalltau(margin, strength).statistic)
-
-
-def _spearman(margin: Floats, strength: Floats) -> float:
-    with warnings.catch_warnings():
-        # A constant side has no correlation: the NaN is caught by the caller and named there.
-        warnings.simplefilter("ignore")
-        return float(spearmanr(margin, strength).statistic)
 
 
 def tenths(
@@ -297,9 +286,9 @@ def area_under_risk_coverage(margin: Floats, cluster: Ints, n_clusters: int) -> 
     share: Floats | None = shares(cluster, n_clusters)
     summed = cluster_sums(influence, cluster, n_clusters)
     if 2 <= present <= _LEFT_OUT_IN_TURN:
-        summed, _ = grouped_jackknife(
-            lambda keep: _risk_coverage(margin[keep])[0], cluster, n_clusters, seed=0, n_groups=present
-        )
+        group, n = jackknife_groups(cluster, seed=0, n_groups=present)
+        without = np.array([_risk_coverage(margin[group != g])[0] for g in range(n)])
+        summed = jackknife_influence(without, group, cluster, n_clusters)
         share = None  # leaving a large prompt out has made up for its leverage
     return Statistic(
         value=value,

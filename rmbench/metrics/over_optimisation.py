@@ -1,6 +1,6 @@
 """Over-optimisation: gold against the proxy reward and against KL, and the curve of Gao et al. through it.
 
-The n at which gold is highest, and how far it falls from there to the largest n.
+Also the n at which gold is highest, and the drop from there to the largest n.
 """
 
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ FEWEST_POINTS = 4
 
 @dataclass(frozen=True, slots=True)
 class OverOptimisation:
-    """What selecting harder does, on one panel."""
+    """Effect of selecting harder, on one panel."""
 
     n_values: tuple[int, ...]
     metrics: Mapping[str, Estimate]

@@ -1,6 +1,7 @@
-"""Items and rewards as columns, so that every metric is arithmetic on a few arrays.
+"""Panels: items and rewards as columns, so that every metric is arithmetic on a few arrays.
 
-Pairs out of items: every two responses of an item whose gold tells them apart.
+Pairs of a panel are every two responses of an item with different gold. Folds are whole clusters, dealt by
+seed.
 """
 
 from __future__ import annotations

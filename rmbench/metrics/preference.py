@@ -1,6 +1,6 @@
-"""Preference accuracy: does the model rank the response higher that gold prefers?
+"""Preference accuracy: how often the model ranks the response higher that gold prefers.
 
-Length-controlled accuracy: the accuracy where neither response is longer.
+Length-controlled accuracy is the accuracy where neither response is longer.
 """
 
 from dataclasses import dataclass, replace
@@ -62,7 +62,7 @@ def length_controlled(pairs: Pairs, relative: Floats, credit: Floats, n_clusters
         n_clusters: Number of clusters in the panel.
 
     Returns:
-        The estimate, of the pairs inside the windows; or the reason why there is none.
+        The estimate, of the pairs inside the windows; or why it has no value.
 
     Source: the aim is that of Dubois et al. 2024, "Length-controlled AlpacaEval", arXiv 2404.04475; the
     estimate is that of a regression discontinuity, Hahn, Todd & van der Klaauw 2001, Econometrica 69(1).

@@ -1,4 +1,4 @@
-"""Reliability: binned forecasts against what happened (ECE, Murphy's parts of the Brier score)."""
+"""Reliability: binned forecasts against outcomes (ECE, Murphy's parts of the Brier score)."""
 
 from dataclasses import dataclass, replace
 

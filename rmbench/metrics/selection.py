@@ -1,13 +1,12 @@
-"""Which of n drawn responses is selected: the best, one of the best, a soft choice, the best by penalty.
+"""Selection among n drawn responses: rules, pools, and the distance from the policy.
 
-Several reward models at once (an ensemble's minimum, or its mean minus k standard deviations) are no rule of
-their own: they are one more reward for the same response, so a model that returns that number is evaluated
-like any other. Source: Coste et al. 2023, "Reward Model Ensembles Help Mitigate Overoptimization", arXiv
-2310.02743.
+A rule picks the best, one of the k best, a soft choice, or the best by penalty. An ensemble (the minimum, or
+the mean minus k standard deviations) is no rule: it is one more reward for the same response, and is
+evaluated like any other model. Source: Coste et al. 2023, "Reward Model Ensembles Help Mitigate
+Overoptimization", arXiv 2310.02743.
 
-Pools of candidates as rectangles, a bounded number of values at a time.
-
-How far best of n moves from the policy that it draws from: a bound, and an estimate from probabilities.
+Pools of candidates are rectangles with a bounded number of values. The KL of best of n from the policy that
+it draws from has a bound, and an estimate from log-probabilities.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,13 +15,13 @@ from math import log
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import numpy as np
-from scipy.stats import hypergeom
 
 from rmbench.core.options import Help, made_of
 from rmbench.errors import ConfigError
 from rmbench.metrics.kinds import Params
 from rmbench.metrics.panel import Panel
 from rmbench.stats.clusters import Floats, Ints
+from rmbench.stats.distributions import rank_at_place
 
 SOFT_DRAWS = 64
 """Draws of noise behind each prompt's soft choice."""
@@ -147,15 +146,14 @@ def pick_probabilities(pool_size: int, n_values: tuple[int, ...]) -> Floats:
 def top_k_probabilities(pool_size: int, n_values: tuple[int, ...], k: int) -> Floats:
     """Return P(rank r is selected), shape (M, G), where one of the k best of n is selected at random.
 
-    Rank r is drawn with probability n / M; it is then among the k best if fewer than k of the other n - 1
-    draws are from the r - 1 better ones, which is hypergeometric. Up to n = k everything drawn is among them,
-    and the choice is a random one.
+    Each of the first k places of the n drawn is selected with probability 1 / k. Up to n = k everything drawn
+    is among them, and the choice is a random one.
     """
-    rank = np.arange(1, pool_size + 1)
-    columns = [
-        n / (pool_size * min(k, n)) * hypergeom.cdf(k - 1, pool_size - 1, rank - 1, n - 1) for n in n_values
-    ]
-    return np.stack(columns, axis=1)
+    table = np.zeros((pool_size, len(n_values)))
+    for column, n in enumerate(n_values):
+        for place in range(1, min(k, n) + 1):
+            table[:, column] += rank_at_place(pool_size, n, place) / min(k, n)
+    return table
 
 
 def pessimistic_probabilities(rewards: Floats, beta: float) -> Floats:

@@ -1,4 +1,4 @@
-"""All numbers of a task: its kinds on everything, and the short list on each stratum."""
+"""All numbers of a task: its kinds on the whole panel, and the short list on each stratum."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,8 +28,8 @@ class Suite:
     undefined: dict[str, str]
     curves: dict[str, Any]
     strata: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
-    """Stratum key -> stratum -> metric -> number. Without the influence of each cluster, which is as long
-    for a stratum as for the whole, and which nobody asks for."""
+    """Stratum key -> stratum -> metric -> number. Point estimates and intervals
+    only; influence vectors are kept for the whole set alone."""
     kind_of: dict[str, str] = field(default_factory=dict)
     """Metric -> the task kind that gives it."""
     left_out: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
@@ -95,7 +95,7 @@ def resolve_metric(name: str, metrics: Mapping[str, object]) -> str:
     """Return the metric that `name` means: `win_rate@max` is the one with the largest n.
 
     Raises:
-        ConfigError: If there is none.
+        UnknownNameError: If no metric has the name.
     """
     if name.endswith("@max"):
         stem = name.removesuffix("max")

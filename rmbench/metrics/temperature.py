@@ -1,8 +1,6 @@
-"""The temperature that makes margins mean what they say: P(chosen) = sigma(margin / T).
+"""Temperature scaling of margins: P(chosen) = sigma(margin / T).
 
-Cross-fitting folds: whole clusters, dealt by seed.
-
-Margins divided by a temperature of other prompts, and what not knowing it costs an interval.
+Margins are divided by a temperature that is fitted on other prompts. Intervals include the error of the fit.
 """
 
 import math
@@ -10,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from rmbench.metrics.gaps import freedom_of
 from rmbench.stats import Statistic, cluster_sums, shares
@@ -76,7 +73,7 @@ def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: in
         return replace(fit, value=scale / low, unit="infinite")
     if gradient(high) <= 0.0:
         return replace(fit, value=scale / high, unit="zero")
-    inverse = float(brentq(gradient, low, high, xtol=1e-12, rtol=1e-12))
+    inverse = _root(gradient, low, high)
     hessian = float(information_of(inverse * z).sum()) / inverse**2
     score = cluster_sums((sigma(inverse * z) - label) * z, cluster, n_clusters)
     # d log(1/T) = -score / hessian / inverse, hence the sign of d log T.
@@ -89,6 +86,13 @@ def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: in
         unit="reward",
         log_scale=True,
     )
+
+
+def _root(f: Callable[[float], float], low: float, high: float, xtol: float = 1e-12) -> float:
+    """Return where a function that changes sign between `low` and `high` is 0."""
+    from scipy.optimize import brentq  # a slow import that most commands do without
+
+    return float(brentq(f, low, high, xtol=xtol, rtol=1e-12))
 
 
 def steady_temperature(margin: Floats, label: Floats, cluster: Ints) -> float | str:
@@ -119,7 +123,7 @@ def _steady_inverse(z: Floats, label: Floats, n_clusters: int) -> float:
     low, high = 1.0 / _LARGEST, _LARGEST
     if gradient(low) >= 0.0:
         return low
-    return high if gradient(high) <= 0.0 else float(brentq(gradient, low, high, xtol=1e-12, rtol=1e-12))
+    return high if gradient(high) <= 0.0 else _root(gradient, low, high)
 
 
 def design_effect(z: Floats, label: Floats, cluster: Ints, inverse: float) -> float:
@@ -161,15 +165,15 @@ def _interval(
     elif gradient(_LARGEST) <= 0.0:
         best = _LARGEST
     else:
-        best = float(brentq(gradient, -_LARGEST, _LARGEST, xtol=1e-12, rtol=1e-12))
+        best = _root(gradient, -_LARGEST, _LARGEST)
     effect = design_effect(z, label, cluster, _steady_inverse(z, label, present))
-    most = loss(best) + 0.5 * effect * float(student_t.ppf(0.975, freedom_of(cluster))) ** 2
+    most = loss(best) + 0.5 * effect * float(stdtrit(freedom_of(cluster), 0.975)) ** 2
 
     def beyond(inverse: float) -> float:
         return loss(inverse) - most
 
     def end(bound: float) -> float:
-        return bound if beyond(bound) <= 0.0 else float(brentq(beyond, best, bound, rtol=1e-12))
+        return bound if beyond(bound) <= 0.0 else _root(beyond, best, bound, 2e-12)
 
     low, high = end(-_LARGEST) if best > -_LARGEST else best, end(_LARGEST)
     if high <= 0.0:

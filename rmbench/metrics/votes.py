@@ -1,8 +1,6 @@
-"""Annotators' votes: their reliability, the noise ceiling, and a model's accuracy as a share of it.
+"""Annotators' votes: their agreement, Krippendorff's alpha, and a model's accuracy as a share of the ceiling.
 
-Annotators of the same pairs: how often two of them agree, and Krippendorff's alpha.
-
-Three answers are possible: the first response, the second, both equal. They describe the data, not a model.
+An annotator prefers the first response, the second, or neither. Agreement describes the data, not a model.
 """
 
 from dataclasses import replace
@@ -18,7 +16,7 @@ AGREEMENT = ("annotator_agreement", "annotator_alpha")
 
 
 def measure_annotators(panel: Panel) -> tuple[dict[str, Statistic], dict[str, str]]:
-    """Return the reliability of a panel's votes, and why there is none; both empty where nobody voted."""
+    """Return the reliability of a panel's votes, or why it has no value; both empty without votes."""
     if panel.votes is None or not panel.votes.any():
         return {}, {}
     several = panel.votes.sum(axis=1) >= 2

@@ -154,14 +154,13 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
         if not is_known:
             known = [f"{name}:" for name in SCHEMES]
             raise UnknownNameError("model scheme", f"{scheme['scheme']}:", known, f"--model {spec}")
-        return SCHEMES.get(scheme["scheme"]).load, (scheme["argument"],), spec, {}
+        name = scheme["scheme"]
+        return SCHEMES.get(name).load, (scheme["argument"],), spec, _foreign(SCHEMES.source(name))
     folder = Path(spec).expanduser()
     if (folder / "config.json").is_file():
         return SCHEMES.get("hf").load, (str(folder),), folder.resolve().name, {}
     if spec in MODELS:
-        source = MODELS.source(spec)
-        identity = {} if source.startswith("rmbench.") else {"source": source}
-        return MODELS.get(spec), (), spec, identity
+        return MODELS.get(spec), (), spec, _foreign(MODELS.source(spec))
     if folder.exists():
         what = "a folder without config.json" if folder.is_dir() else "a file"
         raise ConfigError(
@@ -171,6 +170,11 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
         return SCHEMES.get("hf").load, (spec,), spec, {}
     schemes = [f"{name}:..." for name in SCHEMES if name != "builtin"]
     raise UnknownNameError("model", spec, [*MODELS, "builtin:linear", "builtin:tiny", *schemes])
+
+
+def _foreign(source: str) -> dict[str, str]:
+    """Return what joins the identity of a model from `module:attribute`: nothing for the package's own."""
+    return {} if source.startswith("rmbench.") else {"source": source}
 
 
 def _from_file(

@@ -1,4 +1,4 @@
-"""Figures of margins: do they mean what they say, how are they spread, are the large ones right?"""
+"""Figures of margins: reliability diagram, histogram, accuracy by size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ from rmbench.stats.clusters import Floats
 _HALF = 20
 """Bins of the histogram on either side of 0."""
 _ECES = 4
-"""Records above which a reliability diagram has no room for their ECEs."""
+"""Largest number of records whose ECEs a reliability diagram shows."""
 _SHOWN = 0.995
-"""Share of |margin| that the histogram has room for; the rest is in its first and last bin."""
+"""Quantile of |margin| at the ends of the histogram; larger ones are in its first and last bin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ class Bins:
     interval: list[tuple[float, float] | None]
     n: list[int]
     ece: float | None
-    """As the record says it."""
+    """From the record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """As measured, and after the cross-fitted temperature, or why there is none."""
+    """Bins as measured, and after the cross-fitted temperature (or why there is none)."""
 
     raw: Bins
     scaled: Bins | str
 
 
 def find_reliability(source: Source) -> Reliability | str:
-    """Return the bins of a record, or why it has none."""
+    """Return the bins of a record, or the reason for none."""
     if why := source.lacks("calibration"):
         return why
     claims = source.claims
@@ -128,7 +128,7 @@ def find_margins(source: Source) -> Floats | str:
 
 
 def draw_margins(figure_class: Any, found: Sequence[tuple[str, Floats]]) -> Any:
-    """Draw how margins are spread, a panel per record: each has a scale of its own."""
+    """Draw the histogram of margins, a panel with its own scale per record."""
     columns = min(2, len(found))
     rows = -(-len(found) // columns)
     figure = new_figure(figure_class, 0.5 + 2.0 * rows)
@@ -162,9 +162,9 @@ def draw_margins(figure_class: Any, found: Sequence[tuple[str, Floats]]) -> Any:
 
 
 def histogram(margin: Floats) -> tuple[Floats, Any]:
-    """Return edges, symmetric around 0, and counts of margins that are not 0; the ends hold what is beyond.
+    """Return edges, symmetric around 0, and counts of margins that are not 0.
 
-    An edge is at 0, so that a bin holds right pairs or wrong ones.
+    The first and last bin hold larger margins too. An edge is at 0: no bin mixes right and wrong pairs.
     """
     apart = margin[margin != 0]
     largest = float(np.quantile(np.abs(apart), _SHOWN)) if len(apart) else 1.0

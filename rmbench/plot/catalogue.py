@@ -1,7 +1,4 @@
-"""The figures by name: what each finds in a record, how it draws several, and what it says.
-
-What figures are drawn of: stored records, with a name for each, and what has to be read or made again.
-"""
+"""Figures by name: how each finds its numbers in a record, draws several records, and its caption."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,25 +23,25 @@ from rmbench.plot.groups import (
     find_strata,
     find_styles,
 )
-from rmbench.plot.source import Records, Source, sources_of
+from rmbench.plot.source import RecordsLike, Source, sources_of
 from rmbench.plot.style import canvas, title
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Figure:
     """One figure."""
 
     title: str
     caption: str
     """How to read it: a sentence or two."""
     find: Callable[[Source], Any]
-    """Return what is drawn of a record, or as a text why there is nothing."""
+    """Return the numbers of a record, or the reason why there are none as a text."""
     draw: Callable[[Any, Sequence[tuple[str, Any]]], Any]
     """(class of figures, (name, found) of each record) -> figure; called while drawing."""
 
 
-FIGURES: Mapping[str, Kind] = {
-    "reliability": Kind(
+FIGURES: Mapping[str, Figure] = {
+    "reliability": Figure(
         "Reliability",
         "How often a response was better against how often its margin claims it, in bins of equal size;"
         " each pair counts in both orders. On the dotted line margins mean what they say; a flatter line is"
@@ -52,7 +49,7 @@ FIGURES: Mapping[str, Kind] = {
         find_reliability,
         draw_reliability,
     ),
-    "margins": Kind(
+    "margins": Figure(
         "Margins",
         "Reward of the chosen response minus that of the rejected one, over all pairs. The outline mirrors"
         " the wrong pairs: where it stays below the bars, a margin of that size is more often right than"
@@ -60,33 +57,33 @@ FIGURES: Mapping[str, Kind] = {
         find_margins,
         draw_margins,
     ),
-    "margin_deciles": Kind(
+    "margin_deciles": Figure(
         "Accuracy by margin",
         "Pairs in tenths by the size of their margin. A model that knows what it knows rises to the right.",
         find_margin_deciles,
         draw_margin_deciles,
     ),
-    "best_of_n": Kind(
+    "best_of_n": Figure(
         "Best of N",
         "What the pick of the highest reward among N is worth. Dashed: picking by gold itself; dotted: at"
         " random.",
         find_best_of_n,
         draw_best_of_n,
     ),
-    "styles": Kind(
+    "styles": Figure(
         "Styles",
         "Share of prompts whose chosen response, in the style of the row, beats the rejected one in that"
         " of the column. Below the diagonal the chosen one is the richer (easy), above it the plainer.",
         find_styles,
         draw_styles,
     ),
-    "strata": Kind(
+    "strata": Figure(
         "By stratum",
         "The same number within each group of items. Dotted: on everything.",
         find_strata,
         draw_strata,
     ),
-    "length_bias": Kind(
+    "length_bias": Figure(
         "Length",
         "Left: accuracy, what is left of it where neither response is longer, and what always taking the"
         " longer one would give. Right: accuracy by how much longer the chosen response is; a line that rises"
@@ -99,12 +96,12 @@ FIGURES: Mapping[str, Kind] = {
 
 
 def find(name: str, source: Source) -> Any:
-    """Return what the figure `name` shows of a record, or as a text why there is nothing to show."""
+    """Return the numbers that the figure `name` shows of a record, or the reason for none as a text."""
     return FIGURES[name].find(source)
 
 
 def draw(name: str, found: Sequence[tuple[str, Any]], heading: str = "") -> Any:
-    """Return the figure `name` of (label, what `find` gave) of each record, under a heading.
+    """Return the figure `name` of (label, result of `find`) of each record, under a heading.
 
     Raises:
         ConfigError: If matplotlib is not installed.
@@ -116,7 +113,7 @@ def draw(name: str, found: Sequence[tuple[str, Any]], heading: str = "") -> Any:
         return figure
 
 
-def figure_of(name: str, records: Records) -> Any:
+def figure_of(name: str, records: RecordsLike) -> Any:
     """Return the figure `name` of records.
 
     Raises:
@@ -135,6 +132,6 @@ def figure_of(name: str, records: Records) -> Any:
 
 
 def heading(sources: Sequence[Source]) -> str:
-    """Return what a figure is of, as far as its lines do not say so: the tasks, and the model of one."""
+    """Return the heading of a figure: the tasks, and the model of a single record."""
     tasks = ", ".join(dict.fromkeys(source.record.task for source in sources))
     return f"{sources[0].label}: {tasks}" if len(sources) == 1 else tasks

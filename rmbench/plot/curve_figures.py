@@ -1,4 +1,4 @@
-"""The figures: win rate and gold against n and the square root of KL, and gold against the proxy's reward."""
+"""Figures of curves: win rate and gold against n, the square root of KL, and the proxy's reward."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from typing import Any, Literal
 import numpy as np
 
 from rmbench.plot.curves import Series
-from rmbench.plot.style import COLOURS, DASHES, MARKERS, drawing, image_files, label
+from rmbench.plot.style import doublings, dress, label, level, panel_files, six, style_of
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _Figure:
     stem: str
     metric: str
     y_label: str
@@ -22,72 +22,83 @@ class _Kind:
     """Whether the n of the highest gold is drawn with its interval."""
 
 
-_KINDS = (
-    _Kind("win-rate", "win_rate", "win rate", level=0.5),
-    _Kind("win-rate-by-kl", "win_rate", "win rate", against="kl", level=0.5),
-    _Kind("gold", "gold", "gold", shows_peak=True),
-    _Kind("gold-by-reward", "gold", "gold", against="reward"),
-    _Kind("gain-by-kl", "gain", "gain in gold", against="kl", level=0.0, shows_peak=True),
+_FIGURES = (
+    _Figure("win-rate", "win_rate", "win rate", level=0.5),
+    _Figure("win-rate-by-kl", "win_rate", "win rate", against="kl", level=0.5),
+    _Figure("gold", "gold", "gold", shows_peak=True),
+    _Figure("gold-by-reward", "gold", "gold", against="reward"),
+    _Figure("gain-by-kl", "gain", "gain in gold", against="kl", level=0.0, shows_peak=True),
 )
 _LANE = 0.05
 """Height of a line's peak and interval below the curves, as a share of its panel."""
-_TOO_NEAR = 1.3
-"""Ratio to the largest n below which another one has no room for its number."""
 
 
 def draw_curves(series: Sequence[Series]) -> dict[str, bytes]:
     """Return file name -> content of every figure, SVG and PNG; the same series give the same bytes.
 
-    Lines of a panel share its axes, bands are 95% intervals. Against KL the fitted curve of Gao et al. is
-    dashed where there is one. Rewards are shown as their rise in standard deviations within a prompt's pool:
-    proxies differ in scale. A line without rewards, or whose rewards are equal, is not in that figure.
+    Bands are 95% intervals. The fitted curve of Gao et al. against KL is dashed. Rewards are shown as their
+    rise in standard deviations within a prompt's pool, as proxies differ in scale. A line without rewards, or
+    with equal rewards, is not in that figure.
 
     Raises:
         ConfigError: If matplotlib is not installed.
     """
     files: dict[str, bytes] = {}
-    for kind in _KINDS:
+    for kind in _FIGURES:
         shown = [s for s in series if kind.against != "reward" or s.found.reward_sd > 0.0]
         if shown:
             files |= _figure(shown, kind)
     return files
 
 
-def _figure(series: Sequence[Series], kind: _Kind) -> dict[str, bytes]:
+def _figure(series: Sequence[Series], kind: _Figure) -> dict[str, bytes]:
     rows, columns, names = (
         list(dict.fromkeys(getattr(s, key) for s in series)) for key in ("row", "column", "line")
     )
-    with drawing() as figure_class:
-        size = (2.2 + 2.9 * len(columns), 0.6 + 2.3 * len(rows))
-        figure = figure_class(figsize=size, layout="constrained")
-        axes = figure.subplots(len(rows), len(columns), squeeze=False, sharex="col", sharey="row")
-        handles: dict[str, Any] = {}
-        ticks = max((s.found.n_values for s in series), key=max)  # panels of a column share their axis
-        for i, row in enumerate(rows):
-            for j, column in enumerate(columns):
-                inside = [s for s in series if (s.row, s.column) == (row, column)]
-                for s in inside:
-                    handle = _line(axes[i][j], s, kind, names.index(s.line))
-                    if kind.shows_peak:
-                        _peak(axes[i][j], s, kind, names.index(s.line), len(names))
-                    handles.setdefault(s.line, handle)
-                _dress(axes[i][j], inside, kind, ticks)
-                axes[i][j].set(
-                    title=label(column) if i == 0 else "",
-                    ylabel=f"{label(row)}\n{kind.y_label}" if j == 0 else "",
-                    xlabel=_x_label(series, kind) if i == len(rows) - 1 else "",
-                )
+    handles: dict[str, Any] = {}
+    ticks = max((s.found.n_values for s in series), key=max)  # panels of a column share their axis
+
+    def fill(axes: Any, i: int, j: int) -> None:
+        inside = [s for s in series if (s.row, s.column) == (rows[i], columns[j])]
+        for s in inside:
+            k = names.index(s.line)
+            handles.setdefault(s.line, _line(axes, s, kind, k))
             if kind.shows_peak:
-                _make_room(axes[i][0], len(names))
+                _peak(axes, s, kind, k, len(names))
+        if not inside:
+            axes.axis("off")
+            return
+        if kind.level is not None:
+            level(axes, kind.level, color="#888888", linewidth=0.8)
+        if kind.against == "n":
+            doublings(axes, ticks)
+        dress(axes, linewidth=0.3)
+
+    def finish(figure: Any, axes: Any) -> None:
+        if kind.shows_peak:
+            for row in axes:
+                _make_room(row[0], len(names))
         shown = [name for name in names if name in handles]
         figure.legend(
             [handles[n] for n in shown], [label(n) for n in shown], loc="outside right upper", frameon=False
         )
         figure.supxlabel(_caption(series, kind), fontsize=7, color="#555555", x=0.01, ha="left")
-        return image_files(figure, kind.stem)
+
+    return panel_files(
+        kind.stem,
+        [f"{label(row)}\n{kind.y_label}" for row in rows],
+        [label(column) for column in columns],
+        fill,
+        finish,
+        panel=(2.9, 2.3),
+        around=(2.2, 0.6),
+        x_label=_x_label(series, kind),
+        sharex="col",
+        sharey="row",
+    )
 
 
-def _x_label(series: Sequence[Series], kind: _Kind) -> str:
+def _x_label(series: Sequence[Series], kind: _Figure) -> str:
     if kind.against == "n":
         return "n (responses to choose from)"
     if kind.against == "reward":
@@ -97,7 +108,7 @@ def _x_label(series: Sequence[Series], kind: _Kind) -> str:
     return rf"$\sqrt{{\mathrm{{KL}}}}$ ({' or '.join(what[f] for f in sorted(found))}, nats)"
 
 
-def _caption(series: Sequence[Series], kind: _Kind) -> str:
+def _caption(series: Sequence[Series], kind: _Figure) -> str:
     fitted = kind.metric == "gain" and any("fit_alpha" in s.found.metrics for s in series)
     parts = ["bands: 95% intervals by prompt", *(["dashed: fit of d (α − β d), d = √KL"] if fitted else [])]
     if kind.shows_peak:
@@ -107,72 +118,51 @@ def _caption(series: Sequence[Series], kind: _Kind) -> str:
     return "; ".join(parts)
 
 
-def _line(axes: Any, s: Series, kind: _Kind, k: int) -> Any:
+def _line(axes: Any, s: Series, kind: _Figure, k: int) -> Any:
     estimates = [s.found.metrics[f"{kind.metric}@{n}"] for n in s.found.n_values]
     x = _places(s, kind)
-    y = np.round([e.value for e in estimates], 6)
-    bounds = np.round([e.ci95 or (e.value, e.value) for e in estimates], 6)
-    colour = COLOURS[k % len(COLOURS)]
+    y = six([e.value for e in estimates])
+    bounds = six([e.ci95 or (e.value, e.value) for e in estimates])
+    style = style_of(k)
+    colour = style["color"]
     fits = kind.metric == "gain" and "fit_alpha" in s.found.metrics
-    (handle,) = axes.plot(
-        x,
-        y,
-        color=colour,
-        marker=MARKERS[k % len(MARKERS)],
-        # More lines than colours: the dashes tell them apart. Dots alone where the fit is the line.
-        linestyle="" if fits else DASHES[k // len(COLOURS) % len(DASHES)],
-        markersize=3,
-        linewidth=1,
-    )
+    if fits:
+        style |= {"linestyle": ""}  # the fit is the line
+    (handle,) = axes.plot(x, y, markersize=3, linewidth=1, **style)
     axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=colour, alpha=0.12, linewidth=0)
     if fits:
         alpha, beta = (s.found.metrics[f"fit_{name}"].value for name in ("alpha", "beta"))
         d = np.linspace(0.0, float(x.max()), 60)
-        axes.plot(d, np.round(y[0] + d * (alpha - beta * d), 6), color=colour, linestyle="--", linewidth=0.8)
+        axes.plot(d, six(y[0] + d * (alpha - beta * d)), color=colour, linestyle="--", linewidth=0.8)
     return handle
 
 
-def _places(s: Series, kind: _Kind) -> Any:
-    """Return where the points of a line are along x."""
+def _places(s: Series, kind: _Figure) -> Any:
+    """Return the places of a line's points along x."""
     found = s.found
     if kind.against == "reward":
         rewards = [found.metrics[f"reward@{n}"].value for n in found.n_values]
         x = [(reward - rewards[0]) / found.reward_sd for reward in rewards]
     else:
         x = [sqrt(v) for v in found.kl] if kind.against == "kl" else list(found.n_values)
-    # Six decimals: a record in memory and the same one from its file differ far below a pixel.
-    return np.round(np.array(x, dtype=np.float64), 6)
+    return six(x)
 
 
-def _peak(axes: Any, s: Series, kind: _Kind, k: int, n_lines: int) -> None:
-    """Draw the n of the highest gold and its interval, in a lane of its own below the curves."""
+def _peak(axes: Any, s: Series, kind: _Figure, k: int, n_lines: int) -> None:
+    """Draw the n of the highest gold with its interval, in a lane below the curves."""
     best = s.found.metrics["best_n"]
     low, high = best.ci95 or (best.value, best.value)
     x = np.interp([low, best.value, high], s.found.n_values, _places(s, kind))
     y = (n_lines - k - 0.5) * _LANE
-    style = {"color": COLOURS[k % len(COLOURS)], "transform": axes.get_xaxis_transform()}
-    axes.plot(x[[0, 2]], [y, y], linewidth=1.5, alpha=0.6, **style)
-    axes.plot(x[[0, 2]], [y, y], linestyle="", marker="|", markersize=4, **style)
-    axes.plot(x[[1]], [y], marker=MARKERS[k % len(MARKERS)], markersize=5, markerfacecolor="white", **style)
+    style = style_of(k)
+    at = {"color": style["color"], "transform": axes.get_xaxis_transform()}
+    axes.plot(x[[0, 2]], [y, y], linewidth=1.5, alpha=0.6, **at)
+    axes.plot(x[[0, 2]], [y, y], linestyle="", marker="|", markersize=4, **at)
+    axes.plot(x[[1]], [y], marker=style["marker"], markersize=5, markerfacecolor="white", **at)
 
 
 def _make_room(axes: Any, n_lines: int) -> None:
-    """Leave the lowest part of a row's panels to the peaks."""
+    """Make room for the peaks at the bottom of a row's panels."""
     low, high = axes.get_ylim()
     share = min(n_lines * _LANE, 0.5)
     axes.set_ylim(low - (high - low) * share / (1.0 - share), high)
-
-
-def _dress(axes: Any, inside: Sequence[Series], kind: _Kind, ticks: Sequence[int]) -> None:
-    if not inside:
-        axes.axis("off")
-        return
-    if kind.level is not None:
-        axes.axhline(kind.level, color="#888888", linewidth=0.8, linestyle=":")
-    if kind.against == "n":
-        axes.set_xscale("log", base=2)
-        shown = [t for t in ticks if t == max(ticks) or t * _TOO_NEAR < max(ticks)]
-        axes.set_xticks(shown, [str(t) for t in shown])
-    axes.minorticks_off()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", linewidth=0.3)

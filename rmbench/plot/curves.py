@@ -1,7 +1,4 @@
-"""Records to curves: which row, column and line each belongs to, measured again from its stored rewards.
-
-Curves as CSV, as LaTeX and as JSON values.
-"""
+"""Curves of best of N: their row, column and line; and curves as CSV, LaTeX and JSON."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,22 +11,31 @@ from typing import Any
 import numpy as np
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.format.tables import Block, Cell, Column, Table, as_latex, cell_of, csv_text
+from rmbench.format.tables import (
+    Block,
+    Cell,
+    Column,
+    Table,
+    as_latex,
+    cell_of,
+    csv_text,
+    no_value,
+    value_low_high,
+)
 from rmbench.metrics import Panel
 from rmbench.metrics.over_optimisation import OverOptimisation, measure_over_optimisation
 from rmbench.metrics.selection import rule_of
-from rmbench.results.read import find_records
+from rmbench.results.read import runs_at
 from rmbench.results.record import Record, estimate_to_json, rounded
 from rmbench.results.run import Run
-from rmbench.types import Estimate
 
 FIELDS = ("task", "model", "size", "data", "gold", "source", "seed", "rule")
-"""What a record can be arranged by, besides `model.KEY` of its fingerprint and the strata of its items."""
+"""Fields that records are arranged by, besides `model.KEY` of the fingerprint and strata of the items."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What rows, columns and lines of a figure are: fields of records, or strata of their items."""
+    """Fields of records, or strata of their items, that make rows, columns and lines of a figure."""
 
     rows: str = "task"
     columns: str | None = None
@@ -47,10 +53,15 @@ class Series:
 
     row: str
     column: str
-    """Empty where there is one column."""
+    """Empty without a field for columns."""
     line: str
     record: Record
     found: OverOptimisation
+
+    @property
+    def name(self) -> str:
+        """Row, column and line."""
+        return " / ".join(filter(None, (self.row, self.column, self.line)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +73,14 @@ class Left:
 
 
 def gather(paths: Sequence[Path], layout: Layout) -> tuple[list[Series], list[Left]]:
-    """Return the curves of all records at or below `paths`, in their order, and what has none.
+    """Return the curves of all records at or below `paths`, in their order, and what was left out.
 
-    Where the size of the model is a field of the layout, smaller ones come first and unknown ones last.
+    With the model's size in the layout, smaller models come first and unknown sizes last.
 
     Raises:
         ConfigError: If there is no record, none of best of n, none with a curve, or two of them would be the
             same line.
-        UnknownNameError: If a field of the layout is none.
+        UnknownNameError: If a field of the layout does not exist.
         StoreError: If rewards are missing or damaged.
     """
     runs, left = _best_of_n(paths)
@@ -98,9 +109,9 @@ def gather(paths: Sequence[Path], layout: Layout) -> tuple[list[Series], list[Le
 
 
 def notes_of(series: Iterable[Series]) -> list[str]:
-    """Return what a reader must know: panels whose lines rest on different data, lines without rewards."""
+    """Return notes: panels whose lines rest on different data, lines without rewards."""
     data: dict[tuple[str, str], set[str]] = {}
-    lacking = []
+    lacking: list[tuple[str, dict[str, str]]] = []
     left_out: dict[tuple[str, str], dict[str, frozenset[str]]] = {}
     for s in series:
         data.setdefault((s.row, s.column), set()).add(str(s.record.identity["data"]))
@@ -108,10 +119,9 @@ def notes_of(series: Iterable[Series]) -> list[str]:
         why = s.found.undefined.get("reward")
         if why is None and s.found.reward_sd == 0.0:
             why = "its rewards are equal in every pool; it is not in the figure of gold against reward"
-        if why:
-            lacking.append(f"no reward of {' / '.join(filter(None, (s.row, s.column, s.line)))}: {why}")
+        lacking.append((s.name, {"reward": why} if why else {}))
     return (
-        lacking
+        no_value(lacking)
         + [
             f"the lines of {' / '.join(filter(None, place))} rest on {len(found)} different sets of items"
             for place, found in data.items()
@@ -122,7 +132,7 @@ def notes_of(series: Iterable[Series]) -> list[str]:
 
 
 def _uneven(place: tuple[str, str], lines: Mapping[str, frozenset[str]]) -> Iterator[str]:
-    """Say which lines of a panel leave out items that others do not, because of their own rewards."""
+    """Yield a note if lines of a panel left out different items because of their own rewards."""
     if len(set(lines.values())) > 1:
         shown = ", ".join(f"{line} lacks {len(items):,}" for line, items in lines.items() if items)
         yield (
@@ -135,9 +145,7 @@ def _best_of_n(paths: Sequence[Path]) -> tuple[list[Run], list[Left]]:
     runs: dict[Path, Run] = {}
     left: list[Left] = []
     for path in paths:
-        if not path.exists():
-            raise ConfigError(f"there is no file or folder {path}")
-        for run in find_records(path):
+        for run in runs_at(path):
             if "best_of_n" in run.kinds:
                 runs.setdefault(run.path.resolve(), run)
             else:
@@ -183,7 +191,7 @@ def _fields(run: Run) -> dict[str, str]:
         "size": _size(_parameters(run.record)),
         "data": run.data[:8],
         "gold": str((run.gold or {}).get("spec", "of the data")),
-        # The name of its file or folder: where it lies is nobody's concern.
+        # Only the name of the file or folder: its path is private.
         "source": str(run.record.provenance.get("data") or "").rpartition("/")[2],
         "seed": str(run.seed),
         "rule": str(rule_of(run.params)),
@@ -197,7 +205,7 @@ def _parameters(record: Record) -> int | None:
 
 
 def _size(n: int | None) -> str:
-    """Return a number of parameters as people say it: 135M."""
+    """Return a number of parameters in short, such as 135M."""
     if n is None:
         return "size unknown"
     n = int(float(f"{n:.3g}"))  # else 999,999 would be 1e+03K
@@ -206,15 +214,15 @@ def _size(n: int | None) -> str:
 
 
 MEASURED = ("win_rate", "gold", "gain", "reward", "regret", "oracle")
-"""Given with intervals at each n; `reward_sd`, what the figure divides rewards by, is one for the line."""
+"""Metrics with intervals at each n. `reward_sd`, the figure's unit of rewards, is one number per line."""
 _PLACE = ("row", "column", "line", "task", "version", "model", "run_id", "data")
 _IN_PRINT = {"win_rate": "Win rate", "gold": "Gold of the pick"}
-"""Measured -> title of its tables in LaTeX; CSV has all of them."""
+"""Metrics in LaTeX -> title; CSV has all of `MEASURED`."""
 FITTED = ("best_n", "overoptimization_drop", "fit_alpha", "fit_beta", "fit_rmse", "fit_peak_kl")
 
 
 def curves_csv(series: Iterable[Series]) -> str:
-    """Return one row per line and n: KL in nats and what it is, values with intervals."""
+    """Return CSV with a row per line and n: KL in nats and its kind, values with intervals."""
     heads = [*_PLACE, "n", "prompts", "kl", "kl_is", "sqrt_kl"]
     heads += [f"{name}{end}" for name in MEASURED for end in ("", "_low", "_high")]
     heads.append("reward_sd")
@@ -225,26 +233,26 @@ def curves_csv(series: Iterable[Series]) -> str:
             gold = metrics[f"gold@{n}"]
             row: list[Any] = [n, gold.n, kl, s.found.kl_is, sqrt(kl)]
             for name in MEASURED:
-                row += _numbers(metrics.get(f"{name}@{n}"))
+                row += value_low_high(metrics.get(f"{name}@{n}"))
             row.append(s.found.reward_sd if "reward@1" in metrics else "")
             rows.append([*_place(s), *row])
     return csv_text(heads, rows)
 
 
 def fits_csv(series: Iterable[Series]) -> str:
-    """Return one row per line and number of the whole curve, or why it has none."""
+    """Return CSV with a row per line and number of the whole curve, or the reason for none."""
     rows = []
     for s in series:
         for name in FITTED:
             estimate = s.found.metrics.get(name)
             why = "" if estimate else s.found.undefined.get(name, "not measured")
             unit = estimate.unit if estimate else ""
-            rows.append([*_place(s), name, *_numbers(estimate), unit, why])
+            rows.append([*_place(s), name, *value_low_high(estimate), unit, why])
     return csv_text([*_PLACE, "metric", "value", "low", "high", "unit", "undefined"], rows)
 
 
 def curves_latex(series: Sequence[Series]) -> str:
-    """Return for each panel its lines by n, and the numbers of whole curves, as LaTeX."""
+    """Return LaTeX tables: for each panel its lines by n; and the numbers of whole curves."""
     panels: dict[tuple[str, str], list[Series]] = {}
     for s in series:
         panels.setdefault((s.row, s.column), []).append(s)
@@ -268,14 +276,10 @@ def _fits_block(series: Sequence[Series]) -> Block:
     rows: list[tuple[Cell, ...]] = [
         (s.row, s.column, s.line, *(cell_of(s.found.metrics.get(name)) for name in FITTED)) for s in series
     ]
-    lacking: dict[str, list[str]] = {}
-    for s in series:
-        shown = " / ".join(filter(None, (s.row, s.column, s.line)))
-        for name in FITTED:
-            if name not in s.found.metrics:
-                why = s.found.undefined.get(name, "not measured")
-                lacking.setdefault(why, []).append(f"{name} of {shown}")
-    notes = [f"no {', '.join(what)}: {why}" for why, what in lacking.items()]
+    notes = no_value(
+        (s.name, {f: s.found.undefined.get(f, "not measured") for f in FITTED if f not in s.found.metrics})
+        for s in series
+    )
     table = Table((*keys, *map(Column, FITTED)), tuple(rows))
     caption = "Numbers of whole curves: the best n, what is lost from it to the largest, and the fit"
     return Block("curve-fits", (caption,), table, (*notes_of(series), *notes))
@@ -302,10 +306,3 @@ def _place(s: Series) -> list[str]:
     record = s.record
     texts = [s.row, s.column, s.line, record.task, str(record.task_version), record.model, record.run_id]
     return [*texts, str(record.identity["data"])]
-
-
-def _numbers(estimate: Estimate | None) -> list[Any]:
-    """Return value, low and high; nothing where there is none."""
-    if estimate is None:
-        return ["", "", ""]
-    return [estimate.value, *(estimate.ci95 or ("", ""))]

@@ -1,9 +1,4 @@
-"""Figures of groups of items: the matrix of styles, the headline within each stratum.
-
-The figure of length bias: is the longer response preferred because it is longer?
-
-The figure of best of N: what picking with the model gives, between chance and the best there is.
-"""
+"""Figures of groups of items: styles, strata, length bias and best of N."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +19,7 @@ from rmbench.plot.style import (
     INK,
     QUIET,
     band,
+    doublings,
     dress,
     label,
     legend,
@@ -38,7 +34,7 @@ from rmbench.plot.style import (
 from rmbench.types import Estimate
 
 MOST = 30
-"""Strata of one key that a figure has room for; the largest are shown."""
+"""Largest number of strata shown per key, those with the most items."""
 _PREFERRED = ("accuracy", "win_rate@max", "ece")
 
 
@@ -50,7 +46,7 @@ def find_styles(source: Source) -> Mapping[str, Any] | str:
 
 
 def draw_styles(figure_class: Any, found: Sequence[tuple[str, Mapping[str, Any]]]) -> Any:
-    """Draw who wins between styles: a panel per record of all domains, of one record its domains too."""
+    """Draw win rates between styles: a panel per record; for a single record a panel per domain too."""
     panels = [(name, "all" if "all" in one else next(iter(one)), one) for name, one in found]
     if len(found) == 1:
         panels = [(name, domain, one) for name, _, one in panels for domain in ["all", *one] if domain in one]
@@ -62,7 +58,7 @@ def draw_styles(figure_class: Any, found: Sequence[tuple[str, Mapping[str, Any]]
     for axes, (name, domain, one) in zip(grid.flat, panels, strict=False):
         _heat(axes, np.asarray(one[domain], dtype=np.float64))
         what = "all domains" if domain == "all" else f"{domain} alone"
-        alone = [name] if domain == "all" else [name, what]  # which domain, where there is no mean of all
+        alone = [name] if domain == "all" else [name, what]  # without a mean of all domains
         axes.set_title("\n".join(label(line, 24) for line in (alone if len(found) > 1 else [what])))
     for empty in grid.flat[len(panels) :]:
         empty.axis("off")
@@ -72,7 +68,7 @@ def draw_styles(figure_class: Any, found: Sequence[tuple[str, Mapping[str, Any]]
 
 
 def _heat(axes: Any, matrix: Any) -> None:
-    """Draw cells whose strength is their value: vectors, so that a page can give them its own colours."""
+    """Draw cells whose opacity is their value, as vectors that a page can colour."""
     names = [style.replace("detailed_", "") for style in STYLES]
     for i in range(3):
         for j in range(3):
@@ -94,13 +90,13 @@ class Strata:
     metric: str
     overall: Estimate
     by_key: dict[str, dict[str, Estimate]]
-    """Stratum key -> stratum -> number; those without a value are left out."""
+    """Stratum key -> stratum -> number; strata without a value are left out."""
     undefined: dict[str, int]
-    """Stratum key -> strata without a value."""
+    """Stratum key -> number of strata without a value."""
 
 
 def find_strata(source: Source) -> Strata | str:
-    """Return the headline by stratum, or another metric that strata have where they lack it."""
+    """Return the headline by stratum; if strata lack it, another metric that they have."""
     strata, record = source.record.strata, source.record
     if not strata:
         return f"the task {record.task} has no strata"
@@ -122,7 +118,7 @@ def find_strata(source: Source) -> Strata | str:
 
 
 def draw_strata(figure_class: Any, found: Sequence[tuple[str, Strata]]) -> Any:
-    """Draw the metric within each stratum with its interval, below it on everything; a block per key."""
+    """Draw the metric with its interval on all items and in each stratum, a block per key."""
     keys = list(dict.fromkeys(key for _, one in found for key in one.by_key))
     rows = {key: _largest([one.by_key.get(key, {}) for _, one in found]) for key in keys}
     sizes = [len(rows[key][0]) + (key == keys[0]) for key in keys]
@@ -178,7 +174,7 @@ _METRICS = {
 
 @dataclass(frozen=True, slots=True)
 class LengthBias:
-    """Accuracy, what is left of it at equal length, and how it goes with the difference in length."""
+    """Accuracy, accuracy at equal length, and accuracy by difference in length."""
 
     metrics: dict[str, Estimate]
     tenths: list[dict[str, Any]]
@@ -186,7 +182,7 @@ class LengthBias:
 
 
 def find_length_bias(source: Source) -> LengthBias | str:
-    """Return what a record knows of length, or why it knows nothing."""
+    """Return the length bias of a record, or the reason for none."""
     if why := source.lacks("preference"):
         return why
     if "longer_wins" not in source.record.metrics:
@@ -238,14 +234,14 @@ class BestOfN:
     win_rate: list[Estimate]
     gold: list[Estimate]
     oracle_win_rate: list[float]
-    """Of a model whose reward is the gold."""
+    """Of a model whose reward is the gold itself."""
     oracle_gold: list[float]
     random_gold: float
-    """The mean of a pool: what a pick at random gives, at every n."""
+    """Mean gold of a pool: a random pick's, at every n."""
 
 
 def find_best_of_n(source: Source) -> BestOfN | str:
-    """Return the curves of a record, or why it has none."""
+    """Return the curves of a record, or the reason for none."""
     if why := source.lacks("best_of_n"):
         return why
     win, gold, oracle = (source.by_n(stem) for stem in ("win_rate", "gold", "oracle"))
@@ -264,7 +260,7 @@ def find_best_of_n(source: Source) -> BestOfN | str:
 
 
 def draw_best_of_n(figure_class: Any, found: Sequence[tuple[str, BestOfN]]) -> Any:
-    """Draw win rate and gold against n, each with what the best pick and a random one would give."""
+    """Draw win rate and gold against n, between a random pick and the best possible one."""
     figure = new_figure(figure_class, 2.7)
     left, right = figure.subplots(1, 2)
     for k, (name, one) in enumerate(found):
@@ -273,7 +269,7 @@ def draw_best_of_n(figure_class: Any, found: Sequence[tuple[str, BestOfN]]) -> A
     drawn: list[tuple[list[float], list[float]]] = []
     for _, one in found:
         ends = (list(six(one.oracle_win_rate)), list(six(one.oracle_gold)))
-        if ends in drawn:  # the same pools
+        if ends in drawn:  # records on the same pools
             continue
         best_name = None if drawn else "best possible"
         for axes, best in ((left, one.oracle_win_rate), (right, one.oracle_gold)):
@@ -282,10 +278,8 @@ def draw_best_of_n(figure_class: Any, found: Sequence[tuple[str, BestOfN]]) -> A
         drawn.append(ends)
     level(left, 0.5, "random pick")
     ticks = max((one.n for _, one in found), key=lambda n: n[-1])
-    shown = [t for t in ticks if t == ticks[-1] or t * 1.3 < ticks[-1]]
     for axes, what in ((left, "win rate over the pool"), (right, "gold of the pick")):
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(shown, [str(t) for t in shown])
+        doublings(axes, ticks)
         axes.set(xlabel="N (responses to choose from)", title=what)
         dress(axes)
     legend(figure, [left], 2 if len(found) <= 2 else None)

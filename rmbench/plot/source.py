@@ -1,4 +1,4 @@
-"""Sources of figures: stored records, each with a name, and what is read or measured again."""
+"""Runs with labels, for figures and reports."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -10,14 +10,14 @@ from typing import Any, TypeAlias
 from rmbench.errors import ConfigError
 from rmbench.metrics import Suite
 from rmbench.metrics.calibration import Claims, claims_of
-from rmbench.results.read import find_records
+from rmbench.results.read import runs_at
 from rmbench.results.run import Run
 from rmbench.types import Estimate
 
-AnyRecord: TypeAlias = Run | Path | str
+RecordLike: TypeAlias = Run | Path | str
 
 
-Records: TypeAlias = AnyRecord | Sequence[AnyRecord]
+RecordsLike: TypeAlias = RecordLike | Sequence[RecordLike]
 """One record or several: each a `Run` or the path of one."""
 
 
@@ -26,11 +26,11 @@ class Source(Run):
     """A run with a name in figures."""
 
     label: str
-    """As legends and pages call it."""
+    """Name in legends and pages."""
 
     @cached_property
     def claims(self) -> Claims:
-        """What the margins claim, before and after a temperature."""
+        """Probabilities that the margins claim, before and after a temperature."""
         return claims_of(self.panel, self.settings)
 
     @cached_property
@@ -38,7 +38,7 @@ class Source(Run):
         return self.measure(strata=False)
 
     def curve(self, name: str) -> Any:
-        """Return a table of the record; of an older version that does not hold it, from the rewards."""
+        """Return a curve of the record; if an older record lacks it, from the rewards."""
         found = self.record.curves.get(name)
         return self._measured.curves.get(name) if found is None else found
 
@@ -48,12 +48,12 @@ class Source(Run):
         return {n: self.record.metrics[f"{stem}@{n}"] for n in sorted(int(n) for n in found if n.isdecimal())}
 
     def lacks(self, kind: str) -> str | None:
-        """Return why there is nothing of a task kind here; None if there is."""
+        """Return why the run has no task kind `kind`; None if it has."""
         return None if kind in self.kinds else f"the task {self.record.task} measures no {kind}"
 
 
-def sources_of(records: Records) -> list[Source]:
-    """Return the records with names that tell them apart: model, else task too, else the run too.
+def sources_of(records: RecordsLike) -> list[Source]:
+    """Return records with distinct labels: model, if needed with task, else with run id.
 
     Raises:
         DataError: If a path is no record.
@@ -67,7 +67,7 @@ def sources_of(records: Records) -> list[Source]:
 
 
 def name_sources(runs: Sequence[Run]) -> list[Source]:
-    """Return runs as sources whose labels differ: model, else task too, else the run too."""
+    """Return runs with distinct labels: model, if needed with task, else with run id."""
     parts: list[Callable[[Run], str]] = [
         lambda r: r.model,
         lambda r: f"{r.model}, {r.task}",
@@ -85,4 +85,4 @@ def name_sources(runs: Sequence[Run]) -> list[Source]:
 def _read(path: Path) -> Run:
     if not path.is_file():
         raise ConfigError(f"there is no record {path}; a figure is drawn of the .json file of a run")
-    return next(find_records(path))
+    return runs_at(path)[0]

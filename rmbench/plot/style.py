@@ -1,11 +1,11 @@
-"""What all figures share: colours that are told apart, and files that depend on what is drawn alone.
+"""One look for all figures: sizes, colours, intervals, grids of panels, and SVG or PNG bytes.
 
-One look for all figures of records: sizes, colours, intervals.
+The bytes depend only on what is drawn: no time, no version of matplotlib's metadata, six decimals.
 """
 
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import inf, isfinite
 from typing import Any
@@ -17,19 +17,21 @@ from rmbench.errors import ConfigError
 from rmbench.stats.clusters import Floats
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
-"""Told apart by the colour-blind. Source: Okabe & Ito 2008."""
+"""Colours that the colour-blind can distinguish. Source: Okabe & Ito 2008."""
 MARKERS = "osD^vP*X"
 DASHES = ("-", "--", ":", "-.")
-"""More lines than colours: the dashes tell them apart."""
+"""Dashes distinguish lines of the same colour."""
 LONGEST_LABEL = 28
+_TOO_NEAR = 1.3
+"""Ratio to the largest n below which another n has no room for its label."""
 
 
 @contextmanager
 def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[Any]:
-    """Set up matplotlib, without a display, and give its class of figures.
+    """Set up matplotlib without a display, and yield its class of figures.
 
     Args:
-        settings: More of matplotlib's settings, such as another `svg.hashsalt`.
+        settings: Further settings of matplotlib, such as another `svg.hashsalt`.
 
     Raises:
         ConfigError: If matplotlib is not installed.
@@ -42,14 +44,9 @@ def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[Any]:
     extra: dict[Any, Any] = dict(settings or {})
     base: dict[Any, Any] = {"svg.hashsalt": "rmbench", "svg.fonttype": "none", "font.size": 8}
     with mpl.rc_context({**base, **extra}), warnings.catch_warnings():
-        # Names in any script: an SVG's text is drawn with the reader's own fonts, a PNG shows a box.
+        # Names may be in any script: an SVG uses the reader's fonts, a PNG shows a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield Figure
-
-
-def image_files(figure: Any, stem: str, *, dpi: int = 110) -> dict[str, bytes]:
-    """Return `stem`.svg and `stem`.png of a figure, without time or version; to be called while drawing."""
-    return {f"{stem}.{kind}": image(figure, kind, dpi=dpi) for kind in ("svg", "png")}
 
 
 def image(figure: Any, kind: str, *, dpi: int = 110) -> bytes:
@@ -61,9 +58,9 @@ def image(figure: Any, kind: str, *, dpi: int = 110) -> bytes:
 
 
 def label(text: str, limit: int = LONGEST_LABEL) -> str:
-    """Return a label that matplotlib takes for text: no formula, and not hidden for its first character.
+    """Return a label that matplotlib shows as text: without formulas, and not hidden by a leading underscore.
 
-    A long one is cut in its middle: names of models begin alike and end apart.
+    A long label is cut in the middle: names of models begin alike and end differently.
     """
     whole = one_line(text)
     half = limit // 2
@@ -73,12 +70,12 @@ def label(text: str, limit: int = LONGEST_LABEL) -> str:
 
 
 INK, QUIET, FAINT = "#1c2126", "#5c6670", "#dfe3e7"
-"""Of text and frames, of what is said aside, and of grids: a page swaps them for those of its theme."""
+"""Colours of text and frames, of remarks, and of grids. A page replaces them by those of its theme."""
 WIDTH = 4.8
-"""Inches: on a phone as readable as on a screen."""
+"""Inches; readable on a phone."""
 
 _LETTER, _HANDLE = 3.9, 34.0
-"""Points: the width of a letter of a legend, about, and of what is beside its text."""
+"""Points: approximate width of a letter in a legend, and of the handle beside its text."""
 
 _SETTINGS = {
     **dict.fromkeys(
@@ -100,7 +97,7 @@ _SETTINGS = {
 
 @contextmanager
 def canvas(name: str) -> Iterator[Any]:
-    """Set up matplotlib for the figure `name`, whose ids are its own, and give the class of figures."""
+    """Set up matplotlib for the figure `name`, which has ids of its own, and yield the class of figures."""
     with drawing({"svg.hashsalt": f"rmbench {name}", **_SETTINGS}) as figure_class:
         yield figure_class
 
@@ -123,14 +120,14 @@ Interval = Sequence[float] | None
 
 
 def six(values: Any) -> Floats:
-    """Return six decimals: a record in memory and the same one from its file differ far below a pixel."""
+    """Return values with six decimals: a record in memory and its file differ far below a pixel."""
     return np.asarray(np.round(np.asarray(values, dtype=np.float64), 6), dtype=np.float64)
 
 
 def reach(values: Sequence[float], intervals: Sequence[Interval]) -> Floats:
-    """Return how far intervals reach below and above their values, shape (2, n); 0 where there is none.
+    """Return the distance from values to the ends of their intervals, shape (2, n); 0 without an interval.
 
-    An end that is infinite is drawn a little beyond all others.
+    An infinite end is drawn a little beyond all others.
     """
     ends = [(v, v) if ci is None else (ci[0], ci[1]) for v, ci in zip(values, intervals, strict=True)]
     finite = [end for pair in (*ends, *((v, v) for v in values)) for end in pair if isfinite(end)]
@@ -148,7 +145,7 @@ def reach(values: Sequence[float], intervals: Sequence[Interval]) -> Floats:
 def points(
     axes: Any, x: Any, y: Sequence[float], intervals: Sequence[Interval], k: int, name: str, *, faint: bool
 ) -> None:
-    """Draw a line through points with their intervals, faint ones where there are many."""
+    """Draw a line through points with their intervals; `faint` makes the intervals paler."""
     style = style_of(k)
     bars = {"yerr": reach(y, intervals), "elinewidth": 0.7, "ecolor": (style["color"], 0.4 if faint else 1.0)}
     axes.errorbar(six(x), six(y), label=label(name), **bars, **style)
@@ -162,25 +159,74 @@ def band(axes: Any, x: Any, y: Sequence[float], intervals: Sequence[Interval], k
     axes.fill_between(six(x), six(y) - below, six(y) + above, color=style["color"], alpha=0.14, linewidth=0)
 
 
-def dress(axes: Any, *, grid: str = "y") -> None:
-    """Take off what says nothing, and draw a light grid along `grid`."""
+def dress(axes: Any, *, grid: str = "y", linewidth: float = 0.5) -> None:
+    """Remove the upper and the right frame and minor ticks, and draw a light grid along `grid`."""
     axes.minorticks_off()
     axes.spines[["top", "right"]].set_visible(False)
-    if grid:
-        axes.grid(axis=grid, linewidth=0.5)
+    axes.grid(axis=grid, linewidth=linewidth)
 
 
-def level(axes: Any, y: float, name: str | None = None) -> None:
+def level(
+    axes: Any, y: float, name: str | None = None, *, color: str = QUIET, linewidth: float = 0.9
+) -> None:
     """Draw a dotted line across, such as chance."""
-    axes.axhline(y, color=QUIET, linewidth=0.9, linestyle=":", label=None if name is None else label(name))
+    name = None if name is None else label(name)
+    axes.axhline(y, color=color, linewidth=linewidth, linestyle=":", label=name)
+
+
+def doublings(axes: Any, n_values: Iterable[float]) -> None:
+    """Make x logarithmic, with labels at `n_values`; one that is near the largest has no room for its own."""
+    n_values = list(n_values)
+    largest = max(n_values)
+    shown = [n for n in n_values if n == largest or n * _TOO_NEAR < largest]
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(shown, [f"{n:g}" for n in shown])
+
+
+def panel_files(
+    stem: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    fill: Callable[[Any, int, int], None],
+    finish: Callable[[Any, Any], None],
+    *,
+    panel: tuple[float, float],
+    around: tuple[float, float],
+    x_label: str,
+    **share: Any,
+) -> dict[str, bytes]:
+    """Return `stem`.svg and `stem`.png of a grid of panels.
+
+    Args:
+        stem: Name of the files.
+        rows: Labels at the left.
+        columns: Labels at the top.
+        fill: Draws a panel: (axes, row, column).
+        finish: Draws legend and caption: (figure, axes of shape (rows, columns)).
+        panel: Width and height of a panel, inches.
+        around: Width and height of everything else, inches.
+        x_label: Label below the last row.
+        share: `sharex` and `sharey` of matplotlib's `subplots`.
+    """
+    with drawing() as figure_class:
+        size = (around[0] + panel[0] * len(columns), around[1] + panel[1] * len(rows))
+        figure = figure_class(figsize=size, layout="constrained")
+        axes = figure.subplots(len(rows), len(columns), squeeze=False, **share)
+        for i, row in enumerate(rows):
+            for j, column in enumerate(columns):
+                fill(axes[i][j], i, j)
+                axes[i][j].set(title=column if i == 0 else "", ylabel=row if j == 0 else "")
+                axes[i][j].set_xlabel(x_label if i == len(rows) - 1 else "")
+        finish(figure, axes)
+        return {f"{stem}.{kind}": image(figure, kind) for kind in ("svg", "png")}
 
 
 def legend(figure: Any, panels: Sequence[Any], ncols: int | None = None, order: Sequence[str] = ()) -> None:
-    """Name what panels show above them all, in as many columns as there is room for.
+    """Draw one legend for several panels above them, in as many columns as fit.
 
     Args:
         figure: The figure.
-        panels: Axes whose labels are named, each label once.
+        panels: Axes; each label is shown once.
         ncols: Most columns.
         order: Labels that come first, in this order.
     """
@@ -196,10 +242,10 @@ def legend(figure: Any, panels: Sequence[Any], ncols: int | None = None, order: 
 
 
 def title(figure: Any, text: str) -> None:
-    """Say in small letters what the figure is of."""
+    """Draw a small title."""
     figure.suptitle(label(text, 80), fontsize=8, x=0.01, ha="left")
 
 
 def offsets(n: int, width: float) -> Floats:
-    """Return where n records stand beside each other around a place, shape (n,)."""
+    """Return the offsets of n records beside each other around a place, shape (n,)."""
     return np.asarray((np.arange(n) - (n - 1) / 2) * (width / max(n, 1)), dtype=np.float64)

@@ -1,1 +1,1 @@
-"""Reports and tables of run records: one page on a model or several, and what commands print."""
+"""Reports: tables, comparisons and pages of runs."""

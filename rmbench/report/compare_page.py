@@ -1,13 +1,13 @@
-"""`rmbench compare --html`: the comparison as one file, by the rules of `rmbench.format.pages`."""
+"""The page of `rmbench compare --html` (`rmbench.format.pages`): one HTML file."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
 from typing import Any
 
-from rmbench.core.digits import Digits, digits_of, digits_of_estimates, significant
+from rmbench.core.digits import Digits, digits_of, digits_of_estimates, probability, significant
 from rmbench.core.escape import one_line
-from rmbench.format.pages import render_page, text_block
-from rmbench.format.tables import Number, plain_rows, probability
+from rmbench.format.pages import ARROWS, LONGEST_NAME, better, estimate_parts, render_page, text_block
+from rmbench.format.tables import Number, plain_rows
 from rmbench.report.compare_tables import (
     answered_notes,
     basis_notes,
@@ -18,26 +18,22 @@ from rmbench.report.compare_tables import (
     test_notes,
     undefined_lines,
 )
+from rmbench.report.texts import Texts
 from rmbench.results.compare import ManyReport, MetricComparison
 from rmbench.results.run import Run
-from rmbench.types import Estimate, Item
+from rmbench.types import Item
 
-LONGEST = 200
-"""Characters of a name that the page shows."""
-LONGEST_TEXT = 4000
-"""Characters of a turn or a response."""
 MOST_RESPONSES = 8
-"""Of an item: of a larger pool the picks, and what gold likes best and least."""
+"""Of an item. A larger pool shows the models' picks, and the responses of highest and lowest gold."""
 
 
-def comparison_page(report: ManyReport, runs: Sequence[Run], items: Mapping[str, Item], why: str) -> str:
+def comparison_page(report: ManyReport, runs: Sequence[Run], texts: Texts) -> str:
     """Return the page; the same report and texts give the same bytes.
 
     Args:
         report: What to show.
         runs: The records, in the order of the report's models.
-        items: Id -> the item with its texts, where they are at hand and are those of the records.
-        why: Why there are no texts; empty where there are.
+        texts: Texts of the items on which the models disagree.
     """
     shown = {d.item for d in report.disagreements}
     rewards = {n: {row["id"]: row for row in run.rows() if row["id"] in shown} for n, run in enumerate(runs)}
@@ -45,13 +41,19 @@ def comparison_page(report: ManyReport, runs: Sequence[Run], items: Mapping[str,
     of_items = digits_of(value for d in report.disagreements for value in d.values)
     table = differences(report)
     heads, *rows = plain_rows(table)
-    names = [one_line(m, LONGEST) for m in report.models]
+    names = [one_line(m, LONGEST_NAME) for m in report.models]
     return render_page(
         "compare",
-        title=f"{len(names)} models compared on {one_line(report.task, LONGEST)}",
+        title=f"{len(names)} models compared on {one_line(report.task, LONGEST_NAME)}",
         task=report.task,
         models=[
-            {"name": name, "cells": [_estimate(found[n], digits[m]) for m, found in report.estimates.items()]}
+            {
+                "name": name,
+                "cells": [
+                    estimate_parts(found[n], digits[m], why="no value; see below")
+                    for m, found in report.estimates.items()
+                ],
+            }
             for n, name in enumerate(names)
         ],
         metrics=[_metric(report, metric, names) for metric in report.estimates],
@@ -60,44 +62,37 @@ def comparison_page(report: ManyReport, runs: Sequence[Run], items: Mapping[str,
         adjusted=f"P-values are adjusted: {family_words(report)}.",
         pairs={"heads": heads, "rows": rows, "notes": [*basis_notes(report), *test_notes(report)]},
         measure=report.measure,
-        why=why,
+        why=texts.why,
         items=[
-            _item(d.item, list(zip(names, d.values, strict=True)), of_items, rewards, items.get(d.item))
+            _item(d.item, list(zip(names, d.values, strict=True)), of_items, rewards, texts.items.get(d.item))
             for d in report.disagreements
         ],
     )
 
 
-def _estimate(estimate: Estimate | None, digits: Digits) -> dict[str, str]:
-    if estimate is None:
-        return {"text": "–", "small": "", "why": "no value; see below"}
-    small = digits.interval(estimate.ci95) if estimate.ci95 else "no interval"
-    return {"text": digits.write(estimate.value), "small": small, "why": ""}
-
-
 def _metric(report: ManyReport, metric: str, names: Sequence[str]) -> dict[str, Any]:
-    higher = next((e.higher_is_better for e in report.estimates[metric] if e), None)
+    direction = better(report.estimates[metric])
     found = [m.paired.difference for pair in report.pairs for m in pair.metrics if m.metric == metric]
     digits, rows = digits_of_estimates(found), []
     for i, name in enumerate(names):
-        cells = [_difference(report, metric, i, j, higher, digits) for j in range(len(names))]
+        cells = [_difference(report, metric, i, j, direction, digits) for j in range(len(names))]
         rows.append({"name": name, "cells": cells})
     return {
         "name": metric,
-        "arrow": {True: "↑", False: "↓", None: ""}[higher],
-        "direction": {True: "higher is better", False: "lower is better", None: ""}[higher],
+        "arrow": ARROWS[direction],
+        "direction": direction,
         "matrix": rows,
         "notes": list(matrix_notes(report, metric)),
     }
 
 
 def _difference(
-    report: ManyReport, metric: str, row: int, column: int, higher: bool | None, digits: Digits
+    report: ManyReport, metric: str, row: int, column: int, direction: str, digits: Digits
 ) -> dict[str, str]:
     cell, found = matrix_cell(report, metric, row, column)
     if not isinstance(cell, Number) or found is None:
         return {"text": "–", "kind": "", "title": ""}
-    good = 0 if higher is None else cell.value if higher else -cell.value
+    good = {"higher is better": cell.value, "lower is better": -cell.value, "": 0.0}[direction]
     kinds = ["better"] * (good > 0) + ["worse"] * (good < 0) + ["apart"] * cell.strong
     told = [f"{report.models[row]} less {report.models[column]}"]
     if (ends := found.paired.difference.ci95) is not None:
@@ -113,12 +108,12 @@ def _difference(
     return {
         "text": f"{digits.write(cell.value, plus=True)}{cell.mark}",
         "kind": " ".join(kinds),
-        "title": one_line("; ".join(told), 2 * LONGEST),
+        "title": one_line("; ".join(told), 2 * LONGEST_NAME),
     }
 
 
 def _could_show(found: MetricComparison) -> list[str]:
-    """Return what two models that are not told apart are, and what the data could have shown of them."""
+    """Return the verdict on two models that the test does not separate, and what the data can show."""
     if found.test.told_apart:
         return [f"differs by less than {found.test.margin:g}"] if found.test.within_margin else []
     smallest = found.test.smallest()
@@ -135,7 +130,7 @@ def _item(
     item: Item | None,
 ) -> dict[str, Any]:
     shown: dict[str, Any] = {
-        "id": one_line(name, LONGEST),
+        "id": one_line(name, LONGEST_NAME),
         "values": [{"name": m, "text": "–" if isnan(v) else digits.write(v)} for m, v in values],
         "prompt": "",
         "turns": [],
@@ -148,14 +143,14 @@ def _item(
     shown["of"] = len(item.responses)
     shown["prompt"] = one_line(item.prompt[-1]["content"], 100) if item.prompt else ""
     shown["turns"] = [
-        {"role": one_line(t["role"], 30), "text": text_block(t["content"], LONGEST_TEXT)} for t in item.prompt
+        {"role": one_line(t["role"], 30), "text": text_block(t["content"])} for t in item.prompt
     ]
     shown["responses"] = [
         {
             "place": k + 1,
             "gold": _value(item.responses[k].gold),
             "rewards": [f"{m} {_value(found[k])}" for (m, _), found in zip(values, given, strict=True)],
-            "text": text_block(item.responses[k].text, LONGEST_TEXT),
+            "text": text_block(item.responses[k].text),
         }
         for k in _picked(item, given)
     ]
@@ -167,7 +162,7 @@ def _value(value: float | None) -> str:
 
 
 def _picked(item: Item, rewards: Sequence[Sequence[float | None]]) -> list[int]:
-    """Return which responses are shown: all of a small pool, else picks and the ends of gold, in order."""
+    """Return the places of the responses that are shown: all of a small pool, else picks and ends of gold."""
     everything = range(len(item.responses))
     if len(everything) <= MOST_RESPONSES:
         return list(everything)

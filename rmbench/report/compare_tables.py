@@ -1,8 +1,6 @@
-"""What `rmbench compare` prints.
+"""Tables, CSV and JSON of `rmbench compare`.
 
-The numbers of `rmbench compare` for programs: CSV and JSON; and the family that its tests are.
-
-On how many items a comparison rests, for `rmbench compare`: nothing where no model left an item out.
+If a model left items out, they say on how many items each number rests.
 """
 
 import shutil
@@ -12,33 +10,28 @@ from typing import Any
 
 from rmbench.core.digits import digits_of_estimates, significant
 from rmbench.core.escape import one_line
-from rmbench.format.tables import Block, Cell, Column, Number, Table, as_text, cell_of
-from rmbench.results.compare import Disagreement, ManyReport, MetricComparison, PairedReport
+from rmbench.format.tables import Block, Cell, Column, Number, Table, as_text, cell_of, no_value, number
+from rmbench.results.compare import (
+    Disagreement,
+    ManyReport,
+    MetricComparison,
+    PairedReport,
+    test_cells,
+    test_columns,
+)
 from rmbench.results.record import estimate_to_json
 from rmbench.stats import Tested
 from rmbench.types import Estimate
 
 
-def _basis_columns(report: ManyReport) -> tuple[Column, ...]:
-    """Return the column that says on how many items a row's numbers rest; none where all rest on all."""
-    return (Column("items", "text"),) if _some(report) else ()
-
-
-def cells(report: ManyReport, m: MetricComparison) -> tuple[Cell, ...]:
-    """Return a row's cells of `columns`: `60 of 100`, or `all`."""
-    if not _some(report):
-        return ()
-    return ("all" if m.count is None else f"{m.count.both:,} of {m.count.of:,}",)
-
-
 def value_columns(report: ManyReport) -> tuple[Column, ...]:
-    """Return the columns of CSV: items that both answered, that each did, and in all."""
+    """Return the columns of CSV with items: answered by both, by each, and in all."""
     heads = ("items_both", "items_first", "items_second", "items")
     return tuple(Column(head, "count") for head in heads) if _some(report) else ()
 
 
 def value_cells(report: ManyReport, m: MetricComparison) -> tuple[Cell, ...]:
-    """Return a row's cells of `value_columns`; empty where both answered all items."""
+    """Return a row's cells of `value_columns`; empty if both answered all items."""
     if not _some(report):
         return ()
     count = m.count
@@ -46,7 +39,7 @@ def value_cells(report: ManyReport, m: MetricComparison) -> tuple[Cell, ...]:
 
 
 def basis_json(report: ManyReport, pair: PairedReport, m: MetricComparison) -> dict[str, Any]:
-    """Return the entries of a metric's JSON that say what it rests on, with each model's own number."""
+    """Return the entries of a metric's JSON on its items, with each model's own number."""
     if m.count is None:
         return {}
     count = m.count
@@ -65,12 +58,12 @@ def answered_json(report: ManyReport) -> dict[str, Any]:
 
 
 def basis_notes(report: ManyReport) -> list[str]:
-    """Return a line per pair, and metrics that rest on equally many items; then why some are not compared."""
+    """Return a line per pair and set of metrics with the same items; then why some are not compared."""
     return [line for pair in report.pairs for line in pair.basis_lines()]
 
 
 def own_notes(report: ManyReport) -> list[str]:
-    """Return a line with a model's own numbers, of two, where it answered more items than both did."""
+    """Return a line with a model's own numbers if it answered more items than both did."""
     (pair,) = report.pairs
     both = {m.metric: m.count.both for m in pair.metrics if m.count is not None}
     found: dict[tuple[str, int], list[str]] = {}
@@ -85,7 +78,7 @@ def own_notes(report: ManyReport) -> list[str]:
 
 
 def answered_notes(report: ManyReport) -> list[str]:
-    """Return a line per model whose own numbers rest on fewer items than another's: how many, and which."""
+    """Return a line per model whose own numbers rest on fewer items than another's."""
     found: dict[tuple[str, int, int], list[str]] = {}
     for metric, answered in report.answered.items():
         for model, n, value in zip(report.models, answered, report.estimates[metric], strict=True):
@@ -126,18 +119,8 @@ def family_words(report: ManyReport) -> str:
     return f"Holm's correction at 5% over one family of {n_tests:,} tests: {of}{left}"
 
 
-def p_cell(value: float | None) -> Cell:
-    """Return a p-value as a cell."""
-    return None if value is None else Number(value, form="probability")
-
-
-def smallest_cell(value: float | None) -> Cell:
-    """Return the smallest difference that data show as a cell; nothing where they show none."""
-    return None if value is None else Number(value)
-
-
 def smallest_alone(m: MetricComparison) -> float | None:
-    """Return the smallest difference that one test at 5% finds with 80% power, were it the only one."""
+    """Return the smallest difference that a single test at 5% finds with 80% power."""
     return None if m.paired.resolution is None else m.paired.resolution.smallest()
 
 
@@ -166,9 +149,9 @@ def values_of(report: ManyReport) -> Table:
         (
             *(report.task, m.metric, pair.first, pair.second),
             *map(cell_of, (m.first, m.second, m.paired.difference)),
-            *(p_cell(m.paired.p_value), p_cell(m.p_holm), m.test.words),
-            *(smallest_cell(m.test.smallest()), smallest_cell(smallest_alone(m))),
-            p_cell(m.test.p_equivalence_holm),
+            *(number(m.paired.p_value, "probability"), number(m.p_holm, "probability"), m.test.words),
+            *(number(m.test.smallest()), number(smallest_alone(m))),
+            number(m.test.p_equivalence_holm, "probability"),
             *value_cells(report, m),
         )
         for pair, m in by_metric(report)
@@ -177,7 +160,7 @@ def values_of(report: ManyReport) -> Table:
 
 
 def as_json_values(report: ManyReport) -> dict[str, Any]:
-    """Return the report as JSON values; that of two models is the one of their pair."""
+    """Return the report as JSON values; of two models, the values of their pair."""
     pairs = [_pair_json(report, pair) for pair in report.pairs]
     tests = {"adjustment": family_words(report), "margin": report.margin}
     if len(pairs) == 1:
@@ -245,20 +228,16 @@ def _or_none(value: float) -> float | None:
 
 SHOWS = "shows from: the smallest difference that these data show with 80% power, after the correction"
 _BOLD = "Bold: p (Holm) < 0.05."
-_TEST_COLUMNS = (
-    *(Column("p", "number"), Column("p (Holm)", "number")),
-    *(Column("verdict", "text"), Column("shows from", "number")),
-)
 
 
 def blocks_of(report: ManyReport, prompts: Mapping[str, str], n_items: int, *, terminal: bool) -> list[Block]:
     """Return the report: the differences, for three models or more as matrices too, and disagreements.
 
     Args:
-        report: What to show.
+        report: The comparison.
         prompts: Item id -> its prompt, where known.
-        n_items: How many disagreements were asked for.
-        terminal: Whether it must fit into a terminal.
+        n_items: Number of disagreements that were asked for.
+        terminal: Whether the tables must fit into a terminal.
     """
     if len(report.models) == 2:
         blocks = [_two(report, terminal)]
@@ -268,42 +247,15 @@ def blocks_of(report: ManyReport, prompts: Mapping[str, str], n_items: int, *, t
 
 
 def undefined_lines(report: ManyReport) -> list[str]:
-    """Return a line per model and reason: which metrics have no value."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for metric, why in report.undefined.items():
-        for model, reason in why.items():
-            found.setdefault((model, reason), []).append(metric)
-    return [
-        f"no {', '.join(metrics)} for {one_line(model, 40)}: {reason}"
-        for (model, reason), metrics in found.items()
-    ]
-
-
-def _test_cells(m: MetricComparison) -> tuple[Cell, ...]:
-    smallest = smallest_cell(m.test.smallest())
-    return p_cell(m.paired.p_value), p_cell(m.p_holm), m.test.words, smallest
+    """Return a line per reason why metrics have no value."""
+    return no_value(
+        (one_line(model, 40), {m: why[model] for m, why in report.undefined.items() if model in why})
+        for model in report.models
+    )
 
 
 def _two(report: ManyReport, terminal: bool) -> Block:
     (pair,) = report.pairs
-    columns = (
-        Column(report.task, "text"),
-        Column(pair.first, limit=30),
-        Column(pair.second, limit=30),
-        Column("difference (paired)"),
-        *_TEST_COLUMNS,
-        *_basis_columns(report),
-    )
-    rows = [
-        (
-            m.metric,
-            *map(cell_of, (m.first, m.second)),
-            cell_of(m.paired.difference, strong=m.test.told_apart),
-            *_test_cells(m),
-            *cells(report, m),
-        )
-        for m in pair.metrics
-    ]
     bold = () if terminal else (_BOLD,)
     caption = (
         f"{pair.first} and {pair.second} on the same items of {report.task}",
@@ -316,7 +268,7 @@ def _two(report: ManyReport, terminal: bool) -> Block:
         *test_notes(report),
         *undefined_lines(report),
     )
-    return Block(f"compare-{report.task}", (), Table(columns, tuple(rows)), notes, caption=caption)
+    return Block(f"compare-{report.task}", (), pair.table(report.task), notes, caption=caption)
 
 
 def _estimates(report: ManyReport) -> Block:
@@ -337,15 +289,13 @@ def differences(report: ManyReport) -> Table:
     columns = (
         *(Column("metric", "text"), Column("A", "text", 30), Column("B", "text", 30)),
         Column("A - B (paired)"),
-        *_TEST_COLUMNS,
-        *_basis_columns(report),
+        *test_columns(items=_some(report)),
     )
     rows = [
         (
             *(m.metric, pair.first, pair.second),
             cell_of(m.paired.difference, "signed", strong=m.test.told_apart),
-            *_test_cells(m),
-            *cells(report, m),
+            *test_cells(m, items=_some(report)),
         )
         for pair, m in by_metric(report)
     ]
@@ -353,7 +303,7 @@ def differences(report: ManyReport) -> Table:
 
 
 def test_notes(report: ManyReport) -> list[str]:
-    """Return what is to be said of the tests: their family, verdicts, and what the data could have shown."""
+    """Return notes on the tests: their family, verdicts, and the smallest differences that the data show."""
     tests = [m.test for _, m in by_metric(report)]
     notes = [f"p (Holm), and verdicts: {family_words(report)}."]
     if any(test.verdict == "undecided" for test in tests):
@@ -369,7 +319,7 @@ def test_notes(report: ManyReport) -> list[str]:
 
 
 def shown_range(tests: Sequence[Tested]) -> str:
-    """Return the smallest difference that tests would have found: one number, or the range of several."""
+    """Return the smallest differences that tests can find, in words: one number or a range."""
     found = [test.smallest() for test in tests]
     known = sorted(value for value in found if value is not None)
     if not known:
@@ -387,7 +337,7 @@ def _differences(report: ManyReport, terminal: bool) -> Block:
 
 
 def _matrices(report: ManyReport, terminal: bool) -> list[Block]:
-    """Return a matrix per metric; for a terminal only if all of them fit."""
+    """Return a matrix per metric; in a terminal only if all of them fit."""
     blocks = [_matrix(report, metric) for metric in report.estimates]
     if not terminal:
         return blocks
@@ -403,7 +353,7 @@ def _matrices(report: ManyReport, terminal: bool) -> list[Block]:
 def matrix_cell(
     report: ManyReport, metric: str, row: int, column: int
 ) -> tuple[Cell, MetricComparison | None]:
-    """Return the difference of two models by their places, row less column, and the test that it is from."""
+    """Return the difference of two models by their places (row minus column), and its test."""
     first, second = (report.models[n] for n in sorted((row, column)))
     pairs = [p for p in report.pairs if row != column and (p.first, p.second) == (first, second)]
     m = next((m for p in pairs for m in p.metrics if m.metric == metric), None)
@@ -416,7 +366,7 @@ def matrix_cell(
 
 
 def matrix_notes(report: ManyReport, metric: str) -> tuple[str, ...]:
-    """Return what cells without a mark could have shown; nothing where each has one."""
+    """Return a note on cells without a mark: the smallest differences that their tests can find."""
     tests = [m.test for _, m in by_metric(report) if m.metric == metric]
     open_ = [test for test in tests if test.verdict == "undecided"]
     if not open_:
@@ -443,7 +393,7 @@ def _matrix(report: ManyReport, metric: str) -> Block:
 
 
 def item_blocks(report: ManyReport, prompts: Mapping[str, str], n_items: int) -> list[Block]:
-    """Return the table of items on which models disagree most; a line where they never do."""
+    """Return the table of items on which models disagree most, or a line that they never do."""
     name = f"compare-{report.task}-items"
     if not report.disagreements:
         two = "two models" if len(report.models) == 2 else "models"

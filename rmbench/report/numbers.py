@@ -1,19 +1,18 @@
-"""The numbers of a section as rows of tables: headlines, all metrics, what was left out."""
+"""Rows of a report's tables: headlines, all metrics, counts; and notes beside them."""
 
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from typing import Any
 
 from rmbench.core.digits import Digits, digits_of_estimates
-from rmbench.format.pages import Scale, scale_of
+from rmbench.format.pages import ARROWS, Scale, better, estimate_parts, scale_of
+from rmbench.format.tables import no_value
 from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of, meaning_of
 from rmbench.plot import Source
 from rmbench.results.record import caveats, dropped, items_left_out, kept_empty, remarks
-from rmbench.types import Estimate
 
 
 def headline_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """Return the headline metrics, a row each, with a cell per record; those that no record knows are out."""
+    """Return a row per headline metric that a record knows, with a cell per record."""
     held = [s.record.metrics for s in sources]
     rows: list[dict[str, Any]] = []
     for kind in kinds_of(sources[0].kinds, "both"):
@@ -26,51 +25,34 @@ def headline_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
 
 
 def all_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """Return every metric of the records, a row each."""
+    """Return a row per metric of the records."""
     names = dict.fromkeys(name for s in sources for name in (*s.record.metrics, *s.record.undefined))
     return [_row(name, sources) for name in names]
 
 
 def _row(name: str, sources: Sequence[Source]) -> dict[str, Any]:
     estimates = [s.record.metrics[name] for s in sources if name in s.record.metrics]
-    scale, digits = scale_of(estimates), digits_of_estimates(estimates)
-    first = estimates[0] if estimates else None
-    higher = first.higher_is_better if first else None
+    scale, digits, direction = scale_of(estimates), digits_of_estimates(estimates), better(estimates)
     return {
         "name": name,
-        "arrow": {True: "↑", False: "↓"}.get(higher, "") if higher is not None else "",
-        "direction": {True: "higher is better", False: "lower is better"}.get(higher, "")
-        if higher is not None
-        else "",
+        "arrow": ARROWS[direction],
+        "direction": direction,
         "meaning": meaning_of(name, sources[0].kinds),
-        "unit": first.unit if first else "",
+        "unit": estimates[0].unit if estimates else "",
         "axis": scale.ends() if estimates else None,
         "cells": [_cell(name, s, scale, digits) for s in sources],
     }
 
 
 def _cell(name: str, source: Source, scale: Scale, digits: Digits) -> dict[str, Any]:
-    estimate: Estimate | None = source.record.metrics.get(name)
-    if estimate is None:
-        return {
-            "text": "–",
-            "why": source.record.undefined.get(name, "not in this record"),
-            "small": "",
-            "n": "",
-            "bar": None,
-        }
-    ci = estimate.ci95
-    return {
-        "text": digits.write(estimate.value),
-        "small": digits.interval(ci) if ci else "no interval",
-        "why": "" if isfinite(estimate.value) else "not a finite number",
-        "n": f"n = {estimate.n:,}, {estimate.n_clusters:,} prompts",
-        "bar": scale.bar(estimate.value, ci),
-    }
+    estimate = source.record.metrics.get(name)
+    n = f"n = {estimate.n:,}, {estimate.n_clusters:,} prompts" if estimate else ""
+    why = source.record.undefined.get(name, "not in this record")
+    return {**estimate_parts(estimate, digits, scale, why), "n": n}
 
 
 def notes_of(sources: Sequence[Source]) -> list[str]:
-    """Return what belongs beside the numbers: what was left out, cut, tied or trained on, and no values."""
+    """Return notes on data left out, texts cut, ties, prompts trained on, and missing numbers."""
     lines = []
     for source in sources:
         left_out = dropped(source.record)
@@ -79,11 +61,12 @@ def notes_of(sources: Sequence[Source]) -> list[str]:
         if parts:
             lines.append(f"{source.label}: {', '.join(parts)}")
         lines += [f"{source.label}: {remark}" for remark in remarks(source.record)]
-    return lines + _uneven(sources) + _undefined(sources)
+    missing = no_value((source.label, source.record.undefined) for source in sources)
+    return lines + _uneven(sources) + missing
 
 
 def _uneven(sources: Sequence[Source]) -> list[str]:
-    """Say where models side by side left out items because of their own rewards."""
+    """Return a note if models left out items because of their own rewards."""
     shown = [
         f"{s.label} lacks {n:,} in {kind}"
         for s in sources
@@ -94,21 +77,6 @@ def _uneven(sources: Sequence[Source]) -> list[str]:
         return []
     line = f"each model's numbers rest on the items that it answered: {', '.join(shown)}"
     return [f"{line}; `rmbench compare` compares models on common items"]
-
-
-def _undefined(sources: Sequence[Source]) -> list[str]:
-    """Return one line per reason: which metrics have no value, for which models (all: unnamed)."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for source in sources:
-        by_reason: dict[str, list[str]] = {}
-        for name, why in source.record.undefined.items():
-            by_reason.setdefault(why, []).append(name)
-        for why, names in by_reason.items():
-            found.setdefault((", ".join(names), why), []).append(source.label)
-    return [
-        f"no {names}{'' if len(models) == len(sources) else ' for ' + ', '.join(models)}: {why}"
-        for (names, why), models in found.items()
-    ]
 
 
 _PLAIN = {
@@ -130,7 +98,7 @@ _NESTED = {
 
 
 def count_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
-    """Return what a record counts, a row each: measured, left out, cut, invalid, tied, with the reasons."""
+    """Return a row per count of the records: measured, left out, cut, invalid, tied, with reasons."""
     found: dict[str, dict[int, str]] = {}
     unknown: dict[str, list[int]] = {}
     for k, source in enumerate(sources):
@@ -146,7 +114,7 @@ def count_rows(sources: Sequence[Source]) -> list[dict[str, Any]]:
             if not value and key in _NESTED:
                 found.setdefault(what, {})[k] = "0"
     for what, records in unknown.items():
-        # Of one model the parts are known, of another nothing: a row for each part says so.
+        # One model's parts are known, another's are not: each part has a row that says so.
         parts = [cells for name, cells in found.items() if name.startswith(f"{what}: ")]
         for cells in parts:
             cells |= dict.fromkeys(records, "not known")

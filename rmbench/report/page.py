@@ -1,4 +1,4 @@
-"""A report as one HTML file, by the rules of `rmbench.format.pages`. Same records, same bytes."""
+"""The report page (`rmbench.format.pages`): one HTML file. Same records, same bytes."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -8,35 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from rmbench import __version__
-from rmbench.boards.board import facts_of
 from rmbench.core.digits import Digits, significant
 from rmbench.core.escape import one_line
 from rmbench.core.identity import canonical_json
 from rmbench.errors import ConfigError
-from rmbench.format.pages import anchor, render_page, text_block
+from rmbench.format.pages import LONGEST_NAME, anchor, render_page, text_block
 from rmbench.gold.source import describe_gold
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.plot import Source
 from rmbench.report.gather import Section
 from rmbench.report.numbers import all_rows, count_rows, headline_rows, notes_of
 from rmbench.report.pictures import Picture, pictures_of
-from rmbench.report.worst import Texts, Worst, margin_of, picks, read_texts, worst_items
+from rmbench.report.texts import Texts, read_texts
+from rmbench.report.worst import Worst, margin_of, picks, worst_items
+from rmbench.results.facts import facts_of
 from rmbench.types import Item
 
-LONGEST = 200
-"""Characters of a name that the page shows."""
-LONGEST_TEXT = 4000
-"""Characters of a prompt or a response."""
 _EXCERPT = 110
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A page, and what is in it."""
+    """A page and a summary of its sections."""
 
     html: str
     sections: tuple[Mapping[str, Any], ...]
-    """Per section: `tasks`, `models`, `figures`, `missing` (figure -> why), `items`, `texts` (why none)."""
+    """Per section: `tasks`, `models`, `figures`, `missing` (figure -> why), `items`, `texts` (reason)."""
 
 
 def make_report(
@@ -46,9 +43,9 @@ def make_report(
 
     Args:
         sections: Models by the items that they were measured on.
-        n_items: Most items to show of those that each model gets wrong.
-        data: Task -> its data, where the package does not hold it.
-        command: What makes this page again, for the page.
+        n_items: Largest number of wrong items shown per model.
+        data: Task -> path of its data, for tasks whose data is not in the package.
+        command: Command that makes this page again, shown on the page.
 
     Raises:
         ConfigError: If matplotlib is not installed, or there is nothing to report on.
@@ -65,7 +62,7 @@ def make_report(
         wanted = {w.item for items in worst for w in items}
         path = next((data[task] for task in section.tasks if task in data), None)
         texts = read_texts(section.sources[0], wanted, path)
-        # What links to a task leads to the first part on it.
+        # A link to a task leads to the first section on it.
         anchors = [name for name in map(anchor, section.tasks) if name not in taken]
         taken.update(anchors)
         shown.append(_section(section, anchors, pictures, missing, worst, texts))
@@ -81,7 +78,7 @@ def make_report(
         )
     html = render_page(
         "report",
-        title=", ".join(one_line(m, LONGEST) for m in models[:4]) + (", …" if len(models) > 4 else ""),
+        title=", ".join(one_line(m, LONGEST_NAME) for m in models[:4]) + (", …" if len(models) > 4 else ""),
         models=models,
         sections=shown,
         n_items=n_items,
@@ -102,11 +99,11 @@ def _section(
     sources, first = section.sources, section.sources[0]
     rule = rule_of(first.params)
     meaning = describe_gold(first.record.identity) or first.params.get("gold_meaning") or ""
-    labels = [one_line(s.label, LONGEST) for s in sources]
+    labels = [one_line(s.label, LONGEST_NAME) for s in sources]
     return {
         "key": section.key,
         "anchors": anchors,
-        "title": one_line(", ".join(section.tasks), LONGEST),
+        "title": one_line(", ".join(section.tasks), LONGEST_NAME),
         "version": first.version,
         "labels": labels,
         "facts": _facts(sources),
@@ -139,15 +136,15 @@ def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> 
     lead = f"gold lost {Digits().write(worst.loss)}" if picks(source) else f"margin {_reward(worst.margin)}"
     prompt = [(t["role"], t["content"]) for t in item.prompt] if item else []
     others = [
-        f"{one_line(other.label, LONGEST)}: {_judged(margin)}"
+        f"{one_line(other.label, LONGEST_NAME)}: {_judged(margin)}"
         for other in section.sources
         if other is not source and (margin := margin_of(other, worst)) is not None
     ]
     return {
-        "item": one_line(worst.item, LONGEST),
+        "item": one_line(worst.item, LONGEST_NAME),
         "lead": lead,
         "excerpt": one_line(prompt[-1][1], _EXCERPT) if prompt else "",
-        "prompt": [{"role": role, "text": text_block(text, LONGEST_TEXT)} for role, text in prompt],
+        "prompt": [{"role": role, "text": text_block(text)} for role, text in prompt],
         "responses": [
             {
                 "what": shown.what,
@@ -156,7 +153,7 @@ def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> 
                 "reward": _reward(shown.reward),
                 "gold": significant(shown.gold),
                 "length": f"{shown.length:,} characters" if shown.length else "",
-                "text": text_block(item.responses[shown.place].text, LONGEST_TEXT) if item else None,
+                "text": text_block(item.responses[shown.place].text) if item else None,
             }
             for shown in worst.responses
         ],
@@ -200,7 +197,7 @@ def _run(label: str, source: Source) -> dict[str, Any]:
 
 
 def _pairs(value: Any) -> str:
-    """Return a mapping of a record as text; what is none, as JSON."""
+    """Return a mapping of a record as text."""
     if not value:
         return ""
     if isinstance(value, Mapping):

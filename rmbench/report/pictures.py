@@ -1,6 +1,6 @@
-"""The figures of a section: drawn once, shown in the page and written as files.
+"""Figures of a section, for the page and as files.
 
-A figure's SVG as a part of a page: no style that the page's policy would refuse, colours of its theme.
+The SVG in a page has no style that the page's policy refuses, and takes the colours of the page's theme.
 """
 
 import re
@@ -23,7 +23,7 @@ _COLOURS = {
     FAINT: "var(--line)",
     "#ffffff": "none",
 }
-"""What a drawing's colours become: those of the page, light or dark."""
+"""Colour of a drawing -> colour of the page, light or dark."""
 _HREF = "{http://www.w3.org/1999/xlink}href"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 _LONG = re.compile(r"-?\d+\.\d{3,}")
@@ -34,9 +34,9 @@ def inline_svg(svg: bytes, key: str, title: str) -> Markup:
     """Return a figure's SVG for the body of a page.
 
     Args:
-        svg: What matplotlib wrote, texts as text.
-        key: What the ids of this figure begin with: several share a page.
-        title: What a reader without sight is told.
+        svg: Output of matplotlib, with texts as text.
+        key: Prefix of this figure's ids; a page has several figures.
+        title: Description for screen readers.
     """
     root = Xml.fromstring(svg)  # noqa: S314  (matplotlib's own, and its texts are escaped)
     used = {match for element in root.iter() for match in _references(element)}
@@ -82,7 +82,7 @@ def _clean(element: Xml.Element, key: str, used: set[str]) -> None:
 
 
 def _set_style(element: Xml.Element, prop: str, value: str) -> None:
-    """Set a property as an attribute; a font's size alone, for a page has a font of its own."""
+    """Set a property as an attribute. Of a font only the size is kept: the page has its own font."""
     if prop in ("font", "font-size"):
         size = _FONT_SIZE.search(value)
         if size:
@@ -104,11 +104,11 @@ class Picture:
     caption: str
     svg: Markup
     lacking: tuple[str, ...]
-    """Models that are not in it, and why."""
+    """Models that the figure lacks, and why."""
 
 
 def pictures_of(section: Section) -> tuple[list[Picture], dict[str, str]]:
-    """Return the figures of a section, and of those that no record has, why: name -> reason."""
+    """Return the figures of a section; and for a figure that no record has, name -> reason."""
     shown, missing = [], {}
     for name, kind in FIGURES.items():
         found, lacking = _found(section, name)
@@ -124,7 +124,7 @@ def pictures_of(section: Section) -> tuple[list[Picture], dict[str, str]]:
 
 
 def figure_files(sections: Sequence[Section]) -> dict[str, bytes]:
-    """Return file name -> content of every figure as SVG and PNG; tasks of one name are numbered."""
+    """Return file name -> content of every figure as SVG and PNG; sections of one task are numbered."""
     files: dict[str, bytes] = {}
     for section in sections:
         stem = slug(section.task)
@@ -142,7 +142,7 @@ def figure_files(sections: Sequence[Section]) -> dict[str, bytes]:
 
 
 def _found(section: Section, name: str) -> tuple[list[tuple[str, Any]], Mapping[str, str]]:
-    """Return what each record shows, and why some show nothing."""
+    """Return the content of the figure for each record, and label -> reason for records without any."""
     found, lacking = [], {}
     for source in section.sources:
         one = find(name, source)

@@ -1,4 +1,4 @@
-"""What `rmbench power` prints: the resolution of records, or of a task's data."""
+"""Tables of `rmbench power`: the resolution of records, or of a task's data."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.format.tables import Block, Cell, Column, Number, Table
+from rmbench.format.tables import Block, Cell, Column, Number, Table, no_value, number
 from rmbench.metrics import resolve_metric
-from rmbench.report.compare_tables import by_metric, smallest_cell
-from rmbench.results.compare import compare_many, find_run, headline_metrics
+from rmbench.report.compare_tables import by_metric, undefined_lines
+from rmbench.results.compare import compare_many, headline_metrics
+from rmbench.results.read import find_run
 from rmbench.results.run import Run
 from rmbench.stats import Resolution, resolution_of_data, resolution_of_one
 from rmbench.stats.power import ALPHA, MOST_CLUSTERS
@@ -21,20 +22,20 @@ from rmbench.tasks.spec import TaskSpec
 from rmbench.types import Item
 
 CORRELATION = 0.5
-"""Of two models' values over prompts, where it is assumed."""
+"""Assumed correlation of two models' values over prompts."""
 ACCURACY = 0.7
-"""Of both models, where it is assumed."""
+"""Assumed accuracy of both models."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What somebody wants to know."""
+    """The question: which difference, with which power."""
 
     difference: float | None
-    """Of which size, in the metric's unit; None: no size was named."""
+    """In the metric's unit; None: the smallest differences are asked for."""
     power: float
     n_tests: int
-    """Tests of the family that is corrected for."""
+    """Number of tests in the family that Holm's correction covers."""
 
     @property
     def levels(self) -> tuple[float, float]:
@@ -43,8 +44,8 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """The resolution of one metric, of two models or of what is assumed."""
+class Case:
+    """Resolution of one metric, for two models or for an assumption."""
 
     metric: str
     first: str
@@ -53,12 +54,12 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """The rows, and what they rest on."""
+class Resolutions:
+    """Resolutions of a task, and their basis."""
 
     task: str
     basis: str
-    rows: tuple[Row, ...]
+    rows: tuple[Case, ...]
     n_tests: int
     notes: tuple[str, ...] = ()
 
@@ -70,46 +71,41 @@ def of_models(
     metrics: Sequence[str],
     convention: str,
     correlation: float | None,
-) -> Shown:
-    """Return the resolution of every pair of models; of one model, of it and one as good."""
+) -> Resolutions:
+    """Return the resolution of every pair of models; of a single model, that of it and an equal one."""
     runs = [find_run(results, name, task) for name in models]
     wanted = metrics or headline_metrics(runs, convention)
     if len(runs) == 1:
         return _of_one(runs[0], wanted, CORRELATION if correlation is None else correlation)
     report = compare_many(runs, wanted, 0)
     tests = by_metric(report)
-    missing = [
-        f"no {metric} for {model}: {r}"
-        for metric, why in report.undefined.items()
-        for model, r in why.items()
-    ]
-    return Shown(
+    return Resolutions(
         task,
         "From the paired difference of the models, its error clustered by prompt",
-        tuple(Row(m.metric, pair.first, pair.second, m.paired.resolution) for pair, m in tests),
+        tuple(Case(m.metric, pair.first, pair.second, m.paired.resolution) for pair, m in tests),
         max(1, sum(m.p_holm is not None for _, m in tests)),
-        tuple(missing),
+        tuple(undefined_lines(report)),
     )
 
 
-def _of_one(run: Run, wanted: Sequence[str], correlation: float) -> Shown:
+def _of_one(run: Run, wanted: Sequence[str], correlation: float) -> Resolutions:
     suite = run.suite
-    rows, missing = [], []
+    rows, missing = [], dict[str, str]()
     for name in wanted:
         try:
             metric = resolve_metric(name, suite.metrics)
         except UnknownNameError:
             if name not in suite.undefined:
                 raise
-            missing.append(f"no {name} for {run.model}: {suite.undefined[name]}")
+            missing[name] = suite.undefined[name]
             continue
         found = resolution_of_one(suite.metrics[metric], correlation)
-        rows.append(Row(metric, run.model, "another", found))
+        rows.append(Case(metric, run.model, "another", found))
     basis = (
         f"Assumed: another model with the same error, and a correlation of {correlation:g} between the two "
         "over prompts (--correlation)"
     )
-    return Shown(run.task, basis, tuple(rows), 1, tuple(missing))
+    return Resolutions(run.task, basis, tuple(rows), 1, tuple(no_value([(run.model, missing)])))
 
 
 def of_data(
@@ -121,7 +117,7 @@ def of_data(
     *,
     on_bad: str,
     offline: bool,
-) -> Shown:
+) -> Resolutions:
     """Return the resolution of the accuracies of two models on a task's data.
 
     Raises:
@@ -153,12 +149,12 @@ def of_data(
             f"record of one model says where: rmbench power MODEL --task {spec.name}."
         )
     notes += [f"{n:,} rows left out: {reason}" for reason, n in found.dropped.items()]
-    return Shown(
+    return Resolutions(
         spec.name,
         f"Assumed: {'' if discordance is not None else why}one alone is right on {share:.3g} of the pairs"
         + (" (--discordance)" if discordance is not None else ""),
         tuple(
-            Row(
+            Case(
                 "accuracy",
                 f"pairs of a prompt: {name}" if name else "data",
                 "",
@@ -172,13 +168,13 @@ def of_data(
 
 
 def _pairs(item: Item) -> int:
-    """Return how many pairs of responses have another gold each."""
+    """Return the number of pairs of responses with different gold."""
     gold = Counter(r.gold for r in item.responses if r.gold is not None)
     n = sum(gold.values())
     return n * (n - 1) // 2 - sum(c * (c - 1) // 2 for c in gold.values())
 
 
-def block_of(shown: Shown, asked: Asked) -> Block:
+def block_of(shown: Resolutions, asked: Asked) -> Block:
     """Return the table for people."""
     tests = f"{asked.n_tests:,} test{'s' if asked.n_tests > 1 else ''}"
     lines = (
@@ -205,7 +201,7 @@ def block_of(shown: Shown, asked: Asked) -> Block:
     return Block(f"power-{shown.task}", lines, _table(shown, asked), (*notes, *shown.notes))
 
 
-def _table(shown: Shown, asked: Asked) -> Table:
+def _table(shown: Resolutions, asked: Asked) -> Table:
     heads = ("A", "B") if any(row.second for row in shown.rows) else ("case",)
     columns = [
         *(Column("metric", "text"), *(Column(head, "text", 30) for head in heads)),
@@ -229,19 +225,19 @@ def _cells(found: Resolution | None, asked: Asked) -> tuple[Cell, ...]:
     cells: tuple[Cell, ...] = (
         found.n_clusters,
         Number(found.stderr),
-        *(smallest_cell(found.smallest(alpha, asked.power)) for alpha in asked.levels),
+        *(number(found.smallest(alpha, asked.power)) for alpha in asked.levels),
     )
     return cells if asked.difference is None else (*cells, *_prompts(found, asked))
 
 
 def _prompts(found: Resolution, asked: Asked) -> list[int | None]:
-    """Return how many prompts the difference needs, alone and in its family; None where it is impossible."""
+    """Return the number of prompts that the difference needs, alone and in its family; None if impossible."""
     if asked.difference is None or (found.largest is not None and asked.difference > found.largest):
         return [None, None]
     return [found.clusters_for(asked.difference, alpha, asked.power) for alpha in asked.levels]
 
 
-def values_of(shown: Shown, asked: Asked) -> Table:
+def values_of(shown: Resolutions, asked: Asked) -> Table:
     """Return the numbers for CSV."""
     table = _table(shown, asked)
     names = {"A": "first", "B": "second", "shows from": "shows_from", "shows from (Holm)": "shows_from_holm"}
@@ -252,7 +248,7 @@ def values_of(shown: Shown, asked: Asked) -> Table:
     return Table(columns, table.rows)
 
 
-def as_json_values(shown: Shown, asked: Asked) -> dict[str, Any]:
+def as_json_values(shown: Resolutions, asked: Asked) -> dict[str, Any]:
     """Return the numbers as JSON values."""
     return {
         "task": shown.task,
@@ -266,7 +262,7 @@ def as_json_values(shown: Shown, asked: Asked) -> dict[str, Any]:
     }
 
 
-def _row_json(row: Row, asked: Asked) -> dict[str, Any]:
+def _row_json(row: Case, asked: Asked) -> dict[str, Any]:
     value: dict[str, Any] = {"metric": row.metric, "first": row.first, "second": row.second}
     found = row.resolution
     if found is None:

@@ -1,14 +1,16 @@
-"""Tables for people: one per task, a model per row, an interval beside every number."""
+"""Tables of runs: one per task and task kind, a model per row, an interval beside every number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rmbench.core.escape import one_line
-from rmbench.format.tables import Block, Column, Table, as_text, cell_of
+from rmbench.format.tables import Block, Column, Table, as_text, cell_of, no_value
 from rmbench.gold.source import describe_gold
 from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.results.record import Record, caveats, dropped, kept_empty, remarks
+from rmbench.results.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,7 @@ class Grid:
     """Models by the headline numbers of one task kind."""
 
     label: str
-    """What convention it follows, where a task has both; else empty."""
+    """Names the convention where a task has both; else empty."""
     kind: str
     metrics: tuple[str, ...]
     records: tuple[Record, ...]
@@ -29,8 +31,8 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
-    """What there is to say of records of one task, or of tasks whose numbers are the same."""
+class TaskTables:
+    """Tables and notes of one task, or of tasks with equal numbers."""
 
     tasks: tuple[tuple[str, int], ...]
     """Name and version of each."""
@@ -38,18 +40,44 @@ class Section:
     """Lines above the grids: the task and its size, gold, how a response is selected."""
     grids: tuple[Grid, ...]
     notes: tuple[str, ...]
-    """Lines below: what was left out, and why a number is missing."""
+    """Lines below the grids: data that was left out, and reasons for missing numbers."""
 
 
-def record_tables(records: Sequence[Record], convention: str = "both") -> str:
-    """Return the tables of `records` for a terminal; see `record_sections`."""
-    return as_text(record_blocks(records, convention))
+def side_by_side(runs: Sequence[Run]) -> list[tuple[list[tuple[str, int]], list[Run]]]:
+    """Return runs of the same items together, each group with its tasks (name, version).
+
+    Tasks with the same items, models, numbers and counts are one group: `preference` and `calibration`
+    measure the same kinds, and would show each table twice.
+    """
+    by_items: dict[tuple[Any, ...], list[Run]] = {}
+    for run in runs:
+        place = (run.task, run.version, run.data, run.limit, run.seed)
+        by_items.setdefault(place, []).append(run)
+    found: list[tuple[list[tuple[str, int]], list[Run]]] = []
+    for group in by_items.values():
+        task = (group[0].task, group[0].version)
+        same = next((tasks for tasks, others in found if _numbers(others) == _numbers(group)), None)
+        if same is None:
+            found.append(([task], group))
+        else:
+            same.append(task)
+    return found
 
 
-def record_blocks(records: Sequence[Record], convention: str = "both") -> list[Block]:
-    """Return the tables of `records`, to be written in any form."""
+def _numbers(runs: Sequence[Run]) -> list[Any]:
+    items = (runs[0].data, runs[0].limit, runs[0].seed)
+    return [items, *((r.model, r.metrics, r.record.undefined, r.record.counts) for r in runs)]
+
+
+def record_tables(runs: Sequence[Run], convention: str = "both") -> str:
+    """Return the tables of runs for a terminal; see `record_sections`."""
+    return as_text(record_blocks(runs, convention))
+
+
+def record_blocks(runs: Sequence[Run], convention: str = "both") -> list[Block]:
+    """Return the tables of runs, for every format; see `record_sections`."""
     blocks = []
-    for section in record_sections(records, convention):
+    for section in record_sections(runs, convention):
         names = "-".join(name for name, _ in section.tasks)
         for grid in section.grids:
             first, last = grid is section.grids[0], grid is section.grids[-1]
@@ -67,8 +95,8 @@ def record_blocks(records: Sequence[Record], convention: str = "both") -> list[B
     return blocks
 
 
-def record_values(records: Sequence[Record], convention: str = "both") -> Table:
-    """Return the numbers of these tables one below the other: a row per task, kind, model and metric."""
+def record_values(runs: Sequence[Run], convention: str = "both") -> Table:
+    """Return the numbers of these tables for CSV: a row per task, kind, model and metric."""
     texts = ("task", "version", "kind", "model", "metric")
     columns = (
         *(Column(head, "text") for head in texts),
@@ -78,8 +106,8 @@ def record_values(records: Sequence[Record], convention: str = "both") -> Table:
         Column("undefined", "text"),
     )
     rows = []
-    for section in record_sections(records, convention):
-        # Tasks whose numbers are the same are one section: its records stand for all of them.
+    for section in record_sections(runs, convention):
+        # Tasks with equal numbers are one section: its records stand for each of them.
         shown = [
             (task, grid, record)
             for task in section.tasks
@@ -96,41 +124,41 @@ def record_values(records: Sequence[Record], convention: str = "both") -> Table:
     return Table(columns, tuple(rows))
 
 
-def record_sections(records: Sequence[Record], convention: str = "both") -> list[Section]:
-    """Return what is shown of `records`: grouped by task and task kind, with what was left out below each.
+def record_sections(runs: Sequence[Run], convention: str = "both") -> list[TaskTables]:
+    """Return the tables of runs by task and task kind, with notes on what was left out.
 
     Args:
-        records: What to show.
-        convention: `official` or `clean` shows the tables of that one alone; `both`, official first.
+        runs: Evaluations, in the order of the rows.
+        convention: `official` or `clean`: only the tables of that convention; `both`: official ones first.
     """
     found = []
-    for tasks, rows in _alike(records):
+    for tasks, group in side_by_side(runs):
+        first, records = group[0], [run.record for run in group]
         names = ", ".join(f"{one_line(name)} (version {version})" for name, version in tasks)
-        about, grids = [f"{names}: {_size(rows)}"], []
-        params = rows[0].identity["task"]["params"]
-        if meaning := describe_gold(rows[0].identity) or params.get("gold_meaning"):
+        about, grids = [f"{names}: {first.size()}, 95% intervals by prompt"], []
+        if meaning := describe_gold(first.record.identity) or first.params.get("gold_meaning"):
             about.append(f"gold: {one_line(meaning)}")
-        if (rule := rule_of(params)) != BEST:
+        if (rule := rule_of(first.params)) != BEST:
             about.append(f"selected: {rule}")
-        kinds = rows[0].identity["task"]["kinds"]
-        for kind in kinds_of(kinds, convention):
+        for kind in kinds_of(first.kinds, convention):
             label = ""
-            if kinds_of(kinds, "official"):
+            if kinds_of(first.kinds, "official"):
                 label = f"official, as {kind} defines it:" if is_official(kind) else f"{kind}:"
-            grids.append(Grid(label, kind, _columns(kind, rows), tuple(rows)))
+            grids.append(Grid(label, kind, _columns(kind, records), tuple(records)))
+        gold = first.record.counts.get("gold") or {}
         notes = [
-            *_gold_notes(rows[0]),
-            *_empty(rows[0]),
-            *_left_out(rows),
-            *(n for row in rows for n in _not_as_is(row, convention)),
+            *(f"gold of {count:,} responses: {one_line(reason)}" for reason, count in gold.items()),
+            *filter(None, [kept_empty(first.record)]),
+            *_left_out(records),
+            *(n for record in records for n in _not_as_is(record, convention)),
+            *_undefined(records, convention),
         ]
-        notes += _undefined(rows, convention)
-        found.append(Section(tuple(tasks), tuple(about), tuple(grids), tuple(notes)))
+        found.append(TaskTables(tuple(tasks), tuple(about), tuple(grids), tuple(notes)))
     return found
 
 
 def _left_out(records: Sequence[Record]) -> list[str]:
-    """Return one line per way in which data was left out, with the models that it concerns unless all."""
+    """Return one line per reason for which data was left out; models are named unless all are meant."""
     found: dict[str, list[str]] = {}
     for record in records:
         found.setdefault(one_line(dropped(record)), []).append(one_line(record.model, 40))
@@ -141,47 +169,10 @@ def _left_out(records: Sequence[Record]) -> list[str]:
     ]
 
 
-def _gold_notes(record: Record) -> list[str]:
-    """Return what is to be said of gold that was not the data's; a record says it for all on its data."""
-    counts = record.counts.get("gold") or {}
-    return [f"gold of {count:,} responses: {one_line(reason)}" for reason, count in counts.items()]
-
-
-def _empty(record: Record) -> list[str]:
-    """Return how many responses are empty, which is the same for all records of the same data."""
-    return [told] if (told := kept_empty(record)) else []
-
-
-def _alike(records: Sequence[Record]) -> list[tuple[list[tuple[str, int]], list[Record]]]:
-    """Return tasks and data with their records; tasks on the same data whose numbers are the same are one.
-
-    `preference` and `calibration` hold both kinds: asked for together, they would print each table twice.
-    """
-    found: list[tuple[list[tuple[str, int]], list[Record]]] = []
-    for task, data in dict.fromkeys(((r.task, r.task_version), r.identity["data"]) for r in records):
-        rows = [r for r in records if (r.task, r.task_version) == task and r.identity["data"] == data]
-        numbers = [(r.model, r.metrics) for r in rows]
-        same = next(
-            (tasks for tasks, others in found if [(r.model, r.metrics) for r in others] == numbers), None
-        )
-        if same is None:
-            found.append(([task], rows))
-        else:
-            same.append(task)
-    return found
-
-
-def _size(records: Sequence[Record]) -> str:
-    counts = records[0].counts
-    some = counts["items"] != counts["items_available"]
-    sample = f" (a sample of {counts['items_available']:,})" if some else ""
-    return f"{counts['items']:,} items{sample}, {counts['responses']:,} responses, 95% intervals by prompt"
-
-
 def _columns(kind: str, records: Sequence[Record]) -> tuple[str, ...]:
     columns = headlines_of(kind) or tuple(records[0].metrics)
     resolved = [at_largest_n(column, [r.metrics for r in records]) for column in columns]
-    # A number that no record has, nor a reason for its absence, is none of this task.
+    # A metric without a value and without a reason does not belong to this task.
     return tuple(n for n in resolved if any(n in r.metrics or n in r.undefined for r in records))
 
 
@@ -194,17 +185,13 @@ def _not_as_is(record: Record, convention: str) -> list[str]:
 
 
 def _undefined(records: Sequence[Record], convention: str) -> list[str]:
-    """Return one line per reason: which metrics have no value, for which models (all: unnamed)."""
-    found: dict[tuple[str, str], list[str]] = {}
-    for record in records:
-        shown = {n: w for n, w in record.undefined.items() if _is_shown(n, convention) and n != "recovery@1"}
-        for why in sorted(set(shown.values())):
-            names = one_line(", ".join(n for n, w in shown.items() if w == why))
-            found.setdefault((names, why), []).append(one_line(record.model, 40))
-    return [
-        f"no {names}{'' if len(models) == len(records) else ' for ' + ', '.join(models)}: {one_line(why)}"
-        for (names, why), models in found.items()
-    ]
+    return no_value(
+        (
+            one_line(record.model, 40),
+            {n: w for n, w in record.undefined.items() if _is_shown(n, convention) and n != "recovery@1"},
+        )
+        for record in records
+    )
 
 
 def _is_shown(metric: str, convention: str) -> bool:

@@ -1,56 +1,49 @@
-"""The items that a model gets most wrong, and which of their responses show it.
+"""The items that a model gets most wrong, and the two responses of each that show it."""
 
-Prompts and responses of items, read from the task's data again: a record holds no text.
-"""
-
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from rmbench.errors import ConfigError, RmbenchError, UnknownNameError
 from rmbench.metrics import Panel
 from rmbench.metrics.panel import pairs_of
 from rmbench.metrics.selection import penalised, rule_of
 from rmbench.plot import Source
-from rmbench.tasks import read_task_items
-from rmbench.tasks.spec import list_tasks, load_task
-from rmbench.types import Item
+from rmbench.results.compare import gold_of_pick
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownResponse:
     """One response of an item."""
 
     what: str
-    """Why it is shown: `chosen`, `rejected`, `picked`, `best`."""
+    """`chosen`, `rejected`, `picked` or `best`."""
     place: int
     """Among the item's responses, from 0."""
     reward: float
     gold: float
     length: int
-    """Characters; 0 where the record does not know."""
+    """Characters; 0 if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Worst:
-    """One item with what is wrong about it."""
+    """One item that a model gets wrong."""
 
     item: str
     index: int
     """Of the item in the panel."""
-    responses: tuple[Shown, Shown]
+    responses: tuple[ShownResponse, ShownResponse]
     """Chosen and rejected, or best and picked."""
     margin: float
     """Reward of the first less that of the second."""
     loss: float
-    """What is lost: the size of the margin, or gold."""
+    """Size of the margin, or gold lost."""
     n_responses: int
 
 
 def picks(source: Source) -> bool:
-    """Say whether a record is about picking the best of many, and not about pairs."""
+    """Return whether a record measures best of N, not pairs."""
     return "best_of_n" in source.kinds
 
 
@@ -79,18 +72,18 @@ def _of_pairs(panel: Panel, n: int) -> list[Worst]:
 
 def _of_pools(source: Source, n: int) -> list[Worst]:
     panel = source.panel
-    # The rewards that the pick goes by: those of a rule with a penalty are not the model's alone.
-    judged = penalised(panel, rule_of(source.params))
+    # The rule's rewards decide the pick: a penalty changes the model's own.
+    judged, picked = penalised(panel, rule_of(source.params)), gold_of_pick(panel, rule_of(source.params))
     found = []
     for i in range(panel.n_items):
         start, stop = int(panel.offsets[i]), int(panel.offsets[i + 1])
         rewards, gold = judged.rewards[start:stop], panel.gold[start:stop]
         if not (np.isfinite(rewards).all() and np.isfinite(gold).all()):
             continue
-        # Among equal rewards any may be picked: what is lost is their mean, and the worst of them is shown.
+        # Equal rewards: the loss is the mean over them, and the worst of them is shown.
         tied = np.flatnonzero(rewards == rewards.max())
         pick, best = start + int(tied[gold[tied].argmin()]), start + int(gold.argmax())
-        lost = float(gold.max() - gold[rewards == rewards.max()].mean())
+        lost = float(gold.max() - picked[i])
         if lost > 0.0:
             rows = ("best", best), ("picked", pick)
             found.append(
@@ -104,7 +97,9 @@ def _worst(
 ) -> Worst:
     start = int(panel.offsets[item])
     first, second = (
-        Shown(what, row - start, float(judged.rewards[row]), float(panel.gold[row]), int(panel.lengths[row]))
+        ShownResponse(
+            what, row - start, float(judged.rewards[row]), float(panel.gold[row]), int(panel.lengths[row])
+        )
         for what, row in rows
     )
     return Worst(panel.ids[item], item, (first, second), margin, loss, int(panel.sizes[item]))
@@ -120,80 +115,3 @@ def margin_of(source: Source, worst: Worst) -> float | None:
         return None
     judged = penalised(panel, rule_of(source.params)) if picks(source) else panel
     return float(judged.rewards[rows[0]] - judged.rewards[rows[1]])
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """The items whose texts are at hand."""
-
-    items: Mapping[str, Item] = field(default_factory=dict)
-    why: str = ""
-    """Why texts are missing; empty where none is."""
-
-
-def read_texts(source: Source, wanted: Collection[str], data: Path | None) -> Texts:
-    """Return the wanted items of a record's task, as far as they are those of the record.
-
-    An item is the record's if it has as many responses, and of the same lengths.
-
-    Args:
-        source: The record.
-        wanted: Ids.
-        data: Where the task's data is; None: what the package holds.
-
-    Raises:
-        RmbenchError: If `data` was given and cannot be read.
-    """
-    if not wanted:
-        return Texts()
-    task = source.record.task
-    try:
-        spec = load_task(task)
-        if data is None and spec.data.path is None:
-            return Texts(why=f"the data of {task} is not part of the package; --data PATH shows the texts")
-        found = read_task_items(spec, data, on_bad="skip", offline=True)
-    except UnknownNameError:
-        if data is not None:
-            raise
-        return Texts(why=f"the task file of {task} is not at hand; RMBENCH_TASKS_DIR names its folder")
-    except RmbenchError as error:
-        if data is not None:
-            raise
-        return Texts(why=f"the data of {task} could not be read: {error}")
-    panel = source.panel
-    place = {name: i for i, name in enumerate(panel.ids) if name in wanted}
-    items = {}
-    for item in found.items:
-        if item.id in place:
-            i = place[item.id]
-            lengths = panel.lengths[panel.offsets[i] : panel.offsets[i + 1]]
-            here = [len(r.text) for r in item.responses]
-            if len(here) == len(lengths) and (not lengths.any() or here == [int(v) for v in lengths]):
-                items[item.id] = item
-    missing = len(place) - len(items)
-    why = f"{missing} of {len(place)} items are not in the data at hand, or not with the same responses"
-    return Texts(items, why if missing else "")
-
-
-def data_by_task(given: Collection[str], tasks: Collection[str]) -> dict[str, Path]:
-    """Return task -> path from `--data [TASK=]PATH`; a path alone is for the only task.
-
-    Raises:
-        ConfigError: If it does not say for which of several tasks, or a task has two.
-    """
-    found: dict[str, Path] = {}
-    for text in given:
-        task, equals, path = text.partition("=")
-        if equals and task not in tasks and task in list_tasks():
-            raise UnknownNameError("task", task, tasks, f"--data {text}: the report's tasks")
-        if not equals or task not in tasks:  # a path may hold "=" itself
-            if len(tasks) != 1:
-                raise ConfigError(
-                    f"--data {text}: the report is of {len(tasks)} tasks; give TASK=PATH with one of"
-                    f" {', '.join(sorted(tasks))}"
-                )
-            task, path = next(iter(tasks)), text
-        if task in found:
-            raise ConfigError(f"--data is given twice for {task}")
-        found[task] = Path(path)
-    return found

@@ -6,19 +6,17 @@ Items on which models part: what each makes of an item, and where that differs m
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 
 from rmbench.core.escape import one_line
-from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.format.tables import Column, Number, Table, cell_of, html_table, plain_rows
+from rmbench.errors import ConfigError
+from rmbench.format.tables import Block, Cell, Column, Table, as_html, cell_of, number
 from rmbench.metrics import Panel, resolve_metric
 from rmbench.metrics.kinds import kinds_of, known_kind
 from rmbench.metrics.panel import invalid_items, pairs_of, settle_invalid
 from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
 from rmbench.results.common_items import Common, CommonItems, ItemCount, basis_lines
-from rmbench.results.read import find_records
 from rmbench.results.run import Run
 from rmbench.stats import Comparison, Tested, family
 from rmbench.types import Estimate
@@ -59,10 +57,9 @@ def per_item(run: Run) -> tuple[str, np.ndarray]:
     invalid = str(params.get("invalid", "fail"))
     if "best_of_n" in run.kinds:
         rule = rule_of(params)
-        panel = penalised(panel, rule)
         if invalid == "wrong" and not rule.needs_scale:
             panel, _ = settle_invalid(panel, invalid, ranking=True)
-        return "gold of the pick out of the whole pool", _gold_of_pick(panel, rule)
+        return "gold of the pick out of the whole pool", gold_of_pick(panel, rule)
     pairs = pairs_of(panel)
     credit = (pairs.margin > 0) + 0.5 * (pairs.margin == 0)
     n = np.bincount(pairs.item, minlength=panel.n_items)
@@ -73,7 +70,12 @@ def per_item(run: Run) -> tuple[str, np.ndarray]:
     return "share of pairs ranked as gold does", share
 
 
-def _gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
+def gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
+    """Return the expected gold of the response that a rule picks from each whole pool, shape (items,).
+
+    An item with a reward that is not finite has NaN.
+    """
+    panel = penalised(panel, rule)
     picked = np.full(panel.n_items, np.nan)
     rng = np.random.default_rng(0)
     for i in range(panel.n_items):
@@ -108,6 +110,21 @@ class MetricComparison:
         return self.test.p_holm
 
 
+def test_columns(*, items: bool) -> tuple[Column, ...]:
+    """Return the columns of a paired test; with `items` also how many items it rests on."""
+    numbers = [Column(head, "number") for head in ("p", "p (Holm)", "shows from")]
+    verdict = (*numbers[:2], Column("verdict", "text"), numbers[2])
+    return (*verdict, Column("items", "text")) if items else verdict
+
+
+def test_cells(m: MetricComparison, *, items: bool) -> tuple[Cell, ...]:
+    """Return the cells of `test_columns`."""
+    p_values = (number(p, "probability") for p in (m.paired.p_value, m.p_holm))
+    cells = (*p_values, m.test.words, number(m.test.smallest()))
+    basis = "all" if m.count is None else f"{m.count.both:,} of {m.count.of:,}"
+    return (*cells, basis) if items else cells
+
+
 @dataclass(frozen=True, slots=True)
 class PairedReport:
     """What `rmbench compare` shows of two models."""
@@ -123,28 +140,30 @@ class PairedReport:
     lacking: Mapping[str, str] = field(default_factory=dict)
     """Metric that each model has a value of -> why there is none on the items that both answered."""
 
-    def _repr_html_(self) -> str:
-        """Return the comparison as notebooks show it."""
+    def table(self, head: str = "metric") -> Table:
+        """Return a row per metric: both numbers, their difference and its test; `head` heads the metrics."""
+        items = any(m.count is not None for m in self.metrics)
         columns = (
-            Column("metric", "text"),
-            *(Column(head) for head in (self.first, self.second, "difference (paired)")),
-            *(Column(head, "number") for head in ("p", "p (Holm)")),
-            Column("verdict", "text"),
-            Column("shows from", "number"),
+            Column(head, "text"),
+            *(Column(name, limit=30) for name in (self.first, self.second)),
+            Column("difference (paired)"),
+            *test_columns(items=items),
         )
         rows = tuple(
             (
                 m.metric,
-                *map(cell_of, (m.first, m.second, m.paired.difference)),
-                *(None if p is None else Number(p, form="probability") for p in (m.paired.p_value, m.p_holm)),
-                m.test.words,
-                None if (smallest := m.test.smallest()) is None else Number(smallest),
+                *map(cell_of, (m.first, m.second)),
+                cell_of(m.paired.difference, strong=m.test.told_apart),
+                *test_cells(m, items=items),
             )
             for m in self.metrics
         )
-        heads, *texts = plain_rows(Table(columns, rows))
-        about = [f"{self.task}: {self.first} against {self.second}"]
-        return html_table(heads, texts, about=about, notes=self.basis_lines())
+        return Table(columns, rows)
+
+    def _repr_html_(self) -> str:
+        """Return the comparison as notebooks show it."""
+        line = f"{self.task}: {self.first} against {self.second}"
+        return as_html([Block("", (line,), self.table(), tuple(self.basis_lines()))])
 
     def basis_lines(self) -> list[str]:
         """Return which metrics rest on a part of the items, and on how many; none where all rest on all."""
@@ -173,37 +192,6 @@ class ManyReport:
     """Within which models are called equivalent; None: nobody asked."""
     answered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Metric -> how many items each model's value in `estimates` rests on, where one left items out."""
-
-
-def find_run(results: Path, name: str, task: str) -> Run:
-    """Return the one record that `name` means: a record's path, or a model's name in `results`.
-
-    Raises:
-        ConfigError: If there is none, or more than one (the message names them).
-    """
-    if name.endswith(".json") and Path(name).is_file():
-        return next(find_records(Path(name)))
-    if not results.is_dir():
-        raise ConfigError(f"there is no folder {results}; run `rmbench eval` first or give --results")
-    return pick_run(list(find_records(results)), name, task, str(results))
-
-
-def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
-    """Return the one of `runs` that is of this model and task; `where` begins messages.
-
-    Raises:
-        ConfigError: If there is none, or more than one (the message names them).
-    """
-    of_model = [r for r in runs if r.record.model == name]
-    if not of_model:
-        raise UnknownNameError("model", name, {r.record.model for r in runs}, where)
-    of_task = [r for r in of_model if r.record.task == task]
-    if not of_task:
-        raise UnknownNameError("task", task, {r.record.task for r in of_model}, f"records of {name}")
-    if len(of_task) > 1:
-        paths = ", ".join(str(r.path) for r in of_task)
-        raise ConfigError(f"{len(of_task)} records of {name!r} on {task!r}: name one by its path: {paths}")
-    return of_task[0]
 
 
 def headline_metrics(runs: Sequence[Run], convention: str = "both") -> list[str]:

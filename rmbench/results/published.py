@@ -10,37 +10,32 @@ From a published run to an ordinary record.
 import json
 import multiprocessing
 import os
-import platform
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from rmbench.core.files import UNREADABLE, open_text, sha256_bytes
+from rmbench.core.files import UNREADABLE, open_text
 from rmbench.core.identity import canonical_json
 from rmbench.core.registry import Registry
 from rmbench.errors import DataError
 from rmbench.metrics import Suite, measure_suite
 from rmbench.results.read import complete_run
-from rmbench.results.record import (
-    Record,
-    encode_rewards,
-    make_identity,
-    package_versions,
-    primary_metric,
-    run_id,
-    suite_fields,
-    task_identity,
-    write_record,
-)
+from rmbench.results.record import make_identity, run_id
 from rmbench.results.run import Run, stored_panel
+from rmbench.results.write import (
+    encode_rewards,
+    primary_metric,
+    provenance_of,
+    task_identity,
+    write_run,
+)
 from rmbench.tasks import ItemSet, read_task_items
 from rmbench.tasks.spec import TaskSpec, apply_params, load_task
 from rmbench.types import Estimate, GoldKind, Item
@@ -348,7 +343,7 @@ def write_runs(
     Raises:
         StoreError: If an existing record is damaged. What was written before stays.
     """
-    write = partial(write_run, results=results, seed=seed, command=command)
+    write = partial(_measured, results=results, seed=seed, command=command)
     if n_workers == 1 or len(runs) < 2:
         yield from map(write, runs)
         return
@@ -375,8 +370,8 @@ def _one_thread_each() -> Iterator[None]:
         del os.environ["OMP_NUM_THREADS"]
 
 
-def write_run(run: PublishedRun, results: Path, *, seed: int, command: Sequence[str]) -> Imported:
-    """Measure a published run and write its record, unless the very same one is there.
+def _measured(run: PublishedRun, results: Path, *, seed: int, command: Sequence[str]) -> Imported:
+    """Measure a published run and write it, unless the very same one is there.
 
     Raises:
         StoreError: If an existing record is damaged.
@@ -396,8 +391,8 @@ def write_run(run: PublishedRun, results: Path, *, seed: int, command: Sequence[
     suite = measure_suite(
         stored_panel(rows), run.spec.kinds, {**run.spec.params, "seed": seed}, run.spec.strata, flips=flips
     )
-    rewards = encode_rewards(rows)
-    record = Record(
+    written = write_run(
+        results,
         model=run.model,
         identity=identity,
         primary=primary_metric(run.spec, suite),
@@ -410,22 +405,13 @@ def write_run(run: PublishedRun, results: Path, *, seed: int, command: Sequence[
             "truncated": None,
             "invalid": sum(v is None for row in rows for v in row["rewards"]),
             "trained_on": None,
-            "ties": suite.counts.get("preference", {}).get("reward_ties"),
-            **suite.counts,
         },
-        rewards_sha256=sha256_bytes(rewards),
-        provenance={
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-            "model": f"published results ({run.format})",
-            "data": run.source,
-            "command": list(command),
-            "versions": package_versions(),
-            "machine": platform.machine(),
-        },
-        **suite_fields(suite),
+        suite=suite,
+        rewards=encode_rewards(rows),
+        provenance=provenance_of(model=f"published results ({run.format})", data=run.source, command=command),
+        task_file=run.spec.text,
     )
-    path = write_record(results, record, rewards)
-    return Imported(Run(record, path), False, (*run.notes, *_differences(run, suite)))
+    return Imported(written, False, (*run.notes, *_differences(run, suite)))
 
 
 def _differences(run: PublishedRun, suite: Suite) -> list[str]:

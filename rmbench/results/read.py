@@ -1,12 +1,13 @@
 """Reading run records back, whole and checked: they are input like any other."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import inf
 from pathlib import Path
 from typing import Any
 
-from rmbench.errors import first_line
+from rmbench.errors import ConfigError, UnknownNameError, first_line
 from rmbench.results.record import (
     FORMAT,
     Record,
@@ -16,9 +17,10 @@ from rmbench.results.record import (
     record_folder,
     rewards_name,
     run_id,
+    sealed,
 )
 from rmbench.results.run import Run
-from rmbench.tasks.spec import TaskSpec
+from rmbench.tasks.spec import TaskSpec, task_name, tasks_also_from
 from rmbench.types import Estimate
 
 
@@ -48,13 +50,109 @@ def read_record(path: Path) -> Record:
             curves=raw["curves"],
             rewards_sha256=raw["files"]["rewards"]["sha256"],
             provenance=raw["provenance"],
+            task_file=raw.get("task_file"),
         )
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise bad_record(path, told) from None
     if raw.get("run_id") != run_id(record.identity):
         raise bad_record(path, "run_id does not follow from the identity; the file was edited by hand")
+    if "sha256" in raw and sealed(raw) != raw:
+        raise bad_record(
+            path,
+            "its content is not what its hash says; the file was edited by hand or damaged. Delete it and"
+            " evaluate again: stored rewards are not computed a second time",
+        )
     return record
+
+
+def runs_at(place: Path) -> list[Run]:
+    """Return every record at or below `place` (a results folder, a part of one, or one file), in path order.
+
+    Raises:
+        ConfigError: If there is no such place, or no record in it.
+        DataError: If a file is not a record.
+    """
+    advice = "run `rmbench eval` first or give --results"
+    if not place.exists():
+        raise ConfigError(f"there is no file or folder {place}; {advice}")
+    runs = list(find_records(place))
+    if not runs:
+        raise ConfigError(f"no record in {place}; {advice}")
+    return runs
+
+
+def find_run(results: Path, name: str, task: str) -> Run:
+    """Return the one record that `name` means: a record's path, or a model's name in `results`.
+
+    Args:
+        results: Where a model's name is looked up.
+        name: As on the command line.
+        task: Name of the task, or its file.
+
+    Raises:
+        ConfigError: If there is none, or more than one (the message names them).
+    """
+    if name.endswith(".json") and Path(name).is_file():
+        return runs_at(Path(name))[0]
+    return pick_run(runs_at(results), name, task, str(results))
+
+
+def find_runs(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> list[Run]:
+    """Return all records that `names` mean: paths of records or folders, or models in `results`.
+
+    Args:
+        names: As on the command line; records in their order.
+        results: Where a model's name is looked up.
+        tasks: Names of tasks, or their files: only records of these; none: all.
+
+    Raises:
+        ConfigError: If a name means nothing.
+        UnknownNameError: If there is no such model, or no record of such a task.
+        DataError: If a file is not a record.
+    """
+    found: dict[Path, Run] = {}
+    for name in names:
+        at_path = Path(name).exists() or name.endswith(".json")
+        for run in runs_at(Path(name)) if at_path else _of_model(runs_at(results), name, str(results)):
+            found.setdefault(run.path.resolve(), run)
+    wanted = [task_name(task) for task in tasks]
+    known = {run.task for run in found.values()}
+    for task in wanted:
+        if task not in known:
+            raise UnknownNameError("task", task, known, f"records of {', '.join(names)}")
+    return [run for run in found.values() if not wanted or run.task in wanted]
+
+
+@contextmanager
+def with_tasks_of(runs: Iterable[Run]) -> Iterator[None]:
+    """Let `load_task` find tasks that no folder has in the records that hold their files."""
+    held = {run.task: run for run in runs if run.record.task_file is not None}
+    with tasks_also_from(lambda name: held[name].recorded_spec() if name in held else None):
+        yield
+
+
+def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
+    """Return the one of `runs` that is of this model and task; `where` begins messages.
+
+    Raises:
+        ConfigError: If there is none, or more than one (the message names them).
+    """
+    of_model, task = _of_model(runs, name, where), task_name(task)
+    of_task = [r for r in of_model if r.task == task]
+    if not of_task:
+        raise UnknownNameError("task", task, {r.task for r in of_model}, f"records of {name}")
+    if len(of_task) > 1:
+        paths = ", ".join(str(r.path) for r in of_task)
+        raise ConfigError(f"{len(of_task)} records of {name!r} on {task!r}: name one by its path: {paths}")
+    return of_task[0]
+
+
+def _of_model(runs: Sequence[Run], name: str, where: str) -> list[Run]:
+    found = [run for run in runs if run.model == name]
+    if not found:
+        raise UnknownNameError("model", name, {run.model for run in runs}, where)
+    return found
 
 
 def find_records(folder: Path) -> Iterator[Run]:

@@ -15,23 +15,19 @@ Versions of the packages that a run has loaded.
 """
 
 import json
-import platform
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from math import floor, isfinite, isinf, log10
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import sha256_file, to_jsonl_gz, write_atomic
+from rmbench.core.files import sha256_file
 from rmbench.core.identity import IDENTITY_VERSION, digest, slug
 from rmbench.core.options import made_of
 from rmbench.errors import DataError, StoreError
-from rmbench.metrics import METRICS_VERSION, Suite, resolve_metric
+from rmbench.metrics import METRICS_VERSION
 from rmbench.metrics.kinds import at_largest_n, headlines_of, known_kind
-from rmbench.tasks.spec import TaskSpec
-from rmbench.types import Estimate, Item
+from rmbench.types import Estimate
 
 FORMAT = 1
 _SIGNIFICANT = 10
@@ -59,6 +55,8 @@ class Record:
     provenance: Mapping[str, Any]
     """Time, versions, device, speed, command. A leaderboard shows speed and command of it; no number and no
     rank depends on it."""
+    task_file: str | None = None
+    """Text of the task's YAML file; None: the record does not hold it. Untrusted where the record is read."""
 
     @property
     def run_id(self) -> str:
@@ -80,28 +78,37 @@ class Record:
         return record_folder(results, self.model, self.task, self.task_version) / f"{self.run_id}.json"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record as JSON values."""
-        return {
-            "rmbench_record": FORMAT,
-            "run_id": self.run_id,
-            "model": self.model,
-            "task": self.task,
-            "primary": self.primary,
-            "identity": dict(self.identity),
-            "counts": dict(self.counts),
-            "metrics": {name: estimate_to_json(e) for name, e in self.metrics.items()},
-            "undefined": dict(self.undefined),
-            "strata": {
-                key: {
-                    value: {name: estimate_to_json(e) for name, e in metrics.items()}
-                    for value, metrics in values.items()
-                }
-                for key, values in self.strata.items()
-            },
-            "curves": rounded(dict(self.curves)),
-            "files": {"rewards": {"name": rewards_name(self.run_id), "sha256": self.rewards_sha256}},
-            "provenance": dict(self.provenance),
-        }
+        """Return the record as JSON values, with its hash."""
+        return sealed(
+            {
+                "rmbench_record": FORMAT,
+                "run_id": self.run_id,
+                "model": self.model,
+                "task": self.task,
+                "primary": self.primary,
+                "identity": dict(self.identity),
+                "counts": dict(self.counts),
+                "metrics": {name: estimate_to_json(e) for name, e in self.metrics.items()},
+                "undefined": dict(self.undefined),
+                "strata": {
+                    key: {
+                        value: {name: estimate_to_json(e) for name, e in metrics.items()}
+                        for value, metrics in values.items()
+                    }
+                    for key, values in self.strata.items()
+                },
+                "curves": rounded(dict(self.curves)),
+                "files": {"rewards": {"name": rewards_name(self.run_id), "sha256": self.rewards_sha256}},
+                "provenance": dict(self.provenance),
+                **({} if self.task_file is None else {"task_file": self.task_file}),
+            }
+        )
+
+
+def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record's JSON values with the hash over all of them under `sha256`."""
+    unsealed = {key: value for key, value in values.items() if key != "sha256"}
+    return {**unsealed, "sha256": digest(unsealed)}
 
 
 def run_id(identity: Mapping[str, Any]) -> str:
@@ -179,60 +186,9 @@ def _end(end: float) -> float | None:
     return None if isinf(end) else float(rounded(end))
 
 
-def reward_rows(
-    items: Iterable[Item],
-    rewards: Iterable[Sequence[float]],
-    flips: tuple[Sequence[int], Sequence[int]] | None,
-) -> Iterator[dict[str, Any]]:
-    """Yield what the rewards file holds: all that metrics need, and no text of prompt or response.
-
-    The rows are also a valid input of `scores:FILE`.
-    """
-    for i, (item, row) in enumerate(zip(items, rewards, strict=True)):
-        entry: dict[str, Any] = {
-            "id": item.id,
-            "rewards": [v if isfinite(v) else None for v in row],
-            "gold": [r.gold for r in item.responses],
-            "lengths": [len(r.text) for r in item.responses],
-            "cluster": item.cluster,
-            "strata": dict(item.strata),
-            "gold_kind": item.gold_kind,
-        }
-        if any(r.logprob is not None for r in item.responses):
-            entry["logprobs"] = [r.logprob for r in item.responses]
-        if item.votes is not None:
-            entry["votes"] = list(item.votes)
-        if flips is not None:
-            entry |= {"flips": flips[0][i], "comparisons": flips[1][i]}
-        yield entry
-
-
-def write_record(results: Path, record: Record, rewards: bytes) -> Path:
-    """Write the rewards, then the record; return the record's path."""
-    path = record.path(results)
-    write_atomic(path.with_name(rewards_name(record.run_id)), rewards)
-    write_atomic(path, to_text(record))
-    return path
-
-
 def to_text(record: Record) -> str:
     """Return the bytes of a record's file as text: indented, keys in their documented order."""
     return json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n"
-
-
-def encode_rewards(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return the bytes of a rewards file; they depend on the rows alone."""
-    return to_jsonl_gz(rows)
-
-
-def suite_fields(suite: Suite) -> dict[str, Any]:
-    """Return a suite's numbers as the fields of a record."""
-    return {
-        "metrics": {name: s.estimate() for name, s in suite.metrics.items()},
-        "undefined": suite.undefined,
-        "strata": suite.strata,
-        "curves": suite.curves,
-    }
 
 
 def check_rewards_file(path: Path, sha256: str) -> None:
@@ -272,7 +228,8 @@ _PROVENANCE_OR_NONE: Mapping[str, str] = {
 
 def misshapen(raw: Mapping[str, Any]) -> str | None:
     """Return what is wrong with the first value of a record that is of another type, or None."""
-    if problem := _first(raw, _TOP, "", needed=True):
+    problem = _first(raw, _TOP, "", needed=True) or _first(raw, {"task_file": _TEXT}, "", needed=False)
+    if problem:
         return problem
     counts = raw["counts"]
     return (
@@ -398,36 +355,3 @@ def items_left_out(record: Record) -> dict[str, int]:
         if rule == "drop" or (rule == "wrong" and scaled):
             found[name] = record.counts.get(name, {}).get("invalid_items", 0)
     return found
-
-
-def package_versions() -> dict[str, str]:
-    """Return the versions of what this run has loaded, for its provenance."""
-    found = {"python": platform.python_version()}
-    for name in ("rmbench", "numpy", "scipy", "torch", "transformers"):
-        # Only what this run has loaded: a version that played no part would mislead.
-        if name in sys.modules:
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:
-                continue
-    return found
-
-
-def task_identity(spec: TaskSpec) -> dict[str, Any]:
-    """Return what of a task can change a number."""
-    return {
-        "name": spec.name,
-        "version": spec.version,
-        "digest": spec.digest(),
-        "kinds": list(spec.kinds),
-        **({"kind_files": dict(spec.kind_files)} if spec.kind_files else {}),
-        "params": dict(spec.params),
-        "strata": list(spec.strata),
-    }
-
-
-def primary_metric(spec: TaskSpec, suite: Suite) -> str:
-    """Return the headline's name; where it has no value on this data, the record says why under it."""
-    if spec.primary in suite.undefined or not suite.metrics:
-        return spec.primary
-    return resolve_metric(spec.primary, suite.metrics)

@@ -1,14 +1,13 @@
 """Make the numbers of records again from their stored rewards: no model, no data set, no GPU."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from rmbench.errors import ConfigError
 from rmbench.metrics import METRICS_VERSION
-from rmbench.results.read import find_records
-from rmbench.results.record import suite_fields, to_text, write_record
+from rmbench.results.read import runs_at
 from rmbench.results.run import Run
+from rmbench.results.write import write_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,32 +32,29 @@ def remeasure(folder: Path, *, results: Path | None = None) -> Iterator[Remeasur
         ConfigError: If there is no record.
         StoreError: If rewards are missing or damaged.
     """
-    if not folder.exists():
-        raise ConfigError(f"there is no file or folder {folder}")
-    runs = list(find_records(folder))
-    if not runs:
-        raise ConfigError(f"no record in {folder}")
-    for run in runs:
+    for run in runs_at(folder):
         yield _one(run, results)
 
 
 def _one(run: Run, results: Path | None) -> Remeasured:
     old = run.record
-    suite = run.measure(strata=True)
-    new = replace(
-        old,
-        identity={**old.identity, "metrics_version": METRICS_VERSION},
-        counts={**old.counts, **suite.counts},
-        **suite_fields(suite),
-    )
-    before, after = old.to_json()["metrics"], new.to_json()["metrics"]
-    changed = tuple(n for n in sorted({*before, *after}) if before.get(n) != after.get(n))
     # <results>/<model>/<task>@<version>/<run id>.json
     root = results or run.path.parent.parent.parent
-    if run.path.read_text(encoding="utf-8") == to_text(new):
-        return Remeasured(run, run.path, changed)
-    path = write_record(root, new, run.rewards_path.read_bytes())
-    if path != run.path and results is None:
-        run.path.unlink()
-        run.rewards_path.unlink()
-    return Remeasured(run, path, changed)
+    new = write_run(
+        root,
+        model=old.model,
+        identity={**old.identity, "metrics_version": METRICS_VERSION},
+        primary=old.primary,
+        counts=old.counts,
+        suite=run.measure(),
+        rewards=run.rewards_path.read_bytes(),
+        provenance=old.provenance,
+        task_file=old.task_file,
+    )
+    if new.path != run.path and results is None:
+        for path in (run.path, run.influence_path, run.rewards_path):
+            path.unlink(missing_ok=True)
+    first, second = old.to_json()["metrics"], new.record.to_json()["metrics"]
+    return Remeasured(
+        run, new.path, tuple(n for n in sorted({*first, *second}) if first.get(n) != second.get(n))
+    )

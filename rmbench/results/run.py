@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from math import nan
 from pathlib import Path
@@ -22,7 +22,7 @@ from rmbench.metrics import (
 )
 from rmbench.results.influence import influence_name, read_influence, write_influence
 from rmbench.results.record import Record, check_rewards_file, rewards_name
-from rmbench.tasks.spec import list_tasks, load_task
+from rmbench.tasks.spec import TaskSpec, list_tasks, load_task, parse_recorded
 from rmbench.types import Estimate
 
 
@@ -103,6 +103,29 @@ class Run:
     def seed(self) -> int:
         """Seed of everything that is drawn."""
         return int(self.record.identity["seed"])
+
+    def spec(self) -> TaskSpec:
+        """Return the task: from the task file at hand, else from the text that the record holds.
+
+        Raises:
+            UnknownNameError: If there is neither.
+            ConfigError: If the text in the record is wrong, or is not what was measured.
+        """
+        try:
+            return load_task(self.task)
+        except UnknownNameError:
+            if self.record.task_file is None:
+                raise
+        return self.recorded_spec()
+
+    def recorded_spec(self) -> TaskSpec:
+        """Return the task from the text that the record holds. Raises ConfigError as `spec` does."""
+        if self.record.task_file is None:
+            raise ConfigError(f"{self.path}: the record does not hold its task file")
+        spec = parse_recorded(self.record.task_file, self.task)
+        if replace(spec, params=self.params).digest() != self.task_digest:
+            raise ConfigError(f"{self.path}: the task file in the record is not what was measured")
+        return spec
 
     @property
     def metrics(self) -> Mapping[str, Estimate]:

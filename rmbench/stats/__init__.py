@@ -4,7 +4,14 @@ from rmbench.stats.bootstrap import cluster_bootstrap
 from rmbench.stats.combine import combine, difference, on_clusters
 from rmbench.stats.compare import Comparison, compare, groups, holm, rank_ranges
 from rmbench.stats.equivalence import equivalence
-from rmbench.stats.estimates import cluster_sums, grouped_jackknife, mean, ratio, shares
+from rmbench.stats.estimates import (
+    cluster_sums,
+    jackknife_groups,
+    jackknife_influence,
+    mean,
+    ratio,
+    shares,
+)
 from rmbench.stats.family import Tested, family
 from rmbench.stats.intervals import t_interval, wilson_interval
 from rmbench.stats.limit import Limit, jeffreys_interval, limit_at_zero, sum_of_limits
@@ -31,9 +38,10 @@ __all__ = [
     "equivalence",
     "family",
     "few_decide",
-    "grouped_jackknife",
     "groups",
     "holm",
+    "jackknife_groups",
+    "jackknife_influence",
     "jeffreys_interval",
     "limit_at_zero",
     "mean",

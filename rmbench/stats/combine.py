@@ -41,12 +41,19 @@ def combine(
         strata=strata if len(strata) > 1 and not jackknifed else (),
         n=sum(p.n for p in parts) if n is None else n,
         n_clusters=max(p.n_clusters for p in parts) if jackknifed else len(np.unique(present)),
+        n_groups=_groups(parts) if jackknifed else None,
         bounded=bounded,
         limits=_limits(parts, share),
         linear=all(p.linear for p in parts),
         ci95=None,
         remark="",  # a part's remark is on that part
     )
+
+
+def _groups(parts: Sequence[Statistic]) -> int | None:
+    """Return how many groups a jackknife of any of the parts left out, at most; None without groups."""
+    grouped = any(p.n_groups for p in parts)
+    return max(p.n_groups or p.n_clusters for p in parts) if grouped else None
 
 
 def _joined(parts: Sequence[Statistic], weights: Sequence[float]) -> tuple[Stratum, ...]:

@@ -7,7 +7,7 @@ transformation", J. R. Stat. Soc. B 54, for differences of one direction.
 """
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtr
 
 from rmbench.stats.clusters import Floats
 from rmbench.stats.intervals import TAIL, is_skewed
@@ -35,7 +35,7 @@ def equivalence(paired: Statistic, margin: float) -> float | None:
         return _by_interval(paired, margin)
     if paired.stderr < 1e-12:
         return None  # nothing varied, and nothing is known of how far the difference could lie off
-    plain = float(student_t.sf((margin - abs(paired.value)) / paired.stderr, paired.freedom))
+    plain = float(stdtr(paired.freedom, (abs(paired.value) - margin) / paired.stderr))
     if paired.influence is None or not is_skewed(paired.influence):
         return plain
     return max(plain, _without_skewness(paired, paired.influence, paired.stderr, paired.freedom, margin))
@@ -49,8 +49,8 @@ def _without_skewness(
     def symmetric(t: float) -> float:
         return t + skewness * t * t / 3.0 + skewness * skewness * t * t * t / 27.0 + skewness / 6.0
 
-    above = float(student_t.cdf(symmetric((paired.value - margin) / stderr), freedom))
-    below = float(student_t.sf(symmetric((paired.value + margin) / stderr), freedom))
+    above = float(stdtr(freedom, symmetric((paired.value - margin) / stderr)))
+    below = float(stdtr(freedom, -symmetric((paired.value + margin) / stderr)))
     return float(max(above, below))
 
 

@@ -1,9 +1,6 @@
 """Means and ratios over clusters as statistics; the influence of any smooth statistic by the jackknife."""
 
-from collections.abc import Callable
-
 import numpy as np
-from numpy.typing import NDArray
 
 from rmbench.stats.clusters import Floats, Ints
 from rmbench.stats.statistic import Statistic
@@ -81,40 +78,42 @@ def mean(
     )
 
 
-def grouped_jackknife(
-    statistic: Callable[[NDArray[np.bool_]], float],
-    cluster: Ints,
-    n_clusters: int,
-    *,
-    seed: int,
-    n_groups: int = 100,
-) -> tuple[Floats, int]:
-    """Return the influence of clusters on any smooth statistic, by leaving groups of clusters out.
-
-    Clusters are dealt at random (seeded) into at most `n_groups` groups, so the cost is that many
-    evaluations. The influence of a group is written on its first cluster; the others get 0.
+def jackknife_groups(cluster: Ints, *, seed: int, n_groups: int = 100) -> tuple[Ints, int]:
+    """Deal clusters at random (seeded) into at most `n_groups` groups, to be left out one after another.
 
     Args:
-        statistic: Value of the statistic on the observations where the mask (n,) is true.
         cluster: Cluster of each observation, shape (n,).
-        n_clusters: Number of clusters.
         seed: Deals the groups.
         n_groups: Most groups.
 
     Returns:
-        Influence per cluster, shape (n_clusters,), and the number of groups, which is what is independent.
+        Group of each observation, shape (n,), and the number of groups G, which is what is independent.
+    """
+    present, place = np.unique(cluster, return_inverse=True)
+    groups = min(n_groups, len(present))
+    dealt = np.random.default_rng(seed).permutation(len(present)) % groups
+    return dealt[place.reshape(-1)], groups
+
+
+def jackknife_influence(left_out: Floats, group: Ints, cluster: Ints, n_clusters: int) -> Floats:
+    """Return the influence of clusters on any smooth statistic, by leaving groups of clusters out.
+
+    The influence of a group is written on its first cluster; the others get 0.
+
+    Args:
+        left_out: The statistic without each group, shape (G,).
+        group: Group of each observation, from `jackknife_groups`, shape (n,).
+        cluster: Cluster of each observation, shape (n,).
+        n_clusters: Number of clusters.
+
+    Returns:
+        Influence per cluster, shape (n_clusters,).
 
     Source: delete-a-group jackknife, Kott 2001, J. Official Statistics 17(4).
     """
-    present = np.unique(cluster)
-    groups = min(n_groups, len(present))
-    dealt = np.random.default_rng(seed).permutation(len(present)) % groups
-    group_of = np.zeros(n_clusters, dtype=np.int64)
-    group_of[present] = dealt
-    member = group_of[cluster]
-    left_out = np.array([statistic(member != g) for g in range(groups)])
+    g = len(left_out)
     influence = np.zeros(n_clusters)
-    firsts = present[[int(np.flatnonzero(dealt == g)[0]) for g in range(groups)]]
+    firsts = [int(cluster[group == k].min()) for k in range(g)]
     # (G-1)/G (mean - left_out) sums to 0 and its squares sum to the jackknife variance x (G-1)/G.
-    influence[firsts] = (groups - 1) / groups * (left_out.mean() - left_out)
-    return influence, groups
+    influence[firsts] = (g - 1) / g * (left_out.mean() - left_out)
+    return influence

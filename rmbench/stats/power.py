@@ -16,10 +16,7 @@ from functools import lru_cache
 from math import ceil, sqrt
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import betainc, betaincinv, ndtr
-from scipy.stats import chi2
-from scipy.stats import t as student_t
+from scipy.special import betainc, betaincinv, gammaincinv, ndtr, stdtrit
 
 from rmbench.errors import ConfigError
 from rmbench.stats.clusters import Floats
@@ -117,7 +114,9 @@ def noncentrality(freedom: float, alpha: float = ALPHA, power: float = POWER) ->
     """
     if not alpha < power < 1.0:
         raise ConfigError(f"a power of {power:g}; expected one above {alpha:g} and below 1")
-    critical = float(student_t.isf(alpha / 2.0, freedom))
+    from scipy.optimize import brentq  # a slow import that most commands do without
+
+    critical = -float(stdtrit(freedom, alpha / 2.0))
     scales = _error_scales(freedom)
     high = critical * float(scales[-1]) + 10.0
     found: float = brentq(lambda d: _power(d, critical, scales) - power, 0.0, high, xtol=1e-10)
@@ -126,7 +125,7 @@ def noncentrality(freedom: float, alpha: float = ALPHA, power: float = POWER) ->
 
 def power_of(difference: float, stderr: float, freedom: float, alpha: float = ALPHA) -> float:
     """Return the probability that a two-sided t test finds a difference."""
-    critical = float(student_t.isf(alpha / 2.0, freedom))
+    critical = -float(stdtrit(freedom, alpha / 2.0))
     return _power(abs(difference) / stderr, critical, _error_scales(freedom))
 
 
@@ -207,7 +206,8 @@ def _needed(alpha: float) -> int:
 def _error_scales(freedom: float) -> Floats:
     """Return estimated over true standard error at equally likely points of its distribution, increasing."""
     levels = (np.arange(_POINTS) + 0.5) / _POINTS
-    return np.asarray(np.sqrt(chi2.ppf(levels, freedom) / freedom))
+    # chi-squared quantiles are 2 gammaincinv(freedom / 2, level).
+    return np.asarray(np.sqrt(2.0 * gammaincinv(freedom / 2.0, levels) / freedom))
 
 
 def _power(delta: float, critical: float, scales: Floats) -> float:

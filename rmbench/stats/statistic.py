@@ -53,6 +53,9 @@ class Statistic:
     """Observations."""
     n_clusters: int
     """Clusters that hold at least one observation."""
+    n_groups: int | None = None
+    """Groups of clusters that a jackknife left out, each with its influence on its first cluster; None: no
+    groups."""
     share: Floats | None = None
     """Shape (C,): share of the data that each cluster holds; sums to 1. None: equal shares."""
     strata: tuple[Stratum, ...] = ()
@@ -91,7 +94,7 @@ class Statistic:
         if self.influence is None or self.n_clusters < 2:
             return None
         if self.share is None and not self.strata:
-            c = self.n_clusters
+            c = self.n_groups or self.n_clusters
             return Spread(c / (c - 1) * float(np.square(self.influence).sum()), c - 1.0)
         if self._size() < FEWEST:
             return None
@@ -253,7 +256,7 @@ def few_decide(statistic: Statistic) -> str:
     squares = np.square(statistic.influence / max(1e-300, float(np.abs(statistic.influence).max())))
     if squares.sum() < 1e-12 or float(np.abs(statistic.influence).max()) < 1e-12:
         return f"it is the same for all {statistic.n_clusters:,} prompts"
-    c = float(statistic.n_clusters)
+    c = float(statistic.n_groups or statistic.n_clusters)
     kurtosis = c * float(np.square(squares).sum()) / float(squares.sum()) ** 2
     deciding = min(c, 2.0 * c / max(1e-9, kurtosis - 1.0))
     k = max(1, round(deciding))

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from rmbench.core.identity import slug
-from rmbench.plot.style import COLOURS, MARKERS, drawing, image_files
+from rmbench.plot.style import doublings, dress, level, panel_files, six, style_of
+from rmbench.stats.clusters import Floats
 from rmbench.study.run import BatchRow, Cell, StudyRun
 from rmbench.study.spec import DataSource, StudySpec
 
@@ -16,12 +17,12 @@ from rmbench.study.spec import DataSource, StudySpec
 class Line:
     """One method in one panel: mean over seeds, and the seeds' standard deviation as error bars."""
 
-    x: Sequence[float]
-    y: Sequence[float]
-    error: Sequence[float]
+    x: Floats
+    y: Floats
+    error: Floats
 
 
-Panel = Mapping[str, Line]
+Lines = Mapping[str, Line]
 """Method -> line."""
 
 
@@ -83,7 +84,7 @@ _CURVES = {
 
 def _panel(
     spec: StudySpec, run: StudyRun, base: str, data: DataSource, task: str, points: Callable[[Any], _Points]
-) -> Panel:
+) -> Lines:
     found = {}
     for method in spec.methods:
         records = [run.outcomes[Cell(base, data, method, s).name, task].run.record for s in range(spec.seeds)]
@@ -93,7 +94,7 @@ def _panel(
     return found
 
 
-def _training(spec: StudySpec, run: StudyRun, base: str, data: DataSource, key: str) -> Panel:
+def _training(spec: StudySpec, run: StudyRun, base: str, data: DataSource, key: str) -> Lines:
     found = {}
     for method in spec.methods:
         curves = [run.models[Cell(base, data, method, s).name]["curve"] for s in range(spec.seeds)]
@@ -113,12 +114,7 @@ def _over_seeds(seeds: Sequence[_Points]) -> Line | None:
     x = np.array([s[0][:n] for s in seeds])
     y = np.array([s[1][:n] for s in seeds])
     deviation = y.std(axis=0, ddof=1) if len(seeds) > 1 else np.zeros(n)
-    return Line(_six(x.mean(axis=0)), _six(y.mean(axis=0)), _six(deviation))
-
-
-def _six(values: Any) -> list[float]:
-    """Return six decimals: a record in memory and the same one from its file differ far below a pixel."""
-    return [round(float(v), 6) for v in values]
+    return Line(six(x.mean(axis=0)), six(y.mean(axis=0)), six(deviation))
 
 
 def _at_n(record: Any, stem: str) -> _Points:
@@ -145,60 +141,52 @@ def _quantiles(record: Any) -> _Points:
     return [float(v) for v in found.values()], [float(k) for k in found]
 
 
-def _batch_grid(batches: Sequence[BatchRow]) -> dict[str, dict[str, Panel]]:
-    grid: dict[str, dict[str, Panel]] = {}
+def _batch_grid(batches: Sequence[BatchRow]) -> Mapping[str, Mapping[str, Lines]]:
+    grid: dict[str, dict[str, dict[str, Line]]] = {}
     for b in batches:
         n = len(b.curve)
         window = max(1, n // 40)
         starts = range(0, n - window + 1, window)
         y = [np.mean(b.curve[k : k + window]) for k in starts]
         error = [np.std(b.curve[k : k + window]) for k in starts]
-        panel = grid.setdefault(f"{b.data}\nmu_B", {}).setdefault(b.base, {})
+        lines = grid.setdefault(f"{b.data}\nmu_B", {}).setdefault(b.base, {})
         shown = [(k + window / 2) / n for k in starts]
-        panel[f"{b.batch_size} pairs per step"] = Line(_six(shown), _six(y), _six(error))  # type: ignore[index]
+        lines[f"{b.batch_size} pairs per step"] = Line(six(shown), six(y), six(error))
     return grid
 
 
-def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Panel]], style: _Style) -> dict[str, bytes]:
-    columns = list(dict.fromkeys(base for row in grid.values() for base in row))
-    names = list(dict.fromkeys(m for row in grid.values() for panel in row.values() for m in panel))
-    with drawing() as figure_class:
-        size = (1.9 + 2.7 * len(columns), 0.7 + 1.9 * len(grid))
-        figure = figure_class(figsize=size, layout="constrained")
-        axes = figure.subplots(len(grid), len(columns), squeeze=False)
-        for i, (label, row) in enumerate(grid.items()):
-            for j, base in enumerate(columns):
-                _fill(axes[i][j], row.get(base, {}), names, style)
-                axes[i][j].set(title=base if i == 0 else "", ylabel=label if j == 0 else "")
-                axes[i][j].set_xlabel(style.x_label if i == len(grid) - 1 else "")
+def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Lines]], style: _Style) -> dict[str, bytes]:
+    rows, columns = list(grid.values()), list(dict.fromkeys(base for row in grid.values() for base in row))
+    panels = [panel for row in rows for panel in row.values()]
+    names = list(dict.fromkeys(name for panel in panels for name in panel))
+    bars = any(np.any(line.error) for panel in panels for line in panel.values())
+
+    def finish(figure: Any, axes: Any) -> None:
         handles, labels = axes[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right upper", frameon=False)
-        lines = [line for row in grid.values() for panel in row.values() for line in panel.values()]
-        bars = "; bars: standard deviation" if any(any(line.error) for line in lines) else ""
-        figure.suptitle(f"{title}{bars}", fontsize=9)
-        return image_files(figure, stem)
+        figure.suptitle(f"{title}{'; bars: standard deviation' if bars else ''}", fontsize=9)
+
+    return panel_files(
+        stem,
+        list(grid),
+        columns,
+        lambda axes, i, j: _fill(axes, rows[i].get(columns[j], {}), names, style),
+        finish,
+        panel=(2.7, 1.9),
+        around=(1.9, 0.7),
+        x_label=style.x_label,
+    )
 
 
-def _fill(axes: Any, panel: Panel, names: Sequence[str], style: _Style) -> None:
-    for name, line in panel.items():
-        k = names.index(name)
+def _fill(axes: Any, lines: Lines, names: Sequence[str], style: _Style) -> None:
+    for name, line in lines.items():
+        look = style_of(names.index(name)) | ({} if style.marked else {"marker": None})
+        error = line.error if np.any(line.error) else None
         axes.errorbar(
-            line.x,
-            line.y,
-            yerr=line.error if any(line.error) else None,
-            marker=MARKERS[k % len(MARKERS)] if style.marked else None,
-            color=COLOURS[k % len(COLOURS)],
-            label=name,
-            markersize=3,
-            linewidth=1,
-            elinewidth=0.6,
+            line.x, line.y, yerr=error, label=name, markersize=3, linewidth=1, elinewidth=0.6, **look
         )
     if style.level is not None:
-        axes.axhline(style.level, color="#888888", linewidth=0.8, linestyle=":")
-    if style.doubling and panel:
-        axes.set_xscale("log", base=2)
-        ticks = next(iter(panel.values())).x
-        axes.set_xticks(list(ticks), [f"{t:g}" for t in ticks])
-    axes.minorticks_off()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", linewidth=0.3)
+        level(axes, style.level, color="#888888", linewidth=0.8)
+    if style.doubling and lines:
+        doublings(axes, next(iter(lines.values())).x)
+    dress(axes, linewidth=0.3)

@@ -9,14 +9,14 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student_t
+from scipy.special import stdtr, stdtrit
 
 from rmbench.core.identity import canonical_json
 from rmbench.evaluation.run import Outcome
-from rmbench.format.tables import csv_text
+from rmbench.format.tables import csv_text, value_low_high
 from rmbench.metrics import Suite, resolve_metric
 from rmbench.results.common_items import Common, CommonItems
-from rmbench.results.record import Record
+from rmbench.results.record import Record, sealed
 from rmbench.results.run import Run
 from rmbench.stats import Comparison, Statistic, combine, compare
 from rmbench.study.run import Cell
@@ -205,8 +205,8 @@ def _over_seeds(both: Sequence[tuple[Statistic, Statistic]]) -> Comparison | Non
     if total < 1e-24:
         return Comparison(paired, 1.0 if abs(paired.value) < 1e-12 else 0.0)
     freedom = total**2 / (by_prompt**2 / prompts.freedom + by_seed**2 / (len(both) - 1))
-    half = float(student_t.ppf(0.975, freedom)) * sqrt(total)
-    p = 2.0 * float(student_t.sf(abs(paired.value) / sqrt(total), freedom))
+    half = float(stdtrit(freedom, 0.975)) * sqrt(total)
+    p = 2.0 * float(stdtr(freedom, -abs(paired.value) / sqrt(total)))
     interval = (paired.value - half, paired.value + half)
     return Comparison(replace(paired, stderr=sqrt(total), ci95=interval), p)
 
@@ -220,12 +220,11 @@ def to_csv(rows: Sequence[Row]) -> str:
     lines = []
     for r in rows:
         difference = r.difference.difference if r.difference else None
-        low, high = (difference.ci95 if difference else None) or (None, None)
         lines.append(
             [
                 *(r.base, r.data, r.method, r.task, r.metric),
                 *(r.mean, r.deviation, r.n_seeds, r.n_undefined),
-                *(difference.value if difference else None, low, high),
+                *value_low_high(difference),
                 r.difference.p_value if r.difference else None,
                 *(r.items or (None, None)) * some,
             ]
@@ -249,4 +248,4 @@ def _shared(record: Record) -> dict[str, Any]:
     for key in ("data", "model"):
         if isinstance(provenance.get(key), str):
             provenance[key] = provenance[key].replace("\\", "/").rpartition("/")[2]
-    return {**full, "curves": {}, "provenance": provenance}
+    return sealed({**full, "curves": {}, "provenance": provenance})

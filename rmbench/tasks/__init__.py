@@ -1,4 +1,4 @@
-"""From files to items: readers, sources, and what is done with rows that do not fit."""
+"""Tasks: from files to items, with readers, sources and the handling of bad rows."""
 
 from rmbench.tasks.items import ItemSet, ItemShelf, export_items, hash_items, read_task_items
 from rmbench.tasks.readers import READERS

@@ -1,4 +1,4 @@
-"""Values of a row, checked: text, turns, gold. Nothing is converted in silence."""
+"""Checked values of a row: text, turns, gold. Nothing is converted silently."""
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches

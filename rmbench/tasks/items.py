@@ -1,6 +1,6 @@
-"""The items of a task: found, read, checked as a whole.
+"""Items of a task: found, read, and checked as a whole.
 
-Items that do not have to fit into memory: read once, kept in a temporary file where they are many.
+Items are read once. Above 32 MiB they are kept in a temporary file, not in memory.
 """
 
 import json
@@ -178,7 +178,7 @@ def hash_items(items: Iterable[Item]) -> str:
 
 
 def export_items(items: Iterable[Item]) -> Iterator[dict[str, Any]]:
-    """Yield `{"id", "prompt", "responses"}` per item: what somebody needs to score it, and no gold."""
+    """Yield `{"id", "prompt", "responses"}` per item: the input of a scorer, without gold."""
     for item in items:
         yield {
             "id": item.id,

@@ -1,4 +1,4 @@
-"""Our own JSON Lines, and plain preference pairs. Both also as a JSON array or Parquet."""
+"""Readers of rmbench's own JSON Lines and of plain preference pairs, also as a JSON array or Parquet."""
 
 from collections.abc import Iterator, Mapping
 from math import isfinite
@@ -10,7 +10,7 @@ from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import GOLD_KINDS, GoldKind, Item, Response, Turn
 
 EXPECTED_KEYS = ("answer", "checks", "pattern", "schema", "tests")
-"""What verifiers hold responses against."""
+"""Keys that verifiers compare responses with."""
 ITEM_KEYS = (
     "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "logprobs", "sampling",
     "votes", *EXPECTED_KEYS,

@@ -1,4 +1,4 @@
-"""Readers of data: a path in, items out, with their options; and their registry."""
+"""Readers of data, their options, and their registry."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

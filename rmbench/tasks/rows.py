@@ -1,6 +1,6 @@
-"""Rows out of files of any container, and what becomes of rows that do not fit.
+"""Rows of files in any container, and the handling of rows that do not fit.
 
-A JSON array, one element at a time: what is in memory is an element, not the file.
+A JSON array is read one element at a time, so that memory holds one element, not the file.
 """
 
 import json
@@ -128,7 +128,7 @@ class FoundItem:
 
 @dataclass(slots=True)
 class BadRows:
-    """What to do with rows that do not fit: stop at the first, or leave them out and count."""
+    """Handling of rows that do not fit: stop at the first, or leave them out and count."""
 
     skip: bool
     dropped: Counter[str] = field(default_factory=Counter)

@@ -1,11 +1,10 @@
-"""Task files: facts in YAML, checked to the last key, as frozen values.
-
-The `data` part of a task file: where its items come from.
-"""
+"""Task files: YAML, checked to the last key, as frozen values."""
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from rmbench.core.identity import digest
 from rmbench.core.options import Option, filled, options_of, settled
 from rmbench.core.registry import file_name
-from rmbench.core.yaml import defined_in, mapping_of, packaged_folder, read_yaml, texts_of
+from rmbench.core.yaml import defined_in, mapping_of, packaged_folder, parse_yaml, read_yaml_text, texts_of
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics.kinds import KINDS, Params, kinds_of
 from rmbench.tasks.readers import READERS, Reader
@@ -100,7 +99,7 @@ def find_reader(name: str, path: Path) -> Reader:
     """Return the reader that the task file `path` names; `FILE.py:NAME` is looked for beside it first.
 
     Raises:
-        UnknownNameError: If nobody registered it; with the nearest name.
+        UnknownNameError: If no reader has the name; with the nearest name.
         ConfigError: If its file is missing or cannot be imported.
     """
     # Its file's hash joins nothing: whatever a reader does differently shows in the hash of the items.
@@ -142,12 +141,14 @@ class TaskSpec:
     sizes: Mapping[str, int | str]
     """How much the whole published set holds, by what is counted; `about 8210` if no more is known."""
     reproduced: tuple[str, ...]
-    """What was compared with which publication, and came out the same."""
+    """Numbers that were compared with a publication and are equal."""
     unchecked: tuple[str, ...]
-    """What rests on a description alone."""
+    """Parts that rest on a description alone."""
     path: Path
     kind_files: Mapping[str, str] = field(default_factory=dict)
     """Kind `FILE.py:NAME` -> SHA-256 of the file that defines it."""
+    text: str | None = field(default=None, compare=False, repr=False)
+    """The YAML itself, which records carry; None for a task that was made without a file."""
 
     @property
     def size(self) -> str:
@@ -199,7 +200,7 @@ def load_task(name: str) -> TaskSpec:
     """Return the task called `name`, or the one in the file `name`.
 
     Raises:
-        UnknownNameError: If there is none; with the nearest name.
+        UnknownNameError: If no task has the name; with the nearest name.
         ConfigError: If its file is wrong, with file and key, or if a folder of tasks has none.
     """
     if name.endswith((".yaml", ".yml")):
@@ -209,8 +210,23 @@ def load_task(name: str) -> TaskSpec:
         return _parse(path)
     known = list_tasks()
     if name not in known:
+        if (found := _ELSEWHERE.get()(name)) is not None:
+            return found
         raise UnknownNameError("task", name, known)
     return _parse(next(p for folder in task_folders() for p in folder.glob("*.yaml") if p.stem == name))
+
+
+_ELSEWHERE: ContextVar[Callable[[str], TaskSpec | None]] = ContextVar("tasks", default=lambda _: None)
+
+
+@contextmanager
+def tasks_also_from(find: Callable[[str], TaskSpec | None]) -> Iterator[None]:
+    """Let `load_task` ask `find` for tasks that no folder has, such as those that records hold."""
+    token = _ELSEWHERE.set(find)
+    try:
+        yield
+    finally:
+        _ELSEWHERE.reset(token)
 
 
 def apply_params(spec: TaskSpec, options: Mapping[str, str]) -> TaskSpec:
@@ -277,8 +293,33 @@ def _of_kinds(kinds: tuple[str, ...], where: str) -> dict[str, Option]:
     return found
 
 
-def _parse(path: Path) -> TaskSpec:
-    raw = read_yaml(path)
+def parse_recorded(text: str, name: str) -> TaskSpec:
+    """Return the task in the text of a task file that a record holds. It is not trusted.
+
+    Raises:
+        ConfigError: If it is wrong, or names a Python file: no code is run because a record names it.
+    """
+    path = Path(f"{name}.yaml")
+    raw = parse_yaml(text, path)
+    data = raw.get("data")
+    reader = data.get("reader") if isinstance(data, dict) else None
+    kinds = raw.get("kinds")
+    if any(".py" in str(word) for word in (reader, *(kinds if isinstance(kinds, list) else ()))):
+        raise ConfigError(
+            f"the task file of {name} names a Python file, which is not run because a record names it;"
+            f" RMBENCH_TASKS_DIR names the folder of {path}"
+        )
+    return _parse(path, text)
+
+
+def task_name(name: str) -> str:
+    """Return the name of the task that `--task` means: that of a task file is the file's stem."""
+    return Path(name).stem if name.endswith((".yaml", ".yml")) else name
+
+
+def _parse(path: Path, text: str | None = None) -> TaskSpec:
+    text = read_yaml_text(path) if text is None else text
+    raw = parse_yaml(text, path)
     for key in raw:
         if key not in _TASK_KEYS:
             raise UnknownNameError("key", str(key), _TASK_KEYS, str(path))
@@ -309,6 +350,7 @@ def _parse(path: Path) -> TaskSpec:
         unchecked=tuple(texts_of(raw.get("unchecked") or [], f"{path}, key 'unchecked'")),
         path=path,
         kind_files=kind_files,
+        text=text,
     )
 
 

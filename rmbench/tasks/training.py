@@ -1,7 +1,7 @@
-"""Training data in the columns that people publish it in: what was asked, answered, preferred.
+"""Training data in the columns that people publish: prompt, answers, preference.
 
-Unlike a task's reader this one passes over columns that it does not know, and takes rows without a prompt:
-what a model was trained on is compared with, never measured on.
+Unlike a task's reader this one skips columns that it does not know, and takes rows without a prompt: training
+data is compared with, never measured on.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,7 +62,7 @@ class Layout:
     parse: Callable[[Row], TrainingRow]
 
     def fits(self, row: Row) -> bool:
-        """Say whether a row has this layout's columns; one that is null is none."""
+        """Say whether a row has this layout's columns; null counts as absent."""
         return all(any(row.value.get(key) is not None for key in one_of) for one_of in self.needed)
 
 

@@ -44,7 +44,7 @@ def test_they_are_a_sequence(records: rmbench.Records) -> None:
     assert repr(records) == "<Records: 4, of 2 models on preference, bon>"
     assert repr(records[:1]) == "<Records: 1, of one model on preference>"
     assert repr(rmbench.Records([])) == str(rmbench.Records([])) == "<Records: none>"
-    assert str(records) == record_tables([r.record for r in records])
+    assert str(records) == record_tables(records)
 
 
 def test_they_are_filtered_by_model_and_task(records: rmbench.Records) -> None:

@@ -16,8 +16,7 @@ import pytest
 from parsed_page import Page
 from synthetic_boards import HOSTILE, estimate, facts, spec, synthetic
 
-from rmbench.boards import Board, load_board, make_board
-from rmbench.boards.board import facts_of
+from rmbench.boards import Leaderboard, load_board, make_board
 from rmbench.boards.page import page_of, report_file, report_links
 from rmbench.boards.pareto import plots_of
 from rmbench.boards.render import render_board
@@ -26,6 +25,7 @@ from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
 from rmbench.format.pages import Bar, Scale, anchor, scale_of
 from rmbench.metrics import Suite
+from rmbench.results.facts import facts_of
 from rmbench.results.read import find_records
 from rmbench.results.run import Run
 
@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BOARDS = sorted(path.stem for path in (ROOT / "leaderboards").glob("*.yaml"))
 
 
-def one(board: Board, **changes: object) -> Board:
+def one(board: Leaderboard, **changes: object) -> Leaderboard:
     """Return a board whose first cell is changed."""
     row = board.rows[0]
     cell = replace(row.cells["c0"], **changes)  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def test_gold_of_its_own_is_contaminated() -> None:
     )
 
 
-def hostile() -> Board:
+def hostile() -> Leaderboard:
     """A board where every text that a record or a definition gives is hostile."""
     board = synthetic(len(HOSTILE) + 2, 6, HOSTILE)
     rows = tuple(
@@ -100,7 +100,6 @@ def hostile() -> Board:
         metrics={c.id: HOSTILE[1] for c in columns},
         kinds={c.id: HOSTILE[2 + k % 2] for k, c in enumerate(columns)},
         left_out=HOSTILE,
-        undefined=HOSTILE,
     )
 
 
@@ -125,7 +124,7 @@ def test_no_cell_grows_beyond_the_limit() -> None:
 
 
 @pytest.mark.parametrize("board", [synthetic(), hostile()], ids=["plain", "hostile"])
-def test_the_policy_allows_this_script_and_this_style_and_nothing_else(board: Board) -> None:
+def test_the_policy_allows_this_script_and_this_style_and_nothing_else(board: Leaderboard) -> None:
     page = Page(page_of(board))
     policy = next(v for v in page.values("content") if "default-src" in v)
     rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
@@ -396,7 +395,7 @@ def test_a_number_that_is_not_finite_is_no_value_in_any_format() -> None:
 
     runs = [WithNan(run.record, run.path) for run in find_records(ROOT / "results" / "random")]
     made = make_board(load_board(ROOT / "leaderboards", "main"), runs)
-    assert made.undefined == ("random, ECE: it is nan, no finite number",)
+    assert made.undefined == ["no ECE for random: it is nan, no finite number"]
     made_files = render_board(made)
     assert json.loads(made_files["main.json"])["rows"][0]["rank"] == 1
     assert '<td class="none" title="it is nan, no finite number">–</td>' in made_files["main.html"]

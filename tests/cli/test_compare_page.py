@@ -122,7 +122,7 @@ def test_texts_are_shown_where_they_are_the_records(
     assert "{{ 7 * 7 }}{% raw %}\nline" in with_texts
     without = page_of(folder, names, base)
     assert "line 1" not in without, "the embedded data has other items"
-    assert "of these items are not in the data at hand" in without
+    assert "items are not in the data at hand" in without
     other = tmp_path / "items.jsonl"
     other.write_text((folder / "items.jsonl").read_text().replace("line", "another line"))
     assert "another line" not in page_of(folder, names, base, "--data", str(other))

@@ -14,7 +14,7 @@ from scipy.stats import t as student_t
 from strict_latex import read_latex
 
 from rmbench.cli.main import run
-from rmbench.report.power_tables import Asked, Row, Shown, as_json_values
+from rmbench.report.power_tables import Asked, Case, Resolutions, as_json_values
 from rmbench.stats import Resolution
 
 Capture = pytest.CaptureFixture[str]
@@ -189,7 +189,9 @@ def test_wrong_use_is_one_line(made: Path, tmp_path: Path, capsys: Capture) -> N
 
 
 def test_a_row_without_an_error_has_the_same_keys_as_one_with() -> None:
-    shown = Shown("t", "", (Row("m", "a", "b", None), Row("m", "a", "b", Resolution(0.1, 9.0, 10))), 1)
+    shown = Resolutions(
+        "t", "", (Case("m", "a", "b", None), Case("m", "a", "b", Resolution(0.1, 9.0, 10))), 1
+    )
     for difference in (None, 0.1):
         without, known = as_json_values(shown, Asked(difference, 0.8, 1))["rows"]
         assert without.keys() == known.keys()

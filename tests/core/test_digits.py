@@ -16,7 +16,7 @@ from strict_latex import read_latex
 from synthetic_boards import synthetic
 
 from rmbench.boards import render_board
-from rmbench.core.digits import Digits, digits_of, digits_of_estimates, significant
+from rmbench.core.digits import Digits, digits_of, digits_of_estimates, same_text, significant
 from rmbench.format.pages import Scale, scale_of
 from rmbench.format.tables import Block, Column, Form, Number, Table, as_csv, as_latex, as_markdown, as_text
 from rmbench.plot.style import reach
@@ -185,3 +185,29 @@ def test_a_board_has_one_number_of_digits_in_a_column() -> None:
         assert {len(n) for n in numbers} == {decimals}
     assert "[0.0000, 0.0010]" in files["made-up.html"]
     assert not re.search(r"e-1[0-9]|-0\.0+\b", files["made-up.md"] + files["made-up.tex"])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("x 0.1234567891", "x 0.1234567899", True),
+        ("x 0.1234567891", "y 0.1234567891", False),
+        ("0.1234567", "0.1234667", False),  # 1e-4 of it
+        ("[0.690, 0.730]", "[0.690, 0.731]", False),  # shown digits are text
+        ("0.12345", "0.1234500001", True),  # a trailing zero that JSON does not write
+        ("1.234567e-9", "1.234568e-9", True),
+        ("1.234567e-15", "9.244567e-17", True),  # both are what rounding leaves of 0
+        ("0.045892", "0.045893", True),  # the last of six decimals
+        ("0.045892", "0.045894", False),
+        ("0.5", "0.5000001", True),
+        ("-0.737512", "0.737512", False),
+        ("51264512", "51264513", False),  # counts and hashes are text
+        ("a51264.512345", "a51264.512346", False),
+        ("1 0.1234567", "2 0.1234567", False),
+        ("0.1234567 0.1234567", "0.1234567", False),
+        ("", "", True),
+    ],
+)
+def test_texts_are_equal_but_for_the_last_digits_of_numbers(a: str, b: str, same: bool) -> None:
+    assert same_text(a, b) is same
+    assert same_text(b, a) is same

@@ -315,6 +315,7 @@ def test_kendall_and_spearman_equal_scipy_on_graded_pairs() -> None:
         low, high = got[name].estimate().ci95 or (0, 0)
         assert low < got[name].value < high
         assert 0.1 < high - low < 0.35
+        assert (got[name].estimate().n_clusters, got[name].freedom) == (200, 99.0)  # prompts; groups less 1
 
 
 def test_soft_labels_are_matched_as_probabilities() -> None:

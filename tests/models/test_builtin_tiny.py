@@ -13,7 +13,8 @@ from rmbench.errors import ConfigError
 from rmbench.models.builtin import TINY_FOLDER
 from rmbench.models.hf.checkpoint import find_checkpoint, weights_identity
 from rmbench.models.resolve import load_model
-from rmbench.results.compare import compare_runs, find_run
+from rmbench.results.compare import compare_runs
+from rmbench.results.read import find_run
 from rmbench.train.base import prompts_seen
 from rmbench.types import Estimate, Turn
 

@@ -1,6 +1,8 @@
 """Plug-ins that are really built and installed, seen from a fresh interpreter."""
 
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +80,76 @@ def test_an_installed_plugin_is_found_by_name(installed: dict[str, Path]) -> Non
         "--model exclamations: unknown option 'wait'. Did you mean 'weight'? Known: weight.",
     ]
     assert "Did you mean 'exclamations'?" in lines[4]
+
+
+def rmbench(arguments: list[str], plugins: Path, here: Path) -> str:
+    """Run a command of rmbench where the plug-ins are installed; return what it prints."""
+    path = os.pathsep.join([str(plugins), str(Path(__file__).resolve().parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-m", "rmbench", *arguments], capture_output=True, text=True, check=False, cwd=here,
+        env=os.environ | {"PYTHONPATH": path, "RMBENCH_TASKS_DIR": str(here)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+TASK = """\
+name: tastes
+version: 1
+kinds: [top-gap, best_of_n]
+summary: Answers of several flavours.
+source: https://example.org
+license: CC0-1.0
+data: {reader: flavours, options: {flavour: sour}}
+primary: top_gap
+"""
+ROWS = [
+    {"id": "a", "prompt": "One?", "answers": {"x!!!": "sour", "Y!": "sweet"}},
+    {"id": "b", "prompt": "Two?", "answers": {"x": "sweet", "y!!": "sour", "Z": "salty"}},
+    {"id": "c", "prompt": "Three?", "answers": {"x!": "sour", "Y": "sweet"}},
+]
+
+
+def test_one_of_each_works_from_a_package(installed: dict[str, Path], tmp_path: Path) -> None:
+    """A kind, a reader with options, a scheme and a verifier: in eval, tasks, compare, report and a board."""
+    (tmp_path / "tastes.yaml").write_text(TASK)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    told = rmbench(["tasks", "tastes"], installed["good"], tmp_path)
+    assert "flavour = sour (text): which answers are gold" in told
+    assert "scale = 1.0 (number): what gaps are divided by" in told
+    models = ["--model", "counts:!", "--model", "length"]
+    common = ["--task", "tastes", "--data", "rows.jsonl", "-T", "scale=2", "--quiet", "--store", "store"]
+    shown = rmbench(["eval", *models, *common], installed["good"], tmp_path)
+    assert re.search(r"counts:! +0\.833 ", shown), shown
+    (record,) = tmp_path.glob("results/counts*/tastes@1/*.json")
+    stored = json.loads(record.read_text())
+    assert stored["identity"]["model"]["source"] == "rmbench_third_party:load_counts"
+    assert stored["identity"]["task"]["params"]["scale"] == 2.0
+    assert stored["metrics"]["gold@2"]["value"] == pytest.approx(8 / 9), "two of three answers to `b`"
+    sweet = ["--model", "counts:!", *common, "-T", "flavour=sweet", "--results", "sweet", "--json"]
+    (other,) = json.loads(rmbench(["eval", *sweet], installed["good"], tmp_path))
+    assert other["metrics"]["gold@2"]["value"] == pytest.approx(1 / 18)
+    compared = rmbench(["compare", str(record), "length", "--task", "tastes"], installed["good"], tmp_path)
+    assert "top_gap" in compared
+    rmbench(["remeasure", str(record)], installed["good"], tmp_path)
+    assert json.loads(record.read_text()) == stored
+    rmbench(["report", str(record), "--out", "report.html"], installed["good"], tmp_path)
+    assert "reward of the best response less that of the second" in (tmp_path / "report.html").read_text()
+    gold = ["--gold", "verifier:shouts", "--convention", "clean"]
+    assert "verifier:shouts" in rmbench(["eval", *models, *common, *gold], installed["good"], tmp_path)
+    listed = rmbench(["models"], installed["good"], tmp_path)
+    assert "how often a text occurs in the reply" in listed
+    assert "counts:TEXT (how often a text occurs)" in listed
+
+
+def test_a_loss_of_a_package_declares_what_it_needs(installed: dict[str, Path]) -> None:
+    lines = run(
+        "from rmbench.train.losses import LOSSES\n"
+        "loss = LOSSES.get('near-pairs')\n"
+        "print(loss.needs, loss.reads_batch, 'near-pairs' in LOSSES.names())\n",
+        installed["good"],
+    )
+    assert lines == ["('distance',) True True"]
 
 
 def test_a_plugin_that_fails_to_import_shows_its_own_exception(installed: dict[str, Path]) -> None:

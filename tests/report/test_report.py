@@ -292,12 +292,12 @@ def test_records_of_other_items_do_not_stand_side_by_side(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (lambda f: ["none.json", "--out", "a.html"], "there is no record none.json"),
+        (lambda f: ["none.json", "--out", "a.html"], "there is no file or folder none.json"),
         (lambda f: [str(f / "bad.json"), "--out", "a.html"], "not a run record"),
         (lambda f: [str(f / "empty"), "--out", "a.html"], "no record in"),
         (lambda f: ["lenght", *data(f)[:2], "--out", "a.html"], "Did you mean 'length'?"),
         (lambda f: ["length", *data(f)[:2], "-t", "bonn", "--out", "a.html"], "Did you mean 'bon'?"),
-        (lambda f: ["length", "--results", "nowhere", "--out", "a.html"], "there is no folder nowhere"),
+        (lambda f: ["length", "--results", "nowhere", "--out", "a.html"], "there is no file or folder nowhere"),
         (lambda f: ["length", *data(f)[:2]], "give --out FILE for the page"),
         (lambda f: ["length", *data(f)[:2], "--out", str(f)], "is a folder"),
         (lambda f: ["length", *data(f)[:2], "--data", "x.jsonl", "--out", "a.html"], "give TASK=PATH"),

@@ -16,8 +16,8 @@ from rmbench.cli.main import run
 from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite, with_flips
 from rmbench.plot.curves import Layout, gather, notes_of
 from rmbench.results.common_items import CommonItems
-from rmbench.results.compare import compare_many, find_run
-from rmbench.results.read import find_records
+from rmbench.results.compare import compare_many
+from rmbench.results.read import find_records, find_run
 from rmbench.results.run import Run
 from rmbench.stats import Statistic, mean, rank_ranges
 from rmbench.stats import compare as compare_statistics

@@ -12,8 +12,8 @@ from rmbench.core.files import iter_jsonl, to_jsonl_gz
 from rmbench.errors import DataError
 from rmbench.metrics import panel_of
 from rmbench.models.scores import ScoresFile
-from rmbench.results.record import reward_rows
 from rmbench.results.run import stored_panel
+from rmbench.results.write import reward_rows
 from rmbench.tasks import read_task_items
 from rmbench.tasks.spec import load_task
 

@@ -1,4 +1,4 @@
-"""RewardBench 1 (arXiv 2403.13787) and 2 (arXiv 2506.01937), in the schema of their published data sets."""
+"""Readers of RewardBench 1 (arXiv 2403.13787) and 2 (arXiv 2506.01937), as their data sets are published."""
 
 import re
 from collections.abc import Iterator

@@ -1,9 +1,10 @@
 """Run records as files that RewardBench's own analysis reads: accuracies and scores of both versions.
 
-`eval-set/<org>/<model>.json` and `eval-set-scores/<org>/<model>.json`, `pref-sets/` and `pref-sets-scores/`
-for prior sets; each version in a folder that is called as its published results. Keys, columns and spelling
-are those that `run_rm.py`, `run_v2.py` and `run_generative_v2.py` write, and that `analysis/utils.py` and
-`analysis/run_ensemble_offline.py` read: the former fails without `model`, `model_type` or `chat_template`.
+Results go to `eval-set/<org>/<model>.json` and `eval-set-scores/<org>/<model>.json`, prior sets to
+`pref-sets/` and `pref-sets-scores/`, each version in a folder named like its published results. Keys, columns
+and spelling are those that `run_rm.py`, `run_v2.py` and `run_generative_v2.py` write and that
+`analysis/utils.py` and `analysis/run_ensemble_offline.py` read. The former fails without `model`,
+`model_type` or `chat_template`.
 """
 
 import json
@@ -40,7 +41,7 @@ class _Row:
     subset: str
     id: str
     scores: tuple[float, ...]
-    """Right answers first; NaN where there is none."""
+    """Right answers first; NaN without one."""
     n_right: int
     texts: tuple[list[dict[str, str]], ...] | None
     """The conversation of each answer, without any template; None without data."""

@@ -1,11 +1,11 @@
-"""RewardBench (v1): sections with fixed example counts, prior sets at half weight, strict ties.
+"""Official numbers of RewardBench 1 and 2.
 
-Source: Lambert et al. 2024, arXiv 2403.13787; rewardbench/constants.py, rewardbench/utils.py and
+RewardBench 1: sections with fixed example counts, prior sets at half weight, strict ties. Source: Lambert et
+al. 2024, arXiv 2403.13787; rewardbench/constants.py, rewardbench/utils.py and
 analysis/get_benchmark_results.py of the benchmark's repository, counts as of 2024-09-10 (pull request 175).
 
-RewardBench 2: best of four with shared credit for ties, the Ties score, the mean of six subsets.
-
-Source: Malik et al. 2025, arXiv 2506.01937; `reroll_and_score_dataset`, `_compute_prompt_stats` and
+RewardBench 2: best of four with shared credit for ties, the Ties score, the mean of six subsets. Source:
+Malik et al. 2025, arXiv 2506.01937; `reroll_and_score_dataset`, `_compute_prompt_stats` and
 `process_single_model` in rewardbench/utils.py of the benchmark's repository.
 """
 

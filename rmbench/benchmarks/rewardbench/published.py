@@ -1,12 +1,12 @@
-"""RewardBench's published results, v1 and v2: `eval-set/`, `eval-set-scores/`, the same for prior sets.
+"""RewardBench's published results: both versions, prior sets, and best of n on AlpacaEval.
 
-RewardBench's best-of-n results on AlpacaEval: a reward model's score of each sample of one generator.
-
+Versions 1 and 2 are in `eval-set/` and `eval-set-scores/`, prior sets in folders alike. Best of n has a
+reward model's score of each sample of one generator, in
 `best-of-n/alpaca_eval/<generator>/<org>/<model>.json`: rows of `id` ([example, sample]), `scores` (x or [x]),
 `model` (who wrote the sample) and more, one pretty-printed object after the other. The judge's verdicts are
 published elsewhere, in AlpacaEval's layout, where each sample is a generator of its own:
-`<writer>.<sample>/<annotator>/annotations.json`. Schema and join as in `scripts/run_bon.py` and
-`bon_eval/rm_bon_eval.py` of the benchmark's repository.
+`<writer>.<sample>/<annotator>/annotations.json`. Schema and join are those of `scripts/run_bon.py` and
+`bon_eval/rm_bon_eval.py` in the benchmark's repository.
 """
 
 from collections import Counter
@@ -50,7 +50,7 @@ def read(path: Path, request: Import) -> list[PublishedRun]:
     what stands inside a file may not.
 
     Raises:
-        DataError: If there is none, or one does not fit.
+        DataError: If no file is there, or one does not fit.
     """
     files = _scores_files(path)
     runs = list(request.each(files, lambda file: _run(file, path, request)))
@@ -243,7 +243,7 @@ def _accuracy_remarks(rows: Sequence[ScoreRow], published: Mapping[str, float], 
 
 _TASK = "alpacaeval-bon"
 _SUMMARIES = ("bon_eval_results.json", "eval_results")
-"""What lies beside the scores: win rates, of which the rows are not known."""
+"""Files beside the scores: win rates without rows."""
 
 
 @FORMATS.register("rewardbench-bon")

@@ -1,1 +1,1 @@
-"""Published data sets that have no official number of their own: readers alone."""
+"""Readers of published data sets that have no official number."""

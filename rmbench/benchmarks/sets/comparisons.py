@@ -1,18 +1,16 @@
-"""Public sets of compared pairs without ids: WebGPT's answers, and PKU-SafeRLHF's two annotations of a pair.
+"""Public sets of compared pairs: WebGPT, PKU-SafeRLHF, Stanford Human Preferences, summaries.
 
-A pair's id is a hash of what was compared, so it is the same in every container; a pair that was compared
-again has a number after it.
+WebGPT and PKU-SafeRLHF have no ids. A pair's id is a hash of the compared texts, so it is the same in every
+container; a pair that was compared again gets a number after it.
 
-Stanford Human Preferences (arXiv 2110.08420): two comments on a Reddit post, and which has more votes.
+Stanford Human Preferences (arXiv 2110.08420) has two comments on a Reddit post: `{"post_id", "domain",
+"history", "c_root_id_A", "c_root_id_B", "score_A", "score_B", "human_ref_A", "human_ref_B", "labels",
+"score_ratio", ...}`. `labels` is 1 where A has more votes. A pair is in the data only if the preferred
+comment was written no earlier than the other.
 
-`{"post_id", "domain", "history", "c_root_id_A", "c_root_id_B", "score_A", "score_B", "human_ref_A",
-"human_ref_B", "labels", "score_ratio", ...}`; `labels` is 1 where A is preferred. A pair is in the data only
-where the preferred comment was written no earlier than the other and has more votes all the same.
-
-Comparisons of summaries from human feedback (arXiv 2009.01325): several workers may judge one pair.
-
-`{"info": {"id", "post", "title", "subreddit", "article", ...}, "summaries": [{"text", ...}, {"text", ...}],
-"choice", "worker", "batch", "split", "extra": {"confidence"}}`, one row per judgement.
+Summaries (arXiv 2009.01325): `{"info": {"id", "post", "title", "subreddit", "article", ...}, "summaries":
+[{"text", ...}, {"text", ...}], "choice", "worker", "batch", "split", "extra": {"confidence"}}`, one row per
+judgement; several workers may judge one pair.
 """
 
 from collections import Counter

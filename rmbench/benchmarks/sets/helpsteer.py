@@ -1,7 +1,7 @@
 """HelpSteer2-Preference (arXiv 2410.01257) and HelpSteer3-Preference (arXiv 2505.11475).
 
-Pairs with a strength from -3 to 3: negative where the first response is better, 0 where neither is. Gold is
-either that strength, split so that the worse response has 0, or the share of annotators for each response.
+Pairs have a strength from -3 to 3: negative if the first response is better, 0 if they are equal. Gold is
+that strength, with 0 for the worse response, or the share of annotators for each response.
 """
 
 import re
@@ -19,7 +19,7 @@ from rmbench.types import GoldKind, Item, Response, Turn
 
 MOST = 3
 NEITHER = -100
-"""What an annotator of HelpSteer2 gives who takes neither response for usable; it is no vote."""
+"""Mark of an annotator of HelpSteer2 who finds neither response usable; it is no vote."""
 
 SPLITS = ("train", "val")
 

@@ -1,10 +1,9 @@
-"""Other public sets with several responses or several judgements per prompt.
+"""Public sets with several responses or judgements per prompt.
 
-Samples of several policies, each with the published score of a large preference model.
-
-The files of the Constitutional AI paper's samples, one per policy and prompt set:
-`{"rl_prompt": "\n\nHuman: ...\n\nAssistant:", "comparison_dataset": ..., "sampled_answers":
-[{"sampled_string": ..., "pm_scores": [{"pm_score": 1.5}]}]}`.
+PandaLM, SummEval, pools of solutions to GSM8K, and scored samples. The last are those of the Constitutional
+AI paper, one file per policy and prompt set, each with the score of a large preference model: `{"rl_prompt":
+"\\n\\nHuman: ...\\n\\nAssistant:", "comparison_dataset": ..., "sampled_answers": [{"sampled_string": ...,
+"pm_scores": [{"pm_score": 1.5}]}]}`.
 """
 
 import re

@@ -1,21 +1,12 @@
 """`rmbench compare`: models on the same items."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from rmbench.cli.options import FiniteRange, eval_options, output_options
 from rmbench.core.escape import one_line
-from rmbench.errors import RmbenchError
-from rmbench.results.compare import ManyReport
-
-if TYPE_CHECKING:
-    from rmbench.results.compare import ManyReport
-    from rmbench.results.run import Run
-    from rmbench.types import Item
 
 
 @click.command("compare")
@@ -88,55 +79,25 @@ def command(
     from rmbench.core.files import write_atomic
     from rmbench.report.compare_page import comparison_page
     from rmbench.report.compare_tables import as_json_values, blocks_of, values_of
-    from rmbench.results.compare import compare_many, find_run, headline_metrics
+    from rmbench.report.texts import read_texts
+    from rmbench.results.compare import compare_many, headline_metrics
+    from rmbench.results.read import find_run
 
     if len(models) < 2:
         raise click.UsageError("expected two models or more", click.get_current_context())
     runs = [find_run(results, name, task) for name in models]
     report = compare_many(runs, metrics or headline_metrics(runs, convention), items, margin)
-    items_at_hand, why = _items(runs, report, data) if page or output not in ("json", "csv") else ({}, "")
+    wanted = {d.item for d in report.disagreements} if page or output not in ("json", "csv") else set[str]()
+    texts = read_texts(runs[0], wanted, data)
     if page is not None:
-        write_atomic(page, comparison_page(report, runs, items_at_hand, why))
+        write_atomic(page, comparison_page(report, runs, texts))
         click.echo(f"page in {one_line(str(page))}", err=True)
     if output == "json":
         click.echo(json.dumps(as_json_values(report), indent=1))
         return
-    prompts = {
-        name: item.prompt[-1]["content"] if item.prompt else "" for name, item in items_at_hand.items()
-    }
+    prompts = {name: item.prompt[-1]["content"] if item.prompt else "" for name, item in texts.items.items()}
     print_tables(
         output,
         lambda: blocks_of(report, prompts, items, terminal=output == "text"),
         lambda: values_of(report),
     )
-
-
-def _items(runs: "Sequence[Run]", report: "ManyReport", data: Path | None) -> "tuple[dict[str, Item], str]":
-    """Return the items on which models disagree, as far as texts are at hand, and why some are not."""
-    from rmbench.tasks import read_task_items
-    from rmbench.tasks.spec import load_task
-
-    wanted = {d.item for d in report.disagreements}
-    if not wanted:
-        return {}, ""
-    try:
-        spec = load_task(report.task)
-        if data is None and spec.data.path is None:
-            return {}, f"the data of {report.task} is not in the package; --data PATH shows them"
-        found = read_task_items(spec, data, on_bad="skip", offline=True)
-    except RmbenchError as error:
-        if data is not None:
-            raise
-        # A task of the user's own that is not at hand any more: the comparison stands without its texts.
-        return {}, str(error)
-    lengths = {row["id"]: row["lengths"] for row in runs[0].rows() if row["id"] in wanted}
-    # Ids alone could be those of other data. Published results have no lengths: zeros.
-    items = {
-        item.id: item
-        for item in found.items
-        if item.id in wanted
-        for here in [[len(r.text) for r in item.responses]]
-        if here == lengths[item.id] or (not any(lengths[item.id]) and len(here) == len(lengths[item.id]))
-    }
-    missing = len(wanted) - len(items)
-    return items, f"{missing} of these items are not in the data at hand" if missing else ""

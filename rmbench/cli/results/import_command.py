@@ -162,17 +162,17 @@ def command(
                 click.echo(f"note: {one_line(imported.run.record.model)}: {one_line(note)}", err=True)
     for why in request.skipped:
         click.echo(f"left out: {one_line(why)}", err=True)
-    records = [d.run.record for d in done]
     if output == "json":
-        found: Any = [record.to_json() for record in records]
+        found: Any = [d.run.record.to_json() for d in done]
         if request.win_rates:
             found = {"records": found, "generators": [win_rate_row(w) for w in request.win_rates]}
         click.echo(json.dumps(found, indent=1))
         return
+    stored = [d.run for d in done]
     print_tables(
         output,
-        lambda: [*record_blocks(records, convention), *win_rate_blocks(request.win_rates)],
-        lambda: win_rate_values(record_values(records, convention), request.win_rates),
+        lambda: [*record_blocks(stored, convention), *win_rate_blocks(request.win_rates)],
+        lambda: win_rate_values(record_values(stored, convention), request.win_rates),
     )
     if not quiet:
         reused = sum(d.reused for d in done)

@@ -11,7 +11,7 @@ from rmbench.cli.results.report_command import ITEMS
 from rmbench.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from rmbench.boards import Board
+    from rmbench.boards import Leaderboard
     from rmbench.results.run import Run
 
 _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
@@ -44,7 +44,10 @@ _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "
     help="Also write the models' pages: into --reports FOLDER, or <out>/reports.",
 )
 @click.option(
-    "--check", "check_only", is_flag=True, help="Write nothing; fail if a file differs by one byte."
+    "--check",
+    "check_only",
+    is_flag=True,
+    help="Write nothing; fail if a text differs, or a number by more than 1e-6 of it.",
 )
 @output_options
 def command(
@@ -87,6 +90,7 @@ def command(
     """
     from rmbench.boards import render_board
     from rmbench.boards.page import report_links
+    from rmbench.core.digits import same_text
     from rmbench.core.files import write_atomic
 
     made, runs = _boards(boards, boards_dir, results)
@@ -95,7 +99,7 @@ def command(
     def put(path: Path, content: str) -> None:
         if not check_only:
             write_atomic(path, content)
-        elif not path.is_file() or path.read_bytes() != content.encode("utf-8"):
+        elif not path.is_file() or not same_text(path.read_bytes().decode("utf-8", "replace"), content):
             stale.append(str(path))
 
     if with_reports:
@@ -121,20 +125,17 @@ def command(
 
 def _boards(
     names: Sequence[str], boards_dir: Path | None, results: Path
-) -> tuple[list["Board"], list["Run"]]:
+) -> tuple[list["Leaderboard"], list["Run"]]:
     """Return the named boards (all without a name), and all records."""
     from rmbench.boards import list_boards, load_board, make_board
     from rmbench.boards.board import require_rows
     from rmbench.boards.definition import board_folder
-    from rmbench.results.read import find_records
+    from rmbench.results.read import runs_at, with_tasks_of
 
     folder = boards_dir or board_folder()
-    specs = [load_board(folder, name) for name in names or list_boards(folder)]
-    if not results.is_dir():
-        raise ConfigError(f"there is no folder {results}; run `rmbench eval` first or give --results")
-    runs = list(find_records(results))
-    if not runs:
-        raise ConfigError(f"no record in {results}; run `rmbench eval` first or give --results")
+    runs = runs_at(results)
+    with with_tasks_of(runs):
+        specs = [load_board(folder, name) for name in names or list_boards(folder)]
     made = [make_board(spec, runs) for spec in specs]
     asked = made if names else [max(made, key=lambda board: (len(board.rows), len(board.left_out)))]
     for board in asked:
@@ -146,7 +147,7 @@ def _boards(
 
 
 def _reports(
-    boards: Sequence["Board"], runs: Sequence["Run"], reports: str | None, out: Path
+    boards: Sequence["Leaderboard"], runs: Sequence["Run"], reports: str | None, out: Path
 ) -> Iterator[tuple[Path, str]]:
     """Yield the path and the page of each model of the boards."""
     from rmbench.boards.board import row_name
