@@ -337,6 +337,12 @@ def _check(rule: Rule, found: Any, value: Any, expected: str, at: _At) -> None:
         raise UnknownNameError(rule.kind, found, known, str(at))
 
 
+def _bounded(hint: Any, field: Field[Any]) -> Any:
+    """Return the annotation of a field, with the least value of an option (`core.option_fields`)."""
+    low = getattr(field.metadata.get("option"), "min", None)
+    return hint if low is None or get_origin(hint) is Annotated else Annotated[hint, Rule(low=low)]
+
+
 def _default(field: Field[Any]) -> Any:
     if field.default_factory is not MISSING:
         return field.default_factory()
@@ -345,8 +351,8 @@ def _default(field: Field[Any]) -> Any:
 
 @cache
 def _helps(cls: type) -> dict[str, str]:
-    """Return the text below each field, those of base classes too."""
-    found: dict[str, str] = {}
+    """Return the help of each field that is an option, else the text below it; those of base classes too."""
+    found = {f.name: f.metadata["option"].help for f in fields(cls) if "option" in f.metadata}
     for owner in reversed([c for c in cls.__mro__ if is_dataclass(c)]):
         try:
             body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
