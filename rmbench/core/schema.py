@@ -363,12 +363,6 @@ def _check(rule: Rule, found: Any, value: Any, hint: Any, at: _At) -> None:
         raise UnknownNameError(rule.kind, found, cast(Iterable[str], rule.names), str(at))
 
 
-def _bounded(hint: Any, field: Field[Any]) -> Any:
-    """Return the annotation of a field, with the least value of an option (`core.option_fields`)."""
-    low = getattr(field.metadata.get("option"), "min", None)
-    return hint if low is None or get_origin(hint) is Annotated else Annotated[hint, Rule(low=low)]
-
-
 def _default(field: Field[Any]) -> Any:
     if field.default_factory is not MISSING:
         return field.default_factory()
