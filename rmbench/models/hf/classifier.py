@@ -243,7 +243,7 @@ def load_hf(
         share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
         torch_compile: Compile the backbone first: half a minute, then a tenth faster on a CPU.
         gguf_file: A quantised file of the folder to read.
-        max_length: Tokens of a conversation, in place of --max-length.
+        max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
     """
     checkpoint = find_checkpoint(argument, gguf_file)

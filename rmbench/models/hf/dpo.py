@@ -204,7 +204,7 @@ def load_dpo(
         chat_template: `auto` (the policy's tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice.
         share_prompts: Read what the conversations of a batch begin with once, where the models allow it.
-        max_length: Tokens of a conversation, in place of --max-length.
+        max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repositories' own code, in place of --trust-remote-code.
 
     Raises:

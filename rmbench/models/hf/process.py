@@ -214,7 +214,7 @@ def load_process(
         chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice.
         share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
-        max_length: Tokens of a conversation, in place of --max-length.
+        max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
     """
     step = None if step_token is None else step_token.replace("\\n", "\n")

@@ -106,7 +106,7 @@ def load_vllm(
         weights: Of each logit in the reward, as with hf: `0.2,0.3,0.5` or `helpfulness:1,verbosity:-0.5`.
         output: logit: shown by two probes at the start; any: whatever vLLM returns, probabilities too.
         chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
-        max_length: Tokens of a conversation, in place of --max-length.
+        max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
         gpus: In this machine: GPUs over which each layer is split.  [default: 1]
         gpu_share: In this machine: fraction of a GPU's memory to take.  [default: 0.9]
