@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from rmbench.errors import RunError
 from rmbench.models.hf.checkpoint import find_checkpoint
+from rmbench.models.hf.device import free_bytes
 from rmbench.models.hf.load import load_causal, quiet
-from rmbench.models.hf.tokens import free_bytes
 from rmbench.models.runtime import Runtime
 from rmbench.sampling.decoding import Decoding
 from rmbench.sampling.policy import Policy, Prompt, Sample, uniforms, where_it_stops
