@@ -89,13 +89,13 @@ def use_products(model: Any) -> None:
     """Let an encoder use `attention` instead of torch's kernel, where that is what it uses."""
     if model.config._attn_implementation != "sdpa":
         return
-    name = register_attention(PRODUCTS, _attend, model.base_model)
+    name = register_attention(PRODUCTS, attend_with_products, model.base_model)
     masks: Any = transformers.AttentionMaskInterface
     masks.register(name, masks()["sdpa"])
     model.set_attn_implementation(name)
 
 
-def _attend(
+def attend_with_products(
     module: Any,
     query: Any,
     key: Any,

@@ -152,7 +152,7 @@ def tokens_at_once(model: Any) -> int:
     The most that is of use, halved until it fits: so the same machine finds the same number again, and a run
     that is taken up plans the same batches.
     """
-    found, needed = _MOST_AT_ONCE[model.device.type], _bytes_per_token(model)
+    found, needed = _MOST_AT_ONCE[model.device.type], bytes_per_token(model)
     while found > _LEAST_AT_ONCE and found * needed > _SHARE_OF_FREE * free_bytes(model.device):
         found //= 2
     return found
@@ -168,7 +168,7 @@ def batches_at_once(model: Any) -> tuple[int, int]:
     n_threads = torch.get_num_threads()
     if not is_fast_bfloat16(model):
         return 1, n_threads
-    needed = tokens_at_once(model) * _bytes_per_token(model)
+    needed = tokens_at_once(model) * bytes_per_token(model)
     fit = [n for n in range(1, min(n_threads, _MOST_SIDE_BY_SIDE) + 1)
            if n == 1 or n * needed <= _SHARE_OF_FREE * free_bytes(model.device)]  # fmt: skip
     # As few threads idle as may be, without many fewer batches.
@@ -176,7 +176,7 @@ def batches_at_once(model: Any) -> tuple[int, int]:
     return found, n_threads // found
 
 
-def _bytes_per_token(model: Any) -> int:
+def bytes_per_token(model: Any) -> int:
     """Return what one layer holds of a token at a time.
 
     Its input, norms, queries, keys and values gathered for the blocks of attention, their output, and the

@@ -94,7 +94,7 @@ class FirstToken:
     def __init__(self, model: Any) -> None:
         self._model = model
         stacks = [m for m in model.base_model.modules() if isinstance(m, torch.nn.ModuleList)]
-        self._layer = max(stacks, key=len)[-1] if stacks else None
+        self.layer = max(stacks, key=len)[-1] if stacks else None
         self._usual = str(model.config._attn_implementation)
         self._whole: Any = None
         """What the last layer was given, (B, T, D)."""
@@ -112,8 +112,8 @@ class FirstToken:
         """
         if self._usual not in _USUAL:
             return f"its attention is {self._usual!r}"
-        if self._layer is None or is_compiled(self._model):
-            return "it is compiled" if self._layer else "it has no list of layers"
+        if self.layer is None or is_compiled(self._model):
+            return "it is compiled" if self.layer else "it has no list of layers"
         rows = [made_up_ids(self._model.config, n, 3 + n) for n in _PROBE_LENGTHS]
         try:
             with self.narrowed():
@@ -135,7 +135,7 @@ class FirstToken:
     @contextmanager
     def narrowed(self) -> Iterator[None]:
         """Let the last layer do so, for one forward pass."""
-        layer: Any = self._layer
+        layer: Any = self.layer
         linears = [m for m in layer.modules() if isinstance(m, torch.nn.Linear)]
         hooks = [
             layer.register_forward_pre_hook(self._narrow, with_kwargs=True),
@@ -162,7 +162,7 @@ class FirstToken:
             spoilt[:, :1] = states[:, :1]
             return (spoilt, *more) if isinstance(output, tuple) else spoilt
 
-        layer: Any = self._layer
+        layer: Any = self.layer
         hook = layer.register_forward_hook(spoil)
         try:
             yield

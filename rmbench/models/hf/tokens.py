@@ -38,6 +38,7 @@ class TokenModel:
     def __init__(self, tokens: "Tokens") -> None:
         self._tokens = tokens
         self.display_name, self.max_length = tokens.name, tokens.max_length
+        self.text_format = tokens.text_format
 
     def encode(self, batch: Sequence[Conversation]) -> list[Encoded]:
         """Return the token ids that the model reads for each conversation; see `Tokens.encode`."""
@@ -53,12 +54,12 @@ class TokenModel:
 
     def notes(self) -> list[str]:
         """Return remarks for the user; those on the text format come first."""
-        return list(self._tokens.text_format.notes())
+        return list(self.text_format.notes())
 
     def fingerprint(self) -> dict[str, str]:
         """Return whatever can change a score; here: how texts become tokens."""
         return {
-            "format": self._tokens.text_format.identity,
+            "format": self.text_format.identity,
             "max_length": str(self.max_length),
             "truncation": "left-keep-bos",
         }
