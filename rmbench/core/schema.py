@@ -3,7 +3,8 @@
 A dataclass defines a file: fields are keys, annotations are types, and the text below a field is its help.
 `parse` reads a mapping into one, `from_text` reads a text of `-T key=value`, and `json_schema` makes the JSON
 Schema for editors. Annotations may be str, int, float, bool, Path, None, Any, Literal, `X | Y`,
-`tuple[X, ...]`, `tuple[X, Y]`, `Mapping[str, X]`, another dataclass, and `Annotated[X, Rule(...)]`.
+`tuple[X, ...]`, `tuple[X, Y]`, `Mapping[str, X]`, another dataclass, and `Annotated[X, Rule(...)]`. A class
+attribute `MORE_KEYS = True` allows keys that are not fields; their values are not read.
 
 pydantic was tried in its place; docs/contributing.md has the comparison.
 """
@@ -13,13 +14,13 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from rmbench.errors import ConfigError, UnknownNameError
 
@@ -37,7 +38,11 @@ _JSON_TYPES = {
     types.NoneType: "null",
     Path: "string",
 }
-_BOOLS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+_WORDS: Mapping[Any, Mapping[str, Any]] = {
+    bool: dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False),
+    types.NoneType: {"none": None},
+}
+"""Type -> its values by the texts of the command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +55,8 @@ class Rule:
     """Regular expression that the whole text matches."""
     expected: str = ""
     """The form in words, for messages: `org/name@<40-hex commit>`."""
-    names: Callable[[], Iterable[str]] | None = None
-    """Returns the names that may be said."""
+    names: Container[str] = ()
+    """The names that may be said, such as a registry; empty for any."""
     kind: str = "value"
     """The word for such a name in messages: `task kind`."""
     own: bool = False
@@ -100,6 +105,7 @@ class _At:
     where: str
     line: int | None = None
     keys: str = ""
+    verb: str = ":"
 
     def beside(self, key: object, owner: Any) -> "_At":
         return _At(self.where, getattr(owner, "lines", {}).get(key, self.line), self.keys)
@@ -140,9 +146,9 @@ def from_text(hint: Any, text: str, where: str) -> Any:
         UnknownNameError: If it is not one of the choices.
         ConfigError: If it is not of that type.
     """
-    base, rules = _unwrapped(hint)
+    (base, rules), at = _unwrapped(hint), _At(where, verb=" is")
     if any(rule.convert for rule in rules):
-        return _value(hint, text, _At(where))
+        return _value(hint, text, at)
     found: Any = text
     if members := _members(base):
         # str takes every text, and int must be tried before float: "3" is a whole number.
@@ -150,23 +156,19 @@ def from_text(hint: Any, text: str, where: str) -> Any:
         for member in sorted(members, key=lambda m: (m is str, order.index(m) if m in order else len(order))):
             try:
                 return from_text(Annotated[member, *rules] if rules else member, text, where)
-            except ConfigError:
-                continue
-    elif get_origin(base) is Literal:
+            except ConfigError as error:
+                last = error
+        raise last if set(members) - {types.NoneType} == {member} else _wrong(text, words(hint), at)
+    if get_origin(base) is Literal:
         found = next((choice for choice in get_args(base) if str(choice) == text), text)
     elif base in _SCALARS:
         try:
-            if base is bool:
-                found = _BOOLS[text.lower()]
-            elif base is types.NoneType:
-                found = {"none": None}[text.lower()]
-            else:
-                found = base(text)
+            found = _WORDS[base][text.lower()] if base in _WORDS else base(text)
         except (KeyError, ValueError):
-            raise _wrong(text, words(base), _At(where)) from None
-    elif base is not Any:
-        raise ConfigError(f"{where}: has type {hint!r}, which cannot be given as text")
-    return _value(hint, found, _At(where))
+            raise _wrong(text, words(base), at) from None
+    elif base not in (Any, object):
+        raise ConfigError(f"{where} has type {hint!r}, which cannot be given as text")
+    return found if base in (Any, object) else _value(hint, found, at)
 
 
 @cache
@@ -231,7 +233,7 @@ def _members(base: Any) -> tuple[Any, ...]:
 
 def _wrong(value: Any, expected: str, at: _At) -> ConfigError:
     text = repr(value)
-    return ConfigError(f"{at}: {text if len(text) <= 60 else text[:57] + '...'}; expected {expected}")
+    return ConfigError(f"{at}{at.verb} {text if len(text) <= 60 else text[:57] + '...'}; expected {expected}")
 
 
 def _dataclass(cls: type[T], given: Any, at: _At, derived: Mapping[str, Any]) -> T:
@@ -239,7 +241,7 @@ def _dataclass(cls: type[T], given: Any, at: _At, derived: Mapping[str, Any]) ->
     if not isinstance(given, Mapping):
         raise _wrong(given, f"a mapping with {', '.join(known)}", at)
     for key in given:
-        if key not in known:
+        if key not in known and not getattr(cls, "MORE_KEYS", False):
             raise UnknownNameError("key", str(key), known, str(at.beside(key, given)))
     values = dict(derived)
     for name, key in known.items():
@@ -258,7 +260,7 @@ def _value(hint: Any, value: Any, at: _At) -> Any:
                 raise _wrong(value, words(hint), at)
             return rule.convert(value, str(at))
         if rule.single and not isinstance(value, list):
-            value = [value]
+            return (_value(get_args(base)[0], value, at),)
         if rule.short and isinstance(value, str):
             value = {rule.short: value}
         if rule.as_text and isinstance(value, bool | int | float):
@@ -331,10 +333,8 @@ def _check(rule: Rule, found: Any, value: Any, expected: str, at: _At) -> None:
         return
     if rule.pattern is not None and not re.fullmatch(rule.pattern, found):
         raise _wrong(value, expected, at)
-    if rule.names is None or (rule.own and ".py:" in found):
-        return
-    if found not in (known := list(rule.names())):
-        raise UnknownNameError(rule.kind, found, known, str(at))
+    if rule.names != () and not (rule.own and ".py:" in found) and found not in rule.names:
+        raise UnknownNameError(rule.kind, found, cast(Iterable[str], rule.names), str(at))
 
 
 def _default(field: Field[Any]) -> Any:
@@ -379,7 +379,7 @@ def _object(cls: type, derived: tuple[str, ...] = ()) -> dict[str, Any]:
         "type": "object",
         "properties": {name: _property(key) for name, key in known.items()},
         "required": [name for name, key in known.items() if key.default is MISSING],
-        "additionalProperties": False,
+        "additionalProperties": getattr(cls, "MORE_KEYS", False),
     }
 
 
@@ -427,8 +427,8 @@ def _limited(found: dict[str, Any], rule: Rule) -> dict[str, Any]:
         found["minItems" if found.get("type") == "array" else "minimum"] = rule.low
     if rule.pattern is not None:
         found["pattern"] = f"^(?:{rule.pattern})$"
-    if rule.names is not None:
-        named = {"enum": sorted(rule.names())}
+    if rule.names != ():
+        named = {"enum": sorted(cast(Iterable[str], rule.names))}
         found = {"anyOf": [named, {"type": "string", "pattern": r"\.py:"}]} if rule.own else named
     if rule.as_text:
         found["type"] = ["string", "number", "boolean"]

@@ -16,7 +16,7 @@ Part = Annotated[
     tuple[float, float],
     Rule(convert=parse_part, pattern=r"[\d.]+:[\d.]+", expected="LOW:HIGH, such as 0:0.5"),
 ]
-OnBad = Annotated[str, Rule(names=lambda: ("fail", "skip"))]
+OnBad = Annotated[str, Rule(names=("fail", "skip"))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
