@@ -158,14 +158,14 @@ def from_text(hint: Any, text: str, where: str) -> Any:
                 return from_text(Annotated[member, *rules] if rules else member, text, where)
             except ConfigError as error:
                 last = error
-        raise last if set(members) - {types.NoneType} == {member} else _wrong(text, words(hint), at)
+        raise last if set(members) - {types.NoneType} == {member} else _wrong(text, hint, at)
     if get_origin(base) is Literal:
         found = next((choice for choice in get_args(base) if str(choice) == text), text)
     elif base in _SCALARS:
         try:
             found = _WORDS[base][text.lower()] if base in _WORDS else base(text)
         except (KeyError, ValueError):
-            raise _wrong(text, words(base), at) from None
+            raise _wrong(text, base, at) from None
     elif base not in (Any, object):
         raise ConfigError(f"{where} has type {hint!r}, which cannot be given as text")
     return found if base in (Any, object) else _value(hint, found, at)
@@ -231,8 +231,8 @@ def _members(base: Any) -> tuple[Any, ...]:
     return get_args(base) if get_origin(base) in (Union, types.UnionType) else ()
 
 
-def _wrong(value: Any, expected: str, at: _At) -> ConfigError:
-    text = repr(value)
+def _wrong(value: Any, hint: Any, at: _At) -> ConfigError:
+    text, expected = repr(value), hint if isinstance(hint, str) else words(hint)
     return ConfigError(f"{at}{at.verb} {text if len(text) <= 60 else text[:57] + '...'}; expected {expected}")
 
 
@@ -257,7 +257,7 @@ def _value(hint: Any, value: Any, at: _At) -> Any:
     for rule in rules:
         if rule.convert is not None:
             if not isinstance(value, str):
-                raise _wrong(value, words(hint), at)
+                raise _wrong(value, hint, at)
             return rule.convert(value, str(at))
         if rule.single and not isinstance(value, list):
             return (_value(get_args(base)[0], value, at),)
@@ -265,17 +265,17 @@ def _value(hint: Any, value: Any, at: _At) -> Any:
             value = {rule.short: value}
         if rule.as_text and isinstance(value, bool | int | float):
             value = str(value)
-    found = _plain(base, value, at, words(hint))
+    found = _plain(base, value, at, hint)
     for rule in rules:
-        _check(rule, found, value, words(hint), at)
+        _check(rule, found, value, hint, at)
     return found
 
 
-def _plain(base: Any, value: Any, at: _At, expected: str) -> Any:
+def _plain(base: Any, value: Any, at: _At, hint: Any) -> Any:
     """Return `value` as the bare type `base`, without its rules."""
     origin, args = get_origin(base), get_args(base)
     if members := _members(base):
-        return _one_of(members, value, at, expected)
+        return _one_of(members, value, at, hint)
     if origin is Literal:
         if not any(value == choice and type(value) is type(choice) for choice in args):
             raise UnknownNameError("value", str(value), map(str, args), str(at))
@@ -284,19 +284,19 @@ def _plain(base: Any, value: Any, at: _At, expected: str) -> Any:
         return _dataclass(base, value, at, {})  # type: ignore[arg-type]
     if origin is tuple:
         if not isinstance(value, list | tuple) or (args[-1] is not ... and len(value) != len(args)):
-            raise _wrong(value, expected, at)
+            raise _wrong(value, hint, at)
         hints = [args[0]] * len(value) if args[-1] is ... else args
         return tuple(
             _value(hint, v, at.entry(n, v)) for n, (hint, v) in enumerate(zip(hints, value, strict=True), 1)
         )
     if origin is not None:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise _wrong(value, expected, at)
+            raise _wrong(value, hint, at)
         return {key: _value(args[1], v, at.key(key, value)) for key, v in value.items()}
-    return _scalar(base, value, at, expected)
+    return _scalar(base, value, at, hint)
 
 
-def _one_of(members: tuple[Any, ...], value: Any, at: _At, expected: str) -> Any:
+def _one_of(members: tuple[Any, ...], value: Any, at: _At, hint: Any) -> Any:
     """Return `value` as the first member that takes it; if only one can, its own error is told."""
     if value is None and types.NoneType in members:
         return None
@@ -310,29 +310,29 @@ def _one_of(members: tuple[Any, ...], value: Any, at: _At, expected: str) -> Any
             return _value(member, value, at)
         except ConfigError:
             continue
-    raise _wrong(value, expected, at)
+    raise _wrong(value, hint, at)
 
 
-def _scalar(base: Any, value: Any, at: _At, expected: str) -> Any:
+def _scalar(base: Any, value: Any, at: _At, hint: Any) -> Any:
     if base is Path and isinstance(value, str):
         return Path(value)
     if base is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if base is not Any and (not isinstance(value, base) or (isinstance(value, bool) and base is not bool)):
-        raise _wrong(value, expected, at)
+        raise _wrong(value, hint, at)
     if isinstance(value, float) and not isfinite(value):
         raise _wrong(value, "a finite number", at)
     return value
 
 
-def _check(rule: Rule, found: Any, value: Any, expected: str, at: _At) -> None:
+def _check(rule: Rule, found: Any, value: Any, hint: Any, at: _At) -> None:
     size = len(found) if isinstance(found, tuple) else found
     if rule.low is not None and isinstance(size, int | float) and size < rule.low:
-        raise _wrong(value, expected, at)
+        raise _wrong(value, hint, at)
     if not isinstance(found, str):
         return
     if rule.pattern is not None and not re.fullmatch(rule.pattern, found):
-        raise _wrong(value, expected, at)
+        raise _wrong(value, hint, at)
     if rule.names != () and not (rule.own and ".py:" in found) and found not in rule.names:
         raise UnknownNameError(rule.kind, found, cast(Iterable[str], rule.names), str(at))
 
@@ -386,7 +386,7 @@ def _object(cls: type, derived: tuple[str, ...] = ()) -> dict[str, Any]:
 def _property(key: Key) -> dict[str, Any]:
     found = {"description": key.help} if key.help else {}
     shown = list(key.default) if isinstance(key.default, tuple) else key.default
-    default = {} if shown is MISSING or shown in (None, [], {}) else {"default": shown}
+    default = {} if shown in (MISSING, None, [], {}) or is_dataclass(shown) else {"default": shown}
     return {**json_type(key.hint), **found, **default}
 
 

@@ -7,13 +7,14 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.schema import parse
 from rmbench.errors import ConfigError, UnknownNameError, first_line
 from rmbench.results.record import (
     FORMAT,
     Record,
+    RecordFile,
     bad_record,
     check_rewards_file,
-    misshapen,
     record_folder,
     rewards_name,
     run_id,
@@ -36,8 +37,7 @@ def read_record(path: Path) -> Record:
         raise bad_record(path, str(error)) from None
     if not isinstance(raw, dict) or raw.get("rmbench_record") != FORMAT:
         raise bad_record(path, f"expected an object with rmbench_record = {FORMAT}")
-    if problem := misshapen(raw):
-        raise bad_record(path, problem)
+    parse(RecordFile, raw, f"{path}: not a run record")
     try:
         record = Record(
             model=raw["model"],

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from rmbench.core.identity import digest
 from rmbench.core.options import Option, filled, options_of, settled
 from rmbench.core.registry import file_name
-from rmbench.core.schema import Rule, parse
+from rmbench.core.schema import Rule, json_schema, parse
 from rmbench.core.yaml import defined_in, packaged_folder, parse_yaml, read_yaml_text
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics.kinds import KINDS, Params, kinds_of
@@ -89,7 +89,7 @@ class TaskSpec:
     data: DataSpec
     """Where the items come from when `--data` does not say."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """Parameters of the task's kinds. Loaded, it has all of them; a `later` one only if it is not its default."""
+    """Parameters of the kinds. A loaded task has all, `later` ones only if they are not at their default."""
     primary: Text
     """The headline metric; `win_rate@max` is the one at the largest n."""
     strata: tuple[str, ...] = ()
@@ -251,6 +251,34 @@ def _of_kinds(kinds: tuple[str, ...], where: str) -> dict[str, Option]:
             if found.setdefault(name, one) != one:
                 raise ConfigError(f"{where}: two of its kinds have different parameters {name!r}; rename one")
     return found
+
+
+def task_schema() -> dict[str, Any]:
+    """Return the JSON Schema of task files: all known kinds and readers, with parameters and options."""
+    schema = json_schema(TaskSpec, "A task of rmbench", derived=("path", "kind_files", "text"))
+    keys, of_file = schema["properties"], {"type": "string", "pattern": r"\.py:"}
+    kinds = {"enum": sorted({*KINDS, *KINDS.aliases()})}
+    keys["kinds"] |= {"items": {"anyOf": [kinds, of_file]}, "minItems": 1}
+    params = {name: one.schema for kind in KINDS for name, one in options_of(KINDS.get(kind).params).items()}
+    keys["params"] = {"type": "object", "description": keys["params"]["description"], "properties": params}
+    data = keys["data"]
+    data["properties"]["reader"]["anyOf"] = [{"enum": READERS.names()}, of_file]
+    data["allOf"] = [
+        {
+            "if": {"properties": {"reader": {"const": name}}, "required": ["reader"]},
+            "then": {"properties": {"options": _closed(options_of(READERS.get(name).options))}},
+        }
+        for name in READERS
+    ]
+    # A kind from a file may have parameters that nobody knows here.
+    schema["if"] = {"properties": {"kinds": {"items": kinds}}}
+    schema["then"] = {"properties": {"params": {"propertyNames": {"enum": sorted(params)}}}}
+    return schema
+
+
+def _closed(options: Mapping[str, Option]) -> dict[str, Any]:
+    properties = {name: one.schema for name, one in options.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def parse_recorded(text: str, name: str) -> TaskSpec:
