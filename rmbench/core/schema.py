@@ -51,6 +51,11 @@ class Rule:
 
     low: float | None = None
     """The smallest number, or the fewest entries."""
+    above: float | None = None
+    """Numbers are larger than this."""
+    high: float | None = None
+    below: float | None = None
+    """Numbers are smaller than this."""
     pattern: str | None = None
     """Regular expression that the whole text matches."""
     expected: str = ""
@@ -70,6 +75,20 @@ class Rule:
     convert: Callable[[str, str], Any] | None = None
     """Makes the value from its text and the place for messages; the annotated type is the result's."""
 
+    @property
+    def edges(self) -> tuple[tuple[str, float | None], ...]:
+        """The bounds with their words."""
+        return ("from", self.low), ("above", self.above), ("to", self.high), ("below", self.below)
+
+    def holds(self, size: float) -> bool:
+        """Say whether a number is within the bounds."""
+        return (
+            (self.low is None or size >= self.low)
+            and (self.above is None or size > self.above)
+            and (self.high is None or size <= self.high)
+            and (self.below is None or size < self.below)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -84,8 +103,9 @@ class Key:
 
     @property
     def help(self) -> str:
-        """The text below the field."""
-        return _helps(self.owner).get(self.name, "")
+        """The help of the field's option, or the text below the field."""
+        option = next(f for f in fields(self.owner) if f.name == self.name).metadata.get("option")
+        return option.help if option else _helps(self.owner).get(self.name, "")
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -183,9 +203,11 @@ def keys_of(cls: type, derived: tuple[str, ...] = ()) -> dict[str, Key]:
 
 
 def _bounded(hint: Any, field: Field[Any]) -> Any:
-    """Return the annotation with the least value that the field's option declares."""
-    low = getattr(field.metadata.get("option"), "min", None)
-    return hint if low is None else Annotated[hint, Rule(low=low)]
+    """Return the annotation with the bounds of the field's option (see `core.option_fields`)."""
+    if (option := field.metadata.get("option")) is None or (option.min, option.max) == (None, None):
+        return hint
+    low = {"above" if option.min_open else "low": option.min}
+    return Annotated[hint, Rule(**low, **{"below" if option.max_open else "high": option.max})]
 
 
 def words(hint: Any) -> str:
@@ -206,8 +228,12 @@ def words(hint: Any) -> str:
         said = "a mapping of names to values"
     else:
         said = _SCALARS.get(base, "a value")
-    if rule.low is not None and not rule.expected:
-        said = f"{said}, not empty" if get_origin(base) is tuple else f"{said} from {rule.low:g}"
+    if rule.expected:
+        pass
+    elif get_origin(base) is tuple:
+        said += ", not empty" if rule.low else ""
+    else:
+        said += "".join(f" {word} {edge:g}" for word, edge in rule.edges if edge is not None)
     return f"{said}, or a list of them" if rule.single else said
 
 
@@ -327,7 +353,7 @@ def _scalar(base: Any, value: Any, at: _At, hint: Any) -> Any:
 
 def _check(rule: Rule, found: Any, value: Any, hint: Any, at: _At) -> None:
     size = len(found) if isinstance(found, tuple) else found
-    if rule.low is not None and isinstance(size, int | float) and size < rule.low:
+    if isinstance(size, int | float) and not rule.holds(size):
         raise _wrong(value, hint, at)
     if not isinstance(found, str):
         return
@@ -423,8 +449,13 @@ def json_type(hint: Any) -> dict[str, Any]:
 
 
 def _limited(found: dict[str, Any], rule: Rule) -> dict[str, Any]:
-    if rule.low is not None:
-        found["minItems" if found.get("type") == "array" else "minimum"] = rule.low
+    names = (
+        "minItems" if found.get("type") == "array" else "minimum",
+        "exclusiveMinimum",
+        "maximum",
+        "exclusiveMaximum",
+    )
+    found |= {name: edge for name, (_, edge) in zip(names, rule.edges, strict=True) if edge is not None}
     if rule.pattern is not None:
         found["pattern"] = f"^(?:{rule.pattern})$"
     if rule.names != ():

@@ -23,6 +23,8 @@ OnBad = Annotated[str, Rule(names=("fail", "skip"))]
 class StudyRecipe(Recipe):
     """How bases are trained, and on how many held-out pairs checkpoints are compared."""
 
+    batch_size: Annotated[int, Rule(low=2)] = 32
+    """Pairs per optimiser step."""
     eval_limit: Annotated[int, Rule(low=1)] | None = None
     """Held-out pairs at most, drawn by seed; by default all."""
 
