@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from rmbench.results.record import (
     run_id,
     sealed,
 )
-from rmbench.results.run import Run
+from rmbench.results.run import Run, find_own_kinds
 from rmbench.tasks.spec import TaskSpec, task_name, tasks_also_from
 from rmbench.types import Estimate
 
@@ -63,6 +63,8 @@ def read_record(path: Path) -> Record:
             "its content is not what its hash says; the file was edited by hand or damaged. Delete it and"
             " evaluate again: stored rewards are not computed a second time",
         )
+    with suppress(ConfigError):  # a record is shown without its kinds, but not measured
+        find_own_kinds(record)
     return record
 
 
