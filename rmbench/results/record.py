@@ -111,6 +111,14 @@ def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**unsealed, "sha256": digest(unsealed)}
 
 
+def is_whole(values: Mapping[str, Any]) -> bool:
+    """Say whether a record's JSON values are those that its hash was made of; older records have no hash."""
+    try:
+        return "sha256" not in values or sealed(values) == values
+    except ValueError:  # NaN or infinity, which no record is written with
+        return False
+
+
 def run_id(identity: Mapping[str, Any]) -> str:
     """Return the id of the run with this identity, 16 hex digits."""
     return digest(dict(identity), 16)
