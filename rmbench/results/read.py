@@ -2,24 +2,25 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.schema import parse
 from rmbench.errors import ConfigError, UnknownNameError, first_line
 from rmbench.results.record import (
     FORMAT,
     Record,
+    RecordFile,
     bad_record,
     check_rewards_file,
     is_whole,
-    misshapen,
     record_folder,
     rewards_name,
     run_id,
 )
-from rmbench.results.run import Run
+from rmbench.results.run import Run, find_own_kinds
 from rmbench.tasks.spec import TaskSpec, task_name, tasks_also_from
 from rmbench.types import Estimate
 
@@ -36,8 +37,7 @@ def read_record(path: Path, *, as_written: bool = True) -> Record:
         raise bad_record(path, str(error)) from None
     if not isinstance(raw, dict) or raw.get("rmbench_record") != FORMAT:
         raise bad_record(path, f"expected an object with rmbench_record = {FORMAT}")
-    if problem := misshapen(raw):
-        raise bad_record(path, problem)
+    parse(RecordFile, raw, f"{path}: not a run record")
     try:
         record = Record(
             model=raw["model"],
@@ -63,6 +63,8 @@ def read_record(path: Path, *, as_written: bool = True) -> Record:
             "its content is not what its hash says: the file was edited by hand or damaged;"
             " `rmbench remeasure` makes its numbers again from its rewards",
         )
+    with suppress(ConfigError):  # a record is shown without its kinds, but not measured
+        find_own_kinds(record)
     return record
 
 

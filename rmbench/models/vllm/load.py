@@ -1,10 +1,7 @@
-"""`vllm:FOLDER`, `vllm:org/name[@revision]` and `vllm:URL`: reward models run by vLLM.
-
-vLLM in this machine, as a classifier.
-"""
+"""`vllm:FOLDER`, `vllm:org/name[@revision]` and `vllm:URL`: classifiers run by vLLM."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 from rmbench.errors import ConfigError, ScoringError
@@ -44,13 +41,14 @@ class Offline:
         self._checkpoint, self._config = checkpoint, read.config
         self.max_length = read.max_length
         self._engine: Any = start_engine(checkpoint, read, runtime, "pooling", options)
-        self._weights: Mapping[str, str] | None = None
 
     def identity(self) -> Mapping[str, str]:
         """Return weights, dtype and version; hashes the weights of a folder once."""
-        if self._weights is None:
-            self._weights = weights_identity(self._checkpoint, self._config)
         return {**self._weights, "dtype": dtype_of(self._engine), "vllm": version()}
+
+    @cached_property
+    def _weights(self) -> Mapping[str, str]:
+        return weights_identity(self._checkpoint, self._config)
 
     def notes(self) -> list[str]:
         """Return nothing."""
@@ -121,10 +119,7 @@ def load_vllm(
     Raises:
         ConfigError: If it cannot be started or reached, or does not return logits.
     """
-    if max_length is not None:
-        runtime = replace(runtime, max_length=max_length)
-    if trust_remote_code:
-        runtime = replace(runtime, trust_remote_code=True)
+    runtime = runtime.changed(max_length, trust_remote_code)
     here = {"gpus": gpus, "gpu_share": gpu_share, "compile": compile}
     there = {"model": model, "tokenizer": tokenizer, "key_env": key_env, "concurrency": concurrency,
              "timeout": timeout, "retries": retries}  # fmt: skip
