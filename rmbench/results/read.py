@@ -1,4 +1,4 @@
-"""Reading run records back, whole and checked: they are input like any other."""
+"""Reading records, and finding those that a command means: by name, path or task."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -97,7 +97,7 @@ def find_run(results: Path, name: str, task: str) -> Run:
         task: Name of the task, or its file.
 
     Raises:
-        ConfigError: If there is none, or more than one (the message names them).
+        ConfigError: If no record matches, or more than one does (the message names them).
     """
     if name.endswith(".json") and Path(name).is_file():
         return runs_at(Path(name))[0]
@@ -142,7 +142,7 @@ def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
     """Return the one of `runs` that is of this model and task; `where` begins messages.
 
     Raises:
-        ConfigError: If there is none, or more than one (the message names them).
+        ConfigError: If no record matches, or more than one does (the message names them).
     """
     of_model, task = _of_model(runs, name, where), task_name(task)
     of_task = [r for r in of_model if r.task == task]
@@ -199,7 +199,7 @@ def _estimate(name: str, e: Mapping[str, Any]) -> Estimate:
 
 
 def complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> Run | None:
-    """Return the record of a run that is complete already, checked; None where there is none."""
+    """Return a run that is already complete, checked; None if it has no record."""
     path = record_folder(results, model, spec.name, spec.version) / f"{run}.json"
     if not path.exists():
         return None

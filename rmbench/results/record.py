@@ -1,17 +1,9 @@
-"""Run records: what was measured, of what, and all that is needed to measure it again.
+"""Run records: the file format, its keys and their types, and caveats.
 
-A record is `results/<model>/<task>@<version>/<run id>.json` with the rewards beside it. The rewards file is
-written first and the record last, both atomically, so a record that exists is complete. The run id is a
-hash of the identity, computed the same way before the run and from the record.
-
-What a run record looks like: its keys, and of what type their values are.
-
-A record is input like any other. Whoever shows one takes a count for a number and a name for text; what is
-neither is told here, once, with its key.
-
-Caveats of a record: an older metrics version, texts cut, rewards invalid or tied, prompts trained on.
-
-Versions of the packages that a run has loaded.
+A record is `results/<model>/<task>@<version>/<run id>.json`, with rewards and influence beside it. It is
+written last, so a record that exists is complete. The run id is a hash of the identity: everything that
+can change a number. A second hash is over the whole record. Records are not trusted: keys and types are
+checked once, when a record is read.
 """
 
 import json
@@ -32,7 +24,7 @@ from rmbench.types import Estimate
 FORMAT = 1
 _SIGNIFICANT = 10
 SELF_GOLD = "self-gold"
-"""What a record says whose gold was made by the model that it measures."""
+"""Marks a record whose gold was made by the model that it measures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +34,7 @@ class Record:
     model: str
     """Display name; not part of the identity."""
     identity: Mapping[str, Any]
-    """Whatever can change a number: task, data, model fingerprint, limit, seed, versions."""
+    """Everything that can change a number: task, data, model fingerprint, limit, seed, versions."""
     primary: str
     """The task's headline metric."""
     counts: Mapping[str, Any]
@@ -338,7 +330,7 @@ def _few_near_equal_length(record: Record) -> str:
 
 
 def kept_empty(record: Record) -> str:
-    """Return how many responses are empty and measured all the same; empty where none is."""
+    """Return how many responses are empty and still measured; empty text for 0."""
     n = record.counts.get("empty")
     return f"{n:,} of {record.counts['responses']:,} responses are empty: they keep their gold" if n else ""
 
