@@ -20,7 +20,7 @@ from rmbench.models.hf.device import batches_at_once, tokens_at_once
 from rmbench.models.hf.sharing import Gate
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import open_store, score_items
-from rmbench.scoring.crew import Alone, Threads, crew_of
+from rmbench.scoring.executor import InProcess, Threads, executor_of
 from rmbench.types import Item, ParallelModel, Response, Turn
 
 Make = Callable[..., Path]
@@ -52,14 +52,14 @@ def test_rewards_are_those_of_one_batch_after_the_other(
     model = load_bfloat16(make_checkpoint())
     assert isinstance(model, ParallelModel)
     assert model.batches_at_once() == 2
-    with crew_of(model, model.score, None) as crew:
-        assert isinstance(crew, Threads)
-        assert crew.n_at_once == 2
+    with executor_of(model, model.score, None) as executor:
+        assert isinstance(executor, Threads)
+        assert executor.n_at_once == 2
     with open_store(tmp_path / "beside", model.fingerprint()) as store:
         beside = score_items(model, ITEMS, store, batch_tokens=batch_tokens)
     model.batches_at_once = lambda: 1
-    with crew_of(model, model.score, None) as crew:
-        assert isinstance(crew, Alone)
+    with executor_of(model, model.score, None) as executor:
+        assert isinstance(executor, InProcess)
     with open_store(tmp_path / "alone", model.fingerprint()) as store:
         alone = score_items(model, ITEMS, store, batch_tokens=batch_tokens)
     # The same batches, and one thread multiplies as two do.
