@@ -122,9 +122,10 @@ _REPLACED = (
 )  # fmt: skip
 _WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}(?:\^\{?[23]\}?)?")
 _NAMED = re.compile(r"^\s*[A-Za-z](?:\([A-Za-z]\))?\s*(?:=(?!=)|\\in\b)")
+_NAMED_ALIKE = re.compile(r"([A-Za-z])\s*=[^=,]+(?:,\s*\1\s*=[^=,]+)+")  # x = 1, x = 2
 _AND = re.compile(r"\s*\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{\s*(?:and|or)\s*\}\s*|\s+(?:and|or)\s+")
-# Letters alone would be a product, in which "even" equals "neve".
 _WORD = re.compile(r"[A-Za-z][A-Za-z ]+[A-Za-z]")
+_SENTENCE = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")
 
 
 @register_verifier("math")
@@ -169,7 +170,11 @@ class Math:
             if parts_a[0] == parts_b[0] == "{":
                 return self._same_set(parts_a[1:-1], parts_b[1:-1])
             return all(map(self._same, parts_a, parts_b))
-        if max(len(found), len(wanted)) > MAX_FORMULA or (_WORD.fullmatch(found) and _WORD.fullmatch(wanted)):
+        # Letters side by side are a product: "even" would equal "neve", and "from 0 to 8" any text with a 0.
+        are_words = _WORD.fullmatch(found) and _WORD.fullmatch(wanted)
+        if are_words or _SENTENCE.search(found) or _SENTENCE.search(wanted):
+            return False
+        if max(len(found), len(wanted)) > MAX_FORMULA:
             return False
         return bool(self._algebra.ask(found, wanted))
 
@@ -214,6 +219,8 @@ def clean(answer: str) -> str:
     for left, right in (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]")):
         if text.startswith(left) and text.endswith(right) and len(text) >= len(left) + len(right):
             text = text[len(left) : -len(right)].strip()
+    if alike := _NAMED_ALIKE.fullmatch(text):
+        text = re.sub(rf"\b{alike[1]}\s*=", "", text)
     return " ".join(_NAMED.sub("", text).split())
 
 
@@ -229,8 +236,7 @@ def split_parts(text: str) -> list[str]:
             continue
         parts = _between_commas(text[len(opening) : len(text) - len(closing)])
         if parts is not None and len(parts) > 1:
-            inner = [_NAMED.sub("", part).strip() for part in parts]
-            return [opening.strip("\\") or "{", *inner, closing.strip("\\") or "}"]
+            return [opening.strip("\\") or "{", *(p.strip() for p in parts), closing.strip("\\") or "}"]
     return [text]
 
 
