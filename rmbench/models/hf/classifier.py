@@ -16,8 +16,7 @@ from rmbench.core.overlap import TrainingPrompts
 from rmbench.models.hf.attention import compile_backbone, is_compiled, use_products
 from rmbench.models.hf.checkpoint import Checkpoint, choose_readout, find_checkpoint, label_names
 from rmbench.models.hf.device import batches_at_once, checked_length, is_fast_bfloat16
-from rmbench.models.hf.encoder import EncoderLogits
-from rmbench.models.hf.forward import TokenStates, last_places
+from rmbench.models.hf.forward import EncoderLogits, TokenStates, last_places
 from rmbench.models.hf.load import float32_input, load_classifier, torch
 from rmbench.models.hf.text import Encoded, choose_format
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of

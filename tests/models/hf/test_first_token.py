@@ -9,7 +9,7 @@ import torch
 
 from rmbench.models.hf import device as hf_device
 from rmbench.models.hf.classifier import HFRewardModel, load_hf
-from rmbench.models.hf.encoder import EncoderLogits
+from rmbench.models.hf.forward import EncoderLogits
 from rmbench.models.hf.text import Encoded
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn
