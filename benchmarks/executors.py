@@ -5,8 +5,8 @@ Usage: python benchmarks/executors.py [PAIRS]
 Preference pairs as in `scoring_memory.py` are read, hashed, planned, scored by `length`, which takes next to
 no time itself, and stored: by this process, by two worker processes and by two Ray actors, with batches of
 the default budget and with small ones. Processes have started, and answered once, before the clock starts.
-What is left is the process that plans, and no crew can be faster than that; so rates are by its CPU time, all
-its threads together, which other work on the machine does not change much. Differences are what a batch
+What is left is the process that plans, and no executor can be faster than that; so rates are by its CPU time,
+all its threads together, which other work on the machine does not change much. Differences are what a batch
 costs. Sizing the texts is measured apart, also for a model with a tokenizer.
 """
 
@@ -29,11 +29,11 @@ from rmbench.evaluation.options import EvalOptions
 from rmbench.evaluation.run import prepare_task
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring import Crew, open_store, score_items
-from rmbench.scoring.crew import Alone
+from rmbench.scoring import Executor, open_store, score_items
+from rmbench.scoring.executor import InProcess
 from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS, conversation_measure, conversations_of, distinct, plan
+from rmbench.scoring.processes import processes_for
 from rmbench.scoring.ray import ray_actors_for
-from rmbench.scoring.workers import workers_for
 from rmbench.tasks.spec import load_task
 from rmbench.types import Item, RewardModel
 
@@ -44,21 +44,21 @@ N_SIZED = 4_000
 
 
 class Counted:
-    """Another crew, and how many batches it was given."""
+    """Another executor, and how many batches it was given."""
 
-    def __init__(self, crew: Crew[Any]) -> None:
-        self._crew = crew
-        self.n_at_once = crew.n_at_once
+    def __init__(self, executor: Executor[Any]) -> None:
+        self._executor = executor
+        self.n_at_once = executor.n_at_once
         self.n = 0
 
     def start(self, ticket: int, batch: Sequence[Any]) -> None:
         """Pass it on."""
         self.n += 1
-        self._crew.start(ticket, batch)
+        self._executor.start(ticket, batch)
 
     def finished(self) -> Any:
         """Pass it on."""
-        return self._crew.finished()
+        return self._executor.finished()
 
 
 def model_of(loaded: LoadedModel) -> RewardModel:
@@ -67,34 +67,34 @@ def model_of(loaded: LoadedModel) -> RewardModel:
     return loaded.model
 
 
-def crews(loaded: LoadedModel) -> dict[str, Callable[[], AbstractContextManager[Crew[Any]]]]:
-    """Return what makes each crew."""
+def executors(loaded: LoadedModel) -> dict[str, Callable[[], AbstractContextManager[Executor[Any]]]]:
+    """Return what makes each executor."""
     return {
-        "this process": lambda: nullcontext(Alone(model_of(loaded).score)),
-        f"{N_WORKERS} workers": lambda: workers_for(loaded.spec, {}, Runtime(), N_WORKERS, loaded.model),
+        "this process": lambda: nullcontext(InProcess(model_of(loaded).score)),
+        f"{N_WORKERS} workers": lambda: processes_for(loaded.spec, {}, Runtime(), N_WORKERS, loaded.model),
         f"{N_WORKERS} Ray actors": lambda: ray_actors_for(loaded, {}, Runtime(), N_WORKERS),
     }
 
 
 def run(folder: Path, items: Sequence[Item]) -> tuple[list[list[Any]], Path]:
-    """Return a row per crew and budget, and the last store."""
+    """Return a row per executor and budget, and the last store."""
     loaded = load_model("length")
     rows: list[list[Any]] = []
     by_itself: dict[int, float] = {}
     path = folder
-    for name, make in crews(loaded).items():
+    for name, make in executors(loaded).items():
         begun = time.perf_counter()
-        with make() as crew:
+        with make() as executor:
             for ticket in range(N_WORKERS):
-                crew.start(ticket, [items[0].conversation(0)])
+                executor.start(ticket, [items[0].conversation(0)])
             for _ in range(N_WORKERS):
-                crew.finished()
+                executor.finished()
             start_s = time.perf_counter() - begun
             for budget in (DEFAULT_BATCH_TOKENS, SMALL_BATCH_TOKENS):
-                counted = Counted(crew)
+                counted = Counted(executor)
                 with open_store(folder / digest([name, budget], 8), fingerprint_of(loaded)) as store:
                     begun, cpu_before = time.perf_counter(), time.process_time()
-                    scoring = score_items(loaded.model, items, store, batch_tokens=budget, crew=counted)
+                    scoring = score_items(loaded.model, items, store, batch_tokens=budget, executor=counted)
                     cpu_s, seconds = time.process_time() - cpu_before, time.perf_counter() - begun
                     path = store.path
                 by_itself.setdefault(budget, cpu_s)
@@ -114,7 +114,7 @@ def size(items: Sequence[Item], spec: str) -> float:
 
 
 def main() -> None:
-    """Print a row per crew and budget, and the sizes of things."""
+    """Print a row per executor and budget, and the sizes of things."""
     n_pairs = int(sys.argv[1]) if len(sys.argv) > 1 else 20_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

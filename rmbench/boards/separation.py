@@ -1,8 +1,7 @@
-"""Which models the paired tests tell apart: over the board's score, and within each column.
+"""Paired tests between the models of a board: groups, ranks and the smallest difference that is shown.
 
-The families of tests behind a board: what is corrected together, and what it could have shown.
-
-Pairs of a board's models that left out different items: their numbers on the items that both answered.
+The tests of the score are one family, and those of each column another. Two models that left out different
+items are compared on the items that both answered.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -123,7 +122,7 @@ def ranked_cells(cells: Mapping[str, tuple[Statistic, Sequence[str]]]) -> dict[s
     first = next((statistic for statistic, _ in cells.values()), None)
     if first is None or first.higher_is_better is None or len(cells) > MOST_IN_COLUMNS:
         return {}
-    # The influence on a logarithm is none on a difference.
+    # An influence on a logarithm is not an influence on a difference.
     if any(s.influence is None or s.log_scale for s, _ in cells.values()):
         return {}
     sign = -1.0 if first.higher_is_better else 1.0
@@ -136,7 +135,7 @@ SHOWS = (
     "Shows from: the smallest difference that the tests of a family show with 80% power after the "
     "correction, the median over neighbours in rank. Models that are not told apart may differ by less."
 )
-"""What `Family.smallest` is, in words."""
+"""Explanation of `Family.smallest` for readers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ from rmbench.gold.source import (
     self_gold_error,
 )
 from rmbench.models.resolve import LoadedModel, check_spec, load_model
-from rmbench.scoring import Meter, Pool
+from rmbench.scoring import Meter, Workers
 from rmbench.tasks.spec import TaskSpec, apply_params, list_tasks, load_task, parameter_names
 from rmbench.types import NotingModel
 
 if TYPE_CHECKING:
+    from rmbench.scoring.processes import Processes
     from rmbench.scoring.ray import RayActors
-    from rmbench.scoring.workers import Workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions)
             )
         taken.add(loaded.name)
         _remarks(loaded, options)
-        with _crew(loaded, asked.options, options) as crew:
-            outcomes += [_one(loaded, task, options, crew) for task in prepared]
+        with _executor(loaded, asked.options, options) as executor:
+            outcomes += [_one(loaded, task, options, executor) for task in prepared]
         # Two large models do not fit side by side.
         del loaded
     return outcomes
@@ -122,7 +122,7 @@ def _golden(prepared: list[PreparedTask], options: EvalOptions) -> list[Prepared
         return [with_gold(task, *gold_of_verifier(source, task.items)) for task in prepared]
     _remarks(source, options)
     found = []
-    with _billed(source, options), _crew(source, options.gold_options, options) as crew:
+    with _billed(source, options), _executor(source, options.gold_options, options) as executor:
         for task in prepared:
             with Bar(f"gold of {task.spec.name}", "texts", enabled=not options.quiet) as bar:
                 items, gold = gold_of_model(
@@ -131,44 +131,46 @@ def _golden(prepared: list[PreparedTask], options: EvalOptions) -> list[Prepared
                     options.store_folder,
                     batch_tokens=options.batch_tokens,
                     progress=bar,
-                    crew=crew,
+                    executor=executor,
                 )
             found.append(with_gold(task, items, gold))
     return found
 
 
-def _one(loaded: LoadedModel, task: PreparedTask, options: EvalOptions, crew: Pool[Any] | None) -> Outcome:
+def _one(
+    loaded: LoadedModel, task: PreparedTask, options: EvalOptions, executor: Workers[Any] | None
+) -> Outcome:
     label = f"{loaded.name} on {task.spec.name}"
     with _billed(loaded, options), Bar(label, "texts", enabled=not options.quiet) as bar:
-        return evaluate(loaded, task, options, bar, crew)
+        return evaluate(loaded, task, options, bar, executor)
 
 
 @contextmanager
-def _crew(
+def _executor(
     loaded: LoadedModel, model_options: Mapping[str, str], options: EvalOptions
-) -> Iterator[Pool[Any] | None]:
+) -> Iterator[Workers[Any] | None]:
     """Yield the processes that score in place of this one, if there are any, and report those that died."""
-    crew: Workers | RayActors
+    executor: Processes | RayActors
     if options.executor == "ray":
         from rmbench.scoring.ray import ray_actors_for
 
-        crew = ray_actors_for(loaded, model_options, options.runtime, options.n_workers)
+        executor = ray_actors_for(loaded, model_options, options.runtime, options.n_workers)
     elif options.n_workers > 1:
-        from rmbench.scoring.workers import workers_for
+        from rmbench.scoring.processes import processes_for
 
-        crew = workers_for(loaded.spec, model_options, options.runtime, options.n_workers, loaded.model)
+        executor = processes_for(loaded.spec, model_options, options.runtime, options.n_workers, loaded.model)
     else:
         yield None
         return
     try:
-        with crew:
-            yield crew
+        with executor:
+            yield executor
     finally:
-        if crew.n_lost and not options.quiet:
+        if executor.n_lost and not options.quiet:
             died = "process that scored died; its batch was asked again"
-            if crew.n_lost > 1:
+            if executor.n_lost > 1:
                 died = "processes that scored died; their batches were asked again"
-            _say(f"{one_line(loaded.name)}: {crew.n_lost} {died}")
+            _say(f"{one_line(loaded.name)}: {executor.n_lost} {died}")
 
 
 @contextmanager

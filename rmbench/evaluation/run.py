@@ -23,7 +23,7 @@ from rmbench.results.write import (
     task_identity,
     write_run,
 )
-from rmbench.scoring import Crew, Meter, Progress, Scoring, open_stores, score_items
+from rmbench.scoring import Executor, Meter, Progress, Scoring, open_stores, score_items
 from rmbench.tasks import ItemShelf, read_task_items
 from rmbench.tasks.spec import TaskSpec
 from rmbench.types import CountedModel, Item, TrainedModel
@@ -96,7 +96,7 @@ def evaluate(
     task: PreparedTask,
     options: EvalOptions,
     progress: Progress | None = None,
-    crew: Crew[Any] | None = None,
+    executor: Executor[Any] | None = None,
 ) -> Outcome:
     """Evaluate one model on one task and write the record. A complete record of the same run is returned.
 
@@ -105,7 +105,7 @@ def evaluate(
         task: The prepared task.
         options: Options of the evaluation.
         progress: Shows the work.
-        crew: Processes that score with the same model in place of this one.
+        executor: Processes that score with the same model in place of this one.
 
     Raises:
         ConfigError: If the gold is the model's own and `self_gold` is False.
@@ -135,7 +135,7 @@ def evaluate(
             store,
             batch_tokens=options.batch_tokens,
             progress=progress,
-            crew=crew,
+            executor=executor,
         )
     run = _measured(loaded, task, options, identity, scoring, meter)
     return Outcome(run, reused=False, n_computed=scoring.n_computed)

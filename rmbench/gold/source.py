@@ -20,7 +20,7 @@ from rmbench.gold.verifier import GoldVerifier, Verdict, find_verifier
 from rmbench.models.resolve import LoadedModel, check_spec, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.results.record import SELF_GOLD
-from rmbench.scoring import Crew, Progress, Scoring, open_stores, score_items
+from rmbench.scoring import Executor, Progress, Scoring, open_stores, score_items
 from rmbench.tasks import ItemShelf, hash_items
 from rmbench.types import Item
 
@@ -99,7 +99,7 @@ def gold_of_model(
     *,
     batch_tokens: int | None = None,
     progress: Progress | None = None,
-    crew: Crew[Any] | None = None,
+    executor: Executor[Any] | None = None,
 ) -> tuple[ItemShelf, Gold]:
     """Return `items` with the scores of a model as graded gold; what its store knows is not asked again.
 
@@ -109,7 +109,7 @@ def gold_of_model(
     fingerprint = fingerprint_of(loaded)
     with open_stores(store, loaded.model, fingerprint) as scores:
         scoring = score_items(
-            loaded.model, items, scores, batch_tokens=batch_tokens, progress=progress, crew=crew
+            loaded.model, items, scores, batch_tokens=batch_tokens, progress=progress, executor=executor
         )
     n_unexplained = scoring.n_invalid - sum(scoring.unanswered.values())
     counts = {"unknown: its reward is not finite": n_unexplained, "text cut to fit": scoring.n_truncated}

@@ -1,7 +1,7 @@
-"""Two models on their common items: what one leaves out because of its own rewards is left out of both.
+"""Two models on their common items: an item that one leaves out because of its rewards counts for neither.
 
-Under `invalid=drop`, and wherever no reward can stand for one that is not finite, a model's number rests on
-the items that it answered. A difference of two such numbers would compare sets of items, not models.
+Under `invalid=drop`, and wherever no reward can stand for an invalid one, a model's number rests on the items
+that it answered. Without this, a difference of two such numbers would compare sets of items, not models.
 """
 
 from collections.abc import Mapping

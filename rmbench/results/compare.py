@@ -1,7 +1,4 @@
-"""Models on the same items: paired differences of every two, and where they part most.
-
-Items on which models part: what each makes of an item, and where that differs most.
-"""
+"""Comparison of models on the same items: paired tests of every two, and the items on which they disagree."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,8 +25,8 @@ class Disagreement:
 
     item: str
     values: tuple[float, ...]
-    """Of each model: share of the item's pairs in gold's order, or gold of the pick; NaN for none. It is what
-    the task's headline is made of."""
+    """Of each model: share of the item's pairs in gold's order, or gold of the pick; NaN where it has no
+    value. The task's headline is made of it."""
 
     @property
     def first(self) -> float:
@@ -127,18 +124,18 @@ def test_cells(m: MetricComparison, *, items: bool) -> tuple[Cell, ...]:
 
 @dataclass(frozen=True, slots=True)
 class PairedReport:
-    """What `rmbench compare` shows of two models."""
+    """The comparison of two models."""
 
     task: str
     first: str
     """Name of the first model."""
     second: str
     measure: str
-    """What `Disagreement` values are."""
+    """Meaning of the values of `Disagreement`."""
     metrics: tuple[MetricComparison, ...]
     disagreements: tuple[Disagreement, ...]
     lacking: Mapping[str, str] = field(default_factory=dict)
-    """Metric that each model has a value of -> why there is none on the items that both answered."""
+    """Metric that both models have -> why it has no value on the items that both answered."""
 
     def table(self, head: str = "metric") -> Table:
         """Return a row per metric: both numbers, their difference and its test; `head` heads the metrics."""
@@ -166,18 +163,18 @@ class PairedReport:
         return as_html([Block("", (line,), self.table(), tuple(self.basis_lines()))])
 
     def basis_lines(self) -> list[str]:
-        """Return which metrics rest on a part of the items, and on how many; none where all rest on all."""
+        """Return which metrics rest on a part of the items, and on how many; empty where all rest on all."""
         counts = {m.metric: m.count for m in self.metrics if m.count is not None}
         return basis_lines((self.first, self.second), counts, self.lacking)
 
 
 @dataclass(frozen=True, slots=True)
 class ManyReport:
-    """What `rmbench compare` shows of two models or more."""
+    """The comparison of two models or more."""
 
     task: str
     measure: str
-    """What `Disagreement` values are."""
+    """Meaning of the values of `Disagreement`."""
     models: tuple[str, ...]
     """Names, in the order asked for; each is another."""
     estimates: Mapping[str, tuple[Estimate | None, ...]]
@@ -189,7 +186,7 @@ class ManyReport:
     undefined: Mapping[str, Mapping[str, str]]
     """Metric -> model -> why it has no value: pairs with such a model are not compared on it."""
     margin: float | None = None
-    """Within which models are called equivalent; None: nobody asked."""
+    """Models that differ by less are called equivalent; None: not tested."""
     answered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Metric -> how many items each model's value in `estimates` rests on, where one left items out."""
 

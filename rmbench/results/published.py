@@ -1,10 +1,7 @@
-"""What a published results file becomes: rows with rewards, gold and lengths, and no text.
+"""Import of published results: files of rewards, verdicts or win rates become ordinary run records.
 
-The registry of published results' formats: a path in, runs out.
-
-Published JSON as a table, in any shape that occurs: an object of columns, a list of rows, bare objects.
-
-From a published run to an ordinary record.
+A format is a function in a registry: from a path to runs. The rows of a run hold rewards, gold and lengths,
+but no text. Files are JSON tables of any shape: an object of columns, a list of rows, or bare objects.
 """
 
 import json
@@ -115,13 +112,13 @@ class PublishedRun:
     """The file, for people; without the folders above the layout."""
     format: str
     facts: Mapping[str, str]
-    """What the file says of its model, e.g. its type: part of the fingerprint."""
+    """Facts of the file about its model, e.g. its type: part of the fingerprint."""
     pairwise: bool = False
     """The rewards stand for verdicts of a judge, not for scores."""
     dropped: Mapping[str, int] = field(default_factory=dict)
     """Why rows were left out -> how many."""
     notes: Sequence[str] = ()
-    """What a user should know of this file, one line each."""
+    """Remarks on this file for the user, one line each."""
     published: Mapping[str, float] = field(default_factory=dict)
     """Official metrics -> their published values, where the layout has them, to be checked."""
 
@@ -139,7 +136,7 @@ class PublishedRun:
 
 @dataclass(slots=True)
 class Import:
-    """What was asked for, and what had to be left out."""
+    """Options of an import, and the files that were left out."""
 
     data: Path | None = None
     """The benchmark's own data, to join texts and prompts to the results."""
@@ -185,7 +182,7 @@ class Import:
 
 
 def reward_row(item: Item, rewards: tuple[float, ...], flips: int = 0, comparisons: int = 0) -> PublishedRow:
-    """Return the row of an item whose texts are at hand."""
+    """Return the row of an item whose texts are known."""
     gold = tuple(r.gold for r in item.responses)
     lengths = tuple(len(r.text) for r in item.responses)
     return PublishedRow(
@@ -207,7 +204,7 @@ def check_finite(path: Path, spec: TaskSpec, rows: Sequence[PublishedRow]) -> No
 
 
 def hash_of_ids(task: str, rows: Sequence[PublishedRow]) -> str:
-    """Return the identity of items whose texts are not at hand: their ids and gold, in order."""
+    """Return the identity of items whose texts are not known: their ids and gold, in order."""
     total = sha256(f"published {task}\n".encode())
     for row in rows:
         total.update(canonical_json([row.id, list(row.gold)]).encode("utf-8", "surrogatepass") + b"\n")
@@ -245,7 +242,7 @@ class Table:
         return None if values is None or all(v is None for v in values) else values
 
     def required(self, key: str) -> list[Any]:
-        """Return a column. Raises DataError where there is none."""
+        """Return a column. Raises DataError if it is missing."""
         values = self.column(key)
         if values is None:
             known = ", ".join(sorted(self.columns)) or "none"
@@ -298,7 +295,7 @@ def read_table(path: Path) -> Table:
     """Return the table in a file.
 
     Raises:
-        DataError: If there is none, or its columns differ in length.
+        DataError: If the file holds no table, or its columns differ in length.
     """
     values = read_objects(path)
     if len(values) == 1 and isinstance(values[0], list):

@@ -89,7 +89,7 @@ class Run:
 
     @property
     def gold(self) -> Mapping[str, Any] | None:
-        """What made the gold (`--gold`); None: the data."""
+        """The model or verifier that made the gold (`--gold`); None: the data has it."""
         found: Mapping[str, Any] | None = self.record.identity.get("gold")
         return found
 
@@ -105,7 +105,7 @@ class Run:
         return int(self.record.identity["seed"])
 
     def spec(self) -> TaskSpec:
-        """Return the task: from the task file at hand, else from the text that the record holds.
+        """Return the task: from its file if it is found, else from the text in the record.
 
         Raises:
             UnknownNameError: If there is neither.

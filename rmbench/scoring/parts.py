@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rmbench.errors import ScoringError
-from rmbench.scoring.crew import Alone, Crew, Failure, PartBatch
+from rmbench.scoring.executor import Executor, Failure, InProcess, PartBatch
 from rmbench.scoring.plan import DEFAULT_BATCH_TOKENS, Unit, conversation_measure
 from rmbench.scoring.store import PartStores
 from rmbench.scoring.work import Progress, Work
@@ -20,7 +20,7 @@ class PartedWork:
     Args:
         model: The model.
         stores: Of its parts.
-        crew: Processes that answer in this one's place, with the same model.
+        executor: Processes that answer in this one's place, with the same model.
         batch_tokens: Most tokens of a batch; None for what each part can take.
         progress: Told of the work.
     """
@@ -29,7 +29,7 @@ class PartedWork:
         self,
         model: PartedModel,
         stores: PartStores,
-        crew: Crew[Any] | None,
+        executor: Executor[Any] | None,
         batch_tokens: int | None,
         progress: Progress | None,
     ) -> None:
@@ -40,7 +40,7 @@ class PartedWork:
         self._works = [
             Work[Conversation](
                 store,
-                Alone(part.model.score) if crew is None else _PartCrew(crew, k),
+                InProcess(part.model.score) if executor is None else _PartExecutor(executor, k),
                 conversation_measure(part.model),
                 batch_tokens or _budget(part.model),
                 shown,
@@ -82,21 +82,21 @@ class PartedWork:
         return {unit.key: reward for unit, reward in zip(units, rewards, strict=True)}
 
 
-class _PartCrew:
-    """A crew that is told which part of its model is asked."""
+class _PartExecutor:
+    """An executor that asks one part of its model."""
 
-    def __init__(self, crew: Crew[Any], part: int) -> None:
-        self._crew, self._part = crew, part
+    def __init__(self, executor: Executor[Any], part: int) -> None:
+        self._executor, self._part = executor, part
 
     @property
     def n_at_once(self) -> int:
-        return self._crew.n_at_once
+        return self._executor.n_at_once
 
     def start(self, ticket: int, batch: Sequence[Conversation]) -> None:
-        self._crew.start(ticket, PartBatch(self._part, batch))
+        self._executor.start(ticket, PartBatch(self._part, batch))
 
     def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
-        return self._crew.finished()
+        return self._executor.finished()
 
 
 class _Together:

@@ -1,15 +1,13 @@
-"""A crew of Ray actors: the same plan, batches and queue as `rmbench.scoring.workers`, over many machines.
+"""An executor of Ray actors: the plan, batches and queue of `rmbench.scoring.processes`, over many machines.
 
-Plain actors rather than Ray Data: the plan has cut the batches already, by tokens and with what texts share;
-Ray Data would cut its blocks anew, and what it loses with a worker is a block.
+Plain actors rather than Ray Data: the plan has cut the batches already, by tokens and by shared prompts. Ray
+Data would cut its blocks anew, and a worker that dies would lose a block.
 
-An actor that dies gives its batch back and is replaced. Three things end a run: one batch that takes several
-actors with it, one after the other; actors that die again and again without an answer, until none is left;
-and no place for any of them. What was answered before is stored.
+An actor that dies gives its batch back and is replaced. Three things end a run: a batch that kills several
+actors, one after the other; actors that die again and again without an answer, until none is left; and no
+place for any of them. What was answered before is stored.
 
-What of Ray is not actors: connecting to a cluster, and how many actors of which size it can place.
-
-The process behind a Ray actor of `rmbench.scoring.ray`: a model that answers batches.
+Ray is imported when the first batch comes.
 """
 
 import importlib.util
@@ -25,14 +23,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import floor
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from rmbench.errors import ConfigError, RmbenchError, ScoringError, first_line
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring.crew import Answers, Pool, Replica, check_sharable
-from rmbench.scoring.workers import n_cores
+from rmbench.scoring.executor import Answers, Replica, Workers, check_sharable
+from rmbench.scoring.processes import n_cores
 
 _OPTION = "--executor ray"
 _PATIENCE_S = 10.0
@@ -81,13 +78,13 @@ def connect() -> bool:
     except Exception as error:  # this very class where Ray takes more than 30 s to start
         where = "Ray does not start" if own else f"no Ray at RAY_ADDRESS={address}"
         raise ConfigError(f"{_OPTION}: {where}: {first_line(error)}") from error
-    # Ray writes of every death to stdout, where --json is; there is no public switch. The crew tells of them.
+    # Ray reports deaths on stdout, where --json is, and has no public switch. rmbench reports them itself.
     ray._private.worker._worker_logs_enabled = False
     return True
 
 
 def _knock(address: str) -> None:
-    """Raise OSError if nobody listens at an address; Ray itself would try for minutes."""
+    """Raise OSError if nobody listens at an address; Ray itself tries for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), _PATIENCE_S).close()
@@ -140,8 +137,8 @@ def place_for(machines: Sequence[Mapping[str, float]], n: int, *, gpus: bool) ->
     raise ConfigError(f"{asked}, at most {most} actors ({_MOST_PER_CPU} a CPU)")
 
 
-class Replier:
-    """One model; the class of the actors.
+class RayWorker:
+    """The class of the actors: one model that answers batches.
 
     Args:
         spec: The text of `--model`.
@@ -188,7 +185,7 @@ _MOST_DEATHS = 3
 
 @dataclass(eq=False, slots=True)
 class _Actor:
-    """A place of the crew, and the actor that has it now."""
+    """A place for a worker, and the actor that has it now."""
 
     handle: Any
     call: Any
@@ -201,8 +198,8 @@ class _Actor:
     """Of actors in this place, in a row, without an answer to a batch."""
 
 
-class RayActors(Pool[_Actor]):
-    """A crew of Ray actors; a context manager. Ray is joined, or started, when the first batch comes.
+class RayActors(Workers[_Actor]):
+    """Ray actors as workers. Ray is joined, or started, when the first batch comes.
 
     Args:
         spec: The text of `--model`.
@@ -247,12 +244,8 @@ class RayActors(Pool[_Actor]):
             self._open()
         super().start(ticket, batch)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, *, failed: bool) -> None:
+        """End the actors, and Ray if it was started here."""
         for actor in self._actors:
             _kill(actor.handle)
         self._actors.clear()
@@ -267,7 +260,7 @@ class RayActors(Pool[_Actor]):
 
         place = place_for(nodes(), self._n, gpus=self._gpus)
         runtime = replace(self._runtime, device="cuda") if place.n_gpus else self._runtime
-        made = ray.remote(Replier).options(
+        made = ray.remote(RayWorker).options(
             num_cpus=place.n_cpus,
             num_gpus=place.n_gpus,
             max_restarts=0,  # it is replaced here, where its batch is
@@ -386,7 +379,7 @@ def _kill(handle: Any) -> None:
 
 
 def ray_actors_for(loaded: LoadedModel, options: Mapping[str, str], runtime: Runtime, n: int) -> RayActors:
-    """Return a crew of `n` Ray actors for a loaded model.
+    """Return `n` Ray actors for a loaded model.
 
     Args:
         loaded: What `load_model` gave for the same `options` and `runtime`.

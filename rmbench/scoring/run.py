@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from rmbench.scoring.crew import Crew, crew_of
+from rmbench.scoring.executor import Executor, executor_of
 from rmbench.scoring.parts import PartedWork
 from rmbench.scoring.plan import (
     DEFAULT_BATCH_TOKENS,
@@ -123,7 +123,7 @@ def score_items(
     *,
     batch_tokens: int | None = None,
     progress: Progress | None = None,
-    crew: Crew[Any] | None = None,
+    executor: Executor[Any] | None = None,
 ) -> Scoring:
     """Return the rewards of `items`.
 
@@ -134,7 +134,7 @@ def score_items(
             parts: what `open_stores` gives.
         batch_tokens: Most tokens that a model is given at once; None for what the model says it can take.
         progress: Told of the work.
-        crew: Processes that answer in this one's place, with the same model.
+        executor: Processes that answer in this one's place, with the same model.
 
     Raises:
         ScoringError: If the model raises or breaks its contract; what was scored before stays stored.
@@ -143,19 +143,19 @@ def score_items(
     if isinstance(model, PrecomputedRewards):
         return _look_up(model, items, started)
     if isinstance(store, PartStores):
-        return _score_parts(model, items, store, batch_tokens, progress, crew, started)
+        return _score_parts(model, items, store, batch_tokens, progress, executor, started)
     if batch_tokens is None:
         batch_tokens = model.batch_tokens() if isinstance(model, BudgetedModel) else DEFAULT_BATCH_TOKENS
     if isinstance(model, PairwiseModel):
         if progress:
             progress.start(sum(len(item.responses) * (len(item.responses) - 1) for item in items))
-        with crew_of(model, model.prefer, crew) as ready:
+        with executor_of(model, model.prefer, executor) as ready:
             pairs = Work[Pair](store, ready, pair_measure(), batch_tokens, progress, fraction=True)
             return _play_round_robin(Flow(pairs, pairs_of, None, progress), pairs, items, started)
     if progress:
         progress.start(sum(len(item.responses) for item in items))
     prepare = model.prepare if isinstance(model, PreparingModel) else None
-    with crew_of(model, model.score, crew) as ready:
+    with executor_of(model, model.score, executor) as ready:
         texts = Work[Conversation](store, ready, conversation_measure(model), batch_tokens, progress)
         return _score_conversations(Flow(texts, conversations_of, prepare, progress), texts, items, started)
 
@@ -166,14 +166,14 @@ def _score_parts(
     stores: PartStores,
     batch_tokens: int | None,
     progress: Progress | None,
-    crew: Crew[Any] | None,
+    executor: Executor[Any] | None,
     started: float,
 ) -> Scoring:
     if not isinstance(model, PartedModel):
         raise TypeError(f"{type(model).__name__} has no parts; expected a score store of its own")
     if progress:
         progress.start(sum(len(item.responses) for item in items))
-    work = PartedWork(model, stores, crew, batch_tokens, progress)
+    work = PartedWork(model, stores, executor, batch_tokens, progress)
     prepare = model.prepare if isinstance(model, PreparingModel) else None
     return _score_conversations(Flow(work, conversations_of, prepare, progress), work, items, started)
 

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from rmbench.errors import RmbenchError, ScoringError
-from rmbench.scoring.crew import Crew, Failure
+from rmbench.scoring.executor import Executor, Failure
 from rmbench.scoring.plan import Measure, Unit, distinct, plan, windows
 from rmbench.scoring.store import ScoreStore
 from rmbench.types import AnyModel, Item, MeteredModel, Scored
@@ -59,7 +59,7 @@ class Work(Generic[U]):
 
     Args:
         store: What is known, and where answers go.
-        crew: Who answers.
+        executor: Who answers.
         measure: Sizes, for the plan.
         budget_tokens: Most tokens of a batch; halved where memory does not suffice.
         progress: Told of each batch.
@@ -69,14 +69,14 @@ class Work(Generic[U]):
     def __init__(
         self,
         store: ScoreStore,
-        crew: Crew[U],
+        executor: Executor[U],
         measure: Measure[U],
         budget_tokens: int,
         progress: Progress | None,
         *,
         fraction: bool = False,
     ) -> None:
-        self._store, self._crew, self._measure, self._progress = store, crew, measure, progress
+        self._store, self._executor, self._measure, self._progress = store, executor, measure, progress
         self._budget, self._fraction = budget_tokens, fraction
         self.n_computed = self.n_tokens = 0
 
@@ -99,17 +99,17 @@ class Work(Generic[U]):
         flying: dict[int, list[Unit[U]]] = {}
         n_started = 0
         while waiting or flying:
-            while waiting and len(flying) < self._crew.n_at_once:
+            while waiting and len(flying) < self._executor.n_at_once:
                 batch = self._missing(waiting.popleft(), scored)
                 if len(batch) > 1 and self._budget < planned:
                     batch, *rest = plan(batch, self._measure, self._budget)
                     waiting.extendleft(reversed(rest))
                 if batch:
-                    self._crew.start(n_started, [unit.payload for unit in batch])
+                    self._executor.start(n_started, [unit.payload for unit in batch])
                     flying[n_started] = batch
                     n_started += 1
             if flying:
-                ticket, answers = self._crew.finished()
+                ticket, answers = self._executor.finished()
                 batch = flying.pop(ticket)
                 if isinstance(answers, Failure):
                     waiting.extendleft(reversed(self._smaller(batch, answers)))

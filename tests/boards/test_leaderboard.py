@@ -211,7 +211,7 @@ def test_a_metric_without_value_is_a_dash_with_its_reason(made: Path, tmp_path: 
     assert "ece" not in row_of(board, "constant")["cells"]  # type: ignore[operator]
     assert row_of(board, "constant")["rank"] is not None, "it does not rank by that column"
     assert board["undefined"] == ["no ECE for constant: every margin is 0"]
-    assert "- constant, ECE: every margin is 0" in (tmp_path / "test.md").read_text()
+    assert "- no ECE for constant: every margin is 0" in (tmp_path / "test.md").read_text()
     assert "-0.000" not in (tmp_path / "test.md").read_text()
 
 

@@ -50,7 +50,8 @@ def test_a_page_is_whole_and_says_every_number_with_its_interval() -> None:
     cell = board.rows[3].cells["c1"].estimate
     assert cell.ci95 is not None
     assert f"{cell.value:.3f}</a><small>[{cell.ci95[0]:.3f}, {cell.ci95[1]:.3f}] ab</small>" in text
-    assert text.count("every margin is 0") == sum(6 - len(r.cells) for r in board.rows)
+    cells = sum(6 - len(r.cells) for r in board.rows)
+    assert text.count("every margin is 0") == cells + len(board.undefined), "in each cell, and in the notes"
     assert "rmbench eval --model org/model-3 --task preference" in text
     assert "rmbench leaderboard made-up" in text
 
@@ -395,7 +396,7 @@ def test_a_number_that_is_not_finite_is_no_value_in_any_format() -> None:
 
     runs = [WithNan(run.record, run.path) for run in find_records(ROOT / "results" / "random")]
     made = make_board(load_board(ROOT / "leaderboards", "main"), runs)
-    assert made.undefined == ["no ECE for random: it is nan, no finite number"]
+    assert made.undefined == ["no ECE: it is nan, no finite number"]
     made_files = render_board(made)
     assert json.loads(made_files["main.json"])["rows"][0]["rank"] == 1
     assert '<td class="none" title="it is nan, no finite number">–</td>' in made_files["main.html"]

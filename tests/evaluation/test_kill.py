@@ -74,7 +74,7 @@ def finish(workplace: Path, name: str, task: str = "preference") -> dict[str, An
 
 
 def without_provenance(record: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key != "provenance"}
+    return {key: value for key, value in record.items() if key not in ("provenance", "sha256")}
 
 
 def asked(workplace: Path, name: str) -> list[str]:

@@ -21,9 +21,9 @@ from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import Scoring, open_store, score_items
-from rmbench.scoring import ray as crew_module
+from rmbench.scoring import ray as ray_module
+from rmbench.scoring.processes import n_cores
 from rmbench.scoring.ray import Place, RayActors, connect, place_for, ray_actors_for
-from rmbench.scoring.workers import n_cores
 from rmbench.types import Item, Response, Turn
 
 N_ITEMS = 30
@@ -107,9 +107,9 @@ def scored(tmp_path: Path, n: int, **options: str) -> tuple[Scoring, RayActors]:
     loaded, given = model(tmp_path, **options)
     with (
         open_store(tmp_path, fingerprint_of(loaded)) as store,
-        ray_actors_for(loaded, given, Runtime(), n) as crew,
+        ray_actors_for(loaded, given, Runtime(), n) as executor,
     ):
-        return score_items(loaded.model, made_items(), store, batch_tokens=10, crew=crew), crew
+        return score_items(loaded.model, made_items(), store, batch_tokens=10, executor=executor), executor
 
 
 def asked(tmp_path: Path) -> list[tuple[int, tuple[str, ...]]]:
@@ -129,20 +129,20 @@ def alone(tmp_path: Path) -> tuple[Any, list[tuple[str, ...]]]:
 @pytest.mark.usefixtures("address")
 def test_two_actors_share_the_batches_of_the_same_plan(tmp_path: Path) -> None:
     rewards, batches = alone(tmp_path)
-    scoring, crew = scored(tmp_path, 2, meet="yes")
+    scoring, executor = scored(tmp_path, 2, meet="yes")
     assert scoring.rewards == rewards
     assert Counter(texts for _, texts in asked(tmp_path)) == Counter(batches)
     pids = {pid for pid, _ in asked(tmp_path)}
     assert os.getpid() not in pids
-    assert (len(pids), crew.n_lost) == (2, 0)
+    assert (len(pids), executor.n_lost) == (2, 0)
 
 
 @pytest.mark.usefixtures("address")
 def test_a_killed_actor_costs_its_batch_alone(tmp_path: Path) -> None:
     rewards, batches = alone(tmp_path)
-    scoring, crew = scored(tmp_path, 2, dies_at="a" * 20)
+    scoring, executor = scored(tmp_path, 2, dies_at="a" * 20)
     assert scoring.rewards == rewards
-    assert crew.n_lost == 1
+    assert executor.n_lost == 1
     again = Counter(texts for _, texts in asked(tmp_path)) - Counter(batches)
     assert (len(batches) > 10, list(again.values())) == (True, [1])
     (killed,) = again
@@ -172,10 +172,10 @@ def test_a_pairwise_model_by_actors(tmp_path: Path) -> None:
     with (
         open_store(tmp_path / "alone", {"kind": "judge"}) as here,
         open_store(tmp_path / "shared", {"kind": "judge"}) as there,
-        ray_actors_for(loaded, {}, Runtime(), 1) as crew,
+        ray_actors_for(loaded, {}, Runtime(), 1) as executor,
     ):
         first = score_items(loaded.model, made_items(), here)
-        assert score_items(loaded.model, made_items(), there, crew=crew).rewards == first.rewards
+        assert score_items(loaded.model, made_items(), there, executor=executor).rewards == first.rewards
 
 
 @pytest.mark.usefixtures("address")
@@ -188,7 +188,7 @@ def test_actors_that_find_no_place_are_an_error_and_no_hang(
         def here(self) -> bool:
             return True
 
-    monkeypatch.setattr(crew_module, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(ray_module, "PATIENCE_S", 1.0)
     guest = ray.remote(Guest).options(num_cpus=n_cores()).remote()
     assert ray.get(guest.here.remote())
     expected = rf"^--executor ray: 1 of 1 actors of {n_cores()} CPUs found no place within 1 s; of {n_cores()} CPUs and"
@@ -208,10 +208,10 @@ def test_a_model_that_is_another_one_there_is_refused(tmp_path: Path) -> None:
         scored(tmp_path, 1, by="process")
     loaded, given = model(tmp_path)
     (tmp_path / "m.py").unlink()
-    with ray_actors_for(loaded, given, Runtime(), 1) as crew:
-        crew.start(0, [])
+    with ray_actors_for(loaded, given, Runtime(), 1) as executor:
+        executor.start(0, [])
         with pytest.raises(ConfigError, match=r"^--executor ray: on .*m\.py"):
-            crew.finished()
+            executor.finished()
 
 
 @pytest.mark.slow
@@ -260,7 +260,7 @@ def test_a_ray_of_its_own_is_quiet_and_gone_afterwards(tmp_path: Path) -> None:
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
         (record,) = json.loads(done.stdout)
-        del record["provenance"]
+        del record["provenance"], record["sha256"]
         records.append(record)
     assert records[0] == records[1]
     rewards = [next((tmp_path / e).rglob("*.rewards*")).read_bytes() for e in ("ray", "local")]

@@ -148,7 +148,7 @@ def command(
     from rmbench.cli.options import print_tables
     from rmbench.report.tables import record_blocks, record_values
     from rmbench.results.published import FORMATS, Import, write_runs
-    from rmbench.scoring.workers import n_cores
+    from rmbench.scoring.processes import n_cores
 
     request = Import(data, params, on_bad == "skip", prior_sets)
     runs = FORMATS.get(format_name)(path, request)

@@ -197,7 +197,7 @@ def test_check_passes(make_checkpoint: Make, capsys: pytest.CaptureFixture[str])
         ("policy={p},ref=", {}, "'ref=' is not KEY=PATH"),
         ("policy={p}/none,ref={p}", {}, "there is no such folder"),
         ("policy={p},ref={p}", {"beta": "0"}, "option 'beta' is 0.0; expected a number above 0"),
-        ("policy={p},ref={p}", {"beta": "x"}, "option 'beta' is 'x'; expected a number or none"),
+        ("policy={p},ref={p}", {"beta": "x"}, "option 'beta' is 'x'; expected a number"),
         (
             "policy={p},ref={classifier}",
             {},

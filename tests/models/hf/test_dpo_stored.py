@@ -13,7 +13,7 @@ from rmbench.errors import ScoringError
 from rmbench.models.hf.logprobs import LogProbs
 from rmbench.models.resolve import Runtime, load_model
 from rmbench.scoring import PartStores, ScoreStore, open_stores, score_items
-from rmbench.scoring.workers import workers_for
+from rmbench.scoring.processes import processes_for
 from rmbench.types import Item, Response, Turn
 
 Make = Callable[..., Path]
@@ -207,10 +207,10 @@ def test_workers_read_and_this_process_stores(make_checkpoint: Make, tmp_path: P
         alone = score_items(model, made_items(), store, batch_tokens=100)
     with (
         open_stores(tmp_path / "two", model, {}) as store,
-        workers_for(loaded.spec, {}, Runtime(device="cpu"), 2, model) as crew,
+        processes_for(loaded.spec, {}, Runtime(device="cpu"), 2, model) as executor,
     ):
         assert isinstance(store, PartStores)
-        shared = score_items(model, made_items(), store, batch_tokens=100, crew=crew)
+        shared = score_items(model, made_items(), store, batch_tokens=100, executor=executor)
         assert [len(part) for part in store.parts] == [N_TEXTS] * 2
     for mine, theirs in zip(alone.rewards, shared.rewards, strict=True):
         assert mine == pytest.approx(theirs, abs=1e-5)

@@ -15,7 +15,7 @@ from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import open_store, score_items
-from rmbench.scoring.workers import Workers, workers_for
+from rmbench.scoring.processes import Processes, processes_for
 from rmbench.types import Conversation, Item, Pair, Response, Turn
 
 N_ITEMS = 30
@@ -81,27 +81,27 @@ def expected() -> tuple[tuple[float, ...], ...]:
     return tuple((float(n), float(len(f"b{n}"))) for n in range(1, N_ITEMS))
 
 
-def run(tmp_path: Path, n_workers: int, **told: str) -> tuple[Any, list[Any], Workers]:
+def run(tmp_path: Path, n_workers: int, **told: str) -> tuple[Any, list[Any], Processes]:
     log = tmp_path / "log"
     load: list[Callable[[], Any]] = [partial(Logs, log, **told)] * n_workers
-    with open_store(tmp_path, {"kind": "logs"}) as store, Workers(load) as crew:
-        scoring = score_items(Logs(log), made_items(), store, batch_tokens=10, crew=crew)
-        return scoring, [json.loads(line) for line in log.read_text().splitlines()], crew
+    with open_store(tmp_path, {"kind": "logs"}) as store, Processes(load) as executor:
+        scoring = score_items(Logs(log), made_items(), store, batch_tokens=10, executor=executor)
+        return scoring, [json.loads(line) for line in log.read_text().splitlines()], executor
 
 
 def test_two_workers_share_the_work_and_change_nothing(tmp_path: Path) -> None:
-    scoring, asked, crew = run(tmp_path, 2, how="meet")
+    scoring, asked, executor = run(tmp_path, 2, how="meet")
     assert scoring.rewards == expected()
     assert scoring.n_computed == scoring.n_units == len(asked) == len({text for _, text in asked})
     pids = {pid for pid, _ in asked}
     assert os.getpid() not in pids
-    assert (len(pids), crew.n_lost) == (2, 0)
+    assert (len(pids), executor.n_lost) == (2, 0)
 
 
 def test_a_killed_workers_batch_goes_to_the_others(tmp_path: Path) -> None:
-    scoring, asked, crew = run(tmp_path, 2, fails="a" * 20, how="once")
+    scoring, asked, executor = run(tmp_path, 2, fails="a" * 20, how="once")
     assert scoring.rewards == expected()
-    assert crew.n_lost == 1
+    assert executor.n_lost == 1
     assert len(asked) == scoring.n_computed
 
 
@@ -130,9 +130,9 @@ def _folders(tmp_path: Path) -> None:
 
 def test_a_pairwise_model_in_workers(tmp_path: Path) -> None:
     alone, shared = (open_store(tmp_path / name, {"kind": "judge"}) for name in ("alone", "shared"))
-    with alone, shared, Workers([Judge]) as crew:
+    with alone, shared, Processes([Judge]) as executor:
         first = score_items(Judge(), made_items(), alone)
-        assert score_items(Judge(), made_items(), shared, crew=crew).rewards == first.rewards
+        assert score_items(Judge(), made_items(), shared, executor=executor).rewards == first.rewards
 
 
 MODEL = """
@@ -160,7 +160,7 @@ def test_the_command_line_has_workers(
                      "--workers", n, "--results", f"{tmp_path}/{n}", "--store", f"{tmp_path}/{n}s", "--json"]  # fmt: skip
         assert rmbench([*arguments, "--quiet"]) == 0
         (record,) = json.loads(capsys.readouterr().out)
-        del record["provenance"]
+        del record["provenance"], record["sha256"]
         records.append((record, set((tmp_path / "asked").read_text().split())))
     assert records[0][0] == records[1][0]
     assert records[0][1] == {str(os.getpid())}
@@ -171,7 +171,7 @@ def test_rewards_from_a_file_take_no_workers(tmp_path: Path) -> None:
     (tmp_path / "s.jsonl").write_text('{"id": "a", "rewards": [1.0, 2.0]}\n')
     loaded = load_model(f"scores:{tmp_path}/s.jsonl")
     with pytest.raises(ConfigError, match="nothing to do"):
-        workers_for(loaded.spec, {}, Runtime(), 2, loaded.model)
+        processes_for(loaded.spec, {}, Runtime(), 2, loaded.model)
 
 
 @pytest.mark.slow
@@ -181,8 +181,8 @@ def test_a_decoder_in_two_workers(tmp_path: Path, make_checkpoint: Callable[...,
     for n in (1, 2):
         with (
             open_store(tmp_path / str(n), loaded.model.fingerprint()) as store,
-            workers_for(loaded.spec, {}, Runtime(), n, loaded.model) as crew,
+            processes_for(loaded.spec, {}, Runtime(), n, loaded.model) as executor,
         ):
-            scoring = score_items(loaded.model, made_items(), store, batch_tokens=100, crew=crew)
+            scoring = score_items(loaded.model, made_items(), store, batch_tokens=100, executor=executor)
             rewards.append([x for row in scoring.rewards for x in row])
     assert rewards[0] == pytest.approx(rewards[1], abs=1e-5)

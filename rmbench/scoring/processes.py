@@ -1,7 +1,7 @@
-"""Several processes of this machine that answer batches: one per GPU, or a few that share a CPU's cores.
+"""An executor of several processes on this machine: one per GPU, or a few that share a CPU's cores.
 
-A worker that dies gives its batch back to the queue and the others go on; when the last one has died the run
-stops, with all that was stored.
+A worker that dies gives its batch back to the queue and the others go on. When the last one has died the run
+stops; what was scored is stored.
 """
 
 import multiprocessing
@@ -14,20 +14,19 @@ from dataclasses import replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rmbench.errors import ScoringError
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Runtime
-from rmbench.scoring.crew import Answers, Pool, Replica, check_sharable
+from rmbench.scoring.executor import Answers, Replica, Workers, check_sharable
 from rmbench.types import AnyModel
 
 _PATIENCE_S = 10.0
 
 
-class Workers(Pool[Connection]):
-    """A crew of processes that each load the model for themselves; a context manager.
+class Processes(Workers[Connection]):
+    """Worker processes that each load the model for themselves.
 
     Args:
         load: One function per worker that returns its model; sent to the process, so no closure.
@@ -58,16 +57,11 @@ class Workers(Pool[Connection]):
         """A batch per worker, and one that waits for each."""
         return max(1, 2 * len(self._processes))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, *, failed: bool) -> None:
+        """End the workers; after a failure without waiting for their batches."""
         for pipe, process in self._processes.items():
             pipe.close()
-            # After an error a worker may be deep in a batch that nobody wants.
-            if kind is not None:
+            if failed:
                 process.terminate()
         for process in self._processes.values():
             process.join(_PATIENCE_S)
@@ -100,13 +94,12 @@ class Workers(Pool[Connection]):
         worker.close()
 
 
-def workers_for(
+def processes_for(
     spec: str, options: Mapping[str, str], runtime: Runtime, n_workers: int, model: AnyModel
-) -> Workers:
-    """Return a crew for the model that `load_model(spec, options, runtime)` gave.
+) -> Processes:
+    """Return worker processes for the model that `load_model(spec, options, runtime)` gave.
 
-    On accelerators of the kind that `runtime` asks for the workers are dealt over them; on a CPU they share
-    its cores.
+    Each worker gets one of the GPUs in turn if `runtime` asks for GPUs; on a CPU the workers share its cores.
 
     Args:
         spec: The text of `--model`.
@@ -125,7 +118,7 @@ def workers_for(
     runtimes = [
         replace(runtime, device=f"cuda:{k % n_devices}") if n_devices else runtime for k in range(n_workers)
     ]
-    return Workers([partial(model_of, spec, dict(options), each) for each in runtimes], n_threads)
+    return Processes([partial(model_of, spec, dict(options), each) for each in runtimes], n_threads)
 
 
 def model_of(spec: str, options: Mapping[str, str], runtime: Runtime) -> AnyModel:

@@ -1,11 +1,11 @@
-"""Who answers a batch: this process, or one of several (`rmbench.scoring.crew`).
+"""Executors: they answer the batches of the plan, in this process or in several.
 
-A crew of threads: for models that wait for a server, and for those that compute faster side by side.
+`InProcess` answers one batch at a time. `Threads` are for models that wait for a server, and for models that
+compute faster side by side. `Workers` is the base of executors whose workers are other processes
+(`rmbench.scoring.processes`, `rmbench.scoring.ray`), each with a replica of the model.
 
-What crews of several processes have in common: one queue, and who is busy with which batch of it.
-
-The queue is in the process that plans: whoever is done gets the next batch, so nobody waits for the slowest.
-Only that process reads and writes the score store. A worker that dies gives its batch back to the queue.
+The queue is in the process that plans: a worker that is done gets the next batch, so nobody waits for the
+slowest. Only that process reads and writes the score store. A worker that dies gives its batch back.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Thread
-from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, overload
 
 from rmbench.errors import ConfigError, RmbenchError, is_out_of_memory
@@ -30,6 +29,7 @@ from rmbench.types import (
 )
 
 U = TypeVar("U")
+W = TypeVar("W", bound=Hashable)
 U_contra = TypeVar("U_contra", contravariant=True)
 
 
@@ -45,7 +45,12 @@ class Failure:
     """The exception, where it happened in this process. None for memory: it would hold on to the batch."""
 
 
-class Crew(Protocol[U_contra]):
+Answers: TypeAlias = Sequence[float | Scored] | Failure
+Ask: TypeAlias = Callable[[Sequence[U]], Sequence[float | Scored]]
+"""A model's `score` or `prefer`."""
+
+
+class Executor(Protocol[U_contra]):
     """Answers batches, one or several at a time."""
 
     @property
@@ -54,17 +59,17 @@ class Crew(Protocol[U_contra]):
         ...
 
     def start(self, ticket: int, batch: Sequence[U_contra]) -> None:
-        """Take on a batch."""
+        """Take a batch; `ticket` is its number."""
         ...
 
-    def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
+    def finished(self) -> tuple[int, Answers]:
         """Return the ticket and the answers of a batch, when the next one is done."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class PartBatch(Sequence[U]):
-    """A batch for one part of a model, so that a process with the whole model knows which."""
+    """A batch for one part of a model: a worker has the whole model."""
 
     part: int
     batch: Sequence[U]
@@ -87,7 +92,7 @@ def answer(model: Any, batch: Sequence[Any]) -> Sequence[float | Scored]:
     return model.prefer(batch) if isinstance(model, PairwiseModel) else model.score(batch)
 
 
-class Alone(Generic[U]):
+class InProcess(Generic[U]):
     """This process, one batch at a time.
 
     Args:
@@ -96,22 +101,20 @@ class Alone(Generic[U]):
 
     n_at_once = 1
 
-    def __init__(self, ask: Callable[[Sequence[U]], Sequence[float | Scored]]) -> None:
+    def __init__(self, ask: Ask[U]) -> None:
         self._ask = ask
-        self._done: deque[tuple[int, Sequence[float | Scored] | Failure]] = deque()
+        self._done: deque[tuple[int, Answers]] = deque()
 
     def start(self, ticket: int, batch: Sequence[U]) -> None:
         """Answer it now."""
         self._done.append((ticket, attempt(self._ask, batch)))
 
-    def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
+    def finished(self) -> tuple[int, Answers]:
         """Return what was answered."""
         return self._done.popleft()
 
 
-def attempt(
-    ask: Callable[[Sequence[U]], Sequence[float | Scored]], batch: Sequence[U]
-) -> Sequence[float | Scored] | Failure:
+def attempt(ask: Ask[U], batch: Sequence[U]) -> Answers:
     """Return the model's answers, or what it raised."""
     try:
         return ask(batch)
@@ -125,22 +128,20 @@ def attempt(
 
 
 class Threads(Generic[U]):
-    """Threads of this process that answer a batch each; a context manager.
+    """Threads of this process, each with a batch; a context manager.
 
     Args:
         ask: The model's `score` or `prefer`; called from several threads at once.
         n: Threads.
-        wait: Wait at the end for what is being answered, a batch a thread at most: a process that ends while
-            one of its threads computes is aborted.
+        wait: Wait at the end for the batches in work, one a thread at most: a process that ends while one of
+            its threads computes is aborted.
     """
 
-    def __init__(
-        self, ask: Callable[[Sequence[U]], Sequence[float | Scored]], n: int, *, wait: bool = False
-    ) -> None:
+    def __init__(self, ask: Ask[U], n: int, *, wait: bool = False) -> None:
         self.n_at_once, self._wait = n, wait
         self._ask = ask
         self._waiting: SimpleQueue[tuple[int, Sequence[U]] | None] = SimpleQueue()
-        self._done: SimpleQueue[tuple[int, Sequence[float | Scored] | Failure]] = SimpleQueue()
+        self._done: SimpleQueue[tuple[int, Answers]] = SimpleQueue()
         # Daemons: after Ctrl-C nobody waits for a server that may take minutes.
         self._threads = [
             Thread(target=self._serve, name=f"rmbench-asker-{number}", daemon=True) for number in range(n)
@@ -152,17 +153,15 @@ class Threads(Generic[U]):
         """Put a batch into the queue."""
         self._waiting.put((ticket, batch))
 
-    def finished(self) -> tuple[int, Sequence[float | Scored] | Failure]:
+    def finished(self) -> tuple[int, Answers]:
         """Return the ticket and the answers of a batch, when the next one is done."""
         return self._done.get()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for _ in range(self.n_at_once):
+    def __exit__(self, *error: object) -> None:
+        for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads if self._wait else ():
             thread.join()
@@ -173,35 +172,30 @@ class Threads(Generic[U]):
             self._done.put((ticket, attempt(self._ask, batch)))
 
 
-def crew_of(
-    model: AnyModel, ask: Callable[[Sequence[U]], Sequence[float | Scored]], crew: Crew[U] | None
-) -> AbstractContextManager[Crew[U]]:
-    """Return who answers for a model: `crew` where there is one, threads where the model allows them."""
-    if crew is not None:
-        return nullcontext(crew)
+def executor_of(
+    model: AnyModel, ask: Ask[U], executor: Executor[U] | None
+) -> AbstractContextManager[Executor[U]]:
+    """Return the executor of a model: `executor` where there is one, threads where the model allows them."""
+    if executor is not None:
+        return nullcontext(executor)
     if isinstance(model, ConcurrentModel):
         return Threads(ask, model.concurrency())
     if isinstance(model, ParallelModel) and (n := model.batches_at_once()) > 1:
         return _beside(model, n)
-    return nullcontext(Alone(ask))
+    return nullcontext(InProcess(ask))
 
 
 @contextmanager
-def _beside(model: ParallelModel, n: int) -> Iterator[Crew[Any]]:
+def _beside(model: ParallelModel, n: int) -> Iterator[Executor[Any]]:
     try:
-        with Threads(model.score_beside, n, wait=True) as crew:
-            yield crew
+        with Threads(model.score_beside, n, wait=True) as executor:
+            yield executor
     finally:
         model.end_beside()
 
 
-W = TypeVar("W", bound=Hashable)
-
-Answers: TypeAlias = Sequence[float | Scored] | Failure
-
-
 class Replica:
-    """A model in a process of its own, loaded when it is needed.
+    """The model of one worker, loaded when it is needed.
 
     Args:
         load: Returns the model.
@@ -224,8 +218,8 @@ class Replica:
         return answer(self._model, batch)
 
 
-class Pool(ABC, Generic[W]):
-    """A crew of workers that each answer one batch at a time."""
+class Workers(ABC, Generic[W]):
+    """Base of executors with workers in other processes, each with one batch at a time; a context manager."""
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, Sequence[Any]]] = deque()
@@ -233,12 +227,22 @@ class Pool(ABC, Generic[W]):
         self._busy: dict[W, tuple[int, Sequence[Any]]] = {}
         self._idle: list[W] = []
         self.n_lost = 0
-        """Workers that died."""
+        """Processes that died."""
 
     @property
     @abstractmethod
     def n_at_once(self) -> int:
         """Batches that may be in work together."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(failed=kind is not None)
+
+    @abstractmethod
+    def close(self, *, failed: bool) -> None:
+        """End the workers; after a failure without waiting for their batches."""
 
     def start(self, ticket: int, batch: Sequence[Any]) -> None:
         """Put a batch into the queue."""
@@ -249,7 +253,7 @@ class Pool(ABC, Generic[W]):
         """Return the ticket and the answers of a batch, when the next one is done.
 
         Raises:
-            ScoringError: If nobody is left who could answer.
+            ScoringError: If no worker is left.
         """
         while not self._done:
             self._hand_out()
@@ -286,7 +290,7 @@ class Pool(ABC, Generic[W]):
         """Wait for news of the workers: the answers to a batch, or None for one that died.
 
         Raises:
-            ScoringError: If nobody is left.
+            ScoringError: If no worker is left.
         """
 
     @abstractmethod
@@ -295,10 +299,10 @@ class Pool(ABC, Generic[W]):
 
 
 def check_sharable(option: str, spec: str, model: AnyModel) -> None:
-    """Raise ConfigError if several processes are no use for a model.
+    """Raise ConfigError if several processes are of no use for a model.
 
     Args:
-        option: What asked for them; begins the message.
+        option: The option that asked for them; begins the message.
         spec: The text of `--model`.
         model: Only its kind is looked at.
     """
