@@ -31,6 +31,7 @@ from rich.progress import track
 from tabulate import tabulate
 
 from rmbench.models.hf.classifier import HFRewardModel
+from rmbench.models.hf.forward import padded
 from rmbench.models.hf.load import NoHeadError, torch
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Dtype, Runtime
@@ -167,7 +168,7 @@ def load(folder: Path, dtype: Dtype) -> HFRewardModel:
 def ours(model: HFRewardModel, items: Sequence[Item], dtype: str) -> dict[str, Any]:
     """Score with rmbench: plan, share, store; and once more with a warm store."""
     spans: list[tuple[float, float]] = []
-    forward = model._forward.rewards
+    forward = model.numbers
     n_read = count_tokens(model)
 
     def timed(rows: Any) -> list[float]:
@@ -176,14 +177,14 @@ def ours(model: HFRewardModel, items: Sequence[Item], dtype: str) -> dict[str, A
         spans.append((started, time.perf_counter()))
         return found
 
-    model._forward.rewards = timed  # type: ignore[method-assign]
+    model.numbers = timed  # type: ignore[method-assign]
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder), {"kind": "speed"}) as store:
         started = time.perf_counter()
         scoring = score_items(model, items, store)
         seconds = time.perf_counter() - started
         warm = score_items(model, items, store).wall_s
     distinct = model.joint_length([i.conversation(k) for i in items for k in range(len(i.responses))])
-    weights = sum(p.numel() for n, p in model._model.named_parameters() if "embed" not in n)
+    weights = sum(p.numel() for n, p in model.model.named_parameters() if "embed" not in n)
     return {
         "s": seconds,
         "warm_s": warm,
@@ -221,13 +222,13 @@ def baseline(model: HFRewardModel, items: Sequence[Item], batch: int) -> dict[st
 
 def plain_forward(model: HFRewardModel, batch: Sequence[Conversation]) -> list[float]:
     """Tokenise, pad to the longest, and run the whole classifier; a decoder keeps its cache."""
-    rows = model._tokens.encode(batch)
-    inputs = model._forward._padded(rows)
+    rows = model.encode(batch)
+    inputs = padded(rows, model.pad_id, model.model.device)
     with torch.inference_mode():
-        if model._loaded.is_encoder:
-            return [float(x) for x in model._model(**inputs).logits[:, 0]]
-        hidden = model._model.base_model(**inputs, use_cache=True).last_hidden_state
-        logits = model._model.score(hidden.float())[..., 0]  # of every token, as transformers does
+        if model.encoder:
+            return [float(x) for x in model.model(**inputs).logits[:, 0]]
+        hidden = model.model.base_model(**inputs, use_cache=True).last_hidden_state
+        logits = model.model.score(hidden.float())[..., 0]  # of every token, as transformers does
         last = inputs["attention_mask"].sum(dim=1) - 1
         return [float(x) for x in logits[torch.arange(len(rows)), last]]
 
@@ -239,13 +240,13 @@ def count_tokens(model: HFRewardModel) -> list[int]:
     def add(_module: Any, arguments: Any, inputs: dict[str, Any]) -> None:
         n_read[0] += (arguments[0] if arguments else inputs["input_ids"]).numel()
 
-    model._model.base_model.register_forward_pre_hook(add, with_kwargs=True)
+    model.model.base_model.register_forward_pre_hook(add, with_kwargs=True)
     return n_read
 
 
 def matrix_peak(model: HFRewardModel, dtype: str, n_tokens: int = 2048) -> float:
     """Return floating-point operations per second of plain products of the model's own shapes."""
-    shapes = {tuple(m.weight.shape) for m in model._model.modules() if isinstance(m, torch.nn.Linear)}
+    shapes = {tuple(m.weight.shape) for m in model.model.modules() if isinstance(m, torch.nn.Linear)}
     best = 0.0
     for _ in range(3):
         flop = seconds = 0.0

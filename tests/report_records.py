@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.cli.main import run
-from rmbench.results.record import run_id
+from rmbench.results.record import run_id, sealed
 
 HOSTILE = (
     "<script>document.title='owned'</script>",
@@ -61,7 +61,7 @@ def spoil(results: Path) -> None:
         record["counts"]["dropped"] = {HOSTILE[1]: 3}
         record["undefined"] = {HOSTILE[0]: HOSTILE[2]}
         record["provenance"] |= {"command": list(HOSTILE), "data": HOSTILE[4], "versions": {HOSTILE[1]: "1"}}
-        path.write_text(json.dumps(record))
+        path.write_text(json.dumps(sealed(record)))
 
 
 def spoil_identity(results: Path) -> None:
@@ -76,5 +76,5 @@ def spoil_identity(results: Path) -> None:
         new = run_id(identity)
         rewards = path.with_name(record["files"]["rewards"]["name"])
         rewards.rename(path.with_name(f"{new}.rewards.jsonl.gz"))
-        path.with_name(f"{new}.json").write_text(json.dumps(record | {"run_id": new}))
+        path.with_name(f"{new}.json").write_text(json.dumps(sealed(record | {"run_id": new})))
         path.unlink()

@@ -195,7 +195,7 @@ def test_an_evaluation_imports_only_what_it_runs(tmp_path: Path) -> None:
     command = ["eval", "--model", "length", "--task", "bon", "--limit", "5", "-q", *where]
     rooms = ("api", "boards", "check", "plot", "report.page", "sampling", "scoring.ray", "scoring.workers",
              "study", "train")  # fmt: skip
-    libraries = (*HEAVY, "jinja2", "matplotlib", "pandas", "rich", "httpx")
+    libraries = (*HEAVY, "jinja2", "matplotlib", "pandas", "rich", "scipy.stats", "httpx")
     code = (
         f"import sys; from rmbench.cli.main import run; assert run({command!r}) == 0\n"
         f"unwanted = [*{libraries!r}, *('rmbench.' + room for room in {rooms!r})]\n"

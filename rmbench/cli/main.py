@@ -31,6 +31,7 @@ COMMANDS = {
     "study": "Train a grid of models and compare the methods.",
     "verifiers": "List the verifiers, which check responses and give gold.",
     "losses": "List the losses that a reward model can be trained with.",
+    "schema": "Print the JSON Schema of task, board, study, judge or record files.",
     "completion": "Print the shell completion script.",
 }
 """Command -> its line in `rmbench --help`, written here so that help imports no command."""

@@ -12,18 +12,16 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
+from rmbench.core.schema import from_text, json_type
 from rmbench.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T")
 REQUIRED = inspect.Parameter.empty
 """Default of an option that must be given."""
 
-_BOOLS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
-_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "none"}
 _WRITTEN: Mapping[Any, str] = {
     int: "whole number", float: "number", bool: "yes|no", str: "text", Path: "path", REQUIRED: "text",
 }  # fmt: skip
@@ -64,6 +62,14 @@ class Option:
         """How values are written on the command line: `text`, `whole number`, `auto|sdpa`."""
         return _written(self.type)
 
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of its values."""
+        said = {"description": self.about.text} if self.about.text else {}
+        low = {} if self.about.low is None else {"minimum": self.about.low}
+        default = {} if self.default in (REQUIRED, None) else {"default": self.default}
+        return {**json_type(self.type), **said, **low, **default}
+
     def parse(self, text: str, where: str) -> Any:
         """Return `text` as a value of the option's type.
 
@@ -71,9 +77,7 @@ class Option:
             ConfigError: If it does not fit the type, is not one of the choices, is below the least value, or
                 is not finite.
         """
-        value = _convert(text, self.type, where)
-        if isinstance(value, float) and not isfinite(value):
-            raise ConfigError(f"{where} is {text!r}; expected a finite number")
+        value = from_text(self.type, text, where)
         if self.about.low is not None and value is not None and value < self.about.low:
             raise ConfigError(f"{where} is {value}; expected at least {self.about.low:g}")
         return value
@@ -232,43 +236,3 @@ def _written(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "|".join(map(str, members))
     return "|".join(map(_written, members)) or getattr(annotation, "__name__", str(annotation))
-
-
-def _convert(text: str, annotation: Any, where: str) -> Any:
-    if get_origin(annotation) in (Union, types.UnionType):
-        return _convert_union(text, get_args(annotation), where)
-    if get_origin(annotation) is Literal:
-        for choice in get_args(annotation):
-            if text == str(choice):
-                return choice
-        raise UnknownNameError("value", text, map(str, get_args(annotation)), where)
-    try:
-        if annotation is bool:
-            return _BOOLS[text.lower()]
-        if annotation is types.NoneType:
-            return {"none": None}[text.lower()]
-        if annotation in (int, float, Path):
-            return annotation(text)
-    except (KeyError, ValueError):
-        expected = _EXPECTED.get(annotation, annotation)
-        raise ConfigError(f"{where} is {text!r}; expected {expected}") from None
-    if annotation in (str, Any, object):
-        return text
-    raise ConfigError(f"{where} has type {annotation!r}, which cannot be given as text")
-
-
-def _convert_union(text: str, members: tuple[Any, ...], where: str) -> Any:
-    # str swallows everything, and int must be tried before float: "3" is a whole number.
-    order = [types.NoneType, bool, int, float]
-    ranked = sorted(members, key=lambda m: (m is str, order.index(m) if m in order else len(order)))
-    if int in members or float in members:
-        ranked = sorted(ranked, key=lambda m: (m is str, m is bool))  # "1" is a number first
-    for member in ranked:
-        try:
-            return _convert(text, member, where)
-        except ConfigError as error:
-            last = error
-    if set(members) - {types.NoneType} == {member}:
-        raise last  # an optional value: its own message names the choices
-    expected = " or ".join(_EXPECTED.get(m, getattr(m, "__name__", str(m))) for m in members)
-    raise ConfigError(f"{where} is {text!r}; expected {expected}")

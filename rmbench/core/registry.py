@@ -141,6 +141,10 @@ class Registry(Generic[T]):
         self._search_homes("")
         return sorted(self._entries)
 
+    def aliases(self) -> list[str]:
+        """Return the other names that stand for registered ones, sorted."""
+        return sorted(self._aliases)
+
     def canonical(self, name: str) -> str:
         """Return the name that `name` is an alias of; other names, known or not, as they are."""
         return self._aliases.get(name, name) if name not in self else name

@@ -3,7 +3,8 @@
 A dataclass defines a file: fields are keys, annotations are types, and the text below a field is its help.
 `parse` reads a mapping into one, `from_text` reads a text of `-T key=value`, and `json_schema` makes the JSON
 Schema for editors. Annotations may be str, int, float, bool, Path, None, Any, Literal, `X | Y`,
-`tuple[X, ...]`, `tuple[X, Y]`, `Mapping[str, X]`, another dataclass, and `Annotated[X, Rule(...)]`.
+`tuple[X, ...]`, `tuple[X, Y]`, `Mapping[str, X]`, another dataclass, and `Annotated[X, Rule(...)]`. A class
+attribute `MORE_KEYS = True` allows keys that are not fields; their values are not read.
 
 pydantic was tried in its place; docs/contributing.md has the comparison.
 """
@@ -13,13 +14,13 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from rmbench.errors import ConfigError, UnknownNameError
 
@@ -37,7 +38,11 @@ _JSON_TYPES = {
     types.NoneType: "null",
     Path: "string",
 }
-_BOOLS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+_WORDS: Mapping[Any, Mapping[str, Any]] = {
+    bool: dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False),
+    types.NoneType: {"none": None},
+}
+"""Type -> its values by the texts of the command line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +51,17 @@ class Rule:
 
     low: float | None = None
     """The smallest number, or the fewest entries."""
+    above: float | None = None
+    """Numbers are larger than this."""
+    high: float | None = None
+    below: float | None = None
+    """Numbers are smaller than this."""
     pattern: str | None = None
     """Regular expression that the whole text matches."""
     expected: str = ""
     """The form in words, for messages: `org/name@<40-hex commit>`."""
-    names: Callable[[], Iterable[str]] | None = None
-    """Returns the names that may be said."""
+    names: Container[str] = ()
+    """The names that may be said, such as a registry; empty for any."""
     kind: str = "value"
     """The word for such a name in messages: `task kind`."""
     own: bool = False
@@ -64,6 +74,20 @@ class Rule:
     """A number, or true or false, is taken as its text."""
     convert: Callable[[str, str], Any] | None = None
     """Makes the value from its text and the place for messages; the annotated type is the result's."""
+
+    @property
+    def edges(self) -> tuple[tuple[str, float | None], ...]:
+        """The bounds with their words."""
+        return ("from", self.low), ("above", self.above), ("to", self.high), ("below", self.below)
+
+    def holds(self, size: float) -> bool:
+        """Say whether a number is within the bounds."""
+        return (
+            (self.low is None or size >= self.low)
+            and (self.above is None or size > self.above)
+            and (self.high is None or size <= self.high)
+            and (self.below is None or size < self.below)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +103,9 @@ class Key:
 
     @property
     def help(self) -> str:
-        """The text below the field."""
-        return _helps(self.owner).get(self.name, "")
+        """The help of the field's option, or the text below the field."""
+        option = next(f for f in fields(self.owner) if f.name == self.name).metadata.get("option")
+        return option.help if option else _helps(self.owner).get(self.name, "")
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -100,6 +125,7 @@ class _At:
     where: str
     line: int | None = None
     keys: str = ""
+    verb: str = ":"
 
     def beside(self, key: object, owner: Any) -> "_At":
         return _At(self.where, getattr(owner, "lines", {}).get(key, self.line), self.keys)
@@ -140,9 +166,9 @@ def from_text(hint: Any, text: str, where: str) -> Any:
         UnknownNameError: If it is not one of the choices.
         ConfigError: If it is not of that type.
     """
-    base, rules = _unwrapped(hint)
+    (base, rules), at = _unwrapped(hint), _At(where, verb=" is")
     if any(rule.convert for rule in rules):
-        return _value(hint, text, _At(where))
+        return _value(hint, text, at)
     found: Any = text
     if members := _members(base):
         # str takes every text, and int must be tried before float: "3" is a whole number.
@@ -150,23 +176,19 @@ def from_text(hint: Any, text: str, where: str) -> Any:
         for member in sorted(members, key=lambda m: (m is str, order.index(m) if m in order else len(order))):
             try:
                 return from_text(Annotated[member, *rules] if rules else member, text, where)
-            except ConfigError:
-                continue
-    elif get_origin(base) is Literal:
+            except ConfigError as error:
+                last = error
+        raise last if set(members) - {types.NoneType} == {member} else _wrong(text, hint, at)
+    if get_origin(base) is Literal:
         found = next((choice for choice in get_args(base) if str(choice) == text), text)
     elif base in _SCALARS:
         try:
-            if base is bool:
-                found = _BOOLS[text.lower()]
-            elif base is types.NoneType:
-                found = {"none": None}[text.lower()]
-            else:
-                found = base(text)
+            found = _WORDS[base][text.lower()] if base in _WORDS else base(text)
         except (KeyError, ValueError):
-            raise _wrong(text, words(base), _At(where)) from None
-    elif base is not Any:
-        raise ConfigError(f"{where}: has type {hint!r}, which cannot be given as text")
-    return _value(hint, found, _At(where))
+            raise _wrong(text, base, at) from None
+    elif base not in (Any, object):
+        raise ConfigError(f"{where} has type {hint!r}, which cannot be given as text")
+    return found if base in (Any, object) else _value(hint, found, at)
 
 
 @cache
@@ -181,9 +203,11 @@ def keys_of(cls: type, derived: tuple[str, ...] = ()) -> dict[str, Key]:
 
 
 def _bounded(hint: Any, field: Field[Any]) -> Any:
-    """Return the annotation with the least value that the field's option declares."""
-    low = getattr(field.metadata.get("option"), "min", None)
-    return hint if low is None else Annotated[hint, Rule(low=low)]
+    """Return the annotation with the bounds of the field's option (see `core.option_fields`)."""
+    if (option := field.metadata.get("option")) is None or (option.min, option.max) == (None, None):
+        return hint
+    low = {"above" if option.min_open else "low": option.min}
+    return Annotated[hint, Rule(**low, **{"below" if option.max_open else "high": option.max})]
 
 
 def words(hint: Any) -> str:
@@ -204,8 +228,12 @@ def words(hint: Any) -> str:
         said = "a mapping of names to values"
     else:
         said = _SCALARS.get(base, "a value")
-    if rule.low is not None and not rule.expected:
-        said = f"{said}, not empty" if get_origin(base) is tuple else f"{said} from {rule.low:g}"
+    if rule.expected:
+        pass
+    elif get_origin(base) is tuple:
+        said += ", not empty" if rule.low else ""
+    else:
+        said += "".join(f" {word} {edge:g}" for word, edge in rule.edges if edge is not None)
     return f"{said}, or a list of them" if rule.single else said
 
 
@@ -229,9 +257,9 @@ def _members(base: Any) -> tuple[Any, ...]:
     return get_args(base) if get_origin(base) in (Union, types.UnionType) else ()
 
 
-def _wrong(value: Any, expected: str, at: _At) -> ConfigError:
-    text = repr(value)
-    return ConfigError(f"{at}: {text if len(text) <= 60 else text[:57] + '...'}; expected {expected}")
+def _wrong(value: Any, hint: Any, at: _At) -> ConfigError:
+    text, expected = repr(value), hint if isinstance(hint, str) else words(hint)
+    return ConfigError(f"{at}{at.verb} {text if len(text) <= 60 else text[:57] + '...'}; expected {expected}")
 
 
 def _dataclass(cls: type[T], given: Any, at: _At, derived: Mapping[str, Any]) -> T:
@@ -239,7 +267,7 @@ def _dataclass(cls: type[T], given: Any, at: _At, derived: Mapping[str, Any]) ->
     if not isinstance(given, Mapping):
         raise _wrong(given, f"a mapping with {', '.join(known)}", at)
     for key in given:
-        if key not in known:
+        if key not in known and not getattr(cls, "MORE_KEYS", False):
             raise UnknownNameError("key", str(key), known, str(at.beside(key, given)))
     values = dict(derived)
     for name, key in known.items():
@@ -255,25 +283,25 @@ def _value(hint: Any, value: Any, at: _At) -> Any:
     for rule in rules:
         if rule.convert is not None:
             if not isinstance(value, str):
-                raise _wrong(value, words(hint), at)
+                raise _wrong(value, hint, at)
             return rule.convert(value, str(at))
         if rule.single and not isinstance(value, list):
-            value = [value]
+            return (_value(get_args(base)[0], value, at),)
         if rule.short and isinstance(value, str):
             value = {rule.short: value}
         if rule.as_text and isinstance(value, bool | int | float):
             value = str(value)
-    found = _plain(base, value, at, words(hint))
+    found = _plain(base, value, at, hint)
     for rule in rules:
-        _check(rule, found, value, words(hint), at)
+        _check(rule, found, value, hint, at)
     return found
 
 
-def _plain(base: Any, value: Any, at: _At, expected: str) -> Any:
+def _plain(base: Any, value: Any, at: _At, hint: Any) -> Any:
     """Return `value` as the bare type `base`, without its rules."""
     origin, args = get_origin(base), get_args(base)
     if members := _members(base):
-        return _one_of(members, value, at, expected)
+        return _one_of(members, value, at, hint)
     if origin is Literal:
         if not any(value == choice and type(value) is type(choice) for choice in args):
             raise UnknownNameError("value", str(value), map(str, args), str(at))
@@ -282,19 +310,19 @@ def _plain(base: Any, value: Any, at: _At, expected: str) -> Any:
         return _dataclass(base, value, at, {})  # type: ignore[arg-type]
     if origin is tuple:
         if not isinstance(value, list | tuple) or (args[-1] is not ... and len(value) != len(args)):
-            raise _wrong(value, expected, at)
+            raise _wrong(value, hint, at)
         hints = [args[0]] * len(value) if args[-1] is ... else args
         return tuple(
             _value(hint, v, at.entry(n, v)) for n, (hint, v) in enumerate(zip(hints, value, strict=True), 1)
         )
     if origin is not None:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise _wrong(value, expected, at)
+            raise _wrong(value, hint, at)
         return {key: _value(args[1], v, at.key(key, value)) for key, v in value.items()}
-    return _scalar(base, value, at, expected)
+    return _scalar(base, value, at, hint)
 
 
-def _one_of(members: tuple[Any, ...], value: Any, at: _At, expected: str) -> Any:
+def _one_of(members: tuple[Any, ...], value: Any, at: _At, hint: Any) -> Any:
     """Return `value` as the first member that takes it; if only one can, its own error is told."""
     if value is None and types.NoneType in members:
         return None
@@ -308,33 +336,31 @@ def _one_of(members: tuple[Any, ...], value: Any, at: _At, expected: str) -> Any
             return _value(member, value, at)
         except ConfigError:
             continue
-    raise _wrong(value, expected, at)
+    raise _wrong(value, hint, at)
 
 
-def _scalar(base: Any, value: Any, at: _At, expected: str) -> Any:
+def _scalar(base: Any, value: Any, at: _At, hint: Any) -> Any:
     if base is Path and isinstance(value, str):
         return Path(value)
     if base is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if base is not Any and (not isinstance(value, base) or (isinstance(value, bool) and base is not bool)):
-        raise _wrong(value, expected, at)
+        raise _wrong(value, hint, at)
     if isinstance(value, float) and not isfinite(value):
         raise _wrong(value, "a finite number", at)
     return value
 
 
-def _check(rule: Rule, found: Any, value: Any, expected: str, at: _At) -> None:
+def _check(rule: Rule, found: Any, value: Any, hint: Any, at: _At) -> None:
     size = len(found) if isinstance(found, tuple) else found
-    if rule.low is not None and isinstance(size, int | float) and size < rule.low:
-        raise _wrong(value, expected, at)
+    if isinstance(size, int | float) and not rule.holds(size):
+        raise _wrong(value, hint, at)
     if not isinstance(found, str):
         return
     if rule.pattern is not None and not re.fullmatch(rule.pattern, found):
-        raise _wrong(value, expected, at)
-    if rule.names is None or (rule.own and ".py:" in found):
-        return
-    if found not in (known := list(rule.names())):
-        raise UnknownNameError(rule.kind, found, known, str(at))
+        raise _wrong(value, hint, at)
+    if rule.names != () and not (rule.own and ".py:" in found) and found not in rule.names:
+        raise UnknownNameError(rule.kind, found, cast(Iterable[str], rule.names), str(at))
 
 
 def _default(field: Field[Any]) -> Any:
@@ -345,8 +371,8 @@ def _default(field: Field[Any]) -> Any:
 
 @cache
 def _helps(cls: type) -> dict[str, str]:
-    """Return the text below each field, those of base classes too."""
-    found: dict[str, str] = {}
+    """Return the help of each field that is an option, else the text below it; those of base classes too."""
+    found = {f.name: f.metadata["option"].help for f in fields(cls) if "option" in f.metadata}
     for owner in reversed([c for c in cls.__mro__ if is_dataclass(c)]):
         try:
             body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
@@ -379,14 +405,14 @@ def _object(cls: type, derived: tuple[str, ...] = ()) -> dict[str, Any]:
         "type": "object",
         "properties": {name: _property(key) for name, key in known.items()},
         "required": [name for name, key in known.items() if key.default is MISSING],
-        "additionalProperties": False,
+        "additionalProperties": getattr(cls, "MORE_KEYS", False),
     }
 
 
 def _property(key: Key) -> dict[str, Any]:
     found = {"description": key.help} if key.help else {}
     shown = list(key.default) if isinstance(key.default, tuple) else key.default
-    default = {} if shown is MISSING or shown in (None, [], {}) else {"default": shown}
+    default = {} if shown in (MISSING, None, [], {}) or is_dataclass(shown) else {"default": shown}
     return {**json_type(key.hint), **found, **default}
 
 
@@ -423,12 +449,17 @@ def json_type(hint: Any) -> dict[str, Any]:
 
 
 def _limited(found: dict[str, Any], rule: Rule) -> dict[str, Any]:
-    if rule.low is not None:
-        found["minItems" if found.get("type") == "array" else "minimum"] = rule.low
+    names = (
+        "minItems" if found.get("type") == "array" else "minimum",
+        "exclusiveMinimum",
+        "maximum",
+        "exclusiveMaximum",
+    )
+    found |= {name: edge for name, (_, edge) in zip(names, rule.edges, strict=True) if edge is not None}
     if rule.pattern is not None:
         found["pattern"] = f"^(?:{rule.pattern})$"
-    if rule.names is not None:
-        named = {"enum": sorted(rule.names())}
+    if rule.names != ():
+        named = {"enum": sorted(cast(Iterable[str], rule.names))}
         found = {"anyOf": [named, {"type": "string", "pattern": r"\.py:"}]} if rule.own else named
     if rule.as_text:
         found["type"] = ["string", "number", "boolean"]

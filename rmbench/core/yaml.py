@@ -4,7 +4,7 @@ Also the folders of definitions: those of the package, and the names that the fi
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,28 +80,6 @@ def parse_yaml(text: str, path: Path) -> Lines:
     if not isinstance(value, Lines):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
     return value
-
-
-def mapping_of(raw: Any, where: str) -> dict[str, Any]:
-    """Return a mapping of names to values.
-
-    Raises:
-        ConfigError: If it is something else.
-    """
-    if not isinstance(raw, Mapping) or not all(isinstance(k, str) for k in raw):
-        raise ConfigError(f"{where}: expected a mapping of names to values")
-    return dict(raw)
-
-
-def texts_of(raw: Any, where: str) -> list[str]:
-    """Return a list of texts.
-
-    Raises:
-        ConfigError: If it is something else.
-    """
-    if not isinstance(raw, list) or not all(isinstance(v, str) for v in raw):
-        raise ConfigError(f"{where}: expected a list of texts")
-    return list(raw)
 
 
 _PACKAGE = Path(__file__).resolve().parent.parent

@@ -92,6 +92,8 @@ class _Reader:
     def _product(self) -> Any:
         total = self._signed()
         while (found := self._next()) and found not in ("+", "-", ")", "}", "]"):
+            if self._tokens[self._place - 1][-1].isdigit() and found[0] in "0123456789.":
+                raise _NoFormulaError  # two numbers side by side are no product
             if found == "/":
                 self._take()
                 divisor = self._signed()

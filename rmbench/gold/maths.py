@@ -121,7 +121,10 @@ _REPLACED = (
     ("~", " "), (r"^\circ", "°"), (r"^{\circ}", "°"), (r"\degree", "°"),
 )  # fmt: skip
 _WORDS = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}(?:\^\{?[23]\}?)?")
-_NAMED = re.compile(r"^\s*[A-Za-z](?:\([A-Za-z]\))?\s*=(?!=)")
+_NAMED = re.compile(r"^\s*[A-Za-z](?:\([A-Za-z]\))?\s*(?:=(?!=)|\\in\b)")
+_AND = re.compile(r"\s*\\(?:text|textbf|mathrm|mathbf|mbox)\s*\{\s*(?:and|or)\s*\}\s*|\s+(?:and|or)\s+")
+# Letters alone would be a product, in which "even" equals "neve".
+_WORD = re.compile(r"[A-Za-z][A-Za-z ]+[A-Za-z]")
 
 
 @register_verifier("math")
@@ -133,7 +136,7 @@ class Math:
         seconds: Time limit of one comparison of formulas; beyond it the gold is unknown.
     """
 
-    version = "1"
+    version = "2"
     gold_kind: GoldKind = "label"
 
     def __init__(self, tolerance: float = 0.0, seconds: float = 10.0) -> None:
@@ -161,10 +164,24 @@ class Math:
             return same_number(a, b, self._tolerance)
         parts_a, parts_b = split_parts(found), split_parts(wanted)
         if len(parts_a) > 1 or len(parts_b) > 1:
-            return len(parts_a) == len(parts_b) and all(map(self._same, parts_a, parts_b))
-        if max(len(found), len(wanted)) > MAX_FORMULA:
+            if len(parts_a) != len(parts_b):
+                return False
+            if parts_a[0] == parts_b[0] == "{":
+                return self._same_set(parts_a[1:-1], parts_b[1:-1])
+            return all(map(self._same, parts_a, parts_b))
+        if max(len(found), len(wanted)) > MAX_FORMULA or (_WORD.fullmatch(found) and _WORD.fullmatch(wanted)):
             return False
         return bool(self._algebra.ask(found, wanted))
+
+    def _same_set(self, found: list[str], wanted: list[str]) -> bool:
+        """Return whether each part of one list equals a part of its own of the other, in any order."""
+        left = list(wanted)
+        for part in found:
+            place = next((k for k, other in enumerate(left) if self._same(part, other)), None)
+            if place is None:
+                return False
+            left.pop(place)
+        return True
 
 
 def find_answer(text: str) -> str | None:
@@ -189,6 +206,7 @@ def clean(answer: str) -> str:
     text = answer.strip()
     for old, new in _REPLACED:
         text = text.replace(old, new)
+    text = _AND.sub(", ", text)
     inner = _WORDS.sub(r" ", text).strip()
     # Words beside a value are its unit; words alone are the answer.
     text = inner if re.search(r"[\d\\]", inner) else _WORDS.sub(r"\1", text)
@@ -200,21 +218,34 @@ def clean(answer: str) -> str:
 
 
 def split_parts(text: str) -> list[str]:
-    """Return a bracket of parts between commas, `(1, 2)`, as its brackets and parts; else the text alone."""
-    if len(text) < 2 or text[0] not in "([" or text[-1] not in ")]":
+    r"""Return parts between commas with their brackets, `(`, `1`, `2`, `)`; a text without commas alone.
+
+    A list without brackets, `1, 2`, has those of a set, `\{1, 2\}`.
+    """
+    if read_number(text) is not None:  # 1,234
         return [text]
+    for opening, closing in ((r"\{", r"\}"), ("(", ")"), ("(", "]"), ("[", ")"), ("[", "]"), ("", "")):
+        if not (text.startswith(opening) and text.endswith(closing)):
+            continue
+        parts = _between_commas(text[len(opening) : len(text) - len(closing)])
+        if parts is not None and len(parts) > 1:
+            inner = [_NAMED.sub("", part).strip() for part in parts]
+            return [opening.strip("\\") or "{", *inner, closing.strip("\\") or "}"]
+    return [text]
+
+
+def _between_commas(text: str) -> list[str] | None:
+    """Return what stands between the commas outside of all brackets; None where brackets do not match."""
     parts, depth = [""], 0
-    for char in text[1:-1]:
+    for char in text:
         depth += (char in "([{") - (char in ")]}")
         if depth < 0:
-            return [text]
+            return None
         if char == "," and depth == 0:
             parts.append("")
         else:
             parts[-1] += char
-    if len(parts) == 1:
-        return [text]
-    return [text[0], *(p.strip() for p in parts), text[-1]]
+    return parts
 
 
 def _braces(text: str, start: int) -> str | None:

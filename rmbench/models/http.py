@@ -100,7 +100,7 @@ class Server:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
         self._http = httpx2.Client(headers=headers, timeout=patience.timeout_s, limits=limits)
         self._lock = threading.Lock()
-        self._stopped = threading.Event()
+        self.stopped = threading.Event()
         self._stop_text = ""
         self._n_failed_in_a_row = 0
         self._renamed: dict[str, str] = {}
@@ -149,7 +149,7 @@ class Server:
         trouble = _Trouble("")
         n_left = self._patience.retries
         for _ in range(1 + n_left + len(self._dialect.droppable) + len(self._dialect.renamed)):
-            if self._stopped.is_set():
+            if self.stopped.is_set():
                 raise ScoringError(self._stop_text)
             body = self._fitted(body_of)
             reply = self._once(path, body, read)
@@ -165,7 +165,7 @@ class Server:
             n_left -= 1
             self.count("retries", 1)
             n_before = self._patience.retries - n_left - 1
-            self._stopped.wait(max(trouble.pause_s, self._backoff_s(n_before, question)))
+            self.stopped.wait(max(trouble.pause_s, self._backoff_s(n_before, question)))
         raise NoReplyError(trouble.told)
 
     def counts(self) -> dict[str, int]:
@@ -196,11 +196,11 @@ class Server:
 
     def _stop(self, why: str) -> ScoringError:
         with self._lock:
-            if not self._stopped.is_set():
+            if not self.stopped.is_set():
                 self._stop_text = (
                     f"{self._who} at {self._url}: {self.shown(why)}; what was answered before is stored"
                 )
-                self._stopped.set()
+                self.stopped.set()
         return ScoringError(self._stop_text)
 
     def _backoff_s(self, n_before: int, question: str) -> float:

@@ -1,6 +1,6 @@
 """How a model is run: device, dtype, hub access, seed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from rmbench.core.option_fields import option
@@ -47,3 +47,8 @@ class Runtime:
             raise UnknownNameError("device", self.device, ["auto", "cpu", "cuda", "cuda:0", "mps"])
         if self.max_length is not None and self.max_length < 8:
             raise ConfigError(f"max_length is {self.max_length}; expected at least 8 tokens")
+
+    def changed(self, max_length: int | None, trust_remote_code: bool) -> "Runtime":
+        """Return this with what a model's own options say; None and False change nothing."""
+        length = self.max_length if max_length is None else max_length
+        return replace(self, max_length=length, trust_remote_code=trust_remote_code or self.trust_remote_code)

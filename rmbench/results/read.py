@@ -2,33 +2,34 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.schema import parse
 from rmbench.errors import ConfigError, UnknownNameError, first_line
 from rmbench.results.record import (
     FORMAT,
     Record,
+    RecordFile,
     bad_record,
     check_rewards_file,
-    misshapen,
+    is_whole,
     record_folder,
     rewards_name,
     run_id,
-    sealed,
 )
-from rmbench.results.run import Run
+from rmbench.results.run import Run, find_own_kinds
 from rmbench.tasks.spec import TaskSpec, task_name, tasks_also_from
 from rmbench.types import Estimate
 
 
-def read_record(path: Path) -> Record:
-    """Return the record in `path`.
+def read_record(path: Path, *, as_written: bool = True) -> Record:
+    """Return the record in `path`; with `as_written` False also one that was edited by hand.
 
     Raises:
-        DataError: If it is not a record, or its id does not follow from its identity.
+        DataError: If it is not a record, its id does not follow from its identity, or it was edited.
     """
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -36,8 +37,7 @@ def read_record(path: Path) -> Record:
         raise bad_record(path, str(error)) from None
     if not isinstance(raw, dict) or raw.get("rmbench_record") != FORMAT:
         raise bad_record(path, f"expected an object with rmbench_record = {FORMAT}")
-    if problem := misshapen(raw):
-        raise bad_record(path, problem)
+    parse(RecordFile, raw, f"{path}: not a run record")
     try:
         record = Record(
             model=raw["model"],
@@ -57,17 +57,23 @@ def read_record(path: Path) -> Record:
         raise bad_record(path, told) from None
     if raw.get("run_id") != run_id(record.identity):
         raise bad_record(path, "run_id does not follow from the identity; the file was edited by hand")
-    if "sha256" in raw and sealed(raw) != raw:
+    if as_written and not is_whole(raw):
         raise bad_record(
             path,
-            "its content is not what its hash says; the file was edited by hand or damaged. Delete it and"
-            " evaluate again: stored rewards are not computed a second time",
+            "its content is not what its hash says: the file was edited by hand or damaged;"
+            " `rmbench remeasure` makes its numbers again from its rewards",
         )
+    with suppress(ConfigError):  # a record is shown without its kinds, but not measured
+        find_own_kinds(record)
     return record
 
 
-def runs_at(place: Path) -> list[Run]:
+def runs_at(place: Path, *, as_written: bool = True) -> list[Run]:
     """Return every record at or below `place` (a results folder, a part of one, or one file), in path order.
+
+    Args:
+        place: Folder or file.
+        as_written: False: also records that were edited by hand.
 
     Raises:
         ConfigError: If there is no such place, or no record in it.
@@ -76,7 +82,7 @@ def runs_at(place: Path) -> list[Run]:
     advice = "run `rmbench eval` first or give --results"
     if not place.exists():
         raise ConfigError(f"there is no file or folder {place}; {advice}")
-    runs = list(find_records(place))
+    runs = list(find_records(place, as_written=as_written))
     if not runs:
         raise ConfigError(f"no record in {place}; {advice}")
     return runs
@@ -155,14 +161,14 @@ def _of_model(runs: Sequence[Run], name: str, where: str) -> list[Run]:
     return found
 
 
-def find_records(folder: Path) -> Iterator[Run]:
+def find_records(folder: Path, *, as_written: bool = True) -> Iterator[Run]:
     """Yield every record at or below `folder` (a results folder, a subfolder, or one file), in path order."""
     if folder.is_file():
-        yield Run(read_record(folder), folder)
+        yield Run(read_record(folder, as_written=as_written), folder)
         return
     for path in sorted(folder.rglob("*.json"), key=lambda p: p.as_posix()):
         if not path.name.startswith("."):
-            yield Run(read_record(path), path)
+            yield Run(read_record(path, as_written=as_written), path)
 
 
 def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:

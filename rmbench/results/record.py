@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import floor, isfinite, isinf, log10
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from rmbench.core.files import sha256_file
 from rmbench.core.identity import IDENTITY_VERSION, digest, slug
@@ -109,6 +109,14 @@ def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record's JSON values with the hash over all of them under `sha256`."""
     unsealed = {key: value for key, value in values.items() if key != "sha256"}
     return {**unsealed, "sha256": digest(unsealed)}
+
+
+def is_whole(values: Mapping[str, Any]) -> bool:
+    """Say whether a record's JSON values are those that its hash was made of; older records have no hash."""
+    try:
+        return "sha256" not in values or sealed(values) == values
+    except ValueError:  # NaN or infinity, which no record is written with
+        return False
 
 
 def run_id(identity: Mapping[str, Any]) -> str:
@@ -206,73 +214,69 @@ def bad_record(path: Path, problem: str) -> DataError:
     return DataError(f"not a run record: {problem}", path=path)
 
 
-_TEXT, _COUNT, _NUMBER = "text", "a whole number", "a number"
-_TOP: Mapping[str, str] = {
-    "model": _TEXT, "task": _TEXT, "primary": _TEXT, "identity": "a mapping", "counts": "a mapping",
-    "metrics": "a mapping", "undefined": "a mapping", "strata": "a mapping", "curves": "a mapping",
-    "files": "a mapping", "provenance": "a mapping",
-}  # fmt: skip
-_COUNTS: Mapping[str, str] = {
-    "items": _COUNT, "items_available": _COUNT, "responses": _COUNT,
-    "dropped": "a mapping", "invalid": _COUNT,
-}  # fmt: skip
-_COUNTS_OR_NONE: Mapping[str, str] = {
-    "distinct_texts": _COUNT, "empty": _COUNT, "truncated": _COUNT, "ties": _COUNT, "trained_on": "a mapping",
-    "best_of_n": "a mapping", "unanswered": "a mapping",
-}  # fmt: skip
-_PROVENANCE_OR_NONE: Mapping[str, str] = {
-    "time": _TEXT, "model": _TEXT, "data": _TEXT, "command": "a list of texts", "versions": "a mapping",
-    "tokens": _NUMBER, "parameters": _COUNT, "tokens_per_s": _NUMBER, "wall_s": _NUMBER,
-}  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """Counts of one run. Each task kind adds its own under its name."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    items: int
+    items_available: int
+    responses: int
+    dropped: Mapping[str, int]
+    """Reason -> items left out of the data."""
+    invalid: int
+    distinct_texts: int | None = None
+    empty: int | None = None
+    truncated: int | None = None
+    ties: int | None = None
+    trained_on: Mapping[str, int] | None = None
+    preference: Mapping[str, int] | None = None
+    best_of_n: Mapping[str, int] | None = None
+    unanswered: Mapping[str, int] | None = None
+    """Reason -> judgements of a metered model that gave no reward."""
 
 
-def misshapen(raw: Mapping[str, Any]) -> str | None:
-    """Return what is wrong with the first value of a record that is of another type, or None."""
-    problem = _first(raw, _TOP, "", needed=True) or _first(raw, {"task_file": _TEXT}, "", needed=False)
-    if problem:
-        return problem
-    counts = raw["counts"]
-    return (
-        _first(counts, _COUNTS, "counts.", needed=True)
-        or _first(counts, _COUNTS_OR_NONE, "counts.", needed=False)
-        or _first_count(counts["dropped"], "counts.dropped.")
-        or _first_count(counts.get("trained_on") or {}, "counts.trained_on.")
-        or _first_count(counts.get("best_of_n") or {}, "counts.best_of_n.")
-        or _first_count(counts.get("preference") or {}, "counts.preference.")
-        or _first_count(counts.get("unanswered") or {}, "counts.unanswered.")
-        or _first(raw["provenance"], _PROVENANCE_OR_NONE, "provenance.", needed=False)
-        or next((f"key 'undefined.{k}': {v!r}; expected text" for k, v in raw["undefined"].items()
-                 if not isinstance(v, str)), None)
-    )  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """When, with what and how fast a run was made. No number depends on it."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    time: str | None = None
+    model: str | None = None
+    data: str | None = None
+    command: tuple[str, ...] | None = None
+    versions: Mapping[str, Any] | None = None
+    tokens: float | None = None
+    parameters: int | None = None
+    tokens_per_s: float | None = None
+    wall_s: float | None = None
 
 
-def _first(raw: Mapping[str, Any], expected: Mapping[str, str], above: str, *, needed: bool) -> str | None:
-    for key, what in expected.items():
-        if key not in raw and needed:
-            return f"key '{above}{key}' is missing"
-        value = raw.get(key)
-        if not (value is None and not needed) and not _is(value, what):
-            return f"key '{above}{key}': {_brief(value)}; expected {what}"
-    return None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordFile:
+    """The keys of a record's file. Numbers with intervals are checked where they are read."""
 
-
-def _first_count(raw: Mapping[str, Any], above: str) -> str | None:
-    bad = next((key for key, value in raw.items() if not _is(value, _COUNT)), None)
-    return None if bad is None else f"key '{above}{bad}': {_brief(raw[bad])}; expected {_COUNT}"
-
-
-def _is(value: Any, what: str) -> bool:
-    if what == "a list of texts":
-        return isinstance(value, list) and all(isinstance(x, str) for x in value)
-    kinds: dict[str, type | tuple[type, ...]] = {
-        _TEXT: str, _COUNT: int, _NUMBER: (int, float), "a mapping": dict,
-    }  # fmt: skip
-    return isinstance(value, kinds[what]) and not isinstance(value, bool)
-
-
-def _brief(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    MORE_KEYS: ClassVar[bool] = True
+    model: str
+    """Display name."""
+    task: str
+    primary: str
+    """The task's headline metric."""
+    identity: Mapping[str, Any]
+    """All that can change a number; the run id is its hash."""
+    counts: Counts
+    metrics: Mapping[str, Any]
+    """Metric -> value, ci95, stderr, n, n_clusters, unit, higher_is_better."""
+    undefined: Mapping[str, str]
+    """Metric -> why it has no value here."""
+    strata: Mapping[str, Any]
+    """Stratum key -> its value -> metrics."""
+    curves: Mapping[str, Any]
+    files: Mapping[str, Any]
+    """The rewards file and its SHA-256."""
+    provenance: Provenance
+    task_file: str | None = None
+    """The text of the task's file."""
 
 
 ENOUGH = 20

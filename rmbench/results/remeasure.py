@@ -1,11 +1,13 @@
 """Make the numbers of records again from their stored rewards: no model, no data set, no GPU."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from rmbench.metrics import METRICS_VERSION
 from rmbench.results.read import runs_at
+from rmbench.results.record import estimate_to_json, is_whole
 from rmbench.results.run import Run
 from rmbench.results.write import write_run
 
@@ -20,6 +22,8 @@ class Remeasured:
     """Where it is now."""
     changed: tuple[str, ...]
     """Metrics whose value or interval differs."""
+    edited: bool
+    """The record was not as it was written: edited by hand, or damaged."""
 
 
 def remeasure(folder: Path, *, results: Path | None = None) -> Iterator[Remeasured]:
@@ -32,12 +36,13 @@ def remeasure(folder: Path, *, results: Path | None = None) -> Iterator[Remeasur
         ConfigError: If there is no record.
         StoreError: If rewards are missing or damaged.
     """
-    for run in runs_at(folder):
+    for run in runs_at(folder, as_written=False):
         yield _one(run, results)
 
 
 def _one(run: Run, results: Path | None) -> Remeasured:
     old = run.record
+    edited = not is_whole(json.loads(run.path.read_text(encoding="utf-8")))
     # <results>/<model>/<task>@<version>/<run id>.json
     root = results or run.path.parent.parent.parent
     new = write_run(
@@ -54,7 +59,8 @@ def _one(run: Run, results: Path | None) -> Remeasured:
     if new.path != run.path and results is None:
         for path in (run.path, run.influence_path, run.rewards_path):
             path.unlink(missing_ok=True)
-    first, second = old.to_json()["metrics"], new.record.to_json()["metrics"]
-    return Remeasured(
-        run, new.path, tuple(n for n in sorted({*first, *second}) if first.get(n) != second.get(n))
+    first, second = (
+        {name: estimate_to_json(e) for name, e in metrics.items()} for metrics in (old.metrics, new.metrics)
     )
+    changed = tuple(n for n in sorted({*first, *second}) if first.get(n) != second.get(n))
+    return Remeasured(run, new.path, changed, edited)

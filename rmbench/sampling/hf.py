@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from rmbench.errors import RunError
 from rmbench.models.hf.checkpoint import find_checkpoint
+from rmbench.models.hf.device import free_bytes
 from rmbench.models.hf.load import load_causal, quiet
-from rmbench.models.hf.tokens import free_bytes
 from rmbench.models.runtime import Runtime
 from rmbench.sampling.decoding import Decoding
 from rmbench.sampling.policy import Policy, Prompt, Sample, uniforms, where_it_stops
@@ -157,31 +157,31 @@ class TransformersEngine:
         self, policy: str, runtime: Runtime, *, chat_template: str = "auto", rows: int | None = None
     ) -> None:
         self._checkpoint = find_checkpoint(policy, None)
-        self._model, self._tokenizer = load_causal(self._checkpoint, runtime)
+        self.model, self.tokenizer = load_causal(self._checkpoint, runtime)
         self._rows = rows
-        declared = self._model.generation_config
-        self._policy = Policy(self._checkpoint, self._model.config, self._tokenizer, declared, chat_template)
+        declared = self.model.generation_config
+        self.policy = Policy(self._checkpoint, self.model.config, self.tokenizer, declared, chat_template)
         # `generate` takes unset values from here: a checkpoint's own top-k or penalty must not change a
         # distribution that the pool describes by other settings.
-        self._model.generation_config = _CONFIG()
+        self.model.generation_config = _CONFIG()
 
     def identity(self) -> Mapping[str, Any]:
         """Return whatever can change a text; hashes the weights of a folder."""
-        dtype = str(self._model.dtype).removeprefix("torch.")
-        return self._policy.identity(f"transformers-{ENGINE_VERSION}", dtype)
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        return self.policy.identity(f"transformers-{ENGINE_VERSION}", dtype)
 
     def notes(self) -> list[str]:
         """Return remarks on format, end tokens and ignored settings of the checkpoint."""
-        return self._policy.notes()
+        return self.policy.notes()
 
     def problem(self, turns: Sequence[Turn], decoding: Decoding) -> str | None:
         """Return why a prompt can have no response; None if it can."""
-        return self._policy.problem(turns, decoding)
+        return self.policy.problem(turns, decoding)
 
     def sample(self, prompts: Sequence[Prompt], decoding: Decoding) -> Iterator[list[Sample]]:
         """Yield the responses of one prompt after the other."""
         for prompt in prompts:
-            ids = self._policy.encode(prompt.turns)
+            ids = self.policy.encode(prompt.turns)
             rows = self._rows or self._rows_at_once(len(ids), decoding)
             # Parts of equal size, so that the last one is not tiny.
             parts = np.array_split(np.arange(decoding.n), math.ceil(decoding.n / rows))
@@ -207,15 +207,15 @@ class TransformersEngine:
     ) -> list[Sample]:
         numbers = np.stack([uniforms(decoding.seed, key, k, decoding.max_tokens) for k in samples])
         draw = Draw(decoding, numbers)
-        given = torch.tensor([ids], device=self._model.device).repeat(len(samples), 1)
+        given = torch.tensor([ids], device=self.model.device).repeat(len(samples), 1)
         config = _CONFIG(
             do_sample=False, num_beams=1, max_new_tokens=decoding.max_tokens, use_cache=True,
-            eos_token_id=list(self._policy.ends) or None, pad_token_id=self._pad_id(),
+            eos_token_id=list(self.policy.ends) or None, pad_token_id=self._pad_id(),
         )  # fmt: skip
-        stopping = StopAt(decoding.stop, self._policy.ends, self._policy.text, len(samples), len(ids))
+        stopping = StopAt(decoding.stop, self.policy.ends, self.policy.text, len(samples), len(ids))
         criteria = transformers.StoppingCriteriaList([stopping] if decoding.stop else [])
         with torch.inference_mode(), quiet():
-            out = self._model.generate(
+            out = self.model.generate(
                 input_ids=given,
                 attention_mask=torch.ones_like(given),
                 generation_config=config,
@@ -231,13 +231,13 @@ class TransformersEngine:
     ) -> Sample:
         """Return a row of tokens as a response; `stopped` counts the tokens up to its stop text, if any."""
         kept = row[:stopped]
-        n_drawn = self._policy.drawn(kept)
+        n_drawn = self.policy.drawn(kept)
         sums = (float(values[:n_drawn].sum()) for values in (own, untempered))
-        return self._policy.read(kept, *sums, stop=stop)
+        return self.policy.read(kept, *sums, stop=stop)
 
     def _pad_id(self) -> int:
-        pad = self._tokenizer.pad_token_id
-        ends = self._policy.ends
+        pad = self.tokenizer.pad_token_id
+        ends = self.policy.ends
         return int(pad if pad is not None else ends[0] if ends else 0)
 
     def _rows_at_once(self, n_prompt: int, decoding: Decoding) -> int:
@@ -245,17 +245,17 @@ class TransformersEngine:
 
         The same machine finds the same number again, so a continued run makes the same batches.
         """
-        config = self._model.config.get_text_config()
+        config = self.model.config.get_text_config()
         heads = int(getattr(config, "num_attention_heads", 1) or 1)
         hidden = int(getattr(config, "hidden_size", 1_024))
         width = int(getattr(config, "head_dim", None) or hidden // heads)
         kv_heads = int(getattr(config, "num_key_value_heads", None) or heads)
-        size = self._model.dtype.itemsize
+        size = self.model.dtype.itemsize
         cached = 2 * int(getattr(config, "num_hidden_layers", 24)) * kv_heads * width * size
         passing = size * 20 * hidden  # one layer's values of a prompt token
         drawing = 40 * int(config.vocab_size)  # logits and probabilities, in float32 and float64
         row = cached * (n_prompt + decoding.max_tokens) + passing * n_prompt + drawing
-        found = min(decoding.n, _MOST_ROWS[self._model.device.type])
-        while found > 1 and found * row > _SHARE_OF_FREE * free_bytes(self._model.device):
+        found = min(decoding.n, _MOST_ROWS[self.model.device.type])
+        while found > 1 and found * row > _SHARE_OF_FREE * free_bytes(self.model.device):
             found = math.ceil(found / 2)
         return found

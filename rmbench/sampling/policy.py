@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rmbench.core.identity import digest
 from rmbench.errors import RunError, ScoringError
 from rmbench.models.hf.checkpoint import Checkpoint, weights_identity
-from rmbench.models.hf.text import PlainFormat, decoder_format, read_template
+from rmbench.models.hf.text import PlainFormat, decoder_format
 from rmbench.sampling.decoding import Decoding
 from rmbench.types import Turn
 
@@ -116,7 +116,7 @@ class Policy:
         self, checkpoint: Checkpoint, config: Any, tokenizer: Any, declared: Any, chat_template: str
     ) -> None:
         self._checkpoint, self._config, self._tokenizer = checkpoint, config, tokenizer
-        self._format = decoder_format(tokenizer, chat_template, read_template)
+        self._format = decoder_format(tokenizer, chat_template)
         self._declared = {
             k: v for k in _DECLARED if (v := getattr(declared, k, None)) not in (None, _NEUTRAL.get(k))
         }

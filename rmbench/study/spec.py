@@ -16,13 +16,15 @@ Part = Annotated[
     tuple[float, float],
     Rule(convert=parse_part, pattern=r"[\d.]+:[\d.]+", expected="LOW:HIGH, such as 0:0.5"),
 ]
-OnBad = Annotated[str, Rule(names=lambda: ("fail", "skip"))]
+OnBad = Annotated[str, Rule(names=("fail", "skip"))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRecipe(Recipe):
     """How bases are trained, and on how many held-out pairs checkpoints are compared."""
 
+    batch_size: Annotated[int, Rule(low=2)] = 32
+    """Pairs per optimiser step."""
     eval_limit: Annotated[int, Rule(low=1)] | None = None
     """Held-out pairs at most, drawn by seed; by default all."""
 

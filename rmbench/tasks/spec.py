@@ -2,24 +2,25 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from rmbench.core.identity import digest
 from rmbench.core.options import Option, filled, options_of, settled
 from rmbench.core.registry import file_name
-from rmbench.core.yaml import defined_in, mapping_of, packaged_folder, parse_yaml, read_yaml_text, texts_of
+from rmbench.core.schema import Rule, json_schema, parse
+from rmbench.core.yaml import defined_in, packaged_folder, parse_yaml, read_yaml_text
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics.kinds import KINDS, Params, kinds_of
 from rmbench.tasks.readers import READERS, Reader
 
-_KEYS = ("reader", "path", "hub", "github", "files", "hub_files", "sha256", "train", "options")
 HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+Pinned = Annotated[str, Rule(pattern=HUB_DATA.pattern, expected="org/name@<40-hex commit>")]
+Text = Annotated[str, Rule(pattern=r"(.|\n)*\S(.|\n)*", expected="text")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +28,18 @@ class DataSpec:
     """Where a task's items come from when `--data` does not say."""
 
     reader: str
-    """Name of a reader."""
+    """Name of a reader, or `FILE.py:NAME`."""
     path: str | None = None
     """A file shipped in the package, relative to its data folder."""
-    hub: tuple[str, ...] = ()
+    hub: Annotated[tuple[Pinned, ...], Rule(single=True)] = ()
     """`org/name@<40-hex commit>` of data sets on the Hugging Face Hub, read one after the other."""
-    github: str | None = None
+    github: Pinned | None = None
     """`owner/name@<40-hex commit>` of a repository on GitHub that has the files; it is not fetched."""
     files: str | None = None
     """Glob of the files inside the hub data sets, or inside a folder given as `--data`."""
     hub_files: str | None = None
     """Glob of those to fetch, where a hub data set has files that `files` means and the task does not."""
-    sha256: str | None = None
+    sha256: Annotated[str, Rule(pattern="[0-9a-f]{64}", expected="64 hex digits")] | None = None
     """Of the packaged file."""
     train: str | None = None
     """The training split: a glob in the hub data set where there is one, else a packaged file."""
@@ -60,41 +61,6 @@ class DataSpec:
         return f"git clone https://github.com/{name} && git -C {folder} checkout {commit}"
 
 
-def data_spec(raw: Any, path: Path) -> DataSpec:
-    """Return what the key `data` of the task file `path` says.
-
-    Raises:
-        UnknownNameError: If it has a key or a parameter that is not known.
-        ConfigError: If a value is of the wrong form.
-    """
-    where = f"{path}, key 'data'"
-    given = mapping_of(raw, where)
-    for key in given:
-        if key not in _KEYS:
-            raise UnknownNameError("key", key, _KEYS, where)
-    if "reader" not in given:
-        raise ConfigError(f"{where}: key 'reader' is missing")
-    hub = [given["hub"]] if isinstance(given.get("hub"), str) else given.get("hub") or []
-    hub = tuple(_pinned(name, f"{where}, key 'hub'") for name in texts_of(hub, f"{where}, key 'hub'"))
-    github, sha256 = given.get("github"), given.get("sha256")
-    if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
-        raise ConfigError(f"{where}, key 'sha256': {sha256!r}; expected 64 hex digits")
-    reader = str(given["reader"])
-    options = mapping_of(given.get("options") or {}, f"{where}, key 'options'")
-    known = options_of(find_reader(reader, path).options)
-    return DataSpec(
-        reader=reader,
-        path=given.get("path"),
-        hub=hub,
-        github=_pinned(github, f"{where}, key 'github'") if github is not None else None,
-        files=given.get("files"),
-        hub_files=given.get("hub_files"),
-        sha256=sha256,
-        train=given.get("train"),
-        options=filled(options, known, f"{where}, key 'options'"),
-    )
-
-
 def find_reader(name: str, path: Path) -> Reader:
     """Return the reader that the task file `path` names; `FILE.py:NAME` is looked for beside it first.
 
@@ -106,43 +72,37 @@ def find_reader(name: str, path: Path) -> Reader:
     return READERS.find(name, f"{path}, key 'reader'", path.parent)[0]
 
 
-def _pinned(name: Any, where: str) -> str:
-    if not (isinstance(name, str) and HUB_DATA.fullmatch(name)):
-        raise ConfigError(f"{where}: {name!r}; expected org/name@<40-hex commit>")
-    return name
-
-
-_TASK_KEYS = (
-    "name", "version", "kinds", "summary", "source", "license", "sizes", "data", "params",
-    "primary", "strata", "reproduced", "unchecked",
-)  # fmt: skip
-_OPTIONAL = ("sizes", "params", "strata", "reproduced", "unchecked")
-_ABOUT = re.compile(r"about [1-9]\d*")
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskSpec:
-    """A task as its YAML file says it, parameters typed and complete."""
+    """A task: what is measured on which data. Parameters are typed and complete."""
 
     name: str
-    version: int
+    """The file's stem."""
+    version: Annotated[int, Rule(low=1)]
     """Raised when any number could change."""
     kinds: tuple[str, ...]
-    summary: str
-    source: str
-    license: str
+    """What is measured: names of task kinds, or `FILE.py:NAME`."""
+    summary: Text
+    source: Text
+    """Where the data comes from: an address."""
+    license: Text
     data: DataSpec
-    params: Mapping[str, Any]
-    """Every parameter of the task's kinds, defaults filled in; a `later` one only where it is no default."""
-    primary: str
+    """Where the items come from when `--data` does not say."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the kinds. A loaded task has all, `later` ones only if they are not at their default."""
+    primary: Text
     """The headline metric; `win_rate@max` is the one at the largest n."""
-    strata: tuple[str, ...]
+    strata: tuple[str, ...] = ()
     """Stratum keys to report on; the first is what the macro mean averages over."""
-    sizes: Mapping[str, int | str]
+    sizes: Mapping[
+        str,
+        Annotated[int, Rule(low=1)]
+        | Annotated[str, Rule(pattern=r"about [1-9]\d*", expected="'about 8210'")],
+    ] = field(default_factory=dict)
     """How much the whole published set holds, by what is counted; `about 8210` if no more is known."""
-    reproduced: tuple[str, ...]
+    reproduced: tuple[str, ...] = ()
     """Numbers that were compared with a publication and are equal."""
-    unchecked: tuple[str, ...]
+    unchecked: tuple[str, ...] = ()
     """Parts that rest on a description alone."""
     path: Path
     kind_files: Mapping[str, str] = field(default_factory=dict)
@@ -293,6 +253,34 @@ def _of_kinds(kinds: tuple[str, ...], where: str) -> dict[str, Option]:
     return found
 
 
+def task_schema() -> dict[str, Any]:
+    """Return the JSON Schema of task files: all known kinds and readers, with parameters and options."""
+    schema = json_schema(TaskSpec, "A task of rmbench", derived=("path", "kind_files", "text"))
+    keys, of_file = schema["properties"], {"type": "string", "pattern": r"\.py:"}
+    kinds = {"enum": sorted({*KINDS, *KINDS.aliases()})}
+    keys["kinds"] |= {"items": {"anyOf": [kinds, of_file]}, "minItems": 1}
+    params = {name: one.schema for kind in KINDS for name, one in options_of(KINDS.get(kind).params).items()}
+    keys["params"] = {"type": "object", "description": keys["params"]["description"], "properties": params}
+    data = keys["data"]
+    data["properties"]["reader"]["anyOf"] = [{"enum": READERS.names()}, of_file]
+    data["allOf"] = [
+        {
+            "if": {"properties": {"reader": {"const": name}}, "required": ["reader"]},
+            "then": {"properties": {"options": _closed(options_of(READERS.get(name).options))}},
+        }
+        for name in READERS
+    ]
+    # A kind from a file may have parameters that nobody knows here.
+    schema["if"] = {"properties": {"kinds": {"items": kinds}}}
+    schema["then"] = {"properties": {"params": {"propertyNames": {"enum": sorted(params)}}}}
+    return schema
+
+
+def _closed(options: Mapping[str, Option]) -> dict[str, Any]:
+    properties = {name: one.schema for name, one in options.items()}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
 def parse_recorded(text: str, name: str) -> TaskSpec:
     """Return the task in the text of a task file that a record holds. It is not trusted.
 
@@ -319,45 +307,27 @@ def task_name(name: str) -> str:
 
 def _parse(path: Path, text: str | None = None) -> TaskSpec:
     text = read_yaml_text(path) if text is None else text
-    raw = parse_yaml(text, path)
-    for key in raw:
-        if key not in _TASK_KEYS:
-            raise UnknownNameError("key", str(key), _TASK_KEYS, str(path))
-    for key in _TASK_KEYS:
-        if key not in raw and key not in _OPTIONAL:
-            raise ConfigError(f"{path}: key {key!r} is missing")
-    if raw["name"] != path.stem:
-        raise ConfigError(f"{path}, key 'name': {raw['name']!r}; expected the file's stem {path.stem!r}")
-    version = raw["version"]
-    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise ConfigError(f"{path}, key 'version': {version!r}; expected a whole number from 1")
-    kinds, kind_files = _kinds(raw["kinds"], path)
-    data = data_spec(raw["data"], path)
-    given = mapping_of(raw.get("params") or {}, f"{path}, key 'params'")
-    return TaskSpec(
-        name=str(raw["name"]),
-        version=version,
+    spec = parse(TaskSpec, parse_yaml(text, path), str(path), path=path, kind_files={}, text=text)
+    if spec.name != path.stem:
+        raise ConfigError(f"{path}, key 'name': {spec.name!r}; expected the file's stem {path.stem!r}")
+    kinds, kind_files = _kinds(spec.kinds, path)
+    known = options_of(find_reader(spec.data.reader, path).options)
+    return replace(
+        spec,
         kinds=kinds,
-        summary=_text(raw, "summary", path),
-        source=_text(raw, "source", path),
-        license=_text(raw, "license", path),
-        data=data,
-        params=filled(given, _of_kinds(kinds, str(path)), f"{path}, key 'params'"),
-        primary=_text(raw, "primary", path),
-        strata=tuple(texts_of(raw.get("strata") or [], f"{path}, key 'strata'")),
-        sizes=_sizes(raw.get("sizes") or {}, f"{path}, key 'sizes'"),
-        reproduced=tuple(texts_of(raw.get("reproduced") or [], f"{path}, key 'reproduced'")),
-        unchecked=tuple(texts_of(raw.get("unchecked") or [], f"{path}, key 'unchecked'")),
-        path=path,
         kind_files=kind_files,
-        text=text,
+        data=replace(
+            spec.data, options=filled(spec.data.options, known, f"{path}, key 'data', key 'options'")
+        ),
+        params=filled(spec.params, _of_kinds(kinds, str(path)), f"{path}, key 'params'"),
+        **{key: getattr(spec, key).strip() for key in ("summary", "source", "license", "primary")},
     )
 
 
-def _kinds(raw: Any, path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
+def _kinds(given: Sequence[str], path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     """Return the names of a task's kinds, and the hashes of the files of those that are in files."""
     where, files = f"{path}, key 'kinds'", dict[str, str]()
-    names = [KINDS.canonical(name) for name in texts_of(raw, where)]
+    names = [KINDS.canonical(name) for name in given]
     if not names:
         raise ConfigError(f"{where}: empty; expected some of {', '.join(KINDS)}")
     for name in dict.fromkeys(names):
@@ -367,22 +337,5 @@ def _kinds(raw: Any, path: Path) -> tuple[tuple[str, ...], dict[str, str]]:
     return tuple(dict.fromkeys(map(file_name, names))), files
 
 
-def _sizes(raw: Any, where: str) -> dict[str, int | str]:
-    given = mapping_of(raw, where)
-    for key, value in given.items():
-        whole = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        if not whole and not (isinstance(value, str) and _ABOUT.fullmatch(value)):
-            raise ConfigError(
-                f"{where}, key {key!r}: {value!r}; expected a whole number from 1, or such as 'about 8210'"
-            )
-    return given
-
-
 def _said(size: int | str) -> str:
     return f"{size:,}" if isinstance(size, int) else f"about {int(size.split()[1]):,}"
-
-
-def _text(raw: Mapping[str, Any], key: str, path: Path) -> str:
-    if not isinstance(raw[key], str) or not raw[key].strip():
-        raise ConfigError(f"{path}, key {key!r}: {raw[key]!r}; expected text")
-    return str(raw[key]).strip()

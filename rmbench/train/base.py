@@ -12,9 +12,9 @@ import transformers
 from rmbench.core.overlap import TrainingPrompts
 from rmbench.errors import ConfigError
 from rmbench.models.hf.checkpoint import find_checkpoint, weights_identity
+from rmbench.models.hf.device import checked_length
 from rmbench.models.hf.load import NoHeadError, explained, load_classifier, quiet
 from rmbench.models.hf.text import TextFormat, choose_format
-from rmbench.models.hf.tokens import checked_length
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn
 
@@ -77,9 +77,9 @@ def load_base(name: str, seed: int, lora: int | None, runtime: Runtime) -> Base:
         loaded = load_classifier(checkpoint, in_fp32, None, "auto")
     except NoHeadError:
         loaded = load_classifier(checkpoint, in_fp32, seed, "auto")
-    if loaded.n_labels != 1:
-        raise ConfigError(f"{name}: its head has {loaded.n_labels} labels; expected one, or none at all")
-    text_format = choose_format(loaded.tokenizer, loaded.is_encoder, "auto", lambda path: path)
+    if (n_labels := int(loaded.model.config.num_labels)) != 1:
+        raise ConfigError(f"{name}: its head has {n_labels} labels; expected one, or none at all")
+    text_format = choose_format(loaded.tokenizer, loaded.is_encoder, "auto")
     pad_id = _pad_id(loaded.model, loaded.tokenizer, text_format)
     for module in loaded.model.modules():
         # With dropout the batch statistic of the look-ahead would not be that of the training pass.

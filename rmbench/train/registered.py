@@ -39,7 +39,6 @@ def confidence_margin(
     from rmbench.models.hf.classifier import load_hf
     from rmbench.scoring import default_store_folder
     from rmbench.train.run import identity_of, train
-    from rmbench.train.settings import TrainSettings
 
     given = {**options, "base": base, "data": data, "seed": runtime.seed if seed is None else seed}
     of_trainer = inspect.signature(confidence_margin).parameters

@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from rmbench.core.option_fields import group, option
+from rmbench.core.schema import Rule
 from rmbench.models.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How a base is trained."""
+    """How a base is trained: the key `train` of a study file."""
 
     epochs: float = option(1.0, "Passes over the pairs.", min=0, min_open=True)
     max_steps: int | None = option(None, "Stop after so many optimiser steps.", min=1)
@@ -25,7 +26,7 @@ class Recipe:
     warmup: float = option(
         0.05, "Share of the steps over which the learning rate rises.", min=0, max=1, max_open=True
     )
-    batch_size: int = option(
+    batch_size: Annotated[int, Rule(low=2)] = option(
         32, "Pairs per optimiser step, over all processes: what the batch margin is over.", min=1
     )
     micro_batch: int = option(8, "Pairs per forward pass: memory and speed, not the result.", min=1)

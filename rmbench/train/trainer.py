@@ -16,7 +16,7 @@ from torch.nn.functional import softplus
 
 from rmbench.core.files import write_atomic
 from rmbench.errors import RunError
-from rmbench.models.hf.tokens import similar_length
+from rmbench.models.hf.forward import similar_length
 from rmbench.train.base import head_of
 from rmbench.train.losses import BatchStatistics, LossFunction, Tensor, declared
 from rmbench.train.pairs import PairCollator, StepSampler

@@ -91,7 +91,9 @@ def test_several_processes_write_what_one_does(
         scores(tmp_path / "in", f"org/m{k}", v1_columns(f"org/m{k}", shift=k / 8))
     one = bring(capsys, tmp_path / "in", tmp_path / "r1", "-q")
     two = bring(capsys, tmp_path / "in", tmp_path / "r2", "-q", "--workers", "2")
-    assert [{**r, "provenance": 0} for r in one] == [{**r, "provenance": 0} for r in two]
+    assert [{**r, "provenance": 0, "sha256": 0} for r in one] == [
+        {**r, "provenance": 0, "sha256": 0} for r in two
+    ]
     assert "OMP_NUM_THREADS" not in os.environ, "only the other processes have one thread"
 
 

@@ -51,12 +51,12 @@ def stored_gold(data: Path) -> list[Any]:
 def test_a_verifier_replaces_the_gold(pools: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(pools, "--gold", "verifier:math") == 0
     shown = capsys.readouterr().out
-    assert "gold: verifier:math (version 1, seconds 10.0, tolerance 0.0)" in shown
+    assert "gold: verifier:math (version 2, seconds 10.0, tolerance 0.0)" in shown
     assert "gold of 12 responses: no answer found" in shown
     assert stored_gold(pools) == [[1.0, 0.0, 0.0, 1.0]] * 12
     (record,) = records(pools)
     assert record["identity"]["gold"] == {
-        "spec": "verifier:math", "kind": "verifier", "gold_kind": "label", "name": "math", "version": "1",
+        "spec": "verifier:math", "kind": "verifier", "gold_kind": "label", "name": "math", "version": "2",
         "options": {"seconds": "10.0", "tolerance": "0.0"},
     }  # fmt: skip
     assert record["counts"]["gold"] == {"no answer found": 12}

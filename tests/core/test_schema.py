@@ -35,7 +35,7 @@ class Whole:
     hub: Annotated[tuple[PINNED, ...], Rule(single=True)] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     flag: bool = False
-    kinds: tuple[Annotated[str, Rule(names=lambda: ["good", "better"], kind="kind", own=True)], ...] = ()
+    kinds: tuple[Annotated[str, Rule(names=("good", "better"), kind="kind", own=True)], ...] = ()
     bases: Mapping[str, Annotated[Part, Rule(short="id")]] = field(default_factory=dict)
     options: Mapping[str, Annotated[str, Rule(as_text=True)]] = field(default_factory=dict)
     share: Annotated[float, Rule(convert=lambda text, where: float(text) / 100, pattern=r"\d+")] = 0.5
@@ -80,8 +80,8 @@ WRONG = [
     ({"ratio": "much"}, "F, key 'ratio': 'much'; expected a number"),
     ({"ratio": float("nan")}, "F, key 'ratio': nan; expected a finite number"),
     ({"mode": "fats"}, "F, key 'mode': unknown value 'fats'. Did you mean 'fast'?"),
-    ({"hub": "x@main"}, "F, key 'hub', entry 1: 'x@main'; expected name@<4 hex digits>"),
-    ({"hub": 3}, "F, key 'hub', entry 1: 3; expected name@<4 hex digits>"),
+    ({"hub": "x@main"}, "F, key 'hub': 'x@main'; expected name@<4 hex digits>"),
+    ({"hub": 3}, "F, key 'hub': 3; expected name@<4 hex digits>"),
     ({"pairs": [["a"]]}, "F, key 'pairs', entry 1: ['a']; expected"),
     ({"flag": "true"}, "F, key 'flag': 'true'; expected true or false"),
     ({"flag": 1}, "F, key 'flag': 1; expected true or false"),
@@ -137,13 +137,13 @@ def test_a_text_becomes_a_value_of_its_type(hint: Any, text: str, value: object)
 @pytest.mark.parametrize(
     ("hint", "text", "said"),
     [
-        (int, "3.5", "-T x: '3.5'; expected a whole number"),
-        (float, "nan", "-T x: nan; expected a finite number"),
-        (bool, "perhaps", "-T x: 'perhaps'; expected true or false"),
+        (int, "3.5", "-T x is '3.5'; expected a whole number"),
+        (float, "nan", "-T x is nan; expected a finite number"),
+        (bool, "perhaps", "-T x is 'perhaps'; expected true or false"),
         (Literal["clean", "official"], "offical", "unknown value 'offical'. Did you mean 'official'?"),
-        (Annotated[int, Rule(low=2)], "1", "-T x: 1; expected a whole number from 2"),
-        (int | None, "many", "-T x: 'many'; expected a whole number"),
-        (PINNED, "x", "-T x: 'x'; expected name@<4 hex digits>"),
+        (Annotated[int, Rule(low=2)], "1", "-T x is 1; expected a whole number from 2"),
+        (int | None, "many", "-T x is 'many'; expected a whole number"),
+        (PINNED, "x", "-T x is 'x'; expected name@<4 hex digits>"),
         (tuple[str, ...], "x", "cannot be given as text"),
     ],
 )

@@ -52,7 +52,15 @@ def test_the_answer_of_a_text(text: str, answer: str | None) -> None:
         ("2\\pi", [r"\boxed{2 \cdot \pi}", r"\boxed{\pi+\pi}"], [r"\boxed{\pi}", "6.28"]),
         ("(x+1)^2", [r"\boxed{x^2+2x+1}", r"\boxed{(1+x)(x+1)}"], [r"\boxed{x^2+1}", r"\boxed{(y+1)^2}"]),
         ("(1, 1/2)", [r"\boxed{(1,0.5)}", r"\boxed{\left(1, \frac12\right)}"], [r"\boxed{(0.5,1)}", r"\boxed{[1,0.5]}", "1"]),
-        (r"\text{even}", [r"\boxed{even}", r"\boxed{\text{even}}"], [r"\boxed{odd}", "2"]),
+        (r"\text{even}", [r"\boxed{even}", r"\boxed{\text{even}}"], [r"\boxed{odd}", r"\boxed{neve}", "2"]),
+        ("1, 3", [r"\boxed{3, 1}", r"\boxed{\{1, 3\}}", r"\boxed{1 \text{ and } 3}", r"\boxed{x = 3 \text{ or } x = 1}"],
+         [r"\boxed{3}", r"\boxed{1, 3, 3}", r"\boxed{(1, 3)}", r"\boxed{13}", r"\boxed{1, 4}"]),
+        (r"0 \text{ and } 1", [r"\boxed{1 \text{ and } 0}"], [r"\boxed{0 \text{ and } 9}", r"\boxed{0}"]),
+        (r"(1, 2), (3, 4)", [r"\boxed{(3,4), (1,2)}"], [r"\boxed{(2,1), (3,4)}"]),
+        (r"x \in [-2, 7]", [r"\boxed{[-2,7]}"], [r"\boxed{(-2,7)}", r"\boxed{7}"]),
+        ("1, 1, 2", [r"\boxed{1, 2, 1}"], [r"\boxed{1, 2, 2}"]),
+        ("40_9", [r"\boxed{40_9}"], [r"\boxed{40}", r"\boxed{40_8}"]),
+        (r"\frac{abc}{4K}", [r"\boxed{abc/(4K)}"], [r"\boxed{abc/4K^2}"]),
         ("y = 2x", [r"\boxed{y=2x}", r"\boxed{x+x}"], [r"\boxed{3x}"]),
     ],
 )  # fmt: skip
@@ -98,6 +106,8 @@ def test_parts_of_a_bracket() -> None:
     assert split_parts("(1, (2, 3), 4]") == ["(", "1", "(2, 3)", "4", "]"]
     assert split_parts("(1)(2)") == ["(1)(2)"]
     assert split_parts("(x)") == ["(x)"]
+    assert split_parts(r"\{1, 2\}") == split_parts("1, 2") == ["{", "1", "2", "}"]
+    assert split_parts("1,234") == ["1,234"]
 
 
 @given(

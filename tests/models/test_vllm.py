@@ -105,7 +105,7 @@ def served(server: VLLM, **options: str) -> LoadedModel:
 def tokens(folder: Path, **options: str) -> list[tuple[int, ...]]:
     """The tokens that `hf` reads."""
     model: Any = load_model(str(folder), options, Runtime(device="cpu", offline=True)).model
-    return [row.ids for row in model._tokens.encode(TALKS)]
+    return [row.ids for row in model.encode(TALKS)]
 
 
 def rewards(loaded: LoadedModel) -> list[float]:

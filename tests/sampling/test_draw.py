@@ -30,13 +30,13 @@ def engine(policy: Path) -> TransformersEngine:
 
 
 def prompt_ids(engine: Any) -> list[int]:
-    return engine._tokenizer(f"<s><|user|>{TEXT}</s><|assistant|>", add_special_tokens=False)["input_ids"]
+    return engine.tokenizer(f"<s><|user|>{TEXT}</s><|assistant|>", add_special_tokens=False)["input_ids"]
 
 
 def logits(engine: Any, ids: list[int]) -> np.ndarray:
     """Return (T, V) of one forward pass without a cache."""
     with torch.inference_mode():
-        return engine._model(torch.tensor([ids]), use_cache=False).logits[0].double().numpy()
+        return engine.model(torch.tensor([ids]), use_cache=False).logits[0].double().numpy()
 
 
 def distribution(row: np.ndarray, decoding: Decoding) -> np.ndarray:
@@ -54,9 +54,9 @@ def distribution(row: np.ndarray, decoding: Decoding) -> np.ndarray:
 @pytest.mark.parametrize(
     "how", [{}, {"temperature": 0.7, "top_k": 40}, {"temperature": 1.3, "top_p": 0.8}], ids=str
 )
-def test_first_tokens_follow_the_softmax(engine: Any, how: dict[str, Any]) -> None:
+def test_first_tokens_follow_the_softmax(policy: Path, how: dict[str, Any]) -> None:
     decoding = Decoding(n=6000, max_tokens=1, seed=3, **how)
-    engine._rows = 2000
+    engine = TransformersEngine(str(policy), Runtime(device="cpu", dtype="float32"), rows=2000)
     (samples,) = engine.sample([PROMPT], decoding)
     p = distribution(logits(engine, prompt_ids(engine))[-1], decoding)
     tokens = np.flatnonzero(p)
@@ -84,15 +84,15 @@ def test_first_tokens_follow_the_softmax(engine: Any, how: dict[str, Any]) -> No
 def test_logprobs_are_those_of_one_forward_pass(
     engine: Any, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
 ) -> None:
-    generate, seen = engine._model.generate, []
-    monkeypatch.setattr(engine._model, "generate", lambda **k: seen.append(generate(**k)) or seen[-1])
+    generate, seen = engine.model.generate, []
+    monkeypatch.setattr(engine.model, "generate", lambda **k: seen.append(generate(**k)) or seen[-1])
     decoding = Decoding(n=12, max_tokens=8, seed=1, **how)
     (samples,) = engine.sample([PROMPT], decoding)
     start = len(prompt_ids(engine))
     assert {s.finish for s in samples} == {"stop", "length"}
     for sample, row in zip(samples, seen[0].tolist(), strict=True):
         assert row[:start] == prompt_ids(engine)
-        ends = [k for k in range(start, len(row)) if row[k] in engine._policy.ends]
+        ends = [k for k in range(start, len(row)) if row[k] in engine.policy.ends]
         last = ends[0] if ends else len(row) - 1
         assert sample.finish == ("stop" if ends else "length")
         assert sample.n_tokens == last - start + (not ends)
@@ -102,7 +102,7 @@ def test_logprobs_are_those_of_one_forward_pass(
         assert sample.logprob == pytest.approx(sum(own), abs=1e-4)
         assert sample.untempered_logprob == pytest.approx(sum(plain), abs=1e-4)
         kept = row[start : ends[0] if ends else None]
-        assert sample.text == engine._tokenizer.decode(kept, skip_special_tokens=True)
+        assert sample.text == engine.tokenizer.decode(kept, skip_special_tokens=True)
 
 
 def test_temperature_0_is_greedy(engine: Any) -> None:
@@ -110,12 +110,12 @@ def test_temperature_0_is_greedy(engine: Any) -> None:
     (samples,) = engine.sample([PROMPT], decoding)
     ids, untempered = prompt_ids(engine), 0.0
     start = len(ids)
-    while len(ids) < start + 12 and ids[-1] not in engine._policy.ends:
+    while len(ids) < start + 12 and ids[-1] not in engine.policy.ends:
         row = logits(engine, ids)[-1]
         ids.append(int(row.argmax()))
         untempered += float(np.log(distribution(row, Decoding(n=1)).max()))
-    kept = ids[start:-1] if ids[-1] in engine._policy.ends else ids[start:]
-    assert [s.text for s in samples] == [engine._tokenizer.decode(kept, skip_special_tokens=True)] * 3
+    kept = ids[start:-1] if ids[-1] in engine.policy.ends else ids[start:]
+    assert [s.text for s in samples] == [engine.tokenizer.decode(kept, skip_special_tokens=True)] * 3
     assert [s.logprob for s in samples] == [0.0] * 3
     assert samples[0].untempered_logprob == pytest.approx(untempered, abs=1e-4)
 
@@ -155,8 +155,8 @@ def test_what_the_checkpoint_asks_for_is_said_and_not_done(
     assert engine.identity()["stop_tokens"] == [2, *range(300, 320)]
     plain = TransformersEngine(str(make_policy("plain", template=None, stops=[2])), Runtime(device="cpu"))
     assert "Human: ... Assistant: ..." in plain.notes()[0]
-    assert plain._policy._format.encode_prompt(TURNS) == tuple(
-        plain._tokenizer(f"<s>\n\nHuman: {TEXT}\n\nAssistant:", add_special_tokens=False)["input_ids"]
+    assert plain.policy.encode(TURNS) == tuple(
+        plain.tokenizer(f"<s>\n\nHuman: {TEXT}\n\nAssistant:", add_special_tokens=False)["input_ids"]
     )
     blind = make_policy("blind", template="{% for m in messages %}{{ m['content'] }}{% endfor %}")
     notes = TransformersEngine(str(blind), Runtime(device="cpu")).notes()
@@ -166,7 +166,7 @@ def test_what_the_checkpoint_asks_for_is_said_and_not_done(
 def test_what_does_not_fit_into_memory_is_halved(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     decoding = Decoding(n=7, max_tokens=5)
     (straight,) = engine.sample([PROMPT], decoding)
-    generate, sizes = engine._model.generate, []
+    generate, sizes = engine.model.generate, []
 
     def small(**given: Any) -> Any:
         sizes.append(len(given["input_ids"]))
@@ -174,7 +174,7 @@ def test_what_does_not_fit_into_memory_is_halved(engine: Any, monkeypatch: pytes
             raise torch.OutOfMemoryError("made up")
         return generate(**given)
 
-    monkeypatch.setattr(engine._model, "generate", small)
+    monkeypatch.setattr(engine.model, "generate", small)
     (halved,) = engine.sample([PROMPT], decoding)
     assert [s.text for s in halved] == [s.text for s in straight]
     assert sum(size for size in sizes if size <= 2) == 7

@@ -29,18 +29,18 @@ def engine(policy: Path) -> TransformersEngine:
 
 def drawn_rows(engine: Any, decoding: Decoding, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, list[Any]]:
     """Return the samples, and the tokens of each up to its end token."""
-    generate, seen = engine._model.generate, []
+    generate, seen = engine.model.generate, []
     with monkeypatch.context() as patch:
-        patch.setattr(engine._model, "generate", lambda **k: seen.append(generate(**k)) or seen[-1])
+        patch.setattr(engine.model, "generate", lambda **k: seen.append(generate(**k)) or seen[-1])
         (samples,) = engine.sample([PROMPT], decoding)
     rows = [row[len(prompt_ids(engine)) :] for out in seen for row in out.tolist()]
-    ends = [next((k for k, t in enumerate(row) if t in engine._policy.ends), len(row)) for row in rows]
+    ends = [next((k for k, t in enumerate(row) if t in engine.policy.ends), len(row)) for row in rows]
     return samples, [row[:end] for row, end in zip(rows, ends, strict=True)]
 
 
 def across(engine: Any, rows: list[list[int]]) -> str:
     """Return a text of two characters that lies across two tokens of some row and in no single token."""
-    words = [[engine._tokenizer.decode([t]) for t in row] for row in rows]
+    words = [[engine.tokenizer.decode([t]) for t in row] for row in rows]
     for row in words:
         for before, after in pairwise(row[2:]):
             pair = before[-1:] + after[:1]
@@ -57,7 +57,7 @@ def test_a_response_ends_before_the_text_also_across_tokens(
     whole, rows = drawn_rows(engine, plain, monkeypatch)
     spanning = across(engine, rows)
     taken = "".join(sample.text for sample in whole if spanning in sample.text)
-    words = (engine._tokenizer.decode([t]) for row in rows for t in row)
+    words = (engine.tokenizer.decode([t]) for row in rows for t in row)
     one_token = next(w for w in words if len(w) > 1 and w.isascii() and w not in taken)
     stop = (spanning, one_token)
     decoding = Decoding(n=24, max_tokens=12, seed=4, stop=stop)
@@ -72,7 +72,7 @@ def test_a_response_ends_before_the_text_also_across_tokens(
         assert sample.finish == "stop"
         n_drawn = next(
             n for n in range(1, len(row) + 1)
-            if any(text in engine._tokenizer.decode(row[:n], skip_special_tokens=True) for text in stop)
+            if any(text in engine.tokenizer.decode(row[:n], skip_special_tokens=True) for text in stop)
         )  # fmt: skip
         assert sample.n_tokens == n_drawn
         start = len(prompt_ids(engine))

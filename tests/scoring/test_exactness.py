@@ -63,7 +63,7 @@ def test_a_batch_that_does_not_fit_is_read_in_parts(
     import torch
 
     items, read = made_items(1), []
-    backbone = model._model.model
+    backbone = model.model.model
 
     def limited(_module: Any, _args: Any, given: dict[str, Any]) -> None:
         if given["input_ids"].numel() > 200:
@@ -86,7 +86,7 @@ def test_a_batch_that_does_not_fit_is_read_in_parts(
 def test_the_budget_follows_free_memory_in_halves(
     model: HFRewardModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert hf_limits.free_bytes(model._model.device) > 2**20
+    assert hf_limits.free_bytes(model.model.device) > 2**20
     found = []
     for free in (2**40, 40 * 2**20, 24 * 2**20, 2**10):
         monkeypatch.setattr(hf_limits, "free_bytes", lambda _device, free=free: free)

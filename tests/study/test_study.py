@@ -217,7 +217,7 @@ def test_parts_split_by_prompt_and_share_none(places: Path, tmp_path: Path) -> N
     assert run(arguments(file, places)) == 0
     spec = load_study(file, {"here": str(places)})
     assert load_task(spec.evaluate[0].task).name == "mine"
-    pairs = pairs_of(spec.data[0], 0, True)
+    pairs = pairs_of(spec.data[0], 0, None, offline=True)
     assert 30 < len(pairs.train) + len(pairs.held_out) < 90, "about half of 120"
     records = [json.loads(p.read_text()) for p in (tmp_path / "results").rglob("*.json")]
     for record in records:

@@ -131,11 +131,14 @@ def _boards(
     from rmbench.boards.board import require_rows
     from rmbench.boards.definition import board_folder
     from rmbench.results.read import runs_at, with_tasks_of
+    from rmbench.tasks.spec import list_tasks
 
     folder = boards_dir or board_folder()
+    list_tasks()  # a folder without tasks is an error, also if records hold the tasks
+    wanted = names or list_boards(folder)
     runs = runs_at(results)
     with with_tasks_of(runs):
-        specs = [load_board(folder, name) for name in names or list_boards(folder)]
+        specs = [load_board(folder, name) for name in wanted]
     made = [make_board(spec, runs) for spec in specs]
     asked = made if names else [max(made, key=lambda board: (len(board.rows), len(board.left_out)))]
     for board in asked:

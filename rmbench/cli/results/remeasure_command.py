@@ -24,6 +24,8 @@ def command(folder: Path) -> None:
         n_changed += bool(done.changed)
         record = done.run.record
         what = f"changed: {', '.join(done.changed)}" if done.changed else "the same"
+        if done.edited:
+            what += "; it was not as it was written, and has a new hash"
         before = record.identity.get("metrics_version", 1)
         version = "" if before == METRICS_VERSION else f" (metrics version {before} to {METRICS_VERSION})"
         click.echo(f"{one_line(record.model)} on {one_line(record.task)}{version}: {what}")

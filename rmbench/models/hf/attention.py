@@ -10,7 +10,7 @@ The backbone of a Hugging Face model, compiled by torch.
 from typing import Any
 
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.device import cpu_multiplies_bfloat16
+from rmbench.models.hf.device import is_fast_bfloat16
 from rmbench.models.hf.load import torch, transformers
 
 PRODUCTS = "rmbench_products"
@@ -19,11 +19,6 @@ _CELLS = 600_000
 """Scores that are computed at once: 1.2 MB in bfloat16."""
 _DEPENDS_ON_MORE = ("softcap", "s_aux", "position_bias")
 """What a model may pass to attention and `attention` does not know."""
-
-
-def is_fast_bfloat16(thing: Any) -> bool:
-    """Say whether a model or tensor is in bfloat16 on a CPU that has instructions for it."""
-    return thing.device.type == "cpu" and thing.dtype == torch.bfloat16 and cpu_multiplies_bfloat16()
 
 
 def asked_for_more(more: dict[str, Any]) -> str | None:
@@ -94,13 +89,13 @@ def use_products(model: Any) -> None:
     """Let an encoder use `attention` instead of torch's kernel, where that is what it uses."""
     if model.config._attn_implementation != "sdpa":
         return
-    name = register_attention(PRODUCTS, _attend, model.base_model)
+    name = register_attention(PRODUCTS, attend_with_products, model.base_model)
     masks: Any = transformers.AttentionMaskInterface
     masks.register(name, masks()["sdpa"])
     model.set_attn_implementation(name)
 
 
-def _attend(
+def attend_with_products(
     module: Any,
     query: Any,
     key: Any,

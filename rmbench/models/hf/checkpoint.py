@@ -129,6 +129,16 @@ def weights_identity(checkpoint: Checkpoint, config: Any) -> Mapping[str, str]:
     return {"weights": f"sha256:{digest(rows)}"}
 
 
+def label_names(config: Any) -> list[str]:
+    """Return the names of a classifier's labels, in order."""
+    return [str(config.id2label.get(k, k)) for k in range(int(config.num_labels))]
+
+
+def architectures(config: Any) -> list[str]:
+    """Return the classes that a config names, such as LlamaForCausalLM."""
+    return [str(name) for name in getattr(config, "architectures", None) or ()]
+
+
 @dataclass(frozen=True, slots=True)
 class Readout:
     """Which logits are the reward."""

@@ -8,26 +8,20 @@ padding masked.
 The reward is the raw logit, or a weighted sum of several: no sigmoid, no softmax.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from rmbench.core.overlap import TrainingPrompts
-from rmbench.models.hf.attention import compile_backbone, is_compiled, is_fast_bfloat16, use_products
-from rmbench.models.hf.checkpoint import Checkpoint, choose_readout, find_checkpoint, weights_identity
-from rmbench.models.hf.forward import Forward
-from rmbench.models.hf.load import load_classifier, torch
-from rmbench.models.hf.text import Encoded, choose_format, read_template
-from rmbench.models.hf.tokens import (
-    Tokenised,
-    Tokens,
-    batches_at_once,
-    checked_length,
-    scored,
-    tokens_at_once,
-)
-from rmbench.models.runtime import Dtype, Runtime
+from rmbench.models.hf.attention import compile_backbone, is_compiled, use_products
+from rmbench.models.hf.checkpoint import Checkpoint, choose_readout, find_checkpoint, label_names
+from rmbench.models.hf.device import batches_at_once, checked_length, is_fast_bfloat16
+from rmbench.models.hf.encoder import EncoderLogits
+from rmbench.models.hf.forward import TokenStates, last_places
+from rmbench.models.hf.load import float32_input, load_classifier, torch
+from rmbench.models.hf.text import Encoded, choose_format
+from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of
+from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation, Scored, Turn
 
 ADAPTER_VERSION = "2"
@@ -36,12 +30,12 @@ ADAPTER_VERSION = "2"
 _PROBE = (Turn(role="user", content="Is this a probe?"), Turn(role="assistant", content="It is."))
 
 
-class HFRewardModel(Tokenised):
+class HFRewardModel(HFModel):
     """A sequence classifier: its one label, a chosen one, or a weighted sum; by folder or Hub id.
 
     Args:
+        setup: How it is loaded and read.
         checkpoint: Where it is.
-        runtime: Device, dtype, length.
         label: This and all that follows: as in `load_hf`.
 
     Raises:
@@ -50,82 +44,48 @@ class HFRewardModel(Tokenised):
 
     def __init__(
         self,
+        setup: Setup,
         checkpoint: Checkpoint,
-        runtime: Runtime,
-        label: int | None = None,
-        fresh_head: int | None = None,
-        chat_template: str = "auto",
-        attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
-        share_prompts: bool = True,
-        torch_compile: bool = False,
-        weights: str | None = None,
+        label: int | None,
+        weights: str | None,
+        fresh_head: int | None,
+        torch_compile: bool,
     ) -> None:
-        self.display_name = checkpoint.name
-        self._checkpoint = checkpoint
-        self._loaded = load_classifier(checkpoint, runtime, fresh_head, attn)
-        self._model, self._tokenizer = self._loaded.model, self._loaded.tokenizer
+        loaded = load_classifier(checkpoint, setup.runtime, fresh_head, setup.attn)
+        model, tokenizer, where = loaded.model, loaded.tokenizer, checkpoint.location
         if torch_compile:
-            compile_backbone(self._model, checkpoint.location)
-        if attn == "auto" and self._loaded.is_encoder and is_fast_bfloat16(self._model):
-            use_products(self._model)
-        self._readout = choose_readout(checkpoint.location, self._loaded.label_names, label, weights)
-        self._fresh_head = fresh_head
-        self._load_again: Callable[[Dtype], HFRewardModel] = lambda dtype: HFRewardModel(
-            checkpoint, replace(runtime, dtype=dtype), label, fresh_head, chat_template, attn, share_prompts,
-            torch_compile, weights,
-        )  # fmt: skip
-        self._format = choose_format(self._tokenizer, self._loaded.is_encoder, chat_template, read_template)
-        self.max_length = checked_length(checkpoint.location, self._model.config, self._tokenizer, runtime)
-        self._tokens = Tokens(self._format, self.max_length, checkpoint.name)
-        self._forward = Forward(self._loaded, self._readout, self._pad_id(), share=share_prompts)
-        self._weights: Mapping[str, str] | None = None
+            compile_backbone(model, where)
+        if setup.attn == "auto" and loaded.is_encoder and is_fast_bfloat16(model):
+            use_products(model)
+        self._readout = choose_readout(where, label_names(model.config), label, weights)
+        self._fresh_head, self._fresh = fresh_head, loaded.fresh
+        self.pad_id = pad_id_of(model, tokenizer)
+        self.encoder = EncoderLogits(model, self.pad_id) if loaded.is_encoder else None
+        self._states = TokenStates(model, self.pad_id, share=setup.share_prompts)
         self._threads = self._threads_each = 1
+        text_format = choose_format(tokenizer, loaded.is_encoder, setup.chat_template)
+        max_length = checked_length(where, model.config, tokenizer, setup.runtime)
+        reader = Reader(checkpoint, model, self.encoder or self._states)
+        made_of = (setup, checkpoint, label, weights, fresh_head, torch_compile)
+        super().__init__(Tokens(text_format, max_length, checkpoint.name), tokenizer, [reader], made_of)
 
-    def fingerprint(self) -> Mapping[str, str]:
+    def fingerprint(self) -> dict[str, str]:
         """Return whatever can change a score; hashes the weights of a folder once."""
-        if self._weights is None:
-            self._weights = weights_identity(self._checkpoint, self._model.config)
-        attention = str(getattr(self._model.config, "_attn_implementation", None))
-        identity = {
+        return {
             "kind": "hf",
             "adapter": ADAPTER_VERSION,
-            "attention": attention,
-            "dtype": str(self._model.dtype).removeprefix("torch."),
-            "format": self._format.identity,
             "label": self._readout.identity,
-            "max_length": str(self.max_length),
-            "truncation": "left-keep-bos",
-            **self._weights,
-            **({"compiled": "torch"} if is_compiled(self._model) else {}),
+            **super().fingerprint(),
+            **({"compiled": "torch"} if is_compiled(self.model) else {}),
+            **({} if self._fresh_head is None else {"fresh_head": str(self._fresh_head)}),
         }
-        return identity | ({} if self._fresh_head is None else {"fresh_head": str(self._fresh_head)})
-
-    def joint_length(self, batch: Sequence[Conversation]) -> int | None:
-        """Return the tokens read for these in one batch; None where each is a padded row."""
-        return self._forward.joint_length(self._tokens.encode(batch))
-
-    def batch_tokens(self) -> int:
-        """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
-        return tokens_at_once(self._model)
-
-    def n_parameters(self) -> int:
-        """Return the number of weights, tied ones once."""
-        return sum(weight.numel() for weight in self._model.parameters())
-
-    def score(self, batch: Sequence[Conversation]) -> list[Scored]:
-        """Return one reward per conversation, from one forward pass over the batch."""
-        if not batch:
-            return []
-        encoded = self._tokens.encode(batch)
-        rewards = self._forward.rewards(encoded)
-        return [scored(row, reward) for reward, row in zip(rewards, encoded, strict=True)]
 
     def batches_at_once(self) -> int:
         """Return how many batches are computed faster side by side than one after the other."""
-        if self._loaded.is_encoder or is_compiled(self._model) or self._forward.sharing_problem:
+        if self.encoder or is_compiled(self.model) or self.sharing_problem:
             return 1  # these keep something of a forward pass in the model
         self._threads = torch.get_num_threads()
-        found, self._threads_each = batches_at_once(self._model)
+        found, self._threads_each = batches_at_once(self.model)
         return found
 
     def score_beside(self, batch: Sequence[Conversation]) -> list[Scored]:
@@ -137,82 +97,75 @@ class HFRewardModel(Tokenised):
         """Give threads that are made from now on the whole processor again."""
         torch.set_num_threads(self._threads)
 
-    def notes(self) -> list[str]:
-        """Return remarks on format, head and EOS."""
-        notes = list(self._format.notes())
-        if self._loaded.fresh:
-            drawn = ", ".join(self._loaded.fresh)
+    def overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:
+        """Return how many of `prompts` a model of `rmbench train` was trained on; None for others."""
+        checkpoint = self.readers[0].checkpoint
+        seen = TrainingPrompts.load(Path(checkpoint.location)) if checkpoint.is_folder else None
+        return None if seen is None else seen.count(prompts)
+
+    def diagnose(self, conversation: Conversation) -> dict[str, Any]:
+        """Return what `rmbench check` asks of a tokenised model about one conversation.
+
+        Keys beside those of every adapter: `eos_seen`, `pad_is_eos` (None where it does not apply), `read_at`
+        (the text of the token whose hidden state is read; None for encoders), `own_read_at` (the one that
+        transformers' own forward pass would read).
+        """
+        ids = self.encode([conversation])[0].ids
+        eos, decoder = self.tokenizer.eos_token_id, self.encoder is None
+        own = next((i for i in reversed(ids) if i != self._config_pad_id), ids[0])
+        return super().diagnose(conversation) | {
+            # A template may write a line break after its EOS.
+            "eos_seen": eos in ids[-3:] if decoder and eos is not None else None,
+            "pad_is_eos": eos is not None and self.pad_id == eos if decoder else None,
+            "read_at": self.tokenizer.decode([ids[-1]]) if decoder else None,
+            "own_read_at": self.tokenizer.decode([own]) if decoder else None,
+        }
+
+    @property
+    def _config_pad_id(self) -> int | None:
+        found: int | None = self.model.config.get_text_config().pad_token_id
+        return found
+
+    def numbers(self, rows: Sequence[Encoded]) -> list[float]:
+        """Return one reward per row."""
+        rewards = [0.0] * len(rows)
+        for group, logits in self._logits(rows):
+            for k, reward in zip(group, self._readout.rewards(logits), strict=True):
+                rewards[k] = reward
+        return rewards
+
+    def _logits(self, rows: Sequence[Encoded]) -> list[tuple[list[int], Any]]:
+        if self.encoder:
+            return self.encoder.passes(rows)
+        found = self._states.passes(rows, last_places(rows))
+        with torch.inference_mode():
+            return [(group, self.model.score(states.float())) for group, states in found]
+
+    def _own_reward(self, row: Encoded) -> float | None:
+        if self.encoder or self._config_pad_id in row.ids:
+            return None
+        ids = torch.tensor([row.ids], device=self.model.device)
+        with torch.inference_mode(), float32_input(self.model.score):
+            return self._readout.rewards(self.model(input_ids=ids, use_cache=False).logits)[0]
+
+    def _remarks(self) -> list[str]:
+        notes = []
+        if self._fresh:
+            drawn = ", ".join(self._fresh)
             notes.append(f"the head is random (fresh_head={self._fresh_head}: {drawn}); a control only")
         seen = self.diagnose(_PROBE)
         if seen["eos_seen"] is False:
-            eos = self._tokenizer.eos_token
+            eos = self.tokenizer.eos_token
             notes.append(f"no EOS ({eos!r}) after the response: the reward is read at {seen['read_at']!r}")
         if seen["own_read_at"] != seen["read_at"]:
             notes.append(
                 f"the padding token {seen['read_at']!r} ends every text; the reward is read there, but"
                 f" transformers' own forward pass reads {seen['own_read_at']!r}, as published rewards may"
             )
-        if not self._loaded.is_encoder and (problem := self._forward.sharing_problem):
-            notes.append(f"each candidate's prompt is read again: {problem}")
         return notes
 
-    def recast(self, dtype: Dtype) -> "HFRewardModel":
-        """Return the same model in another dtype, loaded again: a cast would round its buffers too."""
-        return self._load_again(dtype)
-
-    def overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:
-        """Return how many of `prompts` a model of `rmbench train` was trained on; None for others."""
-        if not self._checkpoint.is_folder:
-            return None
-        seen = TrainingPrompts.load(Path(self._checkpoint.location))
-        return None if seen is None else seen.count(prompts)
-
-    def diagnose(self, conversation: Conversation) -> dict[str, Any]:
-        """Return what `rmbench check` asks of a tokenised model about one conversation.
-
-        Keys: `double_bos`, `eos_seen`, `pad_is_eos` (None where it does not apply), `read_at` (the text of
-        the token whose hidden state is read; None for encoders), `own_read_at` (the one that transformers'
-        own forward pass would read), `own_forward_gap` (distance to the reward of that pass; None where it
-        looks for a padding id that the text holds).
-        """
-        row = self._tokens.encode([conversation])[0]
-        bos, eos = self._tokenizer.bos_token_id, self._tokenizer.eos_token_id
-        decoder = not self._loaded.is_encoder
-        return {
-            "double_bos": None if bos is None else list(row.ids[:2]) == [bos, bos],
-            # A template may write a line break after its EOS.
-            "eos_seen": eos in row.ids[-3:] if decoder and eos is not None else None,
-            "pad_is_eos": eos is not None and self._pad_id() == eos if decoder else None,
-            "read_at": self._tokenizer.decode([row.ids[-1]]) if decoder else None,
-            "own_read_at": self._own_read_at(row) if decoder else None,
-            "own_forward_gap": self._own_forward_gap(row),
-        }
-
-    def _pad_id(self) -> int:
-        # RoBERTa numbers positions by the config's padding id; for the others it only fills masked places.
-        for owner in (self._model.config, self._tokenizer):
-            pad = getattr(owner, "pad_token_id", None)
-            if pad is not None and pad >= 0:
-                return int(pad)
-        return int(self._tokenizer.eos_token_id or 0)
-
-    def _own_read_at(self, row: Encoded) -> str:
-        pad = self._model.config.get_text_config().pad_token_id
-        return str(self._tokenizer.decode([next((i for i in reversed(row.ids) if i != pad), row.ids[0])]))
-
-    def _own_forward_gap(self, row: Encoded) -> float | None:
-        pad = self._model.config.get_text_config().pad_token_id
-        if self._loaded.is_encoder or (pad is not None and pad in row.ids):
-            return None
-        ids = torch.tensor([row.ids], device=self._model.device)
-        with torch.inference_mode():
-            # Its head was made fp32: hand it fp32 hidden states, as `Forward` does.
-            hook = self._model.score.register_forward_pre_hook(lambda _, args: (args[0].float(),))
-            try:
-                logits = self._model(input_ids=ids, use_cache=False).logits
-            finally:
-                hook.remove()
-        return abs(self._readout.rewards(logits)[0] - self._forward.rewards([row])[0])
+    def _sharing_remarks(self) -> list[str]:
+        return [] if self.encoder else super()._sharing_remarks()
 
 
 def load_hf(
@@ -243,14 +196,14 @@ def load_hf(
         share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
         torch_compile: Compile the backbone first: half a minute, then a tenth faster on a CPU.
         gguf_file: A quantised file of the folder to read.
-        max_length: Tokens of a conversation, in place of --max-length.
+        max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
     """
-    checkpoint = find_checkpoint(argument, gguf_file)
-    if max_length is not None:
-        runtime = replace(runtime, max_length=max_length)
-    if trust_remote_code:
-        runtime = replace(runtime, trust_remote_code=True)
-    return HFRewardModel(
-        checkpoint, runtime, label, fresh_head, chat_template, attn, share_prompts, torch_compile, weights
+    setup = Setup(
+        runtime=runtime.changed(max_length, trust_remote_code),
+        chat_template=chat_template,
+        attn=attn,
+        share_prompts=share_prompts,
     )
+    checkpoint = find_checkpoint(argument, gguf_file)
+    return HFRewardModel(setup, checkpoint, label, weights, fresh_head, torch_compile)

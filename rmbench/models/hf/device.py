@@ -1,16 +1,16 @@
-"""Where a Hugging Face model runs, in which precision, and what its process does with memory it frees.
-
-How many tokens a Hugging Face model can read: of one conversation, and at once.
-"""
+"""Device, dtype and memory of a Hugging Face model, and how many tokens it can read: in all, and at once."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError
+from rmbench.models.runtime import Runtime
 
 try:
     import torch as torch
@@ -55,6 +55,21 @@ def cpu_multiplies_bfloat16() -> bool:
     return told.startswith("AVX512") and any(getattr(torch.cpu, n, lambda: False)() for n in names)
 
 
+def is_fast_bfloat16(thing: Any) -> bool:
+    """Say whether a model or tensor is in bfloat16 on a CPU that has instructions for it."""
+    return thing.device.type == "cpu" and thing.dtype == torch.bfloat16 and cpu_multiplies_bfloat16()
+
+
+def dtype_name(thing: Any) -> str:
+    """Return the dtype of a model or tensor, as in `float32`."""
+    return str(thing.dtype).removeprefix("torch.")
+
+
+def allowed_gap(model: Any, exact: float, half: float) -> float:
+    """Return the tolerance of a probe: `exact` in float32 and float64, `half` in types of 16 bits."""
+    return exact if dtype_name(model) in ("float32", "float64") else half
+
+
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """Numbers of glibc's options, of `malloc.h`."""
 
@@ -89,3 +104,97 @@ class Memory:
         self._ran_out = True
         yield
         self._ran_out = False
+
+
+MAX_LENGTH = 16_384
+"""Upper bound of the default token limit: no reply of a public benchmark is longer, and one that is must
+not take the memory of a whole batch. `max_length` asks for more."""
+
+
+# Families whose first usable position is not 0 but the padding index + 1.
+_OFFSET_POSITIONS = frozenset(
+    {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
+     "xlm-roberta", "xlm-roberta-xl", "xmod"}
+)  # fmt: skip
+
+
+def checked_length(where: str, config: Any, tokenizer: Any, runtime: Runtime) -> int:
+    """Return min(the model's positions, the tokenizer's limit, MAX_LENGTH), or what was asked for."""
+    limits = [MAX_LENGTH]
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        if config.model_type in _OFFSET_POSITIONS:
+            positions -= int(config.pad_token_id) + 1
+        limits.append(positions)
+    if runtime.max_length is not None:
+        if positions is not None and runtime.max_length > positions:
+            raise ConfigError(
+                f"{where}: max_length is {runtime.max_length}; the model has {positions} positions"
+            )
+        return runtime.max_length
+    declared = tokenizer.model_max_length
+    if isinstance(declared, int) and 0 < declared < 10**9:  # "no limit" is written as 1e30
+        limits.append(declared)
+    return min(limits)
+
+
+_MOST_AT_ONCE = {"cpu": 3_072, "cuda": 65_536, "mps": 16_384}
+"""Tokens of a batch beyond which nothing gets faster: on a CPU, a layer's work on more leaves the caches."""
+_LEAST_AT_ONCE = 256
+_SHARE_OF_FREE = 0.5
+_MOST_SIDE_BY_SIDE = 8
+"""Batches; more threads than that share them."""
+
+
+def tokens_at_once(model: Any) -> int:
+    """Return the tokens of a batch that fit into half of the free memory of the model's device.
+
+    The most that is of use, halved until it fits: so the same machine finds the same number again, and a run
+    that is taken up plans the same batches.
+    """
+    found, needed = _MOST_AT_ONCE[model.device.type], bytes_per_token(model)
+    while found > _LEAST_AT_ONCE and found * needed > _SHARE_OF_FREE * free_bytes(model.device):
+        found //= 2
+    return found
+
+
+def batches_at_once(model: Any) -> tuple[int, int]:
+    """Return how many batches a CPU computes fastest side by side, and in how many threads each.
+
+    In bfloat16 half of the time goes into small operations that two threads do no faster than one, and after
+    each of which they wait for each other; in float32 products take it all, and threads that share a batch
+    are as fast.
+    """
+    n_threads = torch.get_num_threads()
+    if not is_fast_bfloat16(model):
+        return 1, n_threads
+    needed = tokens_at_once(model) * bytes_per_token(model)
+    fit = [n for n in range(1, min(n_threads, _MOST_SIDE_BY_SIDE) + 1)
+           if n == 1 or n * needed <= _SHARE_OF_FREE * free_bytes(model.device)]  # fmt: skip
+    # As few threads idle as may be, without many fewer batches.
+    found = max(fit[len(fit) // 2 :], key=lambda n: (n * (n_threads // n), n))
+    return found, n_threads // found
+
+
+def bytes_per_token(model: Any) -> int:
+    """Return what one layer holds of a token at a time.
+
+    Its input, norms, queries, keys and values gathered for the blocks of attention, their output, and the
+    inner layer of its feed-forward part.
+    """
+    config = model.config.get_text_config()
+    hidden = int(getattr(config, "hidden_size", 1_024))
+    inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
+    return int(model.dtype.itemsize) * (16 * hidden + 4 * inner)
+
+
+def free_bytes(device: Any) -> int:
+    """Return the memory that is free on a device; on a CPU, what the system could hand out."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    told = Path("/proc/meminfo")
+    if told.is_file():
+        lines = dict(line.split(":", 1) for line in told.read_text(encoding="ascii").splitlines())
+        if "MemAvailable" in lines:
+            return int(lines["MemAvailable"].split()[0]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -4,24 +4,24 @@ With a reference: beta * (log pi(y|x) - log ref(y|x)), arXiv 2305.18290 eq. 5 wi
 replies to a prompt share. Rewards of different prompts are therefore apart by an unknown constant each.
 Without: beta * log pi(y|x); with `average`, per token of the reply, as in SimPO (arXiv 2405.14734 eq. 4).
 
-Only tokens of the reply count, the end of the turn among them (`hf_reply`). A reply of none has no reward: 0,
-the logarithm of certainty, would be the best of all. What is stored are the
-log-probabilities (`reply_logprob`): the reward is two multiplications away from them.
+Only tokens of the reply count, the end of the turn among them (`rmbench.models.hf.reply`). A reply of no
+tokens has no reward: 0, the logarithm of certainty, would be the best of all.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint, source_of
+from rmbench.models.hf.device import checked_length
 from rmbench.models.hf.load import load_causal
 from rmbench.models.hf.logprobs import LogProbs, ReplyLogProb
-from rmbench.models.hf.reply import ReplyFormat
-from rmbench.models.hf.text import ChatFormat, PlainFormat, choose_format, read_template
-from rmbench.models.hf.tokens import Tokenised, Tokens, checked_length, tokenizer_identity
-from rmbench.models.runtime import Dtype, Runtime
+from rmbench.models.hf.reply import ReplyFormat, reply_of
+from rmbench.models.hf.text import Encoded, decoder_format
+from rmbench.models.hf.tokens import HFModel, Setup, Tokens, pad_id_of
+from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation, Part, Scored
 
 ADAPTER_VERSION = "3"
@@ -31,7 +31,7 @@ _PROBES = ("Is this a probe?  It is.\n\nYes: 12,345.", "\u00e9t\u00e9 \U0001f600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """What becomes of log-probabilities."""
+    """How log-probabilities become a reward."""
 
     beta: float
     average: bool
@@ -41,81 +41,61 @@ class Rule:
         return self.beta * (policy - reference) / (max(1, n_tokens) if self.average else 1)
 
 
-class ImplicitReward(Tokenised):
+class ImplicitReward(HFModel):
     """A policy, and its reference if there is one; they read the same tokens.
 
     Args:
+        setup: How they are loaded and read.
         policy: Where the policy is.
-        reference: Where the reference is; None for none.
-        rule: What becomes of log-probabilities.
-        runtime: Device, dtype, length.
-        chat_template: As in `load_dpo`.
-        attn: As in `load_dpo`.
-        share_prompts: As in `load_dpo`.
+        reference: Where the reference is; None for a reward without one.
+        rule: How log-probabilities become a reward.
 
     Raises:
         ConfigError: If one cannot be loaded, or their tokenizers differ.
     """
 
-    def __init__(
-        self,
-        policy: Checkpoint,
-        reference: Checkpoint | None,
-        rule: Rule,
-        runtime: Runtime,
-        chat_template: str = "auto",
-        attn: str = "auto",
-        share_prompts: bool = True,
-    ) -> None:
-        self.display_name = f"dpo:{policy.name}"
+    def __init__(self, setup: Setup, policy: Checkpoint, reference: Checkpoint | None, rule: Rule) -> None:
         self._rule = rule
-        self._load_again: Callable[[Dtype], ImplicitReward] = lambda dtype: ImplicitReward(
-            policy, reference, rule, replace(runtime, dtype=dtype), chat_template, attn, share_prompts
-        )
-        for checkpoint in (policy, reference):
-            if checkpoint is not None:
-                source_of(checkpoint, runtime)  # what is refused is refused before any code of theirs runs
-        model, tokenizer = load_causal(policy, runtime, attn)
-        self._bos = tokenizer.bos_token_id
-        limits = [checked_length(policy.location, model.config, tokenizer, runtime)]
-        pad_id = next(int(i) for i in (tokenizer.pad_token_id, tokenizer.eos_token_id, 0) if i is not None)
-        found = [(policy, LogProbs(model, policy.location, pad_id, share=share_prompts))]
-        if reference is not None and reference != policy:  # the same weights are not loaded twice
-            other_model, other = load_causal(reference, runtime, attn)
-            _check_tokenizers(policy, tokenizer, reference, other, templates=chat_template == "auto")
-            limits.append(checked_length(reference.location, other_model.config, other, runtime))
-            theirs = LogProbs(other_model, reference.location, pad_id, share=share_prompts)
-            found.append((reference, theirs))
-        inner = choose_format(tokenizer, False, chat_template, read_template)
-        self._format = ReplyFormat(tokenizer, cast(ChatFormat | PlainFormat, inner))
-        self.max_length = min(limits)
-        self._tokens = Tokens(self._format, self.max_length, self.display_name)
-        reading = {
-            "format": self._format.identity,
-            "max_length": str(self.max_length),
-            "tokenizer": tokenizer_identity(tokenizer),
-            "truncation": "left-keep-bos",
-        }
-        parts = [ReplyLogProb(*each, self._tokens, reading) for each in found]
-        self._policy, self._reference = parts[0], None if reference is None else parts[-1]
+        # What is refused is refused before any of their code runs; the same weights are not loaded twice.
+        checkpoints = [c for c in dict.fromkeys((policy, reference)) if c is not None]
+        for checkpoint in checkpoints:
+            source_of(checkpoint, setup.runtime)
+        tokenizers, limits, found = list[Any](), list[int](), list[LogProbs]()
+        for checkpoint in checkpoints:
+            model, tokenizer = load_causal(checkpoint, setup.runtime, setup.attn)
+            tokenizers.append(tokenizer)
+            if checkpoint != policy:
+                _check_tokenizers(policy, checkpoint, *tokenizers, templates=setup.chat_template == "auto")
+            limits.append(checked_length(checkpoint.location, model.config, tokenizer, setup.runtime))
+            pad_id = pad_id_of(model, tokenizer)
+            found.append(LogProbs(model, checkpoint.location, pad_id, share=setup.share_prompts))
+        own = tokenizers[0]
+        text_format = ReplyFormat(own, decoder_format(own, setup.chat_template))
+        tokens = Tokens(text_format, min(limits), f"dpo:{policy.name}")
+        models = [ReplyLogProb(*each, own, tokens) for each in zip(checkpoints, found, strict=True)]
+        self._policy, self._reference = models[0], None if reference is None else models[-1]
+        readers = [reader for each in models for reader in each.readers]
+        super().__init__(tokens, own, readers, (setup, policy, reference, rule))
 
-    def fingerprint(self) -> Mapping[str, str]:
+    def fingerprint(self) -> dict[str, str]:
         """Return whatever can change a score; hashes the weights of folders once."""
-        own = self._policy.fingerprint()
+        found = super().fingerprint()
         return {
             "kind": "dpo",
             "adapter": ADAPTER_VERSION,
             "average": str(self._rule.average),
             "beta": repr(self._rule.beta),
-            **{key: own[key] for key in ("attention", "dtype", "format", "max_length", "truncation")},
-            "policy": self._policy.weights,
-            "reference": "none" if self._reference is None else self._reference.weights,
+            "policy": found.pop("weights"),
+            "reference": "none" if self._reference is None else self._reference.readers[0].weights,
+            **found,
         }
 
     def parts(self) -> list[Part]:
-        """Return what is stored: the policy's log-probabilities, and the reference's."""
+        """Return the models whose numbers are stored: the policy, and the reference."""
         named = zip(("policy", "reference"), self._asked(), strict=False)
-        return [Part(f"{name} {each.checkpoint.name}", each, each.fingerprint) for name, each in named]
+        return [
+            Part(f"{name} {each.readers[0].checkpoint.name}", each, each.fingerprint) for name, each in named
+        ]
 
     def _asked(self) -> list[ReplyLogProb]:
         return [self._policy, *([] if self._reference is None else [self._reference])]
@@ -129,55 +109,23 @@ class ImplicitReward(Tokenised):
             for own, theirs, n in zip(numbers[0], other, counts, strict=True)
         ]
 
-    def joint_length(self, batch: Sequence[Conversation]) -> int | None:
-        """Return the tokens that either reads for these in one batch; None where one pads rows."""
-        found = [part.joint_length(batch) for part in self._asked()]
-        return None if None in found else found[0]
-
-    def batch_tokens(self) -> int:
-        """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
-        return min(part.batch_tokens() for part in self._asked())
-
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return one reward per conversation; both models read the same batch."""
         asked = {id(part): part for part in self._asked()}  # a policy that is its reference reads once
         found = {key: part.score(batch) for key, part in asked.items()}
         return self.combine(batch, [found[id(part)] for part in self._asked()])
 
-    def n_parameters(self) -> int:
-        """Return the number of weights of the policy, tied ones once; the reference is not counted."""
-        return sum(weight.numel() for weight in self._policy.model.parameters())
+    def _own_reward(self, row: Encoded) -> float:
+        other = 0.0 if self._reference is None else self._reference.own_sum(row)
+        first, end = reply_of(row)
+        return self._rule.reward(self._policy.own_sum(row), other, end - first)
 
-    def notes(self) -> list[str]:
-        """Return remarks on the format, and on what the numbers can be compared with."""
-        notes = self._format.notes()
+    def _remarks(self) -> list[str]:
         if self._reference is not None:
-            notes.append("an implicit reward: rewards of different prompts are apart by an unknown constant")
-        elif not self._rule.average:
-            notes.append("no reference: longer replies are less likely and get lower rewards; see -M average")
-        for part in {id(part): part for part in self._asked()}.values():
-            if part.sharing_problem:
-                name = part.checkpoint.name
-                notes.append(f"each candidate's prompt is read again by {name}: {part.sharing_problem}")
-        return notes
-
-    def recast(self, dtype: Dtype) -> "ImplicitReward":
-        """Return the same model in another dtype, loaded again."""
-        return self._load_again(dtype)
-
-    def diagnose(self, conversation: Conversation) -> dict[str, Any]:
-        """Return what `rmbench check` asks about one conversation: `double_bos` and `own_forward_gap`.
-
-        The gap is to the reward from both models' own forward passes, with all their logits.
-        """
-        ids = self._tokens.encode([conversation])[0].ids
-        other = 0.0 if self._reference is None else self._reference.own_sum(conversation)
-        (n_tokens,) = self._policy.n_reply_tokens([conversation])
-        own = self._rule.reward(self._policy.own_sum(conversation), other, n_tokens)
-        return {
-            "double_bos": None if self._bos is None else list(ids[:2]) == [self._bos] * 2,
-            "own_forward_gap": abs(own - self.score([conversation])[0].reward),
-        }
+            return ["an implicit reward: rewards of different prompts are apart by an unknown constant"]
+        if not self._rule.average:
+            return ["no reference: longer replies are less likely and get lower rewards; see -M average"]
+        return []
 
 
 def load_dpo(
@@ -204,7 +152,7 @@ def load_dpo(
         chat_template: `auto` (the policy's tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice.
         share_prompts: Read what the conversations of a batch begin with once, where the models allow it.
-        max_length: Tokens of a conversation, in place of --max-length.
+        max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repositories' own code, in place of --trust-remote-code.
 
     Raises:
@@ -217,19 +165,18 @@ def load_dpo(
         raise ConfigError(f"dpo:{argument}: it has ref=PATH, and option 'reference' is 'none'; leave one out")
     if beta is not None and not (math.isfinite(beta) and beta > 0):
         raise ConfigError(f"dpo:{argument}: option 'beta' is {beta}; expected a number above 0")
-    if max_length is not None:
-        runtime = replace(runtime, max_length=max_length)
-    if trust_remote_code:
-        runtime = replace(runtime, trust_remote_code=True)
+    setup = Setup(
+        runtime=runtime.changed(max_length, trust_remote_code),
+        chat_template=chat_template,
+        attn=attn,
+        share_prompts=share_prompts,
+    )
     usual = 0.1 if reference == "given" else 1.0
     return ImplicitReward(
+        setup,
         find_checkpoint(places["policy"], None),
         find_checkpoint(places["ref"], None) if "ref" in places else None,
         Rule(beta=usual if beta is None else beta, average=average),
-        runtime,
-        chat_template,
-        attn,
-        share_prompts,
     )
 
 
@@ -258,7 +205,7 @@ def parse_places(argument: str) -> dict[str, str]:
 
 
 def _check_tokenizers(
-    policy: Checkpoint, own: Any, reference: Checkpoint, other: Any, *, templates: bool
+    policy: Checkpoint, reference: Checkpoint, own: Any, other: Any, *, templates: bool
 ) -> None:
     """Refuse two models that would read other tokens; a reference without a template reads the policy's."""
     both = f"{policy.location} and {reference.location}"

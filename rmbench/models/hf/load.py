@@ -1,7 +1,4 @@
-"""Loading a Hugging Face sequence classifier, and refusing what would score silently wrong.
-
-Loading a Hugging Face language model that writes text, and refusing what is none.
-"""
+"""Loads Hugging Face classifiers and language models, and refuses what would score silently wrong."""
 
 import contextlib
 import logging
@@ -11,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.checkpoint import Checkpoint, source_of
+from rmbench.models.hf.checkpoint import Checkpoint, architectures, source_of
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
@@ -31,8 +28,6 @@ class Loaded:
     model: Any
     tokenizer: Any
     is_encoder: bool
-    n_labels: int
-    label_names: tuple[str, ...]
     fresh: tuple[str, ...]
     """Parameters that the checkpoint does not have and that were drawn at random."""
 
@@ -54,9 +49,7 @@ def load_classifier(
     if not is_encoder:
         model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
     model.to(pick_device(runtime.device)).eval()
-    n_labels = int(model.config.num_labels)
-    names = tuple(str(model.config.id2label.get(k, k)) for k in range(n_labels))
-    return Loaded(model, tokenizer, is_encoder, n_labels, names, fresh)
+    return Loaded(model, tokenizer, is_encoder, fresh)
 
 
 def load_weights(
@@ -66,8 +59,10 @@ def load_weights(
     attention: str,
     changes: Mapping[str, Any],
     check: Callable[[Any], None] | None = None,
-) -> tuple[Any, Any, Mapping[str, Any]]:
-    """Return (model, tokenizer, transformers' loading info); the model is still on the CPU.
+) -> tuple[Any, Any, Mapping[str, list[str]]]:
+    """Return (model, tokenizer, names of weights); the model is still on the CPU.
+
+    The names are those `missing` from the checkpoint, `mismatched` in shape, and `unexpected`.
 
     `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
     `changes` has values of the config to replace, and `check` may refuse the config before weights are read.
@@ -91,7 +86,9 @@ def load_weights(
             checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
-    return model, tokenizer, info
+    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+    info = {"missing": info["missing_keys"], "mismatched": mismatched, "unexpected": info["unexpected_keys"]}
+    return model, tokenizer, {kind: sorted(map(str, keys)) for kind, keys in info.items()}
 
 
 def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
@@ -107,11 +104,10 @@ def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
 
 
 def _check_head(
-    checkpoint: Checkpoint, model: Any, info: Mapping[str, Any], fresh_head: int | None
+    checkpoint: Checkpoint, model: Any, info: Mapping[str, list[str]], fresh_head: int | None
 ) -> tuple[str, ...]:
     """Draw a fresh head if that was asked for; refuse a head that nobody trained otherwise."""
-    mismatched = sorted(str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"])
-    missing = sorted(info["missing_keys"])
+    missing, mismatched = info["missing"], info["mismatched"]
     prefix = f"{model.base_model_prefix}."
     body = [name for name in missing if name.startswith(prefix) and ".pooler." not in name]
     if body:
@@ -214,15 +210,13 @@ def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto
     model, tokenizer, info = load_weights(
         checkpoint, runtime, auto, attention, {}, check=lambda config: check_writes(checkpoint, config)
     )
-    heads = sorted(k for k in info["unexpected_keys"] if k.startswith(("score.", "classifier.")))
+    heads = [name for name in info["unexpected"] if name.startswith(("score.", "classifier."))]
     if heads:
         raise ConfigError(f"{where}: a classifier (it has {heads[0]!r}), no language model; load it with hf:")
-    shapes = [str(key[0] if isinstance(key, tuple) else key) for key in info["mismatched_keys"]]
-    wrong = sorted(info["missing_keys"]) or sorted(shapes)
-    if wrong:
+    if wrong := [*info["missing"], *info["mismatched"]]:
         raise ConfigError(
-            f"{where}: no whole language model: {len(info['missing_keys']) + len(shapes)} weights are missing"
-            f" or have another shape, first {wrong[0]!r}; its text and its probabilities would be random"
+            f"{where}: no whole language model: {len(wrong)} weights are missing or have another shape, first"
+            f" {wrong[0]!r}; its text and its probabilities would be random"
         )
     return model.to(pick_device(runtime.device)).eval(), tokenizer
 
@@ -233,8 +227,7 @@ def check_writes(checkpoint: Checkpoint, config: Any) -> None:
     Raises:
         ConfigError: If it is a classifier, an encoder or an encoder-decoder model.
     """
-    names = [str(name) for name in getattr(config, "architectures", None) or ()]
-    if classifiers := [name for name in names if name.endswith("ForSequenceClassification")]:
+    if classifiers := [name for name in architectures(config) if name.endswith("ForSequenceClassification")]:
         raise ConfigError(
             f"{checkpoint.location}: {classifiers[0]} gives rewards and writes no text; expected a language"
             " model (...ForCausalLM)"
@@ -250,3 +243,13 @@ def is_decoder(config: Any) -> bool:
     """Say whether a config's model reads from left to right only."""
     encoders = transformers.models.auto.modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return not (config.model_type in encoders or getattr(config, "is_encoder_decoder", False))
+
+
+@contextlib.contextmanager
+def float32_input(head: Any) -> Iterator[None]:
+    """Hand a head float32 hidden states: it was made float32, and transformers' own forward pass is not."""
+    hook = head.register_forward_pre_hook(lambda _, args: (args[0].float(),))
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,35 +1,34 @@
-"""log pi(reply | prompt) of a causal language model, without its logits ever being held.
+"""log pi(reply | prompt) of a causal language model: the part that implicit rewards are made of.
 
-The backbone gives hidden states, only those that a reply's tokens are predicted from (`hf_states`). The head
-is applied to a few of them at a time: the logit of the token that comes minus logsumexp over the vocabulary,
-in float32. What a whole batch's logits would take, B * T * V * 4 bytes, is gigabytes where V is 150,000.
+The backbone gives hidden states, only those that a reply's tokens are predicted from. The head is applied to
+a few of them at a time: the logit of the token that comes minus logsumexp over the vocabulary, in float32.
+The logits of a whole batch, B * T * V * 4 bytes, would be gigabytes where V is 150,000.
 
-Some architectures cap or scale their logits. `LogProbs` knows three ways, and compares itself with the
-model's own forward pass on made-up tokens: what differs is refused.
+Some architectures cap or scale their logits. `LogProbs` knows three ways, compares itself with the model's
+own forward pass on made-up tokens, and refuses a model that differs.
 
-log pi(reply | prompt) of one language model, as a part of rewards.
-
-It is what implicit rewards are made of, and all that costs a forward pass: stored by itself, a reference is
-read once for all policies that were trained from it, and another beta costs nothing.
+Log-probabilities are stored. Changing beta needs no forward pass, and policies share one pass of their
+reference.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf.checkpoint import Checkpoint, weights_identity
+from rmbench.models.hf.checkpoint import Checkpoint
+from rmbench.models.hf.device import allowed_gap
 from rmbench.models.hf.forward import TokenStates
 from rmbench.models.hf.load import torch
 from rmbench.models.hf.reply import reply_of
+from rmbench.models.hf.sharing import made_up_ids
 from rmbench.models.hf.text import Encoded
-from rmbench.models.hf.tokens import Tokenised, Tokens, scored, tokens_at_once
-from rmbench.types import Conversation, Scored
+from rmbench.models.hf.tokens import HFModel, Reader, Tokens, tokenizer_identity
+from rmbench.types import Conversation
 
+VERSION = "2"
+"""Raised when any log-probability could change."""
 _CELLS = {"cpu": 4_000_000, "cuda": 64_000_000, "mps": 16_000_000}
 """Logits that are held at once, in float32: 16 MB on a CPU."""
-PROBE_TOLERANCE = {"float32": 1e-4, "float64": 1e-4}
-"""Of a log-probability, as a fraction of it."""
-_PROBE_TOLERANCE_OF_HALF = 0.05
 
 
 class LogProbs:
@@ -55,7 +54,7 @@ class LogProbs:
         self._cap = getattr(config, "final_logit_softcapping", None)
         divided = getattr(config, "logits_scaling", None) or 1.0
         self._scale = (getattr(config, "logit_scale", None) or 1.0) / divided
-        self._check(where, int(config.vocab_size))
+        self._check(where)
 
     def sums(self, rows: Sequence[Encoded]) -> list[float]:
         """Return log pi(reply | what comes before it) of each row, in nats; 0 for a reply of no tokens."""
@@ -89,12 +88,11 @@ class LogProbs:
             found.append(chosen - logits.logsumexp(dim=-1))
         return torch.cat(found)
 
-    def _check(self, where: str, n_words: int) -> None:
-        ids = tuple((3 + 31 * k * k + 7 * k) % min(n_words, 500) for k in range(12))
+    def _check(self, where: str) -> None:
+        ids = made_up_ids(self.model.config.get_text_config(), 12, 3)
         row = Encoded(ids, reply=(1, len(ids)))
         own, found = self.own_sum(row), self.sums([row])[0]
-        dtype = str(self.model.dtype).removeprefix("torch.")
-        allowed = PROBE_TOLERANCE.get(dtype, _PROBE_TOLERANCE_OF_HALF) * max(1.0, abs(own))
+        allowed = allowed_gap(self.model, 1e-4, 0.05) * max(1.0, abs(own))
         if not abs(own - found) <= allowed:  # NaN fails too
             raise ConfigError(
                 f"{where}: {type(self.model).__name__} does more to its logits than rmbench knows:"
@@ -102,74 +100,34 @@ class LogProbs:
             )
 
 
-VERSION = "2"
-"""Raised when any log-probability could change."""
-
-
-class ReplyLogProb(Tokenised):
-    """A model of rewards whose number for a conversation is the log-probability of its last turn, in nats.
+class ReplyLogProb(HFModel):
+    """A model whose number for a conversation is the log-probability of its last turn, in nats.
 
     Args:
         checkpoint: Where the language model is.
         logprobs: The language model.
-        tokens: What it reads; shared with the other parts of a reward.
-        reading: What of that can change a number: format, tokenizer, length.
+        tokenizer: Decides which tokens a text becomes.
+        tokens: Encodes conversations; shared with the other parts of a reward.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, logprobs: LogProbs, tokens: Tokens, reading: Mapping[str, str]
-    ) -> None:
-        self.checkpoint, self._logprobs, self._tokens = checkpoint, logprobs, tokens
-        self._reading = reading
-        self._weights: str | None = None
+    def __init__(self, checkpoint: Checkpoint, logprobs: LogProbs, tokenizer: Any, tokens: Tokens) -> None:
+        super().__init__(tokens, tokenizer, [Reader(checkpoint, logprobs.model, logprobs.states)])
+        self._logprobs = logprobs
 
-    @property
-    def model(self) -> Any:
-        """The language model of transformers."""
-        return self._logprobs.model
-
-    @property
-    def weights(self) -> str:
-        """What pins the weights; those of a folder are hashed once."""
-        if self._weights is None:
-            self._weights = weights_identity(self.checkpoint, self.model.config)["weights"]
-        return self._weights
-
-    def fingerprint(self) -> Mapping[str, str]:
+    def fingerprint(self) -> dict[str, str]:
         """Return whatever can change the log-probability of a reply; nothing of what is made of it."""
-        return {
-            "kind": "logprob",
-            "version": VERSION,
-            "attention": str(getattr(self.model.config, "_attn_implementation", None)),
-            "dtype": str(self.model.dtype).removeprefix("torch."),
-            "weights": self.weights,
-            **self._reading,
-        }
-
-    def joint_length(self, batch: Sequence[Conversation]) -> int | None:
-        """Return the tokens read for these in one batch; None where each is a padded row."""
-        return self._logprobs.states.joint_length(self._tokens.encode(batch))
-
-    @property
-    def sharing_problem(self) -> str | None:
-        """Why a prompt is read again for each of its replies; None where it is not."""
-        return self._logprobs.states.sharing_problem
-
-    def batch_tokens(self) -> int:
-        """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
-        return tokens_at_once(self.model)
-
-    def score(self, batch: Sequence[Conversation]) -> list[Scored]:
-        """Return one log-probability per conversation; none for a reply of no tokens."""
-        rows = self._tokens.encode(batch) if batch else []
-        sums = self._logprobs.sums(rows) if rows else []
-        return [scored(row, value) for value, row in zip(sums, rows, strict=True)]
-
-    def own_sum(self, conversation: Conversation) -> float:
-        """Return the same of one conversation from the model's own forward pass, with all its logits."""
-        return self._logprobs.own_sum(self._tokens.encode([conversation])[0])
+        tokens = tokenizer_identity(self.tokenizer)
+        return {"kind": "logprob", "version": VERSION, "tokenizer": tokens, **super().fingerprint()}
 
     def n_reply_tokens(self, batch: Sequence[Conversation]) -> list[int]:
         """Return the tokens that each number is a sum over."""
-        places = [reply_of(row) for row in self._tokens.encode(batch)]
+        places = [reply_of(row) for row in self.encode(batch)]
         return [end - first for first, end in places]
+
+    def own_sum(self, row: Encoded) -> float:
+        """Return the number of one row from the model's own forward pass, with all its logits."""
+        return self._logprobs.own_sum(row)
+
+    def numbers(self, rows: Sequence[Encoded]) -> list[float]:
+        """Return one log-probability per row."""
+        return self._logprobs.sums(rows)

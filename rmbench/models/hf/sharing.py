@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from threading import Condition
 from typing import Any
 
 import numpy as np
 
 from rmbench.models.hf.attention import asked_for_more, attention, register_attention
+from rmbench.models.hf.device import allowed_gap
 from rmbench.models.hf.forest import Block, Forest, attention_blocks, share_beginnings
 from rmbench.models.hf.load import torch
 
@@ -31,8 +33,6 @@ _WASTE_ON_ACCELERATOR = 2.0
 """There, starting a kernel costs more than the pairs."""
 _MOST_CELLS = 4_000_000
 """Query-key pairs of a block: the size of its mask."""
-PROBE_TOLERANCE = {"float32": 1e-4, "float64": 1e-4}
-_PROBE_TOLERANCE_OF_HALF = 0.1
 
 
 class Gate:
@@ -205,8 +205,7 @@ class SharedBackbone:
             return f"its attention sees {self._window} tokens at a time"
         apart = torch.stack([alone(row) for row in rows]).double()
         gap = float((together - apart).norm(dim=1).div(apart.norm(dim=1).clamp_min(1e-9)).max())
-        dtype = str(self._model.dtype).removeprefix("torch.")
-        if not gap <= PROBE_TOLERANCE.get(dtype, _PROBE_TOLERANCE_OF_HALF):  # NaN fails too
+        if not gap <= allowed_gap(self._model, 1e-4, 0.1):  # NaN fails too
             return f"its hidden states would differ by {gap:.1g} of their length"
         return None
 
@@ -258,19 +257,20 @@ def _on_device(block: Block, device: Any, dtype: Any) -> _Places:
     )
 
 
-def _probe_rows(config: Any) -> Sequence[tuple[int, ...]]:
-    """Return sequences that share beginnings at two depths and share nothing, without a padding id."""
+def made_up_ids(config: Any, n: int, seed: int) -> tuple[int, ...]:
+    """Return `n` token ids that a model knows, without a padding id."""
     ids = [i for i in range(min(int(config.vocab_size), 500)) if i != config.pad_token_id]
+    return tuple(ids[(seed + 31 * k * k + 7 * k) % len(ids)] for k in range(n))
 
-    def made_up(n: int, seed: int) -> tuple[int, ...]:
-        return tuple(ids[(seed + 31 * k * k + 7 * k) % len(ids)] for k in range(n))
 
-    prompt = made_up(21, 3)
-    first, second, other = made_up(9, 50), made_up(10, 90), made_up(12, 140)
+def _probe_rows(config: Any) -> Sequence[tuple[int, ...]]:
+    """Return sequences that share beginnings at two depths and share nothing."""
+    made_up = partial(made_up_ids, config)
+    prompt, first = made_up(21, 3), made_up(9, 50)
     return [
         (*prompt, *first, *made_up(5, 200)),
         (*prompt, *first, *made_up(11, 300)),
-        (*prompt, *second),
-        (*other, *made_up(6, 400)),
+        (*prompt, *made_up(10, 90)),
+        (*made_up(12, 140), *made_up(6, 400)),
         made_up(3, 77),
     ]

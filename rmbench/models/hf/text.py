@@ -13,7 +13,7 @@ What does not fit is cut from the left: BOS stays, then the prompt's oldest toke
 response alone is too long does its beginning go. The end, where the reward is read, always stays.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -259,36 +259,31 @@ def cut(tokenizer: Any, ids: list[int], max_length: int) -> Encoded:
     return Encoded(tuple(head + ids[len(ids) - max_length + len(head) :]), truncated=True)
 
 
-def choose_format(
-    tokenizer: Any, is_encoder: bool, chat_template: str, read_text: Callable[[str], str]
-) -> TextFormat:
+def choose_format(tokenizer: Any, is_encoder: bool, chat_template: str) -> TextFormat:
     """Return the format of a model.
 
     Args:
         tokenizer: A Hugging Face tokenizer.
         is_encoder: Whether the model reads text pairs.
         chat_template: `auto`, `plain`, or the path of a Jinja file.
-        read_text: Reads that file.
     """
-    if is_encoder:
-        if chat_template != "auto":
-            raise ConfigError("an encoder reads prompt and response as a text pair; it has no chat template")
-        return PairFormat(tokenizer)
-    return decoder_format(tokenizer, chat_template, read_text)
-
-
-def decoder_format(
-    tokenizer: Any, chat_template: str, read_text: Callable[[str], str]
-) -> ChatFormat | PlainFormat:
-    """Return the format of a decoder; as `choose_format`."""
-    if chat_template == "plain":
-        return PlainFormat(tokenizer)
+    if not is_encoder:
+        return decoder_format(tokenizer, chat_template)
     if chat_template != "auto":
-        return ChatFormat(tokenizer, read_text(chat_template))
-    return ChatFormat(tokenizer) if getattr(tokenizer, "chat_template", None) else PlainFormat(tokenizer)
+        raise ConfigError("an encoder reads prompt and response as a text pair; it has no chat template")
+    return PairFormat(tokenizer)
 
 
-def read_template(path: str) -> str:
+def decoder_format(tokenizer: Any, chat_template: str) -> ChatFormat | PlainFormat:
+    """Return the format of a decoder; as `choose_format`."""
+    if chat_template not in ("auto", "plain"):
+        return ChatFormat(tokenizer, _read_template(chat_template))
+    if chat_template == "auto" and getattr(tokenizer, "chat_template", None):
+        return ChatFormat(tokenizer)
+    return PlainFormat(tokenizer)
+
+
+def _read_template(path: str) -> str:
     """Return the text of a chat template's file."""
     file = Path(path).expanduser()
     if not file.is_file():

@@ -1,44 +1,228 @@
-"""Token ids of conversations: made once, ahead of time in a thread, and forgotten when they are many.
-
-Padded rows in groups of similar length: on a CPU, padding costs what tokens cost.
-"""
+"""Models that read tokens: the cache of token ids, and what all adapters of Hugging Face models share."""
 
 import json
-import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
 from math import nan
-from pathlib import Path
 from threading import Lock
-from typing import Any
-
-import numpy as np
+from typing import Any, Protocol, Self
 
 from rmbench.core.identity import conversation_key, digest
-from rmbench.errors import ConfigError, ScoringError
-from rmbench.models.hf.attention import is_fast_bfloat16
-from rmbench.models.hf.device import torch
+from rmbench.errors import ScoringError
+from rmbench.models.hf.checkpoint import Checkpoint, weights_identity
+from rmbench.models.hf.device import dtype_name, tokens_at_once
 from rmbench.models.hf.reply import NO_TOKENS
 from rmbench.models.hf.text import Encoded, TextFormat
-from rmbench.models.runtime import Runtime
+from rmbench.models.runtime import Dtype, Runtime
 from rmbench.types import Conversation, Scored, Turn
 
 _CACHED_TOKENS = 4_000_000
-_PART = 256
-"""Conversations tokenised under one lock: who needs one of them now waits no longer than that."""
-
+_CHUNK = 256
+"""Conversations tokenised under one lock: whoever needs one of them waits no longer than that."""
 
 REFUSED = "the chat template refuses an empty response"
 """Why a conversation has no reward."""
 _ANY_REPLY = "x"
 
 
+class TokenModel:
+    """Base of every model that reads tokens.
+
+    Args:
+        tokens: Encodes conversations.
+    """
+
+    def __init__(self, tokens: "Tokens") -> None:
+        self._tokens = tokens
+        self.display_name, self.max_length = tokens.name, tokens.max_length
+        self.text_format = tokens.text_format
+
+    def encode(self, batch: Sequence[Conversation]) -> list[Encoded]:
+        """Return the token ids that the model reads for each conversation; see `Tokens.encode`."""
+        return self._tokens.encode(batch)
+
+    def lengths(self, batch: Sequence[Conversation]) -> list[int]:
+        """Return the tokens of each conversation after truncation; they are kept for `score`."""
+        return [len(row.ids) for row in self.encode(batch)]
+
+    def prepare(self, batch: Sequence[Conversation]) -> None:
+        """Begin to tokenise conversations that will be asked for, in a thread."""
+        self._tokens.prepare(batch)
+
+    def notes(self) -> list[str]:
+        """Return remarks for the user; those on the text format come first."""
+        return list(self.text_format.notes())
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return whatever can change a score; here: how texts become tokens."""
+        return {
+            "format": self.text_format.identity,
+            "max_length": str(self.max_length),
+            "truncation": "left-keep-bos",
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """How checkpoints are loaded and read: the options that all Hugging Face adapters take."""
+
+    runtime: Runtime
+    chat_template: str
+    """`auto`, `plain`, or the path of a Jinja file."""
+    attn: str
+    """Attention implementation, or `auto`."""
+    share_prompts: bool
+    """Whether the common beginning of a batch's conversations may be read once."""
+
+
+class States(Protocol):
+    """Reads token ids with one model."""
+
+    @property
+    def sharing_problem(self) -> str | None:
+        """Why a prompt is read again for each of its candidates; None where it is read once."""
+        ...
+
+    def joint_length(self, rows: Sequence[Encoded]) -> int | None:
+        """Return the tokens read for these rows in one batch; None where each is a padded row."""
+        ...
+
+
+class Reader:
+    """One checkpoint, loaded.
+
+    Args:
+        checkpoint: Where it is.
+        model: The model of transformers.
+        states: Reads token ids with it.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, model: Any, states: States) -> None:
+        self.checkpoint, self.model, self.states = checkpoint, model, states
+
+    @cached_property
+    def weights(self) -> str:
+        """What pins the weights; those of a folder are hashed once."""
+        return weights_identity(self.checkpoint, self.model.config)["weights"]
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return what can change a hidden state: attention, dtype, weights."""
+        return {
+            "attention": str(getattr(self.model.config, "_attn_implementation", None)),
+            "dtype": dtype_name(self.model),
+            "weights": self.weights,
+        }
+
+
+class HFModel(TokenModel):
+    """Base of the Hugging Face adapters, which say only what differs.
+
+    Args:
+        tokens: Encodes conversations.
+        tokenizer: Of the first reader.
+        readers: The checkpoints that read each conversation; a reference comes second.
+        made_of: The arguments of the subclass, a `Setup` first: `recast` makes it again.
+    """
+
+    def __init__(
+        self, tokens: "Tokens", tokenizer: Any, readers: Sequence[Reader], made_of: tuple[Any, ...] = ()
+    ) -> None:
+        super().__init__(tokens)
+        self.tokenizer, self.readers, self._made_of = tokenizer, list(readers), made_of
+
+    @property
+    def model(self) -> Any:
+        """The model of transformers."""
+        return self.readers[0].model
+
+    @property
+    def sharing_problem(self) -> str | None:
+        """Why a prompt is read again for each of its candidates; None where it is read once."""
+        return self.readers[0].states.sharing_problem
+
+    def fingerprint(self) -> dict[str, str]:
+        """Return whatever can change a score; hashes the weights of a folder once."""
+        return {**super().fingerprint(), **self.readers[0].fingerprint()}
+
+    def score(self, batch: Sequence[Conversation]) -> list[Scored]:
+        """Return one reward per conversation."""
+        rows = self.encode(batch) if batch else []
+        numbers = self.numbers(rows) if rows else []
+        return [scored(row, number) for number, row in zip(numbers, rows, strict=True)]
+
+    def numbers(self, rows: Sequence[Encoded]) -> list[float]:
+        """Return one number per row, whether it can be read or not."""
+        raise NotImplementedError
+
+    def joint_length(self, batch: Sequence[Conversation]) -> int | None:
+        """Return the tokens read for these in one batch; None where each is a padded row."""
+        rows = self.encode(batch)
+        found = [reader.states.joint_length(rows) for reader in self.readers]
+        return None if None in found else found[0]
+
+    def batch_tokens(self) -> int:
+        """Return how many tokens to give it at once: what fits, and no more than makes it faster."""
+        return min(tokens_at_once(reader.model) for reader in self.readers)
+
+    def n_parameters(self) -> int:
+        """Return the number of weights, tied ones once; those of a reference are not counted."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    def notes(self) -> list[str]:
+        """Return remarks on the format, the model, and prompts that are read again."""
+        return [*super().notes(), *self._remarks(), *self._sharing_remarks()]
+
+    def recast(self, dtype: Dtype) -> Self:
+        """Return the same model in another dtype, loaded again: a cast would round its buffers too."""
+        setup, *rest = self._made_of
+        return type(self)(replace(setup, runtime=replace(setup.runtime, dtype=dtype)), *rest)
+
+    def diagnose(self, conversation: Conversation) -> dict[str, Any]:
+        """Return what `rmbench check` asks about one conversation.
+
+        Keys: `double_bos`, None where the tokenizer has no BOS; `own_forward_gap`, the distance to the reward
+        that transformers' own forward pass gives, None where that pass cannot be compared.
+        """
+        row = self.encode([conversation])[0]
+        bos, own = self.tokenizer.bos_token_id, self._own_reward(row)
+        return {
+            "double_bos": None if bos is None else list(row.ids[:2]) == [bos, bos],
+            "own_forward_gap": None if own is None else abs(own - self.score([conversation])[0].reward),
+        }
+
+    def _own_reward(self, row: Encoded) -> float | None:
+        """Return the reward from transformers' own forward pass; None where it cannot be compared."""
+        raise NotImplementedError
+
+    def _remarks(self) -> list[str]:
+        """Return remarks on the model."""
+        return []
+
+    def _sharing_remarks(self) -> list[str]:
+        """Return why prompts are read again for each candidate."""
+        found = []
+        for reader in self.readers:
+            if problem := reader.states.sharing_problem:
+                by = f" by {reader.checkpoint.name}" if len(self.readers) > 1 else ""
+                found.append(f"each candidate's prompt is read again{by}: {problem}")
+        return found
+
+
 def scored(row: Encoded, reward: float) -> Scored:
-    """Return the reward of a row that was read; none, with the reason, of one that could not be written."""
+    """Return the reward of a row; NaN with the reason for a row that could not be written."""
     if row.unreadable:
         return Scored(nan, why=row.unreadable)
     return Scored(reward, len(row.ids), row.truncated)
+
+
+def pad_id_of(model: Any, tokenizer: Any) -> int:
+    """Return the id that fills masked places."""
+    # RoBERTa numbers positions by the config's padding id; for the others any id does.
+    ids = [getattr(owner, "pad_token_id", None) for owner in (model.config, tokenizer)]
+    return next(int(i) for i in (*ids, tokenizer.eos_token_id, 0) if i is not None and i >= 0)
 
 
 def tokenizer_identity(tokenizer: Any) -> str:
@@ -52,20 +236,6 @@ def tokenizer_identity(tokenizer: Any) -> str:
     return digest([rules, special], 16)
 
 
-class Tokenised:
-    """What every model that reads tokens can do."""
-
-    _tokens: "Tokens"
-
-    def lengths(self, batch: Sequence[Conversation]) -> list[int]:
-        """Return the tokens of each conversation after truncation; they are kept for `score`."""
-        return [len(encoded.ids) for encoded in self._tokens.encode(batch)]
-
-    def prepare(self, batch: Sequence[Conversation]) -> None:
-        """Begin to tokenise conversations that will be asked for, in a thread."""
-        self._tokens.prepare(batch)
-
-
 class Tokens:
     """Encodes conversations, and keeps what was encoded last.
 
@@ -76,7 +246,7 @@ class Tokens:
     """
 
     def __init__(self, text_format: TextFormat, max_length: int, name: str) -> None:
-        self.text_format, self._max_length, self._name = text_format, max_length, name
+        self.text_format, self.max_length, self.name = text_format, max_length, name
         self._kept: OrderedDict[str, Encoded] = OrderedDict()
         self._n_kept = 0
         self._lock = Lock()
@@ -89,8 +259,8 @@ class Tokens:
         """Begin to encode `batch` in a thread; what goes wrong is raised when it is asked for."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokens")
-        for start in range(0, len(batch), _PART):
-            self._thread.submit(self.encode, batch[start : start + _PART])
+        for start in range(0, len(batch), _CHUNK):
+            self._thread.submit(self.encode, batch[start : start + _CHUNK])
 
     def encode(self, batch: Sequence[Conversation]) -> list[Encoded]:
         """Return `batch` as token ids.
@@ -115,27 +285,27 @@ class Tokens:
 
     def _encoded(self, batch: Sequence[Conversation]) -> list[Encoded]:
         try:
-            rows = self.text_format.encode(batch, self._max_length) if batch else []
+            rows = self.text_format.encode(batch, self.max_length) if batch else []
         except ScoringError:
             if not any(_is_empty(turns) for turns in batch):
                 raise
             rows = [self._one(turns) for turns in batch]
         bare = [k for k, row in enumerate(rows) if not row.ids]
         if n := sum(not _is_empty(batch[k]) for k in bare):
-            raise ScoringError(f"{self._name}: {n} conversations have no tokens at all")
+            raise ScoringError(f"{self.name}: {n} conversations have no tokens at all")
         for k in bare:
             rows[k] = _unreadable(NO_TOKENS)
         return rows
 
     def _one(self, turns: Conversation) -> Encoded:
         try:
-            return self.text_format.encode([turns], self._max_length)[0]
+            return self.text_format.encode([turns], self.max_length)[0]
         except ScoringError:
             if not _is_empty(turns):
                 raise
         # Is it refused for that? Another reply of the same conversation tells.
         self.text_format.encode(
-            [[*turns[:-1], Turn(role=turns[-1]["role"], content=_ANY_REPLY)]], self._max_length
+            [[*turns[:-1], Turn(role=turns[-1]["role"], content=_ANY_REPLY)]], self.max_length
         )
         return _unreadable(REFUSED)
 
@@ -162,127 +332,3 @@ def _is_empty(turns: Conversation) -> bool:
 
 def _unreadable(why: str) -> Encoded:
     return Encoded((0,), reply=(1, 1), unreadable=why)
-
-
-def similar_length(lengths: Sequence[int], tokens_per_forward: int) -> list[list[int]]:
-    """Return rows in groups of similar length, longest first: the cut that costs a model least.
-
-    A group costs its padded tokens and `tokens_per_forward`. Found exactly, in O(n^2).
-
-    Args:
-        lengths: Tokens of each row.
-        tokens_per_forward: What one more forward and backward pass costs, in tokens.
-    """
-    order = np.argsort(-np.asarray(lengths), kind="stable")
-    widths = np.asarray(lengths)[order]
-    least, first = np.zeros(len(order) + 1), np.zeros(len(order) + 1, dtype=int)
-    for end in range(1, len(order) + 1):
-        costs = least[:end] + widths[:end] * (end - np.arange(end)) + tokens_per_forward
-        first[end] = costs.argmin()
-        least[end] = costs[first[end]]
-    groups: list[list[int]] = []
-    end = len(order)
-    while end:
-        groups.append(order[first[end] : end].tolist())
-        end = int(first[end])
-    return groups[::-1]
-
-
-MAX_LENGTH = 16_384
-"""Upper bound of the default token limit: no reply of a public benchmark is longer, and one that is must
-not take the memory of a whole batch. `max_length` asks for more."""
-
-
-# Families whose first usable position is not 0 but the padding index + 1.
-_OFFSET_POSITIONS = frozenset(
-    {"camembert", "data2vec-text", "ibert", "longformer", "mpnet", "roberta", "roberta-prelayernorm",
-     "xlm-roberta", "xlm-roberta-xl", "xmod"}
-)  # fmt: skip
-
-
-def checked_length(where: str, config: Any, tokenizer: Any, runtime: Runtime) -> int:
-    """Return min(the model's positions, the tokenizer's limit, MAX_LENGTH), or what was asked for."""
-    limits = [MAX_LENGTH]
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > 0:
-        if config.model_type in _OFFSET_POSITIONS:
-            positions -= int(config.pad_token_id) + 1
-        limits.append(positions)
-    if runtime.max_length is not None:
-        if positions is not None and runtime.max_length > positions:
-            raise ConfigError(
-                f"{where}: max_length is {runtime.max_length}; the model has {positions} positions"
-            )
-        return runtime.max_length
-    declared = tokenizer.model_max_length
-    if isinstance(declared, int) and 0 < declared < 10**9:  # "no limit" is written as 1e30
-        limits.append(declared)
-    return min(limits)
-
-
-_MOST_AT_ONCE = {"cpu": 3_072, "cuda": 65_536, "mps": 16_384}
-"""Tokens of a batch beyond which nothing gets faster: on a CPU, a layer's work on more leaves the caches."""
-
-
-_LEAST_AT_ONCE = 256
-
-
-_SHARE_OF_FREE = 0.5
-
-
-_MOST_SIDE_BY_SIDE = 8
-"""Batches; more threads than that share them."""
-
-
-def tokens_at_once(model: Any) -> int:
-    """Return the tokens of a batch that fit into half of the free memory of the model's device.
-
-    The most that is of use, halved until it fits: so the same machine finds the same number again, and a run
-    that is taken up plans the same batches.
-    """
-    found, needed = _MOST_AT_ONCE[model.device.type], _bytes_per_token(model)
-    while found > _LEAST_AT_ONCE and found * needed > _SHARE_OF_FREE * free_bytes(model.device):
-        found //= 2
-    return found
-
-
-def batches_at_once(model: Any) -> tuple[int, int]:
-    """Return how many batches a CPU computes fastest side by side, and in how many threads each.
-
-    In bfloat16 half of the time goes into small operations that two threads do no faster than one, and after
-    each of which they wait for each other; in float32 products take it all, and threads that share a batch
-    are as fast.
-    """
-    n_threads = torch.get_num_threads()
-    if not is_fast_bfloat16(model):
-        return 1, n_threads
-    needed = tokens_at_once(model) * _bytes_per_token(model)
-    fit = [n for n in range(1, min(n_threads, _MOST_SIDE_BY_SIDE) + 1)
-           if n == 1 or n * needed <= _SHARE_OF_FREE * free_bytes(model.device)]  # fmt: skip
-    # As few threads idle as may be, without many fewer batches.
-    found = max(fit[len(fit) // 2 :], key=lambda n: (n * (n_threads // n), n))
-    return found, n_threads // found
-
-
-def _bytes_per_token(model: Any) -> int:
-    """Return what one layer holds of a token at a time.
-
-    Its input, norms, queries, keys and values gathered for the blocks of attention, their output, and the
-    inner layer of its feed-forward part.
-    """
-    config = model.config.get_text_config()
-    hidden = int(getattr(config, "hidden_size", 1_024))
-    inner = int(getattr(config, "intermediate_size", None) or 4 * hidden)
-    return int(model.dtype.itemsize) * (16 * hidden + 4 * inner)
-
-
-def free_bytes(device: Any) -> int:
-    """Return the memory that is free on a device; on a CPU, what the system could hand out."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    told = Path("/proc/meminfo")
-    if told.is_file():
-        lines = dict(line.split(":", 1) for line in told.read_text(encoding="ascii").splitlines())
-        if "MemAvailable" in lines:
-            return int(lines["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2

@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 from rmbench.errors import ConfigError, ScoringError, first_line
 from rmbench.models.hf.checkpoint import Checkpoint, source_of
-from rmbench.models.hf.device import pick_dtype
+from rmbench.models.hf.device import checked_length, free_bytes, pick_dtype
 from rmbench.models.hf.load import explained, load_tokenizer, quiet, torch, transformers
-from rmbench.models.hf.tokens import checked_length, free_bytes
 from rmbench.models.runtime import Runtime
 
 _GIB = 2**30

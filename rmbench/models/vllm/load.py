@@ -1,10 +1,7 @@
-"""`vllm:FOLDER`, `vllm:org/name[@revision]` and `vllm:URL`: reward models run by vLLM.
-
-vLLM in this machine, as a classifier.
-"""
+"""`vllm:FOLDER`, `vllm:org/name[@revision]` and `vllm:URL`: classifiers run by vLLM."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import cached_property
 from typing import Any, Literal
 
 from rmbench.errors import ConfigError, ScoringError
@@ -44,13 +41,14 @@ class Offline:
         self._checkpoint, self._config = checkpoint, read.config
         self.max_length = read.max_length
         self._engine: Any = start_engine(checkpoint, read, runtime, "pooling", options)
-        self._weights: Mapping[str, str] | None = None
 
     def identity(self) -> Mapping[str, str]:
         """Return weights, dtype and version; hashes the weights of a folder once."""
-        if self._weights is None:
-            self._weights = weights_identity(self._checkpoint, self._config)
         return {**self._weights, "dtype": dtype_of(self._engine), "vllm": version()}
+
+    @cached_property
+    def _weights(self) -> Mapping[str, str]:
+        return weights_identity(self._checkpoint, self._config)
 
     def notes(self) -> list[str]:
         """Return nothing."""
@@ -106,7 +104,7 @@ def load_vllm(
         weights: Of each logit in the reward, as with hf: `0.2,0.3,0.5` or `helpfulness:1,verbosity:-0.5`.
         output: logit: shown by two probes at the start; any: whatever vLLM returns, probabilities too.
         chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
-        max_length: Tokens of a conversation, in place of --max-length.
+        max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
         gpus: In this machine: GPUs over which each layer is split.  [default: 1]
         gpu_share: In this machine: fraction of a GPU's memory to take.  [default: 0.9]
@@ -121,10 +119,7 @@ def load_vllm(
     Raises:
         ConfigError: If it cannot be started or reached, or does not return logits.
     """
-    if max_length is not None:
-        runtime = replace(runtime, max_length=max_length)
-    if trust_remote_code:
-        runtime = replace(runtime, trust_remote_code=True)
+    runtime = runtime.changed(max_length, trust_remote_code)
     here = {"gpus": gpus, "gpu_share": gpu_share, "compile": compile}
     there = {"model": model, "tokenizer": tokenizer, "key_env": key_env, "concurrency": concurrency,
              "timeout": timeout, "retries": retries}  # fmt: skip

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmbench.models.hf import attention as hf_attention
+from rmbench.models.hf import device as hf_device
 from rmbench.models.hf.attention import PRODUCTS, attention
 from rmbench.models.hf.classifier import load_hf
 from rmbench.models.runtime import Runtime
@@ -65,7 +66,7 @@ def test_attention_is_the_formula(
         mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hf_attention, "_CELLS", cells)
-        patch.setattr(hf_attention, "cpu_multiplies_bfloat16", lambda: True)
+        patch.setattr(hf_device, "cpu_multiplies_bfloat16", lambda: True)
         found = attention(q, k, v, mask, causal=kind == "causal", scale=scale)
     assert found.dtype == dtype
     gap = (found.double() - formula(q, k, v, mask, kind == "causal", scale)).abs().max()
@@ -75,7 +76,7 @@ def test_attention_is_the_formula(
 @pytest.fixture
 def with_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every processor can compute in bfloat16; those without instructions are only slower."""
-    monkeypatch.setattr(hf_attention, "cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(hf_device, "cpu_multiplies_bfloat16", lambda: True)
 
 
 TALK = [
@@ -111,11 +112,11 @@ def test_products_leave_what_they_do_not_know_to_torchs_kernel(monkeypatch: pyte
         lambda *_, **more: asked.append(more) or ("theirs", None),
     )  # fmt: skip
     module, x = torch.nn.Module(), torch.zeros(1, 2, 3, 4, dtype=torch.bfloat16)
-    assert hf_attention._attend(module, x, x, x, None, position_bias=x)[0] == "theirs"
-    assert hf_attention._attend(module, x, x, x, None, is_causal=True)[0] == "theirs"
+    assert hf_attention.attend_with_products(module, x, x, x, None, position_bias=x)[0] == "theirs"
+    assert hf_attention.attend_with_products(module, x, x, x, None, is_causal=True)[0] == "theirs"
     assert asked[0]["position_bias"] is x
     assert asked[1]["is_causal"] is True
-    assert hf_attention._attend(module, x, x, x, None)[0].shape == (1, 3, 2, 4)
+    assert hf_attention.attend_with_products(module, x, x, x, None)[0].shape == (1, 3, 2, 4)
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from rmbench.models.hf.tokens import similar_length
+from rmbench.models.hf.forward import similar_length
 
 
 def cost(groups: list[list[int]], lengths: list[int], tokens_per_forward: int) -> int:

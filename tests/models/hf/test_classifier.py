@@ -92,7 +92,7 @@ def test_encoders_read_a_text_pair(make_checkpoint: Make, arch: str) -> None:
     assert rewards(model) == pytest.approx(expected, abs=1e-5)
     assert [rewards(model, [c])[0] for c in CONVERSATIONS] == pytest.approx(expected, abs=1e-5)
     assert model.fingerprint()["format"] == "pair-1"
-    assert (model._tokens.encode(CONVERSATIONS)[0].type_ids is not None) == (arch == "bert")
+    assert (model.encode(CONVERSATIONS)[0].type_ids is not None) == (arch == "bert")
 
 
 def test_pad_equal_to_eos_is_read_at_the_end_and_said_so(make_checkpoint: Make) -> None:
@@ -101,12 +101,12 @@ def test_pad_equal_to_eos_is_read_at_the_end_and_said_so(make_checkpoint: Make) 
     seen = model.diagnose(CONVERSATIONS[0])
     assert (seen["pad_is_eos"], seen["read_at"], seen["own_read_at"]) == (True, "</s>", ".")
     assert any("own forward pass" in note for note in model.notes())
-    assert model._model.config.pad_token_id == 2
+    assert model.model.config.pad_token_id == 2
 
 
 def test_bos_is_never_doubled(make_checkpoint: Make) -> None:
     model = load(make_checkpoint("llama", tokenizer="bos"))
-    ids = model._tokens.encode(CONVERSATIONS[:1])[0].ids
+    ids = model.encode(CONVERSATIONS[:1])[0].ids
     assert ids[0] == 1
     assert ids.count(1) == 1
     assert model.diagnose(CONVERSATIONS[0])["double_bos"] is False
@@ -117,7 +117,7 @@ def test_bos_is_not_doubled_by_a_template_that_doubles_it(make_checkpoint: Make)
         "{{ bos_token }}{{ bos_token }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
     )
     model = load(make_checkpoint("llama", template=template))
-    assert list(model._tokens.encode(CONVERSATIONS[:1])[0].ids).count(1) == 1
+    assert list(model.encode(CONVERSATIONS[:1])[0].ids).count(1) == 1
 
 
 def test_plain_format_without_a_template(make_checkpoint: Make) -> None:
@@ -187,7 +187,7 @@ def test_truncation_takes_the_left_of_the_prompt(make_checkpoint: Make) -> None:
     model = load(make_checkpoint("llama"), Runtime(max_length=40))
     long = chat("Tell me all. " * 30, "Paris is the capital of France.")
     whole = load_encoded(model, long, 10_000)
-    cut = model._tokens.encode([long])[0]
+    cut = model.encode([long])[0]
     assert (len(cut.ids), cut.truncated) == (40, True)
     assert cut.ids[0] == 1
     assert cut.ids[1:] == whole[-39:]
@@ -196,18 +196,18 @@ def test_truncation_takes_the_left_of_the_prompt(make_checkpoint: Make) -> None:
     assert model.lengths([long, CONVERSATIONS[1]]) == [s.n_tokens for s in scored]
     # A response that does not fit loses its beginning, never its end.
     huge = chat("Tell me all.", "x " * 300 + "Paris.")
-    kept = model._tokens.encode([huge])[0].ids
+    kept = model.encode([huge])[0].ids
     assert (kept[0], kept[-1], len(kept)) == (1, 2, 40)
 
 
 def load_encoded(model: HFRewardModel, conversation: list[Turn], max_length: int) -> tuple[int, ...]:
-    return model._format.encode([conversation], max_length)[0].ids
+    return model.text_format.encode([conversation], max_length)[0].ids
 
 
 def test_truncation_of_a_pair_keeps_special_tokens_and_response(make_checkpoint: Make) -> None:
     model = load(make_checkpoint("bert", tokenizer="pair", template=None), Runtime(max_length=30))
-    whole = model._format.encode([chat("Tell me all. " * 30, "Paris is the capital.")], 10_000)[0]
-    cut = model._format.encode([chat("Tell me all. " * 30, "Paris is the capital.")], 30)[0]
+    whole = model.text_format.encode([chat("Tell me all. " * 30, "Paris is the capital.")], 10_000)[0]
+    cut = model.text_format.encode([chat("Tell me all. " * 30, "Paris is the capital.")], 30)[0]
     assert whole.type_ids is not None
     n_reply = sum(whole.type_ids)
     assert cut.truncated
@@ -216,7 +216,7 @@ def test_truncation_of_a_pair_keeps_special_tokens_and_response(make_checkpoint:
     assert cut.ids[1:] == whole.ids[-29:]  # the prompt, from its left
     assert cut.type_ids is not None
     assert len(cut.type_ids) == 30
-    huge = model._format.encode([chat("Tell me all.", "x " * 300)], 30)[0]
+    huge = model.text_format.encode([chat("Tell me all.", "x " * 300)], 30)[0]
     assert (len(huge.ids), huge.ids[0], huge.ids[-1], huge.ids.count(2)) == (30, 1, 2, 2)
 
 
@@ -324,8 +324,8 @@ def test_fingerprint_follows_what_can_change_a_score(make_checkpoint: Make) -> N
 def test_tokens_are_computed_once_for_lengths_and_score(make_checkpoint: Make) -> None:
     model = load(make_checkpoint("llama"))
     asked: list[int] = []
-    encode = model._format.encode
-    model._format.encode = lambda batch, n: asked.append(len(batch)) or encode(batch, n)  # type: ignore
+    encode = model.text_format.encode
+    model.text_format.encode = lambda batch, n: asked.append(len(batch)) or encode(batch, n)  # type: ignore
     model.lengths(CONVERSATIONS)
     model.score([*CONVERSATIONS, CONVERSATIONS[0]])
     assert asked == [len(CONVERSATIONS)]
@@ -336,8 +336,8 @@ def test_tokens_are_computed_once_for_lengths_and_score(make_checkpoint: Make) -
 def test_half_precision_stays_near_and_scores_in_fp32(make_checkpoint: Make) -> None:
     folder = make_checkpoint("llama")
     half = load(folder, Runtime(dtype="bfloat16"))
-    assert half._model.score.weight.dtype.is_floating_point
-    assert str(half._model.score.weight.dtype) == "torch.float32"
+    assert half.model.score.weight.dtype.is_floating_point
+    assert str(half.model.score.weight.dtype) == "torch.float32"
     assert rewards(half) == pytest.approx(rewards(load(folder)), abs=0.5)
     assert any(float(x) != round(x, 2) for x in rewards(half))
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from rmbench.models.hf import attention as hf_attention
+from rmbench.models.hf import device as hf_device
 from rmbench.models.hf.classifier import HFRewardModel, load_hf
+from rmbench.models.hf.encoder import EncoderLogits
 from rmbench.models.hf.text import Encoded
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn
@@ -32,18 +33,23 @@ def loaded(folder: Path, **runtime: Any) -> HFRewardModel:
     return model
 
 
+def encoder_of(model: HFRewardModel) -> EncoderLogits:
+    assert model.encoder is not None
+    return model.encoder
+
+
 def rewards(model: HFRewardModel, *, narrow: bool) -> list[float]:
-    forward = model._forward
-    problem = forward.narrowing_problem
-    forward.__dict__["narrowing_problem"] = problem if narrow else "not now"
+    encoder = encoder_of(model)
+    problem = encoder.narrowing_problem
+    encoder.narrowing_problem = problem if narrow else "not now"
     found = [scored.reward for scored in model.score(TALK)]
-    forward.__dict__["narrowing_problem"] = problem
+    encoder.narrowing_problem = problem
     return found
 
 
 def tokens_of_last_layer(model: HFRewardModel) -> list[int]:
     """Return a list that grows by the tokens of each text that the last feed-forward network computes."""
-    layer: Any = model._forward._first_token._layer
+    layer: Any = encoder_of(model).first_token.layer
     seen: list[int] = []
     last = [m for m in layer.modules() if isinstance(m, torch.nn.Linear)][-1]
     last.register_forward_hook(lambda _m, given, _o: seen.append(given[0].shape[1]))
@@ -57,9 +63,9 @@ def tokens_of_last_layer(model: HFRewardModel) -> list[int]:
 def test_the_first_token_alone_gives_the_same_rewards(
     make_checkpoint: Callable[..., Path], arch: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hf_attention, "cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(hf_device, "cpu_multiplies_bfloat16", lambda: True)
     model = loaded(make_checkpoint(arch, tokenizer="pair"), dtype=dtype)
-    assert model._forward.narrowing_problem is None
+    assert encoder_of(model).narrowing_problem is None
     before = model.fingerprint()
     tolerance = 1e-5 if dtype == "float32" else 0.03
     full = rewards(model, narrow=False)
@@ -75,9 +81,9 @@ def test_the_first_token_alone_gives_the_same_rewards(
 
 @pytest.mark.parametrize("arch", ["bert", "roberta", "distilbert"])
 def test_shapes_that_the_probe_has_not(make_checkpoint: Callable[..., Path], arch: str) -> None:
-    forward = loaded(make_checkpoint(arch, tokenizer="pair"))._forward
-    assert forward.narrowing_problem is None
-    n_types = int(getattr(forward._model.config, "type_vocab_size", 0))
+    model = loaded(make_checkpoint(arch, tokenizer="pair"))
+    assert encoder_of(model).narrowing_problem is None
+    n_types = int(getattr(model.model.config, "type_vocab_size", 0))
     lengths = (1, 2, 50)
 
     def row(n: int) -> Encoded:
@@ -85,28 +91,28 @@ def test_shapes_that_the_probe_has_not(make_checkpoint: Callable[..., Path], arc
         return Encoded(tuple(3 + k % 7 for k in range(n)), type_ids=types)
 
     batches = [[row(n)] for n in lengths] + [[row(n) for n in lengths], [row(50), row(50)]]
-    narrow = [forward.rewards(batch) for batch in batches]
-    forward.__dict__["narrowing_problem"] = "not now"
+    narrow = [model.numbers(batch) for batch in batches]
+    encoder_of(model).narrowing_problem = "not now"
     for batch, found in zip(batches, narrow, strict=True):
-        assert found == pytest.approx(forward.rewards(batch), abs=1e-5)
+        assert found == pytest.approx(model.numbers(batch), abs=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_head_that_reads_every_token_is_found_out(
     make_checkpoint: Callable[..., Path], dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hf_attention, "cpu_multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(hf_device, "cpu_multiplies_bfloat16", lambda: True)
     model = loaded(make_checkpoint("bert"), dtype=dtype)
     with torch.no_grad():  # logits so near 0 that rounding hides what they are of
-        model._model.classifier.weight.mul_(1e-3)
-        model._model.classifier.bias.zero_()
-    pooler = model._model.base_model.pooler
+        model.model.classifier.weight.mul_(1e-3)
+        model.model.classifier.bias.zero_()
+    pooler = model.model.base_model.pooler
 
     def of_all(hidden: torch.Tensor) -> torch.Tensor:
         return torch.tanh(pooler.dense(hidden.mean(dim=1)))
 
     pooler.forward = of_all
-    assert model._forward.narrowing_problem == "its head reads more than the first token"
+    assert encoder_of(model).narrowing_problem == "its head reads more than the first token"
     seen = tokens_of_last_layer(model)
     model.score(TALK)
     assert min(seen) > 1
@@ -114,24 +120,24 @@ def test_a_head_that_reads_every_token_is_found_out(
 
 def test_keys_that_are_more_than_a_projection_are_found_out(make_checkpoint: Callable[..., Path]) -> None:
     model = loaded(make_checkpoint("bert"))
-    last = model._model.base_model.encoder.layer[-1].attention.self
+    last = model.model.base_model.encoder.layer[-1].attention.self
     project = last.key.forward
     last.key.forward = lambda x: project(x)  # the same ...
-    assert model._forward.narrowing_problem is None
+    assert encoder_of(model).narrowing_problem is None
     other = loaded(make_checkpoint("bert"))
-    last = other._model.base_model.encoder.layer[-1].attention.self
+    last = other.model.base_model.encoder.layer[-1].attention.self
     last.key = torch.nn.Sequential(last.key, torch.nn.Tanh())  # ... and more
-    assert "more than a projection" in str(other._forward.narrowing_problem)
+    assert "more than a projection" in str(encoder_of(other).narrowing_problem)
     assert len(other.score(TALK)) == 3
 
 
 def test_an_architecture_that_cannot_is_scored_as_before(make_checkpoint: Callable[..., Path]) -> None:
     model = loaded(make_checkpoint("modernbert", tokenizer="pair"))  # keys turn with their place
-    assert model._forward.narrowing_problem is not None
+    assert encoder_of(model).narrowing_problem is not None
     assert len({scored.reward for scored in model.score(TALK)}) == 3
 
 
 def test_other_attention_is_left_alone(make_checkpoint: Callable[..., Path]) -> None:
     model = load_hf(str(make_checkpoint("bert")), runtime=Runtime(device="cpu", offline=True), attn="eager")
     assert isinstance(model, HFRewardModel)
-    assert model._forward.narrowing_problem == "its attention is 'eager'"
+    assert encoder_of(model).narrowing_problem == "its attention is 'eager'"

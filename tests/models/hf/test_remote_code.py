@@ -147,7 +147,7 @@ def test_a_policy_s_own_code_too(
 def test_an_architecture_that_is_known_is_chosen_by_its_config(make_checkpoint: Make, scheme: str) -> None:
     folder, marker = with_code(make_checkpoint, TASKS[scheme], "llama")
     model: Any = load_model(SPECS[scheme].format(folder), {}, Runtime(device="cpu")).model
-    inner = model.parts()[0].model.model if scheme == "dpo" else model._model
+    inner = model.model
     assert type(inner).__module__.startswith("transformers.models.llama.")
     assert not marker.exists()
 

@@ -1,5 +1,7 @@
 """A batch's distinct tokens in one row: the same rewards as one at a time, and who cannot says why."""
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +35,7 @@ def together(model: HFRewardModel, batch: Any = BATCH) -> list[float]:
 def tokens_read(model: HFRewardModel) -> Iterator[list[int]]:
     """Count what the backbone is given, padding included."""
     seen: list[int] = []
-    backbone = getattr(model._model, model._model.base_model_prefix)
+    backbone = model.model.base_model
     hook = backbone.register_forward_pre_hook(
         lambda _module, _args, given: seen.append(given["input_ids"].numel()), with_kwargs=True
     )
@@ -45,7 +47,7 @@ def tokens_read(model: HFRewardModel) -> Iterator[list[int]]:
 def test_shared_prompts_change_no_reward(make_checkpoint: Make, arch: str) -> None:
     folder = make_checkpoint(arch)
     model = load(folder)
-    assert model._forward.sharing_problem is None
+    assert model.sharing_problem is None
     expected = reference(folder, [rendered(*text) for text in TEXTS])
     assert len(set(expected)) == len(expected)
     with tokens_read(model) as seen:
@@ -69,7 +71,7 @@ def test_a_conversation_that_was_cut_is_read_as_it_was_cut(make_checkpoint: Make
         load(folder, Runtime(max_length=30)),
         load(folder, Runtime(max_length=30), share_prompts="no"),
     )
-    encoded = model._tokens.encode(BATCH)
+    encoded = model.encode(BATCH)
     assert 0 < sum(row.truncated for row in encoded) < len(encoded)
     assert together(model) == pytest.approx(alone(apart), abs=2e-5)
 
@@ -101,13 +103,14 @@ def test_an_encoder_reads_padded_rows_of_similar_length(
     model = load(make_checkpoint("bert", tokenizer="pair", template=None))
     assert model.joint_length(BATCH) is None
     assert not any("prompt is read again" in note for note in model.notes())
-    padded, n_read = model._forward._padded, list[int]()
+    assert model.encoder is not None
+    logits, n_read = model.encoder.logits, list[int]()
 
     def counted(rows: Any) -> Any:
         n_read.append(len(rows))
-        return padded(rows)
+        return logits(rows)
 
-    monkeypatch.setattr(model._forward, "_padded", counted)
+    monkeypatch.setattr(model.encoder, "logits", counted)
     expected, read = alone(model), []
     for cost in (0, 10, 10_000):
         monkeypatch.setattr(hf_forward, "_TOKENS_PER_FORWARD", cost)
@@ -123,7 +126,7 @@ def test_an_encoder_reads_padded_rows_of_similar_length(
 def test_a_window_longer_than_the_probe_is_kept_to_batch_by_batch(make_checkpoint: Make) -> None:
     model = load(make_checkpoint("mistral", sliding_window=48))
     short = [c for c, n in zip(BATCH, model.lengths(BATCH), strict=True) if n <= 48]
-    assert model._forward.sharing_problem is None
+    assert model.sharing_problem is None
     assert len(short) < len(BATCH)
     assert isinstance(model.joint_length(short), int)
     assert model.joint_length(BATCH) is None
@@ -133,22 +136,22 @@ def test_a_window_longer_than_the_probe_is_kept_to_batch_by_batch(make_checkpoin
 
 def test_a_model_that_ignores_its_positions_is_found_out(make_checkpoint: Make) -> None:
     model = load(make_checkpoint("llama"))
-    backbone = model._model.model
+    backbone = model.model.model
     forward = backbone.forward
 
     def deaf(input_ids: Any = None, attention_mask: Any = None, position_ids: Any = None, **more: Any) -> Any:
         return forward(input_ids=input_ids, attention_mask=attention_mask, **more)
 
     backbone.forward = deaf
-    assert "would differ by" in str(model._forward.sharing_problem)
+    assert "would differ by" in str(model.sharing_problem)
     assert together(model) == pytest.approx(alone(model), abs=2e-5)
 
 
 def test_a_model_that_looks_both_ways_is_found_out(make_checkpoint: Make) -> None:
     model = load(make_checkpoint("llama"))
-    for layer in model._model.model.layers:
+    for layer in model.model.model.layers:
         layer.self_attn.is_causal = False
-    assert "looks both ways" in str(model._forward.sharing_problem)
+    assert "looks both ways" in str(model.sharing_problem)
 
 
 def test_what_costs_more_shared_is_padded(make_checkpoint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,24 +175,23 @@ def test_the_models_own_attention_is_back_afterwards(make_checkpoint: Make) -> N
 def test_in_bfloat16_sharing_adds_no_more_than_the_type_does(make_checkpoint: Make) -> None:
     folder = make_checkpoint("llama")
     half, exact = load(folder, Runtime(dtype="bfloat16")), load(folder)
-    assert half._forward.sharing_problem is None
+    assert half.sharing_problem is None
     assert together(half) == pytest.approx(alone(exact), abs=0.3)
 
 
 def test_tokens_made_ahead_are_those_that_are_read(make_checkpoint: Make) -> None:
     model = load(make_checkpoint("llama"))
-    encode, threads = model._format.encode, []
+    encode, threads = model.text_format.encode, []
 
     def watched(batch: Any, limit: int) -> Any:
-        import threading
-
         threads.append((threading.current_thread().name, len(batch)))
         return encode(batch, limit)
 
-    model._format.encode = watched  # type: ignore[method-assign]
+    model.text_format.encode = watched  # type: ignore[method-assign]
     model.prepare(BATCH)
-    assert model._tokens._thread is not None
-    model._tokens._thread.shutdown(wait=True)
+    give_up = time.monotonic() + 60
+    while not threads and time.monotonic() < give_up:  # what follows waits for what has begun
+        time.sleep(0.01)
     assert together(model) == pytest.approx(alone(load(make_checkpoint("llama", folder="same"))), abs=2e-5)
     assert [name.startswith("tokens") for name, _ in threads] == [True]
     assert sum(n for _, n in threads) == len(BATCH)

@@ -35,7 +35,7 @@ def load(spec: str, options: dict[str, str], runtime: Runtime | None = None) -> 
 
 
 def models_of(model: Any) -> list[Any]:
-    return [part.model.model for part in model.parts()] if hasattr(model, "parts") else [model._model]
+    return [reader.model for reader in model.readers]
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def test_one_that_cannot_share_keeps_the_other_from_nothing(
     model = load(*spec_of(make_checkpoint, "dpo", "llama"))
     expected = rewards(model)
     policy, reference = (part.model for part in model.parts())
-    monkeypatch.setattr(reference._logprobs.states, "sharing_problem", "it was made up")
+    monkeypatch.setattr(reference.readers[0].states, "sharing_problem", "it was made up")
     assert model.joint_length(BATCH) is None
     assert policy.joint_length(BATCH) < sum(model.lengths(BATCH))
     assert rewards(model) == pytest.approx(expected, abs=1e-4)

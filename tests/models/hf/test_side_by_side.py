@@ -16,8 +16,8 @@ from test_sharing import BATCH, PROMPTS, REPLIES
 from rmbench.errors import ScoringError
 from rmbench.models.hf import device as hf_limits
 from rmbench.models.hf import sharing as hf_shared
+from rmbench.models.hf.device import batches_at_once, tokens_at_once
 from rmbench.models.hf.sharing import Gate
-from rmbench.models.hf.tokens import batches_at_once, tokens_at_once
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import open_store, score_items
 from rmbench.scoring.crew import Alone, Threads, crew_of
@@ -71,7 +71,7 @@ def test_rewards_are_those_of_one_batch_after_the_other(
 @pytest.mark.usefixtures("two_threads")
 def test_forests_and_rows_at_once_do_not_read_with_each_others_attention(make_checkpoint: Make) -> None:
     model = load_bfloat16(make_checkpoint())
-    usual = model._model.config._attn_implementation
+    usual = model.model.config._attn_implementation
     shared, single = BATCH[:6], [BATCH[0]]  # six replies to a prompt are a forest
     expected = {1: model.score(single), 6: model.score(shared)}
     wrong: list[Any] = []
@@ -82,7 +82,7 @@ def test_forests_and_rows_at_once_do_not_read_with_each_others_attention(make_ch
             batch = rng.choice((shared, single))
             if model.score_beside(batch) != expected[len(batch)]:
                 wrong.append(batch)
-            rows = model._forward._last_hidden(model._tokens.encode(shared))
+            rows = model.readers[0].states.at_last(model.encode(shared))
             if not torch.isfinite(rows).all():
                 wrong.append("rows")
 
@@ -92,7 +92,7 @@ def test_forests_and_rows_at_once_do_not_read_with_each_others_attention(make_ch
     for thread in threads:
         thread.join()
     assert not wrong
-    assert model._model.config._attn_implementation == usual
+    assert model.model.config._attn_implementation == usual
 
 
 def test_a_gate_holds_one_side_back_while_the_other_is_in() -> None:
@@ -137,12 +137,12 @@ def test_who_keeps_something_of_a_pass_in_the_model_is_asked_one_by_one(make_che
 def test_how_many_follows_threads_and_free_memory(
     make_checkpoint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = load_bfloat16(make_checkpoint())._model
+    model = load_bfloat16(make_checkpoint()).model
     for threads, expected in ((1, (1, 1)), (2, (2, 1)), (5, (5, 1)), (8, (8, 1)), (12, (6, 2)), (17, (8, 2))):
         with monkeypatch.context() as patch:
             patch.setattr(torch, "get_num_threads", lambda n=threads: n)
             assert batches_at_once(model) == expected
-    needed = tokens_at_once(model) * hf_limits._bytes_per_token(model)
+    needed = tokens_at_once(model) * hf_limits.bytes_per_token(model)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: 8)
         patch.setattr(hf_limits, "free_bytes", lambda _: 2 * 3 * needed)  # half of it holds three batches

@@ -163,10 +163,10 @@ def waits(server: JudgeServer, retry_after: str | None, retries: int = 4) -> lis
     server.fault = lambda n, body: (429, headers, "slow down")
     patience = Patience(timeout_s=5, retries=retries, backoff_s=2.0, stop_after=3, seed=0)
     endpoint = Endpoint(server.url, None, patience, frozenset())
-    endpoint._stopped = Waits()
+    endpoint.stopped = Waits()
     with pytest.raises(NoAnswerError, match="HTTP 429: 'slow down'"):
         endpoint.chat(lambda known: {"model": "m", "messages": []}, "question")
-    return endpoint._stopped.asked
+    return endpoint.stopped.asked
 
 
 def test_the_back_off_doubles_with_a_seeded_jitter(server: JudgeServer) -> None:

@@ -1,7 +1,10 @@
 """The made-up benchmark: its official number by hand, through the command line, as a board shows it."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +81,28 @@ def test_an_unknown_suit_stops_with_file_line_and_key(here: Path, capsys: pytest
     (here / "rows.jsonl").write_text('{"id": "1", "suit": "Heart", "prompt": "?", "good": "a", "bad": "b"}\n')
     assert evaluate() == 2
     assert "rows.jsonl, line 1, key 'suit'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["report", "length", "--out", "page.html"],
+        ["compare", "length", "length (ours)", "--task", "two-suits"],
+        ["remeasure", "results"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_no_file_is_run_because_a_record_names_it(here: Path, command: list[str]) -> None:
+    """A results folder may come from anybody; a new process knows none of the files that it names."""
+    assert evaluate() == 0
+    assert evaluate("-M", "name=length (ours)", "-T", "bins=14") == 0
+    (here / "two_suits.py").write_text("import pathlib\npathlib.Path('ran').touch()\n")
+    (here / "two-suits.yaml").unlink()
+    path = str(HERE.parents[2])
+    subprocess.run(
+        [sys.executable, "-m", "rmbench", *command],
+        check=False,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert not (here / "ran").exists()
