@@ -171,7 +171,7 @@ def test_a_proxy_without_spread_is_noted_and_not_in_that_figure(
     assert run(["eval", "-m", "constant", "-t", "bon", *data, "-q"]) == 0
     capsys.readouterr()
     assert run(["curve", str(folder), "--out", str(tmp_path / "out")]) == 0
-    assert "no reward of bon / constant: its rewards are equal in every pool" in capsys.readouterr().err
+    assert "no reward for bon / constant: its rewards are equal in every pool" in capsys.readouterr().err
     assert "constant" in (tmp_path / "out" / "gold.svg").read_text()
     assert "constant" not in (tmp_path / "out" / "gold-by-reward.svg").read_text()
     # Alone it leaves no such figure.
