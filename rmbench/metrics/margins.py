@@ -123,8 +123,8 @@ def strength_metrics(pairs: Pairs, n_clusters: int, seed: int) -> dict[str, Stat
 def _correlation_interval(statistic: Statistic) -> tuple[float, float]:
     """Return the 95% interval of a correlation: Student's of its inverse hyperbolic tangent, turned back.
 
-    Where all agree, or all disagree, no error is known. Then up to `u = 1 - 0.025^(1/G)` of the groups may
-    be other than the G that were seen, and in disagreement with all: that tau is `1 - 4 u + 2 u^2`.
+    Where all agree, or all disagree, no error is known. With G groups in the jackknife, a share of up to
+    `u = 1 - 0.025^(1/G)` may be other than those seen, in disagreement with all: tau is `1 - 4 u + 2 u^2`.
 
     Source: Fisher 1921, Metron 1; Bonett & Wright 2000, Psychometrika 65, for rank correlations.
     """

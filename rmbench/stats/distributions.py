@@ -1,4 +1,4 @@
-"""Distributions of draws without replacement. `scipy.stats` has them too, but its import takes a second."""
+"""Distributions of draws without replacement, without the slow import of `scipy.stats`."""
 
 import numpy as np
 
