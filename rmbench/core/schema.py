@@ -178,7 +178,9 @@ def from_text(hint: Any, text: str, where: str) -> Any:
                 return from_text(Annotated[member, *rules] if rules else member, text, where)
             except ConfigError as error:
                 last = error
-        raise last if set(members) - {types.NoneType} == {member} else _wrong(text, hint, at)
+        # The choices of an optional value are in its own message.
+        said = words(hint) + (" or none" if types.NoneType in members else "")
+        raise last if isinstance(last, UnknownNameError) else _wrong(text, said, at)
     if get_origin(base) is Literal:
         found = next((choice for choice in get_args(base) if str(choice) == text), text)
     elif base in _SCALARS:
