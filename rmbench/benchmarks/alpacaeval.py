@@ -28,6 +28,7 @@ import numpy as np
 from rmbench.core.identity import digest, prompt_cluster
 from rmbench.core.options import Help
 from rmbench.errors import DataError, UnknownNameError
+from rmbench.models.pairwise import rewards_from_preferences
 from rmbench.results.published import (
     FORMATS,
     Import,
@@ -41,7 +42,6 @@ from rmbench.results.published import (
 from rmbench.results.record import SELF_GOLD
 from rmbench.stats import mean
 from rmbench.stats.clusters import Floats
-from rmbench.stats.preferences import rewards_from_preferences
 from rmbench.tasks import ItemSet, fields, read_task_items
 from rmbench.tasks.items import hash_items
 from rmbench.tasks.readers import register_reader

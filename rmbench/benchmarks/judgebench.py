@@ -28,6 +28,7 @@ from rmbench.core.options import Help
 from rmbench.errors import DataError
 from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
+from rmbench.models.pairwise import rewards_from_preferences
 from rmbench.results.published import (
     FORMATS,
     Import,
@@ -38,7 +39,6 @@ from rmbench.results.published import (
     reward_row,
 )
 from rmbench.stats import mean
-from rmbench.stats.preferences import rewards_from_preferences
 from rmbench.tasks import fields
 from rmbench.tasks.items import hash_items
 from rmbench.tasks.readers import register_reader

@@ -178,6 +178,8 @@ def from_text(hint: Any, text: str, where: str) -> Any:
                 return from_text(Annotated[member, *rules] if rules else member, text, where)
             except ConfigError as error:
                 last = error
+                if str(error).endswith("a finite number"):  # it is a number: no other member takes it
+                    raise
         # The choices of an optional value are in its own message.
         said = words(hint) + (" or none" if types.NoneType in members else "")
         raise last if isinstance(last, UnknownNameError) else _wrong(text, said, at)

@@ -10,6 +10,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from rmbench.models.pairwise import rewards_from_preferences
 from rmbench.scoring.executor import Executor, executor_of
 from rmbench.scoring.parts import PartedWork
 from rmbench.scoring.plan import (
@@ -21,7 +22,6 @@ from rmbench.scoring.plan import (
 )
 from rmbench.scoring.store import PartStores, ScoreStore
 from rmbench.scoring.work import Answered, Answering, Flow, Progress, Work
-from rmbench.stats.preferences import rewards_from_preferences
 from rmbench.types import (
     AnyModel,
     BudgetedModel,

@@ -107,7 +107,7 @@ def test_drifting_rewards_are_not_deterministic() -> None:
     [
         (lambda b, r: r[:-1], "returned 3 rewards for 4 conversations"),
         (lambda b, r: [float("nan"), *r[1:]] if r else r, "returned nan for 1 of 4 conversations"),
-        (lambda b, r: None, "returned what is no sequence of numbers"),
+        (lambda b, r: None, "returned no sequence of numbers"),
         (lambda b, r: 1 / 0, "raised ZeroDivisionError: division by zero"),
         (lambda b, r: r or [0.0], "an empty batch got rewards"),
     ],

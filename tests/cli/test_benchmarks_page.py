@@ -29,4 +29,7 @@ def test_what_was_checked_is_text_in_a_list(tmp_path: Path, capsys: pytest.Captu
     text = load_task("preference").path.read_text().replace("name: preference", "name: mine")
     path.write_text(text + "reproduced: everything\n")
     assert run(["tasks", str(path)]) == 2
-    assert f"{path}, key 'reproduced': expected a list of texts" in capsys.readouterr().err
+    assert (
+        f"{path}, line 13, key 'reproduced': 'everything'; expected a list of texts"
+        in capsys.readouterr().err
+    )

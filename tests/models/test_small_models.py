@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from rmbench.errors import ConfigError, DataError, ScoringError, UnknownNameError
 from rmbench.models.baselines import Constant, Length, Markdown, Random, Shortest
+from rmbench.models.pairwise import P_MIN, average_orders, rewards_from_preferences
 from rmbench.models.resolve import Runtime, load_model
 from rmbench.models.scores import ScoresFile
-from rmbench.stats.preferences import P_MIN, average_orders, rewards_from_preferences
 from rmbench.types import Item, Response, Turn
 
 

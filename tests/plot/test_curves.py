@@ -135,7 +135,7 @@ def test_the_peak_is_drawn_with_its_interval(results: Path) -> None:
 
     series, _ = gather([results], Layout())
     assert [s.line for s in series] == ["length", "shortest"]
-    for kind in (kind for kind in draw._KINDS if kind.shows_peak):
+    for kind in (kind for kind in draw._FIGURES if kind.shows_peak):
         for k, s in enumerate(series):
             axes = Figure().subplots()
             draw._peak(axes, s, kind, k, len(series))
@@ -151,7 +151,7 @@ def test_the_peak_is_drawn_with_its_interval(results: Path) -> None:
 
 def test_gold_against_the_rise_of_the_proxy_reward(results: Path) -> None:
     series, _ = gather([results], Layout())
-    (kind,) = (kind for kind in draw._KINDS if kind.against == "reward")
+    (kind,) = (kind for kind in draw._FIGURES if kind.against == "reward")
     lengths = np.array([[len(t) for t in item["responses"]] for item in items()])
     x = draw._places(series[0], kind)
     assert x[0] == 0.0

@@ -97,7 +97,7 @@ reference: bradley-terry
         path.write_text(text.format(pools=pools, more=more))
         spec = load_study(path, {})
         settings_of(spec, "tiny", spec.methods[0], 0)
-        sizes[more] = len(pairs_of(spec.data[0], 0, True).held_out)
+        sizes[more] = len(pairs_of(spec.data[0], 0, spec.train.eval_limit, True).held_out)
     assert sizes == {"": 9, ", eval_limit: 4": 4}
 
 

@@ -135,7 +135,8 @@ def _boards(
 
     folder = boards_dir or board_folder()
     list_tasks()  # a folder without tasks is an error, also if records hold the tasks
-    wanted = names or list_boards(folder)
+    known = list_boards(folder)
+    wanted = names or known
     runs = runs_at(results)
     with with_tasks_of(runs):
         specs = [load_board(folder, name) for name in wanted]
