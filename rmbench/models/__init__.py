@@ -28,7 +28,7 @@ class Scheme(Declared):
     rule: str
     """Its part of the rules of `--model`, such as `scores:FILE (rewards computed elsewhere)`."""
     patterns: Mapping[str, str]
-    """What `rmbench models` lists: how it is written, and a summary."""
+    """Rows of `rmbench models`: the way to write it, and a summary."""
     kind: Literal["reward", "pairwise", "precomputed", "pattern"] = "reward"
 
     def __call__(self, argument: str, **options: Any) -> Any:

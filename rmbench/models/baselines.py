@@ -1,4 +1,4 @@
-"""Baselines: what a benchmark says of a model that does not read, and a floor for every table."""
+"""Baselines: rules that do not understand the text, as a floor for every table."""
 
 import hashlib
 import re
@@ -72,7 +72,7 @@ class Random:
 
     Args:
         seed: Any whole number; the run's own seed where it is not given.
-        runtime: How the run was asked for.
+        runtime: Options of the run; its seed is the default.
     """
 
     def __init__(self, seed: int | None = None, runtime: Runtime | None = None) -> None:

@@ -3,8 +3,8 @@
 `builtin:linear`: a small linear reward over lexical features, trained by
 `scripts/embedded/train_linear.py`.
 
-It exists so that every task can be run at once by a model that learned something, without a download. It
-reads words and shapes, not meaning; scoring needs numpy alone.
+With it a trained model can run every task without a download. It reads words and shapes, not meaning;
+scoring needs numpy alone.
 
 Lexical features of a response and its prompt, hashed into one sparse vector.
 
@@ -250,7 +250,7 @@ def load_builtin(name: str, *, runtime: Runtime) -> Any:
     """Return the shipped model called `name`.
 
     Raises:
-        UnknownNameError: If none is called that.
+        UnknownNameError: If there is no model of that name.
         ConfigError: If `tiny` is asked for without torch and transformers.
     """
     if name == "linear":
@@ -265,7 +265,7 @@ def shipped_checkpoint(name: str) -> Path:
     """Return the folder of the shipped Hugging Face model called `name`.
 
     Raises:
-        UnknownNameError: If none is called that.
+        UnknownNameError: If there is no model of that name.
     """
     if name != "tiny":
         raise UnknownNameError("transformer of the package", name, ["tiny"], f"builtin:{name}")

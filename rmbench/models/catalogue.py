@@ -1,4 +1,4 @@
-"""What `rmbench models` lists."""
+"""The lists of `rmbench models`: models, and the options of a model."""
 
 import inspect
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from rmbench.models.resolve import options_of
 
 @dataclass(frozen=True, slots=True)
 class ModelRow:
-    """One thing that `--model` can mean."""
+    """A value of `--model`, or a pattern of values."""
 
     name: str
     kind: str
@@ -35,17 +35,17 @@ def list_models() -> list[ModelRow]:
 
 @dataclass(frozen=True, slots=True)
 class OptionRow:
-    """What `-M` can say to a model, or `-G` to a verifier."""
+    """An option of a model (`-M`) or of a verifier (`-G`)."""
 
     name: str
     type: str
     default: str
-    """Empty for one that has to be given."""
+    """Empty for an option that must be given."""
     summary: str
 
 
 def describe_model(spec: str) -> tuple[str, list[OptionRow]]:
-    """Return what the model of `spec`, or of a scheme, is, and the options that it takes.
+    """Return a summary of the model of `spec`, or of a scheme, and its options.
 
     Raises:
         UnknownNameError: If `spec` is neither.
@@ -56,7 +56,7 @@ def describe_model(spec: str) -> tuple[str, list[OptionRow]]:
 
 
 def describe_options(factory: Any, parameters: Iterable[inspect.Parameter]) -> list[OptionRow]:
-    """Return what the signature and the docstring of `factory` say of some of its parameters."""
+    """Return parameters of `factory` as options, described by its signature and docstring."""
     known = core_options.options_of(factory) if callable(factory) else {}
     told = core_options.argument_help(inspect.getdoc(factory) or "")
     rows = []

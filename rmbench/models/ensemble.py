@@ -1,13 +1,12 @@
 """`ensemble`: several reward models whose rewards become one, reply by reply.
 
-min and mean - k * std are pessimistic: what one member is fooled by has to fool the others too (arXiv
-2310.02743 compares them with the mean for optimisation). A reward here depends on the conversation alone, so
-that it can be stored and does not change with the batch or the data. Two usual ways are therefore left out:
-z-scores over a data set, and the worst rank among the replies to a prompt. Members on different scales are
-brought together by constants instead, `shift` and `scale`, for instance means and standard deviations
-measured once on other data; they are part of the model's identity.
+min and mean - k * std are pessimistic: a reply that fools one member must fool the others too (arXiv
+2310.02743 compares them with the mean for optimisation). A reward depends on the conversation alone, so that
+it can be stored and does not change with the batch or the data. Two usual rules do not: z-scores over a data
+set, and the worst rank among the replies to a prompt. Constants bring members to one scale instead: `shift`
+and `scale`, for example means and standard deviations on other data. They are part of the model's identity.
 
-Members' rewards are what is stored: another rule reads nothing, nor does a member that was evaluated alone.
+The members' rewards are stored. Another rule needs no model run, nor does a member that was evaluated alone.
 """
 
 import math
@@ -57,9 +56,9 @@ class Ensemble:
 
     Args:
         members: At least two models that score conversations.
-        how: What becomes of their rewards.
-        k: Standard deviations (over the members, divisor M) that `mean-minus-std` takes off.
-        shift: Taken off each member's rewards, one number per member.
+        how: How their rewards are combined.
+        k: Standard deviations (over the members, divisor M) that `mean-minus-std` subtracts.
+        shift: Subtracted from each member's rewards, one number per member.
         scale: Each member's rewards are then divided by this, one number per member.
     """
 
@@ -89,7 +88,7 @@ class Ensemble:
             self.overlap = self._overlap
 
     def fingerprint(self) -> Mapping[str, str]:
-        """Return the members' identities, in order, and what becomes of their rewards."""
+        """Return the members' identities, in order, and how their rewards are combined."""
         prints = [fingerprint_of(member) for member in self._members]
         dtypes = sorted({print_["dtype"] for print_ in prints if "dtype" in print_})
         k = {"k": repr(self._k)} if self._how == "mean-minus-std" else {}
@@ -118,7 +117,7 @@ class Ensemble:
         return self._reduced([self._ask(number, batch) for number in range(len(self._members))])
 
     def parts(self) -> list[Part]:
-        """Return the members, or what they are made of in turn."""
+        """Return the members, or the parts of members that have parts."""
         return [part for number in range(len(self._members)) for part in self._parts_of(number)]
 
     def combine(self, batch: Sequence[Conversation], numbers: Sequence[Sequence[Scored]]) -> list[Scored]:
@@ -160,7 +159,7 @@ class Ensemble:
         return found
 
     def prepare(self, batch: Sequence[Conversation]) -> None:
-        """Let every member begin that can."""
+        """Let every member prepare that can."""
         for member in self._members:
             if isinstance(member.model, PreparingModel):
                 member.model.prepare(batch)

@@ -1,7 +1,4 @@
-"""A model behind a server: requests with retries, and a stop when the server no longer answers.
-
-Where a server is, and the key to it.
-"""
+"""HTTP client of models behind a server: address, key, retries, and a stop when the server is gone."""
 
 import email.utils
 import json
@@ -28,9 +25,9 @@ except ImportError as error:
 T = TypeVar("T")
 
 LONGEST_PAUSE_S = 120.0
-"""A server that asks for a longer pause is not waited for."""
+"""Longest pause between two requests. The client gives up on a server that asks for a longer one."""
 _OWN_FAULT = (400, 413, 422)
-"""The request was wrong: this question has no answer, others may have one."""
+"""Status codes of a request that the server cannot answer; other requests may have an answer."""
 _MAY_PASS = (408, 425, 429)
 
 
@@ -40,28 +37,28 @@ class NoReplyError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patience:
-    """How long to go on trying."""
+    """Limits of time and retries."""
 
     timeout_s: float
-    """For connecting, and for each wait for the server."""
+    """Seconds for connecting, and for each wait for the server."""
     retries: int
-    """Further requests after one that failed in a way that may pass."""
+    """Further requests after a failure that may pass."""
     backoff_s: float
-    """Before the first of them; doubled each time, with a jitter of half to one and a half."""
+    """Seconds before the first retry; doubled each time, times a jitter between 0.5 and 1.5."""
     stop_after: int
-    """Questions in a row without an answer, after which nothing more is asked."""
+    """Questions in a row without an answer, after which the run stops."""
     seed: int
-    """Of the jitter."""
+    """Seed of the jitter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
-    """What differs from server to server."""
+    """Parameters that differ from server to server."""
 
     droppable: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What a request can do without -> the words by which a server says that it does not know it."""
+    """Optional parameter -> words in the message of a server that does not know it."""
     renamed: Mapping[str, str] = field(default_factory=dict)
-    """Parameter -> what it is called by servers that say so."""
+    """Parameter -> its other name, for servers that ask for that name in their message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +68,14 @@ class _Trouble:
     told: str
     may_pass: bool = False
     is_final: bool = False
-    """No other request will do better: a wrong key, a wrong address."""
+    """Whether every other request would fail too: a wrong key, a wrong address."""
     pause_s: float = 0.0
-    """What the server asks for."""
+    """Seconds that the server asks to wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """A reply, as it was read."""
+    """A reply that could be read."""
 
     value: Any
 
@@ -88,10 +85,10 @@ class Server:
 
     Args:
         url: Without a last slash.
-        who: What it is called in messages, such as `the judge`.
-        key: Of the server, sent as a bearer token and to nobody told; None for none.
-        patience: How long to go on trying.
-        dialect: What requests can do without, or have under another name.
+        who: Its name in messages, such as `the judge`.
+        key: API key, sent as a bearer token, never logged; None for a server without one.
+        patience: Limits of time and retries.
+        dialect: Parameters that differ from server to server.
     """
 
     def __init__(self, url: str, who: str, key: str | None, patience: Patience, dialect: Dialect) -> None:
@@ -109,10 +106,10 @@ class Server:
         weakref.finalize(self, self._http.close)
 
     def get(self, path: str) -> Any:
-        """Return the JSON at a path, asked for once, before the first question.
+        """Return the JSON at a path, from one request without retries.
 
         Raises:
-            ConfigError: If there is none.
+            ConfigError: If the server does not answer with JSON.
         """
         where = f"{self._who} at {self._url}"
         try:
@@ -134,17 +131,17 @@ class Server:
         read: Callable[[Any], T],
         question: str,
     ) -> T:
-        """Return what `read` makes of the reply to a request, which is tried again where that may help.
+        """Send a request, with retries, and return its reply as `read` reads it.
 
         Args:
-            path: Where to, below the address.
-            body_of: Makes the request; told which of its parameters the server does not know.
-            read: Of the reply's JSON. It may raise what unexpected JSON makes code raise.
-            question: Its identity, for the jitter.
+            path: Path below the address.
+            body_of: Makes the request from the names of the parameters that the server does not know.
+            read: Reads the reply's JSON. Its KeyError, TypeError and the like mean unexpected JSON.
+            question: Identity of the question; seeds the jitter.
 
         Raises:
-            NoReplyError: If there is none.
-            ScoringError: If the server will not answer any request, or was given up before.
+            NoReplyError: If no request had a reply.
+            ScoringError: If the server refuses every request, or the run has stopped.
         """
         trouble = _Trouble("")
         n_left = self._patience.retries
@@ -169,20 +166,20 @@ class Server:
         raise NoReplyError(trouble.told)
 
     def counts(self) -> dict[str, int]:
-        """Return what was counted since this was made, and requests that had to do without a parameter."""
+        """Return the counts so far: requests, retries, requests without a parameter, and those of `count`."""
         with self._lock:
             return dict(self._counts)
 
     def count(self, name: str, n: int) -> None:
-        """Add to what is counted."""
+        """Add to a count."""
         with self._lock:
             self._counts[name] += n
 
     def settled(self, problem: str | None) -> None:
-        """Note that a question was answered, or what it has in place of an answer.
+        """Note that a question has an answer, or the problem that it has in place of one.
 
         Raises:
-            ScoringError: If too many in a row were not.
+            ScoringError: If too many questions in a row have no answer.
         """
         with self._lock:
             self._n_failed_in_a_row = 0 if problem is None else self._n_failed_in_a_row + 1
@@ -191,7 +188,7 @@ class Server:
             raise self._stop(f"{n} questions in a row have no answer; the last: {problem}")
 
     def shown(self, text: str) -> str:
-        """Return a server's words for a person: servers have been seen to repeat the key."""
+        """Return a server's words on one line, without the key: some servers repeat it."""
         return one_line(text.replace(self._key, "[key]") if self._key else text, 300)
 
     def _stop(self, why: str) -> ScoringError:
@@ -233,7 +230,7 @@ class Server:
         return _Trouble(told, is_final=code not in _OWN_FAULT)
 
     def _fitted(self, body_of: Callable[[frozenset[str]], dict[str, Any]]) -> dict[str, Any]:
-        """Return a request without what the server does not know; other threads may just learn of more."""
+        """Return a request without the parameters that the server does not know."""
         with self._lock:
             dropped, renamed = frozenset(self._dropped), dict(self._renamed)
             for name in sorted(dropped):
@@ -242,7 +239,7 @@ class Server:
         return {renamed.get(name, name): value for name, value in body.items() if name not in dropped}
 
     def _adapted(self, body: dict[str, Any], trouble: _Trouble) -> bool:
-        """Say whether the server complained of a parameter that can be left out or has another name now."""
+        """Note a parameter that the server complains of; return whether another request may help."""
         if trouble.may_pass:
             return False
         with self._lock:
@@ -270,16 +267,16 @@ def _pause_s(header: str) -> float:
 
 
 def checked_url(url: str, key_env: str | None, *, scheme: str, path: str) -> tuple[str, str]:
-    """Return the address without a last slash, and what to warn of (empty for nothing).
+    """Return the address without a last slash, and a warning, empty if there is no reason for one.
 
     Args:
-        url: As it was given.
+        url: The address that was given.
         key_env: As `key_from` takes it.
-        scheme: Of the model, for messages: `judge`.
-        path: What such an address usually ends with, for messages.
+        scheme: Scheme of the model, for messages: `judge`.
+        path: Usual end of such an address, for messages.
 
     Raises:
-        ConfigError: If it is no address, or holds a key: addresses are written into records.
+        ConfigError: If it is no address, or holds a key: records contain the address.
     """
     try:
         parts = urlsplit(url)

@@ -1,6 +1,6 @@
-"""What `--model` means: one list of rules, in order, the first that applies decides.
+"""`--model`: an ordered list of rules, of which the first that applies decides; and models made in Python.
 
-A model that somebody made in Python: its name, and an identity that changes with its code.
+The identity of a user's own model includes a hash of its code.
 """
 
 import inspect
@@ -50,14 +50,14 @@ _RESERVED = frozenset({"runtime"})
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model, with the name that tables show and the text that it was asked for by."""
+    """A model with its name in tables and its text of `--model`."""
 
     name: str
     """Short display name: `length`, `builtin:linear`, a folder's name, `org/name`."""
     model: AnyModel
     spec: str
     identity: Mapping[str, str] = field(default_factory=dict)
-    """What joins the model's own fingerprint, e.g. {"source_sha256": ...}."""
+    """Further keys of the fingerprint, e.g. {"source_sha256": ...}."""
 
 
 def load_model(
@@ -110,7 +110,7 @@ def check_spec(spec: str) -> None:
 
 
 def fingerprint_of(loaded: LoadedModel) -> dict[str, str]:
-    """Return the model's whole identity: its own fingerprint and what joins it.
+    """Return the model's whole identity: its own fingerprint and the further keys.
 
     Raises:
         ScoringError: If `fingerprint()` raises, or is not an unambiguous mapping of text to text.

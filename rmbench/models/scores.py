@@ -1,4 +1,4 @@
-"""`scores:FILE`: rewards that somebody computed elsewhere, so that any model can be ranked without a GPU."""
+"""`scores:FILE`: rewards computed elsewhere, so that any model can be ranked without a GPU."""
 
 import hashlib
 import math
@@ -26,7 +26,7 @@ _SUFFIXES = (".gz", ".xz", ".jsonl", ".json")
 class ScoresFile:
     """Rewards from JSON Lines (plain, .gz, .xz): one row `{"id": "<item id>", "rewards": [K numbers]}`.
 
-    `null` says that the source has no reward for a response: it is counted as invalid, never as 0. A reward
+    `null` means that there is no reward for a response: it counts as invalid, never as 0. A reward
     may be nested as `[x]`, as tools write logits of shape (B, 1).
 
     Args:

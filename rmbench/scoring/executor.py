@@ -35,10 +35,10 @@ U_contra = TypeVar("U_contra", contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a batch has no answers."""
+    """The reason why a batch has no answers."""
 
     text: str
-    """What the model raised, for a person."""
+    """The model's error, in words."""
     out_of_memory: bool
     """Whether a smaller batch may succeed."""
     cause: Exception | None = None
@@ -86,7 +86,7 @@ class PartBatch(Sequence[U]):
 
 
 def answer(model: Any, batch: Sequence[Any]) -> Sequence[float | Scored]:
-    """Return what a model, or the part of it that a batch is for, says of a batch."""
+    """Return the answers of a model, or of the part of it that a batch is for."""
     if isinstance(batch, PartBatch) and isinstance(model, PartedModel):
         return model.parts()[batch.part].model.score(batch.batch)
     return model.prefer(batch) if isinstance(model, PairwiseModel) else model.score(batch)
@@ -304,7 +304,7 @@ def check_sharable(option: str, spec: str, model: AnyModel) -> None:
     Args:
         option: The option that asked for them; begins the message.
         spec: The text of `--model`.
-        model: Only its kind is looked at.
+        model: The model; only its kind matters.
     """
     if isinstance(model, PrecomputedRewards):
         raise ConfigError(f"{option}: the rewards of {spec} were computed elsewhere; there is nothing to do")

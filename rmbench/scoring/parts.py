@@ -1,4 +1,4 @@
-"""Rewards made of numbers that are stored: each part of a model is asked what its own store does not know."""
+"""Rewards made of stored numbers, such as those of an ensemble's members; each part has its own store."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,17 +12,17 @@ from rmbench.types import BudgetedModel, Conversation, PartedModel, RewardModel,
 
 
 class PartedWork:
-    """Answers like `Work`, by asking the parts one after the other and combining what they say.
+    """Answers like `Work`: asks the parts one after the other and combines their numbers.
 
     Only this process writes the stores, and each part's batches are planned as if it were alone: its numbers
     are the same to the last bit whatever it is a part of.
 
     Args:
         model: The model.
-        stores: Of its parts.
-        executor: Processes that answer in this one's place, with the same model.
-        batch_tokens: Most tokens of a batch; None for what each part can take.
-        progress: Told of the work.
+        stores: The stores of its parts.
+        executor: Answers in place of this process, with the same model.
+        batch_tokens: Most tokens of a batch; None for the budget of each part.
+        progress: Gets the progress.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class _PartExecutor:
 
 
 class _Together:
-    """Progress of all parts as that of the texts: one is told once it has been counted for every part."""
+    """Progress of texts from that of all parts: a text counts when every part has its number."""
 
     def __init__(self, progress: Progress, n_parts: int) -> None:
         self._progress, self._n_parts = progress, n_parts

@@ -1,13 +1,13 @@
-"""Which texts to score, each once, and in which batches. Pure: sizes in, batches out.
+"""The plan of scoring: each distinct text once, in batches. Pure: sizes in, batches out.
 
-A batch is cut by a budget of tokens. Where a model reads what conversations begin with once, the candidates
-of one prompt stay together and a batch costs its distinct tokens; elsewhere texts of similar length go
-together and a batch costs count x longest.
+A batch is cut by a budget of tokens. If a model reads the common beginning of conversations once, the
+candidates of one prompt stay together and a batch costs its distinct tokens. Otherwise texts of similar
+length go together and a batch costs count x longest.
 
-Batches depend on the set of units alone, never on what is already scored: a run that was killed and started
+Batches depend on the set of units alone, never on the scores in the store: a run that was killed and started
 again sends the same batches, and so gets the same rewards to the last bit.
 
-What an item asks of a model: conversations, or ordered pairs; and how large each is.
+A unit is a conversation, or an ordered pair for pairwise models.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -38,12 +38,12 @@ class Unit(Generic[U]):
 
 @dataclass(frozen=True, slots=True)
 class Measure(Generic[U]):
-    """What the plan asks of a model."""
+    """Sizes that a model gives for the plan."""
 
     lengths: Callable[[Sequence[U]], Sequence[int]]
     """Tokens of each."""
     prompt: Callable[[U], Hashable]
-    """What candidates have in common."""
+    """The prompt, which candidates share."""
     joint_length: Callable[[Sequence[U]], int | None]
     """Tokens read for these in one batch, at most their sum; None where each is a padded row."""
 
@@ -168,7 +168,7 @@ def pairs_of(item: Item) -> list[Unit[Pair]]:
 
 
 def conversation_measure(model: RewardModel) -> Measure[Conversation]:
-    """Return the sizes of conversations as the model tells them, else by their characters."""
+    """Return the sizes of conversations that the model gives, else by their characters."""
     lengths = model.lengths if isinstance(model, SizedModel) else _conversation_lengths
     joint = model.joint_length if isinstance(model, SharingModel) else _nothing_shared
     return Measure(lengths, lambda turns: _key(turns[:-1]), joint)
@@ -180,7 +180,7 @@ def pair_measure() -> Measure[Pair]:
 
 
 def tokens_of(n_characters: int) -> int:
-    """Return about how many tokens a text has, for models that do not say."""
+    """Return a rough number of tokens of a text, for models that do not count them."""
     return 1 + n_characters // CHARACTERS_PER_TOKEN
 
 

@@ -30,7 +30,7 @@ class Processes(Workers[Connection]):
 
     Args:
         load: One function per worker that returns its model; sent to the process, so no closure.
-        n_threads: Threads of each, for models on a CPU; None leaves it to the libraries.
+        n_threads: Threads of each worker, for models on a CPU; None leaves it to the libraries.
     """
 
     def __init__(self, load: Sequence[Callable[[], Any]], n_threads: int | None = None) -> None:
@@ -103,10 +103,10 @@ def processes_for(
 
     Args:
         spec: The text of `--model`.
-        options: Of the model.
-        runtime: How it is run.
+        options: The texts of `-M`.
+        runtime: Device, dtype, length.
         n_workers: Processes.
-        model: What was loaded; only its kind is looked at.
+        model: The loaded model; only its kind matters.
 
     Raises:
         ConfigError: If the model's rewards were computed elsewhere, or it waits for a server.

@@ -35,14 +35,14 @@ _OPTION = "--executor ray"
 _PATIENCE_S = 10.0
 _MOST_PER_CPU = 4
 _OBJECT_STORE_BYTES = 256 * 2**20
-"""Of a Ray that is started here. Only batches and rewards pass, a few at a time; Ray takes gigabytes."""
+"""Object store of a Ray that is started here, for a few batches and rewards; Ray's default is gigabytes."""
 _RESOLUTION = 10_000
 """Ray counts resources in parts of a CPU this small, and rounds: a third of a CPU must not round up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What Ray keeps for one actor."""
+    """Resources of one actor."""
 
     n_cpus: float
     n_gpus: int
@@ -106,7 +106,7 @@ def found(*, free: bool = False) -> str:
 
 
 def place_for(machines: Sequence[Mapping[str, float]], n: int, *, gpus: bool) -> Place:
-    """Return what each of `n` actors gets: a GPU, or else the largest share of CPUs of which `n` exist.
+    """Return the resources of each of `n` actors: a GPU, or the largest share of CPUs that exists `n` times.
 
     The share is a whole number of CPUs, or a CPU among 2 to 4 actors. However Ray deals actors of one size,
     all find a place if nobody else is there.
@@ -142,8 +142,8 @@ class RayWorker:
 
     Args:
         spec: The text of `--model`.
-        options: Of the model.
-        runtime: How it is run.
+        options: The texts of `-M`.
+        runtime: Device, dtype, length.
         n_threads: For models on a CPU; None leaves it to Ray.
         folder: Where relative paths begin, if this machine has it.
     """
@@ -163,7 +163,7 @@ class RayWorker:
         return socket.gethostname()
 
     def prepare(self) -> dict[str, str] | str:
-        """Load the model; return its fingerprint, or why there is none."""
+        """Load the model; return its fingerprint, or the error."""
         try:
             loaded = self._load()
             self._replica = Replica(lambda: loaded.model)
@@ -178,9 +178,9 @@ class RayWorker:
 
 
 PATIENCE_S = 120.0
-"""For actors that find no place in the cluster. A process takes seconds to start, on a busy machine many."""
+"""How long an actor may wait for a place in the cluster; processes start slowly on a busy machine."""
 _MOST_DEATHS = 3
-"""Of actors: in a row in one place without an answer, and with the same batch."""
+"""Deaths of actors that end a place (in a row, without an answer), and a run (of the same batch)."""
 
 
 @dataclass(eq=False, slots=True)
@@ -189,13 +189,13 @@ class _Actor:
 
     handle: Any
     call: Any
-    """What the actor is doing, a reference to its result; None while it is idle."""
+    """Reference to the result of its work; None while it is idle."""
     state: Literal["placing", "loading", "ready"] = "placing"
     machine: str = ""
     since: float = field(default_factory=time.monotonic)
     """When the actor was asked for."""
     n_deaths: int = 0
-    """Of actors in this place, in a row, without an answer to a batch."""
+    """Deaths in this place in a row, without an answer to a batch."""
 
 
 class RayActors(Workers[_Actor]):
@@ -203,10 +203,10 @@ class RayActors(Workers[_Actor]):
 
     Args:
         spec: The text of `--model`.
-        options: Of the model.
-        runtime: How it is run.
+        options: The texts of `-M`.
+        runtime: Device, dtype, length.
         n: Actors.
-        fingerprint: Of the model here; that of every actor must be the same.
+        fingerprint: Fingerprint of the model here; every actor must have the same.
         gpus: Whether the model would use a GPU.
     """
 
@@ -383,8 +383,8 @@ def ray_actors_for(loaded: LoadedModel, options: Mapping[str, str], runtime: Run
 
     Args:
         loaded: What `load_model` gave for the same `options` and `runtime`.
-        options: Of the model.
-        runtime: How it is run.
+        options: The texts of `-M`.
+        runtime: Device, dtype, length.
         n: Actors.
 
     Raises:

@@ -1,7 +1,4 @@
-"""Run a model over items: everything the score store does not know, each text once.
-
-Rewards of many items: eight bytes each, where a float in a tuple takes five times as much.
-"""
+"""Scores items with a model: every text that the score store does not have, once."""
 
 import time
 from array import array
@@ -39,7 +36,9 @@ from rmbench.types import (
 
 
 class RewardRows(Sequence[tuple[float, ...]]):
-    """One row of rewards per item, each a tuple made anew; equal to any sequence of the same rows.
+    """Rewards of many items, one row per item, in eight bytes each; a tuple would take five times as much.
+
+    Equal to any sequence of the same rows.
 
     Args:
         rows: The rows to begin with.
@@ -92,22 +91,22 @@ class RewardRows(Sequence[tuple[float, ...]]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
-    """Rewards of items, and what it took."""
+    """Rewards of items, with counts and time."""
 
     rewards: RewardRows
     """One row per item, one reward per response; NaN where the model gave none that is finite."""
     n_truncated: int | None
-    """Responses whose text was cut to fit the model; None where it does not say."""
+    """Responses whose text was cut to fit the model; None if the model does not report it."""
     n_invalid: int
     """Responses without a finite reward."""
     unanswered: Mapping[str, int]
-    """Of these, those of which the model says why, by reason."""
+    """Those of them with a reason from the model, by reason."""
     n_units: int
     """Distinct texts (or ordered pairs) the items need."""
     n_computed: int
-    """Of these, how many the model was asked for now."""
+    """Those of them that the model computed now."""
     n_tokens: int
-    """Tokens of the computed ones, as far as the model says."""
+    """Tokens of the computed texts, if the model counts them."""
     wall_s: float
     """Seconds spent in the model and the store."""
     flips: tuple[int, ...] | None
@@ -129,12 +128,12 @@ def score_items(
 
     Args:
         model: Any of the three kinds of model.
-        items: What to score; none is kept.
+        items: Items to score; read one after the other, not kept.
         store: The score store of this model's fingerprint (unused for precomputed rewards), or those of its
-            parts: what `open_stores` gives.
-        batch_tokens: Most tokens that a model is given at once; None for what the model says it can take.
-        progress: Told of the work.
-        executor: Processes that answer in this one's place, with the same model.
+            parts: the result of `open_stores`.
+        batch_tokens: Most tokens of a batch; None for the model's own budget.
+        progress: Gets the progress.
+        executor: Answers in place of this process, with the same model.
 
     Raises:
         ScoringError: If the model raises or breaks its contract; what was scored before stays stored.

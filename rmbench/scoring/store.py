@@ -1,11 +1,11 @@
-"""The score store: what a model said of a text is computed once.
+"""The score store: the reward of a model for a text is computed once.
 
-One SQLite file per model fingerprint maps a conversation's hash to its reward. It is the one mechanism for
-resuming after a crash, for leaving out duplicates, and for sharing rewards between tasks on the same data.
+One SQLite file per model fingerprint maps a conversation's hash to its reward. It serves
+resuming after a crash, leaving out duplicates, and sharing rewards between tasks on the same data.
 Each batch is one transaction (WAL), so a killed process loses at most the batch in flight, and several
-processes may share a file. A reward that is made of numbers of other models (`PartedModel`) has no file: they
-have one each. Batch size and device are not part of the fingerprint; whatever can change a
-reward is.
+processes may share a file. A reward made of the numbers of other models (`PartedModel`) has no file: each
+of them has one. The fingerprint has whatever can change a reward; batch
+size and device are not part of it.
 """
 
 import os
@@ -42,11 +42,11 @@ def open_store(folder: Path, fingerprint: Mapping[str, str]) -> "ScoreStore":
 
 
 def open_stores(folder: Path, model: AnyModel, fingerprint: Mapping[str, str]) -> "ScoreStore | PartStores":
-    """Return where a model's rewards are kept, or the numbers that they are made of, in `folder`.
+    """Return the store of a model's rewards in `folder`, or the stores of the numbers that they are made of.
 
     Args:
         folder: Made if it does not exist.
-        model: Whose they are.
+        model: The model.
         fingerprint: Its whole identity.
     """
     if not isinstance(model, PartedModel):
@@ -58,8 +58,8 @@ class PartStores:
     """The score stores of a model's parts, in their order; a context manager.
 
     Args:
-        folder: Where they are.
-        fingerprints: Of the parts. Two may be equal: both have the numbers of one file then.
+        folder: Their folder.
+        fingerprints: Those of the parts. Equal ones share a file.
     """
 
     def __init__(self, folder: Path, fingerprints: Sequence[Mapping[str, str]]) -> None:
@@ -98,7 +98,7 @@ class ScoreStore:
                 raise
 
     def get(self, keys: Sequence[str]) -> dict[str, Scored]:
-        """Return what is known of `keys`; the others are absent."""
+        """Return the stored rewards of `keys`; other keys are absent."""
         found: dict[str, Scored] = {}
         with self._errors():
             for start in range(0, len(keys), _KEYS_PER_QUERY):

@@ -1,8 +1,7 @@
-"""Asking a model for what the score store does not know, one stored batch after the other.
+"""Asks a model for the rewards that the score store does not have, and stores them batch by batch.
 
-What a model that is paid for took during one evaluation, and what it did not answer.
-
-Items flow through: a window of them is asked and stored while the next one is read and tokenised.
+Items flow through: a window of them is asked and stored while the next one is read and tokenised. `Meter`
+counts the usage of a metered model.
 """
 
 from collections import deque
@@ -23,7 +22,7 @@ U = TypeVar("U")
 
 
 class Progress(Protocol):
-    """Told of the work as it goes on."""
+    """Receives the progress of the work."""
 
     def start(self, n_texts: int) -> None:
         """Say how many texts there are, equal ones counted again."""
@@ -33,20 +32,20 @@ class Progress(Protocol):
 
 
 class Answering(Protocol[U]):
-    """Answers questions, from what is stored or by asking: `Work`, and `rmbench.scoring.parts`."""
+    """Answers questions from the store or by asking: `Work`, and `PartedWork`."""
 
     @property
     def n_computed(self) -> int:
-        """Questions that were asked now."""
+        """Questions that the model answered now."""
         ...
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that were read for them, as far as the model says."""
+        """Tokens of these, if the model counts them."""
         ...
 
     def known(self, units: Sequence[Unit[U]]) -> dict[str, Scored]:
-        """Return what is stored of `units`."""
+        """Return the stored answers to `units`."""
         ...
 
     def do(self, units: Sequence[Unit[U]]) -> dict[str, Scored]:
@@ -55,14 +54,14 @@ class Answering(Protocol[U]):
 
 
 class Work(Generic[U]):
-    """Asks a model for what a store does not know, batch by batch.
+    """Asks a model for the answers that a store does not have, batch by batch.
 
     Args:
-        store: What is known, and where answers go.
-        executor: Who answers.
+        store: Has the known answers, and gets the new ones.
+        executor: Answers the batches.
         measure: Sizes, for the plan.
         budget_tokens: Most tokens of a batch; halved where memory does not suffice.
-        progress: Told of each batch.
+        progress: Gets the progress after each batch.
         fraction: Whether answers must be in [0, 1].
     """
 
@@ -81,7 +80,7 @@ class Work(Generic[U]):
         self.n_computed = self.n_tokens = 0
 
     def known(self, units: Sequence[Unit[U]]) -> dict[str, Scored]:
-        """Return what the store has of `units`."""
+        """Return the stored answers to `units`."""
         return self._store.get([unit.key for unit in units])
 
     def do(self, units: Sequence[Unit[U]]) -> dict[str, Scored]:
@@ -118,14 +117,14 @@ class Work(Generic[U]):
         return scored
 
     def _missing(self, batch: Sequence[Unit[U]], scored: dict[str, Scored]) -> list[Unit[U]]:
-        """Return what of a batch is still to do: another process may have done some of it meanwhile."""
+        """Return the units of a batch that still have no answer: another process may have stored some."""
         before = len(scored)
         scored |= self._store.get([unit.key for unit in batch if unit.key not in scored])
         self._advance(len(scored) - before, 0)
         return [unit for unit in batch if unit.key not in scored]
 
     def _smaller(self, batch: list[Unit[U]], failure: Failure) -> list[list[Unit[U]]]:
-        """Return a batch that did not fit into memory in parts; the budget stays at their size."""
+        """Return the parts of a batch that did not fit into memory; the budget stays at their size."""
         if isinstance(failure.cause, RmbenchError):
             raise failure.cause
         if not failure.out_of_memory or len(batch) == 1:
@@ -170,10 +169,10 @@ class Work(Generic[U]):
 
 
 class Meter:
-    """Reads a model's counters, which go on for as long as the model lives, as differences.
+    """Usage and failures of a metered model during one evaluation, as differences of its counters.
 
     Args:
-        model: Any; of one that counts nothing there is nothing to tell.
+        model: Any model; one that is not metered has no usage.
     """
 
     def __init__(self, model: AnyModel) -> None:
@@ -195,19 +194,19 @@ class Meter:
 
 
 WINDOW_CHARACTERS = 4_000_000
-"""Of the texts that are planned together: about a million tokens, a hundred batches and more."""
+"""Characters that are planned together: about a million tokens, a hundred batches and more."""
 _LEAST_CHARACTERS = 256
-"""What a text counts for at least, so that empty ones fill a window too."""
+"""Least characters that a text counts as, so that empty ones fill a window too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answered(Generic[U]):
-    """An item with what was asked about it."""
+    """An item with its questions and answers."""
 
     item: Item
     units: list[Unit[U]]
     scored: dict[str, Scored]
-    """Answers by key, those of other items among them."""
+    """Answers by key, with those of other items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,8 +222,8 @@ class Flow(Generic[U]):
     Args:
         work: Asks and stores.
         units_of: The questions about an item.
-        prepare: Told of texts that will be asked for, a window ahead.
-        progress: Told how many questions there are.
+        prepare: Gets the texts of the next window.
+        progress: Gets the number of questions.
     """
 
     def __init__(
@@ -245,8 +244,8 @@ class Flow(Generic[U]):
     def answer(self, items: Iterable[Item]) -> Iterator[Answered[U]]:
         """Yield each item with its answers.
 
-        A window's texts are planned together, whatever of them is known, and a text of an earlier window is
-        found in the store: a run that was killed and started again plans the same.
+        A window's texts are planned together, stored ones too, and a text of an earlier window is found in
+        the store. So a run that was killed and started again makes the same plan.
         """
         before: _Window[U] | None = None
         for window in windows(items, _characters, WINDOW_CHARACTERS):

@@ -4,7 +4,7 @@ torch's kernel for CPUs computes bfloat16 at the speed of float32. Matrix produc
 has instructions for it they take a quarter of the time, and the scores of a few heads at a time stay in its
 cache. Scores are rounded to bfloat16 there, as in transformers' `eager` attention.
 
-The backbone of a Hugging Face model, compiled by torch.
+`compile_backbone` lets torch compile a model's backbone.
 """
 
 from typing import Any
@@ -18,11 +18,11 @@ PRODUCTS = "rmbench_products"
 _CELLS = 600_000
 """Scores that are computed at once: 1.2 MB in bfloat16."""
 _DEPENDS_ON_MORE = ("softcap", "s_aux", "position_bias")
-"""What a model may pass to attention and `attention` does not know."""
+"""Arguments that a model may pass to attention and that `attention` does not know."""
 
 
 def asked_for_more(more: dict[str, Any]) -> str | None:
-    """Return what a model passes to attention that `attention` does not know, or None."""
+    """Return an argument of a model's attention that `attention` does not know, or None."""
     return next((name for name in _DEPENDS_ON_MORE if more.get(name) is not None), None)
 
 

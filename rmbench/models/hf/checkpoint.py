@@ -1,7 +1,4 @@
-"""Where a Hugging Face model is, and what pins it.
-
-From the logits of a classifier to one number: one label, or several weighed against each other.
-"""
+"""Checkpoints: their place, the hash or commit that pins them, and the logits that are the reward."""
 
 import math
 import re
@@ -28,7 +25,7 @@ _HASHED_NAMES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where a model is."""
+    """The place of a model."""
 
     location: str
     """A folder, or `org/name`."""
@@ -51,7 +48,7 @@ def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
     """Return the checkpoint that `FOLDER`, `org/name[@revision]` or `builtin:NAME` means.
 
     Raises:
-        ConfigError: If it is none of them, or the folder has no weights that can be read safely.
+        ConfigError: If it names no checkpoint, or the folder has no weights that can be read safely.
     """
     if argument.startswith("builtin:") and gguf_file is None:
         shipped = shipped_checkpoint(argument.removeprefix("builtin:"))
@@ -88,7 +85,7 @@ def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
 
 
 def source_of(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Any]:
-    """Return what every `from_pretrained` is told of where a checkpoint is.
+    """Return the arguments of `from_pretrained` that say where a checkpoint is.
 
     Raises:
         ConfigError: If its code may be run and is not pinned.
@@ -108,7 +105,7 @@ def source_of(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Any]:
 
 
 def weights_identity(checkpoint: Checkpoint, config: Any) -> Mapping[str, str]:
-    """Return what pins the weights: a Hub commit, or a hash of a folder's weights, config and tokenizer."""
+    """Return the pin of the weights: a Hub commit, or a hash of a folder's weights, config and tokenizer."""
     commit = None if checkpoint.is_folder else getattr(config, "_commit_hash", None)
     if not checkpoint.is_folder and commit:
         return {"weights": f"{checkpoint.location}@{commit}"}
@@ -146,11 +143,11 @@ class Readout:
     label: int
     """The logit that is the reward, where there are no weights."""
     weights: tuple[float, ...] | None = None
-    """Of each logit, by label."""
+    """A weight per label; None for the one logit."""
 
     @property
     def identity(self) -> str:
-        """What a fingerprint says of it."""
+        """The readout as fingerprints write it."""
         return str(self.label) if self.weights is None else "weights:" + ",".join(map(repr, self.weights))
 
     def rewards(self, logits: Any) -> list[float]:
@@ -164,18 +161,18 @@ class Readout:
 def choose_readout(
     where: str, names: Sequence[str], label: int | None, weights: str | None, *, weighable: bool = True
 ) -> Readout:
-    """Return what the reward of a classifier is.
+    """Return the readout of a classifier.
 
     Args:
         where: The checkpoint, for messages.
-        names: Of its labels, in order.
+        names: Its labels, in order.
         label: Index of one; None where there is only one, or weights are given.
         weights: A number per label, `0.2,0.3,0.5`, or per named one, `helpfulness:1,verbosity:-0.5`; labels
             that are not named weigh nothing.
         weighable: Whether the model has an option `weights`, for messages.
 
     Raises:
-        ConfigError: If it is neither one label nor weights that fit.
+        ConfigError: If the options name neither one label nor weights that fit.
     """
     named = ", ".join(f"{k}={name}" for k, name in enumerate(names[:8])) + (", ..." if len(names) > 8 else "")
     if weights is not None:

@@ -76,7 +76,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 @cache
 def keep_freed_memory() -> bool:
-    """Let the allocator keep what is freed, and say whether it will: on Linux with glibc.
+    """Let the allocator keep freed memory, and return whether it will: on Linux with glibc.
 
     Each layer of a model allocates megabytes and frees them. glibc gives those back to the system and asks
     for them again, which then clears them page by page: a sixth of the time in bfloat16 on two cores. The
@@ -89,7 +89,7 @@ def keep_freed_memory() -> bool:
 
 
 class Memory:
-    """Room for forward passes: after a batch that did not fit, the next one gets all that is free."""
+    """Frees memory for forward passes: after a batch that did not fit, the next one gets all free memory."""
 
     def __init__(self) -> None:
         self._ran_out = False
@@ -107,8 +107,8 @@ class Memory:
 
 
 MAX_LENGTH = 16_384
-"""Upper bound of the default token limit: no reply of a public benchmark is longer, and one that is must
-not take the memory of a whole batch. `max_length` asks for more."""
+"""Upper bound of the default token limit. No reply of a public benchmark is longer, and a longer one must not
+take the memory of a whole batch. `max_length` asks for more."""
 
 
 # Families whose first usable position is not 0 but the padding index + 1.
@@ -139,7 +139,7 @@ def checked_length(where: str, config: Any, tokenizer: Any, runtime: Runtime) ->
 
 
 _MOST_AT_ONCE = {"cpu": 3_072, "cuda": 65_536, "mps": 16_384}
-"""Tokens of a batch beyond which nothing gets faster: on a CPU, a layer's work on more leaves the caches."""
+"""Tokens of a batch beyond which nothing gets faster: on a CPU, more than fit into its caches."""
 _LEAST_AT_ONCE = 256
 _SHARE_OF_FREE = 0.5
 _MOST_SIDE_BY_SIDE = 8
@@ -161,9 +161,9 @@ def tokens_at_once(model: Any) -> int:
 def batches_at_once(model: Any) -> tuple[int, int]:
     """Return how many batches a CPU computes fastest side by side, and in how many threads each.
 
-    In bfloat16 half of the time goes into small operations that two threads do no faster than one, and after
-    each of which they wait for each other; in float32 products take it all, and threads that share a batch
-    are as fast.
+    In bfloat16 half of the time goes into small operations. Two threads do them no faster than one, and wait
+    for each other after each. In float32 products take all the time, and threads that share a batch are as
+    fast.
     """
     n_threads = torch.get_num_threads()
     if not is_fast_bfloat16(model):
@@ -177,7 +177,7 @@ def batches_at_once(model: Any) -> tuple[int, int]:
 
 
 def bytes_per_token(model: Any) -> int:
-    """Return what one layer holds of a token at a time.
+    """Return the bytes that one layer holds for a token.
 
     Its input, norms, queries, keys and values gathered for the blocks of attention, their output, and the
     inner layer of its feed-forward part.
@@ -189,7 +189,7 @@ def bytes_per_token(model: Any) -> int:
 
 
 def free_bytes(device: Any) -> int:
-    """Return the memory that is free on a device; on a CPU, what the system could hand out."""
+    """Return the bytes that are free on a device; on a CPU, those that the system could hand out."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     told = Path("/proc/meminfo")

@@ -1,4 +1,4 @@
-"""What the token sequences of a batch begin with in common, computed once.
+"""Common beginnings of the token sequences of a batch, so that a model reads them once.
 
 The sequences become a forest: each segment is a run of tokens, its parents are what comes before it. A
 prompt with its candidates is one segment with many children; a system prompt that all share is a root above
@@ -146,7 +146,7 @@ class Block:
 
     @property
     def is_causal(self) -> bool:
-        """Whether nothing is above: an ordinary causal mask says it all, right padding included."""
+        """Whether no segment is above: then an ordinary causal mask does, right padding included."""
         return not self.n_above.any()
 
     def visible(self) -> NDArray[np.bool_]:

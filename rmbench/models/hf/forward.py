@@ -30,9 +30,9 @@ from rmbench.models.hf.text import Encoded
 
 _LOG = logging.getLogger(__name__)
 TOKENS_PER_SEGMENT = 4
-"""What one more segment costs, in tokens: its attention is computed apart from the others'."""
+"""Cost of one more segment, in tokens: its attention is computed apart from the others'."""
 _TOKENS_PER_FORWARD = 32
-"""What one more forward pass costs on a CPU, in tokens per thread: its small operations."""
+"""Cost of one more forward pass on a CPU, in tokens per thread: its small operations."""
 
 
 class TokenStates:
@@ -247,7 +247,7 @@ class FirstToken:
         self.layer = max(stacks, key=len)[-1] if stacks else None
         self._usual = str(model.config._attn_implementation)
         self._whole: Any = None
-        """What the last layer was given, (B, T, D)."""
+        """The input of the last layer, (B, T, D)."""
         self._first: Any = None
         """Its first token, (B, 1, D)."""
         self._made: dict[int, tuple[Any, Any]] = {}
@@ -324,7 +324,7 @@ class FirstToken:
         self._made.clear()
 
     def _narrow(self, _layer: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        """Before the last layer: hand on the first token, and masks for it alone."""
+        """Before the last layer: pass on the first token, and masks for it alone."""
         self._forget()
         self._whole = arguments[0] if arguments else named["hidden_states"]
         self._first = self._whole[:, :1]
@@ -338,7 +338,7 @@ class FirstToken:
         return tuple(map(of_first, arguments)), {name: of_first(value) for name, value in named.items()}
 
     def _note(self, module: Any, arguments: tuple[Any, ...], output: Any) -> None:
-        """After a linear layer of the last layer: remember which one made what from the first token."""
+        """After a linear layer of the last layer: remember its output for the first token."""
         if arguments[0] is self._first:
             self._made[output.data_ptr()] = (module, output)
 

@@ -1,4 +1,4 @@
-"""Loads Hugging Face classifiers and language models, and refuses what would score silently wrong."""
+"""Loads Hugging Face classifiers and language models, and refuses those that would score silently wrong."""
 
 import contextlib
 import logging
@@ -18,7 +18,7 @@ _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
 
 
 class NoHeadError(ConfigError):
-    """The checkpoint has no trained head: no reward model, but a base to train one from."""
+    """The checkpoint has no trained head: it is a base to train a reward model from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _check_kind(checkpoint: Checkpoint, model: Any) -> bool:
 
 @contextlib.contextmanager
 def explained(checkpoint: Checkpoint) -> Iterator[None]:
-    """Turn whatever loading raises into one line that names the checkpoint."""
+    """Turn any exception of loading into one line that names the checkpoint."""
     try:
         yield
     except ConfigError:
@@ -222,7 +222,7 @@ def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto
 
 
 def check_writes(checkpoint: Checkpoint, config: Any) -> None:
-    """Refuse a config of what writes no text.
+    """Refuse a config of a model that writes no text.
 
     Raises:
         ConfigError: If it is a classifier, an encoder or an encoder-decoder model.

@@ -57,7 +57,7 @@ class LogProbs:
         self._check(where)
 
     def sums(self, rows: Sequence[Encoded]) -> list[float]:
-        """Return log pi(reply | what comes before it) of each row, in nats; 0 for a reply of no tokens."""
+        """Return log pi(reply | prompt) of each row, in nats; 0 for a reply of no tokens."""
         replies = [reply_of(row) for row in rows]
         hidden = self.states.at(rows, [range(first - 1, end - 1) for first, end in replies])
         said = [token for row, place in zip(rows, replies, strict=True) for token in row.ids[slice(*place)]]
@@ -115,7 +115,7 @@ class ReplyLogProb(HFModel):
         self._logprobs = logprobs
 
     def fingerprint(self) -> dict[str, str]:
-        """Return whatever can change the log-probability of a reply; nothing of what is made of it."""
+        """Return whatever can change the log-probability of a reply; beta and the like do not."""
         tokens = tokenizer_identity(self.tokenizer)
         return {"kind": "logprob", "version": VERSION, "tokenizer": tokens, **super().fingerprint()}
 

@@ -1,9 +1,9 @@
-"""`process`: a token classifier as a reward model: what it says of the steps of a reply becomes one number.
+"""`process`: a token classifier as a reward model; its values for the steps of a reply become one number.
 
-A process reward model says of every token, or of the token that ends a step, how likely all is well so far
-(arXiv 2305.20050). The value at a place is the probability of one label: softmax over the labels, or the
-sigmoid of the only one. The reward is the value at the last place, the smallest, the mean, or the product;
-of the product its logarithm, since hundreds of probabilities multiply to 0 in floating point.
+A process reward model gives every token, or the token that ends a step, the probability that the reply is
+correct so far (arXiv 2305.20050). The value at a place is the probability of one label: softmax over the
+labels, or the sigmoid of the only one. The reward is the value at the last place, the smallest, the mean, or
+the logarithm of the product: hundreds of probabilities multiply to 0 in floating point.
 
 Places are all tokens of the reply, or with `step_token` those that hold the last character of each of its
 occurrences. A reply without one is a single step, read at its last token. A reply of no tokens at all (an

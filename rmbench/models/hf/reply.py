@@ -1,13 +1,13 @@
-"""Which tokens of a conversation are the reply's: for models that say something of each token.
+"""The places of a reply's tokens in a conversation, for models with a value per token.
 
-The whole conversation is tokenised at once, as `hf_text` does it, and the reply's tokens are found by their
-place in the text. They begin where the text first depends on what the reply says: after everything that the
-chat template writes before it, but for a space, which tokens hold together with a word. They end with the
-token that ends the turn: a policy has to generate that too. White space that a template writes after it is
-nobody's choice and does not count. A token that reaches over the beginning is the reply's.
+The whole conversation is tokenised at once, as in `rmbench.models.hf.text`, and the reply's tokens are found
+by their place in the text. They begin where the text first depends on the reply: after everything that the
+chat template writes before it, except a space, which tokens join to a word. They end with the token that ends
+the turn: a policy has to generate that too. White space that a template writes after it does not count. A
+token that reaches over the beginning belongs to the reply.
 
-What does not fit is cut from the left, as everywhere: the reply is cut only when it alone is too long, and
-what was cut of it does not count either (the conversation is reported as truncated).
+Long conversations are cut from the left. The reply is cut only when it alone is too long; its lost tokens do
+not count (the conversation is reported as truncated).
 """
 
 from collections.abc import Sequence
@@ -19,16 +19,16 @@ from rmbench.models.hf.text import ChatFormat, Encoded, PlainFormat, cut
 from rmbench.types import Conversation, Turn
 
 NO_TOKENS = "a response without any tokens"
-"""Why a conversation has no reward, where a response is empty and nothing is written after it."""
+"""Why an empty response has no reward where the format writes nothing after it."""
 _MARK = "QReplyQ"
 """Stands for a reply, to see what a template writes around it."""
 
 
 class ReplyFormat:
-    """A text format that also tells the places of the reply's tokens, and of those that end a step of it.
+    """A text format that also gives the places of the reply's tokens, and of the tokens that end a step.
 
     Args:
-        tokenizer: A fast Hugging Face tokenizer: only those tell where in the text a token is.
+        tokenizer: A fast Hugging Face tokenizer: only those give a token's place in the text.
         inner: How a conversation is written.
         step: The text that ends a step of a reply; None for no steps.
 
@@ -41,7 +41,7 @@ class ReplyFormat:
             raise ConfigError("rewards per token need a fast tokenizer (a tokenizer.json beside the weights)")
         self._tokenizer, self._inner, self._step = tokenizer, inner, step
         self._is_chat = isinstance(inner, ChatFormat)
-        # What was last seen around a reply, per prompt: candidates of a prompt come together.
+        # The text around a reply, per prompt: candidates of a prompt come together.
         self._around: dict[str, tuple[str, str]] = {}
         steps = "" if step is None else f":steps-1:{digest(step, 16)}"
         self.identity = f"{inner.identity}:reply-1{steps}"
@@ -60,7 +60,7 @@ class ReplyFormat:
         return [self._one(turns, text, ids, places, max_length) for turns, text, ids, places in found]
 
     def notes(self) -> list[str]:
-        """Return what the format itself says, and whether the end of a reply counts."""
+        """Return the remarks of the inner format, and one if the end of a reply does not count."""
         probe = [Turn(role="user", content="Q"), Turn(role="assistant", content=_MARK)]
         notes = list(self._inner.notes())
         if self._is_chat and not self._written_around(probe)[1].strip():
@@ -68,7 +68,7 @@ class ReplyFormat:
         return notes
 
     def _written_around(self, turns: Conversation) -> tuple[str, str]:
-        """Return what is written before and after the last turn's content."""
+        """Return the text before and after the last turn's content."""
         key = conversation_key(turns[:-1])
         if key not in self._around:
             text = self._inner.text([*turns[:-1], Turn(role=turns[-1]["role"], content=_MARK)])
@@ -132,6 +132,6 @@ def _n_common(left: str, right: str) -> int:
 
 
 def _begins(places: Sequence[tuple[int, int]]) -> list[int]:
-    """Return where each token begins; one of white space alone may be told as an empty place at its end."""
+    """Return where each token begins; a token of white space may have an empty place at its end."""
     before = [0, *(place[1] for place in places)]
     return [place[0] if place[1] > place[0] else before[i] for i, place in enumerate(places)]

@@ -5,8 +5,8 @@ stand in one row, a prompt once for all its candidates, with the positions they 
 Attention goes through transformers' attention interface and is computed per block of the forest
 (`rmbench.models.hf.forest`).
 
-Whether that is the same as reading each conversation alone depends on the architecture, so it is not looked
-up but tried: `SharedBackbone.probe` compares the two on made-up tokens, and says what is in the way.
+Whether that equals reading each conversation alone depends on the architecture. `SharedBackbone.probe` tries
+it: it compares the two on made-up tokens, and says what is in the way.
 """
 
 import inspect
@@ -36,7 +36,7 @@ _MOST_CELLS = 4_000_000
 
 
 class Gate:
-    """Lets threads through that want a thing in one state, and those that want it in another after them.
+    """Lets threads in that need one state of a thing; threads that need the other state wait outside.
 
     Args:
         enter: Called before the first of a side goes in.
@@ -68,7 +68,7 @@ class Gate:
 
 
 class NotShareableError(Exception):
-    """A model's attention asks for what the forest does not give; the text says what."""
+    """A model's attention needs something that the forest does not give; the text says what."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class _Places:
 
 @dataclass(slots=True)
 class _Plan:
-    """What attention does in every layer of one forward pass."""
+    """The attention of one forward pass, the same in every layer."""
 
     blocks: list[_Places]
     order: Any
@@ -98,7 +98,7 @@ class _Plan:
 
 
 _PLAN: ContextVar[_Plan] = ContextVar("plan")
-"""Set for the length of a forward pass: not every model hands on what its attention could be told by."""
+"""Set during a forward pass: not every model passes further arguments on to its attention."""
 
 
 def _attend(
@@ -224,7 +224,7 @@ class SharedBackbone:
         return _Plan([_on_device(b, device, dtype) for b in blocks], torch.from_numpy(order).to(device))
 
     def reading_rows(self) -> AbstractContextManager[None]:
-        """Keep other threads from reading forests: the model's attention is its own meanwhile."""
+        """Keep other threads from reading forests while rows are read with the model's own attention."""
         return self._gate.side("rows")
 
     @contextmanager

@@ -9,7 +9,7 @@ plain  Decoders without a template: `\\n\\nHuman: ...\\n\\nAssistant: ...` (a sy
 pair   Encoders: (prompt, response) as the tokenizer's text pair. A prompt of one user turn is its text,
        any other prompt is a plain transcript.
 
-What does not fit is cut from the left: BOS stays, then the prompt's oldest tokens go first; only when the
+Long conversations are cut from the left: BOS stays, then the prompt's oldest tokens go first; only when the
 response alone is too long does its beginning go. The end, where the reward is read, always stays.
 """
 
@@ -25,7 +25,7 @@ from rmbench.errors import ConfigError, ScoringError
 from rmbench.types import Conversation, Turn
 
 TEMPLATE_DATE = "2024-07-26"
-"""The day that templates are told: a score must not change overnight. It is what Llama's default to."""
+"""The date that templates get, so that no score changes overnight: the default of Llama's templates."""
 
 # Shadows the renderer's clock; one format with dashes, else the one that Llama's templates ask for.
 _FIXED_CLOCK = (
@@ -42,9 +42,9 @@ class Encoded:
     type_ids: tuple[int, ...] | None = None
     truncated: bool = False
     reply: tuple[int, int] | None = None
-    """Places of the reply's tokens, [first, end), where the format tells them (`hf_reply`)."""
+    """Places of the reply's tokens, [first, end), where the format gives them (`ReplyFormat`)."""
     steps: tuple[int, ...] = ()
-    """Places of the tokens that end a step of the reply, likewise."""
+    """Places of the tokens that end a step of the reply."""
     unreadable: str = ""
     """Why there can be no reward; `ids` then only fill a place in a batch."""
 
@@ -60,7 +60,7 @@ class TextFormat(Protocol):
         ...
 
     def notes(self) -> list[str]:
-        """Return what a user should know."""
+        """Return remarks for the user."""
         ...
 
 

@@ -21,7 +21,7 @@ from rmbench.types import Conversation, Scored, Turn
 
 _CACHED_TOKENS = 4_000_000
 _CHUNK = 256
-"""Conversations tokenised under one lock: whoever needs one of them waits no longer than that."""
+"""Conversations tokenised under one lock: the longest wait for one of them."""
 
 REFUSED = "the chat template refuses an empty response"
 """Why a conversation has no reward."""
@@ -105,7 +105,7 @@ class Reader:
 
     @cached_property
     def weights(self) -> str:
-        """What pins the weights; those of a folder are hashed once."""
+        """Pin of the weights; a folder is hashed once."""
         return weights_identity(self.checkpoint, self.model.config)["weights"]
 
     def fingerprint(self) -> dict[str, str]:
@@ -226,7 +226,7 @@ def pad_id_of(model: Any, tokenizer: Any) -> int:
 
 
 def tokenizer_identity(tokenizer: Any) -> str:
-    """Return a hash of what decides which tokens a text becomes, for a fast tokenizer.
+    """Return a hash of the rules of a fast tokenizer.
 
     Padding and truncation are left out: they are set as a tokenizer is used, and saved with it.
     """
@@ -250,13 +250,13 @@ class Tokens:
         self._kept: OrderedDict[str, Encoded] = OrderedDict()
         self._n_kept = 0
         self._lock = Lock()
-        # A tokenizer is not safe to be asked by two threads at once. Apart from the other lock, so that who
-        # needs what is known already does not wait for it.
+        # A tokenizer is not safe for two threads at once. It has a lock of its own, so that nobody waits for
+        # it who needs cached rows only.
         self._tokenizing = Lock()
         self._thread: ThreadPoolExecutor | None = None
 
     def prepare(self, batch: Sequence[Conversation]) -> None:
-        """Begin to encode `batch` in a thread; what goes wrong is raised when it is asked for."""
+        """Begin to encode `batch` in a thread; `encode` raises the errors."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="tokens")
         for start in range(0, len(batch), _CHUNK):
@@ -265,8 +265,8 @@ class Tokens:
     def encode(self, batch: Sequence[Conversation]) -> list[Encoded]:
         """Return `batch` as token ids.
 
-        A conversation that ends with an empty response, and that cannot be written for that, is a row of one
-        token that says so (`Encoded.unreadable`).
+        A conversation whose empty response the format cannot write is a row of one token that says so
+        (`Encoded.unreadable`).
 
         Raises:
             ScoringError: If another has no tokens at all, or the chat template refuses it.

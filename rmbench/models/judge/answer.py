@@ -1,6 +1,6 @@
-"""What a judge has said: a verdict, a rating, or nothing that can be used. Nothing is guessed.
+"""A judge's answers, and the chat-completions endpoint that gives them.
 
-A chat-completions endpoint that judges.
+An answer is a verdict or a rating. A text that is neither has no answer: nothing is guessed.
 """
 
 import json
@@ -17,7 +17,7 @@ REASONS = (UNPARSABLE, CUT_OFF, REFUSED, FAILED)
 """Why a question has no answer."""
 
 LEAST_MASS = 0.01
-"""Probability that A and B hold together at least, in mode `logprob`: below it, it said something else."""
+"""Least probability of A and B together in mode `logprob`: below it, the judge said something else."""
 
 _P_FIRST = {"A": 1.0, "B": 0.0, "C": 0.5}
 _MARK = re.compile(r"\[\[([^\[\]]*)\]\]")
@@ -31,7 +31,7 @@ class NoAnswerError(Exception):
 
     Args:
         reason: One of REASONS.
-        detail: What was said instead.
+        detail: The text in place of an answer.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -41,11 +41,11 @@ class NoAnswerError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server has said to one request."""
+    """A server's reply to one request."""
 
     text: str
     refusal: str
-    """Empty where there is none."""
+    """Empty if it did not refuse."""
     finish: str
     """`stop`, `length`, `content_filter`, ..."""
     first_token: Sequence[tuple[str, float]]
@@ -68,7 +68,7 @@ def rating(reply: Reply) -> float:
     """Return the rating, a whole number from 1 to 10.
 
     Raises:
-        NoAnswerError: If there is none.
+        NoAnswerError: If there is no answer.
     """
     said = _said(reply, "rating")
     if isinstance(said, str) and said.strip().isascii() and said.strip().isdigit():
@@ -126,7 +126,7 @@ def _nothing(reply: Reply, expected: str) -> NoAnswerError:
 
 
 COUNTS = ("prompt tokens", "completion tokens", "replies without a count of tokens")
-"""What is counted of every judge beside requests; tokens as the server tells them."""
+"""Counts of every judge beside its requests; the server counts the tokens."""
 _DROPPABLE: Mapping[str, tuple[str, ...]] = {
     "response_format": ("response_format", "json_schema"),
     "seed": ("seed",),
@@ -139,8 +139,8 @@ class Endpoint(Server):
 
     Args:
         url: Up to and without `/chat/completions`.
-        key: Of the server, sent as a bearer token and to nobody told; None for none.
-        patience: How long to go on trying.
+        key: API key, sent as a bearer token, never logged; None for a server without one.
+        patience: Limits of time and retries.
         droppable: Parameters that may be left out, if the server says that it does not know them.
     """
 
@@ -151,15 +151,15 @@ class Endpoint(Server):
             self.count(name, 0)
 
     def chat(self, body_of: Callable[[bool], dict[str, Any]], question: str) -> Reply:
-        """Return the reply to a request, tried again where that may help.
+        """Return the reply to a request, with retries.
 
         Args:
             body_of: Makes the request; told whether `response_format` is known to the server.
-            question: Its identity, for the jitter.
+            question: Identity of the question; seeds the jitter.
 
         Raises:
-            NoAnswerError: If there is none.
-            ScoringError: If the server will not answer any request, or was given up before.
+            NoAnswerError: If there is no answer.
+            ScoringError: If the server refuses every request, or the run has stopped.
         """
         try:
             return self.post(

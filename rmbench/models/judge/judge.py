@@ -35,12 +35,12 @@ _SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "rating": {"type": "integer", "enum": list(range(1, 11))},  # not every server knows minimum and maximum
 }
 _VERSION = "1"
-"""Of how requests are made and answers are read."""
+"""Version of how requests are made and answers are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asking:
-    """All of a request that can change an answer, and what it costs."""
+    """All parts of a request that can change an answer, and the prices."""
 
     url: str
     model: str
@@ -56,11 +56,11 @@ class Asking:
     price_in: float | None
     price_out: float | None
     warning: str
-    """What its user should know; empty for nothing."""
+    """A remark for the user; empty for no remark."""
 
 
 class _Judge:
-    """What judges of pairs and of replies have in common."""
+    """Base of the judges of pairs and of replies."""
 
     def __init__(self, asking: Asking, endpoint: Endpoint) -> None:
         self._asking, self._endpoint = asking, endpoint
@@ -69,7 +69,7 @@ class _Judge:
         self.display_name = f"judge:{asking.model}"
 
     def fingerprint(self) -> Mapping[str, str]:
-        """Return who is asked, and how; no key, and nothing that changes only speed or price."""
+        """Return the server, the model and the request; no key, and no option of speed or price."""
         a = self._asking
         told = {
             "url": a.url, "model": a.model, "mode": a.mode, "prompt_sha256": a.template.sha256,
@@ -88,14 +88,14 @@ class _Judge:
         return 1
 
     def notes(self) -> list[str]:
-        """Return what to know before the first question."""
+        """Return remarks for the user."""
         found = [self._asking.warning] if self._asking.warning else []
         if self._asking.mode == "rating":
             found.append("ratings are whole numbers from 1 to 10: expect many ties, which count half")
         return found
 
     def used(self) -> Mapping[str, float]:
-        """Return requests, retries and tokens, and what the tokens cost where their price is known."""
+        """Return requests, retries and tokens, and the cost of the tokens if their price is known."""
         a, counts = self._asking, self._endpoint.counts()
         if a.price_in is None and a.price_out is None:
             return counts
@@ -110,7 +110,7 @@ class _Judge:
     def _answer(
         self, messages: Callable[[Form], Messages], question: str, read: Callable[[Reply], float]
     ) -> float:
-        """Return the answer to a question, NaN where there is none."""
+        """Return the answer to a question, NaN if there is no answer."""
         for n_before in range(self._asking.reasks + 1):
             body = partial(self._body, messages, n_before)
             try:
@@ -161,7 +161,7 @@ class JudgeOfReplies(_Judge):
     """A judge that rates one reply."""
 
     def score(self, batch: Sequence[Conversation]) -> list[float]:
-        """Return the rating of each last turn, 1 to 10; NaN where there is none.
+        """Return the rating of each last turn, 1 to 10; NaN if there is no answer.
 
         Raises:
             ScoringError: If the server no longer answers.

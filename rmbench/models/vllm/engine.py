@@ -1,7 +1,7 @@
-"""An engine of vLLM in this machine: started the same way for rewards and for text.
+"""Starts a vLLM engine on this machine, for rewards or for text.
 
-vLLM is imported when an engine is started: it reads its environment variables then, and what its user has
-not set gets a value here that is right for a batch job.
+vLLM is imported when an engine is started, since it reads its environment variables then. Variables that the
+user has not set get values for a batch job.
 """
 
 import atexit
@@ -20,7 +20,7 @@ from rmbench.models.runtime import Runtime
 
 _GIB = 2**30
 _SHARE_OF_FREE, _MOST_GIB = 0.25, 16
-"""Of the memory that is free, for the cache of keys and values on a CPU."""
+"""Part of the free memory for the cache of keys and values on a CPU, and its limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,16 +28,16 @@ class EngineOptions:
     """How an engine uses the machine."""
 
     gpus: int = 1
-    """Over which each layer is split (vLLM's tensor parallelism)."""
+    """GPUs over which each layer is split (vLLM's tensor parallelism)."""
     gpu_share: float = 0.9
-    """Of a GPU's memory that the engine takes."""
+    """Fraction of a GPU's memory that the engine takes."""
     compile: bool = False
     """Compile first: a minute or two at each start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What can be known of a checkpoint without its weights."""
+    """A checkpoint's config and tokenizer, without its weights."""
 
     config: Any
     tokenizer: Any
@@ -110,7 +110,7 @@ def start_engine(
 
 
 def engine_failed(error: Exception) -> ScoringError:
-    """Return what is told of an engine that failed while it worked: it cannot be asked again."""
+    """Return the error of an engine that failed during its work; it cannot be used again."""
     return ScoringError(
         f"vLLM failed: {type(error).__name__}: {first_line(error)}; what was finished is stored"
     )
@@ -136,7 +136,7 @@ def _shut_down(engine: Any) -> None:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Silence Python's warnings, those of processes that are started in here too: they are of vLLM's code."""
+    """Silence Python's warnings, also in processes that are started within: they concern vLLM's own code."""
     before = os.environ.get("PYTHONWARNINGS")
     os.environ["PYTHONWARNINGS"] = "ignore"
     try:

@@ -37,12 +37,12 @@ _PROBES = (
 Rows: TypeAlias = Sequence[Sequence[int]]
 """Token ids of texts."""
 Switch: TypeAlias = Mapping[str, bool]
-"""A parameter of a request, by its name; empty for none."""
+"""A parameter of a request, by its name; empty to send no parameter."""
 
 NAMES = ("use_activation", "activation", "softmax")
-"""What the parameter has been called, the latest first."""
+"""Names of the parameter, the latest first."""
 _TOLERANCE = 0.01
-"""Two passes over one text differ by less, in any dtype; a sigmoid moves a logit by more, but near 0.66."""
+"""Two passes over a text differ by less, in any dtype; a sigmoid moves a logit by more, except near 0.66."""
 
 
 class Backend(Protocol):
@@ -54,11 +54,11 @@ class Backend(Protocol):
     """Tokens to give it at once."""
 
     def identity(self) -> Mapping[str, str]:
-        """Return whatever can change a score and is known of the model."""
+        """Return the known facts that can change a score."""
         ...
 
     def notes(self) -> list[str]:
-        """Return what a user should know."""
+        """Return remarks for the user."""
         ...
 
     def classify(self, rows: Rows, switch: Switch) -> list[list[float]]:
@@ -74,9 +74,9 @@ class VLLMReward(TokenModel):
     """A classifier that decodes from left to right: its one label, a chosen one, or a weighted sum.
 
     Args:
-        name: In tables.
+        name: Name in tables.
         backend: Reads the tokens.
-        tokenizer: Of the model.
+        tokenizer: The model's tokenizer.
         readout: Which label is the reward.
         chat_template: As in `load_vllm`.
         output: As in `load_vllm`.
@@ -162,16 +162,16 @@ def classifier_readout(
 def find_switch(classify: Callable[[Rows, Switch], list[list[float]]], rows: Rows, where: str) -> Switch:
     """Return the parameter with which logits are returned.
 
-    It is found where the outputs with it on are the sigmoid or the softmax of those with it off. Where
-    nothing changes them, outputs are logits still if one is outside [0, 1]: no probability is.
+    It is the one whose outputs, switched on, are the sigmoid or the softmax of the outputs switched off. If
+    no parameter changes them, the outputs are logits if one lies outside [0, 1].
 
     Args:
-        classify: Returns a number per label and row; raises ScoringError for a parameter it does not know.
+        classify: Returns a number per label and row; raises ScoringError for an unknown parameter.
         rows: Two texts.
         where: The model, for messages.
 
     Raises:
-        ConfigError: If logits cannot be had, or not be told from probabilities.
+        ConfigError: If vLLM returns no logits, or they cannot be told from probabilities.
     """
     refused, seen = list[str](), list[list[float]]()
     for name in NAMES:

@@ -1,4 +1,4 @@
-"""A server of vLLM, as a classifier: its /classify is given token ids."""
+"""A classifier behind a server of vLLM: its /classify gets token ids."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +17,12 @@ class Served:
     """A model that a server runs.
 
     Args:
-        server: Where.
-        name: What it calls the model.
-        facts: What else is known of the model and the server.
+        server: The server.
+        name: The server's name of the model.
+        facts: Further facts about the model and the server that can change a score.
         max_length: Tokens of a text.
         n_at_once: Requests that wait for it together.
-        remarks: What a user should know.
+        remarks: Remarks for the user.
     """
 
     batch_tokens = 16_384
@@ -35,11 +35,11 @@ class Served:
         self.max_length, self.n_at_once, self._remarks = max_length, n_at_once, remarks
 
     def identity(self) -> Mapping[str, str]:
-        """Return what the server says of itself, and the hash of its weights where they can be seen."""
+        """Return the facts that the server gives, and the hash of its weights if its folder is here."""
         return self._facts
 
     def notes(self) -> list[str]:
-        """Return what cannot be known of a server."""
+        """Return remarks on facts that a server does not give."""
         return self._remarks
 
     def classify(self, rows: Rows, switch: Switch) -> list[list[float]]:
@@ -133,7 +133,7 @@ def connect(
 
 
 def _card(server: Server, url: str, model: str | None) -> Mapping[str, Any]:
-    """Return what the server says of a model."""
+    """Return the server's entry for a model."""
     told = server.get("v1/models")
     cards = told.get("data") if isinstance(told, dict) else None
     if not isinstance(cards, list) or not all(
@@ -167,7 +167,7 @@ def _checkpoint(url: str, place: str, *, is_given: bool) -> Checkpoint:
 def _identity(
     server: Server, url: str, card: Mapping[str, Any], checkpoint: Checkpoint, read: Config, *, is_own: bool
 ) -> tuple[dict[str, str], list[str]]:
-    """Return what a fingerprint says of a served model, and what its user should know."""
+    """Return the facts about a served model for its fingerprint, and remarks for the user."""
     told = server.get("version")
     version = str(told.get("version")) if isinstance(told, dict) else "unknown"
     known = {"vllm": version, "dtype": "the server's"}
