@@ -10,14 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 from numpy.typing import NDArray
 
 from rmbench.errors import RunError
 from rmbench.models.hf.checkpoint import find_checkpoint
 from rmbench.models.hf.device import free_bytes
-from rmbench.models.hf.load import load_causal, quiet
+from rmbench.models.hf.load import load_causal, quiet, torch, transformers
 from rmbench.models.runtime import Runtime
 from rmbench.sampling.decoding import Decoding
 from rmbench.sampling.policy import Policy, Prompt, Sample, uniforms, where_it_stops

@@ -21,7 +21,6 @@ from rmbench.scoring.plan import (
 )
 from rmbench.scoring.store import PartStores, ScoreStore
 from rmbench.scoring.work import Answered, Answering, Flow, Progress, Work
-from rmbench.stats.preferences import rewards_from_preferences
 from rmbench.types import (
     AnyModel,
     BudgetedModel,
@@ -223,6 +222,9 @@ def _score_conversations(
 
 def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item], started: float) -> Scoring:
     """Ask for every ordered pair of every item: both orders, K (K - 1) questions for K responses."""
+    # Only here: `rmbench.stats` imports scipy, which other models do without.
+    from rmbench.stats.preferences import rewards_from_preferences
+
     rewards = RewardRows()
     flips, comparisons, n_invalid = [], [], 0
     for answered in flow.answer(items):
