@@ -223,8 +223,6 @@ def _score_conversations(
 
 def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item], started: float) -> Scoring:
     """Ask for every ordered pair of every item: both orders, K (K - 1) questions for K responses."""
-    # Only here: `rmbench.stats` imports scipy, which other models do without.
-
     rewards = RewardRows()
     flips, comparisons, n_invalid = [], [], 0
     for answered in flow.answer(items):
