@@ -173,7 +173,7 @@ def draw_noise(cells: Cells, probability: Floats, dependence: Dependence, *, see
 def _simulated(rng: np.random.Generator, cells: Cells, probability: Floats, within: float) -> Floats:
     n = cells.n_bins
     # In an order of their own, so that the items' order in the data does not matter.
-    order = np.lexsort((cells.cluster, cells.mirrored, cells.here, probability))
+    order = np.lexsort((cells.cluster, cells.mirrored, cells.here, probability.round(12)))
     probability, cluster = probability[order], cells.cluster[order]
     place = np.zeros((len(probability), n), dtype=np.float32)
     rows = np.arange(len(probability))
@@ -206,6 +206,8 @@ def _right(
     return np.asarray(own + common[:, owner.reshape(-1)] < limit)
 
 
+_ROUNDING = 1e-12
+"""Largest gap that rounding alone can make."""
 _PSEUDO_PROMPTS = 4
 """Prompts, half of them right, that are added before labels are simulated from what was seen: where all of
 ten are right, the next one need not be. Source: Agresti & Coull 1998, The American Statistician 52."""
@@ -316,7 +318,8 @@ class Gaps:
 
     def _direction(self, power: int) -> Floats:
         """Return what the noise of the bins (B,) is multiplied with to give its part along the gaps."""
-        gap = self.mean_gap
+        # A gap of rounding alone has no direction: its sign differs between processors.
+        gap = np.where(np.abs(self.mean_gap) > _ROUNDING, self.mean_gap, 0.0)
         if not gap.any():  # as good as any direction
             gap = np.where(np.arange(len(gap)) < len(gap) / 2, -1.0, 1.0)
         if power == 1:

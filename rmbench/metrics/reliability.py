@@ -11,6 +11,8 @@ from rmbench.stats.clusters import Floats, Ints
 
 _FORECASTS_PER_BIN = 10
 _FEWEST_BINS = 2
+_ROUNDING = 1e-12
+"""Relative difference up to which two margins are the same number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,8 @@ class Forecasts:
     """P forecasts of "the first is better": `sigma(margin)`. The mirrored copy is implied everywhere.
 
     They carry the margin, not the probability: above 37 all probabilities are the same float, the margins
-    are not.
+    are not. Margins that are equal but for rounding are made equal: processors differ in the last digits, and
+    bins must not.
     """
 
     margin: Floats
@@ -28,6 +31,10 @@ class Forecasts:
     cluster: Ints
     """Shape (P,)."""
     n_clusters: int
+
+    def __post_init__(self) -> None:
+        """Make margins equal that differ by rounding alone."""
+        object.__setattr__(self, "margin", _without_rounding(self.margin))
 
     @property
     def probability(self) -> Floats:
@@ -80,6 +87,17 @@ class Forecasts:
             )
             found.append(replace(share, ci95=(0.5, 0.5)) if both else share)
         return found
+
+
+def _without_rounding(margin: Floats) -> Floats:
+    """Return the margins, each |margin| that is within rounding of the next smaller one replaced by it."""
+    size = np.abs(margin)
+    order = np.argsort(size, kind="stable")
+    ordered = size[order]
+    is_new = np.diff(ordered, prepend=-np.inf) > _ROUNDING * ordered + np.finfo(float).eps
+    equal = np.empty_like(ordered)
+    equal[order] = ordered[np.flatnonzero(is_new)][np.cumsum(is_new) - 1]
+    return np.asarray(np.copysign(equal, margin))
 
 
 def number_of_bins(n_pairs: int, most: int) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rmbench.metrics import METRICS_VERSION
 from rmbench.results.read import runs_at
-from rmbench.results.record import estimate_to_json, is_whole
+from rmbench.results.record import is_whole
 from rmbench.results.run import Run
 from rmbench.results.write import write_run
 
@@ -21,7 +21,7 @@ class Remeasured:
     path: Path
     """Where it is now."""
     changed: tuple[str, ...]
-    """Metrics whose value or interval differs."""
+    """Metrics whose value or interval differs, and `undefined`, `strata` or `curves` where those do."""
     edited: bool
     """The record was not as it was written: edited by hand, or damaged."""
 
@@ -59,8 +59,8 @@ def _one(run: Run, results: Path | None) -> Remeasured:
     if new.path != run.path and results is None:
         for path in (run.path, run.influence_path, run.rewards_path):
             path.unlink(missing_ok=True)
-    first, second = (
-        {name: estimate_to_json(e) for name, e in metrics.items()} for metrics in (old.metrics, new.metrics)
-    )
-    changed = tuple(n for n in sorted({*first, *second}) if first.get(n) != second.get(n))
-    return Remeasured(run, new.path, changed, edited)
+    first, second = (json.loads(json.dumps(record.to_json())) for record in (old, new.record))
+    names = sorted({*old.metrics, *new.metrics})
+    changed = [n for n in names if first["metrics"].get(n) != second["metrics"].get(n)]
+    changed += [part for part in ("undefined", "strata", "curves") if first[part] != second[part]]
+    return Remeasured(run, new.path, tuple(changed), edited)

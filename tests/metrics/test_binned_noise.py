@@ -170,3 +170,22 @@ def test_freedom_counts_prompts_by_what_they_weigh() -> None:
     assert freedom_of(np.repeat(np.arange(12), 5)) == pytest.approx(11.0)
     assert freedom_of(np.repeat(np.arange(12), [10] + [1] * 11)) == pytest.approx(21**2 / 111 - 1)
     assert freedom_of(np.zeros(5, np.int64)) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_last_digits_of_margins_change_nothing(seed: int) -> None:
+    """Many margins are equal, as those of ratings are; processors differ in the last digits of each."""
+    rng = np.random.default_rng(seed)
+    margin = np.log(rng.integers(1, 12, 400) / rng.integers(1, 12, 400))
+    label = (rng.random(400) < sigma(0.7 * margin)).astype(float)
+    cluster = np.arange(400) // 4
+    other = margin * (1 + rng.integers(-2, 3, 400) * np.finfo(float).eps)
+    assert len(np.unique(np.abs(other))) > len(np.unique(np.abs(margin).round(12)))
+    found = []
+    for values in (margin, other):
+        forecasts = Forecasts(values, label, cluster, 100)
+        edges = bin_edges(forecasts, 15, equal_mass=True)
+        ece, debiased = calibration_error(forecasts, edges, seed=0)
+        low, high = ece.interval() or (0.0, 0.0)
+        found.append((ece.value, debiased.value, low, high))
+    assert found[0] == pytest.approx(found[1], abs=1e-12)
