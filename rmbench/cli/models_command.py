@@ -14,7 +14,7 @@ from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from rmbench.models.catalogue import OptionRow
+    from rmbench.models.resolve import OptionRow
 
 
 @click.command("models")
@@ -29,8 +29,7 @@ def command(model: str | None, output: str) -> None:
     Register your own with @register_reward_model("name"), by an entry point in the group rmbench.models, or
     name it by file: --model my_rm.py:MyRM.
     """
-    from rmbench.models.catalogue import list_models
-    from rmbench.models.resolve import rules
+    from rmbench.models.resolve import list_models, rules
 
     if model is not None:
         if output not in ("text", "json"):
@@ -53,7 +52,7 @@ def command(model: str | None, output: str) -> None:
 
 
 def _show(model: str, as_json: bool) -> None:
-    from rmbench.models.catalogue import describe_model
+    from rmbench.models.resolve import describe_model
 
     summary, options = describe_model(model)
     if as_json:
@@ -139,7 +138,7 @@ def verifiers(as_json: bool) -> None:
 
 
 def _row(name: str, factory: Any) -> dict[str, Any]:
-    from rmbench.models.catalogue import describe_options, summary_of
+    from rmbench.models.resolve import describe_options, summary_of
 
     return {
         "name": name,

@@ -20,11 +20,10 @@ from math import log
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from rmbench.core.identity import digest, pair_key, prompt_cluster
+from rmbench.core.files import digest, pair_key, prompt_cluster
 from rmbench.core.options import Help
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, rows_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader, rows_of
 from rmbench.types import GoldKind, Item, Response, Turn
 
 

@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import Item, Response, Turn
 
 

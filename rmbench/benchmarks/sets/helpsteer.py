@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.core.options import Help
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import GoldKind, Item, Response, Turn
 
 MOST = 3
