@@ -1,4 +1,7 @@
-"""Checks of the contract: fingerprint, score (or prefer), lengths."""
+"""Checks of the contract: fingerprint, score (or prefer), lengths.
+
+The model under test and the conversations that the checks ask are here too.
+"""
 
 import math
 from collections.abc import Sequence

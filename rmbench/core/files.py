@@ -1,4 +1,8 @@
-"""Reading and writing files whole or not at all."""
+"""Files, read and written whole or not at all; canonical JSON, and the identity hashes made of it.
+
+The same value has the same canonical JSON in every process, version and locale: sorted keys, no spaces,
+UTF-8, no NaN. A hash of it is an identity, so nothing of it may change without a new IDENTITY_VERSION.
+"""
 
 import gzip
 import hashlib

@@ -1,6 +1,7 @@
 """`--model`: an ordered list of rules, of which the first that applies decides; and models made in Python.
 
-The identity of a user's own model includes a hash of its code.
+The identity of a user's own model includes a hash of its code. The lists of `rmbench models` are made here
+too.
 """
 
 import inspect

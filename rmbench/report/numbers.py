@@ -1,4 +1,4 @@
-"""Rows of a report's tables: headlines, all metrics, counts; and notes beside them."""
+"""Sections of a report (models on the same items), the rows of its tables, and the notes beside them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

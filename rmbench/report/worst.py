@@ -1,4 +1,7 @@
-"""The items that a model gets most wrong, and the two responses of each that show it."""
+"""The items that a model gets most wrong, and the two responses of each that show it.
+
+Texts are read from the task's data again: a record holds no text.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

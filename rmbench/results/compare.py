@@ -1,4 +1,9 @@
-"""Comparison of models on the same items: paired tests of every two, and the items on which they disagree."""
+"""Comparison of models on the same items: paired tests of every two, and the items on which they disagree.
+
+An item that one of two models leaves out because of its rewards counts for neither. Under `invalid=drop`, and
+wherever no reward can stand for an invalid one, a model's number rests on the items that it answered.
+Otherwise a difference of two such numbers would compare sets of items, not models.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,7 @@
-"""One stored evaluation: its record, where it is stored, and what its rewards give."""
+"""One stored evaluation: its record, where it is stored, what its rewards give.
+
+Facts beside the numbers (speed, size, command) are untrusted input, and checked here.
+"""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,8 @@
-"""Writing runs: what `eval`, `import` and `remeasure` put into a results folder."""
+"""Writing runs: what `eval`, `import` and `remeasure` put into a results folder.
+
+`remeasure` makes the numbers
+of records again from their rewards, without model, data or GPU.
+"""
 
 import json
 import platform

@@ -1,4 +1,7 @@
-"""Scores items with a model: every text that the score store does not have, once."""
+"""Scores items with a model: every text that the score store does not have, once.
+
+Rewards made of stored numbers, such as those of an ensemble's members, have a store for each part.
+"""
 
 import time
 from array import array

@@ -1,4 +1,10 @@
-"""Paired comparison of models, with control for making many of them."""
+"""Paired comparisons of models: p-values, corrections for many of them, equivalence, a verdict on each.
+
+Equivalence is tested by two one-sided tests: Schuirmann 1987, "A comparison of the two one-sided tests
+procedure and the power approach", J. Pharmacokinetics and Biopharmaceutics 15(6); Westlake 1981 for the
+interval that says the same: the test holds at 5% exactly where the 90% interval lies within the margin. Hall
+1992, "On the removal of skewness by transformation", J. R. Stat. Soc. B 54, for differences of one direction.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Means and ratios over clusters as statistics; the influence of any smooth statistic by the jackknife."""
+"""Means and ratios over clusters as statistics; the influence of any smooth statistic by the jackknife.
+
+Statistics over the same clusters are put together here too: weighted sums, paired differences, renumbering.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Rows of files in any container, and the handling of rows that do not fit.
+"""Rows of files in any container, the handling of rows that do not fit, and the registry of readers.
 
 A JSON array is read one element at a time, so that memory holds one element, not the file.
 """

@@ -1,6 +1,6 @@
 """Train a reward model: base and pairs in, an ordinary Hugging Face folder out.
 
-The model card of a trained model.
+Also the built-in trainer as a reward model that can be evaluated by name: it is trained at first use.
 """
 
 import inspect

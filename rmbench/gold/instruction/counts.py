@@ -1,4 +1,4 @@
-"""How much: words, sentences, characters, lines, paragraphs, list items."""
+"""The registry of checks, and those that count words, sentences, lines, paragraphs, list items."""
 
 import inspect
 import re

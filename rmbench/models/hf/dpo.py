@@ -6,6 +6,16 @@ Without: beta * log pi(y|x); with `average`, per token of the reply, as in SimPO
 
 Only tokens of the reply count, the end of the turn among them (`rmbench.models.hf.text`). A reply of no
 tokens has no reward: 0, the logarithm of certainty, would be the best of all.
+
+The backbone gives hidden states, only those that a reply's tokens are predicted from. The head is applied to
+a few of them at a time: the logit of the token that comes minus logsumexp over the vocabulary, in float32.
+The logits of a whole batch, B * T * V * 4 bytes, would be gigabytes where V is 150,000.
+
+Some architectures cap or scale their logits. `LogProbs` knows three ways, compares itself with the model's
+own forward pass on made-up tokens, and refuses a model that differs.
+
+Log-probabilities are stored. Changing beta needs no forward pass, and policies share one pass of their
+reference.
 """
 
 import math

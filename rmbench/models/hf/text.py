@@ -11,6 +11,12 @@ pair   Encoders: (prompt, response) as the tokenizer's text pair. A prompt of on
 
 Long conversations are cut from the left: BOS stays, then the prompt's oldest tokens go first; only when the
 response alone is too long does its beginning go. The end, where the reward is read, always stays.
+
+Models with a value per token need the places of a reply's tokens. They begin where the text first depends on
+the reply: after everything that the chat template writes before it, except a space, which tokens join to a
+word. They end with the token that ends the turn: a policy has to generate that too. White space that a
+template writes after it does not count. A token that reaches over the beginning belongs to the reply. When
+the reply alone is too long, its lost tokens do not count; the conversation is reported as truncated.
 """
 
 from collections.abc import Sequence

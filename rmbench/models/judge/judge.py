@@ -2,6 +2,8 @@
 
 Modes `verdict` and `logprob` make a pairwise model, which the engine asks in both orders; mode `rating` makes
 a reward model. A question without an answer is NaN, counted by reason, and never a tie.
+
+Prompts are templates in YAML, into which texts are put as they are.
 """
 
 import math
