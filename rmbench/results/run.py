@@ -38,6 +38,8 @@ class Run:
     """As the file says it."""
     path: Path
     """The record's file."""
+    keeps_influence: bool = True
+    """Whether what is measured anew is written to the influence file."""
 
     @property
     def model(self) -> str:
@@ -173,7 +175,7 @@ class Run:
 
     @cached_property
     def suite(self) -> Suite:
-        """All numbers with their influence: read from the influence file, else measured and written there.
+        """All numbers with their influence: read from the influence file, else measured and kept there.
 
         Raises:
             StoreError: If the rewards are missing or damaged.
@@ -182,8 +184,9 @@ class Run:
         found = read_influence(self.influence_path, self.record)
         if found is None:
             found = self.measure(strata=False)
-            with suppress(OSError):  # a folder that cannot be written to: the numbers are the same
-                write_influence(self.influence_path, self.record, found)
+            if self.keeps_influence:
+                with suppress(OSError):  # a folder that cannot be written to: the numbers are the same
+                    write_influence(self.influence_path, self.record, found)
         return found
 
     def measure(self, *, strata: bool = True) -> Suite:
