@@ -7,7 +7,7 @@ the gold itself of the data's hash: a number against one gold is never taken for
 import inspect
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,8 @@ class Gold:
     """Why gold is unknown, or 0 without an answer -> responses."""
     n_computed: int
     """Texts that a gold model was asked for."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Facts about how a verifier ran that change no verdict."""
 
     def identity_for(self, model: Mapping[str, str], *, self_gold: bool) -> dict[str, Any]:
         """Return what joins the identity of a run of the model with this fingerprint.
@@ -127,7 +129,9 @@ def gold_of_verifier(source: VerifierGold, items: ItemShelf) -> tuple[ItemShelf,
         ScoringError: If the verifier raises, or gives something else than a finite number or None.
     """
     counts: Counter[str] = Counter()
-    return _with_gold(_verified(items, source, counts), source.identity, counts, 0)
+    shelf, gold = _with_gold(_verified(items, source, counts), source.identity, counts, 0)
+    told = getattr(source.verifier, "provenance", None)
+    return shelf, gold if told is None else replace(gold, provenance=told())
 
 
 def describe_gold(identity: Mapping[str, Any]) -> str:
@@ -209,7 +213,12 @@ def _verifier(spec: str, options: Mapping[str, str]) -> VerifierGold:
     defaults = {
         k: p.default for k, p in inspect.signature(factory).parameters.items() if p.default is not p.empty
     }
-    all_options = {key: _option(value) for key, value in sorted({**defaults, **given}.items())}
+    same = getattr(factory, "same_verdicts", {})
+    all_options = {
+        key: _option(value)
+        for key, value in sorted({**defaults, **given}.items())
+        if value not in same.get(key, ())
+    }
     identity = {
         "spec": spec, "kind": "verifier", "gold_kind": verifier.gold_kind, "name": name.rpartition(":")[2],
         "version": verifier.version, "options": all_options, **joins,
