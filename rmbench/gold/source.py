@@ -12,6 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.address import without_secrets
 from rmbench.core.files import digest, sha256_file
 from rmbench.core.options import typed_options
 from rmbench.errors import ConfigError, RmbenchError, ScoringError
@@ -65,8 +66,8 @@ class Gold:
 def self_gold_error(spec: str) -> ConfigError:
     """Return the error for a model that would be measured against its own scores."""
     return ConfigError(
-        f"--gold {spec}: it is the model that is evaluated, and its scores say nothing about themselves; give"
-        " another gold, or --self-gold to have it anyway and the record say so"
+        f"--gold {without_secrets(spec)}: it is the model that is evaluated, and its scores say nothing about"
+        " themselves; give another gold, or --self-gold to have it anyway and the record say so"
     )
 
 
@@ -78,7 +79,7 @@ def check_gold(spec: str, options: Mapping[str, str]) -> None:
     try:
         check_spec(spec)
     except ConfigError as error:
-        raise ConfigError(f"--gold {spec}: {error}") from None
+        raise ConfigError(f"--gold {without_secrets(spec)}: {error}") from None
 
 
 def load_gold(spec: str, options: Mapping[str, str], runtime: Runtime) -> LoadedModel | VerifierGold:
@@ -115,7 +116,12 @@ def gold_of_model(
     n_unexplained = scoring.n_invalid - sum(scoring.unanswered.values())
     counts = {"unknown: its reward is not finite": n_unexplained, "text cut to fit": scoring.n_truncated}
     counts |= {f"unknown: {why}": n for why, n in scoring.unanswered.items()}
-    identity = {"spec": loaded.spec, "kind": "model", "gold_kind": "graded", "model": fingerprint}
+    identity = {
+        "spec": without_secrets(loaded.spec),
+        "kind": "model",
+        "gold_kind": "graded",
+        "model": fingerprint,
+    }
     return _with_gold(
         _scored(items, scoring), identity, {k: n for k, n in counts.items() if n}, scoring.n_computed
     )

@@ -15,6 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.address import without_secrets
 from rmbench.core.files import read_json, sha256_bytes, to_jsonl_gz, write_atomic
 from rmbench.metrics import METRICS_VERSION, Suite, resolve_metric
 from rmbench.results.influence import write_influence
@@ -114,12 +115,12 @@ def encode_rewards(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def provenance_of(*, model: str, data: str, command: Sequence[str]) -> dict[str, Any]:
-    """Return when, where and from what a run is made: keys that every record has."""
+    """Return when, where and from what a run is made: keys that every record has; no address's secret."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": model,
+        "model": without_secrets(model),
         "data": data,
-        "command": list(command),
+        "command": [without_secrets(word) for word in command],
         "versions": package_versions(),
         "machine": platform.machine(),
     }
