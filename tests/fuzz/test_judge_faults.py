@@ -21,8 +21,11 @@ import pytest
 from rmbench.cli.main import run
 from rmbench.core.address import public_address, without_secrets
 from rmbench.errors import ConfigError, ScoringError
+from rmbench.models.http import Dialect, Patience, Server
 from rmbench.models.judge.judge import JudgeOfPairs, load_judge
 from rmbench.models.runtime import Runtime
+from rmbench.models.vllm.load import load_vllm
+from rmbench.models.vllm.served import Served
 from rmbench.types import Pair, Turn
 
 TIMEOUT_S = 0.3
@@ -264,6 +267,39 @@ def test_right_answers_arrive_however_they_are_packed(encoding: str) -> None:
     with serving(slowly) as server:
         assert judge_at(server.url).prefer([PAIR]) == [1.0]
         assert b"accept-encoding: gzip, deflate" in server.requests[0].lower()
+
+
+ENTRIES = {
+    "an index twice": [{"index": 0, "probs": [1.0]}, {"index": 0, "probs": [2.0]}],
+    "an index left out": [{"index": 0, "probs": [1.0]}, {"index": 2, "probs": [2.0]}],
+    "one text": [{"index": 0, "probs": [1.0]}],
+    "text for numbers": [{"index": 0, "probs": ["1"]}, {"index": 1, "probs": ["2"]}],
+    "yes for a number": [{"index": 0, "probs": [True]}, {"index": 1, "probs": [2.0]}],
+    "another kind": {"0": [1.0], "1": [2.0]},
+}
+
+
+def served_by(server: RawServer) -> Served:
+    patience = Patience(timeout_s=TIMEOUT_S, retries=0, backoff_s=0.001, stop_after=1, seed=0)
+    client = Server(server.url.removesuffix("/v1"), "vLLM's server", None, patience, Dialect())
+    return Served(client, "m", {}, 100, 1, [])
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_a_classifier_behind_a_server_mixes_up_no_texts(name: str) -> None:
+    wrong = json.dumps({"data": ENTRIES[name]}).encode()
+    with serving(answer(wrong)) as server, pytest.raises(ScoringError, match="no reply of /classify"):
+        served_by(server).classify([[1], [2]], {})
+    right = [{"index": 1, "probs": [2.0]}, {"index": 0, "probs": [1]}]
+    with serving(answer(json.dumps({"data": right}).encode())) as server:
+        assert served_by(server).classify([[1], [2]], {}) == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize("name", ["an endless drip of a body", "a gzip bomb"])
+def test_a_server_that_is_asked_what_it_serves_has_the_same_bounds(name: str) -> None:
+    with serving(FAULTS[name][0]) as server, pytest.raises(ConfigError) as caught:
+        load_vllm(server.url, runtime=Runtime(), timeout=TIMEOUT_S)
+    assert FAULTS[name][1] in str(caught.value)
 
 
 def test_a_slow_answer_within_the_deadline_is_read() -> None:

@@ -53,15 +53,20 @@ class Served:
 
         def read(raw: Any) -> list[list[float]]:
             data = sorted(raw["data"], key=lambda entry: int(entry["index"]))
-            found = [[float(value) for value in entry["probs"]] for entry in data]
-            if len(found) != len(rows):
-                raise ValueError(f"{len(found)} entries for {len(rows)} texts")
-            return found
+            if [entry["index"] for entry in data] != list(range(len(rows))):
+                raise ValueError(f"expected one entry for each of {len(rows)} texts")
+            return [[_number(value) for value in entry["probs"]] for entry in data]
 
         try:
             return self._server.post("classify", lambda _: body, read, digest(body["input"]))
         except NoReplyError as error:
             raise ScoringError(f"vLLM's server: {error}; what was answered before is stored") from None
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
 
 
 class ServedReward(VLLMReward):
