@@ -8,7 +8,6 @@ time, they are part of it.
 import ast
 import multiprocessing.process
 import os
-import subprocess
 import sys
 import sysconfig
 import time
@@ -249,25 +248,26 @@ def _listed(distribution: Distribution | None) -> dict[str, Path]:
     }
 
 
-def doubts(paths: Iterable[Path]) -> Iterator[str]:
+def doubts(paths: Iterable[Path], where: str) -> Iterator[str]:
     """Yield, for each loaded module of these files, why it may have run another text than its file has now.
 
     The text is known where the file was last changed before this Python began.
+
+    Raises:
+        ConfigError: If Python took old bytecode for the text; the message begins with `where`.
     """
-    modules = {str(getattr(m, "__file__", None)): m for m in list(sys.modules.values())}
+    modules = {str(vars(m).get("__file__")): m for m in [*sys.modules.values()] if hasattr(m, "__dict__")}
+    began = _began()
     for path in paths:
         module = modules.get(str(path)) or modules.get(str(path.resolve()))
-        if module is not None and (why := _doubt(module, path)):
-            yield why
-
-
-def _doubt(module: ModuleType, path: Path) -> str:
-    began = _began()
-    if began is None or path.stat().st_ctime >= began:
-        return f"{path} may have changed since it was imported; start Python again"
-    if isinstance(module.__loader__, SourceFileLoader) and (old := _old_bytecode(module, path)) is not None:
-        return f"Python ran {old}, which is older than {path}; delete it and start Python again"
-    return ""
+        if module is None:
+            continue
+        if began is None or path.stat().st_ctime >= began:
+            yield f"{path} may have changed since it was imported; start Python again"
+        elif isinstance(module.__loader__, SourceFileLoader) and (old := _old_bytecode(module, path)):
+            raise ConfigError(
+                f"{where}: Python ran {old}, which is older than {path}; delete it and start again"
+            )
 
 
 def _old_bytecode(module: ModuleType, path: Path) -> Path | None:
@@ -293,8 +293,11 @@ def _start() -> float | None:
     """Return when this process began, in seconds since 1970; None where the system does not say."""
     with suppress(OSError, ValueError, IndexError, AttributeError):
         words = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        age = time.clock_gettime(time.CLOCK_BOOTTIME) - int(words[19]) / os.sysconf("SC_CLK_TCK")
+        # Counted in whole ticks; the rest of the one in which it began is less than Python takes to start.
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - (int(words[19]) + 1) / os.sysconf("SC_CLK_TCK")
         return time.time() - age
+    import subprocess  # systems without /proc; costs every start otherwise
+
     with suppress(OSError, ValueError, subprocess.SubprocessError):
         told = subprocess.run(
             ["ps", "-o", "lstart=", "-p", str(os.getpid())],

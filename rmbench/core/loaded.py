@@ -61,13 +61,14 @@ def code_of(thing: Any, module: str, where: str, distribution: Distribution | No
         return {"source_sha256": code_of_file_module(module)}
     file = getattr(sys.modules.get(module), "__file__", None)
     in_file = module != "__main__" and file is not None
-    why = ""
+    why, tops = "", {module.partition(".")[0]}
     if in_file and Path(str(file)).is_file():
         files = files_of_module(module, distribution, where)
-        why = next(doubts(path for path, _ in files.values()), "")
+        tops |= {label.partition("/")[0].partition(".")[0] for label in files}
+        why = next(doubts((path for path, _ in files.values()), where), "")
         if not why:
             return {"source_sha256": code_sha256(files)}
-    walk = _Walk(where)
+    walk = _Walk(where, tops)
     if not isinstance(thing, type):
         walk.take("its class", type(thing))
     walk.take(getattr(thing, "__name__", type(thing).__name__), thing)
@@ -79,28 +80,32 @@ def code_of(thing: Any, module: str, where: str, distribution: Distribution | No
     return {"bytecode_sha256": walk.total.hexdigest()}
 
 
-def is_own(module: str | None) -> bool:
-    """Say whether a module is somebody's own: neither Python's, nor rmbench's, nor installed."""
-    top = (module or "").partition(".")[0]
-    if module == "__main__":
-        return True
-    if top == "rmbench" or top in sys.stdlib_module_names:
-        return False
-    file = getattr(sys.modules.get(module or ""), "__file__", None)
-    return file is None or not is_installed(Path(file))
-
-
 class _Walk:
-    """A hash over everything that can be reached from one object."""
+    """A hash over everything that can be reached from one object.
 
-    def __init__(self, where: str) -> None:
-        self.total, self._where = sha256(), where
+    Args:
+        where: Begins messages.
+        tops: Top-level names that the object's code comes from; other installed packages are only named.
+    """
+
+    def __init__(self, where: str, tops: set[str]) -> None:
+        self.total, self._where, self._tops = sha256(), where, tops
         self.opaque: list[str] = []
         """Names of values that cannot be told from others of their type."""
         self._seen: dict[int, tuple[int, Any]] = {}
 
     def _note(self, *words: object) -> None:
         self.total.update(repr(words).encode("utf-8", "backslashreplace"))
+
+    def _is_own(self, module: str | None) -> bool:
+        """Say whether a module counts: not Python's, not rmbench's, and installed only if the object is."""
+        top = (module or "").partition(".")[0]
+        if top in self._tops or module == "__main__":
+            return True
+        if top == "rmbench" or top in sys.stdlib_module_names:
+            return False
+        file = getattr(sys.modules.get(module or ""), "__file__", None)
+        return file is None or not is_installed(Path(file))
 
     def take(self, name: str, value: Any) -> None:
         """Take a value into the hash; `name` is what messages call it."""
@@ -151,7 +156,7 @@ class _Walk:
 
     def _function(self, name: str, value: types.FunctionType) -> None:
         self._note("function", value.__module__, value.__qualname__)
-        if not is_own(value.__globals__.get("__name__")):
+        if not self._is_own(value.__globals__.get("__name__")):
             return
         self.take(name, value.__code__)
         self.take(name, value.__defaults__)
@@ -166,7 +171,7 @@ class _Walk:
     def _class(self, kind: type) -> None:
         for base in kind.__mro__:
             self._note("class", base.__module__, base.__qualname__)
-            if not is_own(base.__module__):
+            if not self._is_own(base.__module__):
                 continue
             for name, value in sorted(vars(base).items()):
                 function = inspect.isroutine(value) or isinstance(value, property | functools.cached_property)
@@ -176,11 +181,14 @@ class _Walk:
 
     def _module(self, module: types.ModuleType) -> None:
         self._note("module", module.__name__)
+        if is_file_module(module.__name__) and hasattr(module, "__file__"):
+            self._note(code_of_file_module(module.__name__))
+            return
         file = getattr(module, "__file__", None)
-        if file is None or not is_own(module.__name__):
+        if file is None or not self._is_own(module.__name__):
             return
         files = files_of_module(module.__name__, None, self._where) if Path(file).is_file() else {}
-        if files and not any(doubts(path for path, _ in files.values())):
+        if files and not any(doubts((path for path, _ in files.values()), self._where)):
             self._note(code_sha256(files))
             return
         for name, value in sorted(vars(module).items()):

@@ -162,7 +162,7 @@ def import_file(path: Path, where: str) -> tuple[ModuleType, str]:
         raw = {str(file): content for file, content in reach.own.values()}
         _PACKAGES[name] = _Package(name, folder, path, raw, identity)
         _run(main, _PACKAGES[name], where)
-    for why in doubts(file for file, _ in reach.others.values()):
+    for why in doubts((file for file, _ in reach.others.values()), where):
         raise ConfigError(f"{where}: {why}")
     _PACKAGES[name].identity = identity
     return sys.modules[main], identity
