@@ -24,7 +24,7 @@ from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, RewardMod
 
 _RULES = """\
 The first rule that applies decides which model --model means:
-  1. path/to/my_rm.py:MyRM  that class or function; the file's hash joins the model's identity
+  1. path/to/my_rm.py:MyRM  that class or function; the hash of its code joins the model's identity
   2. scheme:argument        {schemes}
   3. an existing folder     with a config.json: a Hugging Face model, yours or anyone's
   4. a registered name      length, shortest, random, constant, @register_reward_model("..."), or another
