@@ -4,7 +4,8 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import Distribution, entry_points
+from functools import cache
+from importlib.metadata import Distribution, EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -225,11 +226,17 @@ class Registry(Generic[T]):
     def _read_plugins(self) -> None:
         if self._plugins_read or self._group is None:
             return
-        for point in sorted(entry_points(group=self._group), key=lambda p: (p.name, p.value)):
+        for point in sorted(_entry_points().select(group=self._group), key=lambda p: (p.name, p.value)):
             self._put(point.name, point.value, point.value)
             if point.dist is not None and self._sources[point.name] == point.value:
                 self._distributions[point.name] = point.dist
         self._plugins_read = True  # only now: a collision is an error at every use, not at the first alone
+
+
+@cache
+def _entry_points() -> EntryPoints:
+    """Return those of all installed packages, whose files are read once and not for each registry."""
+    return entry_points()
 
 
 def imported(target: str, what: str) -> Any:
