@@ -25,7 +25,7 @@ from rmbench.results.write import (
 )
 from rmbench.scoring import Executor, Meter, Progress, Scoring, open_stores, score_items
 from rmbench.tasks import ItemShelf, read_task_items
-from rmbench.tasks.spec import TaskSpec
+from rmbench.tasks.spec import TaskSpec, check_kinds
 from rmbench.types import CountedModel, Item, TrainedModel
 
 
@@ -63,8 +63,10 @@ def prepare_task(spec: TaskSpec, options: EvalOptions) -> PreparedTask:
     """Read the items of a task: those of `options.part` (`in_part`), at most `options.limit`.
 
     Raises:
-        ConfigError: If the data does not fit, or nothing is left of it.
+        ConfigError: If the data does not fit, nothing is left of it, or its kinds have changed since it was
+            loaded.
     """
+    check_kinds(spec)
     part = options.part
     item_set = read_task_items(spec, options.data, on_bad=options.on_bad, offline=options.runtime.offline)
     items = item_set.items
@@ -151,6 +153,7 @@ def _measured(
 ) -> Run:
     """Measure the rewards and write the run."""
     spec = task.spec
+    check_kinds(spec)
     flips = None
     if scoring.flips is not None and scoring.comparisons is not None:
         flips = (scoring.flips, scoring.comparisons)
