@@ -15,8 +15,9 @@ from typing import Any
 
 from rmbench.core.files import sha256_file
 from rmbench.core.identity import digest
-from rmbench.core.options import accepts, typed_options
+from rmbench.core.options import accepts
 from rmbench.core.registry import import_file
+from rmbench.core.schema import typed_options
 from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError
 from rmbench.models import MODELS, SCHEMES
 from rmbench.models.runtime import Runtime

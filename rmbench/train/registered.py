@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.option_fields import from_values, option_fields, takes_options
+from rmbench.core.options import parameters_of, takes_options
+from rmbench.core.schema import from_values
 from rmbench.errors import UnknownNameError
 from rmbench.models.runtime import Runtime
 from rmbench.train.settings import PairsOptions, TrainSettings
@@ -44,7 +45,7 @@ def confidence_margin(
     of_trainer = inspect.signature(confidence_margin).parameters
     loss_options = {name: text for name, text in options.items() if name not in of_trainer}
     own, of_pairs = (
-        {name: given[name] for name in option_fields(cls) if name in given and name in of_trainer}
+        {name: given[name] for name in parameters_of(cls) if name in given and name in of_trainer}
         for cls in (TrainSettings, PairsOptions)
     )
     settings = from_values(TrainSettings, own, "confidence-margin")

@@ -23,8 +23,8 @@ from rmbench.core.digits import Digits
 from rmbench.core.escape import for_markdown
 from rmbench.core.files import write_atomic
 from rmbench.core.identity import digest
-from rmbench.core.options import typed_options
 from rmbench.core.overlap import TrainingPrompts
+from rmbench.core.schema import typed_options
 from rmbench.errors import ConfigError
 from rmbench.models.hf.device import pick_device
 from rmbench.models.hf.load import quiet

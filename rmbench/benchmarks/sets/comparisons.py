@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rmbench.core.identity import digest, pair_key, prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.tasks import fields
 from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, rows_of
@@ -47,7 +47,7 @@ class Annotation:
     """Options of the reader `pku-safe-rlhf`."""
 
     preference: Annotated[
-        Literal["better", "safer"], Help("which of the two annotations is gold: more helpful, or safer")
+        Literal["better", "safer"], Option("which of the two annotations is gold: more helpful, or safer")
     ] = "better"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from rmbench.core.identity import prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.tasks import fields
 from rmbench.tasks.readers import register_reader
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
@@ -31,7 +31,7 @@ _ROLES = {"User": "user", "Assistant": "assistant"}
 class Options:
     """Options of the reader `helpsteer3`."""
 
-    gold: Annotated[Literal["strength", "votes"], Help("how much better, or the share of annotators")] = (
+    gold: Annotated[Literal["strength", "votes"], Option("how much better, or the share of annotators")] = (
         "strength"
     )
 
@@ -40,7 +40,9 @@ class Options:
 class SplitOptions(Options):
     """Options of the reader `helpsteer2`."""
 
-    split: Annotated[Literal["val", "train", "all"], Help("rows to read; one file holds both splits")] = "val"
+    split: Annotated[Literal["val", "train", "all"], Option("rows to read; one file holds both splits")] = (
+        "val"
+    )
 
 
 @register_reader("helpsteer2", options=SplitOptions)
