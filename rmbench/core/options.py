@@ -229,7 +229,7 @@ def argument_help(doc: str) -> dict[str, str]:
 def texts_of(target: Any) -> Mapping[str, str]:
     """Return the text below each field of a dataclass and of its bases, else its entry in `Args:`."""
     found = argument_help(inspect.getdoc(target) or "")
-    for owner in reversed([c for c in getattr(target, "__mro__", ()) if is_dataclass(c)]):
+    for owner in reversed([c for c in getattr(target, "__mro__", ()) if _has_fields(c)]):
         try:
             body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
         except (OSError, TypeError, SyntaxError):  # made at run time: there is no text
