@@ -129,7 +129,7 @@ class Parameter:
 
 
 def unwrapped(hint: Any) -> tuple[Any, Option]:
-    """Return an annotation without `Annotated`, and what is said of it; of two options the later one wins."""
+    """Return an annotation without `Annotated`, and what is said of it; the outer of two options wins."""
     if get_origin(hint) is not Annotated:
         return hint, Option()
     base, *rest = get_args(hint)
@@ -145,13 +145,7 @@ def members_of(hint: Any) -> tuple[Any, ...]:
     base, option = unwrapped(hint)
     if get_origin(base) not in (Union, types.UnionType):
         return ()
-    return tuple(m if m is types.NoneType or base is hint else _both(m, option) for m in get_args(base))
-
-
-def _both(hint: Any, outer: Option) -> Any:
-    """Return an annotation with the options around it; its own win."""
-    base, own = unwrapped(hint)
-    return Annotated[base, unwrapped(Annotated[base, outer, own])[1]]
+    return tuple(m if m is types.NoneType or base is hint else Annotated[m, option] for m in get_args(base))
 
 
 def _single(hint: Any) -> tuple[Any, Option]:

@@ -43,8 +43,8 @@ class DataSource:
     like: str | None = None
     """The task whose reader is used."""
     part: Part = None
-    pairs_per_prompt: int | None = None
-    limit: int | None = None
+    pairs_per_prompt: Annotated[int | None, Option(low=1)] = None
+    limit: Annotated[int | None, Option(low=2)] = None
     on_bad: OnBad = "fail"
 
 
@@ -67,7 +67,7 @@ class Evaluation:
     """A task's name, or its file, from the study's folder."""
     data: str | None = None
     part: Part = None
-    limit: int | None = None
+    limit: Annotated[int | None, Option(low=1)] = None
     on_bad: OnBad = "fail"
 
 

@@ -37,7 +37,7 @@ class Outer:
     part: Part = None
     texts: Annotated[tuple[str, ...], Option("Texts.", single=True)] = ()
     flag: bool = False
-    few: Annotated[int | None, Option(low=2)] = None
+    few: Annotated[Annotated[int, Option("Fewer.", low=2)] | None, Option("Few.")] = None
 
 
 def test_options_of_a_group_stand_among_those_of_its_holder() -> None:
@@ -45,7 +45,18 @@ def test_options_of_a_group_stand_among_those_of_its_holder() -> None:
     known = parameters_of(Outer)
     assert list(known) == names
     assert known["name"].default is REQUIRED
-    told = ["Name.", "Size.", "Share.", "Kind.", "Place.", "More.", known["part"].help, "Texts.", "Flag.", ""]
+    told = [
+        "Name.",
+        "Size.",
+        "Share.",
+        "Kind.",
+        "Place.",
+        "More.",
+        known["part"].help,
+        "Texts.",
+        "Flag.",
+        "Few.",
+    ]
     assert [known[name].help for name in names] == told
 
 
