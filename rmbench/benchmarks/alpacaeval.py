@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from rmbench.core.files import digest, parse_json, prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.errors import DataError, UnknownNameError
 from rmbench.models.pairwise import rewards_from_preferences
 from rmbench.results.published import (
@@ -71,13 +71,13 @@ class Options:
     """Options of the reader."""
 
     mode: Annotated[
-        Literal["pool", "pairs"], Help("all models as one pool per prompt, or each against the reference")
+        Literal["pool", "pairs"], Option("all models as one pool per prompt, or each against the reference")
     ] = "pool"
-    reference: Annotated[bool, Help("put the reference's own answer into the pool, gold 0.5")] = False
+    reference: Annotated[bool, Option("put the reference's own answer into the pool, gold 0.5")] = False
     adversarial: Annotated[
-        bool, Help("keep the generators made to fool the judge, marked as such: NullModel, gpt4_gamed")
+        bool, Option("keep the generators made to fool the judge, marked as such: NullModel, gpt4_gamed")
     ] = False
-    annotator: Annotated[str, Help("folder of annotations to read")] = "weighted_alpaca_eval_gpt4_turbo"
+    annotator: Annotated[str, Option("folder of annotations to read")] = "weighted_alpaca_eval_gpt4_turbo"
 
 
 @register_reader("alpacaeval", options=Options, whole_path=True)

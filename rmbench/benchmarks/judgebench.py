@@ -24,7 +24,7 @@ from rmbench.benchmarks.official import (
     strict_pairs,
 )
 from rmbench.core.files import prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.errors import DataError
 from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
@@ -57,7 +57,7 @@ _GOLD = {"A>B": (1.0, 0.0), "B>A": (0.0, 1.0)}
 class Options:
     """Options of the reader."""
 
-    response_model: Annotated[str, Help("only pairs written by this model; empty for all")] = ""
+    response_model: Annotated[str, Option("only pairs written by this model; empty for all")] = ""
 
 
 @register_reader("judgebench", options=Options)

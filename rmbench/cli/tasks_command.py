@@ -181,7 +181,7 @@ def schema_of(file: str) -> dict[str, Any]:
     if file == "board":
         from rmbench.boards.definition import BoardSpec
 
-        return json_schema(BoardSpec, "A leaderboard of rmbench", derived=("path",))
+        return json_schema(BoardSpec, "A leaderboard of rmbench")
     if file == "study":
         from rmbench.study.spec import StudySpec
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.core.files import digest, sha256_file
-from rmbench.core.options import typed_options
+from rmbench.core.schema import typed_options
 from rmbench.errors import ConfigError, RmbenchError, ScoringError
 from rmbench.gold.verifier import GoldVerifier, Verdict, find_verifier
 from rmbench.models.resolve import LoadedModel, check_spec, fingerprint_of, load_model

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from scipy.special import stdtrit
 
-from rmbench.core.options import Help, made_of
+from rmbench.core.options import Option, made_of
 from rmbench.metrics.gaps import freedom_of
 from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
 from rmbench.metrics.margins import (
@@ -119,8 +119,8 @@ class Claims:
 class Calibration(Params):
     """Parameters of the kind `calibration`."""
 
-    bins: Annotated[int, Help("most bins of the reliability curve; few pairs get fewer", low=2)] = 15
-    folds: Annotated[int, Help("folds of the cross-fitted temperature", low=2)] = 5
+    bins: Annotated[int, Option("most bins of the reliability curve; few pairs get fewer", low=2)] = 15
+    folds: Annotated[int, Option("folds of the cross-fitted temperature", low=2)] = 5
 
 
 def claims_of(panel: Panel, params: Any) -> Claims:

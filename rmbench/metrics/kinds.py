@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.options import GIVEN_BY_RUN, Help, made_of
+from rmbench.core.options import NO_OPTION, Option, made_of
 from rmbench.core.registry import Declared, Registry
 from rmbench.errors import ConfigError
 from rmbench.metrics.panel import Panel
@@ -39,13 +39,13 @@ class Params:
 
     invalid: Annotated[
         Literal["fail", "wrong", "drop"],
-        Help("what a reward that is not finite does: stop, count the item as wrong, or drop it"),
+        Option("what a reward that is not finite does: stop, count the item as wrong, or drop it"),
     ] = "fail"
-    seed: Annotated[int, GIVEN_BY_RUN] = 0
+    seed: Annotated[int, NO_OPTION] = 0
     """Of every random draw."""
-    macro_over: Annotated[str | None, GIVEN_BY_RUN] = None
+    macro_over: Annotated[str | None, NO_OPTION] = None
     """Stratum key that a macro mean averages over."""
-    short: Annotated[bool, GIVEN_BY_RUN] = False
+    short: Annotated[bool, NO_OPTION] = False
     """Only the metrics with `in_strata` are wanted."""
 
 

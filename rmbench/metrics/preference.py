@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.options import Help, made_of
+from rmbench.core.options import Option, made_of
 from rmbench.errors import ConfigError
 from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
 from rmbench.metrics.margins import tenths
@@ -152,11 +152,11 @@ class Preference(Params):
 
     convention: Annotated[
         Literal["clean", "judgebench", "rm-bench", "rewardbench"],
-        Help("whose published convention to follow"),
+        Option("whose published convention to follow"),
     ] = "clean"
     ties: Annotated[
         Literal["half", "zero", "fractional"] | None,
-        Help("credit of tied rewards: 0.5, 0, or 1/k; by default what the convention gives"),
+        Option("credit of tied rewards: 0.5, 0, or 1/k; by default what the convention gives"),
     ] = None
 
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from rmbench.core.options import Help, made_of
+from rmbench.core.options import Option, made_of
 from rmbench.errors import ConfigError
 from rmbench.metrics.kinds import Params
 from rmbench.metrics.panel import Panel
@@ -67,10 +67,10 @@ BEST = Rule()
 class BestOfN(Params):
     """Parameters of the kind `best_of_n`."""
 
-    gold_meaning: Annotated[str, Help("what gold is, in words; shown, never computed with")] = ""
+    gold_meaning: Annotated[str, Option("what gold is, in words; shown, never computed with")] = ""
     select: Annotated[
         Selection,
-        Help(
+        Option(
             "which of n responses is selected: the best; one by softmax of reward / temperature; one of the k"
             " best; one at random, likelier with reward, none far below the best (pessimistic); the best of"
             " reward - penalty x characters, or of reward - penalty x (-log P(response))",
@@ -79,7 +79,7 @@ class BestOfN(Params):
     ] = "best"
     temperature: Annotated[
         float | None,
-        Help(
+        Option(
             "of select=soft or pessimistic, in units of reward; 0 is the best",
             low=0,
             later=True,
@@ -88,7 +88,7 @@ class BestOfN(Params):
     ] = None
     k: Annotated[
         int | None,
-        Help(
+        Option(
             "of select=top-k: how many of the best to choose from",
             low=1,
             later=True,
@@ -97,7 +97,7 @@ class BestOfN(Params):
     ] = None
     penalty: Annotated[
         float | None,
-        Help(
+        Option(
             "of the penalties: reward per character, or per nat",
             later=True,
             only_with=("select", ("length-penalty", "logprob-penalty")),

@@ -72,7 +72,7 @@ def test_every_task_names_its_source_licence_and_a_reader(name: str) -> None:
         ({"data": ["jsonl"]}, "expected a mapping"),
         ({"params": {"tie": "half"}}, "Did you mean 'ties'"),
         ({"params": {"ties": "whole"}}, "fractional, half, zero"),
-        ({"params": {"bins": 1}}, "expected at least 2"),
+        ({"params": {"bins": 1}}, "is 1; expected a whole number from 2"),
         ({"strata": "family"}, "expected a list of texts"),
         ({"sizes": {"items": 0}}, "key 'items': 0; expected a whole number from 1"),
         ({"sizes": {"items": "many"}}, "key 'items': 'many'; expected a whole number from 1 or 'about 8210'"),

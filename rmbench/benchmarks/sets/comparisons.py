@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rmbench.core.files import digest, pair_key, prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.tasks import fields
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader, rows_of
 from rmbench.types import GoldKind, Item, Response, Turn
@@ -48,7 +48,7 @@ class Annotation:
     """Options of the reader `pku-safe-rlhf`."""
 
     preference: Annotated[
-        Literal["better", "safer"], Help("which of the two annotations is gold: more helpful, or safer")
+        Literal["better", "safer"], Option("which of the two annotations is gold: more helpful, or safer")
     ] = "better"
 
 

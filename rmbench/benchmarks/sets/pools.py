@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rmbench.core.files import prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.tasks import fields
 from rmbench.tasks.hh_rlhf import split_transcript
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
@@ -65,7 +65,8 @@ class Rating:
     """Options of the reader `summeval`."""
 
     aspect: Annotated[
-        Literal["mean", "coherence", "consistency", "fluency", "relevance"], Help("human rating that is gold")
+        Literal["mean", "coherence", "consistency", "fluency", "relevance"],
+        Option("human rating that is gold"),
     ] = "mean"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from rmbench.core.files import prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.tasks import fields
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import GoldKind, Item, Response, Turn
@@ -33,7 +33,7 @@ _ROLES = {"User": "user", "Assistant": "assistant"}
 class Options:
     """Options of the reader `helpsteer3`."""
 
-    gold: Annotated[Literal["strength", "votes"], Help("how much better, or the share of annotators")] = (
+    gold: Annotated[Literal["strength", "votes"], Option("how much better, or the share of annotators")] = (
         "strength"
     )
 
@@ -42,7 +42,9 @@ class Options:
 class SplitOptions(Options):
     """Options of the reader `helpsteer2`."""
 
-    split: Annotated[Literal["val", "train", "all"], Help("rows to read; one file holds both splits")] = "val"
+    split: Annotated[Literal["val", "train", "all"], Option("rows to read; one file holds both splits")] = (
+        "val"
+    )
 
 
 @register_reader("helpsteer2", options=SplitOptions)
