@@ -305,7 +305,10 @@ def read_published(path: Path, request: Import) -> list[PublishedRun]:
         return []
     pairs = read_task_items(spec, path, on_bad="skip" if request.skip else "fail", offline=True)
     return list(
-        request.each(others, lambda name: _run(path, spec, name, pairs, same=_model(name) == _model(gold)))
+        request.each(
+            others,
+            lambda name: _run(path, spec, name, pairs, same=judging_model(name) == judging_model(gold)),
+        )
     )
 
 
@@ -324,10 +327,18 @@ def _win_rates(path: Path, gold: str) -> list[WinRate]:
         if not kept:
             raise DataError("no row has a preference", path=source, key="preference")
         found.append((model, np.array([p for p, _ in kept]), [cluster for _, cluster in kept]))
-    return [_win_rate(model, p, clusters, len(prompts)) for model, p, clusters in found]
+    return [win_rate_of(model, p, clusters, len(prompts)) for model, p, clusters in found]
 
 
-def _win_rate(model: str, p: Floats, clusters: list[str], n_prompts: int) -> WinRate:
+def win_rate_of(model: str, p: Floats, clusters: list[str], n_prompts: int) -> WinRate:
+    """Return a generator's win rate with its clustered interval.
+
+    Args:
+        model: Name of the generator.
+        p: P(the generator's answer is better), shape (N,), without NaN.
+        clusters: Prompt cluster of each verdict, N of them.
+        n_prompts: Number of prompts that any generator has a row for.
+    """
     names, codes = np.unique(np.array(clusters), return_inverse=True)
     return WinRate(
         generator=model,
@@ -398,6 +409,6 @@ def _numbered(values: Sequence[Any], source: Path) -> Iterator[Row]:
     return (Row(value, source, number) for number, value in enumerate(values, start=1))
 
 
-def _model(annotator: str) -> str:
-    """Return which model judges, as far as its annotator's name says it."""
+def judging_model(annotator: str) -> str:
+    """Return the judge's model, as far as the annotator's name says it; else the annotator's name."""
     return next((name for name in _MODELS if name in annotator), annotator)

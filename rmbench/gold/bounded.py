@@ -40,7 +40,9 @@ class Bounded:
     def __init__(self, function: Callable[..., Any], seconds: float) -> None:
         if not seconds > 0:
             raise ConfigError(f"seconds is {seconds:g}; expected a number above 0")
-        self._function, self._seconds = function, seconds
+        self._function = function
+        self.seconds = seconds
+        """Time limit of the next question."""
         self._process: subprocess.Popen[bytes] | None = None
         self._finalize: Any = None
 
@@ -56,7 +58,7 @@ class Bounded:
         try:
             process.stdin.write(json.dumps(arguments).encode("ascii") + b"\n")
             process.stdin.flush()
-            line = self._line(process, self._seconds)
+            line = self._line(process, self.seconds)
         except BrokenPipeError:
             line = b""
         if not line:

@@ -144,7 +144,8 @@ class Math:
         if not 0.0 <= tolerance < 1.0:
             raise ConfigError(f"tolerance is {tolerance:g}; expected a number from 0 and below 1")
         self._tolerance = tolerance
-        self._algebra = Bounded(same_value, seconds)
+        self.algebra = Bounded(same_value, seconds)
+        """The process that compares formulas."""
 
     def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
         """Return 1 where the answers are equal, 0 where they are not or there is none."""
@@ -176,7 +177,7 @@ class Math:
             return False
         if max(len(found), len(wanted)) > MAX_FORMULA:
             return False
-        return bool(self._algebra.ask(found, wanted))
+        return bool(self.algebra.ask(found, wanted))
 
     def _same_set(self, found: list[str], wanted: list[str]) -> bool:
         """Return whether each part of one list equals a part of its own of the other, in any order."""

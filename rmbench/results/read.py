@@ -172,7 +172,7 @@ def find_records(folder: Path, *, as_written: bool = True) -> Iterator[Run]:
 
 
 def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    return {name: _estimate(name, e) for name, e in raw.items()}
+    return {name: estimate_from_json(name, e) for name, e in raw.items()}
 
 
 def _end(value: Any, infinite: float) -> float:
@@ -180,7 +180,12 @@ def _end(value: Any, infinite: float) -> float:
     return infinite if value is None else float(value)
 
 
-def _estimate(name: str, e: Mapping[str, Any]) -> Estimate:
+def estimate_from_json(name: str, e: Mapping[str, Any]) -> Estimate:
+    """Return the estimate of the metric `name` from a record's JSON values; null is an infinite end.
+
+    Raises:
+        ValueError: If a value is missing or is no number; the message names the metric.
+    """
     try:
         return Estimate(
             value=float(e["value"]),

@@ -12,7 +12,7 @@ N_RESAMPLES = 2000
 _CHUNK = 50
 _BISECTIONS = 30
 _GROUPS_AT_ONCE = 100
-_MOST_UNITS = 4000
+MOST_UNITS = 4000
 """Above this, seeded random groups of clusters are what is resampled: as good, and the cost stays linear."""
 
 
@@ -39,7 +39,7 @@ def cluster_bootstrap(
     """
     columns = [sums] if isinstance(sums, np.ndarray) else list(sums)
     n = len(columns[0])
-    units = _grouped(columns, seed) if n > _MOST_UNITS else np.concatenate(columns, axis=1)
+    units = _grouped(columns, seed) if n > MOST_UNITS else np.concatenate(columns, axis=1)
     counts = _drawn_counts(seed, n, n_resamples)
     return np.concatenate(
         [
@@ -58,9 +58,9 @@ def _drawn_counts(seed: int, n: int, n_resamples: int) -> NDArray[np.uint8]:
     in as many draws as there are units has a probability below 1e-500.
     """
     rng = np.random.default_rng(seed)
-    if n > _MOST_UNITS:
+    if n > MOST_UNITS:
         rng.permutation(n)  # what `_grouped` has drawn before
-    n_units = min(n, _MOST_UNITS)
+    n_units = min(n, MOST_UNITS)
     counts = np.empty((n_resamples, n_units), dtype=np.uint8)
     for start in range(0, n_resamples, _CHUNK):
         drawn = rng.integers(0, n_units, size=(min(_CHUNK, n_resamples - start), n_units))
@@ -70,16 +70,16 @@ def _drawn_counts(seed: int, n: int, n_resamples: int) -> NDArray[np.uint8]:
 
 
 def _grouped(columns: Sequence[Floats], seed: int) -> Floats:
-    """Return the sums of random groups of clusters, (_MOST_UNITS, m), made a few groups at a time."""
+    """Return the sums of random groups of clusters, (MOST_UNITS, m), made a few groups at a time."""
     n = len(columns[0])
     order = np.random.default_rng(seed).permutation(n)
-    dealt = np.argsort(order % _MOST_UNITS, kind="stable")
-    ends = np.cumsum(np.bincount(np.arange(n) % _MOST_UNITS))
+    dealt = np.argsort(order % MOST_UNITS, kind="stable")
+    ends = np.cumsum(np.bincount(np.arange(n) % MOST_UNITS))
     parts = []
-    for first in range(0, _MOST_UNITS, _GROUPS_AT_ONCE):
+    for first in range(0, MOST_UNITS, _GROUPS_AT_ONCE):
         begin = ends[first - 1] if first else 0
         starts = np.concatenate([[begin], ends[first : first + _GROUPS_AT_ONCE - 1]]) - begin
-        rows = dealt[begin : ends[min(first + _GROUPS_AT_ONCE, _MOST_UNITS) - 1]]
+        rows = dealt[begin : ends[min(first + _GROUPS_AT_ONCE, MOST_UNITS) - 1]]
         parts.append(np.add.reduceat(np.concatenate([c[rows] for c in columns], axis=1), starts, axis=0))
     return np.concatenate(parts)
 

@@ -97,9 +97,9 @@ def _bell_mccaffrey(influence: Floats, share: Floats) -> tuple[Floats, float]:
     c = len(share)
     if _equal(share):
         return np.full(c, np.sqrt(c / (c - 1.0))), c - 1.0
-    working = _working_variance(influence, share)
-    factor, freedom = _under(working, share)
-    _, independent = _under(share, share)
+    working = working_variance(influence, share)
+    factor, freedom = cr2_factors(working, share)
+    _, independent = cr2_factors(share, share)
     # Bounded values have a steadier variance than the normal ones that Satterthwaite assumes, so the degrees
     # of freedom under the fitted working model alone are too few, and under independence too many.
     return factor, 2.0 / (1.0 / freedom + 1.0 / independent)
@@ -109,8 +109,13 @@ def _equal(share: Floats) -> bool:
     return bool(np.ptp(share) <= 1e-12 * share.max())
 
 
-def _under(working: Floats, share: Floats) -> tuple[Floats, float]:
-    """Return factors and degrees of freedom where `working` (c,) is the variance of each cluster's sum."""
+def cr2_factors(working: Floats, share: Floats) -> tuple[Floats, float]:
+    """Return CR2's factor on each influence, (c,), and the degrees of freedom, under a working model.
+
+    Args:
+        working: Variance of each cluster's sum under the model, up to a factor, shape (c,).
+        share: Share of the denominator of each cluster, shape (c,); sums to 1.
+    """
     total = working.sum()
     left = working * (1.0 - 2.0 * share) + share**2 * total
     squared = working / np.maximum(left, 1e-9 * working)
@@ -125,7 +130,7 @@ def _under(working: Floats, share: Floats) -> tuple[Floats, float]:
     return np.sqrt(squared), max(1.0, float(trace**2 / of_square))
 
 
-def _working_variance(influence: Floats, share: Floats) -> Floats:
+def working_variance(influence: Floats, share: Floats) -> Floats:
     """Return how the variance of a cluster's sum grows with its share, (c,), up to a factor.
 
     The mean of `h + pull h^2` over a few pulls, each with the likelihood that squared influences give it.

@@ -88,7 +88,7 @@ def export_runs(runs: Sequence[Run], out: Path, data: Path | None) -> list[Path]
     """
     places: dict[tuple[str, Path], Run] = {}
     for run in runs:
-        before = places.setdefault((FOLDERS[run.record.task], _place(run.record.model)), run)
+        before = places.setdefault((FOLDERS[run.record.task], place_of_model(run.record.model)), run)
         if before is not run:
             raise DataError(
                 f"of the same model and version as {before.path}; export one of them", path=run.path
@@ -112,7 +112,7 @@ def _items(task: str, data: Path | None) -> dict[str, Item]:
     return {item.id: item for item in read_task_items(load_task(task), data, offline=True).items}
 
 
-def _place(model: str) -> Path:
+def place_of_model(model: str) -> Path:
     """Return `<org>/<model>.json`: two levels, as the analysis looks for them, whatever the name holds."""
     org, _, name = model.partition("/")
     if not name:
@@ -128,7 +128,7 @@ def _files(run: Run, items: Mapping[str, Item] | None) -> Iterator[tuple[str, di
     fingerprint = run.fingerprint
     facts = {
         "model": run.record.model,
-        "model_type": _model_type(fingerprint),
+        "model_type": published_type(fingerprint),
         "chat_template": fingerprint.get("chat_template"),
     }
     ties = run.record.metrics.get(part_name(TIES))
@@ -145,7 +145,7 @@ def _files(run: Run, items: Mapping[str, Item] | None) -> Iterator[tuple[str, di
         yield f"{prefix}-scores", {**columns, **_texts(chosen, first), **facts}
 
 
-def _model_type(fingerprint: Mapping[str, Any]) -> str:
+def published_type(fingerprint: Mapping[str, Any]) -> str:
     """Return the published type of a model: what its own results say, else what it is here."""
     kind = fingerprint.get("kind")
     if kind == "dpo":
