@@ -24,7 +24,7 @@ from typing import Any
 from scoring_memory import write_pairs
 from tabulate import tabulate
 
-from rmbench.core.identity import digest
+from rmbench.core.files import digest
 from rmbench.evaluation.options import EvalOptions
 from rmbench.evaluation.run import prepare_task
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rmbench.gold.verifier import Verdict, register_verifier
     from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
     from rmbench.models import register_reward_model, register_scheme
-    from rmbench.tasks.readers import register_reader
+    from rmbench.tasks.rows import register_reader
     from rmbench.tasks.spec import list_tasks
     from rmbench.train.losses import register_loss as register_loss
     from rmbench.types import Conversation, Estimate, Item, Pair, PairwiseModel, Response, RewardModel, Scored
@@ -31,7 +31,7 @@ _PLACES = {
     "api.calls": ("compare", "evaluate", "leaderboard", "load_records"),
     "api.records": ("Records",),
     "boards": ("BoardSpec", "Leaderboard", "load_board"),
-    "tasks.readers": ("register_reader",),
+    "tasks.rows": ("register_reader",),
     "core.options": ("Help",),
     "errors": ("RmbenchError",),
     "metrics.kinds": ("Measured", "Metric", "Params", "register_kind"),

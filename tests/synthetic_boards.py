@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rmbench.boards import BoardCell, BoardRow, BoardSpec, ColumnSpec, Leaderboard
-from rmbench.results.facts import Facts
+from rmbench.results.run import Facts
 from rmbench.tasks.spec import load_task
 from rmbench.types import Estimate
 

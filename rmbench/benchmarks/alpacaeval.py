@@ -25,7 +25,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from rmbench.core.identity import digest, prompt_cluster
+from rmbench.core.files import digest, prompt_cluster
 from rmbench.core.options import Help
 from rmbench.errors import DataError, UnknownNameError
 from rmbench.models.pairwise import rewards_from_preferences
@@ -44,8 +44,7 @@ from rmbench.stats import mean
 from rmbench.stats.clusters import Floats
 from rmbench.tasks import ItemSet, fields, read_task_items
 from rmbench.tasks.items import hash_items
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row
+from rmbench.tasks.rows import BadRows, FoundItem, Row, register_reader
 from rmbench.tasks.spec import TaskSpec
 from rmbench.types import Item, Response, Turn
 

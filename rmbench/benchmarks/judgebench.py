@@ -23,7 +23,7 @@ from rmbench.benchmarks.official import (
     stratum_of,
     strict_pairs,
 )
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.core.options import Help
 from rmbench.errors import DataError
 from rmbench.metrics.kinds import Measured, Params
@@ -41,8 +41,7 @@ from rmbench.results.published import (
 from rmbench.stats import mean
 from rmbench.tasks import fields
 from rmbench.tasks.items import hash_items
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, data_files, rows_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, data_files, register_reader, rows_of
 from rmbench.types import Item, Response
 
 _CATEGORIES = {

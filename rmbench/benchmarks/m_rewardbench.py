@@ -26,8 +26,7 @@ from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
 from rmbench.stats import Statistic, combine, mean
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import Item, Response
 
 LANGUAGES: Mapping[str, str] = {

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from rmbench.benchmarks.official import HEADLINE, official_kind, part_name, stratum_of
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.metrics.best_of_n import Curves, best_of_n_curves, by_cluster, settled
 from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.margins import area_under_roc
@@ -32,8 +32,7 @@ from rmbench.metrics.selection import pools_of
 from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.clusters import Floats
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import Item, Response
 
 SETS = ("MMLU-Pro", "MATH", "GPQA", "MBPP-Plus", "IFEval")

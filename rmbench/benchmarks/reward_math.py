@@ -18,14 +18,13 @@ from rmbench.benchmarks.official import (
     official_kind,
     stop_at_invalid,
 )
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.errors import DataError
 from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
 from rmbench.stats import mean
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, rows_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, register_reader, rows_of
 from rmbench.types import Item, Response, Turn
 
 WRONG = 9

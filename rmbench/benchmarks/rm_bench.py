@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.benchmarks.official import HEADLINE, official_kind, part_name, stop_at_invalid, stratum_of
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.errors import DataError
 from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
@@ -26,8 +26,7 @@ from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.clusters import Floats
 from rmbench.tasks import fields
 from rmbench.tasks.items import hash_items
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, rows_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader, rows_of
 from rmbench.types import Item, Response
 
 DOMAINS = ("chat", "code", "math", "safety")

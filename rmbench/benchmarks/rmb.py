@@ -23,13 +23,12 @@ from rmbench.benchmarks.official import (
     stratum_of,
     with_mean_of_parts,
 )
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
 from rmbench.stats.clusters import Floats
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import Item, Response
 
 GOALS = ("Helpfulness", "Harmlessness")

@@ -24,14 +24,12 @@ from rmbench.boards.separation import (
     standings,
 )
 from rmbench.core.digits import Digits, digits_of_estimates
-from rmbench.core.files import write_atomic
-from rmbench.core.identity import digest
+from rmbench.core.files import digest, write_atomic
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import as_html, no_value
 from rmbench.metrics import Suite, resolve_metric
-from rmbench.results.common_items import CommonItems
-from rmbench.results.facts import Facts, facts_of
-from rmbench.results.run import Run
+from rmbench.results.compare import CommonItems
+from rmbench.results.run import Facts, Run, facts_of
 from rmbench.stats import Statistic, combine
 from rmbench.types import Estimate
 

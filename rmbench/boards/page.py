@@ -14,7 +14,7 @@ from rmbench.boards.pareto import plots_of
 from rmbench.boards.separation import MOST_IN_COLUMNS, SHOWS
 from rmbench.core.digits import Digits
 from rmbench.core.escape import one_line
-from rmbench.core.identity import slug
+from rmbench.core.files import slug
 from rmbench.errors import ConfigError
 from rmbench.format.pages import (
     ARROWS,

@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from rmbench.boards.definition import ColumnSpec
-from rmbench.results.common_items import CommonItems
+from rmbench.results.compare import CommonItems
 from rmbench.results.run import Run
 from rmbench.stats import Statistic, combine, compare, difference, groups, holm, on_clusters
 from rmbench.stats.compare import p_of

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rmbench.check import contract, engine
+from rmbench.check.contract import TOLERANCE, ContractError, Outcome, Subject
 from rmbench.check.engine import diagnosed
-from rmbench.check.subject import TOLERANCE, ContractError, Outcome, Subject
 from rmbench.errors import ConfigError
 from rmbench.types import AnyModel, ConcurrentModel, PrecomputedRewards
 

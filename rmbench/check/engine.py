@@ -9,8 +9,15 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from rmbench.check.contract import padding_invariance
-from rmbench.check.subject import ANSWERS, ContractError, Outcome, Subject, long_text, probes
+from rmbench.check.contract import (
+    ANSWERS,
+    ContractError,
+    Outcome,
+    Subject,
+    long_text,
+    padding_invariance,
+    probes,
+)
 from rmbench.scoring import open_store, score_items
 from rmbench.types import Conversation, Item, PairwiseModel, Response, RewardModel, SharingModel, Turn
 

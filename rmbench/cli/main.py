@@ -37,7 +37,9 @@ COMMANDS = {
 """Command -> its line in `rmbench --help`, written here so that help imports no command."""
 
 _PLACES = {
+    "check": "models_command:check",
     "losses": "models_command:losses",
+    "schema": "tasks_command:schema",
     "verifiers": "models_command:verifiers",
     **{
         name: f"results.{name}_command:command"

@@ -1,4 +1,7 @@
-"""`rmbench models`, `rmbench losses` and `rmbench verifiers`: lists of what is registered."""
+"""`rmbench models`, `rmbench losses` and `rmbench verifiers`: lists of what is registered.
+
+`rmbench check`: test a model before its numbers are published.
+"""
 
 import inspect
 import json
@@ -9,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rmbench.cli.options import json_option, output_options
+from rmbench.cli.options import eval_options, json_option, output_options, runtime_options
 from rmbench.core.escape import one_line
-from rmbench.errors import ConfigError
+from rmbench.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from rmbench.models.catalogue import OptionRow
+    from rmbench.models.resolve import OptionRow
 
 
 @click.command("models")
@@ -29,8 +32,7 @@ def command(model: str | None, output: str) -> None:
     Register your own with @register_reward_model("name"), by an entry point in the group rmbench.models, or
     name it by file: --model my_rm.py:MyRM.
     """
-    from rmbench.models.catalogue import list_models
-    from rmbench.models.resolve import rules
+    from rmbench.models.resolve import list_models, rules
 
     if model is not None:
         if output not in ("text", "json"):
@@ -53,7 +55,7 @@ def command(model: str | None, output: str) -> None:
 
 
 def _show(model: str, as_json: bool) -> None:
-    from rmbench.models.catalogue import describe_model
+    from rmbench.models.resolve import describe_model
 
     summary, options = describe_model(model)
     if as_json:
@@ -139,7 +141,7 @@ def verifiers(as_json: bool) -> None:
 
 
 def _row(name: str, factory: Any) -> dict[str, Any]:
-    from rmbench.models.catalogue import describe_options, summary_of
+    from rmbench.models.resolve import describe_options, summary_of
 
     return {
         "name": name,
@@ -148,3 +150,37 @@ def _row(name: str, factory: Any) -> dict[str, Any]:
         "gold_kind": str(getattr(factory, "gold_kind", "unknown")),
         "options": describe_options(factory, inspect.signature(factory).parameters.values()),
     }
+
+
+@click.command("check")
+@click.option("-m", "--model", required=True, metavar="MODEL", help="Model to check; as in `rmbench eval`.")
+@eval_options("options")
+@runtime_options
+@json_option
+def check(model: str, options: dict[str, str], as_json: bool, **runtime: Any) -> None:
+    """Test a reward model, in seconds, for defects that would spoil its numbers.
+
+    Length and order of its output, finiteness, determinism, independence of batch and padding, very long and
+    empty responses, unicode, doubled BOS, pad equal to EOS. Each failure names its effect on a
+    published number. Exit code 1 if a check fails.
+    """
+    from rmbench.check import check_model
+    from rmbench.models.resolve import load_model
+    from rmbench.models.runtime import Runtime
+
+    loaded = load_model(model, options, Runtime(**runtime))
+    results = check_model(loaded.model)
+    if as_json:
+        rows = [
+            {"name": r.name, "passed": r.passed, "detail": r.detail, "meaning": r.meaning} for r in results
+        ]
+        click.echo(json.dumps({"model": loaded.name, "checks": rows}, indent=1))
+    else:
+        for result in results:
+            mark = {True: "ok  ", False: "FAIL", None: "n/a "}[result.passed]
+            click.echo(f"{mark} {result.name}: {one_line(result.detail)}")
+            if result.passed is False:
+                click.echo(f"       {one_line(result.meaning)}")
+    failed = sum(r.passed is False for r in results)
+    if failed:
+        raise RunError(f"{one_line(loaded.name)} fails {failed} of {len(results)} checks")

@@ -12,7 +12,7 @@ from rmbench.cli.options import eval_options, json_option, options_of
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
 from rmbench.models.runtime import Runtime
-from rmbench.sampling.decoding import Decoding
+from rmbench.sampling.policy import Decoding
 
 if TYPE_CHECKING:
     from rmbench.sampling.policy import Engine

@@ -1,4 +1,7 @@
-"""`rmbench tasks`: list the tasks, show one, or write docs/benchmarks.md from task files and kinds."""
+"""`rmbench tasks`: list the tasks, show one, or write docs/benchmarks.md from task files and kinds.
+
+`rmbench schema`: JSON Schemas of the files that rmbench reads, for editors and other programs.
+"""
 
 import inspect
 import json
@@ -10,6 +13,7 @@ import click
 
 from rmbench.cli.options import output_options
 from rmbench.core.escape import for_markdown, one_line
+from rmbench.core.schema import json_schema
 from rmbench.metrics import KINDS
 from rmbench.tasks.spec import TaskSpec
 
@@ -148,3 +152,44 @@ def _show(spec: Any) -> None:
     click.echo("\nparameters (-T key=value):")
     for line in parameter_help(spec):
         click.echo(f"  {one_line(line)}")
+
+
+FILES = ("task", "board", "study", "judge", "record")
+
+
+@click.command()
+@click.argument("file", type=click.Choice(FILES))
+def schema(file: str) -> None:
+    """Print the JSON Schema of a kind of FILE; editors complete and check with it.
+
+    \b
+    rmbench schema task > task.schema.json
+    # then, as the first line of a task file, for an editor with the YAML language server:
+    # yaml-language-server: $schema=task.schema.json
+
+    Task kinds and readers are those known here, with plug-ins, and with their parameters and options.
+    """
+    click.echo(json.dumps(schema_of(file), indent=2, ensure_ascii=False))
+
+
+def schema_of(file: str) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a kind of file, one of `FILES`."""
+    if file == "task":
+        from rmbench.tasks.spec import task_schema
+
+        return task_schema()
+    if file == "board":
+        from rmbench.boards.definition import BoardSpec
+
+        return json_schema(BoardSpec, "A leaderboard of rmbench", derived=("path",))
+    if file == "study":
+        from rmbench.study.spec import StudySpec
+
+        return json_schema(StudySpec, "A study of rmbench")
+    if file == "judge":
+        from rmbench.models.judge.judge import Template
+
+        return json_schema(Template, "The prompt of a judge of rmbench")
+    from rmbench.results.record import RecordFile
+
+    return json_schema(RecordFile, "A run record of rmbench")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.contamination.grams import GramIndex, Rows, Words, distinct
-from rmbench.core.identity import digest, prompt_cluster
+from rmbench.core.files import digest, prompt_cluster
 from rmbench.core.overlap import words
 from rmbench.stats.clusters import Floats, Ints
 from rmbench.tasks.training import LABELS, labels_of

@@ -12,8 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.files import write_atomic_with
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster, write_atomic_with
 from rmbench.errors import StoreError
 from rmbench.types import Turn
 

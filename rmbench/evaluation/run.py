@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.core.identity import digest, in_part
+from rmbench.core.files import digest, in_part
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.evaluation.options import EvalOptions
 from rmbench.gold.source import Gold

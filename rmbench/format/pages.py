@@ -20,7 +20,7 @@ from markupsafe import Markup, escape
 
 from rmbench.core.digits import Digits, significant
 from rmbench.core.escape import many_lines, one_line
-from rmbench.core.identity import slug
+from rmbench.core.files import slug
 from rmbench.types import Estimate
 
 LONGEST_NAME = 200

@@ -16,7 +16,7 @@ from tabulate import tabulate
 
 from rmbench.core.digits import Digits, Interval, digits_of, is_count, probability
 from rmbench.core.escape import for_csv, for_latex, for_markdown, one_line
-from rmbench.core.identity import digest, slug
+from rmbench.core.files import digest, slug
 from rmbench.types import Estimate
 
 LONGEST = 2000

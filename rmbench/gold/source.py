@@ -12,8 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import sha256_file
-from rmbench.core.identity import digest
+from rmbench.core.files import digest, sha256_file
 from rmbench.core.options import typed_options
 from rmbench.errors import ConfigError, RmbenchError, ScoringError
 from rmbench.gold.verifier import GoldVerifier, Verdict, find_verifier

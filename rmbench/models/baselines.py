@@ -4,7 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
-from rmbench.core.identity import conversation_key
+from rmbench.core.files import conversation_key
 from rmbench.errors import ConfigError
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation

@@ -1,20 +1,21 @@
 """`--model`: an ordered list of rules, of which the first that applies decides; and models made in Python.
 
-The identity of a user's own model includes a hash of its code.
+The identity of a user's own model includes a hash of its code. The lists of `rmbench models` are made here
+too.
 """
 
 import inspect
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import sha256_file
-from rmbench.core.identity import digest
+from rmbench.core import options as core_options
+from rmbench.core.files import digest, sha256_file
 from rmbench.core.options import accepts, typed_options
 from rmbench.core.registry import import_file
 from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError
@@ -320,3 +321,85 @@ def _constants(code: Any) -> list[Any]:
         [*_constants(value), value.co_code, value.co_names] if inspect.iscode(value) else _stable(value)
         for value in code.co_consts
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """A value of `--model`, or a pattern of values."""
+
+    name: str
+    kind: str
+    """`reward`, `pairwise`, `precomputed`, `factory`, `pattern`, or `broken` (its import failed)."""
+    summary: str
+    source: str
+    """`module:attribute`."""
+
+
+def list_models() -> list[ModelRow]:
+    """Return every registered model, then the patterns; a plug-in that cannot be imported says why."""
+    rows = [_row(name) for name in MODELS]
+    for scheme in map(SCHEMES.get, SCHEMES):
+        source = SCHEMES.source(scheme.name)
+        rows += [ModelRow(name, scheme.kind, summary, source) for name, summary in scheme.patterns.items()]
+    own = "your own class or function in any Python file"
+    return [*rows, ModelRow("FILE.py:CLASS", "pattern", own, "rmbench.models.resolve:load_model")]
+
+
+@dataclass(frozen=True, slots=True)
+class OptionRow:
+    """An option of a model (`-M`) or of a verifier (`-G`)."""
+
+    name: str
+    type: str
+    default: str
+    """Empty for an option that must be given."""
+    summary: str
+
+
+def describe_model(spec: str) -> tuple[str, list[OptionRow]]:
+    """Return a summary of the model of `spec`, or of a scheme, and its options.
+
+    Raises:
+        UnknownNameError: If `spec` is neither.
+    """
+    factory, parameters = options_of(spec)
+    known = {name: text for scheme in map(SCHEMES.get, SCHEMES) for name, text in scheme.patterns.items()}
+    return known.get(spec) or summary_of(factory), describe_options(factory, parameters)
+
+
+def describe_options(factory: Any, parameters: Iterable[inspect.Parameter]) -> list[OptionRow]:
+    """Return parameters of `factory` as options, described by its signature and docstring."""
+    known = core_options.options_of(factory) if callable(factory) else {}
+    told = core_options.argument_help(inspect.getdoc(factory) or "")
+    rows = []
+    for p in parameters:
+        if p.kind is p.VAR_KEYWORD:  # any option, called as its annotation says
+            if written := getattr(p.annotation, "__metadata__", ()):
+                rows.append(OptionRow(str(written[0]), "text", "none", told.get(p.name, "")))
+            continue
+        one = known[p.name]
+        default = "" if one.default is core_options.REQUIRED else str(one.default)
+        rows.append(OptionRow(one.name, one.written, default, one.about.text))
+    return rows
+
+
+def summary_of(thing: Any) -> str:
+    """Return the first paragraph of a docstring, as one line."""
+    text = inspect.getdoc(thing) or ""
+    return text.strip().split("\n\n")[0].replace("\n", " ")
+
+
+def _row(name: str) -> ModelRow:
+    source = MODELS.source(name)
+    try:
+        thing = MODELS.get(name)
+    except ConfigError as error:
+        return ModelRow(name, "broken", str(error), source)
+    return ModelRow(name, _kind(thing), summary_of(thing), source)
+
+
+def _kind(thing: Any) -> str:
+    for method, kind in (("score", "reward"), ("prefer", "pairwise"), ("rewards", "precomputed")):
+        if hasattr(thing, method):
+            return kind
+    return "factory"

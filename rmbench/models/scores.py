@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import iter_jsonl
-from rmbench.core.identity import canonical_json
+from rmbench.core.files import canonical_json, iter_jsonl
 from rmbench.errors import ConfigError, DataError, UnknownNameError
 from rmbench.models import register_scheme
 from rmbench.types import Item

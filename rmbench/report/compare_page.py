@@ -18,7 +18,7 @@ from rmbench.report.compare_tables import (
     test_notes,
     undefined_lines,
 )
-from rmbench.report.texts import Texts
+from rmbench.report.worst import Texts
 from rmbench.results.compare import ManyReport, MetricComparison
 from rmbench.results.run import Run
 from rmbench.types import Item

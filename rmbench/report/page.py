@@ -10,18 +10,16 @@ from typing import Any
 from rmbench import __version__
 from rmbench.core.digits import Digits, significant
 from rmbench.core.escape import one_line
-from rmbench.core.identity import canonical_json
+from rmbench.core.files import canonical_json
 from rmbench.errors import ConfigError
 from rmbench.format.pages import LONGEST_NAME, anchor, render_page, text_block
 from rmbench.gold.source import describe_gold
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.plot import Source
-from rmbench.report.gather import Section
-from rmbench.report.numbers import all_rows, count_rows, headline_rows, notes_of
+from rmbench.report.numbers import Section, all_rows, count_rows, headline_rows, notes_of
 from rmbench.report.pictures import Picture, pictures_of
-from rmbench.report.texts import Texts, read_texts
-from rmbench.report.worst import Worst, margin_of, picks, worst_items
-from rmbench.results.facts import facts_of
+from rmbench.report.worst import Texts, Worst, margin_of, picks, read_texts, worst_items
+from rmbench.results.run import facts_of
 from rmbench.types import Item
 
 _EXCERPT = 110

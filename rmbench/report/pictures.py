@@ -11,10 +11,10 @@ from xml.etree import ElementTree as Xml
 
 from markupsafe import Markup
 
-from rmbench.core.identity import slug
+from rmbench.core.files import slug
 from rmbench.plot import FIGURES, draw, find, heading, image_of
 from rmbench.plot.style import COLOURS, FAINT, INK, QUIET
-from rmbench.report.gather import Section
+from rmbench.report.numbers import Section
 
 _COLOURS = {
     **{colour.lower(): f"var(--s{k})" for k, colour in enumerate(COLOURS)},

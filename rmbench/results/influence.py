@@ -20,8 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.files import write_atomic
-from rmbench.core.identity import digest
+from rmbench.core.files import digest, write_atomic
 from rmbench.metrics import METRICS_VERSION, Suite
 from rmbench.results.record import Record
 from rmbench.stats import Statistic

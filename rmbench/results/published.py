@@ -18,8 +18,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from rmbench.core.files import UNREADABLE, open_text
-from rmbench.core.identity import canonical_json
+from rmbench.core.files import UNREADABLE, canonical_json, open_text
 from rmbench.core.registry import Registry
 from rmbench.errors import DataError
 from rmbench.metrics import Suite, measure_suite

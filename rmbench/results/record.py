@@ -13,8 +13,7 @@ from math import floor, isfinite, isinf, log10
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rmbench.core.files import sha256_file
-from rmbench.core.identity import IDENTITY_VERSION, digest, slug
+from rmbench.core.files import IDENTITY_VERSION, digest, sha256_file, slug
 from rmbench.core.options import made_of
 from rmbench.errors import DataError, StoreError
 from rmbench.metrics import METRICS_VERSION

@@ -17,8 +17,7 @@ from rmbench.models.hf.checkpoint import find_checkpoint
 from rmbench.models.hf.device import free_bytes
 from rmbench.models.hf.load import load_causal, quiet, torch, transformers
 from rmbench.models.runtime import Runtime
-from rmbench.sampling.decoding import Decoding
-from rmbench.sampling.policy import Policy, Prompt, Sample, uniforms, where_it_stops
+from rmbench.sampling.policy import Decoding, Policy, Prompt, Sample, uniforms, where_it_stops
 from rmbench.types import Turn
 
 

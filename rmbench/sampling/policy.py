@@ -5,18 +5,41 @@ Importing this module imports no heavy library.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.identity import digest
+from rmbench.core.files import digest
+from rmbench.core.option_fields import option
 from rmbench.errors import RunError, ScoringError
 from rmbench.models.hf.checkpoint import Checkpoint, weights_identity
 from rmbench.models.hf.text import PlainFormat, decoder_format
-from rmbench.sampling.decoding import Decoding
 from rmbench.types import Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoding:
+    """How responses are drawn."""
+
+    n: int = option(16, "Responses per prompt.", "-n", min=1)
+    temperature: float = option(1.0, "0 takes the likeliest token.", min=0)
+    top_k: int = option(0, "Only the K likeliest tokens; 0 for all.", min=0)
+    top_p: float = option(
+        1.0, "Only the likeliest tokens that together have this probability.", min=0, max=1, min_open=True
+    )
+    max_tokens: int = option(512, "Most tokens of a response, its end token included.", min=1)
+    seed: int = option(0, "Seed of the responses and of --limit.", env="RMBENCH_SEED", min=0)
+    stop: tuple[str, ...] = option(
+        (), r"End a response before TEXT (repeat); \n is a line break.", metavar="TEXT"
+    )
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings that a pool records; `stop` only if there are stop texts, as in older pools."""
+        found = asdict(self)
+        stop = found.pop("stop")
+        return found | ({"stop": sorted(set(stop))} if stop else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import locked
-from rmbench.core.identity import digest
+from rmbench.core.files import digest, locked
 from rmbench.errors import ConfigError, DataError, RunError
-from rmbench.sampling.decoding import Decoding
-from rmbench.sampling.policy import Engine, Prompt, Sample
+from rmbench.sampling.policy import Decoding, Engine, Prompt, Sample
 from rmbench.scoring import Progress
 
 _NOT_APPENDED = (".gz", ".xz", ".json", ".parquet")

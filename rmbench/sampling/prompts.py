@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.identity import conversation_key, digest
+from rmbench.core.files import conversation_key, digest
 from rmbench.errors import ConfigError, DataError
 from rmbench.sampling.policy import Prompt
 from rmbench.tasks import fields, read_task_items

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.identity import digest
+from rmbench.core.files import digest
 from rmbench.errors import RunError
 from rmbench.models.hf.checkpoint import find_checkpoint, source_of
 from rmbench.models.hf.load import check_writes, explained, transformers
@@ -23,8 +23,7 @@ from rmbench.models.vllm.engine import (
     start_engine,
     version,
 )
-from rmbench.sampling.decoding import Decoding
-from rmbench.sampling.policy import Policy, Prompt, Sample
+from rmbench.sampling.policy import Decoding, Policy, Prompt, Sample
 from rmbench.types import Turn
 
 ENGINE_VERSION = "1"

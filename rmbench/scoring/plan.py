@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from rmbench.core.identity import conversation_key, pair_key
+from rmbench.core.files import conversation_key, pair_key
 from rmbench.types import Conversation, Item, Pair, RewardModel, SharingModel, SizedModel, Turn
 
 U = TypeVar("U")

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
-from rmbench.core.identity import canonical_json, digest, slug
+from rmbench.core.files import canonical_json, digest, slug
 from rmbench.errors import StoreError
 from rmbench.types import AnyModel, PartedModel, Scored
 

@@ -1,18 +1,18 @@
 """Statistics of evaluation: estimates with clustered errors, bootstrap, paired tests, ranks."""
 
 from rmbench.stats.bootstrap import cluster_bootstrap
-from rmbench.stats.combine import combine, difference, on_clusters
-from rmbench.stats.compare import Comparison, compare, groups, holm, rank_ranges
-from rmbench.stats.equivalence import equivalence
+from rmbench.stats.compare import Comparison, Tested, compare, equivalence, family, groups, holm, rank_ranges
 from rmbench.stats.estimates import (
     cluster_sums,
+    combine,
+    difference,
     jackknife_groups,
     jackknife_influence,
     mean,
+    on_clusters,
     ratio,
     shares,
 )
-from rmbench.stats.family import Tested, family
 from rmbench.stats.intervals import t_interval, wilson_interval
 from rmbench.stats.limit import Limit, jeffreys_interval, limit_at_zero, sum_of_limits
 from rmbench.stats.power import (

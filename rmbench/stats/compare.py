@@ -1,14 +1,23 @@
-"""Paired comparison of models, with control for making many of them."""
+"""Paired comparisons of models: p-values, corrections for many of them, equivalence, a verdict on each.
+
+Equivalence is tested by two one-sided tests: Schuirmann 1987, "A comparison of the two one-sided tests
+procedure and the power approach", J. Pharmacokinetics and Biopharmaceutics 15(6); Westlake 1981 for the
+interval that says the same: the test holds at 5% exactly where the 90% interval lies within the margin. Hall
+1992, "On the removal of skewness by transformation", J. R. Stat. Soc. B 54, for differences of one direction.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from scipy.special import stdtr
 
+from rmbench.errors import ConfigError
 from rmbench.stats.clusters import Floats
-from rmbench.stats.combine import difference
-from rmbench.stats.power import Resolution, resolution_of
+from rmbench.stats.estimates import difference
+from rmbench.stats.intervals import TAIL, is_skewed
+from rmbench.stats.power import ALPHA, POWER, Resolution, resolution_of
 from rmbench.stats.statistic import Statistic
 from rmbench.types import Estimate
 
@@ -148,3 +157,151 @@ def rank_ranges(different: np.ndarray) -> list[tuple[int, int]]:
     """Return the best and the worst rank of each model that the tests allow (models in rank order)."""
     k = len(different)
     return [(1 + int(different[i, :i].sum()), k - int(different[i, i + 1 :].sum())) for i in range(k)]
+
+
+_BISECTIONS = 30
+
+
+def equivalence(paired: Statistic, margin: float) -> float | None:
+    """Return the p-value of "the models differ by `margin` or more"; None where no error is known.
+
+    It is the larger one of two one-sided t tests, with the clustered error and its degrees of freedom. Where
+    one model is wrong alone on nearly all clusters that tell them apart, a difference that came out small has
+    too small an error as well: t is also tested with its skewness taken off, and the larger p counts. Where
+    few clusters tell the models apart it is the smallest tail of the exact interval that lies within the
+    margin.
+
+    Args:
+        paired: The difference of two models.
+        margin: Above 0, in the metric's unit.
+    """
+    if paired.stderr is None or paired.freedom is None:
+        return None
+    if paired.exact_interval(TAIL) is not None:
+        return _by_interval(paired, margin)
+    if paired.stderr < 1e-12:
+        return None  # nothing varied, and nothing is known of how far the difference could lie off
+    plain = float(stdtr(paired.freedom, (abs(paired.value) - margin) / paired.stderr))
+    if paired.influence is None or not is_skewed(paired.influence):
+        return plain
+    return max(plain, _without_skewness(paired, paired.influence, paired.stderr, paired.freedom, margin))
+
+
+def _without_skewness(
+    paired: Statistic, influence: Floats, stderr: float, freedom: float, margin: float
+) -> float:
+    skewness: float = float((influence**3).sum()) / float(np.square(influence).sum()) ** 1.5
+
+    def symmetric(t: float) -> float:
+        return t + skewness * t * t / 3.0 + skewness * skewness * t * t * t / 27.0 + skewness / 6.0
+
+    above = float(stdtr(freedom, symmetric((paired.value - margin) / stderr)))
+    below = float(stdtr(freedom, -symmetric((paired.value + margin) / stderr)))
+    return float(max(above, below))
+
+
+def _by_interval(paired: Statistic, margin: float) -> float:
+    def within(tail: float) -> bool:
+        found = paired.exact_interval(tail)
+        return found is not None and -margin < found[0] and found[1] < margin
+
+    low, high = 0.0, 0.5
+    if not within(high):
+        return 1.0
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2.0
+        low, high = (low, middle) if within(middle) else (middle, high)
+    return high
+
+
+Verdict: TypeAlias = Literal["better", "worse", "higher", "lower", "equivalent", "undecided", "no test"]
+"""On the first of two models. `higher` and `lower`: of a metric that has no better direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """One paired test as a member of its family."""
+
+    paired: Comparison
+    n_tests: int
+    """Tests of the family, those without a p-value left out."""
+    p_holm: float | None
+    """The p-value after Holm's correction over the family."""
+    margin: float | None = None
+    """Within which models are called equivalent; None: nobody asked."""
+    p_equivalence: float | None = None
+    """Of "the models differ by the margin or more"."""
+    p_equivalence_holm: float | None = None
+    """The same after Holm's correction over the family's equivalence tests."""
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the corrected test tells the models apart at 5%."""
+        return self.p_holm is not None and self.p_holm < ALPHA
+
+    @property
+    def within_margin(self) -> bool:
+        """Whether the corrected tests show that the models differ by less than the margin."""
+        return self.p_equivalence_holm is not None and self.p_equivalence_holm < ALPHA
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the tests say of the first model. A difference that is shown comes before equivalence."""
+        if self.told_apart:
+            higher = self.paired.difference.value > 0.0
+            better = self.paired.difference.higher_is_better
+            if better is None:
+                return "higher" if higher else "lower"
+            return "better" if higher == better else "worse"
+        if self.within_margin:
+            return "equivalent"
+        return "no test" if self.paired.p_value is None else "undecided"
+
+    @property
+    def words(self) -> str:
+        """The verdict in words; of a difference that is shown to be small, both."""
+        if self.told_apart and self.within_margin:
+            return f"{self.verdict}, by less than {self.margin:g}"
+        return f"equivalent within {self.margin:g}" if self.verdict == "equivalent" else self.verdict
+
+    def smallest(self, power: float = POWER) -> float | None:
+        """Return the smallest difference that this test finds with probability `power` within its family.
+
+        It is that of a test at 5% over the number of tests: the level that the first one of Holm's procedure
+        has to pass. None where no difference would be found, or no error is known.
+        """
+        if self.paired.resolution is None:
+            return None
+        return self.paired.resolution.smallest(ALPHA / max(1, self.n_tests), power)
+
+
+def family(pairs: Sequence[tuple[Statistic, Statistic]], margin: float | None = None) -> list[Tested]:
+    """Test every pair, and correct over all of them.
+
+    Args:
+        pairs: Two statistics on the same clusters each; all of the family, of whatever metric.
+        margin: Within which models are called equivalent, in each metric's own unit.
+
+    Raises:
+        ConfigError: If the margin is not above 0.
+    """
+    if margin is not None and not margin > 0.0:
+        raise ConfigError(f"a margin of {margin:g}; expected one above 0")
+    differences = [difference(a, b) for a, b in pairs]
+    compared = [compare_paired(d) for d in differences]
+    adjusted = _adjusted([c.p_value for c in compared])
+    within = [None if margin is None else equivalence(d, margin) for d in differences]
+    n_tests = sum(c.p_value is not None for c in compared)
+    return [
+        Tested(c, n_tests, p_holm, margin, p, p_adjusted)
+        for c, p_holm, p, p_adjusted in zip(compared, adjusted, within, _adjusted(within), strict=True)
+    ]
+
+
+def _adjusted(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return Holm's adjusted p-values, over those that there are."""
+    known = [n for n, p in enumerate(p_values) if p is not None]
+    found: list[float | None] = [None] * len(p_values)
+    for n, p in zip(known, holm([p for p in p_values if p is not None]), strict=True):
+        found[n] = p
+    return found

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rmbench.core.identity import slug
+from rmbench.core.files import slug
 from rmbench.plot.style import doublings, dress, level, panel_files, six, style_of
 from rmbench.stats.clusters import Floats
 from rmbench.study.run import BatchRow, Cell, StudyRun

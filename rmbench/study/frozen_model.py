@@ -13,8 +13,7 @@ from typing import Any
 
 import torch
 
-from rmbench.core.files import sha256_file, write_atomic
-from rmbench.core.identity import digest
+from rmbench.core.files import digest, sha256_file, write_atomic
 from rmbench.core.overlap import TrainingPrompts
 from rmbench.errors import ConfigError
 from rmbench.models.runtime import Runtime

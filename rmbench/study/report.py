@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from rmbench.core.escape import for_markdown
-from rmbench.core.identity import slug
+from rmbench.core.files import slug
 from rmbench.format.tables import Block, Cell, Column, Number, Table, as_latex, markdown_table
 from rmbench.stats.compare import holm
 from rmbench.study.run import BatchRow

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from rmbench.core.identity import canonical_json
+from rmbench.core.files import canonical_json
 from rmbench.evaluation.run import Outcome
 from rmbench.format.tables import csv_text, value_low_high
 from rmbench.metrics import Suite, resolve_metric
-from rmbench.results.common_items import Common, CommonItems
+from rmbench.results.compare import Common, CommonItems
 from rmbench.results.record import Record, sealed
 from rmbench.results.run import Run
 from rmbench.stats import Comparison, Statistic, combine, compare

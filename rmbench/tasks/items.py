@@ -13,8 +13,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, overload
 
-from rmbench.core.files import sha256_file
-from rmbench.core.identity import canonical_json
+from rmbench.core.files import canonical_json, sha256_file
 from rmbench.errors import ConfigError, DataError, first_line
 from rmbench.tasks.rows import BadRows, FoundItem, data_files
 from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader

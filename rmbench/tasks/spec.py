@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from rmbench.core.identity import digest
+from rmbench.core.files import digest
 from rmbench.core.options import Option, filled, options_of, settled
 from rmbench.core.registry import file_name
 from rmbench.core.schema import Rule, json_schema, parse
 from rmbench.core.yaml import defined_in, packaged_folder, parse_yaml, read_yaml_text
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics.kinds import KINDS, Params, kinds_of
-from rmbench.tasks.readers import READERS, Reader
+from rmbench.tasks.rows import READERS, Reader
 
 HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
 Pinned = Annotated[str, Rule(pattern=HUB_DATA.pattern, expected="org/name@<40-hex commit>")]

@@ -14,8 +14,7 @@ import transformers
 from tensorboardX import SummaryWriter
 from transformers.integrations.integration_utils import TensorBoardCallback
 
-from rmbench.core.files import locked, write_atomic
-from rmbench.core.identity import digest
+from rmbench.core.files import digest, locked, write_atomic
 from rmbench.errors import ConfigError
 from rmbench.models.hf.device import pick_device
 from rmbench.models.hf.load import quiet

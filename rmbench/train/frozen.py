@@ -17,8 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import softplus
 
-from rmbench.core.files import write_atomic_with
-from rmbench.core.identity import digest
+from rmbench.core.files import digest, write_atomic_with
 from rmbench.errors import ConfigError, RunError, StoreError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded

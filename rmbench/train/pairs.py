@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rmbench.core.identity import digest, in_part
+from rmbench.core.files import digest, in_part
 from rmbench.errors import ConfigError, DataError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded, TextFormat

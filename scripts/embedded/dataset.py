@@ -8,8 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from rmbench.core.files import iter_jsonl, write_atomic
-from rmbench.core.identity import canonical_json
+from rmbench.core.files import canonical_json, iter_jsonl, write_atomic
 from rmbench.gold.instruction import verify
 
 SPLITS = ("train", "test")

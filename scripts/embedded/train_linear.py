@@ -21,8 +21,7 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
-from rmbench.core.files import iter_jsonl, sha256_file, write_atomic
-from rmbench.core.identity import canonical_json
+from rmbench.core.files import canonical_json, iter_jsonl, sha256_file, write_atomic
 from rmbench.errors import DataError
 from rmbench.models.builtin import FEATURES_VERSION, LINEAR_FILE, N_FEATURES, featurize
 from rmbench.types import Turn

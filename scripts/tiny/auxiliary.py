@@ -12,8 +12,7 @@ from relabel import Pool
 from torch.nn.functional import binary_cross_entropy_with_logits, smooth_l1_loss
 
 from rmbench.gold.instruction import VERIFIERS
-from rmbench.gold.instruction.base import passes
-from rmbench.gold.instruction.counts import split_items, split_lines, split_sentences, split_words
+from rmbench.gold.instruction.counts import passes, split_items, split_lines, split_sentences, split_words
 
 CHECKS = tuple(sorted(VERIFIERS.names()))
 LOOKS = tuple({"name": name} for name in ("uppercase", "lowercase", "quoted", "title_case", "json_valid", "json_only",

@@ -18,8 +18,7 @@ from compose import Composer, Draft
 from edits import BOUNDS, COUNTED, Editor
 from wordings import NUMBERS as _NUMBERS
 
-from rmbench.gold.instruction.base import passes
-from rmbench.gold.instruction.counts import split_sentences
+from rmbench.gold.instruction.counts import passes, split_sentences
 
 _ASKED = re.compile(r"(?<![\w.])(\d{1,3}|" + "|".join(_NUMBERS[1:]) + r")(?![\w.]*\d)(?!\w)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]{3,12}")

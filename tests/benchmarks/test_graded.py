@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rmbench.benchmarks.sets.helpsteer import turns_of
+from rmbench.benchmarks.sets.ratings import turns_of
 from rmbench.cli.main import run
 from rmbench.errors import DataError
 from rmbench.tasks import read_task_items

@@ -25,9 +25,8 @@ from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
 from rmbench.format.pages import Bar, Scale, anchor, scale_of
 from rmbench.metrics import Suite
-from rmbench.results.facts import facts_of
 from rmbench.results.read import find_records
-from rmbench.results.run import Run
+from rmbench.results.run import Run, facts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARDS = sorted(path.stem for path in (ROOT / "leaderboards").glob("*.yaml"))

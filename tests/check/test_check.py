@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rmbench.check import CheckResult, check_model
-from rmbench.core.identity import conversation_key
+from rmbench.core.files import conversation_key
 from rmbench.models.baselines import Constant, Length, Random
 from rmbench.types import Conversation, Item, Pair, Scored
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from rmbench.cli.main import run
-from rmbench.cli.schema_command import FILES
+from rmbench.cli.tasks_command import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = {

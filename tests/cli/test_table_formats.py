@@ -13,7 +13,7 @@ from synthetic_boards import HOSTILE
 
 from rmbench.cli.main import run
 from rmbench.core.escape import for_csv, one_line
-from rmbench.models.catalogue import list_models
+from rmbench.models.resolve import list_models
 from rmbench.tasks.spec import list_tasks
 
 Capture = pytest.CaptureFixture[str]

@@ -24,7 +24,7 @@ from rmbench.contamination import (
 from rmbench.contamination import grams as grams_module
 from rmbench.contamination import run as run_module
 from rmbench.contamination.grams import window_hashes, windows
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.core.overlap import words
 from rmbench.errors import ConfigError, DataError, RunError, UnknownNameError
 from rmbench.tasks import rows as rows_module

@@ -15,8 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmbench.core.escape import for_csv, for_markdown, one_line
-from rmbench.core.files import iter_jsonl, to_jsonl_gz, write_atomic
-from rmbench.core.identity import canonical_json, conversation_key, digest, pair_key, slug
+from rmbench.core.files import (
+    canonical_json,
+    conversation_key,
+    digest,
+    iter_jsonl,
+    pair_key,
+    slug,
+    to_jsonl_gz,
+    write_atomic,
+)
 from rmbench.core.registry import Registry
 from rmbench.errors import ConfigError, DataError, UnknownNameError
 from rmbench.types import Turn

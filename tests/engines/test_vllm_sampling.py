@@ -10,9 +10,8 @@ import torch
 import transformers
 
 from rmbench.models.runtime import Runtime
-from rmbench.sampling.decoding import Decoding
 from rmbench.sampling.hf import TransformersEngine
-from rmbench.sampling.policy import Policy, Prompt, Sample
+from rmbench.sampling.policy import Decoding, Policy, Prompt, Sample
 from rmbench.sampling.vllm import VLLMEngine
 from rmbench.types import Turn
 

@@ -11,7 +11,7 @@ from tiny_models import CHAT
 
 from rmbench.cli.main import run
 from rmbench.errors import ScoringError
-from rmbench.models.hf.reply import NO_TOKENS
+from rmbench.models.hf.text import NO_TOKENS
 from rmbench.models.hf.tokens import REFUSED
 from rmbench.models.resolve import load_model
 from rmbench.types import Scored, Turn

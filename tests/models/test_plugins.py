@@ -36,7 +36,7 @@ def run(code: str, plugins: Path) -> list[str]:
     environment = os.environ | {"PYTHONPATH": str(plugins)}
     prelude = (
         "from rmbench.errors import ConfigError\n"
-        "from rmbench.models.catalogue import list_models\n"
+        "from rmbench.models.resolve import list_models\n"
         "from rmbench.models.resolve import fingerprint_of, load_model\n"
         "def told(spec, **options):\n"
         "    try:\n"

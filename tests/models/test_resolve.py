@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from rmbench.core.identity import digest
+from rmbench.core.files import digest
 from rmbench.errors import ConfigError, ScoringError, UnknownNameError
 from rmbench.models import MODELS, register_reward_model
-from rmbench.models.catalogue import list_models
-from rmbench.models.resolve import LoadedModel, Runtime, fingerprint_of, load_model, model_hash
+from rmbench.models.resolve import LoadedModel, Runtime, fingerprint_of, list_models, load_model, model_hash
 
 MY_RM = '''
 from dataclasses import dataclass
@@ -237,8 +236,8 @@ def test_the_list_has_every_name_and_form() -> None:
 
 def test_resolving_imports_no_machine_learning_library() -> None:
     code = (
-        "import sys, rmbench.models, rmbench.models.resolve, rmbench.models.catalogue, rmbench.check;"
-        "rmbench.models.catalogue.list_models();"
+        "import sys, rmbench.models, rmbench.models.resolve, rmbench.models.resolve, rmbench.check;"
+        "rmbench.models.resolve.list_models();"
         "print([m for m in ('torch', 'transformers', 'sklearn', 'scipy') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

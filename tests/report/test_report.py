@@ -23,7 +23,7 @@ from rmbench.errors import ConfigError
 from rmbench.format.pages import text_block
 from rmbench.metrics.panel import PanelRow, build_panel
 from rmbench.plot import FIGURES, Source
-from rmbench.report.gather import runs_of, sections_of
+from rmbench.report.numbers import runs_of, sections_of
 from rmbench.report.page import make_report
 from rmbench.report.pictures import inline_svg
 from rmbench.report.worst import margin_of, worst_items

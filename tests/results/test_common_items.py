@@ -15,8 +15,7 @@ from rmbench.boards.separation import better_of, ranges_of, standings
 from rmbench.cli.main import run
 from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite, with_flips
 from rmbench.plot.curves import Layout, gather, notes_of
-from rmbench.results.common_items import CommonItems
-from rmbench.results.compare import compare_many
+from rmbench.results.compare import CommonItems, compare_many
 from rmbench.results.read import find_records, find_run
 from rmbench.results.run import Run
 from rmbench.stats import Statistic, mean, rank_ranges

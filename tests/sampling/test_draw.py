@@ -12,11 +12,14 @@ from scipy.stats import chisquare
 
 torch = pytest.importorskip("torch", reason="needs the extra hf")
 
-from rmbench.core.identity import conversation_key  # noqa: E402
+from rmbench.core.files import conversation_key  # noqa: E402
 from rmbench.models.runtime import Runtime  # noqa: E402
-from rmbench.sampling.decoding import Decoding  # noqa: E402
 from rmbench.sampling.hf import TransformersEngine, invert  # noqa: E402
-from rmbench.sampling.policy import Prompt, uniforms  # noqa: E402
+from rmbench.sampling.policy import (  # noqa: E402
+    Decoding,
+    Prompt,
+    uniforms,
+)
 from rmbench.types import Turn  # noqa: E402
 
 TEXT = "What is the capital of France?"

@@ -15,9 +15,11 @@ from test_sample_command import ROWS, arguments, refused, rows_in  # noqa: E402
 
 from rmbench.cli.main import run  # noqa: E402
 from rmbench.models.runtime import Runtime  # noqa: E402
-from rmbench.sampling.decoding import Decoding  # noqa: E402
 from rmbench.sampling.hf import TransformersEngine  # noqa: E402
-from rmbench.sampling.policy import where_it_stops  # noqa: E402
+from rmbench.sampling.policy import (  # noqa: E402
+    Decoding,
+    where_it_stops,
+)
 
 Put = Callable[..., Path]
 

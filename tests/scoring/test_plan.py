@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_run import Recorder, item
 
-from rmbench.core.identity import conversation_key
+from rmbench.core.files import conversation_key
 from rmbench.errors import ScoringError
 from rmbench.scoring import open_store, score_items
 from rmbench.scoring import work as flow

@@ -78,7 +78,7 @@ def test_batches_do_not_depend_on_what_is_known(tmp_path: Path) -> None:
     resumed = Recorder()
     with open_store(tmp_path / "two", resumed.fingerprint()) as store:
         done = {t for batch in whole.asked[:3] for t in batch}
-        from rmbench.core.identity import conversation_key
+        from rmbench.core.files import conversation_key
 
         store.put(
             [

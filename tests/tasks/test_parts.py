@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmbench.cli.main import run
-from rmbench.core.identity import in_part
+from rmbench.core.files import in_part
 from rmbench.train.pairs import read_training_data
 
 

@@ -11,7 +11,7 @@ from rmbench.cli.main import run
 from rmbench.errors import ConfigError
 from rmbench.metrics import KINDS
 from rmbench.tasks import read_task_items
-from rmbench.tasks.readers import READERS
+from rmbench.tasks.rows import READERS
 from rmbench.tasks.spec import apply_params, list_tasks, load_task, parameter_help, parameter_names
 
 ROOT = Path(__file__).resolve().parents[2]

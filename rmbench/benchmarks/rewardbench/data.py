@@ -12,10 +12,9 @@ from rmbench.benchmarks.rewardbench.official import (
     TIES,
     section_of,
 )
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import Item, Response
 
 KNOWN_SUBSETS = (*(subset for section in SECTIONS.values() for subset in section), *PRIOR_SETS)

@@ -19,8 +19,7 @@ import numpy as np
 
 from rmbench.benchmarks.official import part_name
 from rmbench.benchmarks.rewardbench.official import PRIOR_SETS, TIES, best_of_k
-from rmbench.core.files import write_atomic
-from rmbench.core.identity import slug
+from rmbench.core.files import slug, write_atomic
 from rmbench.errors import DataError
 from rmbench.results.read import find_records
 from rmbench.results.run import Run

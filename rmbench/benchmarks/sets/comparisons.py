@@ -1,4 +1,4 @@
-"""Public sets of compared pairs: WebGPT, PKU-SafeRLHF, Stanford Human Preferences, summaries.
+"""Public sets of compared pairs.
 
 WebGPT and PKU-SafeRLHF have no ids. A pair's id is a hash of the compared texts, so it is the same in every
 container; a pair that was compared again gets a number after it.
@@ -11,6 +11,8 @@ comment was written no earlier than the other.
 Summaries (arXiv 2009.01325): `{"info": {"id", "post", "title", "subreddit", "article", ...}, "summaries":
 [{"text", ...}, {"text", ...}], "choice", "worker", "batch", "split", "extra": {"confidence"}}`, one row per
 judgement; several workers may judge one pair.
+
+RAG-RewardBench (arXiv 2412.13746) and MemoryRewardBench (arXiv 2601.11969) are pairs about a long context.
 """
 
 from collections import Counter
@@ -20,11 +22,10 @@ from math import log
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from rmbench.core.identity import digest, pair_key, prompt_cluster
+from rmbench.core.files import digest, pair_key, prompt_cluster
 from rmbench.core.options import Help
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, rows_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader, rows_of
 from rmbench.types import GoldKind, Item, Response, Turn
 
 
@@ -251,4 +252,50 @@ def _summary_item(key: str, pair: _Pair) -> Item:
         strata=pair.strata,
         gold_kind="probability",
         votes=(pair.votes[0], pair.votes[1], 0),
+    )
+
+
+@register_reader("rag-rewardbench")
+def read_rag(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"prompt", "question", "chosen", "reject", "subset", "chosen_model", "reject_model"}`.
+
+    The references are in `prompt`; the question follows them, unless they hold it already.
+    """
+    return items_of(files, bad, _rag)
+
+
+@register_reader("memory-rewardbench")
+def read_memory(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"task", "subtask", "ctx_length", "question", "chosen", "rejected"}`."""
+    return items_of(files, bad, _memory)
+
+
+def _rag(row: Row) -> Item:
+    references, question = fields.text(row, "prompt"), fields.text(row, "question")
+    asked = references if question.strip() in references else f"{references}\n\n{question}"
+    models = [str(row.value.get(key) or "") for key in ("chosen_model", "reject_model")]
+    strata = {"subset": fields.text(row, "subset")}
+    return _context_pair(row, fields.identifier(row), asked, ("chosen", "reject"), strata, models)
+
+
+def _memory(row: Row) -> Item:
+    strata = {key: fields.text(row, key) for key in ("task", "subtask", "ctx_length")}
+    # A file per task, or, as the hub converts them, a folder per task with files of one name.
+    name = f"{strata['task']}:{fields.identifier(row)}"
+    return _context_pair(row, name, fields.text(row, "question"), ("chosen", "rejected"), strata, ["", ""])
+
+
+def _context_pair(
+    row: Row, name: str, asked: str, keys: tuple[str, str], strata: Mapping[str, str], models: list[str]
+) -> Item:
+    prompt = (Turn(role="user", content=asked),)
+    return Item(
+        id=name,
+        prompt=prompt,
+        responses=tuple(
+            Response(fields.reply(row, key), gold, {"generator": model} if model else {})
+            for key, gold, model in zip(keys, (1.0, 0.0), models, strict=True)
+        ),
+        cluster=prompt_cluster(prompt),
+        strata=strata,
     )

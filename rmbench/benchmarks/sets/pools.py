@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.core.options import Help
 from rmbench.tasks import fields
 from rmbench.tasks.hh_rlhf import split_transcript
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import Item, Response, Turn
 
 ASPECTS = ("coherence", "consistency", "fluency", "relevance")

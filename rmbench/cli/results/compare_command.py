@@ -79,7 +79,7 @@ def command(
     from rmbench.core.files import write_atomic
     from rmbench.report.compare_page import comparison_page
     from rmbench.report.compare_tables import as_json_values, blocks_of, values_of
-    from rmbench.report.texts import read_texts
+    from rmbench.report.worst import read_texts
     from rmbench.results.compare import compare_many, headline_metrics
     from rmbench.results.read import find_run
 

@@ -157,7 +157,7 @@ def _reports(
     from rmbench.boards.board import row_name
     from rmbench.boards.page import REPORTS, report_file
     from rmbench.core.progress import Bar
-    from rmbench.report.gather import sections_of
+    from rmbench.report.numbers import sections_of
     from rmbench.report.page import make_report
 
     if reports is not None and "://" in reports:

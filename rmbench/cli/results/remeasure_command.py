@@ -16,7 +16,7 @@ def command(folder: Path) -> None:
     whose numbers come out the same keep their bytes.
     """
     from rmbench.metrics import METRICS_VERSION
-    from rmbench.results.remeasure import remeasure
+    from rmbench.results.write import remeasure
 
     n_changed = n_total = 0
     for done in remeasure(folder):

@@ -63,10 +63,10 @@ def command(
     The figures from Python: rmbench.plot.reliability("results/.../run.json"), and so on.
     """
     from rmbench.core.files import write_atomic
-    from rmbench.report.gather import runs_of, sections_of
+    from rmbench.report.numbers import runs_of, sections_of
     from rmbench.report.page import make_report
     from rmbench.report.pictures import figure_files
-    from rmbench.report.texts import data_by_task
+    from rmbench.report.worst import data_by_task
 
     if out is None and figures is None:
         raise ConfigError("nothing to write: give --out FILE for the page, --figures FOLDER, or both")

@@ -10,6 +10,6 @@ The idea follows IFEval (Zhou et al. 2023, "Instruction-Following Evaluation for
 from rmbench.gold.instruction import counts, structured, wording
 from rmbench.gold.instruction import wording as answers
 from rmbench.gold.instruction import wording as shape
-from rmbench.gold.instruction.base import VERIFIERS, Verifier, passes, verify
+from rmbench.gold.instruction.counts import VERIFIERS, Verifier, passes, verify
 
 __all__ = ["VERIFIERS", "Verifier", "answers", "counts", "passes", "shape", "structured", "verify", "wording"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rmbench.errors import ConfigError
-from rmbench.gold.instruction.base import VERIFIERS, within
+from rmbench.gold.instruction.counts import VERIFIERS, within
 
 _FENCE = re.compile(r"```[\w-]*[ \t]*\n(.*?)```", re.DOTALL)
 _TYPES: Mapping[str, type | tuple[type, ...]] = {

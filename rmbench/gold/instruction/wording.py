@@ -11,8 +11,15 @@ import unicodedata
 from collections.abc import Sequence
 
 from rmbench.errors import ConfigError
-from rmbench.gold.instruction.base import VERIFIERS, find_phrase, straight, within
-from rmbench.gold.instruction.counts import split_items, split_lines, split_words
+from rmbench.gold.instruction.counts import (
+    VERIFIERS,
+    find_phrase,
+    split_items,
+    split_lines,
+    split_words,
+    straight,
+    within,
+)
 
 _PREAMBLES = (
     "sure",

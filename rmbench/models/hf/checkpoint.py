@@ -8,8 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import sha256_file
-from rmbench.core.identity import digest
+from rmbench.core.files import digest, sha256_file
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models.builtin import shipped_checkpoint
 from rmbench.models.runtime import Runtime

@@ -32,8 +32,7 @@ from rmbench.models.hf.load import (
     torch,
     transformers,
 )
-from rmbench.models.hf.reply import ReplyFormat, reply_of
-from rmbench.models.hf.text import Encoded, decoder_format
+from rmbench.models.hf.text import Encoded, ReplyFormat, decoder_format, reply_of
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of
 from rmbench.models.runtime import Runtime
 

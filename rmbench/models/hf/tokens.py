@@ -10,12 +10,11 @@ from math import nan
 from threading import Lock
 from typing import Any, Protocol, Self
 
-from rmbench.core.identity import conversation_key, digest
+from rmbench.core.files import conversation_key, digest
 from rmbench.errors import ScoringError
 from rmbench.models.hf.checkpoint import Checkpoint, weights_identity
 from rmbench.models.hf.device import dtype_name, tokens_at_once
-from rmbench.models.hf.reply import NO_TOKENS
-from rmbench.models.hf.text import Encoded, TextFormat
+from rmbench.models.hf.text import NO_TOKENS, Encoded, TextFormat
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.types import Conversation, Scored, Turn
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from rmbench.core.identity import digest
+from rmbench.core.files import digest
 from rmbench.errors import ConfigError, ScoringError, UnknownNameError
 from rmbench.models.hf.checkpoint import Checkpoint, Readout, find_checkpoint, weights_identity
 from rmbench.models.http import Dialect, NoReplyError, Patience, Server, checked_url, key_from

@@ -10,7 +10,7 @@ import pytest
 
 from rmbench.cli.main import run
 from rmbench.errors import ScoringError
-from rmbench.models.hf.logprobs import LogProbs
+from rmbench.models.hf.dpo import LogProbs
 from rmbench.models.resolve import Runtime, load_model
 from rmbench.scoring import PartStores, ScoreStore, open_stores, score_items
 from rmbench.scoring.processes import processes_for

@@ -14,8 +14,7 @@ from judge_server import JudgeServer, judged_texts
 from rmbench.errors import ConfigError
 from rmbench.models.http import LONGEST_PAUSE_S, Patience
 from rmbench.models.judge.answer import Endpoint, NoAnswerError, Reply, first_letter, rating, verdict
-from rmbench.models.judge.judge import load_judge
-from rmbench.models.judge.prompt import read_template
+from rmbench.models.judge.judge import load_judge, read_template
 from rmbench.models.runtime import Runtime
 from rmbench.types import Pair, Turn
 

@@ -14,11 +14,10 @@ from rmbench.benchmarks.official import (
     strict_pairs,
     with_mean_of_parts,
 )
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.metrics import Measured, Panel, Params
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import Item, Response
 
 SUITS = ("Hearts", "Spades")

@@ -1,7 +1,10 @@
-"""HelpSteer2-Preference (arXiv 2410.01257) and HelpSteer3-Preference (arXiv 2505.11475).
+"""Sets with rated pairs: HelpSteer2-Preference, HelpSteer3-Preference, UltraFeedback.
 
-Pairs have a strength from -3 to 3: negative if the first response is better, 0 if they are equal. Gold is
-that strength, with 0 for the worse response, or the share of annotators for each response.
+Pairs of HelpSteer2 (arXiv 2410.01257) and HelpSteer3 (arXiv 2505.11475) have a strength from -3 to 3:
+negative if the first response is better, 0 if they are equal. Gold is that strength, with 0 for the worse
+response, or the share of annotators for each response.
+
+UltraFeedback (arXiv 2310.01377), in the binarized form, has two replies with GPT-4's ratings from 1 to 10.
 """
 
 import re
@@ -10,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from rmbench.core.identity import prompt_cluster
+from rmbench.core.files import prompt_cluster
 from rmbench.core.options import Help
 from rmbench.tasks import fields
-from rmbench.tasks.readers import register_reader
-from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
+from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import GoldKind, Item, Response, Turn
 
 MOST = 3
@@ -155,3 +157,37 @@ def _votes(row: Row, key: str, name: str, bad: BadRows) -> tuple[int, int, int]:
         vote = fields.whole(row, f"{key}[{k}].{name}", vote, -MOST, MOST)
         counts[2 if vote == 0 else int(vote > 0)] += 1
     return counts[0], counts[1], counts[2]
+
+
+HIGHEST = 10.0
+
+
+@register_reader("ultrafeedback")
+def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
+    """Read `{"chosen": [messages], "rejected": [messages], "score_chosen", "score_rejected", ...}`.
+
+    Gold is the rating, so its difference is the strength of the preference. Some pairs have equal ratings,
+    whichever reply they call chosen: they have equal gold, and no order to get right.
+    """
+    return items_of(files, bad, _ultrafeedback_item)
+
+
+def _ultrafeedback_item(row: Row) -> Item:
+    prompt, chosen, rejected = fields.shared_prompt(row)
+    return Item(
+        id=fields.identifier(row),
+        prompt=prompt,
+        responses=(
+            Response(chosen, _rating(row, "score_chosen")),
+            Response(rejected, _rating(row, "score_rejected")),
+        ),
+        cluster=prompt_cluster(prompt),
+        gold_kind="graded",
+    )
+
+
+def _rating(row: Row, key: str) -> float:
+    value = fields.finite(row, key, fields.required(row, key))
+    if not 0.0 <= value <= HIGHEST:
+        raise row.error(f"{value:g}; expected a number from 0 to {HIGHEST:g}", key, "value out of range")
+    return value
