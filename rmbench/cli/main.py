@@ -53,7 +53,7 @@ class LazyGroup(click.Group):
     """A group that imports a command when it is used, so that `rmbench --help` starts fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order in which a user meets them."""
+        """Return the commands in the order of `rmbench --help`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -93,7 +93,7 @@ def cli() -> None:
     """Benchmark reward models.
 
     Does it rank like people do (preference)? Do its margins mean what they say (calibration)? Does picking
-    with it give better text (bon: best-of-N against gold)? Every number comes with a 95% interval.
+    with it give better text (bon: best-of-N against gold)? Every number has a 95% interval.
     """
 
 
@@ -126,7 +126,7 @@ def run(arguments: list[str]) -> int:
         _say("interrupted; rewards so far are kept, and the same command continues")
         return 130
     except BrokenPipeError:
-        # The reader of the output (head, less) has ended. That is no error, but Python must not flush again.
+        # The reader of the output (head, less) has ended. That is not an error; Python must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
