@@ -6,7 +6,7 @@ Other facts (speed, size, command) are untrusted input, and checked here.
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import nan
 from pathlib import Path
@@ -38,6 +38,8 @@ class Run:
     """Content of the record's file."""
     path: Path
     """Path of the record's file."""
+    keeps_influence: bool = field(default=True, kw_only=True)
+    """True: metrics that are measured again are written to the influence file."""
 
     @property
     def model(self) -> str:
@@ -173,7 +175,7 @@ class Run:
 
     @cached_property
     def suite(self) -> Suite:
-        """All metrics with their influence: read from the influence file, else measured and written there.
+        """All metrics with their influence: read from the influence file, else measured and, by default, written there.
 
         Raises:
             StoreError: If the rewards are missing or damaged.
@@ -182,8 +184,9 @@ class Run:
         found = read_influence(self.influence_path, self.record)
         if found is None:
             found = self.measure(strata=False)
-            with suppress(OSError):  # a folder that cannot be written to: the numbers are the same
-                write_influence(self.influence_path, self.record, found)
+            if self.keeps_influence:
+                with suppress(OSError):  # a folder that cannot be written to: the numbers are the same
+                    write_influence(self.influence_path, self.record, found)
         return found
 
     def measure(self, *, strata: bool = True) -> Suite:

@@ -163,6 +163,17 @@ def test_check_notices_one_byte(made: Path, tmp_path: Path, capsys: pytest.Captu
     assert "test.md" not in capsys.readouterr().err
 
 
+def test_check_writes_nothing(made: Path, tmp_path: Path) -> None:
+    results, out = tmp_path / "results", tmp_path / "out"
+    shutil.copytree(made / "results", results)
+    assert regenerate(made, out, results=results) == 0
+    for path in results.rglob("*.influence.npz"):
+        path.unlink()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert regenerate(made, out, "--check", results=results) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
 def test_a_limited_run_is_left_out_and_named(made: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     shutil.copytree(made / "results", results)

@@ -145,6 +145,7 @@ def test_the_vocabulary_is_the_same_whatever_the_order_of_equally_frequent_words
     ).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_teacher_says_what_the_linear_model_says_less_the_mean(scripts: Any) -> None:
 
     some = rows("train")[0]

@@ -1,6 +1,7 @@
 """`rmbench leaderboard`: make leaderboards from records."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,7 +94,7 @@ def command(
     from rmbench.core.digits import same_text
     from rmbench.core.files import write_atomic
 
-    made, runs = _boards(boards, boards_dir, results)
+    made, runs = _boards(boards, boards_dir, results, keep=not check_only)
     stale: list[str] = []
 
     def put(path: Path, content: str) -> None:
@@ -124,9 +125,9 @@ def command(
 
 
 def _boards(
-    names: Sequence[str], boards_dir: Path | None, results: Path
+    names: Sequence[str], boards_dir: Path | None, results: Path, *, keep: bool
 ) -> tuple[list["Leaderboard"], list["Run"]]:
-    """Return the named boards (all without a name), and all records."""
+    """Return the named boards (all without a name), and all records; `keep` influence that is measured."""
     from rmbench.boards import list_boards, load_board, make_board
     from rmbench.boards.board import require_rows
     from rmbench.boards.definition import board_folder
@@ -137,7 +138,7 @@ def _boards(
     list_tasks()  # a folder without tasks is an error, even if the records hold the tasks
     known = list_boards(folder)
     wanted = names or known
-    runs = runs_at(results)
+    runs = [replace(run, keeps_influence=keep) for run in runs_at(results)]
     with with_tasks_of(runs):
         specs = [load_board(folder, name) for name in wanted]
     made = [make_board(spec, runs) for spec in specs]
