@@ -175,7 +175,7 @@ class Run:
 
     @cached_property
     def suite(self) -> Suite:
-        """All metrics with their influence: read from the influence file, else measured and, by default, written there.
+        """All metrics with their influence: read from the influence file, else measured and kept there.
 
         Raises:
             StoreError: If the rewards are missing or damaged.
