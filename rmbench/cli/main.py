@@ -26,7 +26,7 @@ COMMANDS = {
     "contamination": "Look for a task's data in a training set.",
     "remeasure": "Make the numbers of records again from stored rewards.",
     "import": "Read results that a benchmark has published.",
-    "export": "Write a task's items for somebody else to score, or records for RewardBench.",
+    "export": "Write a task's items for scoring elsewhere, or records for RewardBench.",
     "train": "Train a reward model on pairs.",
     "sample": "Sample a policy's responses: a pool for best-of-N.",
     "study": "Train a grid of models and compare the methods.",
@@ -101,7 +101,7 @@ def cli() -> None:
 _LONGEST_ERROR = 2000
 """Characters of an error: about a screen."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What the system says when a disk is full, or fails: the run has failed, its input was right."""
+"""Errors of the system when a disk is full, or fails: the run has failed, its input was right."""
 
 
 def main() -> None:

@@ -67,7 +67,7 @@ BEST = Rule()
 class BestOfN(Params):
     """Parameters of the kind `best_of_n`."""
 
-    gold_meaning: Annotated[str, Help("what gold is, in words; shown, never computed with")] = ""
+    gold_meaning: Annotated[str, Help("meaning of gold, for display only")] = ""
     select: Annotated[
         Selection,
         Help(

@@ -209,7 +209,7 @@ def _joined(file: Path, rows: Sequence[ScoreRow], items: ItemSet) -> tuple[list[
         few = ", ".join(map(repr, missing[:3]))
         raise DataError(
             f"no row for {len(missing):,} of {len(items.items):,} items of {items.source}: {few}"
-            " (another revision of the data? without --data the file stands for itself)",
+            " (another revision of the data? without --data the file is imported alone)",
             path=file,
             key="id",
             reason="rows are missing",
