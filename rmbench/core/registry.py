@@ -86,6 +86,16 @@ class Registry(Generic[T]):
         """Register `module:attribute`, imported at first use (keeps heavy libraries out of start-up)."""
         self._put(name, target, target)
 
+    def unregister(self, name: str) -> None:
+        """Forget `name`, so that another object can be registered under it.
+
+        Raises:
+            UnknownNameError: If no object has the name.
+        """
+        if name not in self._entries:
+            raise UnknownNameError(self.kind, name, self._entries)
+        del self._entries[name], self._sources[name]
+
     def get(self, name: str, where: str = "") -> T:
         """Return the object called `name`, or a file's `FILE.py:NAME` that `find` has found before.
 

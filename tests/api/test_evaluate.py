@@ -340,9 +340,7 @@ def test_a_scheme_whose_argument_is_called_name_takes_the_option_name(tmp_path: 
     assert rmbench.load_records(tmp_path / "results").models == ["mine"]
 
 
-def test_a_task_file_may_name_a_reader_in_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetful: None
-) -> None:
+def test_a_task_file_may_name_a_reader_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("lines.py").write_text(
         "from rmbench.tasks.rows import FoundItem, Row\n"
