@@ -5,8 +5,6 @@ process is started once, answers one question after the other, and is killed at 
 """
 
 import contextlib
-import importlib
-import inspect
 import json
 import os
 import select
@@ -17,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.registry import import_file, is_file_module
+from rmbench.core.user_file import module_at, place_of
 from rmbench.errors import ConfigError
 
 _START_S = 60.0
@@ -82,9 +80,10 @@ class Bounded:
     def _start(self) -> subprocess.Popen[bytes]:
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        place = (*place_of(self._function.__module__), self._function.__name__)
         process = subprocess.Popen(
             # -P: modules are never imported from the user's working directory.
-            [sys.executable, "-P", "-m", "rmbench.gold.bounded", *_place(self._function)],
+            [sys.executable, "-P", "-m", "rmbench.gold.bounded", *place],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -116,20 +115,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _place(function: Callable[..., Any]) -> tuple[str, str]:
-    """Return the place of a function for another process: module name or user's file, and function name."""
-    module = function.__module__
-    file = inspect.getfile(function) if is_file_module(module) else None
-    return file or module, function.__name__
-
-
-def _serve(place: str, name: str) -> None:
+def _serve(file: str, of: str, name: str) -> None:
     """Answer the questions on standard input, one JSON line each."""
     import resource
 
     try:
-        is_file = place.endswith(".py")
-        module = import_file(Path(place), place)[0] if is_file else importlib.import_module(place)
+        module = module_at(file, of)
         answer = getattr(module, name)
         if (prepare := getattr(module, "prepare", None)) is not None:
             prepare()

@@ -58,10 +58,9 @@ def find_verifier(name: str) -> tuple[type, dict[str, str]]:
         ConfigError: If the file is missing or cannot be imported.
     """
     found, source_sha256 = GOLD_VERIFIERS.find(name, f"--gold verifier:{name}")
-    if source_sha256 is not None:
-        return found, {"source_sha256": source_sha256}
-    source = GOLD_VERIFIERS.source(name)
-    return found, {} if source.startswith("rmbench.") else {"source": source}
+    if ".py:" in name:
+        return found, {"source_sha256": str(source_sha256)}
+    return found, GOLD_VERIFIERS.identity(name)
 
 
 def needed(expected: Mapping[str, Any], key: str) -> Any:
