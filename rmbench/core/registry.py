@@ -246,7 +246,7 @@ class Registry(Generic[T]):
 @cache
 def _entry_points() -> EntryPoints:
     """Return those of all installed packages, whose files are read once and not for each registry."""
-    return entry_points()
+    return entry_points()  # type: ignore[return-value]  # of before 3.12: the same interface
 
 
 def imported(target: str, what: str) -> Any:

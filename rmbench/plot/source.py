@@ -80,7 +80,7 @@ def name_sources(runs: Sequence[Run]) -> list[Source]:
             break
         labels = [part(r) if seen[label] > 1 else label for r, label in zip(runs, labels, strict=True)]
     return [
-        Source(run.record, run.path, run.keeps_influence, label=label)
+        Source(run.record, run.path, keeps_influence=run.keeps_influence, label=label)
         for run, label in zip(runs, labels, strict=True)
     ]
 

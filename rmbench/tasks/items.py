@@ -143,9 +143,9 @@ def read_task_items(
     """
     bad = BadRows(skip=on_bad == "skip")
     found, source = open_items(spec, data, bad, offline=offline)
-    data, votes = _DataHash(), _VotesHash()
-    items = ItemShelf.of(votes.watch(data.watch(_unique(found, bad))))
-    return ItemSet(items, dict(sorted(bad.dropped.items())), data.hexdigest(), source, votes.hexdigest())
+    content, votes = _DataHash(), _VotesHash()
+    items = ItemShelf.of(votes.watch(content.watch(_unique(found, bad))))
+    return ItemSet(items, dict(sorted(bad.dropped.items())), content.hexdigest(), source, votes.hexdigest())
 
 
 def open_items(
