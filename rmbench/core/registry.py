@@ -84,6 +84,16 @@ class Registry(Generic[T]):
         """Register `module:attribute`, imported at first use (keeps heavy libraries out of start-up)."""
         self._put(name, target, target)
 
+    def unregister(self, name: str) -> None:
+        """Forget `name`, so that another object can be registered under it.
+
+        Raises:
+            UnknownNameError: If no object has the name.
+        """
+        if name not in self._entries:
+            raise UnknownNameError(self.kind, name, self._entries)
+        del self._entries[name], self._sources[name]
+
     def get(self, name: str, where: str = "") -> T:
         """Return the object called `name`, or a file's `FILE.py:NAME` that `find` has found before.
 
@@ -236,7 +246,7 @@ class Registry(Generic[T]):
 @cache
 def _entry_points() -> EntryPoints:
     """Return those of all installed packages, whose files are read once and not for each registry."""
-    return entry_points()
+    return entry_points()  # type: ignore[return-value]  # of before 3.12: the same interface
 
 
 def imported(target: str, what: str) -> Any:

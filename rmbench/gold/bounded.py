@@ -1,7 +1,7 @@
-"""Comparisons of untrusted text in a process of their own, under limits on time and memory.
+"""Comparisons of untrusted text in a separate process, under limits on time and memory.
 
-A regular expression or a formula can take longer than anybody waits, and C code cannot be interrupted from
-within. The process is started once, answers one question after the other, and is killed at its time limit.
+A regular expression or a formula can take arbitrarily long, and C code cannot be interrupted from within. The
+process is started once, answers one question after the other, and is killed at its time limit.
 """
 
 import contextlib
@@ -23,22 +23,25 @@ _MEMORY_MB = 1024
 
 
 class OutOfLimits(Exception):  # noqa: N818  (its text is the reason that is counted)
-    """A question that was given up: its text says at which limit."""
+    """A question that reached a limit; the text names the limit."""
 
 
 class Bounded:
-    """A process that calls one function again and again; it is started at the first question.
+    """A process that calls one function repeatedly; it is started at the first question.
 
     Args:
-        function: A function at the top of a module, of this package, another or a user's file. Arguments and
-            value are JSON. A `prepare()` beside it is called once, before the memory is limited.
+        function: A top-level function of a module, in this package, another package or a user's file.
+            Arguments and value are JSON. A `prepare()` in the same module is called once, before the memory
+            is limited.
         seconds: Time limit of one question.
     """
 
     def __init__(self, function: Callable[..., Any], seconds: float) -> None:
         if not seconds > 0:
             raise ConfigError(f"seconds is {seconds:g}; expected a number above 0")
-        self._function, self._seconds = function, seconds
+        self._function = function
+        self.seconds = seconds
+        """Time limit of the next question."""
         self._process: subprocess.Popen[bytes] | None = None
         self._finalize: Any = None
 
@@ -54,7 +57,7 @@ class Bounded:
         try:
             process.stdin.write(json.dumps(arguments).encode("ascii") + b"\n")
             process.stdin.flush()
-            line = self._line(process, self._seconds)
+            line = self._line(process, self.seconds)
         except BrokenPipeError:
             line = b""
         if not line:
@@ -79,7 +82,7 @@ class Bounded:
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
         place = (*place_of(self._function.__module__), self._function.__name__)
         process = subprocess.Popen(
-            # -P: the folder that a user happens to be in is nothing to import from.
+            # -P: modules are never imported from the user's working directory.
             [sys.executable, "-P", "-m", "rmbench.gold.bounded", *place],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -96,7 +99,7 @@ class Bounded:
         return process
 
     def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
-        """Return the next line; empty where the process has ended, None where time is up."""
+        """Return the next line; empty if the process has ended, None if time is up."""
         assert process.stdout is not None  # noqa: S101  (piped)
         if not select.select([process.stdout], [], [], seconds)[0]:
             return None

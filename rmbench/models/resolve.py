@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rmbench.core import options as core_options
 from rmbench.core.files import digest
 from rmbench.core.loaded import code_of
-from rmbench.core.options import accepts, typed_options
+from rmbench.core.options import REQUIRED, accepts, argument_help, parameters_of
+from rmbench.core.schema import typed_options, written
 from rmbench.core.user_file import import_file
 from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError
 from rmbench.models import MODELS, SCHEMES
@@ -302,17 +302,17 @@ def describe_model(spec: str) -> tuple[str, list[OptionRow]]:
 
 def describe_options(factory: Any, parameters: Iterable[inspect.Parameter]) -> list[OptionRow]:
     """Return parameters of `factory` as options, described by its signature and docstring."""
-    known = core_options.options_of(factory) if callable(factory) else {}
-    told = core_options.argument_help(inspect.getdoc(factory) or "")
+    known = parameters_of(factory) if callable(factory) else {}
+    told = argument_help(inspect.getdoc(factory) or "")
     rows = []
     for p in parameters:
         if p.kind is p.VAR_KEYWORD:  # any option, called as its annotation says
-            if written := getattr(p.annotation, "__metadata__", ()):
-                rows.append(OptionRow(str(written[0]), "text", "none", told.get(p.name, "")))
+            if names := getattr(p.annotation, "__metadata__", ()):
+                rows.append(OptionRow(str(names[0]), "text", "none", told.get(p.name, "")))
             continue
         one = known[p.name]
-        default = "" if one.default is core_options.REQUIRED else str(one.default)
-        rows.append(OptionRow(one.name, one.written, default, one.about.text))
+        default = "" if one.default is REQUIRED else str(one.default)
+        rows.append(OptionRow(one.name, written(one.hint), default, one.help))
     return rows
 
 

@@ -15,7 +15,7 @@ import pytest
 
 import rmbench
 from rmbench.cli.main import cli, run
-from rmbench.core.option_fields import option_fields
+from rmbench.core.options import parameters_of
 from rmbench.errors import ConfigError, ScoringError, UnknownNameError
 from rmbench.evaluation.options import EvalKeywords, EvalOptions
 from rmbench.models.resolve import given_model
@@ -222,17 +222,17 @@ class Lacking:
         (["length", "random"], {"options": {"a": 1}}, "options belong to one model"),
         ("length", {"options": {"depth": 2}}, "unknown option 'depth'"),
         ("length", {"params": {"tise": "half"}}, "Did you mean 'ties'"),
-        ("length", {"limit": 0}, "limit is 0; expected a whole number from 1"),
-        ("length", {"limit": True}, "limit is True"),
-        ("length", {"seed": -1}, "seed is -1; expected a whole number from 0"),
-        ("length", {"part": (0.5, 0.5)}, "part: "),
-        ("length", {"on_bad": "ignore"}, "on_bad is 'ignore'; expected fail or skip"),
+        ("length", {"limit": 0}, "rmbench.evaluate: option 'limit' is 0; expected a whole number from 1"),
+        ("length", {"limit": True}, "option 'limit' is True"),
+        ("length", {"seed": -1}, "option 'seed' is -1; expected a whole number from 0"),
+        ("length", {"part": (0.5, 0.5)}, "option 'part': '0.5:0.5'; expected LOW:HIGH"),
+        ("length", {"on_bad": "ignore"}, "option 'on_bad': unknown value 'ignore'.*fail, skip"),
         ("length", {"self_gold": True}, "belong to --gold"),
         ("length", {"device": "gpu"}, "unknown device 'gpu'"),
         ("length", {"dtype": "float3"}, "Did you mean 'float32'"),
         ("length", {"n_worker": 2}, r"rmbench.evaluate: unknown option 'n_worker'.*Did you mean 'n_workers'"),
-        ("length", {"executor": "rey"}, "executor is 'rey'; expected local or ray"),
-        ("length", {"offline": "no"}, "offline is 'no'; expected True or False"),
+        ("length", {"executor": "rey"}, "option 'executor': unknown value 'rey'.*Did you mean 'ray'"),
+        ("length", {"offline": "no"}, "option 'offline' is 'no'; expected true or false"),
         ("length", {"convention": "official"}, "has no official convention"),
         (Counting(), {"n_workers": 2}, "Counting is an object of this process"),
     ],
@@ -248,11 +248,11 @@ def test_what_does_not_fit_is_said_in_one_line(
 
 def test_the_keywords_are_the_options_of_the_command_line() -> None:
     hints = get_type_hints(EvalKeywords)
-    fields = option_fields(EvalOptions)
+    fields = parameters_of(EvalOptions)
     assert hints.keys() == fields.keys()
     for name, field in fields.items():
-        if field.type in (int, bool, float, str) or get_origin(field.type) is Literal:
-            assert hints[name] == field.hint
+        if field.kind in (int, bool, float, str) or get_origin(field.kind) is Literal:
+            assert hints[name] == get_type_hints(field.owner)[name]
     command: Any = cli.get_command(click.Context(cli), "eval")
     named = {parameter.name for parameter in command.params}
     assert named - {"json", "markdown", "csv", "latex"} == {*fields, "models", "tasks"}
@@ -262,7 +262,7 @@ def test_the_keywords_are_the_options_of_the_command_line() -> None:
     }
     told = inspect.getdoc(rmbench.evaluate) or ""
     for name, field in fields.items():
-        assert f"{name}: {field.option.help}" in told
+        assert f"{name}: {field.help}" in told
 
 
 def test_a_convention_is_what_records_show(tmp_path: Path, pairs: Path) -> None:
@@ -333,9 +333,7 @@ def test_a_scheme_whose_argument_is_called_name_takes_the_option_name(tmp_path: 
     assert rmbench.load_records(tmp_path / "results").models == ["mine"]
 
 
-def test_a_task_file_may_name_a_reader_in_a_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetful: None
-) -> None:
+def test_a_task_file_may_name_a_reader_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("lines.py").write_text(
         "from rmbench.tasks.rows import FoundItem, Row\n"
