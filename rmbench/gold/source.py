@@ -6,7 +6,7 @@ the gold itself of the data's hash: a number against one gold is never taken for
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -99,14 +99,17 @@ def gold_of_model(
     batch_tokens: int | None = None,
     progress: Progress | None = None,
     executor: Executor[Any] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[ItemShelf, Gold]:
     """Return `items` with the scores of a model as graded gold; what its store knows is not asked again.
+
+    `tell` gets a line each about stored scores that were damaged, or that other library versions made.
 
     Raises:
         ScoringError: If the model breaks its contract.
     """
     fingerprint = fingerprint_of(loaded)
-    with open_stores(store, loaded.model, fingerprint) as scores:
+    with open_stores(store, loaded.model, fingerprint, tell=tell) as scores:
         scoring = score_items(
             loaded.model, items, scores, batch_tokens=batch_tokens, progress=progress, executor=executor
         )
