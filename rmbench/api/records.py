@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from rmbench.core.files import write_atomic
+from rmbench.core.files import read_whole, write_atomic
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import Block, as_html, value_low_high
 from rmbench.report.tables import record_blocks, record_tables
@@ -133,7 +133,7 @@ class Records(Sequence[Run]):
                 shutil.copyfile(run.rewards_path, copy.rewards_path)
                 if run.influence_path.is_file():
                     shutil.copyfile(run.influence_path, copy.influence_path)
-                write_atomic(copy.path, run.path.read_text(encoding="utf-8"))
+                write_atomic(copy.path, read_whole(run.path))
             copies.append(copy)
         return self._like(copies)
 

@@ -13,7 +13,6 @@ Published results: a generator's win rate is its own published number, over all 
 are rewards on the task `alpacaeval-calibration`, whose gold is another judge's.
 """
 
-import json
 import lzma
 import tarfile
 from collections import Counter
@@ -25,7 +24,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from rmbench.core.files import digest, prompt_cluster
+from rmbench.core.files import digest, parse_json, prompt_cluster
 from rmbench.core.options import Help
 from rmbench.errors import DataError, UnknownNameError
 from rmbench.models.pairwise import rewards_from_preferences
@@ -168,7 +167,7 @@ def _members(path: Path, annotator: str | None) -> Iterator[tuple[str, str, Path
 
 def _rows(raw: bytes, where: Path) -> list[Any]:
     try:
-        value = json.loads(raw)
+        value = parse_json(raw)
     except ValueError as error:
         raise DataError(f"not valid JSON ({error})", path=where) from None
     if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):

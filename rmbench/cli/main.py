@@ -1,5 +1,6 @@
 """`rmbench`: the group of commands, shell completion, and errors as exit codes."""
 
+import errno
 import importlib
 import os
 import sys
@@ -10,7 +11,7 @@ from click.shell_completion import get_completion_class
 
 from rmbench import __version__
 from rmbench.core.escape import one_line
-from rmbench.errors import ConfigError, RmbenchError
+from rmbench.errors import ConfigError, RmbenchError, RunError, first_line
 
 COMMANDS = {
     "eval": "Evaluate reward models on tasks, and write records.",
@@ -97,6 +98,12 @@ def cli() -> None:
     """
 
 
+_LONGEST_ERROR = 2000
+"""Characters of an error: about a screen."""
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""What the system says when a disk is full, or fails: the run has failed, its input was right."""
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 the run failed, 2 wrong usage or input, 130 interrupted."""
     sys.exit(run(sys.argv[1:]))
@@ -129,10 +136,21 @@ def run(arguments: list[str]) -> int:
         # The reader of the output (head, less) has ended. That is no error, but Python must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        return _refused_by_the_system(error)
+
+
+def _refused_by_the_system(error: OSError) -> int:
+    """Say what the system refused: a full disk, a folder without permission, a name that is too long."""
+    place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+    reason = error.strerror or first_line(error)
+    rewards = "; rewards so far are kept, and the same command continues" if error.errno in _FULL else ""
+    _say(f"error: {place}{reason}{rewards}")
+    return RunError.exit_code if error.errno in _FULL else ConfigError.exit_code
 
 
 def _say(line: str) -> None:
-    click.echo(one_line(line), err=True)
+    click.echo(one_line(line, _LONGEST_ERROR), err=True)
 
 
 @click.command("completion")

@@ -11,7 +11,10 @@ import io
 import json
 import lzma
 import os
+import platform
 import re
+import stat
+import threading
 import unicodedata
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -78,6 +81,113 @@ def slug(name: str) -> str:
 
 UNREADABLE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 """What a file that is missing, cut off or damaged raises while it is read or decompressed."""
+LONGEST_LINE = 64 * 2**20
+"""Characters of a line, or of an element of an array, beyond which a file is refused."""
+MOST_BLANK_LINES = 10**6
+"""Blank lines on end beyond which a file is refused."""
+DEEPEST = 100
+"""Levels of lists and mappings beyond which a value is refused."""
+LARGEST_TEXT = 64 * 2**20
+"""Bytes beyond which a file that is read whole is refused."""
+
+
+class JsonError(ValueError):
+    """JSON that more text cannot mend: a key given twice, or too many levels."""
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text, in which no key is given twice.
+
+    Raises:
+        ValueError: If it is not JSON, gives a key twice, or has more than `DEEPEST` levels.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    value, end = raw_decode(text, len(text) - len(text.lstrip(_SPACE)))
+    if text[end:].strip(_SPACE):
+        raise JsonError(f"Extra data: {text[end:].strip()[:20]!r}")
+    check_depth(value)
+    return value
+
+
+def raw_decode(text: str, start: int) -> tuple[Any, int]:
+    """Return the JSON value that begins at `start`, and its end; it raises as `parse_json` does.
+
+    Of levels, it only refuses as many as Python cannot read: about 900.
+    """
+    try:
+        return _DECODER.raw_decode(text, start)
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def check_depth(value: Any) -> None:
+    """Raise JsonError if a value has more than `DEEPEST` levels of lists and mappings."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        if not inner:
+            return
+        level = [v for values in inner for v in values if isinstance(v, dict | list)]
+    raise _too_deep()
+
+
+def _too_deep() -> JsonError:
+    return JsonError(f"more than {DEEPEST} levels of lists and mappings")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+        raise JsonError(f"the key {twice!r} is given twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_SPACE = " \t\n\r"
+
+
+def require_file(path: Path, what: str = "") -> Path:
+    """Return `path` if it is a regular file. A pipe or a device might never end.
+
+    Raises:
+        ConfigError: If there is none, or it is something else; `what` begins the message.
+    """
+    where = f"{what}: {path}" if what else str(path)
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise ConfigError(f"{where}: there is no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
+        raise ConfigError(f"{where}: cannot be read: {getattr(error, 'strerror', error)}") from None
+    if stat.S_ISDIR(mode):
+        raise ConfigError(f"{where}: a folder; expected a file")
+    if not stat.S_ISREG(mode):
+        raise ConfigError(f"{where}: a pipe, device or socket; expected a file")
+    return path
+
+
+def read_whole(path: Path, most: int = LARGEST_TEXT, what: str = "") -> str:
+    """Return the text of a UTF-8 file.
+
+    Args:
+        path: A regular file.
+        most: Bytes beyond which it is refused.
+        what: What it is, for messages.
+
+    Raises:
+        ConfigError: If it is no regular file, is larger, cannot be read, or is not UTF-8.
+    """
+    where = f"{what}: {path}" if what else str(path)
+    if (size := require_file(path, what).stat().st_size) > most:
+        raise ConfigError(f"{where}: {size:,} bytes; expected at most {most:,}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{where}: not UTF-8 text ({error.reason})") from None
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -89,7 +199,9 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """As `write_atomic`, for content that `write` puts into a binary file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    start = f".{path.name[:100]}.{_HOST}-"
+    _remove_partials(path.parent, start)
+    partial = path.with_name(f"{start}{os.getpid()}-{threading.get_ident()}.partial")
     try:
         with partial.open("wb") as file:
             write(file)
@@ -98,6 +210,38 @@ def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+_HOST = hashlib.sha256(platform.node().encode("utf-8", "replace")).hexdigest()[:6]
+"""This machine, in the names of partial files: process numbers of others mean nothing here."""
+
+
+def _remove_partials(folder: Path, start: str) -> None:
+    """Remove what processes of this machine left that died while they wrote the file."""
+    for path in folder.iterdir():
+        if path.name.startswith(start) and path.name.endswith(".partial"):
+            process = path.name[len(start) :].partition("-")[0]
+            if process.isdigit() and not _is_alive(int(process)):
+                path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's, or not to be known
+        return True
+    return True
+
+
+def read_json(path: Path, what: str = "", most: int = LARGEST_TEXT) -> Any:
+    """Return the value of a JSON file. Raises ConfigError as `read_whole` does, and where it is not JSON."""
+    text = read_whole(path, most, what)
+    try:
+        return parse_json(text.removeprefix("\ufeff"))
+    except ValueError as error:
+        raise ConfigError(f"{f'{what}: ' if what else ''}{path}: not valid JSON ({error})") from None
 
 
 _TRIAL_BYTES = 2**16
@@ -216,31 +360,43 @@ def iter_jsonl(path: Path, *, keep_bad_lines: bool = False) -> Iterator[tuple[in
 
     With `keep_bad_lines`, a line that is not JSON yields its DataError in place of a value.
 
-    The file is iterated, never `str.splitlines`, which also splits on U+2028 inside replies.
+    The file's own lines are read, never `str.splitlines`, which also splits on U+2028 inside replies.
 
     Raises:
-        DataError: If the file cannot be read, is not UTF-8, is cut off, or a line is not JSON.
+        ConfigError: If it is no regular file.
+        DataError: If the file cannot be read, is not UTF-8, is cut off, or a line is not JSON or too long.
     """
-    number = 0
+    number, blank = 0, 0
+    require_file(path)
     try:
         with open_text(path) as file:
-            for number, line in enumerate(file, start=1):
-                if not line.strip():
+            while line := file.readline(LONGEST_LINE):
+                number += 1
+                if len(line) == LONGEST_LINE:
+                    raise DataError(f"a line of {LONGEST_LINE:,} characters or more", path=path, line=number)
+                if line.isspace():
+                    blank += 1
+                    if blank == MOST_BLANK_LINES:
+                        raise DataError(f"{blank:,} blank lines on end", path=path, line=number)
                     continue
-                try:
-                    value = json.loads(line)
-                except ValueError as error:
-                    problem = DataError(
-                        f"not valid JSON ({error}); expected one object per line",
-                        path=path,
-                        line=number,
-                        reason="line is not JSON",
-                    )
-                    if not keep_bad_lines:
-                        raise problem from None
-                    value = problem
+                blank = 0
+                value = _value_of(line, path, number)
+                if isinstance(value, DataError) and not keep_bad_lines:
+                    raise value
                 yield number, value
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text ({error.reason})", path=path, line=number + 1) from None
     except UNREADABLE as error:
         raise DataError(f"cannot be read: {error}", path=path) from None
+
+
+def _value_of(line: str, path: Path, number: int) -> Any:
+    """Return the value of a line, or the DataError that says why it has none."""
+    try:
+        value, end = raw_decode(line, len(line) - len(line.lstrip(_SPACE)))
+        if end < len(line) and not line[end:].isspace():
+            raise JsonError(f"Extra data: {line[end:].strip()[:20]!r}")
+    except ValueError as error:
+        problem = f"not valid JSON ({error}); expected one object per line"
+        return DataError(problem, path=path, line=number, reason="line is not JSON")
+    return value

@@ -4,13 +4,14 @@ Also the folders of definitions: those of the package, and the names that the fi
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rmbench.errors import ConfigError
+from rmbench.core.files import JsonError, check_depth, read_whole
+from rmbench.errors import ConfigError, first_line
 
 
 class Lines(dict[Any, Any]):
@@ -22,14 +23,44 @@ class Lines(dict[Any, Any]):
     """Where each key stands."""
 
 
+_LARGEST = 16 * 2**20
+"""Bytes of a file; a larger one is refused."""
+
+
 class _Strict(yaml.SafeLoader):
-    """The safe loader, without silent overwriting; `1e-3` is a number, as in YAML 1.2 and in editors."""
+    """The safe loader, without silent overwriting; `1e-3` is a number, as in YAML 1.2 and in editors.
+
+    References (`*name`) are refused: a few lines of them stand for more values than fit into memory.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node."""
+        if self.check_event(yaml.AliasEvent):
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            line = event.start_mark.line + 1
+            raise ConfigError(f"line {line}: a reference, *{event.anchor}; write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Return the value of a node; one that is not a value of its tag is an error with its line."""
+        try:
+            found = super().construct_object(node, deep)
+            if isinstance(found, str):
+                found.encode()
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            # What PyYAML raises for `!!bool maybe`, `2001-99-99` or 5,000 digits.
+            told = "half a character" if isinstance(error, UnicodeEncodeError) else first_line(error)
+            kind = node.tag.rpartition(":")[2]
+            raise ConfigError(f"line {node.start_mark.line + 1}: not a value of {kind}: {told}") from None
+        return found
 
 
 def _mapping(loader: _Strict, node: yaml.MappingNode) -> Lines:
     lines: dict[Any, int] = {}
     for key_node, _ in node.value:
         key, line = loader.construct_object(key_node), key_node.start_mark.line + 1
+        if not isinstance(key, Hashable):
+            raise ConfigError(f"line {line}: a list or mapping is a key; expected a name")
         if key in lines:
             raise ConfigError(f"line {line}: key {key!r} is given twice")
         lines[key] = line
@@ -55,10 +86,7 @@ def read_yaml(path: Path) -> Lines:
 
 def read_yaml_text(path: Path) -> str:
     """Return the text of a YAML file. Raises ConfigError if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    return read_whole(path, _LARGEST)
 
 
 def parse_yaml(text: str, path: Path) -> Lines:
@@ -70,13 +98,16 @@ def parse_yaml(text: str, path: Path) -> Lines:
     try:
         # _Strict is a SafeLoader: it makes plain values only.
         value = yaml.load(text, Loader=_Strict)  # noqa: S506
+        check_depth(value)
     except ConfigError as error:
         raise ConfigError(f"{path}, {error}") from None
     except yaml.MarkedYAMLError as error:
         line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise ConfigError(f"{path}{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: more levels of lists and mappings than can be read") from None
+    except (yaml.YAMLError, JsonError) as error:
+        raise ConfigError(f"{path}: cannot be read: {first_line(error)}") from None
     if not isinstance(value, Lines):
         raise ConfigError(f"{path}: expected a mapping of keys to values")
     return value

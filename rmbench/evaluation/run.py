@@ -172,7 +172,7 @@ def _reuse_notes(run: Run) -> list[str]:
 
 
 def _served(store: ScoreStore | PartStores) -> dict[str, Any]:
-    """Return what the provenance says of stored rewards; no keys where they were whole and of these versions."""
+    """Return what the provenance says of damaged rewards, and of those that other versions made."""
     reused = [{"rewards": n, "versions": versions} for versions, n in store.reused_from()]
     return {
         **({"damaged": store.n_damaged} if store.n_damaged else {}),

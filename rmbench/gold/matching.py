@@ -5,12 +5,12 @@
 `json-schema`: the JSON in a response follows a schema.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.files import read_json
 from rmbench.errors import ConfigError
 from rmbench.gold.bounded import Bounded, OutOfLimits
 from rmbench.gold.instruction import verify
@@ -128,10 +128,7 @@ class JsonSchema:
 
 
 def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is no JSON schema: {error}") from None
+    return read_json(path, "schema")
 
 
 def prepare() -> None:

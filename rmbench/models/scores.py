@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import canonical_json, iter_jsonl
-from rmbench.errors import ConfigError, DataError, UnknownNameError
+from rmbench.core.files import canonical_json, iter_jsonl, require_file
+from rmbench.errors import DataError, UnknownNameError
 from rmbench.models import register_scheme
 from rmbench.types import Item
 
@@ -37,8 +37,7 @@ class ScoresFile:
 
     def __init__(self, path: str) -> None:
         self.path = Path(path).expanduser()
-        if not self.path.is_file():
-            raise ConfigError(f"scores:{path}: there is no such file")
+        require_file(self.path, "scores")
         self._rows: dict[str, tuple[int, list[float | None]]] = {}
         for line, row in iter_jsonl(self.path):
             self._add(line, row)

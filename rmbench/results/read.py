@@ -1,12 +1,12 @@
 """Reading records, and finding those that a command means: by name, path or task."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import inf
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.files import read_json
 from rmbench.core.schema import parse
 from rmbench.errors import ConfigError, UnknownNameError, first_line
 from rmbench.results.record import (
@@ -32,9 +32,9 @@ def read_record(path: Path, *, as_written: bool = True) -> Record:
         DataError: If it is not a record, its id does not follow from its identity, or it was edited.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise bad_record(path, str(error)) from None
+        raw = read_json(path)
+    except ConfigError as error:
+        raise bad_record(path, str(error).removeprefix(f"{path}: ")) from None
     if not isinstance(raw, dict) or raw.get("rmbench_record") != FORMAT:
         raise bad_record(path, f"expected an object with rmbench_record = {FORMAT}")
     parse(RecordFile, raw, f"{path}: not a run record")

@@ -6,7 +6,7 @@ Facts beside the numbers (speed, size, command) are untrusted input, and checked
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from math import nan
 from pathlib import Path
@@ -38,7 +38,7 @@ class Run:
     """As the file says it."""
     path: Path
     """The record's file."""
-    keeps_influence: bool = True
+    keeps_influence: bool = field(default=True, kw_only=True)
     """Whether what is measured anew is written to the influence file."""
 
     @property

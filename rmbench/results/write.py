@@ -13,7 +13,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import sha256_bytes, to_jsonl_gz, write_atomic
+from rmbench.core.files import read_json, sha256_bytes, to_jsonl_gz, write_atomic
 from rmbench.core.versions import LIBRARIES, loaded_versions
 from rmbench.metrics import METRICS_VERSION, Suite, resolve_metric
 from rmbench.results.influence import write_influence
@@ -182,7 +182,7 @@ def remeasure(folder: Path, *, results: Path | None = None) -> Iterator[Remeasur
 
 def _one(run: Run, results: Path | None) -> Remeasured:
     old = run.record
-    edited = not is_whole(json.loads(run.path.read_text(encoding="utf-8")))
+    edited = not is_whole(read_json(run.path))
     # <results>/<model>/<task>@<version>/<run id>.json
     root = results or run.path.parent.parent.parent
     new = write_run(

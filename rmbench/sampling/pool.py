@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import digest, locked
+from rmbench.core.files import digest, locked, parse_json
 from rmbench.errors import ConfigError, DataError, RunError
 from rmbench.sampling.policy import Decoding, Engine, Prompt, Sample
 from rmbench.scoring import Progress
@@ -81,7 +81,7 @@ class Pool:
 
     def _checked(self, raw: bytes, line: int) -> dict[str, Any]:
         try:
-            row = json.loads(raw)
+            row = parse_json(raw)
         except ValueError as error:
             raise DataError(f"not valid JSON ({error})", path=self._path, line=line) from None
         if not _is_row(row):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import conversation_key, digest
-from rmbench.errors import ConfigError, DataError
+from rmbench.core.files import conversation_key, digest, require_file
+from rmbench.errors import ConfigError
 from rmbench.sampling.policy import Prompt
 from rmbench.tasks import fields, read_task_items
 from rmbench.tasks.own import EXPECTED_KEYS, expected_of
@@ -46,8 +46,7 @@ def read_prompts(path: Path, *, on_bad: str = "fail", system: str | None = None)
     Raises:
         DataError: With file, line and key, if something does not fit.
     """
-    if not path.is_file():
-        raise DataError("there is no such file", path=path)
+    require_file(path)
     bad = BadRows(skip=on_bad == "skip")
     unused: set[str] = set()
 

@@ -1,6 +1,5 @@
 """Rows of a score store: their origins, and the checksum that each is verified by."""
 
-import json
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from rmbench.core.files import canonical_json
+from rmbench.core.files import canonical_json, parse_json
 from rmbench.core.versions import changed_since
 from rmbench.types import Scored
 
@@ -116,8 +115,8 @@ def _checksum(hasher: Any, key: str, reward: float, n_tokens: int | None, trunca
 def _parsed(versions: Any) -> dict[str, str] | None:
     """Return the versions that a text says; None if it is damaged."""
     try:
-        found = json.loads(versions)
-    except (TypeError, ValueError, RecursionError):
+        found = parse_json(versions)
+    except (TypeError, ValueError):
         return None
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
         return None

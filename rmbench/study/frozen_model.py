@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rmbench.core.files import digest, sha256_file, write_atomic
+from rmbench.core.files import digest, read_json, sha256_file, write_atomic
 from rmbench.core.overlap import TrainingPrompts
 from rmbench.errors import ConfigError
 from rmbench.models.runtime import Runtime
@@ -122,7 +122,7 @@ def train_cell(base: FrozenBase, data: TrainingData, settings: TrainSettings, ou
         identity["loss_source"] = source
     path = out / RECORD
     if path.is_file():
-        record = dict(json.loads(path.read_text(encoding="utf-8")))
+        record = dict(read_json(path))
         if record.get("identity_hash") != digest(identity, 16):
             raise ConfigError(f"{out}: it holds another trained head; give another --models-dir")
         return record

@@ -3,22 +3,32 @@
 A JSON array is read one element at a time, so that memory holds one element, not the file.
 """
 
-import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO, TypeAlias, TypeVar
 
-from rmbench.core.files import UNREADABLE, decompressed_head, iter_jsonl, open_text
+from rmbench.core.files import (
+    LONGEST_LINE,
+    UNREADABLE,
+    JsonError,
+    decompressed_head,
+    iter_jsonl,
+    open_text,
+    parse_json,
+    raw_decode,
+    require_file,
+)
 from rmbench.core.options import NoOptions, made_of
 from rmbench.core.registry import Declared, Registry
 from rmbench.errors import DataError, first_line
 from rmbench.types import Item
 
 _CHUNK = 2**20
-_SPACE = " \t\n\r"
-_AFTER_VALUE = (",", "]", *_SPACE)
+_SPACES = re.compile(r"[ \t\n\r]*")
+_AFTER_VALUE = (",", "]", " ", "\t", "\n", "\r")
 
 
 def iter_array(file: TextIO, chunk: int = _CHUNK) -> Iterator[Any]:
@@ -34,7 +44,7 @@ def iter_array(file: TextIO, chunk: int = _CHUNK) -> Iterator[Any]:
     """
     text = _Text(file, chunk)
     if text.next() != "[":
-        raise TypeError(type(json.loads(text.rest())).__name__)
+        raise TypeError(type(text.value()).__name__)
     text.at += 1
     number = 0
     try:
@@ -62,11 +72,14 @@ class _Text:
 
     def next(self) -> str:
         """Return the next character that is no space, left in place; empty at the end."""
+        spaces = 0
         while True:
-            while self.at < len(self.buffer) and self.buffer[self.at] in _SPACE:
-                self.at += 1
+            start, self.at = self.at, _SPACES.match(self.buffer, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.buffer) or self._is_whole:
                 return self.buffer[self.at : self.at + 1]
+            spaces += self.at - start
+            if spaces > LONGEST_LINE:
+                raise JsonError(f"more than {LONGEST_LINE:,} spaces on end")
             self._read(self._chunk)
 
     def value(self) -> Any:
@@ -74,7 +87,9 @@ class _Text:
         size = self._chunk
         while True:
             try:
-                value, end = json.JSONDecoder().raw_decode(self.buffer, self.at)
+                value, end = raw_decode(self.buffer, self.at)
+            except JsonError:
+                raise
             except ValueError:
                 if self._is_whole:
                     raise
@@ -86,11 +101,9 @@ class _Text:
             self._read(size)
             size *= 2  # of a long value little is decoded twice
 
-    def rest(self) -> str:
-        """Return all that is left."""
-        return self.buffer[self.at :] + self._file.read()
-
     def _read(self, size: int) -> None:
+        if len(self.buffer) - self.at > LONGEST_LINE:
+            raise JsonError(f"an element of more than {LONGEST_LINE:,} characters")
         more = self._file.read(size)
         self._is_whole = not more
         self.buffer, self.at = self.buffer[self.at :] + more, 0
@@ -166,12 +179,12 @@ def data_files(path: Path, pattern: str | None = None) -> list[Path]:
     """Return the data files that `path` means: itself, or those inside it, sorted by name.
 
     Raises:
-        DataError: If there is nothing that can be read.
+        ConfigError: If there is nothing that can be read.
     """
-    if path.is_file():
-        return [path]
     if not path.exists():
         raise DataError("there is no such file or folder", path=path)
+    if not path.is_dir():
+        return [require_file(path)]
     if pattern:
         # The whole data set, or the folder in it that has the files.
         found = list(path.glob(pattern)) or list(path.glob(PurePosixPath(pattern).name))
@@ -269,11 +282,11 @@ def _is_lines(path: Path) -> bool:
             if file.read(1) == "[":
                 return False  # an array on one line is not read to know it
             file.seek(0)
-            first = file.readline().strip()
+            first = file.readline(LONGEST_LINE).strip()
     except (*UNREADABLE, UnicodeDecodeError):
         return False  # the reader of whole files says what is wrong
     try:
-        return isinstance(json.loads(first), dict)
+        return isinstance(parse_json(first), dict)
     except ValueError:
         return False
 
@@ -318,7 +331,7 @@ def _from_json(value: Any, kind: Any) -> Any:
     if value is None:
         return None
     if isinstance(kind, pyarrow.JsonType):
-        return json.loads(value)
+        return parse_json(value)
     if isinstance(value, list):
         return [_from_json(entry, kind.value_type) for entry in value]
     if isinstance(value, dict):

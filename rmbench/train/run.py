@@ -21,7 +21,7 @@ import transformers
 
 from rmbench.core.digits import Digits
 from rmbench.core.escape import for_markdown
-from rmbench.core.files import digest, write_atomic
+from rmbench.core.files import digest, read_json, write_atomic
 from rmbench.core.option_fields import from_values, option_fields, takes_options
 from rmbench.core.options import typed_options
 from rmbench.core.overlap import TrainingPrompts
@@ -268,9 +268,7 @@ def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     try:
         if not path.is_file():
             return None
-        record = dict(json.loads(path.read_text(encoding="utf-8")))
-    except ValueError as error:
-        raise ConfigError(f"{path}: not valid JSON ({error})") from None
+        record = dict(read_json(path))
     except OSError as error:
         raise ConfigError(f"{out}: cannot be read ({error.strerror})") from None
     if record.get("identity_hash") != digest(dict(identity), 16):

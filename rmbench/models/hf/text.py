@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from jinja2.exceptions import TemplateError
 
-from rmbench.core.files import conversation_key, digest
+from rmbench.core.files import conversation_key, digest, read_whole
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.types import Conversation, Turn
 
@@ -296,7 +296,7 @@ def _read_template(path: str) -> str:
         raise ConfigError(
             f"option 'chat_template': there is no file {path}; expected auto, plain or a Jinja file"
         )
-    return file.read_text(encoding="utf-8")
+    return read_whole(file, what="option 'chat_template'")
 
 
 NO_TOKENS = "a response without any tokens"

@@ -1,0 +1,187 @@
+"""Files that are damaged, endless or hostile: one clear error, in bounded time and memory."""
+
+import errno
+import gzip
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rmbench.cli.main import run
+from rmbench.core import files
+from rmbench.core.files import iter_jsonl, parse_json, read_json, read_whole, write_atomic
+from rmbench.errors import ConfigError, DataError
+from rmbench.tasks.rows import BadRows, data_files, rows_of
+
+ROW = {"id": "a", "prompt": "p", "responses": [{"text": "x", "gold": 1}, {"text": "y", "gold": 0}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('{"a": 1, "a": 2}', "the key 'a' is given twice"),
+        ('[{"b": {"a": 1, "c": 2, "a": 1}}]', "the key 'a' is given twice"),
+        ("[" * 101 + "]" * 101, "more than 100 levels"),
+        ("[" * 100_000, "more than 100 levels"),
+        ('{"a":' * 10_000 + "1" + "}" * 10_000, "more than 100 levels"),
+        ("9" * 5_000, "4300 digits"),
+        ("1 2", "Extra data"),
+        ("", "Expecting value"),
+    ],
+)
+def test_json_that_is_refused(text: str, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        parse_json(text)
+    with pytest.raises(ValueError, match=told):
+        parse_json(text.encode())
+
+
+@pytest.mark.parametrize("value", [1, "ü\ud800", None, [], {"a": [1, {"b": 2.5}]}, [[[]]]])
+def test_other_json_is_what_python_reads(value: object) -> None:
+    text = f" \n{json.dumps(value)}\t\r\n"
+    assert parse_json(text) == json.loads(text) == value
+    deepest: object = 0
+    for _ in range(100):
+        deepest = [deepest]
+    assert parse_json(json.dumps(deepest)) == deepest
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.jsonl.gz"])
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_key_given_twice_is_a_bad_row(tmp_path: Path, name: str, skip: bool) -> None:
+    good = json.dumps(ROW)
+    bad = good[:-1] + ', "id": "b"}'
+    text = f"[{good},\n{bad}]" if name == "a.json" else f"{good}\n{bad}\n"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    rows = BadRows(skip)
+    if skip and name != "a.json":
+        assert [row.value["id"] for row in rows_of(path, rows)] == ["a"]
+        assert rows.dropped == {"line is not JSON": 1}
+        return
+    with pytest.raises(DataError, match="the key 'id' is given twice"):
+        list(rows_of(path, rows))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds that a test can reach."""
+    for module in ("rmbench.core.files", "rmbench.tasks.rows"):
+        monkeypatch.setattr(f"{module}.LONGEST_LINE", 1000)
+    monkeypatch.setattr(files, "MOST_BLANK_LINES", 50)
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("a.jsonl", json.dumps({**ROW, "id": "b" * 2000}), "a line of 1,000 characters or more"),
+        ("a.jsonl", json.dumps(ROW) + "\n" * 60, "50 blank lines on end"),
+        ("a.jsonl.gz", "\n" * 10_000, "50 blank lines on end"),
+        ("a.json", "[" + json.dumps({**ROW, "id": "b" * 10**7}) + "]", "more than 1,000 characters"),
+        ("a.json", "[" + " " * 10**7 + "1]", "more than 1,000 spaces on end"),
+        ("a.json", " " * 10**7, "more than 1,000 spaces on end"),
+        ("a.json", '{"a": "' + "b" * 10**7, "more than 1,000 characters"),
+    ],
+)
+def test_what_has_no_end_is_refused(tmp_path: Path, name: str, text: str, told: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    with pytest.raises(DataError, match=told):
+        list(rows_of(path, BadRows(skip=False)))
+
+
+@pytest.mark.usefixtures("small")
+def test_blank_lines_between_rows_are_no_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(("\n" * 49 + json.dumps(ROW) + "\n") * 5)
+    assert len(list(iter_jsonl(path))) == 5
+
+
+def a_pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "pipe.jsonl")
+    return folder / "pipe.jsonl"
+
+
+NO_FILES: list[tuple[Callable[[Path], Path], str]] = [
+    (a_pipe, "a pipe, device or socket; expected a file"),
+    (lambda folder: Path("/dev/zero"), "a pipe, device or socket; expected a file"),
+    (lambda folder: Path("/dev/null"), "a pipe, device or socket; expected a file"),
+    (lambda folder: folder / ("x" * 300 + ".jsonl"), "File name too long"),
+    (lambda folder: folder / "none.jsonl", "there is no such file"),
+    (lambda folder: folder / "file" / "below.jsonl", "there is no such file|Not a directory"),
+]
+
+
+@pytest.mark.parametrize(("make", "told"), NO_FILES)
+def test_what_is_no_file_is_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], make: Callable[[Path], Path], told: str
+) -> None:
+    (tmp_path / "file").touch()
+    path = make(tmp_path)
+    for read in (read_whole, read_json):
+        with pytest.raises(ConfigError, match=told):
+            read(path)
+    with pytest.raises((ConfigError, OSError), match=told):
+        data_files(path)
+    out = ["--results", str(tmp_path / "r"), "--store", str(tmp_path / "s")]
+    for command in (
+        ["eval", "-m", "length", "-t", "bon", "--data", str(path), *out],
+        ["eval", "-m", f"scores:{path}", "-t", "bon", *out],
+        ["eval", "-m", "length", "-t", f"{path}.yaml", *out],
+        ["eval", "-m", f"{path}.py:X", "-t", "bon", *out],
+        ["leaderboard", "--results", str(path)],
+        ["remeasure", str(path)],
+        ["compare", "a", "b", "-t", "bon", "--results", str(path)],
+        ["report", str(path), "--out", str(tmp_path / "a.html")],
+        ["contamination", "--train", str(path), "-t", "bon"],
+    ):
+        assert run(command) == 2, command
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        assert len(error) < 2100
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_file_that_is_too_large_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with path.open("wb") as file:
+        file.truncate(files.LARGEST_TEXT + 1)
+    with pytest.raises(ConfigError, match="67,108,865 bytes; expected at most 67,108,864"):
+        read_json(path)
+
+
+def test_what_a_dead_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from rmbench.core.files import write_atomic_with\n"
+        "write_atomic_with(Path(sys.argv[1]), lambda file: (file.write(b'half'), file.flush(), os._exit(9)))"
+    )
+    path = tmp_path / "a.json"
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert done.returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1
+    alive = tmp_path / next(tmp_path.iterdir()).name.replace(
+        f"-{next(tmp_path.iterdir()).name.split('-')[1]}-", f"-{os.getpid()}-"
+    )
+    alive.touch()
+    write_atomic(path, "whole")
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted([path.name, alive.name])
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(errno.ENOSPC, 1), (errno.EDQUOT, 1), (errno.EROFS, 2), (errno.EACCES, 2), (errno.ENAMETOOLONG, 2)],
+)
+def test_what_the_system_refuses_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, code: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "some/place")
+
+    monkeypatch.setattr("rmbench.cli.main.importlib.import_module", refuse)
+    assert run(["tasks"]) == code
+    assert capsys.readouterr().err.startswith(f"error: some/place: {os.strerror(number)}")
