@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from numbers import Integral
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -169,8 +169,8 @@ class Work(Generic[U]):
         value += 0.0  # -0.0 becomes 0.0: the store keeps no sign of zero, and stored or not is the same
         if scored is None:
             return Scored(value)
-        n_tokens = scored.n_tokens
-        if n_tokens is not None and not (isinstance(n_tokens, Integral) and 0 <= n_tokens < 2**63):
+        n_tokens: Any = scored.n_tokens
+        if n_tokens is not None and not (isinstance(n_tokens, Integral) and 0 <= int(n_tokens) < 2**63):
             raise ScoringError(f"the model returned n_tokens={n_tokens!r}; expected a count, or None")
         return Scored(value, None if n_tokens is None else int(n_tokens), scored.truncated, scored.why)
 
