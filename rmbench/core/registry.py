@@ -7,7 +7,8 @@ import pkgutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
@@ -196,9 +197,15 @@ class Registry(Generic[T]):
     def _read_plugins(self) -> None:
         if self._plugins_read or self._group is None:
             return
-        for point in sorted(entry_points(group=self._group), key=lambda p: (p.name, p.value)):
+        for point in sorted(_entry_points().select(group=self._group), key=lambda p: (p.name, p.value)):
             self._put(point.name, point.value, point.value)
         self._plugins_read = True  # only now: a collision is an error at every use, not at the first alone
+
+
+@cache
+def _entry_points() -> EntryPoints:
+    """Return those of all installed packages, whose files are read once and not for each registry."""
+    return entry_points()
 
 
 def imported(target: str, what: str) -> Any:

@@ -152,7 +152,8 @@ def _one(
         _told(label, options) as tell,
         Bar(label, "texts", enabled=not options.quiet) as bar,
     ):
-        return evaluate(loaded, task, options, bar, executor, tell)
+        # A bar that nobody sees needs no count of the texts, which reads all items.
+        return evaluate(loaded, task, options, bar if bar.is_shown else None, executor, tell)
 
 
 @contextmanager

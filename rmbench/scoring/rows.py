@@ -82,15 +82,11 @@ class Origins:
 
     def scored(self, row: Row) -> Scored | None:
         """Return the reward of a row; None if the row is damaged, or its origin is not known."""
-        key, reward, n_tokens, truncated, number, checksum = row
+        _, reward, n_tokens, truncated, number, checksum = row
         origin = self._known.get(number)
         if origin is None or not isinstance(reward, float):
             return None
-        try:
-            is_whole = _checksum(origin.hasher, key, reward, n_tokens, truncated) == checksum
-        except StructError:  # text or bytes where a number belongs
-            return None
-        if not is_whole:
+        if not _is_whole(origin.hasher, row):
             return None
         if origin.is_other:
             origin.found.append(checksum)
@@ -101,6 +97,14 @@ class Origins:
         for origin in self._known.values():
             if n := len(np.unique(np.frombuffer(origin.found, dtype=np.int64))) if origin.found else 0:
                 yield dict(origin.versions), n
+
+
+def _is_whole(hasher: Any, row: Row) -> bool:
+    key, reward, n_tokens, truncated, _, checksum = row
+    try:
+        return _checksum(hasher, key, reward, n_tokens, truncated) == checksum
+    except StructError:  # text or bytes where a number belongs
+        return False
 
 
 def _checksum(hasher: Any, key: str, reward: float, n_tokens: int | None, truncated: int | None) -> int:

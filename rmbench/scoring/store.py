@@ -206,13 +206,16 @@ class ScoreStore:
     def get(self, keys: Sequence[str]) -> dict[str, Scored]:
         """Return the stored rewards of `keys`; other keys are absent, and so are those of damaged rows."""
         found: dict[str, Scored] = {}
+        damaged: list[str] = []
         with self._errors():
             for row in self._rows(keys):
                 scored = self._origins.scored(row)
                 if scored is None:
-                    self._damaged[row[0]] = None
+                    damaged.append(row[0])
                 elif not self._is_stale(row):
                     found[row[0]] = scored
+        # In a file whose order is damaged, a key can have a damaged row and a whole one.
+        self._damaged |= dict.fromkeys(key for key in damaged if key not in found)
         return found
 
     def put(self, rows: Sequence[tuple[str, Scored]]) -> None:

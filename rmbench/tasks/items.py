@@ -142,9 +142,9 @@ def read_task_items(
     """
     bad = BadRows(skip=on_bad == "skip")
     found, source = open_items(spec, data, bad, offline=offline)
-    votes = _VotesHash()
-    items = ItemShelf.of(votes.watch(_unique(found, bad)))
-    return ItemSet(items, dict(sorted(bad.dropped.items())), hash_items(items), source, votes.hexdigest())
+    data, votes = _DataHash(), _VotesHash()
+    items = ItemShelf.of(votes.watch(data.watch(_unique(found, bad))))
+    return ItemSet(items, dict(sorted(bad.dropped.items())), data.hexdigest(), source, votes.hexdigest())
 
 
 def open_items(
@@ -169,11 +169,10 @@ def open_items(
 
 def hash_items(items: Iterable[Item]) -> str:
     """Return the SHA-256 over everything of the items that a number can depend on, the votes aside."""
-    total = sha256()
-    for item in items:
-        total.update(canonical_json(_content(item)).encode("utf-8", "surrogatepass"))
-        total.update(b"\n")
-    return total.hexdigest()
+    data = _DataHash()
+    for _ in data.watch(items):
+        pass
+    return data.hexdigest()
 
 
 def export_items(items: Iterable[Item]) -> Iterator[dict[str, Any]]:
@@ -196,6 +195,22 @@ def _content(item: Item) -> list[Any]:
         dict(item.strata),
         item.gold_kind,
     ]
+
+
+class _DataHash:
+    """The hash of items that pass by."""
+
+    def __init__(self) -> None:
+        self._total = sha256()
+
+    def watch(self, items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            self._total.update(canonical_json(_content(item)).encode("utf-8", "surrogatepass"))
+            self._total.update(b"\n")
+            yield item
+
+    def hexdigest(self) -> str:
+        return self._total.hexdigest()
 
 
 class _VotesHash:
