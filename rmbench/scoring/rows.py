@@ -15,7 +15,7 @@ from rmbench.core.versions import changed_since
 from rmbench.types import Scored
 
 Row: TypeAlias = tuple[Any, Any, Any, Any, Any, Any]
-"""Key, reward, tokens, truncated, origin, checksum; as SQLite gives it, hence of any type where damaged."""
+"""Key, reward, tokens, truncated, origin, checksum; all but the key may be of any type in a damaged row."""
 
 _VALUES = Struct(">dqq")
 _NONE = -(2**63)
@@ -55,11 +55,15 @@ class Origins:
         return number, canonical_json(dict(versions)), run
 
     def read(self, rows: Iterable[tuple[Any, Any, Any]]) -> None:
-        """Take the rows of the store's table; damaged ones are left out."""
+        """Take the rows of the store's table, texts as bytes; damaged ones are left out."""
         for number, text, run in rows:
-            versions = _parsed(text)
-            if versions is not None and isinstance(run, str) and self._numbered(versions, run)[0] == number:
-                self.add(versions, run)
+            try:
+                versions, name = parse_json(text), run.decode()
+            except (AttributeError, TypeError, ValueError):
+                continue
+            is_whole = isinstance(versions, dict) and all(isinstance(v, str) for v in versions.values())
+            if is_whole and self._numbered(versions, name)[0] == number:
+                self.add(versions, name)
 
     def __contains__(self, number: object) -> bool:
         return number in self._known
@@ -82,15 +86,16 @@ class Origins:
 
     def scored(self, row: Row) -> Scored | None:
         """Return the reward of a row; None if the row is damaged, or its origin is not known."""
-        _, reward, n_tokens, truncated, number, checksum = row
+        _, reward, n_tokens, truncated, number, _ = row
         origin = self._known.get(number)
-        if origin is None or not isinstance(reward, float):
+        if origin is None or not isinstance(reward, float) or not _is_whole(origin.hasher, row):
             return None
-        if not _is_whole(origin.hasher, row):
-            return None
-        if origin.is_other:
-            origin.found.append(checksum)
         return Scored(reward, n_tokens, None if truncated is None else bool(truncated))
+
+    def note(self, row: Row) -> None:
+        """Count a whole row that was found, if other versions than the installed ones made it."""
+        if (origin := self._known[row[4]]).is_other:
+            origin.found.append(row[5])
 
     def found_others(self) -> Iterator[tuple[dict[str, str], int]]:
         """Yield the versions that are not the installed ones, with the number of different rewards found."""
@@ -114,14 +119,3 @@ def _checksum(hasher: Any, key: str, reward: float, n_tokens: int | None, trunca
     )
     own.update(values + key.encode())
     return int.from_bytes(own.digest(), "big", signed=True)
-
-
-def _parsed(versions: Any) -> dict[str, str] | None:
-    """Return the versions that a text says; None if it is damaged."""
-    try:
-        found = parse_json(versions)
-    except (TypeError, ValueError):
-        return None
-    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
-        return None
-    return found

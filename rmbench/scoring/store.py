@@ -22,10 +22,10 @@ import os
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from rmbench.core.files import canonical_json, digest, slug
 from rmbench.core.versions import loaded_versions, reuse_note, uses_libraries
@@ -174,7 +174,7 @@ class ScoreStore:
     ) -> None:
         self.path = path
         self._versions, self._fresh, self._tell = versions, fresh, tell
-        self._damaged: dict[str, None] = {}
+        self._damaged: dict[str, bool] = {}  # key -> whether this run has put its reward again
         identity = canonical_json(dict(fingerprint))
         self._origins = Origins(identity)
         self._origin: int | None = None  # number of this run's own, once it is stored
@@ -188,6 +188,7 @@ class ScoreStore:
         with self._errors():
             # Autocommit: every transaction below is explicit.
             self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+            self._db.text_factory = bytes  # what is damaged may not be UTF-8
             try:
                 self._open(identity)
             except BaseException:
@@ -214,8 +215,13 @@ class ScoreStore:
                     damaged.append(row[0])
                 elif not self._is_stale(row):
                     found[row[0]] = scored
+                    self._origins.note(row)
         # In a file whose order is damaged, a key can have a damaged row and a whole one.
-        self._damaged |= dict.fromkeys(key for key in damaged if key not in found)
+        self._damaged |= {key: self._damaged.get(key, False) for key in damaged if key not in found}
+        # Where the row of an origin was damaged and has been put again, rewards are whole after all.
+        for key in found if self._damaged else ():
+            if self._damaged.get(key) is False:
+                del self._damaged[key]
         return found
 
     def put(self, rows: Sequence[tuple[str, Scored]]) -> None:
@@ -237,6 +243,7 @@ class ScoreStore:
                 [self._origins.row(key, scored, origin) for key, scored in rows],
             )
         self._origin = origin
+        self._damaged |= {key: True for key, _ in rows if key in self._damaged}
 
     def __len__(self) -> int:
         with self._errors():
@@ -265,20 +272,23 @@ class ScoreStore:
     def _rows(self, keys: Sequence[str]) -> Iterator[Row]:
         """Yield the rows of `keys`, whole or damaged; their origins are known, unless they are damaged."""
         for start in range(0, len(keys), _KEYS_PER_QUERY):
-            part = keys[start : start + _KEYS_PER_QUERY]
+            part = {key.encode(): key for key in keys[start : start + _KEYS_PER_QUERY]}
             marks = ",".join("?" * len(part))
             query = f"SELECT {_COLUMNS} FROM scores WHERE key IN ({marks})"  # noqa: S608
-            for row in self._db.execute(query, part):
-                if row[4] not in self._origins:
-                    self._read_origins()
-                yield row
+            is_read = False
+            for key, reward, n_tokens, truncated, origin, checksum in self._db.execute(
+                query, [*part.values()]
+            ):
+                if origin not in self._origins and not is_read:
+                    self._origins.read(self._db.execute("SELECT id, versions, run FROM origins"))
+                    is_read = True
+                # From a file whose order is damaged, SQLite gives rows that nobody asked for.
+                if (name := part.get(key)) is not None:
+                    yield name, reward, n_tokens, truncated, origin, checksum
 
     def _is_stale(self, row: Row) -> bool:
         """Say whether a whole row is of another run where this one is fresh."""
         return bool(self._fresh) and self._origins.run(row[4]) != self._fresh
-
-    def _read_origins(self) -> None:
-        self._origins.read(self._db.execute("SELECT id, versions, run FROM origins"))
 
     def _open(self, identity: str) -> None:
         self._db.execute("PRAGMA cell_size_check = ON")  # damaged pages are found when they are read
@@ -297,11 +307,11 @@ class ScoreStore:
 
     def _check(self, identity: str) -> None:
         """Raise StoreError unless the tables and the fingerprint are as they were made."""
-        stored = dict(self._db.execute("SELECT key, value FROM meta"))
-        schema = stored.get("schema")
-        if schema != str(_SCHEMA_VERSION) and isinstance(schema, str) and schema.isdecimal():
+        stored = _texts(self._db.execute("SELECT key, value FROM meta"))
+        schema = stored.get("schema", "")
+        if schema != str(_SCHEMA_VERSION) and schema.isdecimal():
             raise StoreError(f"{self.path}: score store of schema {schema}, expected {_SCHEMA_VERSION}")
-        tables = dict(self._db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
+        tables = _texts(self._db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table'"))
         if schema != str(_SCHEMA_VERSION) or tables != _TABLES or "fingerprint" not in stored:
             raise self._unusable("its tables are not as rmbench made them")
         if stored["fingerprint"] != identity:
@@ -384,3 +394,12 @@ class ScoreStore:
             return shutil.disk_usage(self.path.parent).free < _FULL_BYTES
         except OSError:
             return False
+
+
+def _texts(rows: Iterable[tuple[Any, Any]]) -> dict[str, str]:
+    """Return a mapping of texts; what is none is left out."""
+    return {
+        key.decode("utf-8", "replace"): value.decode("utf-8", "replace")
+        for key, value in rows
+        if isinstance(key, bytes) and isinstance(value, bytes)
+    }

@@ -360,6 +360,11 @@ def test_rewards_know_the_versions_that_made_them(tmp_path: Path, installed: dic
         store.get(["a"])
         assert store.reused_from() == [(OLD, 1)]
     assert len(told) == 1
+    with open_store(tmp_path, FINGERPRINT, versions=lambda: NEW, fresh="one", tell=told.append) as store:
+        assert store.get(["a"]) == {}
+        store.put([("a", Scored(1.0))])
+        assert store.reused_from() == []
+    assert len(told) == 1
 
 
 def test_a_fresh_run_finds_only_what_it_put_and_replaces_the_rest(tmp_path: Path) -> None:
