@@ -267,14 +267,15 @@ def require_writable(folder: Path, what: str) -> None:
     """
     try:
         _try_to_write(folder)
-    except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        reason = getattr(error, "strerror", None) or str(error)
+    except OSError as error:
         raise ConfigError(
-            f"{what} {folder}: no file can be written there ({reason}); name another folder"
+            f"{what} {folder}: no file can be written there ({error.strerror}); name another folder"
         ) from None
 
 
 def _try_to_write(folder: Path) -> None:
+    if "\0" in str(folder):
+        raise OSError(errno.EINVAL, "a null character in the name")
     place = folder
     while not place.exists():
         if place.is_symlink():

@@ -4,10 +4,11 @@ A new option is a field of `EvalOptions`, its keyword in `EvalKeywords`, and the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypedDict
+from uuid import uuid4
 
 from rmbench.core.option_fields import group, option
 from rmbench.models.runtime import Dtype, Runtime
@@ -72,9 +73,16 @@ class EvalOptions:
         env="RMBENCH_STORE",
         path="folder",
     )
+    fresh: bool = option(
+        False,
+        "Compute every reward again, the gold model's too, and replace what is stored and recorded. A fresh"
+        " run that is stopped starts over.",
+    )
     quiet: bool = option(False, "No progress bar and no remarks.", "-q", "--quiet")
     command: tuple[str, ...] = ()
     """Command line, for the record's provenance; empty for a call. No option."""
+    call: str = field(default_factory=lambda: uuid4().hex, compare=False, repr=False)
+    """Name of this evaluation: a fresh one finds the rewards that it stored itself. No option."""
 
     @property
     def store_folder(self) -> Path:
@@ -82,6 +90,11 @@ class EvalOptions:
         from rmbench.scoring import default_store_folder  # here: `rmbench eval --help` reads this file
 
         return self.store or default_store_folder()
+
+    @property
+    def fresh_name(self) -> str:
+        """Name of a fresh evaluation, as score stores take it; empty where stored rewards are reused."""
+        return self.call if self.fresh else ""
 
 
 class EvalKeywords(TypedDict, total=False):
@@ -107,4 +120,5 @@ class EvalKeywords(TypedDict, total=False):
     convention: Literal["both", "official", "clean"]
     results: str | PathLike[str] | None
     store: str | PathLike[str] | None
+    fresh: bool
     quiet: bool

@@ -137,6 +137,7 @@ def _golden(prepared: list[PreparedTask], options: EvalOptions) -> list[Prepared
                     batch_tokens=options.batch_tokens,
                     progress=bar,
                     executor=executor,
+                    fresh=options.fresh_name,
                     tell=tell,
                 )
             found.append(with_gold(task, items, gold))

@@ -109,7 +109,9 @@ def evaluate(
     executor: Executor[Any] | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Evaluate one model on one task and write the record. A complete record of the same run is returned.
+    """Evaluate one model on one task and write the record.
+
+    A complete record of the same run is returned, unless `options.fresh` has all of it computed again.
 
     Args:
         loaded: The model.
@@ -136,14 +138,17 @@ def evaluate(
     )
     if identity.get("gold", {}).get("relation") == SELF_GOLD:
         loaded = replace(loaded, name=f"{loaded.name} ({SELF_GOLD})")
-    done = complete_run(options.results, loaded.name, task.spec, run_id(identity))
+    done = None
+    if not options.fresh:
+        done = complete_run(options.results, loaded.name, task.spec, run_id(identity))
     if done is not None:
         if tell and uses_libraries(loaded.model):
             for note in _reuse_notes(done):
                 tell(note)
         return Outcome(done, reused=True, n_computed=0)
     meter = Meter(loaded.model)
-    with open_stores(options.store_folder, loaded.model, fingerprint, tell=tell) as store:
+    stores, fresh = options.store_folder, options.fresh_name
+    with open_stores(stores, loaded.model, fingerprint, fresh=fresh, tell=tell) as store:
         scoring = score_items(
             loaded.model,
             task.items,

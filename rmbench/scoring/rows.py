@@ -107,7 +107,7 @@ class Origins:
 def _is_whole(hasher: Any, row: Row) -> bool:
     key, reward, n_tokens, truncated, _, checksum = row
     try:
-        return _checksum(hasher, key, reward, n_tokens, truncated) == checksum
+        return bool(_checksum(hasher, key, reward, n_tokens, truncated) == checksum)
     except StructError:  # text or bytes where a number belongs
         return False
 
