@@ -1,21 +1,21 @@
 """The score store: the reward of a model for a text is computed once, and a damaged one is never served.
 
-One SQLite file per model fingerprint maps a conversation's hash to its reward. It serves
-resuming after a crash, leaving out duplicates, and sharing rewards between tasks on the same data.
-Each batch is one transaction (WAL), so a killed process loses at most the batch in flight, and several
-processes may share a file. A reward made of the numbers of other models (`PartedModel`) has no file: each
-of them has one. The fingerprint has whatever can change a reward; batch
-size and device are not part of it.
+One SQLite file per model fingerprint maps a conversation's hash to its reward. So a killed run resumes,
+duplicates are computed once, and tasks on the same data share rewards. Each batch is one transaction (WAL):
+a killed process loses at most the batch in flight, and several processes may share a file. A reward that is
+computed from other models' rewards (`PartedModel`) has no file: each part has one. The fingerprint contains
+everything that can change a reward; batch size and device are not part of it.
 
-Each row has a checksum over the model's fingerprint, the versions of the libraries that computed it, its key
-and all its values. It is verified whenever the row is read. A row that fails (a flipped bit, a value changed
-by hand, a row moved to another key or copied from another model's store) counts as absent: its reward is
-computed again, and replaces it. Damage to the file's structure hides rows, whose rewards are computed again,
-or is an error of SQLite, which stops the run with a `StoreError`. The file is not scanned when it is opened:
-rows that nobody asks for are not checked.
+Each row has a checksum. It covers the model's fingerprint, the versions of the libraries that computed the
+reward, the key and all values, and it is verified whenever the row is read. A row that fails counts as absent:
+its reward is computed again and replaces the row. Such a row has a flipped bit, was changed by hand, was moved
+to another key, or comes from another model's store. Damage to the file's structure either hides rows, whose
+rewards are computed again, or is an error of SQLite, which stops the run with a `StoreError`. The store is not
+scanned when it is opened: rows that nobody asks for are not checked.
 
-Stores of the first schema have no checksums. They are neither read nor changed: to convert one would declare
-rewards whole that nobody can check. Files of this schema have other names, and the old one can be deleted.
+Stores of schema 1 have no checksums. They are not converted, because nobody can check their rewards: a
+conversion would seal damaged ones as whole. Their rewards are computed again in a file of another name. The
+old file is not read and not changed, and can be deleted.
 """
 
 import os
@@ -96,12 +96,12 @@ def open_stores(
     fresh: str = "",
     tell: Tell | None = None,
 ) -> "ScoreStore | PartStores":
-    """Return the store of a model's rewards in `folder`, or the stores of the numbers that they are made of.
+    """Return the store of a model's rewards in `folder`, or the stores of its parts' rewards.
 
     Args:
-        folder: Made if it does not exist.
+        folder: Folder of stores; created if it does not exist.
         model: The model.
-        fingerprint: Its whole identity.
+        fingerprint: Whole identity of the model.
         fresh: As `ScoreStore` has it.
         tell: As `ScoreStore` has it.
     """
@@ -122,7 +122,7 @@ class PartStores:
     """The score stores of a model's parts, in their order; a context manager.
 
     Args:
-        parts: The stores; closed with this. Those of equal fingerprints share a file.
+        parts: The stores; closed with this. Parts with equal fingerprints share a file.
     """
 
     def __init__(self, parts: Sequence["ScoreStore"]) -> None:
@@ -150,8 +150,8 @@ class ScoreStore:
     """Rewards of one model by conversation hash, in one SQLite file.
 
     Args:
-        path: The file; created with its folder where absent.
-        fingerprint: The model's; a file made for another one is refused.
+        path: The file; it is created with its folder if absent.
+        fingerprint: Fingerprint of the model; a file with another one is refused.
         versions: Gives the versions of the libraries that the model computes with; asked at the first `put`.
         fresh: Name of a run that computes all its rewards anew: only rewards that were put under this name
             are found, and `put` replaces others. Empty: every reward is found.
@@ -327,7 +327,7 @@ class ScoreStore:
                 self._db.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", (key, value))
 
     def _use_wal(self) -> None:
-        # Two processes that open a new file together: the switch to WAL does not wait, so it is asked again.
+        # If two processes open a new file together, the switch to WAL fails at once, so it is tried again.
         give_up = time.monotonic() + _BUSY_S
         while True:
             try:
