@@ -6,7 +6,7 @@ identity, and the gold is part of the data's hash. So numbers against different 
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -99,14 +99,26 @@ def gold_of_model(
     batch_tokens: int | None = None,
     progress: Progress | None = None,
     executor: Executor[Any] | None = None,
+    fresh: str = "",
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[ItemShelf, Gold]:
     """Return `items` with the scores of a model as graded gold; stored scores are not computed again.
+
+    Args:
+        loaded: The gold model.
+        items: Items without gold, or with another one.
+        store: Folder of the score stores.
+        batch_tokens: Most tokens of a batch; None for the model's own budget.
+        progress: Gets the progress.
+        executor: Answers in place of this process, with the same model.
+        fresh: Name of a run that asks for all of it again; empty: stored scores are reused.
+        tell: Gets a line each about stored scores that were damaged, or that other library versions made.
 
     Raises:
         ScoringError: If the model breaks its contract.
     """
     fingerprint = fingerprint_of(loaded)
-    with open_stores(store, loaded.model, fingerprint) as scores:
+    with open_stores(store, loaded.model, fingerprint, fresh=fresh, tell=tell) as scores:
         scoring = score_items(
             loaded.model, items, scores, batch_tokens=batch_tokens, progress=progress, executor=executor
         )

@@ -5,16 +5,15 @@
 
 import json
 import platform
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from rmbench.core.files import read_json, sha256_bytes, to_jsonl_gz, write_atomic
+from rmbench.core.versions import LIBRARIES, loaded_versions
 from rmbench.metrics import METRICS_VERSION, Suite, resolve_metric
 from rmbench.results.influence import write_influence
 from rmbench.results.read import runs_at
@@ -126,15 +125,10 @@ def provenance_of(*, model: str, data: str, command: Sequence[str]) -> dict[str,
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the libraries that this run has loaded, for its provenance."""
-    found = {"python": platform.python_version()}
-    for name in ("rmbench", "numpy", "scipy", "torch", "transformers"):
-        # Only loaded libraries: the version of an unused one would mislead.
-        if name in sys.modules:
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:
-                continue
-    return found
+    return {
+        "python": platform.python_version(),
+        **loaded_versions(("rmbench", "numpy", "scipy", *LIBRARIES)),
+    }
 
 
 def task_identity(spec: TaskSpec) -> dict[str, Any]:
