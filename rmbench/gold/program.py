@@ -1,9 +1,9 @@
-"""`python`: the program in a response passes the item's tests. Off unless execution is allowed by hand.
+"""`python`: the program in a response passes the item's tests. Off unless execution is allowed explicitly.
 
-Each program runs as a process of its own, with limits on time, memory, file size and open files. It cannot
-start other processes. `rmbench.gold.isolation` keeps it from the user's files, network and processes. Only a
-random token that is sent after the tests means "passed" (`rmbench.gold.confined`). The kernel is shared:
-programs that somebody may have written to break it belong into a virtual machine.
+Each program runs in a separate process with limits on time, memory, file size and open files, and cannot
+start other processes. `rmbench.gold.isolation` keeps it away from the user's files, network and processes.
+Only a random token, sent after the tests, means "passed" (`rmbench.gold.confined`). Programs share the kernel
+with everything else. Run programs that may attack it in a virtual machine.
 """
 
 import functools
@@ -27,17 +27,17 @@ from rmbench.types import GoldKind
 
 _FENCE = re.compile(r"```(?:python|py|python3)?[ \t]*\n(.*?)```", re.DOTALL)
 WAIT_S = 20.0
-"""Seconds beyond its processor time that a program may wait: machines are busy, too."""
+"""Seconds that a program may wait beyond its processor time, since the machine may be busy."""
 
 
 @register_verifier("python")
 class PythonTests:
-    """The program in the response runs through with the item's `tests` (Python with asserts) after it.
+    """The program in the response, followed by the item's `tests` (Python asserts), runs without an error.
 
     Args:
-        allow_execution: Run programs at all. They are isolated, but share the kernel with everything else.
-        seconds: Processor time of one program; beyond it the program is wrong, and counted. One that only
-            waits is given up 20 seconds later, and its gold is unknown.
+        allow_execution: Allow programs to run. They are isolated, but share the kernel with everything else.
+        seconds: Processor time of one program; beyond it the program is wrong, and counted. A program that
+            only waits is stopped 20 seconds later, and its gold is unknown.
         memory_mb: Memory of one program.
         file_mb: Largest file that it may write.
         isolation: unshare: namespaces that rmbench makes; bwrap: those of bubblewrap; auto: the first of the
@@ -74,10 +74,10 @@ class PythonTests:
         return {"isolation": self._isolation}
 
     def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
-        """Return 1 where program and tests run through, 0 where they fail.
+        """Return 1 if program and tests run without an error, 0 if they fail.
 
         Raises:
-            ConfigError: If the item's tests are no Python, or programs cannot be isolated.
+            ConfigError: If the item's tests are not Python, or programs cannot be isolated.
         """
         tests = str(needed(expected, "tests"))
         _check_tests(tests)
@@ -169,7 +169,7 @@ def _check_tests(tests: str) -> None:
 
 
 def find_program(response: str) -> str | None:
-    """Return the last fenced block of Python, else the whole text where it is code; None without either."""
+    """Return the last fenced block of Python, else the whole text if it is code; None without either."""
     fences = [block for block in _FENCE.findall(response) if block.strip()]
     if fences:
         return str(fences[-1])
