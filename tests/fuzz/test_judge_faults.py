@@ -345,12 +345,11 @@ def test_a_server_cannot_fill_the_memory_with_cookies() -> None:
 
 
 def test_a_version_of_the_client_without_a_deadline_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import httpx2
+    class Changed:
+        def __init__(self, **options: Any) -> None:
+            """Have no transport where this version has it."""
 
-    class Bare(httpx2.BaseTransport):
-        pass
-
-    monkeypatch.setattr(httpx2.Client, "_init_transport", lambda self, **options: Bare())
+    monkeypatch.setattr("rmbench.models.wire.httpx2.Client", Changed)
     with pytest.raises(ConfigError, match="cannot be given a deadline"):
         judge_at("http://127.0.0.1:1/v1")
 

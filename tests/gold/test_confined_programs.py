@@ -242,9 +242,7 @@ def test_a_program_has_no_network(kind: str) -> None:
 
 
 def test_where_there_is_no_isolation_programs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        module, "_problem_of", lambda kind: "" if kind == "none" else "unshare: not permitted"
-    )
+    monkeypatch.setattr(module, "problem_of", lambda kind: "" if kind == "none" else "unshare: not permitted")
     with pytest.raises(ConfigError) as caught:
         PythonTests(allow_execution=True)
     assert "unshare: not permitted" in str(caught.value)
@@ -257,12 +255,12 @@ def test_where_there_is_no_isolation_programs_are_refused(monkeypatch: pytest.Mo
 
 def test_a_program_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "command_for", lambda *a: ["/nowhere/bwrap"])
-    module._problem_of.cache_clear()
+    module.problem_of.cache_clear()
     try:
         with pytest.raises(ConfigError, match="bwrap: No such file or directory"):
             found_isolation("bwrap")
     finally:
-        module._problem_of.cache_clear()
+        module.problem_of.cache_clear()
 
 
 @pytest.mark.parametrize("kind", KINDS)
