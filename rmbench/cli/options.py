@@ -36,10 +36,10 @@ def key_values(pairs: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 class FiniteRange(click.FloatRange):
-    """A number within bounds. `click.FloatRange` lets nan pass, and inf where there is no upper bound."""
+    """A number within bounds. `click.FloatRange` accepts nan, and inf without an upper bound."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or fail with what was expected."""
+        """Return the number, or fail with a message that names the range."""
         found = super().convert(value, param, ctx)
         if not isfinite(found):
             self.fail(f"{found} is not a number in the range {self._describe_range()}.", param, ctx)
@@ -52,9 +52,9 @@ def options_of(
     """Return a decorator that adds the options of a dataclass; the command gets it as `options`.
 
     Args:
-        cls: Fields that have to be given come first in the help; `quiet` comes last.
-        output: Adds the options that choose what is printed, before `quiet`.
-        first: Options that come right after those that have to be given.
+        cls: The dataclass. Required fields come first in the help; `quiet` comes last.
+        output: True: also add the options of the output format, before `quiet`.
+        first: Options that come right after the required ones.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -146,10 +146,10 @@ def json_option(function: F) -> F:
 FORMATS = {
     "json": "Print JSON to stdout; logs go to stderr.",
     "markdown": "Print Markdown.",
-    "csv": "Print CSV: a row per number, intervals in columns of their own.",
+    "csv": "Print CSV: a row per number, with columns for its interval.",
     "latex": "Print LaTeX (booktabs), with captions and labels.",
 }
-"""Output formats beside the terminal's."""
+"""Output formats other than the terminal's."""
 
 
 def output_options(function: F) -> F:
@@ -174,8 +174,8 @@ def print_tables(output: str, blocks: "Callable[[], Sequence[Block]]", values: "
 
     Args:
         output: `text`, `markdown`, `latex` or `csv`.
-        blocks: The tables for people, with what is said of them.
-        values: Their numbers in one table, for CSV.
+        blocks: Returns the tables with their captions.
+        values: Returns their numbers in one table, for CSV.
     """
     from rmbench.format.tables import as_csv, as_latex, as_markdown, as_text  # after the options are read
 

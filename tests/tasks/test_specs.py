@@ -200,7 +200,7 @@ def test_a_package_without_its_tasks_says_so_and_takes_no_stranger_s(
 ) -> None:
     package = tmp_path / "site-packages" / "rmbench"
     package.mkdir(parents=True)
-    monkeypatch.setattr("rmbench.core.yaml._PACKAGE", package)
+    monkeypatch.setattr("rmbench.core.yaml.PACKAGE", package)
     monkeypatch.chdir(tmp_path)
     stranger = package.parent / "tasks"  # another distribution's package of that name
     stranger.mkdir()
