@@ -268,6 +268,7 @@ def _provenance(
         "computed": scoring.n_computed,
         "reused": scoring.n_units - scoring.n_computed,
         **({} if task.gold is None else {"gold_computed": task.gold.n_computed}),
+        **({"gold": dict(task.gold.provenance)} if task.gold and task.gold.provenance else {}),
         "wall_s": round(wall_s, 3),
         "tokens": scoring.n_tokens or None,
         "parameters": loaded.model.n_parameters() if isinstance(loaded.model, CountedModel) else None,

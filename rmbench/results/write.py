@@ -12,6 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.address import without_secrets
 from rmbench.core.files import read_json, sha256_bytes, to_jsonl_gz, write_atomic
 from rmbench.core.versions import LIBRARIES, loaded_versions
 from rmbench.metrics import METRICS_VERSION, Suite, resolve_metric
@@ -112,12 +113,12 @@ def encode_rewards(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def provenance_of(*, model: str, data: str, command: Sequence[str]) -> dict[str, Any]:
-    """Return the provenance keys that every record has: time, machine, versions, data."""
+    """Return the provenance keys that every record has: time, machine, versions, data; no secret."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": model,
+        "model": without_secrets(model),
         "data": data,
-        "command": list(command),
+        "command": [without_secrets(word) for word in command],
         "versions": package_versions(),
         "machine": platform.machine(),
     }

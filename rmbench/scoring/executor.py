@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, overload
 
+from rmbench.core.address import without_secrets
 from rmbench.errors import ConfigError, RmbenchError, is_out_of_memory
 from rmbench.types import (
     AnyModel,
@@ -306,6 +307,7 @@ def check_sharable(option: str, spec: str, model: AnyModel) -> None:
         spec: The text of `--model`.
         model: The model; only its kind matters.
     """
+    spec = without_secrets(spec)
     if isinstance(model, PrecomputedRewards):
         raise ConfigError(f"{option}: the rewards of {spec} were computed elsewhere; there is nothing to do")
     if type(model).__module__ == "__main__":
