@@ -61,8 +61,8 @@ class Origins:
                 versions, name = parse_json(text), run.decode()
             except (AttributeError, TypeError, ValueError):
                 continue
-            is_whole = isinstance(versions, dict) and all(isinstance(v, str) for v in versions.values())
-            if is_whole and self._numbered(versions, name)[0] == number:
+            is_valid = isinstance(versions, dict) and all(isinstance(v, str) for v in versions.values())
+            if is_valid and self._numbered(versions, name)[0] == number:
                 self.add(versions, name)
 
     def __contains__(self, number: object) -> bool:
@@ -88,7 +88,7 @@ class Origins:
         """Return the reward of a row; None if the row is damaged, or its origin is not known."""
         _, reward, n_tokens, truncated, number, _ = row
         origin = self._known.get(number)
-        if origin is None or not isinstance(reward, float) or not _is_whole(origin.hasher, row):
+        if origin is None or not isinstance(reward, float) or not is_whole(origin.hasher, row):
             return None
         return Scored(reward, n_tokens, None if truncated is None else bool(truncated))
 
@@ -104,7 +104,8 @@ class Origins:
                 yield dict(origin.versions), n
 
 
-def _is_whole(hasher: Any, row: Row) -> bool:
+def is_whole(hasher: Any, row: Row) -> bool:
+    """Say whether a row's checksum is that of its key and values; `hasher` is its origin's."""
     key, reward, n_tokens, truncated, _, checksum = row
     try:
         return bool(_checksum(hasher, key, reward, n_tokens, truncated) == checksum)

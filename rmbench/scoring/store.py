@@ -7,11 +7,11 @@ computed from other models' rewards (`PartedModel`) has no file: each part has o
 everything that can change a reward; batch size and device are not part of it.
 
 Each row has a checksum. It covers the model's fingerprint, the versions of the libraries that computed the
-reward, the key and all values, and it is verified whenever the row is read. A row that fails counts as absent:
-its reward is computed again and replaces the row. Such a row has a flipped bit, was changed by hand, was moved
-to another key, or comes from another model's store. Damage to the file's structure either hides rows, whose
-rewards are computed again, or is an error of SQLite, which stops the run with a `StoreError`. The store is not
-scanned when it is opened: rows that nobody asks for are not checked.
+reward, the key and all values, and it is verified whenever the row is read. A row that fails counts as
+absent: its reward is computed again and replaces the row. Such a row has a flipped bit, was changed by hand,
+was moved to another key, or comes from another model's store. Damage to the file's structure either hides
+rows, whose rewards are computed again, or is an error of SQLite, which stops the run with a `StoreError`. The
+store is not scanned when it is opened: rows that nobody asks for are not checked.
 
 Stores of schema 1 have no checksums. They are not converted, because nobody can check their rewards: a
 conversion would seal damaged ones as whole. Their rewards are computed again in a file of another name. The
@@ -35,7 +35,8 @@ from rmbench.types import AnyModel, PartedModel, Scored
 
 _APPLICATION_ID = 0x726D6263  # "rmbc"
 _SCHEMA_VERSION = 2
-_BUSY_S = 60.0
+BUSY_S = 60.0
+"""Seconds that a store waits for the lock of another process."""
 _KEYS_PER_QUERY = 500
 _KEYS_TOLD = 3
 _FULL_BYTES = 2**16
@@ -187,7 +188,7 @@ class ScoreStore:
             ) from None
         with self._errors():
             # Autocommit: every transaction below is explicit.
-            self._db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
             self._db.text_factory = bytes  # what is damaged may not be UTF-8
             try:
                 self._open(identity)
@@ -328,7 +329,7 @@ class ScoreStore:
 
     def _use_wal(self) -> None:
         # If two processes open a new file together, the switch to WAL fails at once, so it is tried again.
-        give_up = time.monotonic() + _BUSY_S
+        give_up = time.monotonic() + BUSY_S
         while True:
             try:
                 self._db.execute("PRAGMA journal_mode = WAL")
@@ -370,7 +371,7 @@ class ScoreStore:
             )
         elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             problem = (
-                f"another process has locked the score store for {_BUSY_S:.0f} s",
+                f"another process has locked the score store for {BUSY_S:.0f} s",
                 "wait for its end, or stop it",
             )
         elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):

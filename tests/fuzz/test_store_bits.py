@@ -2,6 +2,7 @@
 
 import random
 import shutil
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,7 +59,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for n, item in enumerate(_items()):
             score_items(Counting(), [item], store)
             if n == N_ITEMS // 2:
-                store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                other = sqlite3.connect(store.path)
+                other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                other.close()
         killed = folder / "killed"
         killed.mkdir()
         for path in folder.glob("*.sqlite*"):
@@ -130,7 +133,7 @@ def test_a_flipped_bit_never_changes_a_reward(
 def test_without_checksums_the_campaign_would_find_wrong_rewards(
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rmbench.scoring.rows._is_whole", lambda *_: True)
+    monkeypatch.setattr("rmbench.scoring.rows.is_whole", lambda *_: True)
     with pytest.raises(AssertionError, match="a wrong reward"):
         _campaign(whole, tmp_path, 10 * SHORT, 1)
 

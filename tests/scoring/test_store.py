@@ -293,7 +293,7 @@ def test_a_store_of_the_first_schema_is_left_aside_and_told_once(tmp_path: Path)
 
 
 def test_a_locked_store_is_an_error_that_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rmbench.scoring.store._BUSY_S", 0.1)
+    monkeypatch.setattr("rmbench.scoring.store.BUSY_S", 0.1)
     path = tmp_path / "store.sqlite"
     with ScoreStore(path, FINGERPRINT) as store:
         other = sqlite3.connect(path, isolation_level=None)
