@@ -158,7 +158,7 @@ def _executor(
     elif options.n_workers > 1:
         from rmbench.scoring.processes import processes_for
 
-        executor = processes_for(loaded.spec, model_options, options.runtime, options.n_workers, loaded.model)
+        executor = processes_for(loaded, model_options, options.runtime, options.n_workers)
     else:
         yield None
         return
