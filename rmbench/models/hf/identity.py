@@ -51,7 +51,7 @@ class Pin:
 
     checkpoint: Checkpoint
     weights: str
-    """`sha256:` and a hash, or `org/name@commit`; then the commit of another repository's code that runs."""
+    """`sha256:` and a hash, or `org/name@commit`; then the GGUF file, the commit of other code it runs."""
     source: Mapping[str, Any]
     """Arguments of `from_pretrained` that say where it is."""
     files: Mapping[str, str]
@@ -61,7 +61,7 @@ class Pin:
         """Raise ConfigError if the folder has changed since; call it after the load."""
         now = hashes(self.checkpoint) if self.checkpoint.is_folder else {}
         if now != self.files:
-            changed = sorted(name for name in now | self.files if now.get(name) != self.files.get(name))
+            changed = sorted(name for name in {**now, **self.files} if now.get(name) != self.files.get(name))
             raise ConfigError(
                 f"{self.checkpoint.location}: {changed[0]} changed while it was being loaded; load it again"
                 " when nothing writes to the folder"
@@ -92,6 +92,7 @@ def pin_of(checkpoint: Checkpoint, runtime: Runtime) -> Pin:
         weights += f" code {repository}@{runtime.code_revision}"
         source["code_revision"] = runtime.code_revision
     if checkpoint.gguf_file is not None:
+        weights += f" gguf {Path(checkpoint.gguf_file).as_posix()}"
         source["gguf_file"] = _gguf_source(checkpoint)
     return Pin(checkpoint, weights, source, files)
 
@@ -105,10 +106,8 @@ def hashes(checkpoint: Checkpoint) -> dict[str, str]:
     folder = Path(checkpoint.location).resolve()
     found = set(_walk(folder, folder, (folder,)))
     if checkpoint.gguf_file is not None:
-        # `x-00002-of-00003.gguf` belongs to `x-00001-of-00003.gguf`.
-        family = re.sub(r"-\d+-of-", "-*-of-", Path(checkpoint.gguf_file).name)
-        found = {p for p in found if p.suffix != ".gguf" or fnmatchcase(p.name, family)}
-        found.add(folder / checkpoint.gguf_file)
+        chosen = folder / checkpoint.gguf_file
+        found = {p for p in found if p.suffix != ".gguf"} | {chosen}
     found |= _named(folder, found)
     paths = sorted(found)
     with ThreadPoolExecutor(_THREADS) as pool:  # hashing leaves Python's lock
@@ -219,9 +218,9 @@ def _texts(value: Any) -> Iterator[tuple[str, str]]:
             yield key, inner
         elif isinstance(inner, dict):
             kept = key if key in ("weight_map", "auto_map") else ""
-            stack += [(kept or str(name), each) for name, each in inner.items()]
+            stack += reversed([(kept or str(name), each) for name, each in inner.items()])
         elif isinstance(inner, list):
-            stack += [(key, each) for each in inner]
+            stack += reversed([(key, each) for each in inner])
 
 
 def check_revision(checkpoint: Checkpoint, runtime: Runtime) -> None:
@@ -317,7 +316,7 @@ def _configs(checkpoint: Checkpoint, runtime: Runtime) -> list[Path]:
 
 def _on_hub(checkpoint: Checkpoint, name: str, runtime: Runtime, *, must: bool = False) -> Path | None:
     """Return a file of a Hub repository in the local cache; None if there is none (OSError with `must`)."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     found = cached_file(
         checkpoint.location,
