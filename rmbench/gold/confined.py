@@ -1,7 +1,7 @@
-"""The process that `rmbench.gold.program` runs a program in: sets its limits, then becomes the program.
+"""The process in which `rmbench.gold.program` runs a program: it sets its limits, then becomes the program.
 
-It imports nothing of rmbench: it is started by its path, alone. Arguments: memory in MB, largest file in MB,
-seconds of processor time. The program comes on standard input.
+It is started by its path and imports nothing of rmbench. Arguments: memory in MB, largest file in MB, seconds
+of processor time. The program comes on standard input.
 """
 
 import builtins
@@ -12,7 +12,7 @@ import resource
 import sys
 
 PASSED = 96
-"""Not 0: that is what a program leaves with that ends itself before its tests (`os._exit(0)`)."""
+"""Exit code of success. A program that ends itself before its tests (`os._exit(0)`) returns 0."""
 OUT_OF_MEMORY = 97
 NOT_CONFINED = 98
 _NOBODY = 65534
@@ -24,7 +24,7 @@ _CAPABILITY_VERSION = 0x20080522
 
 
 def main(memory_mb: int, file_mb: int, seconds: int) -> None:
-    """Run the program on standard input within limits; exit with PASSED if it runs through."""
+    """Run the program on standard input within limits; exit with PASSED if it finishes without an error."""
     source = sys.stdin.buffer.read().decode("utf-8")
     if os.geteuid() == 0:  # the limit on processes holds for everybody but root
         _unshare(_NEW_NETWORK)
@@ -41,7 +41,7 @@ def main(memory_mb: int, file_mb: int, seconds: int) -> None:
     ):
         with contextlib.suppress(AttributeError, ValueError, OSError):
             limit = getattr(resource, name)
-            # The soft limit on time ends the program by a signal of its own, which tells it from other ends.
+            # The soft limit on time ends the program by its own signal, so this end can be recognised.
             resource.setrlimit(limit, (value, value + 1 if name == "RLIMIT_CPU" else value))
     if _can_fork():
         os._exit(NOT_CONFINED)
@@ -57,13 +57,13 @@ def main(memory_mb: int, file_mb: int, seconds: int) -> None:
 
 
 def _unshare(what: int) -> None:
-    """Leave what is shared with others, where the system lets us."""
+    """Move into new namespaces, if the system allows it."""
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).unshare(what)
 
 
 def _become_nobody() -> None:
-    """Give up being root; keep the right to read files only where Python itself could not be read without."""
+    """Give up root; keep the right to read files only if Python itself could not be read without it."""
     libc = ctypes.CDLL(None)
     libc.prctl(_KEEP_CAPABILITIES, 1, 0, 0, 0)
     with contextlib.suppress(OSError):

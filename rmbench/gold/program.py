@@ -1,9 +1,9 @@
-"""`python`: the program in a response passes the item's tests. Off unless execution is allowed by hand.
+"""`python`: the program in a response passes the item's tests. Off unless execution is allowed explicitly.
 
-The program runs as a process of its own with limits on time, memory, file size and open files, without a
-network where the system lets us take it away, and cannot start other processes. **This is no security
-boundary**: it keeps an accident (an endless loop, a full memory) from hurting, not an attack. Programs that
-somebody may have written to do harm belong into a virtual machine.
+The program runs in a separate process with limits on time, memory, file size and open files, without a
+network if the system allows that, and cannot start other processes. **This is not a security boundary**: it
+protects against accidents (an endless loop, a full memory), not against attacks. Run programs that may be
+malicious in a virtual machine.
 """
 
 import math
@@ -24,19 +24,19 @@ from rmbench.types import GoldKind
 
 _FENCE = re.compile(r"```(?:python|py|python3)?[ \t]*\n(.*?)```", re.DOTALL)
 WAIT_S = 20.0
-"""Seconds beyond its processor time that a program may wait: machines are busy, too."""
+"""Seconds that a program may wait beyond its processor time, since the machine may be busy."""
 
 _CONFINED = Path(__file__).with_name("confined.py")
 
 
 @register_verifier("python")
 class PythonTests:
-    """The program in the response runs through with the item's `tests` (Python with asserts) after it.
+    """The program in the response, followed by the item's `tests` (Python asserts), runs without an error.
 
     Args:
-        allow_execution: Run programs at all; they are confined, which is no security boundary.
-        seconds: Processor time of one program; beyond it the program is wrong, and counted. One that only
-            waits is given up 20 seconds later, and its gold is unknown.
+        allow_execution: Allow programs to run; they are confined, which is not a security boundary.
+        seconds: Processor time of one program; beyond it the program is wrong, and counted. A program that
+            only waits is stopped 20 seconds later, and its gold is unknown.
         memory_mb: Memory of one program.
         file_mb: Largest file that it may write.
     """
@@ -50,14 +50,14 @@ class PythonTests:
         if not allow_execution:
             raise ConfigError(
                 "it runs programs that a model has written, and is off; -G allow_execution=yes turns it on"
-                " (limits on time, memory and files are set, and are no security boundary)"
+                " (limits on time, memory and files are set, and are not a security boundary)"
             )
         if not seconds > 0 or memory_mb < 64 or file_mb < 0:
             raise ConfigError("expected seconds above 0, memory_mb from 64 and file_mb from 0")
         self._seconds, self._memory_mb, self._file_mb = seconds, memory_mb, file_mb
 
     def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
-        """Return 1 where program and tests run through, 0 where they fail."""
+        """Return 1 if program and tests run without an error, 0 if they fail."""
         tests = str(needed(expected, "tests"))
         program = find_program(response)
         if program is None:
@@ -97,7 +97,7 @@ class PythonTests:
 
 
 def find_program(response: str) -> str | None:
-    """Return the last fenced block of Python, else the whole text where it is code; None without either."""
+    """Return the last fenced block of Python, else the whole text if it is code; None without either."""
     fences = [block for block in _FENCE.findall(response) if block.strip()]
     if fences:
         return str(fences[-1])

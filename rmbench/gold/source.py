@@ -1,7 +1,7 @@
-"""Gold of a run's items in place of the data's: another reward model's scores, or a verifier's verdicts.
+"""Gold that replaces the data's gold: another reward model's scores, or a verifier's verdicts.
 
-`--gold` takes what `--model` takes, or `verifier:NAME`. What made the gold is part of the run's identity, and
-the gold itself of the data's hash: a number against one gold is never taken for a number against another.
+`--gold` takes the forms of `--model`, or `verifier:NAME`. The source of the gold is part of the run's
+identity, and the gold is part of the data's hash. So numbers against different gold are never mixed up.
 """
 
 import inspect
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.core.files import digest, sha256_file
-from rmbench.core.options import typed_options
+from rmbench.core.schema import typed_options
 from rmbench.errors import ConfigError, RmbenchError, ScoringError
 from rmbench.gold.verifier import GoldVerifier, Verdict, find_verifier
 from rmbench.models.resolve import LoadedModel, check_spec, fingerprint_of, load_model
@@ -28,7 +28,7 @@ _VERIFIER = "verifier:"
 
 @dataclass(frozen=True, slots=True)
 class VerifierGold:
-    """A verifier that will give the gold."""
+    """A verifier that gives the gold."""
 
     verifier: GoldVerifier
     identity: Mapping[str, Any]
@@ -36,22 +36,22 @@ class VerifierGold:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """What made the gold of a run's items."""
+    """Source of the gold of a run's items."""
 
     identity: Mapping[str, Any]
     """`spec`, `kind`, `gold_kind`; the model's fingerprint, or the verifier's name, version and options."""
     data_hash: str
     """Hash of the items with this gold."""
     counts: Mapping[str, int]
-    """Why gold is unknown, or 0 without an answer -> responses."""
+    """Reason for unknown gold, or for 0 without an answer -> number of responses."""
     n_computed: int
-    """Texts that a gold model was asked for."""
+    """Number of texts that a gold model scored."""
 
     def identity_for(self, model: Mapping[str, str], *, self_gold: bool) -> dict[str, Any]:
-        """Return what joins the identity of a run of the model with this fingerprint.
+        """Return the gold's part of the identity of a run of the model with this fingerprint.
 
         Raises:
-            ConfigError: If it is the gold model itself and `self_gold` is not set.
+            ConfigError: If the model is the gold model itself and `self_gold` is not set.
         """
         if self.identity.get("model") != model:
             return dict(self.identity)
@@ -80,11 +80,11 @@ def check_gold(spec: str, options: Mapping[str, str]) -> None:
 
 
 def load_gold(spec: str, options: Mapping[str, str], runtime: Runtime) -> LoadedModel | VerifierGold:
-    """Return what `--gold` means: `verifier:NAME`, else a model by the rules of `--model`.
+    """Return the source that `--gold` names: `verifier:NAME`, else a model by the rules of `--model`.
 
     Raises:
-        UnknownNameError: If there is no such thing or option.
-        ConfigError: If it cannot be made.
+        UnknownNameError: If the name or an option is unknown.
+        ConfigError: If the verifier or model cannot be made.
     """
     if spec.startswith(_VERIFIER):
         return _verifier(spec, options)
@@ -100,7 +100,7 @@ def gold_of_model(
     progress: Progress | None = None,
     executor: Executor[Any] | None = None,
 ) -> tuple[ItemShelf, Gold]:
-    """Return `items` with the scores of a model as graded gold; what its store knows is not asked again.
+    """Return `items` with the scores of a model as graded gold; stored scores are not computed again.
 
     Raises:
         ScoringError: If the model breaks its contract.
@@ -124,14 +124,14 @@ def gold_of_verifier(source: VerifierGold, items: ItemShelf) -> tuple[ItemShelf,
 
     Raises:
         ConfigError: If an item lacks what the verifier needs.
-        ScoringError: If the verifier raises, or gives something else than a finite number or None.
+        ScoringError: If the verifier raises, or returns something other than a finite number or None.
     """
     counts: Counter[str] = Counter()
     return _with_gold(_verified(items, source, counts), source.identity, counts, 0)
 
 
 def describe_gold(identity: Mapping[str, Any]) -> str:
-    """Return the gold of a run's identity in words, for tables; empty where it is the data's own."""
+    """Return a text on the gold of a run's identity, for tables; empty for the data's own gold."""
     gold = identity.get("gold")
     if not gold:
         return ""
@@ -188,7 +188,7 @@ def _ask(source: VerifierGold, item: Item, response: str) -> Verdict:
 
 
 def _option(value: Any) -> str:
-    """Return an option as the identity has it: a file by its content, wherever it lies."""
+    """Return an option in the form of the identity: a file is replaced by its content's hash."""
     return f"sha256:{sha256_file(value)}" if isinstance(value, Path) else str(value)
 
 

@@ -1,8 +1,8 @@
-"""Influence file: every number of a run with the influence of each cluster; nothing is measured twice.
+"""Influence file: every metric of a run with the influence of each cluster; nothing is measured twice.
 
-Intervals, paired tests, ranks and means of metrics need what a record does not hold: the influence, shares
-and strata of each `Statistic`. `<run id>.influence.npz` beside the rewards holds them as float64, without
-pickle. It is a cache. A file that is missing, damaged, or of other rewards, another run or other metrics is
+Intervals, paired tests, ranks and means of metrics need the influence, shares and strata of each `Statistic`,
+which a record does not hold. `<run id>.influence.npz` beside the rewards holds them as float64, without
+pickle. The file is a cache. A file that is damaged, or of other rewards, another run or other metrics, is
 never used.
 """
 
@@ -28,9 +28,9 @@ from rmbench.stats.clusters import Stratum
 
 FORMAT = 1
 _MOST_BYTES = 1 << 30
-"""Most bytes of one part of the file, unpacked: a larger one is not read."""
+"""Most bytes of one unpacked part of the file; a larger part is not read."""
 _SAME = 1e-6
-"""Relative difference up to which a number is the record's: processors differ in the last digits."""
+"""Relative difference up to which a number equals the record's: processors differ in the last digits."""
 _ARRAYS = ("influence", "share", "strata")
 _PLAIN = tuple(f.name for f in fields(Statistic) if f.name not in _ARRAYS)
 
@@ -45,8 +45,8 @@ def write_influence(path: Path, record: Record, suite: Suite) -> None:
 
     Args:
         path: The file.
-        record: The run's.
-        suite: All numbers of the run, measured from its rewards.
+        record: Record of the run.
+        suite: All metrics of the run, measured from its rewards.
     """
     pool = _Pool()
     head = {
@@ -70,14 +70,14 @@ def write_influence(path: Path, record: Record, suite: Suite) -> None:
 
 
 def read_influence(path: Path, record: Record) -> Suite | None:
-    """Return the numbers of a run as its influence file has them; None where it cannot be believed.
+    """Return the metrics of a run from its influence file; None if the file is not valid.
 
-    It is believed if its checksum is right, if it was made from the record's rewards, for this run, by this
+    It is valid if its checksum is right, if it was made from the record's rewards, for this run, by this
     version of the metrics, and if its values are the record's.
 
     Args:
         path: The file. Its content is not trusted.
-        record: The run's; its curves and strata join the numbers.
+        record: Record of the run; its curves and strata join the metrics.
     """
     try:
         parts = _parts(path)
@@ -105,13 +105,13 @@ def read_influence(path: Path, record: Record) -> Suite | None:
 
 @dataclass(frozen=True)
 class _Pool:
-    """Arrays, each kept once: most metrics have the same shares."""
+    """Arrays without duplicates: most metrics have the same shares."""
 
     arrays: dict[str, list[NDArray[Any]]] = field(default_factory=lambda: {"float64": [], "int64": []})
     _places: dict[tuple[str, bytes], int] = field(default_factory=dict)
 
     def put(self, values: NDArray[Any] | None) -> int | None:
-        """Return the array's place among those of its type; None for no array."""
+        """Return the place of an array among those of its type; None for None."""
         if values is None:
             return None
         kind = "int64" if values.dtype.kind in "iu" else "float64"
@@ -123,7 +123,7 @@ class _Pool:
 
 
 def _key(record: Record) -> dict[str, Any]:
-    """Return what the numbers follow from: the run's identity, its rewards, and the metrics."""
+    """Return what determines the metrics: the run's identity, its rewards, and the version of the metrics."""
     return {
         "format": FORMAT,
         "metrics_version": METRICS_VERSION,
@@ -188,7 +188,7 @@ def _checksum(parts: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
 
 
 def _agrees(suite: Suite, record: Record) -> bool:
-    """Say whether the numbers are the record's, where the same version of the metrics made both."""
+    """Say whether the metrics equal the record's, if the same version of the metrics made both."""
     if record.identity.get("metrics_version") != METRICS_VERSION:
         return True
     return suite.metrics.keys() == record.metrics.keys() and all(
@@ -199,5 +199,5 @@ def _agrees(suite: Suite, record: Record) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return a numpy number as JSON's own."""
+    """Return a numpy number as a Python number, for JSON."""
     return value.item()

@@ -1,11 +1,10 @@
 """The score store: the reward of a model for a text is computed once.
 
-One SQLite file per model fingerprint maps a conversation's hash to its reward. It serves
-resuming after a crash, leaving out duplicates, and sharing rewards between tasks on the same data.
-Each batch is one transaction (WAL), so a killed process loses at most the batch in flight, and several
-processes may share a file. A reward made of the numbers of other models (`PartedModel`) has no file: each
-of them has one. The fingerprint has whatever can change a reward; batch
-size and device are not part of it.
+One SQLite file per model fingerprint maps a conversation's hash to its reward. So a killed run resumes,
+duplicates are computed once, and tasks on the same data share rewards. Each batch is one transaction (WAL):
+a killed process loses at most the batch in flight, and several processes may share a file. A reward that is
+computed from other models' rewards (`PartedModel`) has no file: each part has one. The fingerprint contains
+everything that can change a reward; batch size and device are not part of it.
 """
 
 import os
@@ -42,12 +41,12 @@ def open_store(folder: Path, fingerprint: Mapping[str, str]) -> "ScoreStore":
 
 
 def open_stores(folder: Path, model: AnyModel, fingerprint: Mapping[str, str]) -> "ScoreStore | PartStores":
-    """Return the store of a model's rewards in `folder`, or the stores of the numbers that they are made of.
+    """Return the store of a model's rewards in `folder`, or the stores of its parts' rewards.
 
     Args:
-        folder: Made if it does not exist.
+        folder: Folder of stores; created if it does not exist.
         model: The model.
-        fingerprint: Its whole identity.
+        fingerprint: Whole identity of the model.
     """
     if not isinstance(model, PartedModel):
         return open_store(folder, fingerprint)
@@ -58,8 +57,8 @@ class PartStores:
     """The score stores of a model's parts, in their order; a context manager.
 
     Args:
-        folder: Their folder.
-        fingerprints: Those of the parts. Equal ones share a file.
+        folder: Folder of the stores.
+        fingerprints: Fingerprints of the parts. Equal ones share a file.
     """
 
     def __init__(self, folder: Path, fingerprints: Sequence[Mapping[str, str]]) -> None:
@@ -78,8 +77,8 @@ class ScoreStore:
     """Rewards of one model by conversation hash, in one SQLite file.
 
     Args:
-        path: The file; created with its folder where absent.
-        fingerprint: The model's; a file made for another one is refused.
+        path: The file; it is created with its folder if absent.
+        fingerprint: Fingerprint of the model; a file with another one is refused.
 
     Raises:
         StoreError: If the file is not a score store, is corrupt, or belongs to another model.
@@ -173,7 +172,7 @@ class ScoreStore:
         self._db.execute("COMMIT")
 
     def _use_wal(self) -> None:
-        # Two processes that open a new file together: the switch to WAL does not wait, so it is asked again.
+        # If two processes open a new file together, the switch to WAL fails at once, so it is tried again.
         give_up = time.monotonic() + _BUSY_S
         while True:
             try:

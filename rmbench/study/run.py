@@ -87,8 +87,7 @@ def run_study(
     for e in spec.evaluate:
         how = EvalOptions(
             data=None if e.data is None else Path(e.data),
-            on_bad=e.on_bad,  # type: ignore[arg-type]  # one of the two: the study's file was checked
-            part=e.part, limit=e.limit,
+            on_bad=e.on_bad, part=e.part, limit=e.limit,
             runtime=runtime, results=results, store=store, command=("rmbench", "study", spec.name),
         )  # fmt: skip
         ready = prepare_task(load_task(e.task), how)

@@ -259,7 +259,7 @@ def test_a_record_with_another_gold_is_remeasured_to_the_same_bytes(
 def test_verifiers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verifiers"]) == 0
     shown = capsys.readouterr().out
-    assert "no security boundary" in shown
+    assert "not a security boundary" in shown
     assert run(["verifiers", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     own = {"exact", "instruction", "json-schema", "math", "python", "regex"}

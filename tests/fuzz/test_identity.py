@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the extra hf")
 
 from rmbench.core.files import digest  # noqa: E402
 from rmbench.models.builtin import LINEAR_FILE, TINY_FOLDER, LinearReward  # noqa: E402
+from rmbench.models.hf import classifier  # noqa: E402
 from rmbench.models.hf.checkpoint import find_checkpoint  # noqa: E402
 from rmbench.models.hf.identity import hashes, pin_of, weights_of  # noqa: E402
 from rmbench.models.resolve import fingerprint_of, load_model, options_of  # noqa: E402
@@ -139,11 +140,6 @@ def cases(scheme: str, below: Path) -> dict[str, dict[str, list[str]]]:
     }[scheme]  # fmt: skip
 
 
-def marked_as_compiled(model: Any, where: str) -> None:
-    """Do what `compile_backbone` does, without the minute that compiling takes."""
-    model.base_model._compiled_call_impl = model.base_model._call_impl
-
-
 TASKS = {"hf": "SequenceClassification", "process": "TokenClassification", "dpo": "CausalLM"}
 
 
@@ -151,7 +147,9 @@ TASKS = {"hf": "SequenceClassification", "process": "TokenClassification", "dpo"
 def test_every_option_of_a_checkpoint_counts(
     make_checkpoint: Make, tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rmbench.models.hf.classifier.compile_backbone", marked_as_compiled)
+    compiled = list[Any]()  # without the minute that compiling takes
+    monkeypatch.setattr(classifier, "compile_backbone", lambda model, where: compiled.append(model))
+    monkeypatch.setattr(classifier, "is_compiled", lambda model: any(model is one for one in compiled))
     found = cases(scheme, tmp_path)
     known = {p.name for p in options_of(scheme)[1]}
     assert known == {name for options in found.values() for name in options} | SAME

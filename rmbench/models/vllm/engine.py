@@ -91,7 +91,7 @@ def start_engine(
             " fraction above 0"
         )
     with explained(checkpoint), _without_warnings():
-        vllm, device = _import_vllm(runtime)
+        vllm, device = import_vllm(runtime)
         dtype = pick_dtype(runtime.dtype, device, read.config.dtype)
         engine = vllm.LLM(
             model=checkpoint.location,
@@ -155,7 +155,7 @@ def _without_warnings() -> Iterator[None]:
             os.environ["PYTHONWARNINGS"] = before
 
 
-def _import_vllm(runtime: Runtime) -> tuple[Any, Any]:
+def import_vllm(runtime: Runtime) -> tuple[Any, Any]:
     """Return (the package, the torch device it works on), with an environment for batch jobs."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     space = int(_SHARE_OF_FREE * free_bytes(torch.device("cpu")) / _GIB)

@@ -423,7 +423,7 @@ def test_what_vllm_loads_is_compared_with_what_was_there_before(
                 file.write(b" ")
             self.llm_engine = None
 
-    monkeypatch.setattr(engine, "_import_vllm", lambda _: (SimpleNamespace(LLM=LLM), torch.device("cpu")))
+    monkeypatch.setattr(engine, "import_vllm", lambda _: (SimpleNamespace(LLM=LLM), torch.device("cpu")))
     read = engine.read_config(checkpoint, CPU)
     with pytest.raises(ConfigError, match=r"model\.safetensors changed while it was being loaded"):
         engine.start_engine(checkpoint, read, CPU, "pooling", engine.EngineOptions())
