@@ -10,6 +10,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from rmbench import __version__
+from rmbench.core.address import without_secrets
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError, RmbenchError, RunError, first_line
 
@@ -150,7 +151,7 @@ def _refused_by_the_system(error: OSError) -> int:
 
 
 def _say(line: str) -> None:
-    click.echo(one_line(line, _LONGEST_ERROR), err=True)
+    click.echo(one_line(without_secrets(line), _LONGEST_ERROR), err=True)
 
 
 @click.command("completion")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from importlib.machinery import (
     BYTECODE_SUFFIXES,
@@ -79,18 +79,16 @@ class Reach:
             self._follow(label, path, raw, own)
 
     def _follow(self, label: str, path: Path, raw: bytes, own: bool) -> None:
-        try:
-            tree = ast.parse(raw)
-        except (SyntaxError, ValueError, RecursionError):
-            return  # if it is ever imported, the import says so
-        for node in ast.walk(tree):
-            for name in _names(node, label.count("/") if own else sys.maxsize):
+        imports, by_text = _imports(raw)
+        depth = label.count("/") if own else sys.maxsize
+        for level, name in imports:
+            if level == 0 or level > depth:
                 self._find(name)
-            if self._folder is not None and (name := _by_text(node)) and located(name, self._folder):
+        for line, name in by_text:
+            if own and self._folder is not None and located(name, self._folder):
                 raise ConfigError(
-                    f"{self._where}: {path}, line {getattr(node, 'lineno', 0)}: {name!r} lies beside the file"
-                    f" and is imported by import_module, which does not show what belongs to the file; write"
-                    f" `import {name}`"
+                    f"{self._where}: {path}, line {line}: {name!r} lies beside the file and is imported by"
+                    f" import_module, which does not show what belongs to the file; write `import {name}`"
                 )
 
     def _find(self, name: str) -> None:
@@ -102,24 +100,27 @@ class Reach:
                 self.add(label, path, own=own)
 
 
-def _names(node: ast.AST, depth: int) -> Iterator[str]:
-    """Yield the top-level names that a node imports; in a module `depth` packages below the folder."""
-    if isinstance(node, ast.Import):
-        yield from (alias.name.partition(".")[0] for alias in node.names)
-    elif isinstance(node, ast.ImportFrom) and (node.level == 0 or node.level > depth):
-        if node.module:
-            yield node.module.partition(".")[0]
-        else:
-            yield from (alias.name for alias in node.names)
-
-
-def _by_text(node: ast.AST) -> str:
-    """Return the top-level name of `import_module("name")`; else an empty text."""
-    if not isinstance(node, ast.Call) or not node.args:
-        return ""
-    called = getattr(node.func, "attr", getattr(node.func, "id", ""))
-    name = getattr(node.args[0], "value", None)
-    return name.partition(".")[0] if called == "import_module" and isinstance(name, str) else ""
+@lru_cache(maxsize=10_000)
+def _imports(raw: bytes) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    """Return (level, top-level name) of import statements, and (line, name) of `import_module("name")`."""
+    try:
+        tree = ast.parse(raw)
+    except (SyntaxError, ValueError, RecursionError):
+        return [], []  # if it is ever imported, the import says so
+    imports, by_text = dict[tuple[int, str], None](), []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imports |= {(0, alias.name.partition(".")[0]): None for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            imports[node.level, node.module.partition(".")[0]] = None
+        elif isinstance(node, ast.ImportFrom):
+            imports |= {(node.level, alias.name): None for alias in node.names}
+        elif isinstance(node, ast.Call) and node.args:
+            called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            name = getattr(node.args[0], "value", None)
+            if called == "import_module" and isinstance(name, str) and not name.startswith("."):
+                by_text.append((node.lineno, name.partition(".")[0]))
+    return list(imports), by_text
 
 
 def located(name: str, folder: Path) -> ModuleSpec | None:

@@ -4,6 +4,7 @@ The same value has the same canonical JSON in every process, version and locale:
 UTF-8, no NaN. A hash of it is an identity, so nothing of it may change without a new IDENTITY_VERSION.
 """
 
+import errno
 import gzip
 import hashlib
 import io
@@ -19,6 +20,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 from rmbench.errors import ConfigError, DataError
@@ -243,6 +245,50 @@ def read_json(path: Path, what: str = "", most: int = LARGEST_TEXT) -> Any:
         return parse_json(text.removeprefix("\ufeff"))
     except ValueError as error:
         raise ConfigError(f"{f'{what}: ' if what else ''}{path}: not valid JSON ({error})") from None
+
+
+_TRIAL_BYTES = 2**16
+_LONGEST_NAME = 255
+"""Bytes of the name of a file or folder, on the usual file systems."""
+
+
+def require_writable(folder: Path, what: str) -> None:
+    """Try whether files can be written into `folder`. Nothing stays of the trial.
+
+    A folder that does not exist is not made: the nearest one above it is tried.
+
+    Args:
+        folder: It need not exist.
+        what: The option that names it, for the message.
+
+    Raises:
+        ConfigError: If it is no folder, may not be written to, or is on a file system that is full or
+            read-only.
+    """
+    try:
+        _try_to_write(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{what} {folder}: no file can be written there ({error.strerror}); name another folder"
+        ) from None
+
+
+def _try_to_write(folder: Path) -> None:
+    if "\0" in str(folder):
+        raise OSError(errno.EINVAL, "a null character in the name")
+    place = folder
+    while not place.exists():
+        if place.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "a link to nothing")
+        if len(os.fsencode(place.name)) > _LONGEST_NAME:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        if place == place.parent:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    with TemporaryFile(dir=place) as file:
+        file.write(bytes(_TRIAL_BYTES))
 
 
 @contextmanager

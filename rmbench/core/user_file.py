@@ -7,6 +7,7 @@ in one process, each with its own helpers.
 
 import builtins
 import importlib
+import inspect
 import linecache
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -102,9 +103,18 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module of a private package; None for any other name."""
+        """Return the spec of a module of a private package; None for any other name.
+
+        Raises:
+            ImportError: If the code of a private package asks for a module of its folder in another way than
+                by an import statement.
+        """
         top, _, rest = fullname.partition(".")
-        if (package := _PACKAGES.get(top)) is None or not rest:
+        if (package := _PACKAGES.get(top)) is None:
+            if (asking := _asking()) is not None and located(top, asking.folder) is not None:
+                raise ImportError(asking.stranger(top))
+            return None
+        if not rest:
             return None
         if "." in rest:
             tries = (finder(Path(place)).find_spec(fullname) for place in path or ())
@@ -112,6 +122,17 @@ class _Finder(MetaPathFinder):
         else:
             found = located(rest, package.folder)
         return None if found is None else _held(fullname, found, package)
+
+
+def _asking() -> _Package | None:
+    """Return the private package whose code asks for an import, if one does."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__"))
+        if name != __name__ and name.partition(".")[0] != "importlib":
+            return _PACKAGES.get(name.partition(".")[0])
+        frame = frame.f_back
+    return None
 
 
 def _held(fullname: str, found: ModuleSpec, package: _Package) -> ModuleSpec:

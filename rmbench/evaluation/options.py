@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypedDict
+from uuid import uuid4
 
 from rmbench.core.options import NO_OPTION, Group, OnBad, Option, Part, Texts
 from rmbench.models.runtime import Dtype, Runtime
@@ -89,9 +90,18 @@ class EvalOptions:
             "Folder of the score stores.", unset="the user's cache folder", env="RMBENCH_STORE", folder=True
         ),
     ] = None
+    fresh: Annotated[
+        bool,
+        Option(
+            "Compute every reward again, the gold model's too, and replace what is stored and recorded. A"
+            " fresh run that is stopped starts over."
+        ),
+    ] = False
     quiet: Annotated[bool, Option("No progress bar and no remarks.", flags="-q --quiet")] = False
     command: Annotated[tuple[str, ...], NO_OPTION] = ()
     """Command line, for the record's provenance; empty for a call."""
+    call: Annotated[str, NO_OPTION] = field(default_factory=lambda: uuid4().hex, compare=False, repr=False)
+    """Name of this evaluation: a fresh one finds the rewards that it stored itself."""
 
     @property
     def store_folder(self) -> Path:
@@ -99,6 +109,11 @@ class EvalOptions:
         from rmbench.scoring import default_store_folder  # here: `rmbench eval --help` reads this file
 
         return self.store or default_store_folder()
+
+    @property
+    def fresh_name(self) -> str:
+        """Name of a fresh evaluation, as score stores take it; empty where stored rewards are reused."""
+        return self.call if self.fresh else ""
 
 
 class EvalKeywords(TypedDict, total=False):
@@ -124,4 +139,5 @@ class EvalKeywords(TypedDict, total=False):
     convention: Literal["both", "official", "clean"]
     results: str | PathLike[str] | None
     store: str | PathLike[str] | None
+    fresh: bool
     quiet: bool

@@ -6,12 +6,13 @@ identity, and the gold is part of the data's hash. So numbers against different 
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.address import without_secrets
 from rmbench.core.files import digest, sha256_file
 from rmbench.core.schema import typed_options
 from rmbench.errors import ConfigError, RmbenchError, ScoringError
@@ -46,6 +47,8 @@ class Gold:
     """Reason for unknown gold, or for 0 without an answer -> number of responses."""
     n_computed: int
     """Number of texts that a gold model scored."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Facts about how a verifier ran that change no verdict."""
 
     def identity_for(self, model: Mapping[str, str], *, self_gold: bool) -> dict[str, Any]:
         """Return the gold's part of the identity of a run of the model with this fingerprint.
@@ -63,8 +66,8 @@ class Gold:
 def self_gold_error(spec: str) -> ConfigError:
     """Return the error for a model that would be measured against its own scores."""
     return ConfigError(
-        f"--gold {spec}: it is the model that is evaluated, and its scores say nothing about themselves; give"
-        " another gold, or --self-gold to have it anyway and the record say so"
+        f"--gold {without_secrets(spec)}: it is the model that is evaluated, and its scores say nothing about"
+        " themselves; give another gold, or --self-gold to have it anyway and the record say so"
     )
 
 
@@ -76,7 +79,7 @@ def check_gold(spec: str, options: Mapping[str, str]) -> None:
     try:
         check_spec(spec)
     except ConfigError as error:
-        raise ConfigError(f"--gold {spec}: {error}") from None
+        raise ConfigError(f"--gold {without_secrets(spec)}: {error}") from None
 
 
 def load_gold(spec: str, options: Mapping[str, str], runtime: Runtime) -> LoadedModel | VerifierGold:
@@ -99,21 +102,38 @@ def gold_of_model(
     batch_tokens: int | None = None,
     progress: Progress | None = None,
     executor: Executor[Any] | None = None,
+    fresh: str = "",
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[ItemShelf, Gold]:
     """Return `items` with the scores of a model as graded gold; stored scores are not computed again.
+
+    Args:
+        loaded: The gold model.
+        items: Items without gold, or with another one.
+        store: Folder of the score stores.
+        batch_tokens: Most tokens of a batch; None for the model's own budget.
+        progress: Gets the progress.
+        executor: Answers in place of this process, with the same model.
+        fresh: Name of a run that asks for all of it again; empty: stored scores are reused.
+        tell: Gets a line each about stored scores that were damaged, or that other library versions made.
 
     Raises:
         ScoringError: If the model breaks its contract.
     """
     fingerprint = fingerprint_of(loaded)
-    with open_stores(store, loaded.model, fingerprint) as scores:
+    with open_stores(store, loaded.model, fingerprint, fresh=fresh, tell=tell) as scores:
         scoring = score_items(
             loaded.model, items, scores, batch_tokens=batch_tokens, progress=progress, executor=executor
         )
     n_unexplained = scoring.n_invalid - sum(scoring.unanswered.values())
     counts = {"unknown: its reward is not finite": n_unexplained, "text cut to fit": scoring.n_truncated}
     counts |= {f"unknown: {why}": n for why, n in scoring.unanswered.items()}
-    identity = {"spec": loaded.spec, "kind": "model", "gold_kind": "graded", "model": fingerprint}
+    identity = {
+        "spec": without_secrets(loaded.spec),
+        "kind": "model",
+        "gold_kind": "graded",
+        "model": fingerprint,
+    }
     return _with_gold(
         _scored(items, scoring), identity, {k: n for k, n in counts.items() if n}, scoring.n_computed
     )
@@ -127,7 +147,9 @@ def gold_of_verifier(source: VerifierGold, items: ItemShelf) -> tuple[ItemShelf,
         ScoringError: If the verifier raises, or returns something other than a finite number or None.
     """
     counts: Counter[str] = Counter()
-    return _with_gold(_verified(items, source, counts), source.identity, counts, 0)
+    shelf, gold = _with_gold(_verified(items, source, counts), source.identity, counts, 0)
+    told = getattr(source.verifier, "provenance", None)
+    return shelf, gold if told is None else replace(gold, provenance=told())
 
 
 def describe_gold(identity: Mapping[str, Any]) -> str:
@@ -209,7 +231,12 @@ def _verifier(spec: str, options: Mapping[str, str]) -> VerifierGold:
     defaults = {
         k: p.default for k, p in inspect.signature(factory).parameters.items() if p.default is not p.empty
     }
-    all_options = {key: _option(value) for key, value in sorted({**defaults, **given}.items())}
+    same = getattr(factory, "same_verdicts", {})
+    all_options = {
+        key: _option(value)
+        for key, value in sorted({**defaults, **given}.items())
+        if value not in same.get(key, ())
+    }
     identity = {
         "spec": spec, "kind": "verifier", "gold_kind": verifier.gold_kind, "name": name.rpartition(":")[2],
         "version": verifier.version, "options": all_options, **joins,

@@ -30,7 +30,11 @@ class Verdict:
 
 
 class GoldVerifier(Protocol):
-    """A verifier class; the keywords of its constructor are its options."""
+    """A verifier class; the keywords of its constructor are its options.
+
+    Two further members are optional. `same_verdicts` maps an option to values that give the same verdicts;
+    they are no part of a run's identity. `provenance()` returns facts for the record that change no verdict.
+    """
 
     version: str
     """Raised when any verdict could change."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.address import without_secrets
 from rmbench.core.files import digest
 from rmbench.core.loaded import code_of
 from rmbench.core.options import REQUIRED, accepts, argument_help, parameters_of
@@ -87,7 +88,9 @@ def load_model(
     name = chosen_name or str(getattr(model, "display_name", name))
     if identity:  # foreign code may forget an option in its fingerprint: what it was made with always counts
         identity |= {f"option:{key}": value for key, value in options.items() if key != "name"}
-    return LoadedModel(name=checked_name(name, f"--model {spec}"), model=model, spec=spec, identity=identity)
+    return LoadedModel(
+        name=checked_name(name, f"--model {without_secrets(spec)}"), model=model, spec=spec, identity=identity
+    )
 
 
 def options_of(spec: str) -> tuple[Any, list[inspect.Parameter]]:
@@ -153,7 +156,9 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
     if scheme is not None:
         if not is_known:
             known = [f"{name}:" for name in SCHEMES]
-            raise UnknownNameError("model scheme", f"{scheme['scheme']}:", known, f"--model {spec}")
+            raise UnknownNameError(
+                "model scheme", f"{scheme['scheme']}:", known, f"--model {without_secrets(spec)}"
+            )
         name = scheme["scheme"]
         return SCHEMES.get(name).load, (scheme["argument"],), spec, SCHEMES.identity(name)
     folder = Path(spec).expanduser()
@@ -185,7 +190,7 @@ def _from_file(
 def _make(
     factory: Any, arguments: tuple[str, ...], options: Mapping[str, str], runtime: Runtime, spec: str
 ) -> AnyModel:
-    where = f"--model {spec}"
+    where = f"--model {without_secrets(spec)}"
     if not isinstance(factory, type) and not inspect.isroutine(factory) and problem_of(factory) is None:
         if options:
             raise UnknownNameError("option", next(iter(options)), (), where)

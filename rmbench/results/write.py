@@ -5,16 +5,16 @@
 
 import json
 import platform
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.address import without_secrets
 from rmbench.core.files import read_json, sha256_bytes, to_jsonl_gz, write_atomic
+from rmbench.core.versions import LIBRARIES, loaded_versions
 from rmbench.metrics import METRICS_VERSION, Suite, resolve_metric
 from rmbench.results.influence import write_influence
 from rmbench.results.read import runs_at
@@ -113,12 +113,12 @@ def encode_rewards(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def provenance_of(*, model: str, data: str, command: Sequence[str]) -> dict[str, Any]:
-    """Return the provenance keys that every record has: time, machine, versions, data."""
+    """Return the provenance keys that every record has: time, machine, versions, data; no secret."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": model,
+        "model": without_secrets(model),
         "data": data,
-        "command": list(command),
+        "command": [without_secrets(word) for word in command],
         "versions": package_versions(),
         "machine": platform.machine(),
     }
@@ -126,15 +126,10 @@ def provenance_of(*, model: str, data: str, command: Sequence[str]) -> dict[str,
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the libraries that this run has loaded, for its provenance."""
-    found = {"python": platform.python_version()}
-    for name in ("rmbench", "numpy", "scipy", "torch", "transformers"):
-        # Only loaded libraries: the version of an unused one would mislead.
-        if name in sys.modules:
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:
-                continue
-    return found
+    return {
+        "python": platform.python_version(),
+        **loaded_versions(("rmbench", "numpy", "scipy", *LIBRARIES)),
+    }
 
 
 def task_identity(spec: TaskSpec) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, overload
 
+from rmbench.core.address import without_secrets
 from rmbench.errors import ConfigError, RmbenchError, first_line, is_out_of_memory
 from rmbench.models.resolve import LoadedModel, fingerprint_of
 from rmbench.types import (
@@ -236,7 +237,8 @@ class Workers(ABC, Generic[W]):
     """
 
     def __init__(self, option: str, loaded: LoadedModel) -> None:
-        self._option, self._spec, self._fingerprint = option, loaded.spec, fingerprint_of(loaded)
+        self._option, self._spec = option, loaded.spec
+        self._fingerprint = fingerprint_of(loaded)
         self._waiting: deque[tuple[int, Sequence[Any]]] = deque()
         self._done: deque[tuple[int, Answers]] = deque()
         self._busy: dict[W, tuple[int, Sequence[Any]]] = {}
@@ -295,8 +297,8 @@ class Workers(ABC, Generic[W]):
             here, there = self._fingerprint.get(key), told.get(key)
             if here != there:
                 raise ConfigError(
-                    f"{self._option}: {self._spec} is another model {where}: its {key} is {there!r}, here"
-                    f" {here!r}"
+                    f"{self._option}: {without_secrets(self._spec)} is another model {where}: its {key} is"
+                    f" {there!r}, here {here!r}"
                 )
 
     def _hand_out(self) -> None:
@@ -339,6 +341,7 @@ def check_sharable(option: str, spec: str, model: AnyModel) -> None:
         spec: The text of `--model`.
         model: The model; only its kind matters.
     """
+    spec = without_secrets(spec)
     if isinstance(model, PrecomputedRewards):
         raise ConfigError(f"{option}: the rewards of {spec} were computed elsewhere; there is nothing to do")
     if type(model).__module__ == "__main__":

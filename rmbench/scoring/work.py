@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Generic, Protocol, TypeVar
+from numbers import Integral
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -165,7 +166,13 @@ class Work(Generic[U]):
             raise ScoringError(
                 f"the pairwise model returned {value!r}; expected P(first is better) in [0, 1]"
             )
-        return Scored(value, scored.n_tokens, scored.truncated, scored.why) if scored else Scored(value)
+        value += 0.0  # -0.0 becomes 0.0: the store keeps no sign of zero, and stored or not is the same
+        if scored is None:
+            return Scored(value)
+        n_tokens: Any = scored.n_tokens
+        if n_tokens is not None and not (isinstance(n_tokens, Integral) and 0 <= int(n_tokens) < 2**63):
+            raise ScoringError(f"the model returned n_tokens={n_tokens!r}; expected a count, or None")
+        return Scored(value, None if n_tokens is None else int(n_tokens), scored.truncated, scored.why)
 
 
 class Meter:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rmbench.core.files import require_writable
 from rmbench.evaluation.options import EvalOptions
 from rmbench.evaluation.run import Outcome, evaluate, prepare_task
 from rmbench.models.resolve import LoadedModel, load_model
@@ -83,6 +84,8 @@ def run_study(
     """
     for method in spec.methods:
         find_loss(method.loss)
+    for place, option in ((folder, "--models-dir"), (results, "--results"), (store, "--store")):
+        require_writable(place, option)
     prepared = []
     for e in spec.evaluate:
         how = EvalOptions(

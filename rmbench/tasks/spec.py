@@ -339,5 +339,19 @@ def _kinds(given: Sequence[str], path: Path) -> tuple[tuple[str, ...], dict[str,
     return tuple(dict.fromkeys(map(file_name, names))), files
 
 
+def check_kinds(spec: TaskSpec) -> None:
+    """Make sure that the kinds of a loaded task are still those that it was loaded with.
+
+    Raises:
+        ConfigError: If another task has a file of the same name with such a kind, or the code has changed.
+    """
+    for kind, sha256 in spec.kind_files.items():
+        if KINDS.file_hash(kind) != sha256:
+            raise ConfigError(
+                f"{spec.path}, key 'kinds': {kind} has become that of another file, or of a newer one; rename"
+                " one of the files, or evaluate this task in a command of its own"
+            )
+
+
 def _said(size: int | str) -> str:
     return f"{size:,}" if isinstance(size, int) else f"about {int(size.split()[1]):,}"

@@ -217,13 +217,26 @@ def test_an_import_that_the_text_does_not_show_is_refused(
         sys.modules.pop("helper", None)
 
 
-def test_a_late_import_that_the_text_does_not_show_is_refused(tmp_path: Path) -> None:
+def test_a_late_import_that_the_text_does_not_show_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(tmp_path / "my_rm.py", "def f(name):\n    return __import__(name)\n")
     module, _ = load(tmp_path / "my_rm.py")
     assert module.f("json").__name__ == "json"
     save(tmp_path / "newer.py", "")
     with pytest.raises(ImportError, match=r"newer lies beside my_rm\.py"):
         module.f("newer")
+    save(tmp_path / "other.py", "from importlib import import_module as f\n")
+    assert load(tmp_path / "other.py")[0].f("json").__name__ == "json"
+    save(
+        tmp_path / "third.py", "import importlib\n\ndef f(name):\n    return importlib.import_module(name)\n"
+    )
+    module, _ = load(tmp_path / "third.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r"newer lies beside third\.py"):
+        module.f("newer")
+    assert importlib.import_module("newer"), "others may"
+    del sys.modules["newer"]
 
 
 def test_names_of_python_of_rmbench_and_of_installed_packages_keep_their_meaning(tmp_path: Path) -> None:

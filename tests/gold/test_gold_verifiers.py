@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from isolations import BEST
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.gold.bounded import Bounded, OutOfLimits
@@ -135,12 +136,12 @@ def test_programs_run_within_their_limits(
     response: str, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("USER_TOKEN", "seen")
-    verifier = PythonTests(allow_execution=True, seconds=1, memory_mb=256, file_mb=2)
+    verifier = PythonTests(allow_execution=True, isolation=BEST, seconds=1, memory_mb=256, file_mb=2)
     assert verifier.verify(response, TESTS) == verdict
 
 
 def test_a_program_that_waits_forever_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    verifier = PythonTests(allow_execution=True, seconds=0.1)
+    verifier = PythonTests(allow_execution=True, isolation=BEST, seconds=0.1)
     monkeypatch.setattr("rmbench.gold.program.WAIT_S", 0.5)
     assert verifier.verify(f"import time\n{GOOD}time.sleep(1000)\n", TESTS) == Verdict(None, "timed out")
 
