@@ -241,8 +241,8 @@ def test_blocks_of_a_page_share_a_namespace(here: Path) -> None:
 
 GROUPS = {f"rmbench.{name}" for name in ("formats", "kinds", "losses", "readers", "schemes", "verifiers")}
 """Entry-point groups, which are no modules."""
-OTHER_NAMES = {"rmbench.json", "rmbench.evaluat"}
-"""A file of a trained model, and the made-up name of a test."""
+OTHER_NAMES = {"rmbench.json", "rmbench.evaluat", "rmbench.py", "rmbench.errors.things"}
+"""A file of a trained model, and made-up names of tests."""
 PROSE = [
     *(p for folder in ("docs", "rmbench", "scripts", "tasks", "tests") for p in (ROOT / folder).rglob("*")),
     *ROOT.glob("*.md"),

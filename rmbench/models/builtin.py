@@ -13,6 +13,7 @@ markers, punctuation, whether it parses as JSON or as a number); each word of th
 shape, so that "lower case" and "no capitals" can meet; and a few dense numbers.
 """
 
+import io
 import json
 import math
 import re
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.files import sha256_file
+from rmbench.core.files import sha256_bytes
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models import SCHEMES, register_scheme
 from rmbench.models.runtime import Runtime
@@ -205,7 +206,8 @@ class LinearReward:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise ConfigError(f"there is no {path.name} in this installation: install rmbench again")
-        with np.load(path, allow_pickle=False) as arrays:
+        raw = path.read_bytes()  # the very bytes that are hashed
+        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
             self._weights: NDArray[np.float64] = arrays["weights"].astype(np.float64)
             self.metadata: Mapping[str, object] = json.loads(str(arrays["metadata"]))
         version = self.metadata.get("features_version")
@@ -214,7 +216,7 @@ class LinearReward:
                 f"{path}: trained with features {version!r}, this version computes {FEATURES_VERSION!r}:"
                 " train it again in a checkout, python scripts/embedded/train_linear.py"
             )
-        self._sha256 = sha256_file(path)
+        self._sha256 = sha256_bytes(raw)
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return a hash of the weights and the version of the features."""
