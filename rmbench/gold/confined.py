@@ -210,9 +210,9 @@ def _confine(isolation: str, settings: Mapping[str, Any]) -> None:
         _try("unshare", _NEW_NETWORK if is_root else _NEW_USERS | _NEW_NETWORK)
     if is_root:  # the limit on processes holds for everybody but root
         _become_nobody(may_read_all=isolation == "none")
-    else:
+    elif isolation != "none":
         _drop_capabilities(0)
-    _try("prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    (_try if isolation == "none" else _call)("prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     _try("prctl", _DEATH_SIGNAL, _SIGKILL, 0, 0, 0)
     for place in (os.path.dirname(os.__file__), *settings["paths"]):
         try:
@@ -255,7 +255,7 @@ def _become_nobody(*, may_read_all: bool) -> None:
 
 def _drop_capabilities(but: int) -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    _try("capset", header, (ctypes.c_uint32 * 6)(but, but, 0, 0, 0, 0))
+    _call("capset", header, (ctypes.c_uint32 * 6)(but, but, 0, 0, 0, 0))
 
 
 def _can_fork() -> bool:

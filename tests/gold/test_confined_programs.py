@@ -231,6 +231,25 @@ def test_installed_packages_can_be_imported(kind: str) -> None:
     assert seen("import numpy\nassert numpy.ones((3, 3)).dot(numpy.ones(3)).sum() == 9", kind) == 1.0
 
 
+CAPABILITIES = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+found = (ctypes.c_uint32 * 6)(*[7] * 6)
+assert libc.capget(header, found) == 0
+assert list(found[:2] + found[3:5]) == [0] * 4, list(found)
+assert libc.prctl(39, 0, 0, 0, 0) == 1, "it may gain rights"
+assert libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) == -1
+assert libc.umount2(b"/tmp", 2) == -1
+assert libc.chroot(b"/tmp") == -1
+"""
+
+
+@pytest.mark.parametrize("kind", ISOLATED)
+def test_a_program_has_no_capability(kind: str) -> None:
+    assert seen(CAPABILITIES, kind) == 1.0
+
+
 @pytest.mark.parametrize("kind", ISOLATED)
 def test_a_program_has_no_network(kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
