@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from rmbench.core.files import digest, parse_json, prompt_cluster
+from rmbench.core.files import digest, parse_json, prompt_cluster, read_whole, require_file
 from rmbench.core.options import Help
 from rmbench.errors import DataError, UnknownNameError
 from rmbench.models.pairwise import rewards_from_preferences
@@ -52,6 +52,8 @@ ADVERSARIAL = ("NullModel", "gpt4_gamed")
 
 FILE = "annotations.json"
 DRAW = 0.5
+_LARGEST = 128 * 2**20
+"""Bytes of annotations of one model; more is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ def annotations(path: Path, annotator: str) -> Iterator[tuple[str, Path, list[An
         if not found:
             raise DataError(f"no results/<model>/{annotator}/{FILE} in it", path=path)
         for file in found:
-            yield file.parent.parent.name, file, _rows(file.read_bytes(), file)
+            yield file.parent.parent.name, file, _rows(read_whole(file, _LARGEST), file)
         return
     found_in_archive = [
         (model, where, _rows(raw, where)) for model, _, where, raw in _members(path, annotator)
@@ -149,6 +151,7 @@ def _members(path: Path, annotator: str | None) -> Iterator[tuple[str, str, Path
 
     It is read as a stream and never extracted: names inside an archive are not trusted with paths.
     """
+    require_file(path)
     try:
         with tarfile.open(path) as archive:
             for member in archive:
@@ -156,6 +159,9 @@ def _members(path: Path, annotator: str | None) -> Iterator[tuple[str, str, Path
                 if not member.isfile() or len(parts) < 3 or parts[-1] != FILE:
                     continue
                 if annotator in (None, parts[-2]):
+                    if member.size > _LARGEST:
+                        problem = f"{member.size:,} bytes; expected at most {_LARGEST:,}"
+                        raise DataError(problem, path=path / member.name)
                     handle = archive.extractfile(member) if annotator else None
                     yield parts[-3], parts[-2], path / member.name, handle.read() if handle else b""
     except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
@@ -165,9 +171,10 @@ def _members(path: Path, annotator: str | None) -> Iterator[tuple[str, str, Path
         ) from None
 
 
-def _rows(raw: bytes, where: Path) -> list[Any]:
+def _rows(raw: str | bytes, where: Path) -> list[Any]:
     try:
-        value = parse_json(raw)
+        text = raw if isinstance(raw, str) else raw.decode("utf-8")
+        value = parse_json(text.removeprefix("\ufeff"))
     except ValueError as error:
         raise DataError(f"not valid JSON ({error})", path=where) from None
     if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):

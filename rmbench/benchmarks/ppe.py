@@ -134,7 +134,7 @@ def measure_ppe(panel: Panel, params: Params) -> Measured:
 
 
 def _correctness(panel: Panel) -> Measured:
-    named = np.array([part_name(s) for s in stratum_of(panel, "set")], dtype=str)
+    named = np.array([part_name(s) for s in stratum_of(panel, "set")], dtype=object)
     parts = {name: part_name(name) for name in SETS}
     metrics: dict[str, Statistic] = {}
     undefined: dict[str, str] = {}

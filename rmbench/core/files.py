@@ -85,19 +85,22 @@ MOST_BLANK_LINES = 10**6
 """Blank lines on end beyond which a file is refused."""
 DEEPEST = 100
 """Levels of lists and mappings beyond which a value is refused."""
+MOST_DIGITS = 308
+"""Digits of a whole number beyond which it is refused: no float holds it."""
 LARGEST_TEXT = 64 * 2**20
 """Bytes beyond which a file that is read whole is refused."""
 
 
 class JsonError(ValueError):
-    """JSON that more text cannot mend: a key given twice, or too many levels."""
+    """JSON that more text cannot mend: a key given twice, too many levels, or too many digits."""
 
 
 def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text, in which no key is given twice.
 
     Raises:
-        ValueError: If it is not JSON, gives a key twice, or has more than `DEEPEST` levels.
+        ValueError: If it is not JSON, gives a key twice, has more than `DEEPEST` levels, or a whole number of
+            more than `MOST_DIGITS` digits.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
@@ -142,7 +145,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise JsonError(f"a number of {len(text.lstrip('-')):,} digits; expected at most {MOST_DIGITS}")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole)
 _SPACE = " \t\n\r"
 
 
@@ -150,19 +159,19 @@ def require_file(path: Path, what: str = "") -> Path:
     """Return `path` if it is a regular file. A pipe or a device might never end.
 
     Raises:
-        ConfigError: If there is none, or it is something else; `what` begins the message.
+        DataError: If there is none, or it is something else; `what` begins the message.
     """
-    where = f"{what}: {path}" if what else str(path)
+    where = f"{what}: {path}" if what else path
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise ConfigError(f"{where}: there is no such file") from None
+        raise DataError("there is no such file", path=where) from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise ConfigError(f"{where}: cannot be read: {getattr(error, 'strerror', error)}") from None
+        raise DataError(f"cannot be read: {getattr(error, 'strerror', error)}", path=where) from None
     if stat.S_ISDIR(mode):
-        raise ConfigError(f"{where}: a folder; expected a file")
+        raise DataError("a folder; expected a file", path=where)
     if not stat.S_ISREG(mode):
-        raise ConfigError(f"{where}: a pipe, device or socket; expected a file")
+        raise DataError("a pipe, device or socket; expected a file", path=where)
     return path
 
 
@@ -175,17 +184,17 @@ def read_whole(path: Path, most: int = LARGEST_TEXT, what: str = "") -> str:
         what: What it is, for messages.
 
     Raises:
-        ConfigError: If it is no regular file, is larger, cannot be read, or is not UTF-8.
+        DataError: If it is no regular file, is larger, cannot be read, or is not UTF-8.
     """
-    where = f"{what}: {path}" if what else str(path)
+    where = f"{what}: {path}" if what else path
     if (size := require_file(path, what).stat().st_size) > most:
-        raise ConfigError(f"{where}: {size:,} bytes; expected at most {most:,}")
+        raise DataError(f"{size:,} bytes; expected at most {most:,}", path=where)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{where}: not UTF-8 text ({error.reason})") from None
+        raise DataError(f"not UTF-8 text ({error.reason})", path=where) from None
     except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
+        raise DataError(f"cannot be read: {error.strerror}", path=where) from None
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -234,12 +243,12 @@ def _is_alive(process: int) -> bool:
 
 
 def read_json(path: Path, what: str = "", most: int = LARGEST_TEXT) -> Any:
-    """Return the value of a JSON file. Raises ConfigError as `read_whole` does, and where it is not JSON."""
+    """Return the value of a JSON file. Raises DataError as `read_whole` does, and where it is not JSON."""
     text = read_whole(path, most, what)
     try:
         return parse_json(text.removeprefix("\ufeff"))
     except ValueError as error:
-        raise ConfigError(f"{f'{what}: ' if what else ''}{path}: not valid JSON ({error})") from None
+        raise DataError(f"not valid JSON ({error})", path=f"{what}: {path}" if what else path) from None
 
 
 @contextmanager
@@ -318,8 +327,8 @@ def iter_jsonl(path: Path, *, keep_bad_lines: bool = False) -> Iterator[tuple[in
     The file's own lines are read, never `str.splitlines`, which also splits on U+2028 inside replies.
 
     Raises:
-        ConfigError: If it is no regular file.
-        DataError: If the file cannot be read, is not UTF-8, is cut off, or a line is not JSON or too long.
+        DataError: If it is no regular file, cannot be read, is not UTF-8, is cut off, or a line is not JSON or
+            too long.
     """
     number, blank = 0, 0
     require_file(path)

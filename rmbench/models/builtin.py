@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.files import sha256_file
+from rmbench.core.arrays import read_arrays
+from rmbench.core.files import parse_json, sha256_file
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models import SCHEMES, register_scheme
 from rmbench.models.runtime import Runtime
@@ -205,9 +206,9 @@ class LinearReward:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise ConfigError(f"there is no {path.name} in this installation: install rmbench again")
-        with np.load(path, allow_pickle=False) as arrays:
-            self._weights: NDArray[np.float64] = arrays["weights"].astype(np.float64)
-            self.metadata: Mapping[str, object] = json.loads(str(arrays["metadata"]))
+        found = read_arrays(path, {"weights": ("float32", 1), "metadata": ("str", 0)})
+        self._weights: NDArray[np.float64] = found["weights"].astype(np.float64)
+        self.metadata: Mapping[str, object] = parse_json(str(found["metadata"]))
         version = self.metadata.get("features_version")
         if version != FEATURES_VERSION or self._weights.shape != (N_FEATURES,):
             raise ConfigError(

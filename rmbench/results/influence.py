@@ -8,8 +8,6 @@ never used.
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
@@ -20,15 +18,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.files import digest, write_atomic
+from rmbench.core.arrays import read_arrays
+from rmbench.core.files import digest, parse_json, write_atomic
+from rmbench.errors import DataError
 from rmbench.metrics import METRICS_VERSION, Suite
 from rmbench.results.record import Record
 from rmbench.stats import Statistic
 from rmbench.stats.clusters import Stratum
 
 FORMAT = 1
-_MOST_BYTES = 1 << 30
-"""Most bytes of one part of the file, unpacked: a larger one is not read."""
+_PARTS = {"head": ("uint8", 1), "float64": ("float64", 1), "int64": ("int64", 1), "checksum": ("uint8", 1)}
 _SAME = 1e-6
 """Relative difference up to which a number is the record's: processors differ in the last digits."""
 _ARRAYS = ("influence", "share", "strata")
@@ -81,7 +80,7 @@ def read_influence(path: Path, record: Record) -> Suite | None:
     """
     try:
         parts = _parts(path)
-        head = json.loads(parts["head"].tobytes())
+        head = parse_json(parts["head"].tobytes())
         if head["key"] != _key(record):
             return None
         arrays = {kind: np.split(parts[kind], np.cumsum(sizes)[:-1]) for kind, sizes in head["sizes"].items()}
@@ -97,8 +96,7 @@ def read_influence(path: Path, record: Record) -> Suite | None:
             clusters=clusters,
             n_items=int(head["n_items"]),
         )
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile,
-            zlib.error, NotImplementedError, RecursionError):  # fmt: skip
+    except (DataError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
     return suite if _agrees(suite, record) else None
 
@@ -168,14 +166,11 @@ def _unpacked(raw: Mapping[str, Any], arrays: Mapping[str, Sequence[NDArray[Any]
 
 
 def _parts(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the file. Raises ValueError unless they are of bounded size and unchanged."""
-    with zipfile.ZipFile(path) as file:
-        if any(part.file_size > _MOST_BYTES for part in file.infolist()):
-            raise ValueError("too large")
-    with np.load(path, allow_pickle=False) as file:
-        parts = {name: file[name] for name in ("head", "float64", "int64")}
-        if not np.array_equal(file["checksum"], _checksum(parts)):
-            raise ValueError("damaged")
+    """Return the arrays of the file. Raises DataError unless they can be read, ValueError if they changed."""
+    found = read_arrays(path, _PARTS)
+    parts = {name: found[name] for name in ("head", "float64", "int64")}
+    if not np.array_equal(found["checksum"], _checksum(parts)):
+        raise ValueError("damaged")
     return parts
 
 

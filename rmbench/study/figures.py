@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rmbench.core.files import slug
+from rmbench.metrics.kinds import sizes_of
 from rmbench.plot.style import doublings, dress, level, panel_files, six, style_of
 from rmbench.stats.clusters import Floats
 from rmbench.study.run import BatchRow, Cell, StudyRun
@@ -118,7 +119,7 @@ def _over_seeds(seeds: Sequence[_Points]) -> Line | None:
 
 
 def _at_n(record: Any, stem: str) -> _Points:
-    n_values = sorted(int(m.partition("@")[2]) for m in record.metrics if m.startswith(f"{stem}@"))
+    n_values = sizes_of(stem, record.metrics)
     return [float(n) for n in n_values], [record.metrics[f"{stem}@{n}"].value for n in n_values]
 
 

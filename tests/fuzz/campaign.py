@@ -28,14 +28,14 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from arguments import option_case, path_case  # noqa: E402
-from mutations import damage  # noqa: E402
-from samples import Sample, all_samples  # noqa: E402
+from arguments import option_case, path_case
+from mutations import damage
+from samples import Sample, all_samples
 
-from rmbench.cli.main import run  # noqa: E402
-from rmbench.errors import RmbenchError  # noqa: E402
-from rmbench.results.read import read_record  # noqa: E402
-from rmbench.results.record import check_rewards_file, rewards_name  # noqa: E402
+from rmbench.cli.main import run
+from rmbench.errors import RmbenchError
+from rmbench.results.read import read_record
+from rmbench.results.record import check_rewards_file, rewards_name
 
 SECONDS = 10
 """A command that takes longer hangs."""
@@ -166,7 +166,9 @@ def perform(outcome: Outcome, folder: Path, said: Path) -> None:
     outcome.warnings = sorted({f"{w.category.__name__}: {str(w.message)[:150]} ({Path(w.filename).name}:{w.lineno})" for w in warned})  # fmt: skip
     after = _files(folder)
     changed = [p for p in after if before.get(p) != after[p]]
-    outcome.half = [p for p in changed if p.endswith(".partial") or (outcome.code != 0 and not _stays(folder, p))]
+    outcome.half = [
+        p for p in changed if p.endswith(".partial") or (outcome.code != 0 and not _stays(folder, p))
+    ]
     if outcome.hangs:
         outcome.half = []
     if outcome.code not in (0, None):
@@ -276,7 +278,6 @@ def isolate(folder: Path) -> None:
 
 def preload() -> None:
     """Import what commands import, once for all processes."""
-    import matplotlib.pyplot
     import torch
     import transformers  # noqa: F401
 
@@ -300,7 +301,9 @@ def main() -> None:
         samples = all_samples(below / "samples")
     if given.only is not None:
         outcome = make(samples, given.seed, given.only, below / "case")
-        print(f"{below / 'case'}\n{outcome.kind}: {outcome.told}\nrmbench {' '.join(map(repr, outcome.command))}")
+        print(
+            f"{below / 'case'}\n{outcome.kind}: {outcome.told}\nrmbench {' '.join(map(repr, outcome.command))}"
+        )
         os.chdir(below / "case")
         print("exit code", run(outcome.command))
         return
@@ -311,7 +314,9 @@ def main() -> None:
         if out:
             print(json.dumps(asdict(outcome)), file=out, flush=True)
         if outcome.fails:
-            what = outcome.error.strip().splitlines()[-1] if outcome.error else "hangs" if outcome.hangs else ""
+            what = (
+                outcome.error.strip().splitlines()[-1] if outcome.error else "hangs" if outcome.hangs else ""
+            )
             what = what or (f"left {outcome.half[:3]}" if outcome.half else f"{outcome.peak / 1e9:.2f} GB; {outcome.said[-200:]!r}")  # fmt: skip
             print(f"{outcome.n} {outcome.kind}: {outcome.told[:150]}: {what[:300]}", file=sys.stderr)
     shutil.rmtree(below, ignore_errors=True)

@@ -236,7 +236,9 @@ def _damage_parquet(path: Path, rng: random.Random) -> str:
         except Exception:  # no column holds such values: all of them become this one
             how = "column"
     if how == "column":
-        name, bad = rng.choice([b for b in BAD if "raw" not in b[0] and "surrogate" not in b[0] and "mapping" not in b[0]])
+        name, bad = rng.choice(
+            [b for b in BAD if "raw" not in b[0] and "surrogate" not in b[0] and "mapping" not in b[0]]
+        )
         try:
             table = table.set_column(k, names[k], pyarrow.array([bad] * len(table)))
         except Exception:
@@ -245,7 +247,10 @@ def _damage_parquet(path: Path, rng: random.Random) -> str:
     elif how == "drop":
         table, told = table.drop_columns([names[k]]), f"without {names[k]!r}"
     elif how == "rename":
-        table, told = table.rename_columns([*names[:k], f"{names[k]}x", *names[k + 1 :]]), f"{names[k]!r} renamed"
+        table, told = (
+            table.rename_columns([*names[:k], f"{names[k]}x", *names[k + 1 :]]),
+            f"{names[k]!r} renamed",
+        )
     elif how == "empty":
         table, told = table.slice(0, 0), "no rows"
     elif how == "twice":

@@ -156,7 +156,17 @@ def rows(root: Path) -> list[Sample]:
     folder = root / "schema"
     jsonl(folder / "v.jsonl", CHECKED)
     (folder / "s.json").write_text(json.dumps(schema))
-    given = ["-t", "bon", "--data", "{d}/v.jsonl", "--gold", "verifier:json-schema", "-G", "schema={d}/s.json", *OUT]
+    given = [
+        "-t",
+        "bon",
+        "--data",
+        "{d}/v.jsonl",
+        "--gold",
+        "verifier:json-schema",
+        "-G",
+        "schema={d}/s.json",
+        *OUT,
+    ]
     found.append(Sample("schema file", folder, ["s.json"], [["eval", "-m", "length", *given]]))
     for place in sorted((TESTS / "fixtures").iterdir()):
         files = sorted(p for p in place.rglob("*") if p.is_file())
@@ -203,14 +213,27 @@ def definitions(root: Path) -> list[Sample]:
     jsonl(folder / "pairs.jsonl", PAIRS)
     (folder / "mine.yaml").write_text(yaml.safe_dump(TASK))
     given = ["-t", "{d}/mine.yaml", "--data", "{d}/pairs.jsonl"]
-    commands = [["eval", "-m", "length", *given, *OUT], ["tasks", "{d}/mine.yaml"], ["export", *given, "-o", "{d}/o.jsonl"]]
+    commands = [
+        ["eval", "-m", "length", *given, *OUT],
+        ["tasks", "{d}/mine.yaml"],
+        ["export", *given, "-o", "{d}/o.jsonl"],
+    ]
     found = [Sample("task file", folder, ["mine.yaml"], commands, weight=6)]
     judge = root / "judge"
     shutil.copytree(folder, judge)
     for kind in ("pairwise", "rating"):
         shutil.copy(TESTS.parent / "rmbench" / "_data" / "judges" / f"{kind}.yaml", judge)
         mode = {"pairwise": "verdict", "rating": "rating"}[kind]
-        options = ["-M", "model=m", "-M", f"mode={mode}", "-M", f"prompt={{d}}/{kind}.yaml", "-M", "retries=0"]
+        options = [
+            "-M",
+            "model=m",
+            "-M",
+            f"mode={mode}",
+            "-M",
+            f"prompt={{d}}/{kind}.yaml",
+            "-M",
+            "retries=0",
+        ]
         options += ["-M", "stop_after=1", "-M", "reasks=0"]
         given = ["-t", "{d}/mine.yaml", "--data", "{d}/pairs.jsonl", "--limit", "2"]
         commands = [["eval", "-m", "judge:http://127.0.0.1:9/v1", *options, *given, *OUT]]
@@ -235,7 +258,18 @@ def records(root: Path) -> list[Sample]:
     assert run(["eval", *given, "--results", f"{folder}/results", "--store", f"{folder}/store", "--csv"]) == 0
     results = ["--results", "{d}/results"]
     board = ["leaderboard", *results, "--boards-dir", "{d}/boards", "--out", "{d}/o"]
-    again = ["eval", "-m", "length", "-t", "preference", "--data", "{d}/items.jsonl", "--store", "{d}/store", "-q"]
+    again = [
+        "eval",
+        "-m",
+        "length",
+        "-t",
+        "preference",
+        "--data",
+        "{d}/items.jsonl",
+        "--store",
+        "{d}/store",
+        "-q",
+    ]
     quick = [board, ["compare", "length", "builtin:linear", "-t", "preference", *results], ["remeasure", "{d}/results"], [*again, *results]]  # fmt: skip
     commands = [
         *(quick * 4),
@@ -320,7 +354,15 @@ def imports(root: Path) -> list[Sample]:
     def add(kind: str, folder: Path, path: str, *options: str) -> None:
         given = ["import", kind, f"{{d}}/{path}", "--results", "{d}/out", *options]
         skip = [*given, "--on-bad", "skip"]
-        found.append(Sample(f"import {kind}", folder, ["**/*.json", "**/*.jsonl"], [given, skip, [*given, "--json"]], weight=2))
+        found.append(
+            Sample(
+                f"import {kind}",
+                folder,
+                ["**/*.json", "**/*.jsonl"],
+                [given, skip, [*given, "--json"]],
+                weight=2,
+            )
+        )
 
     rewardbench = root / "import-rewardbench"
     scores(rewardbench / "in", "org/one", v1_columns("org/one"))
@@ -375,7 +417,9 @@ def models(root: Path) -> list[Sample]:
     found.append(Sample("training_prompts.npz", classifier, ["rm/*.npz"], [evaluate]))
     policy = root / "policy"
     shutil.copytree(checkpoint(root, task="CausalLM"), policy / "lm")
-    jsonl(policy / "prompts.jsonl", [{"id": f"q{k}", "prompt": f"What is {k}?", "answer": k} for k in range(3)])
+    jsonl(
+        policy / "prompts.jsonl", [{"id": f"q{k}", "prompt": f"What is {k}?", "answer": k} for k in range(3)]
+    )
     sample = ["sample", "--policy", "{d}/lm", "--prompts", "{d}/prompts.jsonl", "--out", "{d}/pool.jsonl", "-n", "2",
               "--max-tokens", "4", "--dtype", "float32", *cpu, "-q"]  # fmt: skip
     found.append(Sample("prompts", policy, ["prompts.jsonl"], [sample]))
