@@ -16,7 +16,7 @@ MOST_BYTES = 256 * 2**20
 """Bytes of one array, unpacked: a larger one is not read."""
 
 _DAMAGED = (
-    OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, MemoryError,
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError,
     NotImplementedError, RecursionError, SyntaxError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What zipfile and numpy raise for a file that is damaged."""

@@ -327,7 +327,7 @@ def iter_jsonl(path: Path, *, keep_bad_lines: bool = False) -> Iterator[tuple[in
     The file's own lines are read, never `str.splitlines`, which also splits on U+2028 inside replies.
 
     Raises:
-        DataError: If it is no regular file, cannot be read, is not UTF-8, is cut off, or a line is not JSON or
+        DataError: If it is no regular file, cannot be read, is not UTF-8 or cut off, or a line is not JSON or
             too long.
     """
     number, blank = 0, 0

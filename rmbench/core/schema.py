@@ -4,7 +4,8 @@ A dataclass defines a file: fields are keys, annotations are types, and the text
 `parse` reads a mapping into one, `from_text` reads a text of `-T key=value`, and `json_schema` makes the JSON
 Schema for editors. Annotations may be str, int, float, bool, Path, None, Any, Literal, `X | Y`,
 `tuple[X, ...]`, `tuple[X, Y]`, `Mapping[str, X]`, another dataclass, and `Annotated[X, Rule(...)]`. A class
-attribute `MORE_KEYS = True` allows keys that are not fields; their values are not read.
+attribute `MORE_KEYS = True` allows keys that are not fields; their values are not read. `MORE_KEYS` may be an
+annotation instead: that of their values.
 
 pydantic was tried in its place; docs/contributing.md has the comparison.
 """
@@ -159,6 +160,17 @@ def parse(cls: type[T], given: Any, where: str, **derived: Any) -> T:
     return _dataclass(cls, given, _At(where), derived)
 
 
+def checked(hint: Any, value: Any, where: str) -> Any:
+    """Return a plain value as one of the annotation `hint`; it raises as `parse` does.
+
+    Args:
+        hint: The annotation.
+        value: As JSON or YAML has it.
+        where: What begins messages.
+    """
+    return _value(hint, value, _At(where))
+
+
 def from_text(hint: Any, text: str, where: str) -> Any:
     """Return a text of the command line as a value of the annotation `hint`.
 
@@ -271,8 +283,11 @@ def _dataclass(cls: type[T], given: Any, at: _At, derived: Mapping[str, Any]) ->
     if not isinstance(given, Mapping):
         raise _wrong(given, f"a mapping with {', '.join(known)}", at)
     for key in given:
-        if key not in known and not getattr(cls, "MORE_KEYS", False):
+        if key in known or (more := getattr(cls, "MORE_KEYS", False)) is True:
+            continue
+        if more is False:
             raise UnknownNameError("key", str(key), known, str(at.beside(key, given)))
+        _value(more, given[key], at.key(key, given))
     values = dict(derived)
     for name, key in known.items():
         if given.get(name) is not None or (name in given and key.default is MISSING):
@@ -409,7 +424,9 @@ def _object(cls: type, derived: tuple[str, ...] = ()) -> dict[str, Any]:
         "type": "object",
         "properties": {name: _property(key) for name, key in known.items()},
         "required": [name for name, key in known.items() if key.default is MISSING],
-        "additionalProperties": getattr(cls, "MORE_KEYS", False),
+        "additionalProperties": more
+        if isinstance(more := getattr(cls, "MORE_KEYS", False), bool)
+        else json_type(more),
     }
 
 

@@ -17,8 +17,8 @@ def read_rewards(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a rewards file.
 
     Raises:
-        DataError: With line and key, if the file cannot be read, a row is not as `rmbench eval` writes it, two
-            rows have one id, or some rows alone have `flips`.
+        DataError: With line and key, if the file cannot be read, a row is not as `rmbench eval` writes it,
+            two rows have one id, or some rows alone have `flips`.
     """
     rows, lines = list[dict[str, Any]](), dict[str, int]()
     for line, row in iter_jsonl(path):

@@ -15,6 +15,7 @@ from rmbench.core.files import canonical_json
 from rmbench.evaluation.run import Outcome
 from rmbench.format.tables import csv_text, value_low_high
 from rmbench.metrics import Suite
+from rmbench.metrics.kinds import at_largest_n
 from rmbench.results.compare import Common, CommonItems
 from rmbench.results.record import Record, sealed
 from rmbench.results.run import Run

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import softplus
 
+from rmbench.core.arrays import read_arrays
 from rmbench.core.files import digest, write_atomic_with
-from rmbench.errors import ConfigError, RunError, StoreError
+from rmbench.errors import ConfigError, DataError, RunError, StoreError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded
 from rmbench.train.base import Base, head_of
