@@ -197,12 +197,10 @@ def _estimate(name: str, e: Any) -> Estimate:
             found = repr(e[key])[:40] if key in e else "missing"
             raise ValueError(f"the metric {name!r}, key {key!r}: {found}; expected {expected}")
     low, high = e["ci95"] or (None, None)
+    interval = (-inf if low is None else float(low), inf if high is None else float(high))
     return Estimate(
         value=float(e["value"]),
-        # An end of an interval that is infinite is null.
-        ci95=(-inf if low is None else float(low), inf if high is None else float(high))
-        if e["ci95"]
-        else None,
+        ci95=interval if e["ci95"] else None,  # an end that is infinite is null
         stderr=None if e["stderr"] is None else float(e["stderr"]),
         n=e["n"],
         n_clusters=e["n_clusters"],

@@ -13,7 +13,7 @@ from rmbench.cli.main import cli
 VALUES = [
     "", " ", "=", "==", "=x", "x", "a=", "a=b=c", "0", "-0", "-1", "1", "2", "1.5", "-1.5", "1e999", "nan", "inf", "-inf",
     "9" * 400, "-" + "9" * 400, "9" * 5000, "0." + "9" * 400, "1e-400", "1_0", "١٢", "²", "0x10", " 5 ", "5\n", "+5", "1e3", "1,5",
-    "\udc80\udcff", "\ud83d", "é", "\u202eabc", "\x1b[31m", "x" * 100_000, "true", "None", "null", "[]", "{}", "..", "*", "?", "[a]",
+    "\udc80\udcff", "\udcff/x", "é", "\u202eabc", "\x1b[31m", "x" * 100_000, "true", "None", "null", "[]", "{}", "..", "*", "?", "[a]",
     "{x}", "{0}", "%s", "~", "-", "--", "-h", "/dev/zero", "/dev/null", "/dev/full", "{d}", "{d}/nothing", "{d}/nothing/at/all", "0:0.5",
     "0.5:0", "nan:1", "0:inf", ":", "::", "0:1:2", "1e-300:1e-299", "org/name", "org/name@" + "0" * 40, "a:b", "hf:", "scores:", "process:{d}",
     "dpo:policy={d},ref=", "dpo:", "ensemble:", "ensemble:length,length", "ensemble:,", "ensemble:" + "length," * 500, "vllm:{d}", "judge:http://[",

@@ -38,8 +38,10 @@ from rmbench.results.read import read_record
 from rmbench.results.record import check_rewards_file, rewards_name
 
 SECONDS = 10
-"""A command that takes longer hangs."""
-KILLED_AFTER = 25
+"""A command that takes more processor time hangs."""
+WAITS = 30
+"""A command that takes longer, whatever it does, hangs: other processes may share the cores."""
+KILLED_AFTER = 45
 """Seconds after which a process that does not answer is killed."""
 BYTES = 10**9
 """A command that takes more memory than this, all in all, takes too much."""
@@ -145,8 +147,10 @@ def perform(outcome: Outcome, folder: Path, said: Path) -> None:
     sys.stdout = open(os.devnull, "w", encoding="utf-8")
     sys.stderr = said.open("w", encoding="utf-8", errors="backslashreplace")
     os.dup2(sys.stderr.fileno(), 2)
-    signal.signal(signal.SIGALRM, _raise)
-    signal.alarm(SECONDS)
+    for number in (signal.SIGALRM, signal.SIGPROF):
+        signal.signal(number, _raise)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(WAITS)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         try:
@@ -158,6 +162,7 @@ def perform(outcome: Outcome, folder: Path, said: Path) -> None:
             outcome.error = traceback.format_exc()
         finally:
             signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
     outcome.seconds, outcome.peak = time.monotonic() - start, _memory("VmHWM")
     for stream in (sys.stdout, sys.stderr):
         stream.close()
