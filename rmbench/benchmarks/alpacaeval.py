@@ -15,6 +15,7 @@ are rewards on the task `alpacaeval-calibration`, whose gold is another judge's.
 
 import lzma
 import tarfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -52,6 +53,10 @@ ADVERSARIAL = ("NullModel", "gpt4_gamed")
 
 FILE = "annotations.json"
 DRAW = 0.5
+_PACKED = {b"\xfd7zXZ\x00": "xz", b"\x1f\x8b": "gz", b"BZh": "bz2"}
+"""How a packed archive begins -> how it is packed. To try one after the other would read a file three times."""
+_LARGEST_ARCHIVE = 2 * 2**30
+"""Bytes of an archive, unpacked; more is refused."""
 _LARGEST = 128 * 2**20
 """Bytes of annotations of one model; more is refused."""
 
@@ -151,10 +156,14 @@ def _members(path: Path, annotator: str | None) -> Iterator[tuple[str, str, Path
 
     It is read as a stream and never extracted: names inside an archive are not trusted with paths.
     """
-    require_file(path)
+    with require_file(path).open("rb") as file:
+        head = file.read(8)
+    kind = next((kind for start, kind in _PACKED.items() if head.startswith(start)), "")
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, f"r:{kind}") as archive:
             for member in archive:
+                if member.offset_data + member.size > _LARGEST_ARCHIVE:
+                    raise DataError(f"more than {_LARGEST_ARCHIVE:,} bytes, unpacked", path=path)
                 parts = PurePosixPath(member.name).parts
                 if not member.isfile() or len(parts) < 3 or parts[-1] != FILE:
                     continue
@@ -164,7 +173,7 @@ def _members(path: Path, annotator: str | None) -> Iterator[tuple[str, str, Path
                         raise DataError(problem, path=path / member.name)
                     handle = archive.extractfile(member) if annotator else None
                     yield parts[-3], parts[-2], path / member.name, handle.read() if handle else b""
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
             f"not an archive that can be read ({error}); expected a folder with results/ or a .tar.xz",
             path=path,
@@ -190,10 +199,7 @@ def preference_of(row: Row) -> float:
     value = fields.required(row, "preference")
     if value is None:
         return nan
-    try:
-        number = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = -1.0
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
     if number == 0.0:
         return DRAW
     if isnan(number) or 1.0 <= number <= 2.0:
@@ -213,7 +219,7 @@ def _verdict(row: Row, model: str) -> _Verdict:
         output=fields.reply(row, "output_2"),
         reference_output=fields.reply(row, "output_1"),
         p=p,
-        dataset=str(row.value.get("dataset") or ""),
+        dataset=fields.label(row, "dataset"),
     )
 
 
@@ -236,7 +242,7 @@ def _answer(verdict: _Verdict) -> Response:
 def _example(row: Row) -> str:
     """Return the number of the example in the benchmark, from 0: its own, else its place in the file."""
     number = row.value.get("id")
-    return str(number if isinstance(number, int) and not isinstance(number, bool) else row.line - 1)
+    return str(row.line - 1 if number is None else fields.whole(row, "id", number, 0, 10**9))
 
 
 def _pair(verdict: _Verdict) -> Item:

@@ -4,6 +4,7 @@ The same value has the same canonical JSON in every process, version and locale:
 UTF-8, no NaN. A hash of it is an identity, so nothing of it may change without a new IDENTITY_VERSION.
 """
 
+import errno
 import gzip
 import hashlib
 import io
@@ -205,6 +206,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """As `write_atomic`, for content that `write` puts into a binary file."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f".{path.name[:100]}.{_HOST}-"
     _remove_partials(path.parent, start)

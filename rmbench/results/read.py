@@ -224,7 +224,9 @@ def _is_count(value: Any) -> bool:
 def _is_interval(value: Any) -> bool:
     if value is None:
         return True
-    return isinstance(value, list) and len(value) == 2 and all(v is None or _is_number(v) for v in value)
+    if not isinstance(value, list) or len(value) != 2 or not all(v is None or _is_number(v) for v in value):
+        return False
+    return None in value or value[0] <= value[1]
 
 
 def _is_text(value: Any) -> bool:
@@ -233,7 +235,7 @@ def _is_text(value: Any) -> bool:
 
 _ESTIMATE: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "value": (_is_number, "a finite number"),
-    "ci95": (_is_interval, "[low, high] or null"),
+    "ci95": (_is_interval, "[low, high], low first, or null"),
     "stderr": (lambda value: value is None or _is_number(value), "a finite number or null"),
     "n": (_is_count, "a whole number"),
     "n_clusters": (_is_count, "a whole number"),

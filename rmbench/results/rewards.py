@@ -89,7 +89,10 @@ _KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "cluster": (_is_text, "text"),
     "strata": (_are_strata, "a mapping of text to text"),
     "gold_kind": (lambda v: v in GOLD_KINDS, " or ".join(GOLD_KINDS)),
-    "logprobs": (_are_numbers, "a list of numbers or null"),
+    "logprobs": (
+        lambda v: _are_numbers(v) and all(p is None or p <= 0 for p in v),
+        "a list of numbers up to 0, or null",
+    ),
     "votes": (lambda v: _are_counts(v) and len(v) == 3, "three whole numbers"),
     "flips": (_is_count, "a whole number"),
     "comparisons": (_is_count, "a whole number"),

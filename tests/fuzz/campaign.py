@@ -118,7 +118,11 @@ def _files(folder: Path) -> dict[str, tuple[int, int]]:
 def _stays(folder: Path, name: str) -> bool:
     """Say whether a file may stay after a command that failed: locks, caches, checkpoints, a study's models, whole records."""
     path = folder / name
-    if name.endswith((".lock", ".influence.npz")) or ".training/" in name or name.startswith("runs/"):
+    if (
+        name.endswith((".lock", ".influence.npz", ".sqlite"))
+        or ".training/" in name
+        or name.startswith("runs/")
+    ):
         return True
     record = path.with_name(path.name.split(".")[0] + ".json")
     try:

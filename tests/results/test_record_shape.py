@@ -64,7 +64,10 @@ def put(value: Any, *keys: str) -> Callable[[dict[str, Any]], None]:
             put(1.5, "metrics", "gold@1", "higher_is_better"),
             "key 'higher_is_better': 1.5; expected true, false or",
         ),
-        (put([0.1], "metrics", "gold@1", "ci95"), "key 'ci95': [0.1]; expected [low, high] or null"),
+        (
+            put([0.1], "metrics", "gold@1", "ci95"),
+            "key 'ci95': [0.1]; expected [low, high], low first, or null",
+        ),
         (put(["x"], "counts", "calibration"), "key 'counts', key 'calibration': ['x']; expected a mapping"),
         (
             put([{"accuracy": "x"}], "curves", "margin_deciles"),
