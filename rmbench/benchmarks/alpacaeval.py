@@ -54,7 +54,7 @@ ADVERSARIAL = ("NullModel", "gpt4_gamed")
 FILE = "annotations.json"
 DRAW = 0.5
 _PACKED = {b"\xfd7zXZ\x00": "xz", b"\x1f\x8b": "gz", b"BZh": "bz2"}
-"""How a packed archive begins -> how it is packed. To try one after the other would read a file three times."""
+"""How a packed archive begins -> how it is packed. To try all would read a file three times."""
 _LARGEST_ARCHIVE = 2 * 2**30
 """Bytes of an archive, unpacked; more is refused."""
 _LARGEST = 128 * 2**20
