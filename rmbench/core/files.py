@@ -16,21 +16,26 @@ import re
 import stat
 import threading
 import unicodedata
+import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
-from rmbench.errors import ConfigError, DataError
+from rmbench.errors import ConfigError, DataError, first_line
 from rmbench.types import Turn
 
 IDENTITY_VERSION = 1
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: Any) -> str:
     """Return `value` as canonical JSON. Raises ValueError on NaN and infinity."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def digest(value: Any, length: int = 64) -> str:
@@ -254,6 +259,50 @@ def read_json(path: Path, what: str = "", most: int = LARGEST_TEXT) -> Any:
         raise DataError(f"not valid JSON ({error})", path=f"{what}: {path}" if what else path) from None
 
 
+_TRIAL_BYTES = 2**16
+_LONGEST_NAME = 255
+"""Bytes of the name of a file or folder, on the usual file systems."""
+
+
+def require_writable(folder: Path, what: str) -> None:
+    """Try whether files can be written into `folder`. Nothing stays of the trial.
+
+    A folder that does not exist is not made: the nearest one above it is tried.
+
+    Args:
+        folder: It need not exist.
+        what: The option that names it, for the message.
+
+    Raises:
+        ConfigError: If it is no folder, may not be written to, or is on a file system that is full or
+            read-only.
+    """
+    try:
+        _try_to_write(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{what} {folder}: no file can be written there ({error.strerror}); name another folder"
+        ) from None
+
+
+def _try_to_write(folder: Path) -> None:
+    if "\0" in str(folder):
+        raise OSError(errno.EINVAL, "a null character in the name")
+    place = folder
+    while not place.exists():
+        if place.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "a link to nothing")
+        if len(os.fsencode(place.name)) > _LONGEST_NAME:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        if place == place.parent:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    with TemporaryFile(dir=place) as file:
+        file.write(bytes(_TRIAL_BYTES))
+
+
 @contextmanager
 def locked(lock: Path, what: Path, doing: str) -> Iterator[None]:
     """Hold the file `lock`; the system takes it from a process that dies.
@@ -367,3 +416,47 @@ def _value_of(line: str, path: Path, number: int) -> Any:
         problem = f"not valid JSON ({error}); expected one object per line"
         return DataError(problem, path=path, line=number, reason="line is not JSON")
     return value
+
+
+LARGEST_ARRAY = 256 * 2**20
+"""Bytes of an array of an `.npz` file, unpacked, beyond which the file is refused."""
+
+
+def read_arrays(
+    path: Path, shapes: Mapping[str, tuple[str, int]], most: int = LARGEST_ARRAY
+) -> dict[str, Any]:
+    """Return arrays of an `.npz` file by name. A pickle in it is never run.
+
+    Args:
+        path: The file.
+        shapes: Name -> type, as numpy writes it (`float64`, or `str` for text of any length), and number of
+            dimensions.
+        most: Bytes of one array, unpacked, beyond which the file is refused.
+
+    Raises:
+        DataError: If the file cannot be read, or an array is missing, too large, or of another type or shape.
+    """
+    import numpy as np  # only here: `rmbench --help` starts without it
+
+    require_file(path)
+    try:
+        with zipfile.ZipFile(path) as file:
+            for part in file.infolist():
+                if part.file_size > most:
+                    raise ValueError(f"{part.filename}: {part.file_size:,} bytes; expected at most {most:,}")
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in shapes}
+        for name, (kind, n_dimensions) in shapes.items():
+            dtype, n = found[name].dtype, found[name].ndim
+            if n != n_dimensions or not (dtype.kind == "U" if kind == "str" else dtype == np.dtype(kind)):
+                raise ValueError(f"{name!r}: {dtype} of {n} dimensions; expected {kind} of {n_dimensions}")
+    except _DAMAGED as error:
+        raise DataError(f"damaged ({first_line(error)})", path=path) from None
+    return found
+
+
+_DAMAGED = (
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError,
+    NotImplementedError, RecursionError, SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What zipfile and numpy raise for a file that is damaged."""

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.arrays import read_arrays
-from rmbench.core.files import prompt_cluster, write_atomic_with
+from rmbench.core.files import prompt_cluster, read_arrays, write_atomic_with
 from rmbench.errors import DataError, StoreError
 from rmbench.types import Turn
 

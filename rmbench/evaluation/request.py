@@ -1,12 +1,13 @@
 """Evaluate models on tasks: check everything first, then run one model after the other."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rmbench.core.escape import one_line
+from rmbench.core.files import require_writable
 from rmbench.core.progress import Bar
 from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalOptions
@@ -43,10 +44,11 @@ class Asked:
 def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions) -> list[Outcome]:
     """Run every model on every task, one model in memory at a time.
 
-    All names are resolved and all data is read and checked before the first model is loaded.
+    All names are resolved, the folders of records and stores are tried, and all data is read and checked
+    before the first model is loaded.
 
     Raises:
-        ConfigError: If a name, an option or a row does not fit.
+        ConfigError: If a name, an option or a row does not fit, or a folder cannot be written to.
         RunError: If a model fails. Records that were complete by then stay.
     """
     for asked in models:
@@ -58,6 +60,8 @@ def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions)
                 " is given by its text, such as 'my_rm.py:MyRM'"
             )
     _check_gold(models, options)
+    require_writable(options.results, "--results")
+    require_writable(options.store_folder, "--store")
     specs = with_params([load_task(name) for name in dict.fromkeys(tasks)], options.params)
     check_convention(specs, options.convention)
     prepared = _golden([prepare_task(spec, options) for spec in specs], options)
@@ -124,7 +128,8 @@ def _golden(prepared: list[PreparedTask], options: EvalOptions) -> list[Prepared
     found = []
     with _billed(source, options), _executor(source, options.gold_options, options) as executor:
         for task in prepared:
-            with Bar(f"gold of {task.spec.name}", "texts", enabled=not options.quiet) as bar:
+            label = f"gold of {task.spec.name}"
+            with _told(label, options) as tell, Bar(label, "texts", enabled=not options.quiet) as bar:
                 items, gold = gold_of_model(
                     source,
                     task.items,
@@ -132,6 +137,8 @@ def _golden(prepared: list[PreparedTask], options: EvalOptions) -> list[Prepared
                     batch_tokens=options.batch_tokens,
                     progress=bar,
                     executor=executor,
+                    fresh=options.fresh_name,
+                    tell=tell,
                 )
             found.append(with_gold(task, items, gold))
     return found
@@ -141,8 +148,13 @@ def _one(
     loaded: LoadedModel, task: PreparedTask, options: EvalOptions, executor: Workers[Any] | None
 ) -> Outcome:
     label = f"{loaded.name} on {task.spec.name}"
-    with _billed(loaded, options), Bar(label, "texts", enabled=not options.quiet) as bar:
-        return evaluate(loaded, task, options, bar, executor)
+    with (
+        _billed(loaded, options),
+        _told(label, options) as tell,
+        Bar(label, "texts", enabled=not options.quiet) as bar,
+    ):
+        # A bar that nobody sees needs no count of the texts, which reads all items.
+        return evaluate(loaded, task, options, bar if bar.is_shown else None, executor, tell)
 
 
 @contextmanager
@@ -191,6 +203,18 @@ def _remarks(loaded: LoadedModel, options: EvalOptions) -> None:
     if not options.quiet and isinstance(loaded.model, NotingModel):
         for note in loaded.model.notes():
             _say(f"{one_line(loaded.name)}: {one_line(note)}")
+
+
+@contextmanager
+def _told(label: str, options: EvalOptions) -> Iterator[Callable[[str], None]]:
+    """Yield what takes remarks on the stored rewards of one evaluation; they are printed at its end."""
+    notes: list[str] = []
+    try:
+        yield notes.append
+    finally:
+        if not options.quiet:
+            for note in notes:
+                _say(f"{one_line(label)}: {one_line(note)}")
 
 
 def _say(note: str) -> None:

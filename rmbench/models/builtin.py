@@ -27,8 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.arrays import read_arrays
-from rmbench.core.files import parse_json, sha256_file
+from rmbench.core.files import parse_json, read_arrays, sha256_file
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models import SCHEMES, register_scheme
 from rmbench.models.runtime import Runtime

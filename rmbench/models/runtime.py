@@ -1,9 +1,9 @@
 """How a model is run: device, dtype, hub access, seed."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
-from rmbench.core.option_fields import option
+from rmbench.core.options import NO_OPTION, Option
 from rmbench.errors import ConfigError, UnknownNameError
 
 Dtype: TypeAlias = Literal["auto", "float32", "bfloat16", "float16"]
@@ -17,26 +17,32 @@ class Runtime:
         ConfigError: If a value is outside what its field says.
     """
 
-    device: str = option("auto", "auto, cpu, cuda, cuda:1, mps.", env="RMBENCH_DEVICE")
-    dtype: Dtype = option(
-        "auto",
-        "auto, float32, bfloat16, float16. auto: the checkpoint's where the hardware is fast in it, else"
-        " float32.",
-        metavar="TEXT",
-        env="RMBENCH_DTYPE",
-    )
-    offline: bool = option(False, "Never reach for a hub.", env="RMBENCH_OFFLINE")
-    trust_remote_code: bool = option(
-        False,
-        "Run Python code that comes with a checkpoint. From the Hub it needs org/name@<40-hex commit>.",
-    )
-    seed: int = option(
-        0,
-        "Seed of everything that is drawn: bootstrap, folds, --limit, random models.",
-        env="RMBENCH_SEED",
-        min=0,
-    )
-    max_length: int | None = None
+    device: Annotated[str, Option("auto, cpu, cuda, cuda:1, mps.", env="RMBENCH_DEVICE")] = "auto"
+    dtype: Annotated[
+        Dtype,
+        Option(
+            "auto, float32, bfloat16, float16. auto: the checkpoint's where the hardware is fast in it, else"
+            " float32.",
+            metavar="TEXT",
+            env="RMBENCH_DTYPE",
+        ),
+    ] = "auto"
+    offline: Annotated[bool, Option("Never reach for a hub.", env="RMBENCH_OFFLINE")] = False
+    trust_remote_code: Annotated[
+        bool,
+        Option(
+            "Run Python code that comes with a checkpoint. From the Hub it needs org/name@<40-hex commit>."
+        ),
+    ] = False
+    seed: Annotated[
+        int,
+        Option(
+            "Seed of everything that is drawn: bootstrap, folds, --limit, random models.",
+            env="RMBENCH_SEED",
+            low=0,
+        ),
+    ] = 0
+    max_length: Annotated[int | None, NO_OPTION] = None
     """Tokens per conversation before truncation; None for the model's own limit. An option of the model."""
 
     def __post_init__(self) -> None:

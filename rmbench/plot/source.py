@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,7 +26,7 @@ RecordsLike: TypeAlias = RecordLike | Sequence[RecordLike]
 class Source(Run):
     """A run with a name in figures."""
 
-    label: str
+    label: str = field(kw_only=True)
     """Name in legends and pages."""
 
     @cached_property
@@ -80,7 +80,10 @@ def name_sources(runs: Sequence[Run]) -> list[Source]:
         if max(seen.values()) == 1:
             break
         labels = [part(r) if seen[label] > 1 else label for r, label in zip(runs, labels, strict=True)]
-    return [Source(run.record, run.path, label) for run, label in zip(runs, labels, strict=True)]
+    return [
+        Source(run.record, run.path, keeps_influence=run.keeps_influence, label=label)
+        for run, label in zip(runs, labels, strict=True)
+    ]
 
 
 def _read(path: Path) -> Run:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.core.files import read_json
-from rmbench.core.options import options_of
+from rmbench.core.options import parameters_of
 from rmbench.core.schema import checked, parse
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics.kinds import known_kind
@@ -28,7 +28,7 @@ from rmbench.types import Estimate
 
 
 def read_record(path: Path, *, as_written: bool = True) -> Record:
-    """Return the record in `path`; with `as_written` False also one that was edited by hand.
+    """Return the record in `path`; with `as_written` False also an edited one.
 
     Raises:
         DataError: If it is not a record, its id does not follow from its identity, or it was edited.
@@ -59,12 +59,12 @@ def read_record(path: Path, *, as_written: bool = True) -> Record:
         told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise bad_record(path, told) from None
     if raw.get("run_id") != own_id:
-        raise bad_record(path, "run_id does not follow from the identity; the file was edited by hand")
+        raise bad_record(path, "run_id does not follow from the identity; the file was edited")
     if as_written and not is_whole(raw):
         raise bad_record(
             path,
-            "its content is not what its hash says: the file was edited by hand or damaged;"
-            " `rmbench remeasure` makes its numbers again from its rewards",
+            "its content does not match its hash: the file was edited or damaged;"
+            " `rmbench remeasure` computes its metrics again from its rewards",
         )
     with suppress(ConfigError):  # a record is shown without its kinds, but not measured
         find_own_kinds(record)
@@ -76,9 +76,9 @@ def _check_params(record: Record, where: str) -> None:
     """Raise ConfigError for a parameter of the record's task that is none of its kinds' type."""
     params = record.identity["task"]["params"]
     for kind in filter(None, map(known_kind, record.identity["task"]["kinds"])):
-        for name, one in options_of(kind.params).items():
+        for name, one in parameters_of(kind.params).items():
             if params.get(name) is not None:
-                checked(one.type, params[name], f"{where}, key {name!r}")
+                checked(one.hint, params[name], f"{where}, key {name!r}")
 
 
 def runs_at(place: Path, *, as_written: bool = True) -> list[Run]:
@@ -86,10 +86,10 @@ def runs_at(place: Path, *, as_written: bool = True) -> list[Run]:
 
     Args:
         place: Folder or file.
-        as_written: False: also records that were edited by hand.
+        as_written: False: also edited records.
 
     Raises:
-        ConfigError: If there is no such place, or no record in it.
+        ConfigError: If `place` does not exist, or has no record.
         DataError: If a file is not a record.
     """
     advice = "run `rmbench eval` first or give --results"
@@ -102,11 +102,11 @@ def runs_at(place: Path, *, as_written: bool = True) -> list[Run]:
 
 
 def find_run(results: Path, name: str, task: str) -> Run:
-    """Return the one record that `name` means: a record's path, or a model's name in `results`.
+    """Return the record that `name` means: a record's path, or a model's name in `results`.
 
     Args:
-        results: Where a model's name is looked up.
-        name: As on the command line.
+        results: Folder in which a model's name is looked up.
+        name: Path or name, as on the command line.
         task: Name of the task, or its file.
 
     Raises:
@@ -121,12 +121,12 @@ def find_runs(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) ->
     """Return all records that `names` mean: paths of records or folders, or models in `results`.
 
     Args:
-        names: As on the command line; records in their order.
-        results: Where a model's name is looked up.
-        tasks: Names of tasks, or their files: only records of these; none: all.
+        names: Paths or names, as on the command line; the records have their order.
+        results: Folder in which models' names are looked up.
+        tasks: Names of tasks, or their files: only records of these; empty: all.
 
     Raises:
-        ConfigError: If a name means nothing.
+        ConfigError: If a name matches nothing.
         UnknownNameError: If there is no such model, or no record of such a task.
         DataError: If a file is not a record.
     """
@@ -145,14 +145,14 @@ def find_runs(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) ->
 
 @contextmanager
 def with_tasks_of(runs: Iterable[Run]) -> Iterator[None]:
-    """Let `load_task` find tasks that no folder has in the records that hold their files."""
+    """Let `load_task` also find the tasks whose files are in records."""
     held = {run.task: run for run in runs if run.record.task_file is not None}
     with tasks_also_from(lambda name: held[name].recorded_spec() if name in held else None):
         yield
 
 
 def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
-    """Return the one of `runs` that is of this model and task; `where` begins messages.
+    """Return the run of this model and task among `runs`; `where` begins messages.
 
     Raises:
         ConfigError: If no record matches, or more than one does (the message names them).
@@ -185,11 +185,15 @@ def find_records(folder: Path, *, as_written: bool = True) -> Iterator[Run]:
 
 
 def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    return {name: _estimate(name, e) for name, e in raw.items()}
+    return {name: estimate_from_json(name, e) for name, e in raw.items()}
 
 
-def _estimate(name: str, e: Any) -> Estimate:
-    """Return a number with its interval. Raises ValueError for anything else: nothing is converted."""
+def estimate_from_json(name: str, e: Any) -> Estimate:
+    """Return the estimate of the metric `name` from a record's JSON values; null is an infinite end.
+
+    Raises:
+        ValueError: If a value is missing or of another type; nothing is converted.
+    """
     if not isinstance(e, Mapping):
         raise ValueError(f"the metric {name!r}: {type(e).__name__}; expected a number with its interval")
     for key, (fits, expected) in _ESTIMATE.items():
@@ -246,7 +250,7 @@ _ESTIMATE: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> Run | None:
-    """Return a run that is already complete, checked; None if it has no record."""
+    """Return the run if it is already complete, checked; None without a record."""
     path = record_folder(results, model, spec.name, spec.version) / f"{run}.json"
     if not path.exists():
         return None

@@ -1,6 +1,6 @@
-"""One stored evaluation: its record, where it is stored, what its rewards give.
+"""One stored evaluation: its record, its path, and the metrics of its rewards.
 
-Facts beside the numbers (speed, size, command) are untrusted input, and checked here.
+Other facts (speed, size, command) are untrusted input, and checked here.
 """
 
 import shlex
@@ -35,11 +35,11 @@ class Run:
     """A stored evaluation of one model on one task. Panel and suite are made at their first use."""
 
     record: Record
-    """As the file says it."""
+    """Content of the record's file."""
     path: Path
-    """The record's file."""
+    """Path of the record's file."""
     keeps_influence: bool = field(default=True, kw_only=True)
-    """Whether what is measured anew is written to the influence file."""
+    """True: metrics that are measured again are written to the influence file."""
 
     @property
     def model(self) -> str:
@@ -48,7 +48,7 @@ class Run:
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """Identity of the model: weights, template, dtype and whatever else can change a reward."""
+        """Identity of the model: weights, template, dtype and everything else that can change a reward."""
         found: Mapping[str, Any] = self.record.identity["model"]
         return found
 
@@ -64,12 +64,12 @@ class Run:
 
     @property
     def task_digest(self) -> str:
-        """Hash of what of the task can change a number: `TaskSpec.digest`."""
+        """Hash of all parts of the task that can change a number: `TaskSpec.digest`."""
         return str(self._task["digest"])
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Task kinds that were measured."""
+        """Measured task kinds."""
         return tuple(self._task["kinds"])
 
     @property
@@ -95,7 +95,7 @@ class Run:
 
     @property
     def gold(self) -> Mapping[str, Any] | None:
-        """The model or verifier that made the gold (`--gold`); None: the data has it."""
+        """The model or verifier that made the gold (`--gold`); None: gold of the data."""
         found: Mapping[str, Any] | None = self.record.identity.get("gold")
         return found
 
@@ -107,15 +107,15 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """Seed of everything that is drawn."""
+        """Seed of all random draws."""
         return int(self.record.identity["seed"])
 
     def spec(self) -> TaskSpec:
-        """Return the task: from its file if it is found, else from the text in the record.
+        """Return the task, from its file if it is found, else from the text in the record.
 
         Raises:
             UnknownNameError: If there is neither.
-            ConfigError: If the text in the record is wrong, or is not what was measured.
+            ConfigError: If the text in the record is wrong, or is not the task that was measured.
         """
         try:
             return load_task(self.task)
@@ -135,11 +135,11 @@ class Run:
 
     @property
     def metrics(self) -> Mapping[str, Estimate]:
-        """Every number of the record, with its interval."""
+        """Every metric of the record, with its interval."""
         return self.record.metrics
 
     def size(self) -> str:
-        """Return how many items and responses were measured, in words."""
+        """Return a text with the numbers of measured items and responses."""
         counts = self.record.counts
         some = counts["items"] != counts["items_available"]
         sample = f" (a sample of {counts['items_available']:,})" if some else ""
@@ -147,12 +147,12 @@ class Run:
 
     @property
     def rewards_path(self) -> Path:
-        """The rewards file beside the record."""
+        """Path of the rewards file beside the record."""
         return self.path.with_name(rewards_name(self.record.run_id))
 
     @property
     def influence_path(self) -> Path:
-        """The influence file beside the record."""
+        """Path of the influence file beside the record."""
         return self.path.with_name(influence_name(self.record.run_id))
 
     def rows(self) -> list[dict[str, Any]]:
@@ -176,7 +176,7 @@ class Run:
 
     @cached_property
     def suite(self) -> Suite:
-        """All numbers with their influence: read from the influence file, else measured and kept there.
+        """All metrics with their influence: read from the influence file, else measured and kept there.
 
         Raises:
             StoreError: If the rewards are missing or damaged.
@@ -191,7 +191,7 @@ class Run:
         return found
 
     def measure(self, *, strata: bool = True) -> Suite:
-        """Measure the run from its rewards; without `strata`, leave the numbers of each stratum out."""
+        """Measure the run from its rewards; without `strata`, leave out the metrics of each stratum."""
         find_own_kinds(self.record)
         return measure_suite(self.panel, self.kinds, self.settings, self.strata, report_strata=strata)
 
@@ -201,7 +201,7 @@ class Run:
         return measure_suite(panel, kinds, self.settings, self.strata, report_strata=False)
 
     def leaves_out(self, metric: str) -> bool:
-        """Return whether a metric (`win_rate@max` is understood) leaves items out because of the rewards."""
+        """Return whether a metric (or `win_rate@max`) leaves items out because of the rewards."""
         name = named(metric, self.suite)
         return name is not None and self.suite.without(name) is not None
 
@@ -216,7 +216,7 @@ class Run:
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields alone: another process makes panel and suite itself."""
+        """Return the fields without panel and suite: another process makes them itself."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
@@ -239,7 +239,7 @@ def stored_panel(rows: Iterable[Mapping[str, Any]]) -> Panel:
 
 
 def named(metric: str, suite: Suite) -> str | None:
-    """Return the name of a metric that has a value, where `win_rate@max` is the one with the largest n."""
+    """Return the name of a metric that has a value; `win_rate@max` is the one with the largest n."""
     try:
         return resolve_metric(metric, suite.metrics)
     except UnknownNameError:
@@ -247,10 +247,10 @@ def named(metric: str, suite: Suite) -> str | None:
 
 
 def find_own_kinds(record: Record) -> None:
-    """Make sure that the kinds that a record's task has in files are known, as they were for the record.
+    """Make sure that the record's task kinds from users' files are known, with unchanged files.
 
-    No code is run because a record names it. The task file has to be one that the user named before, or be in
-    a folder of RMBENCH_TASKS_DIR.
+    A record never causes code to run: the user must have named the task file before, or it must be in a
+    folder of RMBENCH_TASKS_DIR.
 
     Raises:
         ConfigError: If a kind is not known, or its file has changed since.
@@ -272,24 +272,24 @@ _LEAST, _MOST = 1e-6, 1e15
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts about one run that no number and no rank depends on."""
+    """Facts about one run; no metric and no rank depends on them."""
 
     command: str
-    """What made the record, quoted for a shell; empty where it does not say."""
+    """Command that made the record, quoted for a shell; empty if not recorded."""
     tokens_per_s: float | None
-    """Of the machine that made the record; None where no token was read or counted."""
+    """Tokens per second of the machine that made the record; None if no token was read or counted."""
     tokens: int
-    """Tokens behind that speed; 0 without one."""
+    """Number of tokens of that speed; 0 without a speed."""
     machine: str
-    """Its processor's kind, as far as the record says."""
+    """Kind of the machine's processor, if recorded."""
     parameters: int | None
-    """Of the model; None where the record does not say."""
+    """Parameters of the model; None if not recorded."""
     self_gold: bool
-    """The gold was made by the model that is measured: its verdicts (`import`) or scores (`--self-gold`)."""
+    """True if the gold comes from the measured model: its verdicts (`import`) or scores (`--self-gold`)."""
 
 
 def facts_of(run: Run) -> Facts:
-    """Return the facts of a run; what is missing or makes no sense is None or empty, never a guess."""
+    """Return the facts of a run; a missing or invalid fact is None or empty, never a guess."""
     found = run.record.provenance
     command = found.get("command")
     words = [str(word) for word in command] if isinstance(command, list) else []
@@ -307,7 +307,7 @@ def facts_of(run: Run) -> Facts:
 
 
 def _positive(value: Any) -> float | None:
-    """Return a number that a speed or a count can be, or None."""
+    """Return a number that is a valid speed or count, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if _LEAST <= value <= _MOST else None  # NaN is neither

@@ -1,11 +1,11 @@
-"""Executors: they answer the batches of the plan, in this process or in several.
+"""Executors compute the answers to the batches of the plan, in this process or in several.
 
 `InProcess` answers one batch at a time. `Threads` are for models that wait for a server, and for models that
 compute faster side by side. `Workers` is the base of executors whose workers are other processes
 (`rmbench.scoring.processes`, `rmbench.scoring.ray`), each with a replica of the model.
 
-The queue is in the process that plans: a worker that is done gets the next batch, so nobody waits for the
-slowest. Only that process reads and writes the score store. A worker that dies gives its batch back.
+The queue is in the process that plans: an idle worker gets the next batch, and none waits for the slowest.
+Only that process reads and writes the score store. The batch of a worker that dies goes back to the queue.
 """
 
 from abc import ABC, abstractmethod
@@ -17,6 +17,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, overload
 
+from rmbench.core.address import without_secrets
 from rmbench.errors import ConfigError, RmbenchError, is_out_of_memory
 from rmbench.types import (
     AnyModel,
@@ -38,11 +39,11 @@ class Failure:
     """The reason why a batch has no answers."""
 
     text: str
-    """The model's error, in words."""
+    """Text of the model's error."""
     out_of_memory: bool
-    """Whether a smaller batch may succeed."""
+    """True if a smaller batch may succeed."""
     cause: Exception | None = None
-    """The exception, where it happened in this process. None for memory: it would hold on to the batch."""
+    """The exception, if raised in this process. None if out of memory: it would keep the batch alive."""
 
 
 Answers: TypeAlias = Sequence[float | Scored] | Failure
@@ -133,8 +134,8 @@ class Threads(Generic[U]):
     Args:
         ask: The model's `score` or `prefer`; called from several threads at once.
         n: Threads.
-        wait: Wait at the end for the batches in work, one a thread at most: a process that ends while one of
-            its threads computes is aborted.
+        wait: Wait at the end for the batches in work, at most one per thread: Python aborts a process that
+            ends while one of its threads computes.
     """
 
     def __init__(self, ask: Ask[U], n: int, *, wait: bool = False) -> None:
@@ -142,7 +143,7 @@ class Threads(Generic[U]):
         self._ask = ask
         self._waiting: SimpleQueue[tuple[int, Sequence[U]] | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[int, Answers]] = SimpleQueue()
-        # Daemons: after Ctrl-C nobody waits for a server that may take minutes.
+        # Daemons: after Ctrl-C the process does not wait for a server that may take minutes.
         self._threads = [
             Thread(target=self._serve, name=f"rmbench-asker-{number}", daemon=True) for number in range(n)
         ]
@@ -209,7 +210,7 @@ class Replica:
         """Return the model's answers, or what it raised."""
         answers = attempt(self._ask, batch)
         if isinstance(answers, Failure):
-            # The exception itself may not survive the way; its text does.
+            # The exception itself may not be picklable; its text is.
             return Failure(answers.text, answers.out_of_memory)
         return answers
 
@@ -227,7 +228,7 @@ class Workers(ABC, Generic[W]):
         self._busy: dict[W, tuple[int, Sequence[Any]]] = {}
         self._idle: list[W] = []
         self.n_lost = 0
-        """Processes that died."""
+        """Number of processes that died."""
 
     @property
     @abstractmethod
@@ -295,17 +296,18 @@ class Workers(ABC, Generic[W]):
 
     @abstractmethod
     def _bury(self, worker: W) -> None:
-        """Clear away what is left of a dead worker; it may be replaced."""
+        """Clean up after a dead worker; it may be replaced."""
 
 
 def check_sharable(option: str, spec: str, model: AnyModel) -> None:
     """Raise ConfigError if several processes are of no use for a model.
 
     Args:
-        option: The option that asked for them; begins the message.
+        option: The option that requests the processes; begins the message.
         spec: The text of `--model`.
         model: The model; only its kind matters.
     """
+    spec = without_secrets(spec)
     if isinstance(model, PrecomputedRewards):
         raise ConfigError(f"{option}: the rewards of {spec} were computed elsewhere; there is nothing to do")
     if type(model).__module__ == "__main__":
@@ -314,4 +316,6 @@ def check_sharable(option: str, spec: str, model: AnyModel) -> None:
             " into a file and name it FILE.py:NAME"
         )
     if isinstance(model, ConcurrentModel):
-        raise ConfigError(f"{option}: {spec} is asked by threads of one process; see -M concurrency=N")
+        raise ConfigError(
+            f"{option}: {spec} waits for a server, so threads of one process call it; see -M concurrency=N"
+        )

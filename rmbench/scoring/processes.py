@@ -1,7 +1,7 @@
 """An executor of several processes on this machine: one per GPU, or a few that share a CPU's cores.
 
-A worker that dies gives its batch back to the queue and the others go on. When the last one has died the run
-stops; what was scored is stored.
+The batch of a worker that dies goes back to the queue, and the others continue. When the last one has died,
+the run stops; the rewards so far are stored.
 """
 
 import multiprocessing
@@ -29,7 +29,7 @@ class Processes(Workers[Connection]):
     """Worker processes that each load the model for themselves.
 
     Args:
-        load: One function per worker that returns its model; sent to the process, so no closure.
+        load: One function per worker that returns its model; it is pickled, so it must not be a closure.
         n_threads: Threads of each worker, for models on a CPU; None leaves it to the libraries.
     """
 
@@ -147,7 +147,7 @@ def _no_main_module() -> Iterator[None]:
 
 def _serve(pipe: Connection, load: Callable[[], AnyModel], n_threads: int | None) -> None:
     """Answer batches until the other end closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the planning process ends the others
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the planning process ends the others
     if n_threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(n_threads)  # read by libraries that are imported from here on
     replica = Replica(load)

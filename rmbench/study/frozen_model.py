@@ -99,7 +99,7 @@ def fit_head_of(
     settings: TrainSettings,
     on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> Head:
-    """Return the head trained on `data` with `settings`; arguments as in `rmbench.train.train`."""
+    """Return the head trained on `data` with `settings`; arguments as in `rmbench.train.run.train`."""
     loss = loss_of(settings, data)
     check_sizes(replace(settings, micro_batch=1), data, 1)  # there are no micro-batches here
     parts = base.of_pairs(data)

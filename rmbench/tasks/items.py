@@ -19,7 +19,8 @@ from rmbench.tasks.rows import BadRows, FoundItem, data_files
 from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader
 from rmbench.types import Item, Response, Turn
 
-_IN_MEMORY_BYTES = 32 * 2**20
+IN_MEMORY_BYTES = 32 * 2**20
+"""Size up to which a shelf stays in memory; a larger one is a temporary file."""
 
 
 class ItemShelf(Sequence[Item]):
@@ -62,7 +63,7 @@ class _Store:
     """One line of JSON per item, one after the other."""
 
     def __init__(self, items: Iterable[Item]) -> None:
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         self._ends = array("Q", [0])
         for item in items:
@@ -142,9 +143,9 @@ def read_task_items(
     """
     bad = BadRows(skip=on_bad == "skip")
     found, source = open_items(spec, data, bad, offline=offline)
-    votes = _VotesHash()
-    items = ItemShelf.of(votes.watch(_unique(found, bad)))
-    return ItemSet(items, dict(sorted(bad.dropped.items())), hash_items(items), source, votes.hexdigest())
+    content, votes = _DataHash(), _VotesHash()
+    items = ItemShelf.of(votes.watch(content.watch(_unique(found, bad))))
+    return ItemSet(items, dict(sorted(bad.dropped.items())), content.hexdigest(), source, votes.hexdigest())
 
 
 def open_items(
@@ -167,11 +168,10 @@ def open_items(
 
 def hash_items(items: Iterable[Item]) -> str:
     """Return the SHA-256 over everything of the items that a number can depend on, the votes aside."""
-    total = sha256()
-    for item in items:
-        total.update(canonical_json(_content(item)).encode("utf-8", "surrogatepass"))
-        total.update(b"\n")
-    return total.hexdigest()
+    data = _DataHash()
+    for _ in data.watch(items):
+        pass
+    return data.hexdigest()
 
 
 def export_items(items: Iterable[Item]) -> Iterator[dict[str, Any]]:
@@ -194,6 +194,22 @@ def _content(item: Item) -> list[Any]:
         dict(item.strata),
         item.gold_kind,
     ]
+
+
+class _DataHash:
+    """The hash of items that pass by."""
+
+    def __init__(self) -> None:
+        self._total = sha256()
+
+    def watch(self, items: Iterable[Item]) -> Iterator[Item]:
+        for item in items:
+            self._total.update(canonical_json(_content(item)).encode("utf-8", "surrogatepass"))
+            self._total.update(b"\n")
+            yield item
+
+    def hexdigest(self) -> str:
+        return self._total.hexdigest()
 
 
 class _VotesHash:

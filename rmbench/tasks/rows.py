@@ -111,7 +111,8 @@ class _Text:
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".json", ".json.gz", ".json.xz", ".parquet")
 
-_HEAD_BYTES = 2**20
+HEAD_BYTES = 2**20
+"""Bytes at the beginning of a file from which its number of rows is estimated."""
 _PARQUET_ROWS = 1024
 
 T = TypeVar("T")
@@ -251,7 +252,7 @@ def estimated_rows_of(path: Path) -> int | None:
         if path.name.endswith((".json", ".json.gz", ".json.xz")) and not _is_lines(path):
             return None
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
         n_lines = decompressed_head(path, head).count(b"\n")
         return round(n_lines * path.stat().st_size / len(head)) if n_lines else None
     except (*UNREADABLE, ValueError):

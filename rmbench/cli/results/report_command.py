@@ -51,9 +51,9 @@ def command(
     """Write a page on one model or several: numbers, figures, worst items, what was left out.
 
     RECORDS are records, folders of them, or names of models in the results folder. Models on the same items
-    stand side by side; each task is a section. The page is one file that opens from disk and asks no network.
-    No model is needed, and no data set: of tasks whose data is not in the package, the texts of items are
-    shown with --data alone.
+    are side by side; each task is a section. The page is one file that opens from disk and needs no network.
+    No model and no data set is needed. If a task's data is not in the package, give --data to show the texts
+    of its items.
 
     \b
     rmbench report builtin:linear --out linear.html

@@ -36,7 +36,7 @@ from rmbench.types import Conversation, Part, Scored
 
 VERSION = "2"
 """Raised when any log-probability could change."""
-_CELLS = {"cpu": 4_000_000, "cuda": 64_000_000, "mps": 16_000_000}
+CELLS_AT_ONCE = {"cpu": 4_000_000, "cuda": 64_000_000, "mps": 16_000_000}
 """Logits that are held at once, in float32: 16 MB on a CPU."""
 
 
@@ -86,7 +86,7 @@ class LogProbs:
     def _logps(self, hidden: Any, targets: Any) -> Any:
         """Return log pi of each target (M,), float32, from the states before them (M, D)."""
         n_words = int(self._head.weight.shape[0])
-        at_once = max(1, _CELLS[self.model.device.type] // n_words)
+        at_once = max(1, CELLS_AT_ONCE[self.model.device.type] // n_words)
         found = [torch.zeros(0, device=hidden.device)]
         for start in range(0, len(targets), at_once):
             part = slice(start, start + at_once)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal
 
+from rmbench.core.address import public_address
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint, weights_identity
 from rmbench.models.runtime import Runtime
@@ -113,7 +114,7 @@ def load_vllm(
         tokenizer: At a server: where the tokenizer is.  [default: what the server says that it serves]
         key_env: At a server: name of the environment variable that holds its key.
         concurrency: At a server: requests that wait for it together.  [default: 8]
-        timeout: At a server: seconds that it may be silent.  [default: 600]
+        timeout: At a server: seconds of a whole request.  [default: 600]
         retries: At a server: further requests after a failure that may pass.  [default: 5]
 
     Raises:
@@ -127,7 +128,9 @@ def load_vllm(
     given_here, given_there = ({k: v for k, v in each.items() if v is not None} for each in (here, there))
     for name in given_here if is_server else given_there:
         place = "vLLM in this machine" if is_server else "a server"
-        raise ConfigError(f"vllm:{argument}: option {name!r} is for {place}")
+        raise ConfigError(
+            f"vllm:{public_address(argument) if is_server else argument}: option {name!r} is for {place}"
+        )
     if is_server:
         served, checkpoint, read = connect(argument, runtime, **given_there)  # type: ignore[arg-type]
         readout = classifier_readout(checkpoint, read, label, weights)

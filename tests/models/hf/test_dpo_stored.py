@@ -36,7 +36,7 @@ def rows_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     sums = LogProbs.sums
 
     def counted(self: LogProbs, rows: Any) -> list[float]:
-        name = Path(self.model.config._name_or_path).name
+        name = Path(self.model.config.name_or_path).name
         seen[name] = seen.get(name, 0) + len(rows)
         return sums(self, rows)
 
@@ -158,7 +158,7 @@ def test_a_run_that_stops_between_policy_and_reference_goes_on_there(
     sums = LogProbs.sums
 
     def dies(self: LogProbs, rows: Any) -> list[float]:
-        if Path(self.model.config._name_or_path).name == "ref":
+        if Path(self.model.config.name_or_path).name == "ref":
             raise ValueError("killed")
         return sums(self, rows)
 
