@@ -221,15 +221,19 @@ def campaign(samples: Sequence[Sample], seed: int, numbers: Sequence[int], below
     left = list(numbers)
     while left:
         ours, theirs = os.pipe()
-        process = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # threads of libraries, which the child has not
+            process = os.fork()
         if process == 0:
             os.close(ours)
             try:
                 _work(samples, seed, left[:BATCH], below, theirs)
             except BaseException:
                 os.write(1, traceback.format_exc().encode())
-                os._exit(70)
-            os._exit(0)
+            finally:
+                os.kill(os.getpid(), signal.SIGKILL)  # nothing of the parent's is flushed or run here
         os.close(theirs)
         done, started, answers = 0, None, True
         for found in _told(ours, process):

@@ -175,6 +175,7 @@ def rows(root: Path) -> list[Sample]:
         data = files[0].relative_to(place).as_posix() if len(files) == 1 else "."
         if place.name == "rewardbench":
             data = "filtered.jsonl"
+            (folder / "prior.jsonl").unlink()
         found.append(Sample(f"rows {place.name}", folder, ["**/*"], evaluated(place.name, data)))
     return [*found, *further(root)]
 
@@ -208,7 +209,7 @@ def further(root: Path) -> list[Sample]:
 
 
 def definitions(root: Path) -> list[Sample]:
-    """Return task, board, study and judge files."""
+    """Return task and judge files."""
     folder = root / "task"
     jsonl(folder / "pairs.jsonl", PAIRS)
     (folder / "mine.yaml").write_text(yaml.safe_dump(TASK))
@@ -238,13 +239,18 @@ def definitions(root: Path) -> list[Sample]:
         given = ["-t", "{d}/mine.yaml", "--data", "{d}/pairs.jsonl", "--limit", "2"]
         commands = [["eval", "-m", "judge:http://127.0.0.1:9/v1", *options, *given, *OUT]]
         found.append(Sample("judge file", judge, [f"{kind}.yaml"], commands, weight=2))
+    return found
+
+
+def study(root: Path) -> list[Sample]:
+    """Return a study file, with a base and pairs."""
     study = root / "study"
     shutil.copytree(checkpoint(root, head=False), study / "base")
-    shutil.copy(folder / "mine.yaml", study)
+    (study / "mine.yaml").write_text(yaml.safe_dump(TASK))
     jsonl(study / "pairs.jsonl", PAIRS)
     (study / "tiny.yaml").write_text(yaml.safe_dump(STUDY))
     command = ["study", "{d}/tiny.yaml", "--place", "here={d}", "--models-dir", "{d}/runs", "--out", "{d}/o", *OUT, "--device", "cpu"]  # fmt: skip
-    return [*found, Sample("study file", study, ["tiny.yaml"], [command], weight=3)]
+    return [Sample("study file", study, ["tiny.yaml"], [command], weight=3)]
 
 
 def records(root: Path) -> list[Sample]:
@@ -449,5 +455,5 @@ def models(root: Path) -> list[Sample]:
 
 def all_samples(root: Path, *, with_models: bool = True) -> list[Sample]:
     """Make every sample below `root`."""
-    made = [*rows(root), *records(root), *imports(root)]
-    return [*made, *definitions(root), *models(root)] if with_models else made
+    made = [*rows(root), *records(root), *imports(root), *definitions(root)]
+    return [*made, *study(root), *models(root)] if with_models else made
