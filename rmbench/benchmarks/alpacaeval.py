@@ -15,16 +15,17 @@ rewards on the task `alpacaeval-calibration`; the gold is another judge's verdic
 
 import lzma
 import tarfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, isnan, nan
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 
-from rmbench.core.files import digest, parse_json, prompt_cluster
+from rmbench.core.files import digest, parse_json, prompt_cluster, read_whole, require_file
 from rmbench.core.options import Option
 from rmbench.errors import DataError, UnknownNameError
 from rmbench.models.pairwise import rewards_from_preferences
@@ -52,6 +53,13 @@ ADVERSARIAL = ("NullModel", "gpt4_gamed")
 
 FILE = "annotations.json"
 DRAW = 0.5
+_Mode: TypeAlias = Literal["r:", "r:xz", "r:gz", "r:bz2"]
+_PACKED: Mapping[bytes, _Mode] = {b"\xfd7zXZ\x00": "r:xz", b"\x1f\x8b": "r:gz", b"BZh": "r:bz2"}
+"""How a packed archive begins -> the mode to open it in. To try all would read a file three times."""
+_LARGEST_ARCHIVE = 2 * 2**30
+"""Bytes of an archive, unpacked; more is refused."""
+_LARGEST = 128 * 2**20
+"""Bytes of annotations of one model; more is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,7 @@ def annotations(path: Path, annotator: str) -> Iterator[tuple[str, Path, list[An
         if not found:
             raise DataError(f"no results/<model>/{annotator}/{FILE} in it", path=path)
         for file in found:
-            yield file.parent.parent.name, file, _rows(file.read_bytes(), file)
+            yield file.parent.parent.name, file, _rows(read_whole(file, _LARGEST), file)
         return
     found_in_archive = [
         (model, where, _rows(raw, where)) for model, _, where, raw in _members(path, annotator)
@@ -149,25 +157,34 @@ def _members(path: Path, annotator: str | None) -> Iterator[tuple[str, str, Path
 
     The archive is read as a stream and never extracted: names inside an archive are not trusted as paths.
     """
+    with require_file(path).open("rb") as file:
+        head = file.read(8)
+    mode: _Mode = next((mode for start, mode in _PACKED.items() if head.startswith(start)), "r:")
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, mode) as archive:
             for member in archive:
+                if member.offset_data + member.size > _LARGEST_ARCHIVE:
+                    raise DataError(f"more than {_LARGEST_ARCHIVE:,} bytes, unpacked", path=path)
                 parts = PurePosixPath(member.name).parts
                 if not member.isfile() or len(parts) < 3 or parts[-1] != FILE:
                     continue
                 if annotator in (None, parts[-2]):
+                    if member.size > _LARGEST:
+                        problem = f"{member.size:,} bytes; expected at most {_LARGEST:,}"
+                        raise DataError(problem, path=path / member.name)
                     handle = archive.extractfile(member) if annotator else None
                     yield parts[-3], parts[-2], path / member.name, handle.read() if handle else b""
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
             f"not an archive that can be read ({error}); expected a folder with results/ or a .tar.xz",
             path=path,
         ) from None
 
 
-def _rows(raw: bytes, where: Path) -> list[Any]:
+def _rows(raw: str | bytes, where: Path) -> list[Any]:
     try:
-        value = parse_json(raw)
+        text = raw if isinstance(raw, str) else raw.decode("utf-8")
+        value = parse_json(text.removeprefix("\ufeff"))
     except ValueError as error:
         raise DataError(f"not valid JSON ({error})", path=where) from None
     if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
@@ -183,10 +200,7 @@ def preference_of(row: Row) -> float:
     value = fields.required(row, "preference")
     if value is None:
         return nan
-    try:
-        number = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = -1.0
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
     if number == 0.0:
         return DRAW
     if isnan(number) or 1.0 <= number <= 2.0:
@@ -206,7 +220,7 @@ def _verdict(row: Row, model: str) -> _Verdict:
         output=fields.reply(row, "output_2"),
         reference_output=fields.reply(row, "output_1"),
         p=p,
-        dataset=str(row.value.get("dataset") or ""),
+        dataset=fields.label(row, "dataset"),
     )
 
 
@@ -229,7 +243,7 @@ def _answer(verdict: _Verdict) -> Response:
 def _example(row: Row) -> str:
     """Return the number of the example in the benchmark, from 0: its id, else its place in the file."""
     number = row.value.get("id")
-    return str(number if isinstance(number, int) and not isinstance(number, bool) else row.line - 1)
+    return str(row.line - 1 if number is None else fields.whole(row, "id", number, 0, 10**9))
 
 
 def _pair(verdict: _Verdict) -> Item:

@@ -246,8 +246,13 @@ def _judged(item: Item, two: Sequence[dict[str, Any] | None], counts: Counter[st
 
 def _model(file: Path, row: Row, judgments: Sequence[Sequence[dict[str, Any] | None]]) -> str:
     """Return the judge's name: its model, and its kind of judge unless it only scores."""
-    models = (j["judgment"].get("judge_model") for two in judgments for j in two if j is not None)
-    model = next((m for m in models if isinstance(m, str) and m.strip()), None)
+    models = [j["judgment"].get("judge_model") for two in judgments for j in two if j is not None]
+    if wrong := [m for m in models if not isinstance(m, str | None)]:
+        raise DataError(f"{str(wrong[0])[:40]}; expected text", path=file, key="judge_model")
+    named = sorted({m for m in models if m and m.strip()})
+    if len(named) > 1:
+        raise DataError(f"two judges in one file: {', '.join(named[:3])}", path=file, key="judge_model")
+    model = named[0] if named else None
     if model is None:
         model = file.name.partition("judge_model=")[2].removesuffix(".jsonl") or file.name.removesuffix(
             ".jsonl"

@@ -50,9 +50,9 @@ def stop_at_invalid(panel: Panel, params: Params) -> None:
         settle_invalid(panel, "fail", ranking=True)
 
 
-def stratum_of(panel: Panel, key: str) -> "np.ndarray[Any, np.dtype[np.str_]]":
+def stratum_of(panel: Panel, key: str) -> "np.ndarray[Any, np.dtype[np.object_]]":
     """Return the stratum of each item under `key`, shape (I,); an empty text without one."""
-    return np.array(panel.strata.get(key, ("",) * panel.n_items), dtype=str)
+    return np.array(panel.strata.get(key, ("",) * panel.n_items), dtype=object)
 
 
 def has_one_right(panel: Panel) -> bool:
@@ -72,7 +72,11 @@ def strict_pairs(panel: Panel, tie: float = 0.0) -> tuple[Pairs, Floats]:
 
 
 def part_means(
-    credit: Floats, cluster: Ints, n_clusters: int, part: "np.ndarray[Any, np.dtype[np.str_]]", parts: Parts
+    credit: Floats,
+    cluster: Ints,
+    n_clusters: int,
+    part: "np.ndarray[Any, np.dtype[np.object_]]",
+    parts: Parts,
 ) -> tuple[dict[str, Statistic], dict[str, str]]:
     """Return the mean of each published part by metric name, and the reasons of parts without observations.
 

@@ -134,7 +134,7 @@ def measure_ppe(panel: Panel, params: Params) -> Measured:
 
 
 def _correctness(panel: Panel) -> Measured:
-    named = np.array([part_name(s) for s in stratum_of(panel, "set")], dtype=str)
+    named = np.array([part_name(s) for s in stratum_of(panel, "set")], dtype=object)
     parts = {name: part_name(name) for name in SETS}
     metrics: dict[str, Statistic] = {}
     undefined: dict[str, str] = {}
@@ -258,7 +258,7 @@ def _item(row: Row, name: str, bad: BadRows) -> Item:
     for k, value in enumerate(gold):
         if not isinstance(value, bool):
             raise row.error(f"{value!r}; expected true or false", f"scores[{k}]", "scores do not fit")
-    strata = {"set": name, "generator": str(row.value.get("model_name") or "")}
+    strata = {"set": name, "generator": fields.label(row, "model_name")}
     if row.value.get("sampled_conflict_pairs"):
         strata[CONFLICTS] = conflict_text(_conflicts(row, gold, bad))
     return Item(
@@ -301,13 +301,13 @@ def _preference_item(row: Row, bad: BadRows) -> Item | None:
         raise row.error(f"{winner!r}; expected model_a, model_b or a tie", "winner", "unknown label")
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
     texts = [fields.reply(row, f"response_{n}") for n in (1, 2)]
-    language = str(row.value.get("language") or "")
+    language = fields.label(row, "language")
     strata = {"language_group": language if language in ("", ENGLISH) else f"non-{ENGLISH}"}
     strata |= {key: "yes" if _flag(row, key) else "no" for key in CATEGORIES if key in row.value}
     if winner not in _GOLD:
         bad.leave_out("human ties")
         return None
-    models = [str(row.value.get(key) or "") for key in ("model_a", "model_b")]
+    models = [fields.label(row, key) for key in ("model_a", "model_b")]
     return Item(
         id=fields.identifier(row, "question_id"),
         prompt=prompt,

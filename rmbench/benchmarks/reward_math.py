@@ -70,7 +70,7 @@ def _problem(rows: list[Row]) -> FoundItem:
         prompt=prompt,
         responses=tuple(found),
         cluster=prompt_cluster(prompt),
-        strata={"subject": str(first.value.get("subject") or ""), "level": str(first.value.get("level", ""))},
+        strata={"subject": fields.label(first, "subject"), "level": fields.label(first, "level")},
     )
     return FoundItem(item, first)
 
@@ -87,9 +87,7 @@ def _solution(row: Row, prompt: tuple[Turn, ...]) -> Response:
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise row.error("expected a list of steps", "eval_solution", "text is not a string")
     # As the benchmark shows them to a classifier: the steps without numbers.
-    return Response(
-        "\n".join(steps), _GOLD[kind], {"generator": str(row.value.get("solution_reference") or "")}
-    )
+    return Response("\n".join(steps), _GOLD[kind], {"generator": fields.label(row, "solution_reference")})
 
 
 PARTS = ("with ties", "MRR")

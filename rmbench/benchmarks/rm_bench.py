@@ -124,7 +124,7 @@ def item_of(row: Row) -> Item:
     """Return the item of a prompt; other keys, such as scores, are ignored."""
     text = fields.text(row, "prompt")
     prompt = fields.prompt(row, "prompt", text)
-    subset = str(row.value.get("domain") or row.path.name.split("_filtered")[0].split(".")[0])
+    subset = fields.label(row, "domain") or row.path.name.split("_filtered")[0].split(".")[0]
     domain = next((d for d in DOMAINS if subset.startswith(d)), subset)
     responses = []
     for key, gold in (("chosen", 1.0), ("rejected", 0.0)):
@@ -136,7 +136,7 @@ def item_of(row: Row) -> Item:
         for k, (style, value) in enumerate(zip(STYLES, texts, strict=True)):
             responses.append(Response(fields.reply(row, f"{key}[{k}]", value), gold, {"style": style}))
     return Item(
-        id=f"{subset}:{fields.required(row, 'id')}",
+        id=f"{subset}:{fields.name(row, 'id')}",
         prompt=prompt,
         responses=tuple(responses),
         cluster=prompt_cluster(prompt),

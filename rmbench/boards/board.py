@@ -368,7 +368,7 @@ def _measure(column: ColumnSpec, run: Run) -> _Measured | str:
     cell = BoardCell(
         statistic.estimate(),
         run.record.run_id,
-        counts["truncated"],
+        counts.get("truncated"),
         counts["invalid"],
         trained_on,
         facts_of(run),

@@ -77,4 +77,6 @@ def load_board(folder: Path, name: str) -> BoardSpec:
     for entry in board.rank_by:
         if entry not in ids:
             raise UnknownNameError("column", entry, ids, f"{path}, key 'rank_by'")
+        if board.rank_by.count(entry) > 1:
+            raise ConfigError(f"{path}, key 'rank_by': {entry!r} is given twice; each column counts once")
     return replace(board, columns=columns, summary=board.summary.strip())

@@ -4,7 +4,8 @@ A dataclass defines a file: its options are keys (see `rmbench.core.options`). `
 one, `from_values` what a Python caller gave, `from_text` a text of `-T key=value`. `json_schema` makes the
 JSON Schema for editors. Annotations may be str, int, float, bool, Path, None, Any, Literal, `X | Y`,
 `tuple[X, ...]`, `tuple[X, Y]`, `Mapping[str, X]`, another dataclass, and `Annotated[X, Option(...)]`. A class
-attribute `MORE_KEYS = True` allows keys that are not fields; their values are not read.
+attribute `MORE_KEYS = True` allows keys that are not fields; their values are not read. `MORE_KEYS` may be an
+annotation instead: the type of their values.
 
 pydantic was tried in its place; docs/contributing.md has the comparison.
 """
@@ -82,6 +83,17 @@ def parse(cls: type[T], given: Any, where: str, **derived: Any) -> T:
         ConfigError: If a value is not of its field's type, or a required key is missing.
     """
     return _dataclass(cls, given, _At(where), derived)
+
+
+def checked(hint: Any, value: Any, where: str) -> Any:
+    """Return a plain value as one of the annotation `hint`; it raises as `parse` does.
+
+    Args:
+        hint: The annotation.
+        value: As JSON or YAML has it.
+        where: What begins messages.
+    """
+    return _value(hint, value, _At(where))
 
 
 def from_values(cls: type[T], values: Mapping[str, Any], owner: str) -> T:
@@ -219,8 +231,11 @@ def _dataclass(cls: type[T], given: Any, at: _At, derived: Mapping[str, Any] | N
     if not isinstance(given, Mapping):
         raise at.wrong(given, f"a mapping with {', '.join(known)}")
     for key in given:
-        if key not in known and not getattr(cls, "MORE_KEYS", False):
+        if key in known or (more := getattr(cls, "MORE_KEYS", False)) is True:
+            continue
+        if more is False:
             raise UnknownNameError(at.word, str(key), known, str(at.beside(key, given)))
+        _value(more, given[key], at.key(key, given))
     values = dict(derived or {})
     for name, one in known.items():
         if given.get(name) is not None or (name in given and one.default is REQUIRED):
@@ -334,12 +349,12 @@ def json_schema(cls: type, title: str) -> dict[str, Any]:
 
 
 def _object(cls: Any) -> dict[str, Any]:
-    known = parameters_of(cls)
+    known, more = parameters_of(cls), getattr(cls, "MORE_KEYS", False)
     return {
         "type": "object",
         "properties": {name: schema_of(one) for name, one in known.items()},
         "required": [name for name, one in known.items() if one.default is REQUIRED],
-        "additionalProperties": getattr(cls, "MORE_KEYS", False),
+        "additionalProperties": more if isinstance(more, bool) else _json_type(more),
     }
 
 

@@ -47,6 +47,8 @@ class _Strict(yaml.SafeLoader):
             found = super().construct_object(node, deep)
             if isinstance(found, str):
                 found.encode()
+            if isinstance(found, int):
+                float(found)  # OverflowError: no metric, and no option, could take it
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # What PyYAML raises for `!!bool maybe`, `2001-99-99` or 5,000 digits.
             told = "half a character" if isinstance(error, UnicodeEncodeError) else first_line(error)

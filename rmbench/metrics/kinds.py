@@ -1,5 +1,6 @@
 """Task kinds: one object per kind, which measures a panel, and their registry."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
@@ -155,6 +156,15 @@ def stem(metric: str) -> str:
     return metric.partition("@")[0]
 
 
+_N = re.compile(r"[1-9][0-9]{0,8}")
+
+
+def sizes_of(stem: str, metrics: Iterable[str]) -> list[int]:
+    """Return the n of those `metrics` that are called `stem@n`, sorted; other names are left aside."""
+    found = (m.removeprefix(f"{stem}@") for m in metrics if m.startswith(f"{stem}@"))
+    return sorted(int(n) for n in found if _N.fullmatch(n))
+
+
 def known_kind(name: str) -> Kind | None:
     """Return the kind of a record's task; None if its package or file is not available."""
     return KINDS.get(name) if name in KINDS else None
@@ -187,6 +197,6 @@ def at_largest_n(metric: str, held: Sequence[Iterable[str]]) -> str:
     """Return `gold@24` for `gold@max`: the largest n among the metrics (those of one task share it)."""
     if not metric.endswith("@max"):
         return metric
-    start = metric.removesuffix("max")
-    found = [int(m.removeprefix(start)) for names in held for m in names if m.startswith(start)]
-    return f"{start}{max(found)}" if found else metric
+    name = metric.removesuffix("@max")
+    found = [n for names in held for n in sizes_of(name, names)]
+    return f"{name}@{max(found)}" if found else metric

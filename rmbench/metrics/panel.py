@@ -144,7 +144,9 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
         sizes.append(len(row.rewards))
         kinds.append(GOLD_KINDS.index(row.gold_kind))
         votes.extend(row.votes or (0, 0, 0))
-    names, codes = np.unique(np.array(clusters, dtype=str), return_inverse=True)
+    # Not numpy's own texts: those drop a null character at the end, and all are as long as the longest.
+    names = sorted(set(clusters))
+    code_of = {name: code for code, name in enumerate(names)}
     return Panel(
         ids=tuple(ids),
         rewards=np.array(rewards, dtype=np.float64),
@@ -152,8 +154,8 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
         lengths=np.array(lengths, dtype=np.float64),
         logprobs=np.array(logprobs, dtype=np.float64),
         offsets=np.concatenate([[0], np.cumsum(np.array(sizes, dtype=np.int64))]).astype(np.int64),
-        cluster=codes.reshape(-1).astype(np.int64),
-        cluster_names=tuple(str(n) for n in names),
+        cluster=np.array([code_of[name] for name in clusters], dtype=np.int64),
+        cluster_names=tuple(names),
         strata={key: tuple(strata[key]) for key in sorted(strata)},
         gold_kind=np.array(kinds, dtype=np.int64),
         votes=np.array(votes, dtype=np.int64).reshape(-1, 3) if any(votes) else None,

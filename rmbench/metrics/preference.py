@@ -202,7 +202,7 @@ def macro_accuracy(panel: Panel, pairs: Pairs, credit: Floats, key: str | None) 
     """Return the unweighted mean over strata of the accuracy in each; without strata, the micro mean."""
     if key is None or key not in panel.strata:
         return accuracy(pairs, credit, panel.n_clusters)
-    stratum = np.array(panel.strata[key], dtype=str)[pairs.item]
+    stratum = np.array(panel.strata[key], dtype=object)[pairs.item]
     parts = []
     for name in np.unique(stratum):
         here = stratum == name

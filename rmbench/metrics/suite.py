@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.metrics.kinds import KINDS, stem
+from rmbench.metrics.kinds import KINDS, at_largest_n, stem
 from rmbench.metrics.panel import Panel
 from rmbench.stats import Statistic, ratio
 from rmbench.stats.clusters import Ints
@@ -77,7 +77,7 @@ def measure_suite(
         _put_flip_rate(whole, panel, panel.flips, panel.comparisons)
     by_stratum: dict[str, dict[str, dict[str, Estimate]]] = {}
     for key in keys if report_strata else ():
-        values = np.array(panel.strata[key], dtype=str)
+        values = np.array(panel.strata[key], dtype=object)
         by_stratum[key] = {
             str(value): _short_list(panel.take(values == value), kinds, {**full, "short": True})
             for value in np.unique(values)
@@ -97,13 +97,9 @@ def resolve_metric(name: str, metrics: Mapping[str, object]) -> str:
     Raises:
         UnknownNameError: If no metric has the name.
     """
-    if name.endswith("@max"):
-        stem = name.removesuffix("max")
-        found = [m for m in metrics if m.startswith(stem)]
-        if found:
-            return max(found, key=lambda m: int(m.removeprefix(stem)))
-    if name in metrics:
-        return name
+    found = at_largest_n(name, [metrics])
+    if found in metrics:
+        return found
     raise UnknownNameError("metric", name, metrics)
 
 

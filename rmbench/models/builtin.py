@@ -13,7 +13,6 @@ markers, punctuation, whether it parses as JSON or as a number); each word of th
 shape, so that "lower case" and "no capitals" can meet; and a few dense numbers.
 """
 
-import io
 import json
 import math
 import re
@@ -28,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.files import sha256_bytes
+from rmbench.core.files import parse_json, read_arrays, sha256_bytes
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models import SCHEMES, register_scheme
 from rmbench.models.runtime import Runtime
@@ -207,9 +206,9 @@ class LinearReward:
         if not path.is_file():
             raise ConfigError(f"there is no {path.name} in this installation: install rmbench again")
         raw = path.read_bytes()  # the very bytes that are hashed
-        with np.load(io.BytesIO(raw), allow_pickle=False) as arrays:
-            self._weights: NDArray[np.float64] = arrays["weights"].astype(np.float64)
-            self.metadata: Mapping[str, object] = json.loads(str(arrays["metadata"]))
+        found = read_arrays(path, {"weights": ("float32", 1), "metadata": ("str", 0)}, raw=raw)
+        self._weights: NDArray[np.float64] = found["weights"].astype(np.float64)
+        self.metadata: Mapping[str, object] = parse_json(str(found["metadata"]))
         version = self.metadata.get("features_version")
         if version != FEATURES_VERSION or self._weights.shape != (N_FEATURES,):
             raise ConfigError(

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from rmbench.errors import ConfigError
 from rmbench.metrics import Suite
 from rmbench.metrics.calibration import Claims, claims_of
+from rmbench.metrics.kinds import sizes_of
 from rmbench.results.read import runs_at
 from rmbench.results.run import Run, shown_name
 from rmbench.types import Estimate
@@ -44,8 +45,8 @@ class Source(Run):
 
     def by_n(self, stem: str) -> dict[int, Estimate]:
         """Return n -> `stem@n`, by n."""
-        found = [m.partition("@")[2] for m in self.record.metrics if m.startswith(f"{stem}@")]
-        return {n: self.record.metrics[f"{stem}@{n}"] for n in sorted(int(n) for n in found if n.isdecimal())}
+        metrics = self.record.metrics
+        return {n: metrics[f"{stem}@{n}"] for n in sizes_of(stem, metrics)}
 
     def lacks(self, kind: str) -> str | None:
         """Return why the run has no task kind `kind`; None if it has."""

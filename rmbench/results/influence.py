@@ -8,8 +8,6 @@ never used.
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
@@ -20,15 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.files import digest, write_atomic
+from rmbench.core.files import digest, parse_json, read_arrays, write_atomic
+from rmbench.errors import DataError
 from rmbench.metrics import METRICS_VERSION, Suite
 from rmbench.results.record import Record
 from rmbench.stats import Statistic
 from rmbench.stats.clusters import Stratum
 
 FORMAT = 1
-_MOST_BYTES = 1 << 30
-"""Most bytes of one unpacked part of the file; a larger part is not read."""
+_PARTS = {"head": ("uint8", 1), "float64": ("float64", 1), "int64": ("int64", 1), "checksum": ("uint8", 1)}
 _SAME = 1e-6
 """Relative difference up to which a number equals the record's: processors differ in the last digits."""
 _ARRAYS = ("influence", "share", "strata")
@@ -65,7 +63,7 @@ def write_influence(path: Path, record: Record, suite: Suite) -> None:
         **{kind: np.concatenate([np.zeros(0, kind), *arrays]) for kind, arrays in pool.arrays.items()},
     }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, checksum=_checksum(parts), **parts)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, checksum=checksum_of(parts), **parts)  # type: ignore[arg-type]
     write_atomic(path, buffer.getvalue())
 
 
@@ -81,7 +79,7 @@ def read_influence(path: Path, record: Record) -> Suite | None:
     """
     try:
         parts = _parts(path)
-        head = json.loads(parts["head"].tobytes())
+        head = parse_json(parts["head"].tobytes())
         if head["key"] != _key(record):
             return None
         arrays = {kind: np.split(parts[kind], np.cumsum(sizes)[:-1]) for kind, sizes in head["sizes"].items()}
@@ -97,8 +95,7 @@ def read_influence(path: Path, record: Record) -> Suite | None:
             clusters=clusters,
             n_items=int(head["n_items"]),
         )
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile,
-            zlib.error, NotImplementedError, RecursionError):  # fmt: skip
+    except (DataError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
     return suite if _agrees(suite, record) else None
 
@@ -168,18 +165,16 @@ def _unpacked(raw: Mapping[str, Any], arrays: Mapping[str, Sequence[NDArray[Any]
 
 
 def _parts(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the file. Raises ValueError unless they are of bounded size and unchanged."""
-    with zipfile.ZipFile(path) as file:
-        if any(part.file_size > _MOST_BYTES for part in file.infolist()):
-            raise ValueError("too large")
-    with np.load(path, allow_pickle=False) as file:
-        parts = {name: file[name] for name in ("head", "float64", "int64")}
-        if not np.array_equal(file["checksum"], _checksum(parts)):
-            raise ValueError("damaged")
+    """Return the arrays of the file. Raises DataError unless they can be read, ValueError if they changed."""
+    found = read_arrays(path, _PARTS)
+    parts = {name: found[name] for name in ("head", "float64", "int64")}
+    if not np.array_equal(found["checksum"], checksum_of(parts)):
+        raise ValueError("damaged")
     return parts
 
 
-def _checksum(parts: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+def checksum_of(parts: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """Return the SHA-256 of the arrays of an influence file, shape (32,)."""
     total = sha256()
     for name, values in parts.items():
         total.update(f"{name} {values.dtype.str} {values.size}\n".encode())

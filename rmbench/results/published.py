@@ -4,7 +4,6 @@ A format is a registered function from a path to runs. The rows of a run hold re
 no text. Files are JSON tables of any shape: an object of columns, a list of rows, or bare objects.
 """
 
-import json
 import multiprocessing
 import os
 from collections import Counter
@@ -18,7 +17,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from rmbench.core.files import UNREADABLE, canonical_json, open_text
+from rmbench.core.files import UNREADABLE, canonical_json, check_depth, open_text, raw_decode, require_file
 from rmbench.core.registry import Registry
 from rmbench.errors import DataError
 from rmbench.metrics import Suite, measure_suite
@@ -258,26 +257,34 @@ class Table:
         return DataError(problem, path=self.path, line=row + 1, key=key, reason=f"{key} does not fit")
 
 
+_LARGEST = 256 * 2**20
+"""Characters of a file of published results; a larger one is refused."""
+
+
 def read_objects(path: Path) -> list[Any]:
     """Return the JSON values of a file: one, or several concatenated without a separator.
 
     Some publishers save lists as concatenated pretty-printed objects.
 
     Raises:
-        DataError: If the file cannot be read, is empty, is cut off or holds something else.
+        DataError: If the file cannot be read, is empty, is cut off, is too large, or holds something else.
     """
+    require_file(path)
     try:
         with open_text(path) as file:
-            text = file.read()
+            text = file.read(_LARGEST)
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text ({error.reason})", path=path) from None
     except UNREADABLE as error:
         raise DataError(f"cannot be read: {error}", path=path) from None
-    decoder, found, at = json.JSONDecoder(), [], _skip_space(text, 0)
+    if len(text) == _LARGEST:
+        raise DataError(f"{_LARGEST:,} characters or more", path=path)
+    found, at = list[Any](), _skip_space(text, 0)
     while at < len(text):
         try:
-            value, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
+            value, at = raw_decode(text, at)
+            check_depth(value)
+        except ValueError as error:
             raise DataError(
                 f"not valid JSON, or cut off after {len(text):,} characters ({error})",
                 path=path,

@@ -1,14 +1,16 @@
 """Reading records, and finding those that a command means: by name, path or task."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
 from rmbench.core.files import read_json, slug
-from rmbench.core.schema import parse
-from rmbench.errors import ConfigError, RmbenchError, UnknownNameError, first_line
+from rmbench.core.options import parameters_of
+from rmbench.core.schema import checked, parse
+from rmbench.errors import ConfigError, RmbenchError, UnknownNameError
+from rmbench.metrics.kinds import known_kind
 from rmbench.results.record import (
     FORMAT,
     Record,
@@ -52,10 +54,11 @@ def read_record(path: Path, *, as_written: bool = True) -> Record:
             provenance=raw["provenance"],
             task_file=raw.get("task_file"),
         )
+        own_id = run_id(record.identity)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise bad_record(path, told) from None
-    if raw.get("run_id") != run_id(record.identity):
+    if raw.get("run_id") != own_id:
         raise bad_record(path, "run_id does not follow from the identity; the file was edited")
     if as_written and not is_whole(raw):
         raise bad_record(
@@ -65,7 +68,17 @@ def read_record(path: Path, *, as_written: bool = True) -> Record:
         )
     with suppress(ConfigError):  # a record is shown without its kinds, but not measured
         find_own_kinds(record)
+    _check_params(record, f"{path}: not a run record, key 'params'")
     return record
+
+
+def _check_params(record: Record, where: str) -> None:
+    """Raise ConfigError for a parameter of the record's task that is none of its kinds' type."""
+    params = record.identity["task"]["params"]
+    for kind in filter(None, map(known_kind, record.identity["task"]["kinds"])):
+        for name, one in parameters_of(kind.params).items():
+            if params.get(name) is not None:
+                checked(one.hint, params[name], f"{where}, key {name!r}")
 
 
 def runs_at(place: Path, *, as_written: bool = True) -> list[Run]:
@@ -191,32 +204,65 @@ def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
     return {name: estimate_from_json(name, e) for name, e in raw.items()}
 
 
-def _end(value: Any, infinite: float) -> float:
-    """Return an end of an interval; null means infinite."""
-    return infinite if value is None else float(value)
-
-
-def estimate_from_json(name: str, e: Mapping[str, Any]) -> Estimate:
+def estimate_from_json(name: str, e: Any) -> Estimate:
     """Return the estimate of the metric `name` from a record's JSON values; null is an infinite end.
 
     Raises:
-        ValueError: If a value is missing or is not a number; the message names the metric.
+        ValueError: If a value is missing or of another type; nothing is converted.
     """
-    try:
-        return Estimate(
-            value=float(e["value"]),
-            ci95=(_end(e["ci95"][0], -inf), _end(e["ci95"][1], inf)) if e["ci95"] else None,
-            stderr=None if e["stderr"] is None else float(e["stderr"]),
-            n=int(e["n"]),
-            n_clusters=int(e["n_clusters"]),
-            unit=e["unit"],
-            higher_is_better=e["higher_is_better"],
-            remark=str(e.get("remark", "")),
-        )
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        raise ValueError(
-            f"the metric {name!r}: {first_line(error)}; expected a number with its interval"
-        ) from None
+    if not isinstance(e, Mapping):
+        raise ValueError(f"the metric {name!r}: {type(e).__name__}; expected a number with its interval")
+    for key, (fits, expected) in _ESTIMATE.items():
+        if not fits(e.get(key, _MISSING if key != "remark" else "")):
+            found = repr(e[key])[:40] if key in e else "missing"
+            raise ValueError(f"the metric {name!r}, key {key!r}: {found}; expected {expected}")
+    low, high = e["ci95"] or (None, None)
+    interval = (-inf if low is None else float(low), inf if high is None else float(high))
+    return Estimate(
+        value=float(e["value"]),
+        ci95=interval if e["ci95"] else None,  # an end that is infinite is null
+        stderr=None if e["stderr"] is None else float(e["stderr"]),
+        n=e["n"],
+        n_clusters=e["n_clusters"],
+        unit=e["unit"],
+        higher_is_better=e["higher_is_better"],
+        remark=e.get("remark", ""),
+    )
+
+
+_MISSING = object()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_interval(value: Any) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, list) or len(value) != 2 or not all(v is None or _is_number(v) for v in value):
+        return False
+    return None in value or value[0] <= value[1]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_ESTIMATE: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "value": (_is_number, "a finite number"),
+    "ci95": (_is_interval, "[low, high], low first, or null"),
+    "stderr": (lambda value: value is None or _is_number(value), "a finite number or null"),
+    "n": (_is_count, "a whole number"),
+    "n_clusters": (_is_count, "a whole number"),
+    "unit": (_is_text, "text"),
+    "higher_is_better": (lambda value: isinstance(value, bool | None), "true, false or null"),
+    "remark": (_is_text, "text"),
+}
 
 
 def complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> Run | None:

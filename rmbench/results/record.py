@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import floor, isfinite, isinf, log10
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from rmbench.core.files import IDENTITY_VERSION, digest, sha256_file, slug
 from rmbench.core.options import made_of
@@ -206,10 +206,45 @@ def bad_record(path: Path, problem: str) -> DataError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPart:
+    """What of a task can change a number."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    name: str
+    version: int
+    digest: str
+    kinds: tuple[str, ...]
+    params: Mapping[str, Any]
+    strata: tuple[str, ...]
+    """Stratum keys that the task reports on."""
+    kind_files: Mapping[str, str] | None = None
+    """Task kind in a file -> the file's SHA-256."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """All that can change a number."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    task: TaskPart
+    data: str
+    """Hash of the items."""
+    model: Mapping[str, Any]
+    """Fingerprint of the model."""
+    limit: int | None
+    """Size of the random sample; null: all items."""
+    seed: int
+    gold: Mapping[str, Any] | None = None
+    """What made the gold in place of the data (`--gold`)."""
+    votes: str | None = None
+    """Hash of annotators' votes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """Counts of one run. Each task kind adds its own under its name."""
 
-    MORE_KEYS: ClassVar[bool] = True
+    MORE_KEYS: ClassVar[Any] = Mapping[str, int]
     items: int
     items_available: int
     responses: int
@@ -225,6 +260,8 @@ class Counts:
     best_of_n: Mapping[str, int] | None = None
     unanswered: Mapping[str, int] | None = None
     """Reason -> number of judgements of a metered model that gave no reward."""
+    gold: Mapping[str, int] | None = None
+    """What `--gold` found -> number of responses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +278,46 @@ class Provenance:
     parameters: int | None = None
     tokens_per_s: float | None = None
     wall_s: float | None = None
+    used: Mapping[str, Any] | None = None
+    """Requests, tokens and cost of a metered model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenth:
+    """Accuracy in one tenth of |margin|."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    accuracy: float
+    ci95: tuple[float, float] | None = None
+
+
+_Styles: TypeAlias = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves:
+    """Tables for plots; those that a page or a figure reads."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    margin_deciles: tuple[Tenth, ...] | None = None
+    margin_quantiles: Mapping[str, float] | None = None
+    style_matrix: Mapping[str, tuple[_Styles, _Styles, _Styles]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardsFile:
+    """The rewards file of a record."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """The files beside a record."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    rewards: RewardsFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,7 +330,7 @@ class RecordFile:
     task: str
     primary: str
     """The task's headline metric."""
-    identity: Mapping[str, Any]
+    identity: Identity
     """Everything that can change a number; the run id is its hash."""
     counts: Counts
     metrics: Mapping[str, Any]
@@ -262,8 +339,8 @@ class RecordFile:
     """Metric -> the reason why it has no value here."""
     strata: Mapping[str, Any]
     """Stratum key -> its value -> metrics."""
-    curves: Mapping[str, Any]
-    files: Mapping[str, Any]
+    curves: Curves
+    files: Files
     """The rewards file and its SHA-256."""
     provenance: Provenance
     task_file: str | None = None
@@ -282,14 +359,14 @@ def caveats(record: Record) -> list[str]:
         parts.append(
             f"numbers of metrics version {version}; rmbench remeasure makes them version {METRICS_VERSION}"
         )
-    if counts["truncated"]:
+    if counts.get("truncated"):
         parts.append(f"{counts['truncated']:,} truncated")
     if counts["invalid"]:
         parts.append(f"{counts['invalid']:,} invalid")
-    parts += [f"{n:,} without an answer ({why})" for why, n in counts.get("unanswered", {}).items() if n]
-    if counts["ties"]:
+    parts += [f"{n:,} without an answer ({why})" for why, n in (counts.get("unanswered") or {}).items() if n]
+    if counts.get("ties"):
         parts.append(f"{counts['ties']:,} tied {'pair' if counts['ties'] == 1 else 'pairs'}")
-    too_small = counts.get("best_of_n", {}).get("pools_too_small")
+    too_small = (counts.get("best_of_n") or {}).get("pools_too_small")
     if too_small:
         parts.append(f"{too_small:,} pools too small for the largest n")
     if few := _few_near_equal_length(record):
@@ -319,7 +396,7 @@ def remarks(record: Record, is_shown: Callable[[str], bool] = lambda _: True) ->
 
 def _few_near_equal_length(record: Record) -> str:
     """Return a caveat if length control has few pairs near equal length; else an empty text."""
-    found = record.counts.get("preference", {})
+    found = record.counts.get("preference") or {}
     sides = {side: found.get(f"prompts_near_equal_chosen_{side}") for side in ("longer", "shorter")}
     known = {side: n for side, n in sides.items() if n is not None}
     if "accuracy_length_controlled" not in record.metrics or min(known.values(), default=ENOUGH) >= ENOUGH:
@@ -348,5 +425,5 @@ def items_left_out(record: Record) -> dict[str, int]:
         kind = known_kind(name)
         scaled = kind is not None and kind.needs_scale(made_of(kind.params, task["params"]))
         if rule == "drop" or (rule == "wrong" and scaled):
-            found[name] = record.counts.get(name, {}).get("invalid_items", 0)
+            found[name] = (record.counts.get(name) or {}).get("invalid_items", 0)
     return found

@@ -12,7 +12,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import digest, iter_jsonl
+from rmbench.core.files import digest
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import (
     KINDS,
@@ -26,6 +26,7 @@ from rmbench.metrics import (
 )
 from rmbench.results.influence import influence_name, read_influence, write_influence
 from rmbench.results.record import SELF_GOLD, Record, check_rewards_file, rewards_name
+from rmbench.results.rewards import read_rewards
 from rmbench.tasks.spec import TaskSpec, list_tasks, load_task, parse_recorded
 from rmbench.types import Estimate
 
@@ -160,9 +161,10 @@ class Run:
 
         Raises:
             StoreError: If the file is missing or does not match the record's hash.
+            DataError: If a row is not as `rmbench eval` writes it.
         """
         check_rewards_file(self.rewards_path, self.record.rewards_sha256)
-        return [row for _, row in iter_jsonl(self.rewards_path)]
+        return read_rewards(self.rewards_path)
 
     @cached_property
     def panel(self) -> Panel:

@@ -14,7 +14,8 @@ from scipy.special import stdtr, stdtrit
 from rmbench.core.files import canonical_json
 from rmbench.evaluation.run import Outcome
 from rmbench.format.tables import csv_text, value_low_high
-from rmbench.metrics import Suite, resolve_metric
+from rmbench.metrics import Suite
+from rmbench.metrics.kinds import at_largest_n
 from rmbench.results.compare import Common, CommonItems
 from rmbench.results.record import Record, sealed
 from rmbench.results.run import Run
@@ -155,10 +156,9 @@ def _rows(
 ) -> list[Row]:
     base, data, task = place
     known = {name for seeds in by_method.values() for seed in seeds for name in seed.metrics}
-    stem = metric.removesuffix("max")
-    if metric not in known and not (metric.endswith("@max") and any(n.startswith(stem) for n in known)):
+    name = at_largest_n(metric, [known])
+    if name not in known:
         return []
-    name = resolve_metric(metric, dict.fromkeys(known))
     rows = []
     for method, seeds in by_method.items():
         values = [s.metrics[name].value for s in seeds if name in s.metrics]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, overload
 
 from rmbench.core.files import canonical_json, sha256_file
-from rmbench.errors import ConfigError, DataError, first_line
+from rmbench.errors import ConfigError, first_line
 from rmbench.tasks.rows import BadRows, FoundItem, data_files
 from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader
 from rmbench.types import Item, Response, Turn
@@ -162,9 +162,7 @@ def open_items(
     files: list[Path] = []
     for path in paths:
         pattern = spec.data.files if path.is_dir() else None
-        files += [path] if reader.whole_path else data_files(path, pattern)
-        if not path.exists():
-            raise DataError("there is no such file or folder", path=path)
+        files += [path] if reader.whole_path and path.is_dir() else data_files(path, pattern)
     return reader(files, spec.data.options, bad), source
 
 

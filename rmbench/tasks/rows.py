@@ -205,6 +205,7 @@ def rows_of(path: Path, bad: BadRows) -> Iterator[Row]:
     Raises:
         DataError: If the file cannot be read, is empty, or holds something else than objects.
     """
+    require_file(path)
     n_rows, n_bad = 0, bad.dropped.total()
     for line, value in _values(path, bad):
         n_rows += 1
@@ -240,6 +241,8 @@ def items_of(files: Iterable[Path], bad: BadRows, parse: Callable[[Row], Item | 
 
 def estimated_rows_of(path: Path) -> int | None:
     """Return about how many rows a file has, by its beginning; None where that does not say (arrays)."""
+    if not path.is_file():
+        return None
     try:
         if path.name.endswith(".parquet"):
             from pyarrow.parquet import read_metadata

@@ -74,7 +74,7 @@ def test_every_part_is_covered(results: Path, key: str) -> None:
         path,
         lambda values: values.update({key: f"{before} " if isinstance(before, str) else {**before, "x": 1}}),
     )
-    with pytest.raises(DataError):
+    with pytest.raises(ConfigError):
         read_record(path)
 
 

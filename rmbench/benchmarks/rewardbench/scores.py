@@ -56,6 +56,12 @@ class ScoresFile:
         return "rewardbench" if self.version == 1 else "rewardbench2"
 
 
+_COLUMNS = {
+    "id", "num_correct", "results", "scores", "scores_chosen", "scores_rejected", "subset", "text",
+    "text_chosen", "text_rejected",
+}  # fmt: skip
+
+
 def read_scores(path: Path) -> ScoresFile:
     """Return the rows of a scores file; other columns are ignored.
 
@@ -67,6 +73,10 @@ def read_scores(path: Path) -> ScoresFile:
         raise DataError(
             "no column 'subset': accuracies, not scores? expected a file of eval-set-scores/", path=path
         )
+    for key in _COLUMNS & table.facts.keys():
+        if table.facts[key] is not None:
+            problem = f"{str(table.facts[key])[:40]!r}; expected a list, one value per row"
+            raise DataError(problem, path=path, key=key)
     subsets = [_text(table, k, "subset", v) for k, v in enumerate(table.required("subset"))]
     # The two versions have no subset in common; columns vary.
     version = 2 if sum(s in SUBSETS for s in subsets) > sum(s in KNOWN_SUBSETS for s in subsets) else 1
@@ -120,7 +130,7 @@ def _row_v1(
         if result not in (0.0, 0.5, 1.0):
             raise table.error(k, "results", f"{result}; expected 0, 0.5 or 1 where there are no scores")
         pair = [result, 1.0 - result]
-    return ScoreRow(subset, name, tuple(pair), _lengths(texts, 2), 1)
+    return ScoreRow(subset, name, tuple(pair), _lengths(table, k, texts if len(texts) == 2 else None, 2), 1)
 
 
 def _row_v2(
@@ -144,7 +154,7 @@ def _row_v2(
     else:
         size = len(texts) if isinstance(texts, list) and texts else 4
         scores = _verdict(table, k, result, size)
-    return ScoreRow(subset, name, scores, _lengths(texts, len(scores)), n_right)
+    return ScoreRow(subset, name, scores, _lengths(table, k, texts, len(scores)), n_right)
 
 
 def _verdict(table: Table, k: int, result: float | None, size: int) -> tuple[float, ...]:
@@ -205,19 +215,27 @@ def _text(table: Table, k: int, key: str, value: Any) -> str:
     return value
 
 
-def _lengths(texts: Any, n: int) -> tuple[int, ...]:
-    """Return the lengths of templated texts: all include prompt and template, so differences are right."""
-    if not isinstance(texts, list) or len(texts) != n:
+def _lengths(table: Table, k: int, texts: Any, n: int) -> tuple[int, ...]:
+    """Return the lengths of templated texts: all include prompt and template, so differences are right.
+
+    All are 0 where the file has no texts.
+
+    Raises:
+        DataError: If there is not one text per score, or one is neither text nor messages.
+    """
+    if texts is None or (isinstance(texts, list) and all(text is None for text in texts)):
         return (0,) * n
-    found = [_length(text) for text in texts]
-    return tuple(found) if all(length is not None for length in found) else (0,) * n  # type: ignore[arg-type]
+    if not isinstance(texts, list) or len(texts) != n:
+        found = f"{len(texts)} texts" if isinstance(texts, list) else repr(texts)[:40]
+        raise table.error(k, "text", f"{found}; expected one per score, {n}")
+    return tuple(_length(table, k, text) for text in texts)
 
 
-def _length(text: Any) -> int | None:
+def _length(table: Table, k: int, text: Any) -> int:
     if isinstance(text, str):
         return len(text)
     if isinstance(text, list) and all(
         isinstance(t, dict) and isinstance(t.get("content"), str) for t in text
     ):
         return sum(len(t["content"]) for t in text)
-    return None
+    raise table.error(k, "text", f"{repr(text)[:40]}; expected text or a list of messages")

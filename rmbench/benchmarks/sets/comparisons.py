@@ -82,7 +82,7 @@ def _webgpt(row: Row, bad: BadRows, seen: Counter[str]) -> Item | None:
 def _pku(row: Row, key: str, bad: BadRows, seen: Counter[str]) -> Item | None:
     gold = float(fields.choice(row, key) == 0)
     safe = [row.value.get(f"is_response_{k}_safe") for k in (0, 1)]
-    strata = {"generator": str(row.value.get("response_0_source") or "")}
+    strata = {"generator": fields.label(row, "response_0_source")}
     if all(isinstance(s, bool) for s in safe):
         strata["safety"] = ("neither is safe", "one is safe", "both are safe")[sum(map(bool, safe))]
     text = fields.text(row, "prompt")
@@ -214,7 +214,7 @@ def _judgement(row: Row, bad: BadRows) -> tuple[str, _Pair, int] | None:
     if problem is not None:
         bad.leave_out(problem)
         return None
-    strata = {"source": source, "split": str(row.value.get("split") or "")}
+    strata = {"source": source, "split": fields.label(row, "split")}
     post = fields.text(row, "info.id", info.get("id", fields.MISSING))
     key = f"{post}:{digest(sorted((first, second)), 12)}"
     return key, _Pair(row, prompt, (first, second), strata), int(chosen)
@@ -233,7 +233,7 @@ def _prompt(row: Row, info: Mapping[str, Any]) -> tuple[tuple[Turn, ...], str]:
 
 
 def _add_vote(pair: _Pair, judged: _Pair, chosen: int, bad: BadRows) -> None:
-    worker = str(judged.row.value.get("worker") or "")
+    worker = fields.label(judged.row, "worker")
     if worker and worker in pair.workers:
         bad.leave_out("further votes of a worker on the same pair")
         return
@@ -273,7 +273,7 @@ def read_memory(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundIte
 def _rag(row: Row) -> Item:
     references, question = fields.text(row, "prompt"), fields.text(row, "question")
     asked = references if question.strip() in references else f"{references}\n\n{question}"
-    models = [str(row.value.get(key) or "") for key in ("chosen_model", "reject_model")]
+    models = [fields.label(row, key) for key in ("chosen_model", "reject_model")]
     strata = {"subset": fields.text(row, "subset")}
     return _context_pair(row, fields.identifier(row), asked, ("chosen", "reject"), strata, models)
 

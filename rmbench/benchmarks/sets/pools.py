@@ -50,11 +50,11 @@ def _pandalm(row: Row, bad: BadRows) -> Item | None:
         votes[_VOTES.index(vote)] += 1
     p = (votes[0] + 0.5 * votes[2]) / sum(votes)
     return Item(
-        id=str(fields.required(row, "idx")),
+        id=fields.name(row, "idx"),
         prompt=prompt,
         responses=(Response(texts[0], p), Response(texts[1], 1.0 - p)),
         cluster=prompt_cluster(prompt),
-        strata={"application": str(row.value.get("motivation_app") or "")},
+        strata={"application": fields.label(row, "motivation_app")},
         gold_kind="probability",
         votes=(votes[0], votes[1], votes[2]),
     )
