@@ -155,13 +155,13 @@ class Run:
         """The influence file beside the record."""
         return self.path.with_name(influence_name(self.record.run_id))
 
-    def rows(self) -> list[dict[str, Any]]:
-        """Return the stored rows of the rewards file.
-
-        Raises:
-            StoreError: If the file is missing or does not match the record's hash.
-        """
+    def check_rewards(self) -> None:
+        """Raise StoreError if the rewards file is missing or does not match the record's hash."""
         check_rewards_file(self.rewards_path, self.record.rewards_sha256)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the stored rows of the rewards file. Raises StoreError as `check_rewards` does."""
+        self.check_rewards()
         return [row for _, row in iter_jsonl(self.rewards_path)]
 
     @cached_property
@@ -180,7 +180,7 @@ class Run:
         Raises:
             StoreError: If the rewards are missing or damaged.
         """
-        check_rewards_file(self.rewards_path, self.record.rewards_sha256)
+        self.check_rewards()
         found = read_influence(self.influence_path, self.record)
         if found is None:
             found = self.measure(strata=False)

@@ -9,8 +9,9 @@ import pytest
 
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError, DataError
+from rmbench.results.influence import influence_name
 from rmbench.results.read import find_records, read_record
-from rmbench.results.record import sealed
+from rmbench.results.record import rewards_name, run_id, sealed
 from rmbench.results.run import Run
 
 Capture = pytest.CaptureFixture[str]
@@ -156,3 +157,53 @@ def test_identities_know_nothing_of_either(results: Path) -> None:
     record = length_run(results).record
     assert not {"task_file", "sha256"} & (record.identity.keys() | record.identity["task"].keys())
     assert record.to_json()["task_file"] == TASK
+
+
+def test_a_record_that_is_replaced_is_removed_whole_whenever_a_kill_comes(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = length_run(results)
+    folder = stored.path.parent
+    after = sorted(path.name for path in folder.iterdir())
+    old = make_old(stored)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    n_calls = 0
+
+    def counted(name: str) -> Callable[..., Any]:
+        original = getattr(Path, name)
+
+        def call(path: Path, *args: Any, **options: Any) -> Any:
+            nonlocal n_calls
+            if path.parent == folder and old in path.name:
+                n_calls += 1
+                if n_calls == stop:
+                    raise KeyboardInterrupt  # nothing in the package catches it
+            return original(path, *args, **options)
+
+        return call
+
+    for stop in range(1, 6):
+        for path in folder.iterdir():
+            path.unlink()
+        for name, content in before.items():
+            (folder / name).write_bytes(content)
+        n_calls = 0
+        with monkeypatch.context() as patch:
+            for name in ("replace", "unlink"):
+                patch.setattr(Path, name, counted(name))
+            assert run(["remeasure", str(results)]) == (0 if stop == 5 else 130)
+        assert run(["remeasure", str(results)]) == 0
+        assert sorted(path.name for path in folder.iterdir()) == after
+
+
+def make_old(stored: Run) -> str:
+    """Make the record one of an older version of the metrics; return its new run id."""
+    values = json.loads(stored.path.read_text())
+    values["identity"]["metrics_version"] = 1
+    values["run_id"] = run_id(values["identity"])
+    values["files"]["rewards"]["name"] = rewards_name(values["run_id"])
+    stored.rewards_path.rename(stored.path.with_name(rewards_name(values["run_id"])))
+    stored.influence_path.rename(stored.path.with_name(influence_name(values["run_id"])))
+    stored.path.unlink()
+    stored.path.with_name(f"{values['run_id']}.json").write_text(json.dumps(sealed(values), indent=1) + "\n")
+    return str(values["run_id"])
