@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_records import make_old
 
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError, DataError
-from rmbench.results.influence import influence_name
 from rmbench.results.read import find_records, read_record
-from rmbench.results.record import rewards_name, run_id, sealed
+from rmbench.results.record import sealed
 from rmbench.results.run import Run
 
 Capture = pytest.CaptureFixture[str]
@@ -194,16 +194,3 @@ def test_a_record_that_is_replaced_is_removed_whole_whenever_a_kill_comes(
             assert run(["remeasure", str(results)]) == (0 if stop == 5 else 130)
         assert run(["remeasure", str(results)]) == 0
         assert sorted(path.name for path in folder.iterdir()) == after
-
-
-def make_old(stored: Run) -> str:
-    """Make the record one of an older version of the metrics; return its new run id."""
-    values = json.loads(stored.path.read_text())
-    values["identity"]["metrics_version"] = 1
-    values["run_id"] = run_id(values["identity"])
-    values["files"]["rewards"]["name"] = rewards_name(values["run_id"])
-    stored.rewards_path.rename(stored.path.with_name(rewards_name(values["run_id"])))
-    stored.influence_path.rename(stored.path.with_name(influence_name(values["run_id"])))
-    stored.path.unlink()
-    stored.path.with_name(f"{values['run_id']}.json").write_text(json.dumps(sealed(values), indent=1) + "\n")
-    return str(values["run_id"])

@@ -6,13 +6,13 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
+from kills import wait_until
 
 torch = pytest.importorskip("torch", reason="needs the extra hf")
 
@@ -114,11 +114,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_bytes(
         # As many threads as here: sums in another order differ in their last bits.
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not killed.exists() or killed.read_bytes().count(b"\n") < 3:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    wait_until(process, lambda: killed.exists() and killed.read_bytes().count(b"\n") >= 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
     left = killed.read_bytes()

@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from kills import wait_until
 from safetensors.torch import load_file
 
 
@@ -46,6 +46,10 @@ def two_processes(*command: str) -> list[str]:
     return [sys.executable, *launcher, *command]
 
 
+def has_checkpoint(out: Path) -> bool:
+    return any((out / ".training").glob("checkpoint-*/complete"))
+
+
 def kill_after_a_checkpoint(command: list[str], out: Path, **environment: str) -> None:
     """Start `command` and kill it and its children the hard way when its first checkpoint is complete."""
     process = subprocess.Popen(
@@ -53,11 +57,7 @@ def kill_after_a_checkpoint(command: list[str], out: Path, **environment: str) -
         # As many threads as here: sums in another order differ in their last bits.
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())} | environment,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list((out / ".training").glob("checkpoint-*/complete")):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(process, lambda: has_checkpoint(out))
     # A launcher gives its workers sessions of their own: whoever is not named here lives on, and writes.
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in family:
