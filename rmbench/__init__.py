@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rmbench.api.calls import compare, evaluate, leaderboard, load_records
     from rmbench.api.records import Records
     from rmbench.boards import BoardSpec, Leaderboard, load_board
-    from rmbench.core.options import Help
+    from rmbench.core.options import Option
     from rmbench.errors import RmbenchError
     from rmbench.gold.verifier import Verdict, register_verifier
     from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
@@ -32,7 +32,7 @@ _PLACES = {
     "api.records": ("Records",),
     "boards": ("BoardSpec", "Leaderboard", "load_board"),
     "tasks.rows": ("register_reader",),
-    "core.options": ("Help",),
+    "core.options": ("Option",),
     "errors": ("RmbenchError",),
     "metrics.kinds": ("Measured", "Metric", "Params", "register_kind"),
     "models": ("register_reward_model", "register_scheme"),
@@ -55,11 +55,11 @@ __all__ = [
     "BoardSpec",
     "Conversation",
     "Estimate",
-    "Help",
     "Item",
     "Leaderboard",
     "Measured",
     "Metric",
+    "Option",
     "Pair",
     "PairwiseModel",
     "Params",

@@ -1,15 +1,11 @@
 """Shared fixtures."""
 
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from tiny_models import make_checkpoint, tokenizers_by_kind  # noqa: F401  (fixtures for all folders)
-
-from rmbench.core.registry import Registry
 
 # Before anything imports the hub client, which reads them once: no test reaches a hub.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
@@ -34,14 +30,3 @@ def shared_data() -> Path:
 def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or writes a user's score store."""
     monkeypatch.setenv("RMBENCH_STORE", str(tmp_path_factory.mktemp("store")))
-
-
-@pytest.fixture
-def forgetful() -> Iterator[None]:
-    """What files register in a test is forgotten after it: the next one may use the same names."""
-    yield
-    ours = [module for name, module in sys.modules.items() if name.partition(".")[0] == "rmbench"]
-    for registry in [x for module in ours for x in vars(module).values() if isinstance(x, Registry)]:
-        for name in [n for n, source in registry._sources.items() if source.startswith("_rmbench_file_")]:
-            registry._entries.pop(name, None)
-            registry._sources.pop(name, None)

@@ -1,10 +1,12 @@
 """The code of the documentation runs, and what its pages show is what it prints."""
 
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,13 +27,14 @@ NOT_RUN = {
     "how-to/best-of-n.md": ["it needs a language model"],
     "how-to/judges.md": ["it needs a server", "it needs a server"],
     "how-to/model.md": ["it needs a folder with a model"],
+    "how-to/verifier.md": ["it runs programs"],
     "tutorial.md": ["it installs the package that the tests run in"],
 }
 """Page -> why its blocks are not run, in order. To leave out a block is a decision: it is written down twice."""
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgetful: None) -> Iterator[Path]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder, from which Python imports as it does in a notebook."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -234,3 +237,60 @@ def test_blocks_of_a_page_share_a_namespace(here: Path) -> None:
     session = pages.Session("p.md")
     blocks = pages.blocks_of("```python\nx = 2\n```\n```python\nprint(x + 1)\n```\n")
     assert [session.output_of(block) for block in blocks] == ["", "3\n"]
+
+
+GROUPS = {f"rmbench.{name}" for name in ("formats", "kinds", "losses", "readers", "schemes", "verifiers")}
+"""Entry-point groups, which are no modules."""
+OTHER_NAMES = {"rmbench.json", "rmbench.evaluat", "rmbench.py", "rmbench.errors.things"}
+"""A file of a trained model, and made-up names of tests."""
+PROSE = [
+    *(p for folder in ("docs", "rmbench", "scripts", "tasks", "tests") for p in (ROOT / folder).rglob("*")),
+    *ROOT.glob("*.md"),
+]
+NAMED = re.compile(r"(?<![\w./@-])rmbench(?:\.[A-Za-z]\w*)+")
+PATHS = re.compile(r"(?<![\w./@<{-])(?:docs|rmbench|tasks|tests)/[\w./-]+\.(?:py|md|yaml)\b")
+
+
+def found_in(pattern: re.Pattern[str], suffixes: tuple[str, ...]) -> dict[str, str]:
+    """Return what a pattern matches in sources and pages -> the first place."""
+    found: dict[str, str] = {}
+    for path in sorted(p for p in PROSE if p.suffix in suffixes and "fixtures" not in p.parts):
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            for name in pattern.findall(line):
+                found.setdefault(name, f"{path.relative_to(ROOT)}:{number}")
+    return found
+
+
+def resolves(name: str) -> bool:
+    """Say whether a dotted name is a module of rmbench, or something in one."""
+    parts = name.split(".")
+    for k in range(len(parts), 0, -1):
+        try:
+            spec = find_spec(".".join(parts[:k]))
+        except ModuleNotFoundError:
+            continue
+        if spec is not None:
+            thing: object = import_module(spec.name) if k < len(parts) else None
+            for attribute in parts[k:]:
+                if not hasattr(thing, attribute):
+                    return False
+                thing = getattr(thing, attribute)
+            return True
+    return False
+
+
+def test_names_of_rmbench_in_docs_and_docstrings_resolve() -> None:
+    found = found_in(NAMED, (".md", ".py", ".yaml"))
+    assert len(found) > 100
+    known = GROUPS | OTHER_NAMES
+    assert not {name: place for name, place in found.items() if name not in known and not resolves(name)}
+    assert resolves("rmbench.metrics.kinds.Metric")
+    assert not [end for end in ("specs", "metrics.kinds.Metrik") if resolves(f"rmbench.{end}")]
+
+
+def test_files_named_in_docs_and_comments_are_there() -> None:
+    found = found_in(PATHS, (".md", ".yaml"))
+    assert len(found) > 20
+    assert not {
+        name: place for name, place in found.items() if "NAME" not in name and not (ROOT / name).exists()
+    }

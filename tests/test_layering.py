@@ -2,6 +2,8 @@
 
 import ast
 import importlib
+import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -122,9 +124,9 @@ def names_for_type_checkers() -> dict[str, str]:
 def test_the_top_level_names_are_the_same_for_type_checkers_and_at_run_time() -> None:
     told = names_for_type_checkers()
     modules = {name for name, module in told.items() if module == "rmbench"}
-    assert set(rmbench._MODULES) == modules
-    places = {name: f"rmbench.{module}" for name, module in rmbench._MODULE_OF.items()}
-    assert places | dict.fromkeys(modules, "rmbench") == told
+    code = "import json, rmbench; print(json.dumps([n for n in dir(rmbench) if not n.startswith('_')]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert set(json.loads(done.stdout)) - {"Any", "TYPE_CHECKING", "import_module"} == set(told)
     assert set(rmbench.__all__) == {*told, "__version__"} - {"register_loss"}
     assert set(told) <= set(dir(rmbench))
     for name, module in told.items():
@@ -161,6 +163,53 @@ def too_large(path: Path) -> Iterator[str]:
 
 def test_files_and_functions_stay_small() -> None:
     assert not [line for path in SOURCES for line in too_large(path)]
+
+
+NOT_OURS = {
+    "_repr_html_",  # what a notebook shows
+    "_attn_implementation", "_global_mapping",  # transformers
+    "_shared_state",  # accelerate
+}  # fmt: skip
+"""Underscore names of other libraries that tests read."""
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """Yield where a test reads an underscore name that is not its own: as attribute, import or patched name."""
+    private = re.compile(r"_[A-Za-z]\w*")
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names: list[str] = []
+        if isinstance(node, ast.Attribute):
+            names = [] if ast.unparse(node.value) in ("self", "cls") else [node.attr]
+        elif isinstance(node, ast.ImportFrom) and str(node.module).partition(".")[0] == "rmbench":
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in PATCHES:
+            words = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            names = [word.rpartition(".")[2] for word in words]
+        yield from (
+            f"{path}:{node.lineno}: {name}"
+            for name in names
+            if private.fullmatch(name) and name not in NOT_OURS
+        )
+
+
+PATCHES = ("delattr", "getattr", "hasattr", "patch", "setattr")
+
+
+def test_tests_go_through_public_names() -> None:
+    tests = sorted((ROOT / "tests").rglob("*.py"))
+    assert len(tests) > 100
+    assert not [line for path in tests for line in private_names(path)]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["x = thing._hidden", "from rmbench.core import _hidden", "patch.setattr(thing, '_hidden', 1)",
+     "patch.setattr('rmbench.core._hidden', 1)", "getattr(thing, '_hidden')"],
+)  # fmt: skip
+def test_a_private_name_in_a_test_is_found(line: str, tmp_path: Path) -> None:
+    file = tmp_path / "test_it.py"
+    file.write_text(line + "\n")
+    assert list(private_names(file)) == [f"{file}:1: _hidden"]
 
 
 def test_folders_stay_small() -> None:

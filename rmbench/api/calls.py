@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 from rmbench.api.records import Records
-from rmbench.core.option_fields import from_values, takes_options
+from rmbench.core.options import takes_options
+from rmbench.core.schema import from_values
 from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalKeywords, EvalOptions
 from rmbench.evaluation.request import Asked, run_all

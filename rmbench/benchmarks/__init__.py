@@ -1,1 +1,1 @@
-"""Published benchmarks: one file each, with its reader, its official number and its published results."""
+"""Published benchmarks: one file per benchmark, with its reader, official number and published results."""

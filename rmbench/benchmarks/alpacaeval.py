@@ -6,26 +6,27 @@ in [1, 2]; `preference - 1` is P(output_2 beats output_1), and output_1 is the r
 pool   One item per instruction: every model's answer with gold `preference - 1`, a best-of-N pool.
 pairs  One item per model and instruction: (answer, reference) with gold (p, 1 - p), a soft label.
 
-By default the reference's own answers and the generators made to fool the judge are left out. Adversarial
-generators that are asked for carry the tag `adversarial`.
+By default the reference's own answers and the generators made to fool the judge are left out. If adversarial
+generators are requested, their answers have the tag `adversarial`.
 
-Published results: a generator's win rate is its own published number, over all its rows. A judge's verdicts
-are rewards on the task `alpacaeval-calibration`, whose gold is another judge's.
+Published results: a generator's win rate is its published number, over all its rows. A judge's verdicts are
+rewards on the task `alpacaeval-calibration`; the gold is another judge's verdicts.
 """
 
 import lzma
 import tarfile
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import isfinite, isnan, nan
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 
-from rmbench.core.files import digest, parse_json, prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.files import digest, parse_json, prompt_cluster, read_whole, require_file
+from rmbench.core.options import Option
 from rmbench.errors import DataError, UnknownNameError
 from rmbench.models.pairwise import rewards_from_preferences
 from rmbench.results.published import (
@@ -52,6 +53,13 @@ ADVERSARIAL = ("NullModel", "gpt4_gamed")
 
 FILE = "annotations.json"
 DRAW = 0.5
+_Mode: TypeAlias = Literal["r:", "r:xz", "r:gz", "r:bz2"]
+_PACKED: Mapping[bytes, _Mode] = {b"\xfd7zXZ\x00": "r:xz", b"\x1f\x8b": "r:gz", b"BZh": "r:bz2"}
+"""How a packed archive begins -> the mode to open it in. To try all would read a file three times."""
+_LARGEST_ARCHIVE = 2 * 2**30
+"""Bytes of an archive, unpacked; more is refused."""
+_LARGEST = 128 * 2**20
+"""Bytes of annotations of one model; more is refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,18 +79,18 @@ class Options:
     """Options of the reader."""
 
     mode: Annotated[
-        Literal["pool", "pairs"], Help("all models as one pool per prompt, or each against the reference")
+        Literal["pool", "pairs"], Option("all models as one pool per prompt, or each against the reference")
     ] = "pool"
-    reference: Annotated[bool, Help("put the reference's own answer into the pool, gold 0.5")] = False
+    reference: Annotated[bool, Option("put the reference's own answer into the pool, gold 0.5")] = False
     adversarial: Annotated[
-        bool, Help("keep the generators made to fool the judge, marked as such: NullModel, gpt4_gamed")
+        bool, Option("keep the generators made to fool the judge, marked as such: NullModel, gpt4_gamed")
     ] = False
-    annotator: Annotated[str, Help("folder of annotations to read")] = "weighted_alpaca_eval_gpt4_turbo"
+    annotator: Annotated[str, Option("folder of annotations to read")] = "weighted_alpaca_eval_gpt4_turbo"
 
 
 @register_reader("alpacaeval", options=Options, whole_path=True)
 def read(files: list[Path], options: Options, bad: BadRows) -> Iterator[FoundItem]:
-    """Read the annotations below `files[0]`, as the options say."""
+    """Read the annotations below `files[0]`, according to the options."""
     verdicts = list(_verdicts(files[0], options, bad))
     if options.mode == "pairs":
         yield from (FoundItem(_pair(v), v.row) for v in verdicts)
@@ -107,7 +115,7 @@ def annotators(path: Path) -> list[str]:
     """Return the names of the annotators whose verdicts are below `path`, sorted.
 
     Raises:
-        DataError: If there are none.
+        DataError: If there is no annotator.
     """
     if path.is_dir():
         found = {p.parent.name for p in _root(path).glob(f"*/*/{FILE}")}
@@ -122,7 +130,7 @@ def annotations(path: Path, annotator: str) -> Iterator[tuple[str, Path, list[An
     """Yield (model, where, rows) of an annotator's files in the order of the models' names.
 
     Raises:
-        DataError: If there are none, or one cannot be read.
+        DataError: If there are no files, or one cannot be read.
     """
     if path.is_dir():
         named = (p for p in _root(path).glob(f"*/*/{FILE}") if p.parent.name == annotator)  # no pattern
@@ -130,7 +138,7 @@ def annotations(path: Path, annotator: str) -> Iterator[tuple[str, Path, list[An
         if not found:
             raise DataError(f"no results/<model>/{annotator}/{FILE} in it", path=path)
         for file in found:
-            yield file.parent.parent.name, file, _rows(file.read_bytes(), file)
+            yield file.parent.parent.name, file, _rows(read_whole(file, _LARGEST), file)
         return
     found_in_archive = [
         (model, where, _rows(raw, where)) for model, _, where, raw in _members(path, annotator)
@@ -145,29 +153,38 @@ def _root(path: Path) -> Path:
 
 
 def _members(path: Path, annotator: str | None) -> Iterator[tuple[str, str, Path, bytes]]:
-    """Yield (model, annotator, where, content) of an archive's files; with None, of all, without content.
+    """Yield (model, annotator, where, content) of an archive's files; with None: all files, without content.
 
-    It is read as a stream and never extracted: names inside an archive are not trusted with paths.
+    The archive is read as a stream and never extracted: names inside an archive are not trusted as paths.
     """
+    with require_file(path).open("rb") as file:
+        head = file.read(8)
+    mode: _Mode = next((mode for start, mode in _PACKED.items() if head.startswith(start)), "r:")
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, mode) as archive:
             for member in archive:
+                if member.offset_data + member.size > _LARGEST_ARCHIVE:
+                    raise DataError(f"more than {_LARGEST_ARCHIVE:,} bytes, unpacked", path=path)
                 parts = PurePosixPath(member.name).parts
                 if not member.isfile() or len(parts) < 3 or parts[-1] != FILE:
                     continue
                 if annotator in (None, parts[-2]):
+                    if member.size > _LARGEST:
+                        problem = f"{member.size:,} bytes; expected at most {_LARGEST:,}"
+                        raise DataError(problem, path=path / member.name)
                     handle = archive.extractfile(member) if annotator else None
                     yield parts[-3], parts[-2], path / member.name, handle.read() if handle else b""
-    except (tarfile.TarError, EOFError, OSError, lzma.LZMAError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
             f"not an archive that can be read ({error}); expected a folder with results/ or a .tar.xz",
             path=path,
         ) from None
 
 
-def _rows(raw: bytes, where: Path) -> list[Any]:
+def _rows(raw: str | bytes, where: Path) -> list[Any]:
     try:
-        value = parse_json(raw)
+        text = raw if isinstance(raw, str) else raw.decode("utf-8")
+        value = parse_json(text.removeprefix("\ufeff"))
     except ValueError as error:
         raise DataError(f"not valid JSON ({error})", path=where) from None
     if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
@@ -176,17 +193,14 @@ def _rows(raw: bytes, where: Path) -> list[Any]:
 
 
 def preference_of(row: Row) -> float:
-    """Return `preference - 1`, P(the model's answer is better); NaN for null or NaN, which is no verdict.
+    """Return `preference - 1`, P(the model's answer is better); NaN for null or NaN, which are no verdict.
 
-    0 is an old way to write a draw.
+    0 is an old notation for a draw.
     """
     value = fields.required(row, "preference")
     if value is None:
         return nan
-    try:
-        number = -1.0 if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = -1.0
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0
     if number == 0.0:
         return DRAW
     if isnan(number) or 1.0 <= number <= 2.0:
@@ -206,7 +220,7 @@ def _verdict(row: Row, model: str) -> _Verdict:
         output=fields.reply(row, "output_2"),
         reference_output=fields.reply(row, "output_1"),
         p=p,
-        dataset=str(row.value.get("dataset") or ""),
+        dataset=fields.label(row, "dataset"),
     )
 
 
@@ -227,9 +241,9 @@ def _answer(verdict: _Verdict) -> Response:
 
 
 def _example(row: Row) -> str:
-    """Return the number of the example in the benchmark, from 0: its own, else its place in the file."""
+    """Return the number of the example in the benchmark, from 0: its id, else its place in the file."""
     number = row.value.get("id")
-    return str(number if isinstance(number, int) and not isinstance(number, bool) else row.line - 1)
+    return str(row.line - 1 if number is None else fields.whole(row, "id", number, 0, 10**9))
 
 
 def _pair(verdict: _Verdict) -> Item:
@@ -271,7 +285,7 @@ _MODELS = (
     "gpt-4o-mini", "gpt4_turbo", "gpt4.1", "gpt5_nano", "gpt4", "chatgpt", "claude_3_opus", "claude_2",
     "claude", "llama3_70b", "text_davinci_003",
 )  # fmt: skip
-"""Parts of annotators' names that say which model judges; the longest names first."""
+"""Parts of annotators' names that name the judge's model; the longest names first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,15 +293,15 @@ class _PublishedVerdict:
     p: float
     """P(the model's answer is better); NaN without a verdict."""
     texts: str
-    """Identity of what was compared: the model's answer and the reference's."""
+    """Hash of the compared texts: the model's answer and the reference's."""
 
 
 @FORMATS.register("alpacaeval")
 def read_published(path: Path, request: Import) -> list[PublishedRun]:
-    """Return a run for every judge below `path` but the gold; put the generators' win rates into `request`.
+    """Return a run for every judge below `path` except the gold judge; add win rates to `request`.
 
     Raises:
-        DataError: If there is nothing, or something does not fit.
+        DataError: If there are no annotations, or one does not fit.
         UnknownNameError: If the gold's annotator has no verdict there.
     """
     if not path.exists():
@@ -303,15 +317,18 @@ def read_published(path: Path, request: Import) -> list[PublishedRun]:
         return []
     pairs = read_task_items(spec, path, on_bad="skip" if request.skip else "fail", offline=True)
     return list(
-        request.each(others, lambda name: _run(path, spec, name, pairs, same=_model(name) == _model(gold)))
+        request.each(
+            others,
+            lambda name: _run(path, spec, name, pairs, same=judging_model(name) == judging_model(gold)),
+        )
     )
 
 
 def _win_rates(path: Path, gold: str) -> list[WinRate]:
-    """Return each generator's number: `mean(preference - 1)` of its rows with a preference.
+    """Return each generator's win rate: `mean(preference - 1)` over its rows with a preference.
 
-    As published (`describe_head2head` of AlpacaEval): a row without a preference does not count. Rows of one
-    instruction are one cluster; as a rule there is one.
+    Rows without a preference do not count, as published (`describe_head2head` of AlpacaEval). Rows of one
+    instruction are one cluster; usually there is one such row.
     """
     found: list[tuple[str, Floats, list[str]]] = []
     prompts: set[str] = set()
@@ -322,10 +339,18 @@ def _win_rates(path: Path, gold: str) -> list[WinRate]:
         if not kept:
             raise DataError("no row has a preference", path=source, key="preference")
         found.append((model, np.array([p for p, _ in kept]), [cluster for _, cluster in kept]))
-    return [_win_rate(model, p, clusters, len(prompts)) for model, p, clusters in found]
+    return [win_rate_of(model, p, clusters, len(prompts)) for model, p, clusters in found]
 
 
-def _win_rate(model: str, p: Floats, clusters: list[str], n_prompts: int) -> WinRate:
+def win_rate_of(model: str, p: Floats, clusters: list[str], n_prompts: int) -> WinRate:
+    """Return a generator's win rate with its clustered interval.
+
+    Args:
+        model: Name of the generator.
+        p: P(the generator's answer is better), shape (N,), without NaN.
+        clusters: Prompt cluster of each verdict, N of them.
+        n_prompts: Number of prompts that any generator has a row for.
+    """
     names, codes = np.unique(np.array(clusters), return_inverse=True)
     return WinRate(
         generator=model,
@@ -339,7 +364,7 @@ def _win_rate(model: str, p: Floats, clusters: list[str], n_prompts: int) -> Win
 
 
 def _run(path: Path, spec: TaskSpec, judge: str, pairs: ItemSet, *, same: bool) -> PublishedRun:
-    """Return the run of a judge on the pairs that it was asked about."""
+    """Return the run of a judge on the pairs that it judged."""
     found: dict[str, _PublishedVerdict] = {}
     counts, kept, rows = Counter(pairs.dropped), list[int](), list[PublishedRow]()
     for name, verdict in _published_verdicts(path, judge):
@@ -357,7 +382,7 @@ def _run(path: Path, spec: TaskSpec, judge: str, pairs: ItemSet, *, same: bool) 
     if not rows:
         raise DataError(f"no verdict of {judge!r} on a pair that has gold", path=path)
     check_finite(path, spec, rows)
-    notes = ["the gold is the verdicts of the same model: no independent measure"] if same else []
+    notes = ["gold and verdicts are from the same model: no independent measure"] if same else []
     return PublishedRun(
         model=f"{judge} ({SELF_GOLD})" if same else judge,
         spec=spec,
@@ -381,7 +406,7 @@ def _published_verdicts(path: Path, judge: str) -> Iterator[tuple[str, _Publishe
 
 
 def _rewards(p: float) -> tuple[float, float]:
-    """Return rewards whose margin is the log-odds of the verdict; only one order was shown."""
+    """Return rewards with the log-odds of the verdict as margin; only one order was shown."""
     if not isfinite(p):
         return nan, nan
     rewards, _, _ = rewards_from_preferences(np.array([[0.5, p], [1.0 - p, 0.5]]))
@@ -396,6 +421,6 @@ def _numbered(values: Sequence[Any], source: Path) -> Iterator[Row]:
     return (Row(value, source, number) for number, value in enumerate(values, start=1))
 
 
-def _model(annotator: str) -> str:
-    """Return which model judges, as far as its annotator's name says it."""
+def judging_model(annotator: str) -> str:
+    """Return the judge's model, as far as the annotator's name says it; else the annotator's name."""
     return next((name for name in _MODELS if name in annotator), annotator)

@@ -1,6 +1,6 @@
 """JudgeBench: pairs of one model's responses, one of them objectively right.
 
-A pair counts if both orders taken together are right. Numbers are over all pairs and by category. Published
+A pair is right if its two orders together are right. Numbers are over all pairs and by category. Published
 results are one judge's judgements in both orders.
 
 Source: Tan et al. 2024, arXiv 2410.12784; utils/metrics.py of the benchmark's repository.
@@ -24,7 +24,7 @@ from rmbench.benchmarks.official import (
     strict_pairs,
 )
 from rmbench.core.files import prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.errors import DataError
 from rmbench.metrics.kinds import Measured, Params
 from rmbench.metrics.panel import Panel
@@ -57,7 +57,7 @@ _GOLD = {"A>B": (1.0, 0.0), "B>A": (0.0, 1.0)}
 class Options:
     """Options of the reader."""
 
-    response_model: Annotated[str, Help("only pairs written by this model; empty for all")] = ""
+    response_model: Annotated[str, Option("only pairs written by this model; empty for all")] = ""
 
 
 @register_reader("judgebench", options=Options)
@@ -70,12 +70,12 @@ def read(files: list[Path], options: Options, bad: BadRows) -> Iterator[FoundIte
 
 
 def category(source: str) -> str | None:
-    """Return the published category of a `source`: by its beginning."""
+    """Return the published category of a `source`, which the beginning of its name decides."""
     return next((name for start, name in _CATEGORIES.items() if source.startswith(start)), None)
 
 
 def item_of(row: Row) -> Item:
-    """Return the item of a pair; keys that the data does not have, such as judgements, are not looked at."""
+    """Return the item of a pair; other keys, such as judgements, are ignored."""
     prompt = fields.prompt(row, "question", fields.text(row, "question"))
     source, label = fields.text(row, "source"), fields.text(row, "label")
     group = category(source)
@@ -104,15 +104,15 @@ CATEGORIES = ("Knowledge", "Reasoning", "Math", "Coding")
 def measure_judgebench(panel: Panel, params: Params) -> Measured:
     """Measure the share of pairs that are right, over all pairs and in each category.
 
-    Two orders are asked; each verdict adds 1 if it is right and takes 1 away if it is wrong, and the pair is
-    right if the sum is positive. Two verdicts that contradict each other are wrong, and so is a tie; one
-    order without a verdict leaves the other to decide. For rewards this is `[c > r]`. For a pairwise model
-    it is that and no flip: without a flip, the averaged preference and the sum have the same sign. The one
-    difference: where a pairwise model has no verdict in one order, the pair has no rewards, and is not right.
+    The judge sees both orders. A right verdict adds 1, a wrong one subtracts 1, and the pair is right if the
+    sum is positive. Two contradicting verdicts are wrong, and so is a tie; if one order has no verdict, the
+    other decides. For rewards this is `[c > r]`. For a pairwise model it is `[c > r]` without a flip: then
+    the averaged preference and the sum have the same sign. There is one difference: if a pairwise model has
+    no verdict in one order, the pair has no rewards, and is not right.
 
     Args:
         panel: Pairs with the stratum `category`.
-        params: Those of every kind.
+        params: Parameters of every kind.
 
     Returns:
         `official`, `official_knowledge`, `_reasoning`, `_math`, `_coding`.
@@ -144,7 +144,7 @@ def read_published(path: Path, request: Import) -> list[PublishedRun]:
     """Return the runs at `path`: one file of outputs, or a folder of them.
 
     Raises:
-        DataError: If no file is there, or one does not fit.
+        DataError: If there is no file, or one does not fit.
     """
     return list(
         request.each(data_files(path, "*.jsonl" if path.is_dir() else None), lambda f: _run(f, request))
@@ -188,7 +188,7 @@ def _run(file: Path, request: Import) -> PublishedRun:
 
 
 def _judgments(row: Row) -> Sequence[dict[str, Any] | None]:
-    """Return the one or two judgements of a row; a null one is a call that failed."""
+    """Return the one or two judgements of a row; null is a failed call."""
     value = row.value.get("judgments")
     if not isinstance(value, list) or not 1 <= len(value) <= 2:
         raise row.error("expected a list of one or two judgements", "judgments", "judgments do not fit")
@@ -204,9 +204,9 @@ def _judgments(row: Row) -> Sequence[dict[str, Any] | None]:
 
 
 def _scored(item: Item, row: Row, two: Sequence[dict[str, Any] | None]) -> PublishedRow:
-    """Return a pair with the rewards of its responses: the mean over orders, which as a rule are the same.
+    """Return a pair with the rewards of its responses: the mean over orders, which usually agree.
 
-    A call that failed leaves the other order to decide, as published; without either there is no reward.
+    If one call failed, the other order decides, as published; if both failed, there is no reward.
     """
     # The second judgement is shown B first.
     found = [_scores(row, k, j)[:: 1 if k == 0 else -1] for k, j in enumerate(two) if j is not None]
@@ -234,20 +234,25 @@ def _scores(row: Row, k: int, judgment: dict[str, Any]) -> list[float]:
 
 
 def _judged(item: Item, two: Sequence[dict[str, Any] | None], counts: Counter[str]) -> PublishedRow:
-    """Return a pair with the log-odds of its verdicts; what is no verdict is no vote, as published."""
+    """Return a pair with the log-odds of its verdicts; other judgements are no votes, as published."""
     votes = [_VOTES.get(str((j or {}).get("decision")), _NO_VOTE) for j in two]
     counts["judgements without a verdict"] += sum(v == _NO_VOTE for v in votes)
     first = votes[0]
-    # The second judgement is shown B first: its verdict A>B speaks of what is B in the data.
+    # The second judgement is shown B first: its verdict A>B means that B of the data is better.
     second = votes[1] if len(votes) == 2 else 1.0 - first
     rewards, _, flips = rewards_from_preferences(np.array([[0.5, first], [second, 0.5]]))
     return reward_row(item, (float(rewards[0]), float(rewards[1])), flips, len(two) - 1)
 
 
 def _model(file: Path, row: Row, judgments: Sequence[Sequence[dict[str, Any] | None]]) -> str:
-    """Return the judge's name: its model, and how it was asked unless it only scores."""
-    models = (j["judgment"].get("judge_model") for two in judgments for j in two if j is not None)
-    model = next((m for m in models if isinstance(m, str) and m.strip()), None)
+    """Return the judge's name: its model, and its kind of judge unless it only scores."""
+    models = [j["judgment"].get("judge_model") for two in judgments for j in two if j is not None]
+    if wrong := [m for m in models if not isinstance(m, str | None)]:
+        raise DataError(f"{str(wrong[0])[:40]}; expected text", path=file, key="judge_model")
+    named = sorted({m for m in models if m and m.strip()})
+    if len(named) > 1:
+        raise DataError(f"two judges in one file: {', '.join(named[:3])}", path=file, key="judge_model")
+    model = named[0] if named else None
     if model is None:
         model = file.name.partition("judge_model=")[2].removesuffix(".jsonl") or file.name.removesuffix(
             ".jsonl"

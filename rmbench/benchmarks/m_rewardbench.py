@@ -53,7 +53,7 @@ LANGUAGES: Mapping[str, str] = {
     "vi": "vie_Latn",
     "zh": "zho_Hans",
 }
-"""ISO code -> the name of the language's folder. The mean is over these; English is not among them."""
+"""ISO code -> name of the language's folder. The mean is over these languages, without English."""
 
 ENGLISH = "eng_Latn"
 SUBSETS = tuple(subset for section in SECTIONS.values() for subset in section)
@@ -65,12 +65,12 @@ _JUDGE_TIE = 0.5
 def measure_m_rewardbench(panel: Panel, params: Params) -> Measured:
     """Measure each language and the mean over languages.
 
-    An item is `[c > r]`: a tie and NaN are 0, and 0.5 where a judge compared the two. A language without all
-    23 subsets has no number, and without all 22 languages there is no mean: nothing is published for either.
+    An item is `[c > r]`: a tie and NaN are 0, or 0.5 if a judge compared the two. A language without all 23
+    subsets has no number, and without all 22 languages there is no mean: nothing is published for either.
 
     Args:
         panel: Pairs with the strata `language` and `subset`.
-        params: Those of every kind.
+        params: Parameters of every kind.
 
     Returns:
         `official`, and `official_<language>`, such as `official_deu_latn`.
@@ -104,14 +104,14 @@ def measure_m_rewardbench(panel: Panel, params: Params) -> Measured:
 
 
 TRANSLATION = "translation"
-"""A folder beside those of the languages: pairs of translations, part of no number."""
+"""A folder beside those of the languages: pairs of translations, which no number includes."""
 
 
 @register_reader("m-rewardbench")
 def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"id", "language", "source", "prompt", "chosen", "rejected", ...}`.
 
-    The subset of RewardBench is in `source`, in the first version of the data in `subset`.
+    The subset of RewardBench is in `source`, or in `subset` in the first version of the data.
     """
     wanted = [path for path in files if path.parent.name != TRANSLATION]
     if len(wanted) < len(files):
@@ -128,7 +128,7 @@ def _item(row: Row) -> Item:
     key = "subset" if "subset" in row.value and "source" not in row.value else "source"
     subset = fields.known_name(row, key, fields.text(row, key), SUBSETS)
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
-    # As for RewardBench: published as they are, empty replies included.
+    # As for RewardBench: all published items, empty replies included.
     texts = [fields.reply(row, key) for key in ("chosen", "rejected")]
     identifier = fields.identifier(row)
     return Item(

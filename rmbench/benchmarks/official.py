@@ -16,12 +16,12 @@ from rmbench.stats import Statistic, combine, mean
 from rmbench.stats.clusters import Floats, Ints
 
 Parts = tuple[str, str, Sequence[str]]
-"""("pair", "split", names of the splits): how a missing part is told."""
+"""Names for messages on missing parts: ("pair", "split", names of the splits)."""
 
 HEADLINE = "official"
 
 NO_JUDGES = "for rewards only: a pairwise model's verdicts are not kept one by one"
-"""Why a number that rests on each verdict of a judge is not given for pairwise models."""
+"""Reason why pairwise models have no number that needs each verdict of a judge."""
 
 
 def part_name(part: str) -> str:
@@ -44,15 +44,15 @@ def stop_at_invalid(panel: Panel, params: Params) -> None:
     Under the other rules an official number treats it as published, which is neither `wrong` nor `drop`.
 
     Raises:
-        ScoringError: If there is one.
+        ScoringError: If there is such a reward.
     """
     if params.invalid == "fail":
         settle_invalid(panel, "fail", ranking=True)
 
 
-def stratum_of(panel: Panel, key: str) -> "np.ndarray[Any, np.dtype[np.str_]]":
-    """Return the stratum of each item under `key`, shape (I,); empty text where it has none."""
-    return np.array(panel.strata.get(key, ("",) * panel.n_items), dtype=str)
+def stratum_of(panel: Panel, key: str) -> "np.ndarray[Any, np.dtype[np.object_]]":
+    """Return the stratum of each item under `key`, shape (I,); an empty text without one."""
+    return np.array(panel.strata.get(key, ("",) * panel.n_items), dtype=object)
 
 
 def has_one_right(panel: Panel) -> bool:
@@ -62,9 +62,9 @@ def has_one_right(panel: Panel) -> bool:
 
 
 def strict_pairs(panel: Panel, tie: float = 0.0) -> tuple[Pairs, Floats]:
-    """Return the pairs and the credit of each, shape (P,): `[c > r]`, and `tie` where neither is greater.
+    """Return the pairs and the credit of each, shape (P,): `[c > r]`, and `tie` if neither is greater.
 
-    A comparison with NaN is false, so an invalid reward is worth `tie` too.
+    A comparison with NaN is false, so an invalid reward gets `tie` too.
     """
     pairs = pairs_of(panel)
     undecided = ~(pairs.margin > 0) & ~(pairs.margin < 0)
@@ -72,16 +72,20 @@ def strict_pairs(panel: Panel, tie: float = 0.0) -> tuple[Pairs, Floats]:
 
 
 def part_means(
-    credit: Floats, cluster: Ints, n_clusters: int, part: "np.ndarray[Any, np.dtype[np.str_]]", parts: Parts
+    credit: Floats,
+    cluster: Ints,
+    n_clusters: int,
+    part: "np.ndarray[Any, np.dtype[np.object_]]",
+    parts: Parts,
 ) -> tuple[dict[str, Statistic], dict[str, str]]:
-    """Return the mean of each published part by metric name, and why those without an observation have none.
+    """Return the mean of each published part by metric name, and the reasons of parts without observations.
 
     Args:
-        credit: Of each observation, shape (P,).
-        cluster: Of each observation, shape (P,).
+        credit: Credit of each observation, shape (P,).
+        cluster: Cluster of each observation, shape (P,).
         n_clusters: Clusters of the panel.
-        part: Of each observation, shape (P,).
-        parts: What an observation is called, what a part is called, and the parts' names.
+        part: Part of each observation, shape (P,).
+        parts: The words for an observation and for a part, and the parts' names.
     """
     observation, noun, names = parts
     metrics: dict[str, Statistic] = {}
@@ -96,12 +100,12 @@ def part_means(
 
 
 def with_mean_of_parts(metrics: dict[str, Statistic], undefined: dict[str, str], what: str) -> Measured:
-    """Return the parts, headed by their unweighted mean; without every part there is no mean.
+    """Return the parts after their unweighted mean; if a part is missing, there is no mean.
 
     Args:
-        metrics: The parts that have a value.
-        undefined: Those that have none, and why.
-        what: The parts in words, such as `seven splits`.
+        metrics: The parts with a value.
+        undefined: The parts without a value, with reasons.
+        what: A text for the parts, such as `seven splits`.
     """
     if undefined:
         return Measured(

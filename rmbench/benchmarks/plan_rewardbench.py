@@ -38,18 +38,18 @@ SPLITS = (
     "tool_irrelevance",
 )
 TIE_WITHIN = 1e-4
-"""In the model's own reward unit, whatever that is: the published default."""
+"""Largest difference of a tie, in the model's own reward unit: the published default."""
 
 
 @official_kind("plan-rewardbench", *SPLITS)
 def measure_plan_rewardbench(panel: Panel, params: Params) -> Measured:
     """Measure the splits and their unweighted mean.
 
-    A pair is `[c > r]`, and 0.5 where the two are at most 0.0001 apart; with a NaN it is 0.
+    A pair is `[c > r]`, or 0.5 if the two are at most 0.0001 apart; with a NaN it is 0.
 
     Args:
         panel: Pairs with the stratum `split`.
-        params: Those of every kind.
+        params: Parameters of every kind.
 
     Returns:
         `official`, and `official_<split>`.
@@ -71,8 +71,8 @@ _TOOL_ROLES = ("tool", "tool_call", "tool_response")
 def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"query", "tools", "chosen": {"messages"}, "reject": {"messages"}}`; a file is a split.
 
-    One prompt turn and one reply, as the benchmark asks a remote reward model: the tools and the query, then
-    the messages of the trajectory one after the other, each behind its role.
+    An item has one prompt turn and one reply, as the benchmark sends them to a remote reward model: the tools
+    and the query, then the messages of the trajectory one after the other, each after its role.
     """
     return items_of(files, bad, _item)
 
@@ -80,13 +80,14 @@ def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
 def _item(row: Row) -> Item:
     split = row.path.name.split(".")[0]
     if split not in SPLITS:
-        raise row.error(f"the file is none of the splits {', '.join(SPLITS)}", reason="unknown split")
+        known = ", ".join(SPLITS)
+        raise row.error(f"the file is not a split; expected one of {known}", reason="unknown split")
     tools = json.dumps(row.value.get("tools") or [], ensure_ascii=False, indent=2)
     query = fields.text(row, "query")
     asked = f"<tool_environment>\n{tools}\n</tool_environment>\n<user_query>\n{query}\n</user_query>"
     prompt = (Turn(role="user", content=asked),)
     return Item(
-        # Two rows may share a uuid: they are pairs out of one ranking.
+        # Two rows may share a uuid: they are pairs of one ranking.
         id=f"{split}:{row.line}",
         prompt=prompt,
         responses=(Response(_trajectory(row, "chosen"), 1.0), Response(_trajectory(row, "reject"), 0.0)),

@@ -6,11 +6,11 @@ against the oracle's. Human preference has the accuracy on pairs.
 Source: Frick et al. 2024, arXiv 2410.14872, and the authors' post "Preference Proxy Evaluations" of
 2024-10-20 on lmarena.ai. Its first table of correctness gives the accuracy per set and the mean of the five,
 which is `official` here. The benchmark's own code was not available. Where the paper leaves a choice open, a
-public port of it decides: the AUC is over all responses of a set, after each question's rewards are put on
+public port of it decides: the AUC is over all responses of a set, after each question's rewards are scaled to
 [0, 1]; the loss is the squared distance of the two curves, averaged over K. The port's curves are means over
-random orders of the responses, with the first of tied rewards picked. In expectation that is a pick shared by
-the tied ones, and the curves here are these expectations, exactly. The port takes its largest value and
-squared distance per order, so they lie above these by the noise of drawing.
+random orders of the responses, with the first of tied rewards picked. The curves here are the exact
+expectations: tied responses share the pick. The port takes its largest value and squared distance per order,
+so these are larger there by the noise of the orders.
 """
 
 import re
@@ -37,10 +37,10 @@ from rmbench.types import Item, Response
 
 SETS = ("MMLU-Pro", "MATH", "GPQA", "MBPP-Plus", "IFEval")
 MEASURES = ("auc", "max", "end", "loss")
-"""Measures per set besides accuracy: `official_math_auc`; and its mean over the sets: `official_auc`."""
+"""Suffixes of the measures besides accuracy, per set (`official_math_auc`) and as means (`official_auc`)."""
 
 CONFLICTS = "conflict_pairs"
-"""Stratum with the published pairs of a question: places of the right and the wrong response, `3>0 5>1`."""
+"""Stratum with a question's published pairs: places of the right and the wrong response, `3>0 5>1`."""
 
 ENGLISH = "English"
 CATEGORIES: Mapping[str, str] = {
@@ -50,20 +50,20 @@ CATEGORIES: Mapping[str, str] = {
     "math_prompt": "math",
     "is_code": "code",
 }
-"""Stratum of a human preference, `yes` or `no` -> what the category is called."""
+"""Stratum of a human preference, `yes` or `no` -> name of the category."""
 
 
 def conflict_text(pairs: Iterable[tuple[int, int]]) -> str:
-    """Return pairs of places, (right, wrong) each, as the stratum that holds them."""
+    """Return pairs of places, (right, wrong) each, as text of their stratum."""
     return " ".join(f"{right}>{wrong}" for right, wrong in pairs)
 
 
 def conflict_credit(panel: Panel) -> Floats:
     """Return for each question the share of its conflict pairs that are in order, ties half, shape (I,).
 
-    The pairs are those that the data set samples (five a question, some twice); a question that comes without
-    is worth the mean over all its pairs of a right and a wrong response, which is what a sample expects. NaN
-    where a question has no such pair.
+    The pairs are those that the data set samples (five per question, some twice). A question without them
+    gets the mean over all its pairs of a right and a wrong response, the expectation of a sample. NaN if a
+    question has no such pair.
     """
     pairs = pairs_of(panel)
     total = np.bincount(pairs.item, correctness(panel, pairs, "half"), minlength=panel.n_items)
@@ -78,9 +78,9 @@ def conflict_credit(panel: Panel) -> Floats:
 
 
 def on_unit_scale(panel: Panel) -> Floats:
-    """Return rewards with each item's lowest at 0 and highest at 1, shape (R,); 0.5 where all are equal.
+    """Return rewards with each item's lowest at 0 and highest at 1, shape (R,); 0.5 if all are equal.
 
-    To twelve places, so that places that are equal but for rounding are tied whatever scale they come from.
+    They are rounded to twelve places, so that values that differ only by rounding are tied on any scale.
     """
     starts, item = panel.offsets[:-1], panel.item_of_row()
     low = np.minimum.reduceat(panel.rewards, starts)
@@ -91,7 +91,7 @@ def on_unit_scale(panel: Panel) -> Floats:
 
 
 def curve_loss(curves: Curves, panel: Panel) -> Statistic:
-    """Return the mean over K of (f(K) - oracle(K))^2, f being the mean over questions; 0 is best."""
+    """Return the mean over K of (f(K) - oracle(K))^2, where f is the mean over questions; 0 is best."""
     gap = settled(curves.oracle - curves.gold)
     size = panel.per_cluster(np.ones(panel.n_items))
     distance = gap.mean(axis=0)
@@ -109,15 +109,15 @@ def curve_loss(curves: Curves, panel: Panel) -> Statistic:
 
 @official_kind("ppe", "auc", "max", "end", "loss", *SETS, "hard", "english")
 def measure_ppe(panel: Panel, params: Params) -> Measured:
-    """Measure what PPE does: on questions with the stratum `set` correctness, else human preference.
+    """Measure PPE's numbers: correctness on questions with the stratum `set`, else human preference.
 
-    A reward that is not finite is no reward: it stops the run, or its item goes the way of `invalid`. PPE
-    takes a failed response for minus infinity, so that a crash is a low score.
+    A reward that is not finite is invalid: it stops the run, or `invalid` decides about its item. (PPE counts
+    a failed response as minus infinity, so a crash is a low score.)
 
     Args:
-        panel: Correctness: items with the stratum `set`, gold 1 or 0, and `conflict_pairs` where published.
+        panel: Correctness: items with the stratum `set`, gold 1 or 0, and `conflict_pairs` if published.
             Human preference: pairs without ties, with the strata of `CATEGORIES` and `language_group`.
-        params: Those of every kind.
+        params: Parameters of every kind.
 
     Returns:
         Correctness: `official` (accuracy, the mean of five sets), `official_auc`, `_max` (largest value of
@@ -134,7 +134,7 @@ def measure_ppe(panel: Panel, params: Params) -> Measured:
 
 
 def _correctness(panel: Panel) -> Measured:
-    named = np.array([part_name(s) for s in stratum_of(panel, "set")], dtype=str)
+    named = np.array([part_name(s) for s in stratum_of(panel, "set")], dtype=object)
     parts = {name: part_name(name) for name in SETS}
     metrics: dict[str, Statistic] = {}
     undefined: dict[str, str] = {}
@@ -189,7 +189,7 @@ def _of_set(panel: Panel, credit: Floats, name: str) -> tuple[dict[str, Statisti
         return found | dict.fromkeys(suffixes[1:], f"pools of the set {name} differ in size"), None
     curves = best_of_n_curves(pools_of(panel), tuple(range(1, size + 1)))
     f = curves.gold.mean(axis=0)
-    # Of values that are equal up to rounding (a constant scorer) the one at the smallest K.
+    # Among values that are equal up to rounding (a constant scorer), the one at the smallest K.
     best = int(np.argmax(f >= f.max() - 1e-12))
     for suffix, k in (("_max", best), ("_end", size - 1)):
         found[suffix] = mean(curves.gold[:, k], panel.cluster, panel.n_clusters, unit="gold", bounded=True)
@@ -223,7 +223,7 @@ _GOLD = {"model_a": (1.0, 0.0), "model_b": (0.0, 1.0)}
 def read_correctness(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"question_id", "prompt", "response_1", ..., "scores": [true, ...], "model_name"}`.
 
-    The set is the name of the data set that a file lies in (`PPE-MATH-Best-of-K`), else that of the file.
+    The set is named by the data set's folder (`PPE-MATH-Best-of-K`), else by the file.
     `sampled_conflict_pairs`, pairs of places of a right and a wrong response, are kept for PPE's accuracy.
     """
     return items_of(files, bad, lambda r: _item(r, set_name(r.path), bad))
@@ -233,14 +233,14 @@ def read_correctness(files: list[Path], _: object, bad: BadRows) -> Iterator[Fou
 def read_preference(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"question_id", "prompt", "response_1", "response_2", "winner", "language", "hard_prompt", ...}`.
 
-    Human ties are left out and counted. Replies are as published, empty or identical ones included: leaving
-    more out would change the published number.
+    Human ties are left out and counted. All other items are kept, with empty or identical replies too:
+    leaving them out would change the published number.
     """
     return items_of(files, bad, lambda r: _preference_item(r, bad))
 
 
 def set_name(path: Path) -> str:
-    """Return `MATH` for a file of `PPE-MATH-Best-of-K`, whatever the file itself is called."""
+    """Return `MATH` for a file of `PPE-MATH-Best-of-K` with any name."""
     found = (_SET.search(part) for part in reversed(path.parts))
     return next((match[1] for match in found if match), path.name.split(".")[0])
 
@@ -258,14 +258,14 @@ def _item(row: Row, name: str, bad: BadRows) -> Item:
     for k, value in enumerate(gold):
         if not isinstance(value, bool):
             raise row.error(f"{value!r}; expected true or false", f"scores[{k}]", "scores do not fit")
-    strata = {"set": name, "generator": str(row.value.get("model_name") or "")}
+    strata = {"set": name, "generator": fields.label(row, "model_name")}
     if row.value.get("sampled_conflict_pairs"):
         strata[CONFLICTS] = conflict_text(_conflicts(row, gold, bad))
     return Item(
         id=f"{name}:{fields.identifier(row, 'question_id')}",
         prompt=prompt,
         responses=tuple(
-            # An empty answer was given too, and is right or wrong as any other.
+            # An empty answer is right or wrong like any other.
             Response(fields.reply(row, f"response_{n}"), float(gold[n - 1]))
             for n in numbers
         ),
@@ -275,7 +275,7 @@ def _item(row: Row, name: str, bad: BadRows) -> Item:
 
 
 def _conflicts(row: Row, gold: list[bool], bad: BadRows) -> list[tuple[int, int]]:
-    """Return the published pairs as places of (right, wrong), in their order; some come twice."""
+    """Return the published pairs as places of (right, wrong), in their order; some occur twice."""
     key, places = "sampled_conflict_pairs", range(len(gold))
     pairs = []
     for k, pair in enumerate(fields.required(row, key)):
@@ -301,13 +301,13 @@ def _preference_item(row: Row, bad: BadRows) -> Item | None:
         raise row.error(f"{winner!r}; expected model_a, model_b or a tie", "winner", "unknown label")
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
     texts = [fields.reply(row, f"response_{n}") for n in (1, 2)]
-    language = str(row.value.get("language") or "")
+    language = fields.label(row, "language")
     strata = {"language_group": language if language in ("", ENGLISH) else f"non-{ENGLISH}"}
     strata |= {key: "yes" if _flag(row, key) else "no" for key in CATEGORIES if key in row.value}
     if winner not in _GOLD:
         bad.leave_out("human ties")
         return None
-    models = [str(row.value.get(key) or "") for key in ("model_a", "model_b")]
+    models = [fields.label(row, key) for key in ("model_a", "model_b")]
     return Item(
         id=fields.identifier(row, "question_id"),
         prompt=prompt,

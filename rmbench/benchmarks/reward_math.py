@@ -1,6 +1,7 @@
-"""RewardMATH: one right and nine wrong solutions per problem, in a row each.
+"""RewardMATH: one right and nine wrong solutions per problem, each in a row.
 
-The number is how often the right solution is above all nine wrong ones; the other is its reciprocal rank.
+The number is the share of problems whose right solution is above all nine wrong ones. A second number is the
+mean reciprocal rank of the right solution.
 
 Source: Kim et al. 2024, arXiv 2410.01729; `RewardMATHEvaluation` in src/evaluation/eval.py of the benchmark's
 repository.
@@ -36,8 +37,8 @@ _GOLD = {"chosen": 1.0, "rejected": 0.0}
 def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"problem_id", "problem", "eval_solution": [steps], "solution_type", ...}` rows.
 
-    Rows of a problem follow one another. A row that does not fit takes its problem with it: with fewer wrong
-    solutions to beat, the problem would be an easier one.
+    Rows of a problem are consecutive. If a row does not fit, its problem is left out: with fewer wrong
+    solutions, the problem would be easier.
     """
     for path in files:
         for _, rows in groupby(rows_of(path, bad), key=lambda r: repr(r.value.get("problem_id"))):
@@ -69,7 +70,7 @@ def _problem(rows: list[Row]) -> FoundItem:
         prompt=prompt,
         responses=tuple(found),
         cluster=prompt_cluster(prompt),
-        strata={"subject": str(first.value.get("subject") or ""), "level": str(first.value.get("level", ""))},
+        strata={"subject": fields.label(first, "subject"), "level": fields.label(first, "level")},
     )
     return FoundItem(item, first)
 
@@ -85,19 +86,17 @@ def _solution(row: Row, prompt: tuple[Turn, ...]) -> Response:
     steps = fields.required(row, "eval_solution")
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise row.error("expected a list of steps", "eval_solution", "text is not a string")
-    # As the benchmark shows them to a classifier: one step after the other, without numbers.
-    return Response(
-        "\n".join(steps), _GOLD[kind], {"generator": str(row.value.get("solution_reference") or "")}
-    )
+    # As the benchmark shows them to a classifier: the steps without numbers.
+    return Response("\n".join(steps), _GOLD[kind], {"generator": fields.label(row, "solution_reference")})
 
 
 PARTS = ("with ties", "MRR")
 
 
 def problem_scores(right: float, wrong: Sequence[float]) -> tuple[float, float, float]:
-    """Return `[c > max r]`, `[c >= max r]` and 1 / rank of the right solution, last among what it ties with.
+    """Return `[c > max r]`, `[c >= max r]` and 1 / rank of the right solution, ranked last among its ties.
 
-    Python's own `max` and `sorted`, as published: what they do with a NaN depends on where it stands.
+    Python's `max` and `sorted` are used, as published: their result with a NaN depends on its place.
 
     Args:
         right: Reward of the right solution.
@@ -111,11 +110,11 @@ def problem_scores(right: float, wrong: Sequence[float]) -> tuple[float, float, 
 
 @official_kind("reward-math", *PARTS)
 def measure_reward_math(panel: Panel, params: Params) -> Measured:
-    """Measure how often the right solution is above every wrong one, and its mean reciprocal rank.
+    """Measure the share of right solutions above every wrong one, and their mean reciprocal rank.
 
     Args:
-        panel: Items of one response with gold 1 and others with gold 0.
-        params: Those of every kind.
+        panel: Items with one response of gold 1 and others of gold 0.
+        params: Parameters of every kind.
 
     Returns:
         `official` (strict), `official_with_ties` (a tie with the best wrong one counts), `official_mrr`.

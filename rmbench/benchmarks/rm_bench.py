@@ -40,7 +40,7 @@ _LEVELS: Mapping[str, NDArray[np.bool_]] = {
     "normal": np.eye(3, dtype=bool),
     "hard": np.triu(np.ones((3, 3), dtype=bool), 1),
 }
-"""Level -> cells [chosen's style, rejected's style]: hard is where the chosen response is the plainer one."""
+"""Level -> cells [chosen's style, rejected's style]; in hard cells the chosen response is plainer."""
 
 
 def style_wins(rewards: Floats) -> Floats:
@@ -56,13 +56,13 @@ def style_wins(rewards: Floats) -> Floats:
 def measure_rm_bench(panel: Panel, params: Params) -> Measured:
     """Measure levels and domains.
 
-    A domain is the mean of its easy, normal and hard accuracy; a level, and the whole, the mean of four
-    domains. Without all four there is no published number for them.
+    A domain is the mean of its easy, normal and hard accuracy. A level, and the official number, is the mean
+    of four domains; without all four there is no published number.
 
     Args:
-        panel: Items of six responses, chosen ones first, each three in the order of `STYLES`, with the
-            stratum `domain`.
-        params: Those of every kind.
+        panel: Items of six responses, three chosen and three rejected, each in the order of `STYLES`, with
+            the stratum `domain`.
+        params: Parameters of every kind.
 
     Returns:
         `official`, `official_easy`, `_normal`, `_hard`, and one per domain; the matrix of each domain, and
@@ -121,10 +121,10 @@ def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
 
 
 def item_of(row: Row) -> Item:
-    """Return the item of a prompt; keys that the data does not have, such as scores, are not looked at."""
+    """Return the item of a prompt; other keys, such as scores, are ignored."""
     text = fields.text(row, "prompt")
     prompt = fields.prompt(row, "prompt", text)
-    subset = str(row.value.get("domain") or row.path.name.split("_filtered")[0].split(".")[0])
+    subset = fields.label(row, "domain") or row.path.name.split("_filtered")[0].split(".")[0]
     domain = next((d for d in DOMAINS if subset.startswith(d)), subset)
     responses = []
     for key, gold in (("chosen", 1.0), ("rejected", 0.0)):
@@ -136,7 +136,7 @@ def item_of(row: Row) -> Item:
         for k, (style, value) in enumerate(zip(STYLES, texts, strict=True)):
             responses.append(Response(fields.reply(row, f"{key}[{k}]", value), gold, {"style": style}))
     return Item(
-        id=f"{subset}:{fields.required(row, 'id')}",
+        id=f"{subset}:{fields.name(row, 'id')}",
         prompt=prompt,
         responses=tuple(responses),
         cluster=prompt_cluster(prompt),
@@ -155,7 +155,7 @@ def read_published(path: Path, request: Import) -> list[PublishedRun]:
     """Return the runs at `path`: a results folder, one model's folder, or one file; a run per model.
 
     Raises:
-        DataError: If no file is there, or one does not fit.
+        DataError: If there is no file, or one does not fit.
     """
     groups: dict[str, list[Path]] = {}
     for file in _files(path):
@@ -177,7 +177,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _model(file: Path, start: Path) -> str:
-    """Return the model's name: the folders below `Seq_Classifier`, else what the file is called after."""
+    """Return the model's name: the folders below `Seq_Classifier`, else the name in the file's name."""
     parts = file.parts[:-1]
     if _ROOT in parts:
         below = parts[len(parts) - parts[::-1].index(_ROOT) :]
@@ -216,7 +216,7 @@ def _run(model: str, files: Sequence[Path], request: Import) -> PublishedRun:
 
 
 def _latest(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the last run of each data file, in the order of their names, and what was not taken."""
+    """Return the last run of each data file, in the order of their names, and remarks on earlier runs."""
     by_data: dict[str, list[tuple[str, Path]]] = {}
     for file in files:
         match = _NAME.fullmatch(file.name)

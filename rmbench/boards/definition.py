@@ -1,11 +1,11 @@
 """Board definitions: facts in YAML, unknown keys refused."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-from rmbench.core.schema import Rule, parse
+from rmbench.core.options import NO_OPTION, Option, Texts
+from rmbench.core.schema import parse
 from rmbench.core.yaml import defined_in, packaged_folder, read_yaml
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.tasks.spec import TaskSpec, apply_params, load_task
@@ -17,13 +17,13 @@ class ColumnSpec:
 
     id: str
     """Short name, unique on the board; names the column in CSV and JSON and in `rank_by`."""
-    task: Annotated[TaskSpec, Rule(convert=lambda name, _: load_task(name))]
+    task: Annotated[TaskSpec, Option(convert=lambda name, _: load_task(name))]
     """The task's name, or its file."""
     metric: str
     """A metric of the task, such as `accuracy`; `win_rate@max` is the one at the largest n."""
     label: str
     """Heading of the column."""
-    params: Mapping[str, Annotated[str, Rule(as_text=True)]] = field(default_factory=dict)
+    params: Texts = field(default_factory=dict)
     """Parameters of the task, as `-T` sets them."""
 
 
@@ -35,10 +35,10 @@ class BoardSpec:
     """The file's stem."""
     title: str
     summary: str
-    columns: Annotated[tuple[ColumnSpec, ...], Rule(low=1)]
+    columns: Annotated[tuple[ColumnSpec, ...], Option(low=1)]
     rank_by: tuple[str, ...]
     """Ids of the columns whose unweighted mean ranks the models."""
-    path: Path
+    path: Annotated[Path, NO_OPTION]
 
 
 def board_folder() -> Path:
@@ -77,4 +77,6 @@ def load_board(folder: Path, name: str) -> BoardSpec:
     for entry in board.rank_by:
         if entry not in ids:
             raise UnknownNameError("column", entry, ids, f"{path}, key 'rank_by'")
+        if board.rank_by.count(entry) > 1:
+            raise ConfigError(f"{path}, key 'rank_by': {entry!r} is given twice; each column counts once")
     return replace(board, columns=columns, summary=board.summary.strip())

@@ -1,1 +1,1 @@
-"""The command line: a command parses, calls one function and shows one result."""
+"""The command line: each command parses its arguments, calls one function and shows one result."""

@@ -1,4 +1,4 @@
-"""`rmbench contamination`: look for a task's texts in training data."""
+"""`rmbench contamination`: find a task's texts in training data."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "t
     type=click.IntRange(min=1),
     default=13,
     show_default=True,
-    help="Length of an n-gram, in words.",
+    help="Length of an n-gram in words.",
 )
 @click.option(
     "--common",
@@ -98,17 +98,17 @@ def command(
       instruction  instruction, input, and output or response
       completion   prompt, and completion or response
       text         text: compared with prompts and with responses
-    They are read once, row by row: memory follows the task, not the training data.
+    They are read once, row by row: memory grows with the task, not with the training data.
 
-    A prompt is seen whole if its turns are the same to the last character; a system message makes another
-    prompt. A response is seen whole wherever it answers anything, or "to its prompt": short ones ("Yes.")
-    stand elsewhere by chance. A label leak is a chosen response that the training data has as chosen. Words
-    in a row are compared in lower case, without punctuation, prompts with prompts and responses with
-    responses. A text with fewer than --ngram words has none to compare: such texts are counted, and no share
+    A prompt is seen whole if its turns are equal to the last character; a system message makes it another
+    prompt. A response is seen whole if it answers any prompt, or "to its prompt" if it answers the same one:
+    short responses ("Yes.") recur by chance. A label leak is a chosen response that is also chosen in the
+    training data. N-grams are compared in lower case, without punctuation, prompts with prompts and responses
+    with responses. Texts with fewer than --ngram words have no n-grams: they are counted, and no share
     includes them. N-grams in many of the task's own prompts are its wording, not its content: see --common.
 
-    An item is contaminated if its prompt is seen whole, or a response of its own to its own prompt, or at
-    least --share of the n-grams of one of these texts. Every line of --out has the item's `id`.
+    An item is contaminated if its prompt is seen whole, or one of its responses is seen whole to its prompt,
+    or at least --share of the n-grams of one of these texts is seen. Every line of --out has the item's `id`.
     """
     from rmbench.cli.options import print_tables
     from rmbench.contamination import TaskIndex, estimated_rows, measure, open_training, scan

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class _WithRules(click.Command):
-    """A command whose help ends with the rules of `--model`; they are put together when they are shown."""
+    """A command whose help ends with the rules of `--model`, which are formatted when they are shown."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the rules."""
@@ -51,9 +51,9 @@ def command(models: tuple[str, ...], tasks: tuple[str, ...], options: EvalOption
     rmbench eval --model my/rm --task bon --gold org/bigger-rm
     RAY_ADDRESS=10.0.0.1:6379 rmbench eval --model my/rm --task bon --executor ray --workers 8
 
-    Rewards are stored as they come: the same command continues where a killed one stopped, and a second
-    run does no model work. A record always holds the numbers of both conventions. --latex, --csv and
-    --markdown print the same tables for a paper, a spreadsheet, an issue.
+    Rewards are stored as they are computed: after a kill, the same command continues, and a second run does
+    no model work. A record always holds the numbers of both conventions. --latex, --csv and --markdown print
+    the same tables for a paper, a spreadsheet, an issue.
     `rmbench tasks` and `rmbench models` list the names.
     """
     from rmbench.evaluation.request import Asked, run_all

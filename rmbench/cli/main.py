@@ -10,6 +10,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from rmbench import __version__
+from rmbench.core.address import without_secrets
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError, RmbenchError, RunError, first_line
 
@@ -26,7 +27,7 @@ COMMANDS = {
     "contamination": "Look for a task's data in a training set.",
     "remeasure": "Make the numbers of records again from stored rewards.",
     "import": "Read results that a benchmark has published.",
-    "export": "Write a task's items for somebody else to score, or records for RewardBench.",
+    "export": "Write a task's items for scoring elsewhere, or records for RewardBench.",
     "train": "Train a reward model on pairs.",
     "sample": "Sample a policy's responses: a pool for best-of-N.",
     "study": "Train a grid of models and compare the methods.",
@@ -54,7 +55,7 @@ class LazyGroup(click.Group):
     """A group that imports a command when it is used, so that `rmbench --help` starts fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the commands in the order in which a user meets them."""
+        """Return the commands in the order of `rmbench --help`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -94,14 +95,14 @@ def cli() -> None:
     """Benchmark reward models.
 
     Does it rank like people do (preference)? Do its margins mean what they say (calibration)? Does picking
-    with it give better text (bon: best-of-N against gold)? Every number comes with a 95% interval.
+    with it give better text (bon: best-of-N against gold)? Every number has a 95% interval.
     """
 
 
 _LONGEST_ERROR = 2000
 """Characters of an error: about a screen."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""What the system says when a disk is full, or fails: the run has failed, its input was right."""
+"""Errors of the system when a disk is full, or fails: the run has failed, its input was right."""
 
 
 def main() -> None:
@@ -133,7 +134,7 @@ def run(arguments: list[str]) -> int:
         _say("interrupted; rewards so far are kept, and the same command continues")
         return 130
     except BrokenPipeError:
-        # The reader of the output (head, less) has ended. That is no error, but Python must not flush again.
+        # The reader of the output (head, less) has ended. That is not an error; Python must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
@@ -150,7 +151,7 @@ def _refused_by_the_system(error: OSError) -> int:
 
 
 def _say(line: str) -> None:
-    click.echo(one_line(line, _LONGEST_ERROR), err=True)
+    click.echo(one_line(without_secrets(line), _LONGEST_ERROR), err=True)
 
 
 @click.command("completion")

@@ -1,4 +1,4 @@
-"""`rmbench models`, `rmbench losses` and `rmbench verifiers`: lists of what is registered.
+"""`rmbench models`, `rmbench losses` and `rmbench verifiers`: lists of registered objects.
 
 `rmbench check`: test a model before its numbers are published.
 """
@@ -68,7 +68,7 @@ def _show(model: str, as_json: bool) -> None:
 
 
 def option_lines(options: "Sequence[OptionRow]") -> list[str]:
-    """Return lines for a person: type and default of each option, and its meaning below."""
+    """Return the lines of a list of options: type and default of each, and its meaning below."""
     width = max((len(option.name) for option in options), default=0)
     lines = []
     for option in options:
@@ -109,7 +109,7 @@ def losses(as_json: bool) -> None:
 
 
 def _source(loss: Callable[..., Any]) -> str | None:
-    """Return the source of a loss from its docstring; None if it is our own."""
+    """Return the source of a loss from its docstring; None without one."""
     found = re.search(r"Source: (.+?)\s*(?:\n\s*\n|$)", loss.__doc__ or "", re.DOTALL)
     return " ".join(found[1].split()) if found else None
 
@@ -160,8 +160,8 @@ def _row(name: str, factory: Any) -> dict[str, Any]:
 def check(model: str, options: dict[str, str], as_json: bool, **runtime: Any) -> None:
     """Test a reward model, in seconds, for defects that would spoil its numbers.
 
-    Length and order of its output, finiteness, determinism, independence of batch and padding, very long and
-    empty responses, unicode, doubled BOS, pad equal to EOS. Each failure names its effect on a
+    The checks: length and order of its output, finiteness, determinism, independence of batch and padding,
+    very long and empty responses, unicode, doubled BOS, pad equal to EOS. Each failure names its effect on a
     published number. Exit code 1 if a check fails.
     """
     from rmbench.check import check_model

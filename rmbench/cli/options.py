@@ -1,7 +1,6 @@
 """Command-line options made from dataclasses, `key=value` parsing, and the output formats."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING
 from functools import wraps
 from math import isfinite
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import click
 
-from rmbench.core.option_fields import OptionField, build, option_fields
-from rmbench.core.options import parse_part
+from rmbench.core.options import REQUIRED, Option, Parameter, build, parameters_of
 from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalOptions
 
@@ -38,10 +36,10 @@ def key_values(pairs: tuple[str, ...], option: str) -> dict[str, str]:
 
 
 class FiniteRange(click.FloatRange):
-    """A number within bounds. `click.FloatRange` lets nan pass, and inf where there is no upper bound."""
+    """A number within bounds. `click.FloatRange` accepts nan, and inf without an upper bound."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or fail with what was expected."""
+        """Return the number, or fail with a message that names the range."""
         found = super().convert(value, param, ctx)
         if not isfinite(found):
             self.fail(f"{found} is not a number in the range {self._describe_range()}.", param, ctx)
@@ -54,9 +52,9 @@ def options_of(
     """Return a decorator that adds the options of a dataclass; the command gets it as `options`.
 
     Args:
-        cls: Fields that have to be given come first in the help; `quiet` comes last.
-        output: Adds the options that choose what is printed, before `quiet`.
-        first: Options that come right after those that have to be given.
+        cls: The dataclass. Required fields come first in the help; `quiet` comes last.
+        output: True: also add the options of the output format, before `quiet`.
+        first: Options that come right after the required ones.
     """
 
     def decorate(function: Callable[..., Any]) -> Any:
@@ -65,8 +63,8 @@ def options_of(
             own = {name: values.pop(name) for name in known}
             return function(options=build(cls, own), **values)
 
-        known = option_fields(cls)
-        names = sorted(known, key=lambda n: (known[n].default is not MISSING, n not in first))
+        known = parameters_of(cls)
+        names = sorted(known, key=lambda n: (known[n].default is not REQUIRED, n not in first))
         last = [name for name in names if name == "quiet"]
         command: Any = call
         # Each decorator puts its option before those that are there.
@@ -85,7 +83,7 @@ def eval_options(*names: str) -> Callable[[F], F]:
 
     def decorate(function: F) -> F:
         for name in reversed(names):
-            function = _click_option(option_fields(EvalOptions)[name])(function)
+            function = _click_option(parameters_of(EvalOptions)[name])(function)
         return function
 
     return decorate
@@ -94,60 +92,48 @@ def eval_options(*names: str) -> Callable[[F], F]:
 runtime_options = eval_options("device", "dtype", "offline", "trust_remote_code", "seed")
 
 
-def _click_option(of: OptionField) -> Callable[[F], F]:
+def _click_option(of: Parameter) -> Callable[[F], F]:
     """Return the decorator of one option."""
-    asked, kind = of.option, of.type
-    flags = asked.flags or (f"--{of.name.replace('_', '-')}",)
-    many = kind in _MANY
-    default = None if many or of.default is MISSING else of.default
+    kind, asked = of.kind, of.option
+    flags = asked.flags.split() or [f"--{of.name.replace('_', '-')}"]
+    many = get_origin(kind) is Mapping or (get_origin(kind) is tuple and asked.convert is None)
+    default = None if many or of.default is REQUIRED else of.default
     more: dict[str, Any] = {"metavar": asked.metavar, "multiple": many}
-    help_text = f"{asked.help}  [default: {asked.unset}]" if asked.unset else asked.help
     if kind is bool:
         more = {"is_flag": True}
-    elif kind in _PARSED:
-        more["metavar"], parse = _PARSED[kind]
-        more["callback"] = lambda _context, _option, value: None if value is None else parse(value, flags[0])
+    elif get_origin(kind) is Mapping:
+        more |= {"metavar": "KEY=VALUE", "callback": lambda _context, _option, v: key_values(v, flags[0])}
+    elif (convert := asked.convert) is not None:
+        more["callback"] = lambda _context, _option, v: None if v is None else convert(v, flags[0])
     else:
-        more["type"] = _click_type(of)
+        more["type"] = _click_type(kind, asked)
     return click.option(
         *flags,
         of.name,
         default=default,
-        required=of.default is MISSING,
+        required=of.default is REQUIRED,
         show_default=default is not None and kind is not bool,
         envvar=asked.env,
         show_envvar=asked.env is not None,
-        help=help_text,
+        help=f"{of.help}  [default: {asked.unset}]" if asked.unset else of.help,
         **more,
     )
 
 
-_MANY = (Mapping[str, str], tuple[str, ...])
-_PARSED: dict[Any, tuple[str, Callable[..., Any]]] = {
-    Mapping[str, str]: ("KEY=VALUE", key_values),
-    tuple[float, float]: ("LOW:HIGH", parse_part),
-}
-"""Types that click has no name for: metavar, and what makes the value of the text or texts."""
-
-
-def _click_type(of: OptionField) -> Any:
-    asked, kind = of.option, of.type
+def _click_type(kind: Any, asked: Option) -> Any:
     if kind is Path:
-        no_file, no_folder = asked.path == "folder", asked.path == "file"
-        return click.Path(path_type=Path, file_okay=not no_file, dir_okay=not no_folder)
+        return click.Path(path_type=Path, file_okay=not asked.folder)
     if get_origin(kind) is Literal and asked.metavar is None:
         return click.Choice(get_args(kind))
+    if kind not in (int, float):
+        return None
     bounds: dict[str, Any] = {
-        "min": asked.min,
-        "max": asked.max,
-        "min_open": asked.min_open,
-        "max_open": asked.max_open,
+        "min": asked.low if asked.above is None else asked.above,
+        "max": asked.high if asked.below is None else asked.below,
+        "min_open": asked.above is not None,
+        "max_open": asked.below is not None,
     }
-    if kind is float:
-        return FiniteRange(**bounds)
-    if kind is int:
-        return click.INT if asked.min is None else click.IntRange(**bounds)
-    return None
+    return FiniteRange(**bounds) if kind is float else click.IntRange(**bounds)
 
 
 def json_option(function: F) -> F:
@@ -160,10 +146,10 @@ def json_option(function: F) -> F:
 FORMATS = {
     "json": "Print JSON to stdout; logs go to stderr.",
     "markdown": "Print Markdown.",
-    "csv": "Print CSV: a row per number, intervals in columns of their own.",
+    "csv": "Print CSV: a row per number, with columns for its interval.",
     "latex": "Print LaTeX (booktabs), with captions and labels.",
 }
-"""Output formats beside the terminal's."""
+"""Output formats other than the terminal's."""
 
 
 def output_options(function: F) -> F:
@@ -188,8 +174,8 @@ def print_tables(output: str, blocks: "Callable[[], Sequence[Block]]", values: "
 
     Args:
         output: `text`, `markdown`, `latex` or `csv`.
-        blocks: The tables for people, with what is said of them.
-        values: Their numbers in one table, for CSV.
+        blocks: Returns the tables with their captions.
+        values: Returns their numbers in one table, for CSV.
     """
     from rmbench.format.tables import as_csv, as_latex, as_markdown, as_text  # after the options are read
 

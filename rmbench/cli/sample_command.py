@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     help="The tokenizer's (else plain), a 'Human: ... Assistant: ...' transcript, or a Jinja file.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), metavar="N", help="At most so many prompts, drawn by hash."
+    "--limit", type=click.IntRange(min=1), metavar="N", help="Most prompts to sample, chosen by hash."
 )
 @click.option(
     "--batch-size",
@@ -91,24 +91,25 @@ def command(
       id, prompt     as given; so are cluster, strata and what verifiers need (answer, checks, pattern,
                      schema, tests); other keys of a row are left out
       responses      texts without special tokens
-      logprobs       ln P(response) under what was drawn from, its end token included: what a KL needs
-                     (with --stop that of the tokens drawn, those that hold the stop text included)
+      logprobs       ln P(response) under the sampled distribution, its end token included, as KL needs it
+                     (with --stop: of all drawn tokens, those that hold the stop text included)
       tags           finish: stop, or length if cut at --max-tokens; tokens, without the end token
       sampling       policy, hash of its weights, all settings; untempered_logprobs: at temperature 1
-    Add "gold", a number per response, and it is data for `rmbench eval`.
+    Add "gold", a number per response, and the pool is data for `rmbench eval`.
 
-    Killed at any moment, the same command continues: an unfinished last line is cut off and drawn again.
-    Other settings than the file's are refused; more prompts are not.
+    After a kill, the same command continues: an unfinished last line is cut off and sampled again. Settings
+    other than the file's are refused. So are prompts of the file with another answer, or another of the
+    first two lines' keys. More prompts are accepted.
 
-    Each response has random numbers of its own, made of --seed, the prompt's content and its number. So it
-    depends neither on the order of the prompts nor on -n, --limit or --batch-size, and a prompt that stands
-    twice is sampled once. One reservation: another batch size or device changes logits in their last bits,
-    and now and then a text with them. Padding would too, so prompts never share a batch: an -n of one or two
-    is slow.
+    The random numbers of each response follow from --seed, the prompt's content and the response's number. So
+    a response depends neither on the order of the prompts nor on -n, --limit or --batch-size, and a prompt
+    that occurs twice is sampled once. One exception: another batch size or device changes logits in their
+    last bits, and rarely a text. Padding would too, so prompts never share a batch: an -n of one or two is
+    slow.
 
-    With --engine vllm responses to many prompts are drawn together, each from a seed of its own, and a batch
-    is whatever is asked at the time: a text may differ where two tokens are within rounding of each other.
-    A pool belongs to its engine and version, and is not continued by another.
+    With --engine vllm, responses to many prompts are sampled together, each from its own seed, in batches
+    that vary: a text may differ where two tokens are within rounding of each other. A pool belongs to its
+    engine and version; another one does not continue it.
 
     Only the settings above are applied: a generation_config.json gives its end tokens and nothing else.
     """
@@ -117,7 +118,7 @@ def command(
     if prompts is not None and (data is not None or params):
         raise click.UsageError("--data and -T belong to --task")
     if engine_name == "vllm" and batch_size is not None:
-        raise click.UsageError("--batch-size belongs to --engine transformers; vLLM makes batches of its own")
+        raise click.UsageError("--batch-size belongs to --engine transformers; vLLM makes its own batches")
     if engine_name != "vllm" and gpus is not None:
         raise click.UsageError("--gpus belongs to --engine vllm")
     if not all(options.stop):

@@ -47,10 +47,10 @@ def command(
     \b
     rmbench study studies/margins.yaml --place bases=path/to/bases --place data=path/to/data
 
-    Written are study.md (the page that is printed), study.csv (a row per number), study.tex (each table for a
-    paper, package booktabs) and the figures.
+    The command writes study.md (the page that it prints), study.csv (a row per number), study.tex (each table
+    for a paper, package booktabs) and the figures.
 
-    Restartable: models that are trained and records that are complete are not made again.
+    After a kill, the same command continues: trained models and complete records are not made again.
     """
     try:
         from rmbench.study import (

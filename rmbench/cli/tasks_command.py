@@ -167,7 +167,7 @@ def schema(file: str) -> None:
     # then, as the first line of a task file, for an editor with the YAML language server:
     # yaml-language-server: $schema=task.schema.json
 
-    Task kinds and readers are those known here, with plug-ins, and with their parameters and options.
+    The schema lists all task kinds and readers, plug-ins included, with their parameters and options.
     """
     click.echo(json.dumps(schema_of(file), indent=2, ensure_ascii=False))
 
@@ -181,7 +181,7 @@ def schema_of(file: str) -> dict[str, Any]:
     if file == "board":
         from rmbench.boards.definition import BoardSpec
 
-        return json_schema(BoardSpec, "A leaderboard of rmbench", derived=("path",))
+        return json_schema(BoardSpec, "A leaderboard of rmbench")
     if file == "study":
         from rmbench.study.spec import StudySpec
 

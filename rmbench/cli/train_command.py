@@ -24,8 +24,8 @@ def command(options: TrainOptions, as_json: bool) -> None:
     rmbench train --base path/to/lm --data pairs.jsonl -L threshold=mean -L cap=2 --out runs/thresholded
     rmbench eval  --model runs/my-rm --task preference --task calibration --task bon
 
-    Killed at any moment, the same command continues from the last checkpoint and ends with the same weights.
-    The best checkpoint by held-out Bradley-Terry NLL is kept. The folder is an ordinary Hugging Face model.
+    After a kill, the same command continues from the last checkpoint and ends with the same weights. The best
+    checkpoint by held-out Bradley-Terry NLL is kept. The folder is an ordinary Hugging Face model.
     """
     try:
         from rmbench.train.fit import is_main_process

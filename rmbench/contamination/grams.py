@@ -16,7 +16,7 @@ from rmbench.stats.clusters import Floats, Ints
 Words: TypeAlias = NDArray[np.uint32]
 Hashes: TypeAlias = NDArray[np.uint64]
 
-_MULTIPLIER = 0x9E3779B97F4A7C15
+MULTIPLIER = 0x9E3779B97F4A7C15
 """Odd, so that multiplication modulo 2**64 loses nothing."""
 _SEEDS = 4
 _SLOTS_PER_GRAM = 8
@@ -88,7 +88,7 @@ class GramIndex:
     def _distinct(self, at: Ints, n_words: int) -> tuple[Hashes, Ints, Ints]:
         """Return the distinct n-grams' hashes, sorted, a place of each, and the number of each window's."""
         for seed in range(_SEEDS):
-            self._numbers = _word_hashes(n_words, seed)
+            self._numbers = word_hashes(n_words, seed)
             hashes, first, gram = np.unique(
                 window_hashes(self._numbers[self._words], self._n)[at], return_index=True, return_inverse=True
             )
@@ -149,12 +149,12 @@ def window_hashes(numbers: Hashes, n: int) -> Hashes:
     size = max(0, len(numbers) - n + 1)
     total = numbers[:size].copy()
     for k in range(1, n):
-        total *= np.uint64(_MULTIPLIER)
+        total *= np.uint64(MULTIPLIER)
         total += numbers[k : k + size]
     return total
 
 
-def _word_hashes(n_words: int, seed: int) -> Hashes:
+def word_hashes(n_words: int, seed: int) -> Hashes:
     """Return a random number per word, shape (n_words + 1,)."""
     return np.random.default_rng(seed).integers(0, 2**64, size=n_words + 1, dtype=np.uint64)
 

@@ -16,9 +16,10 @@ from rmbench.tasks.rows import BadRows, data_files, estimated_rows_of
 from rmbench.tasks.spec import TaskSpec
 from rmbench.tasks.training import LABELS, TrainingRow, rows_of_items, training_rows, training_split
 
-_BATCH_WORDS = 2**18
+BATCH_WORDS = 2**18
 """Words of prompts or of responses that are looked up together."""
-_BATCH_ROWS = 2**14
+BATCH_ROWS = 2**14
+"""Rows that are looked up together, however short their texts are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ class _Batch:
     @property
     def is_full(self) -> bool:
         n_words = max(len(self._prompts.words), len(self._replies.words))
-        return n_words >= _BATCH_WORDS or len(self._places) >= _BATCH_ROWS
+        return n_words >= BATCH_WORDS or len(self._places) >= BATCH_ROWS
 
     def add(self, name: str, row: TrainingRow) -> None:
         """Take one row in."""

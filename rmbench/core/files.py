@@ -4,6 +4,7 @@ The same value has the same canonical JSON in every process, version and locale:
 UTF-8, no NaN. A hash of it is an identity, so nothing of it may change without a new IDENTITY_VERSION.
 """
 
+import errno
 import gzip
 import hashlib
 import io
@@ -15,13 +16,15 @@ import re
 import stat
 import threading
 import unicodedata
+import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
-from rmbench.errors import ConfigError, DataError
+from rmbench.errors import ConfigError, DataError, first_line
 from rmbench.types import Turn
 
 IDENTITY_VERSION = 1
@@ -88,19 +91,22 @@ MOST_BLANK_LINES = 10**6
 """Blank lines on end beyond which a file is refused."""
 DEEPEST = 100
 """Levels of lists and mappings beyond which a value is refused."""
+MOST_DIGITS = 308
+"""Digits of a whole number beyond which it is refused: no float holds it."""
 LARGEST_TEXT = 64 * 2**20
 """Bytes beyond which a file that is read whole is refused."""
 
 
 class JsonError(ValueError):
-    """JSON that more text cannot mend: a key given twice, or too many levels."""
+    """JSON that more text cannot mend: a key given twice, too many levels, or too many digits."""
 
 
 def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text, in which no key is given twice.
 
     Raises:
-        ValueError: If it is not JSON, gives a key twice, or has more than `DEEPEST` levels.
+        ValueError: If it is not JSON, gives a key twice, has more than `DEEPEST` levels, or a whole number of
+            more than `MOST_DIGITS` digits.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
@@ -145,7 +151,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+def _whole(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise JsonError(f"a number of {len(text.lstrip('-')):,} digits; expected at most {MOST_DIGITS}")
+    return int(text)
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole)
 _SPACE = " \t\n\r"
 
 
@@ -153,19 +165,19 @@ def require_file(path: Path, what: str = "") -> Path:
     """Return `path` if it is a regular file. A pipe or a device might never end.
 
     Raises:
-        ConfigError: If there is none, or it is something else; `what` begins the message.
+        DataError: If there is none, or it is something else; `what` begins the message.
     """
-    where = f"{what}: {path}" if what else str(path)
+    where = f"{what}: {path}" if what else path
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise ConfigError(f"{where}: there is no such file") from None
+        raise DataError("there is no such file", path=where) from None
     except (OSError, ValueError) as error:  # ValueError: a null character in the name
-        raise ConfigError(f"{where}: cannot be read: {getattr(error, 'strerror', error)}") from None
+        raise DataError(f"cannot be read: {getattr(error, 'strerror', error)}", path=where) from None
     if stat.S_ISDIR(mode):
-        raise ConfigError(f"{where}: a folder; expected a file")
+        raise DataError("a folder; expected a file", path=where)
     if not stat.S_ISREG(mode):
-        raise ConfigError(f"{where}: a pipe, device or socket; expected a file")
+        raise DataError("a pipe, device or socket; expected a file", path=where)
     return path
 
 
@@ -178,17 +190,17 @@ def read_whole(path: Path, most: int = LARGEST_TEXT, what: str = "") -> str:
         what: What it is, for messages.
 
     Raises:
-        ConfigError: If it is no regular file, is larger, cannot be read, or is not UTF-8.
+        DataError: If it is no regular file, is larger, cannot be read, or is not UTF-8.
     """
-    where = f"{what}: {path}" if what else str(path)
+    where = f"{what}: {path}" if what else path
     if (size := require_file(path, what).stat().st_size) > most:
-        raise ConfigError(f"{where}: {size:,} bytes; expected at most {most:,}")
+        raise DataError(f"{size:,} bytes; expected at most {most:,}", path=where)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{where}: not UTF-8 text ({error.reason})") from None
+        raise DataError(f"not UTF-8 text ({error.reason})", path=where) from None
     except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
+        raise DataError(f"cannot be read: {error.strerror}", path=where) from None
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -199,6 +211,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """As `write_atomic`, for content that `write` puts into a binary file."""
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f".{path.name[:100]}.{_HOST}-"
     _remove_partials(path.parent, start)
@@ -237,12 +251,56 @@ def _is_alive(process: int) -> bool:
 
 
 def read_json(path: Path, what: str = "", most: int = LARGEST_TEXT) -> Any:
-    """Return the value of a JSON file. Raises ConfigError as `read_whole` does, and where it is not JSON."""
+    """Return the value of a JSON file. Raises DataError as `read_whole` does, and where it is not JSON."""
     text = read_whole(path, most, what)
     try:
         return parse_json(text.removeprefix("\ufeff"))
     except ValueError as error:
-        raise ConfigError(f"{f'{what}: ' if what else ''}{path}: not valid JSON ({error})") from None
+        raise DataError(f"not valid JSON ({error})", path=f"{what}: {path}" if what else path) from None
+
+
+_TRIAL_BYTES = 2**16
+_LONGEST_NAME = 255
+"""Bytes of the name of a file or folder, on the usual file systems."""
+
+
+def require_writable(folder: Path, what: str) -> None:
+    """Try whether files can be written into `folder`. Nothing stays of the trial.
+
+    A folder that does not exist is not made: the nearest one above it is tried.
+
+    Args:
+        folder: It need not exist.
+        what: The option that names it, for the message.
+
+    Raises:
+        ConfigError: If it is no folder, may not be written to, or is on a file system that is full or
+            read-only.
+    """
+    try:
+        _try_to_write(folder)
+    except OSError as error:
+        raise ConfigError(
+            f"{what} {folder}: no file can be written there ({error.strerror}); name another folder"
+        ) from None
+
+
+def _try_to_write(folder: Path) -> None:
+    if "\0" in str(folder):
+        raise OSError(errno.EINVAL, "a null character in the name")
+    place = folder
+    while not place.exists():
+        if place.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "a link to nothing")
+        if len(os.fsencode(place.name)) > _LONGEST_NAME:
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+        if place == place.parent:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    with TemporaryFile(dir=place) as file:
+        file.write(bytes(_TRIAL_BYTES))
 
 
 @contextmanager
@@ -321,8 +379,8 @@ def iter_jsonl(path: Path, *, keep_bad_lines: bool = False) -> Iterator[tuple[in
     The file's own lines are read, never `str.splitlines`, which also splits on U+2028 inside replies.
 
     Raises:
-        ConfigError: If it is no regular file.
-        DataError: If the file cannot be read, is not UTF-8, is cut off, or a line is not JSON or too long.
+        DataError: If it is no regular file, cannot be read, is not UTF-8 or cut off, or a line is not JSON or
+            too long.
     """
     number, blank = 0, 0
     require_file(path)
@@ -358,3 +416,49 @@ def _value_of(line: str, path: Path, number: int) -> Any:
         problem = f"not valid JSON ({error}); expected one object per line"
         return DataError(problem, path=path, line=number, reason="line is not JSON")
     return value
+
+
+LARGEST_ARRAY = 256 * 2**20
+"""Bytes of an array of an `.npz` file, unpacked, beyond which the file is refused."""
+
+
+def read_arrays(
+    path: Path, shapes: Mapping[str, tuple[str, int]], most: int = LARGEST_ARRAY, raw: bytes | None = None
+) -> dict[str, Any]:
+    """Return arrays of an `.npz` file by name. A pickle in it is never run.
+
+    Args:
+        path: The file.
+        shapes: Name -> type, as numpy writes it (`float64`, or `str` for text of any length), and number of
+            dimensions.
+        most: Bytes of one array, unpacked, beyond which the file is refused.
+        raw: Its bytes, where they are read already.
+
+    Raises:
+        DataError: If the file cannot be read, or an array is missing, too large, or of another type or shape.
+    """
+    import numpy as np  # only here: `rmbench --help` starts without it
+
+    require_file(path)
+    try:
+        place = path if raw is None else io.BytesIO(raw)
+        with zipfile.ZipFile(place) as file:
+            for part in file.infolist():
+                if part.file_size > most:
+                    raise ValueError(f"{part.filename}: {part.file_size:,} bytes; expected at most {most:,}")
+        with np.load(place, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in shapes}
+        for name, (kind, n_dimensions) in shapes.items():
+            dtype, n = found[name].dtype, found[name].ndim
+            if n != n_dimensions or not (dtype.kind == "U" if kind == "str" else dtype == np.dtype(kind)):
+                raise ValueError(f"{name!r}: {dtype} of {n} dimensions; expected {kind} of {n_dimensions}")
+    except _DAMAGED as error:
+        raise DataError(f"damaged ({first_line(error)})", path=path) from None
+    return found
+
+
+_DAMAGED = (
+    OSError, EOFError, ValueError, TypeError, LookupError, AttributeError, OverflowError, MemoryError,
+    NotImplementedError, RecursionError, SyntaxError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+"""What zipfile and numpy raise for a file that is damaged."""

@@ -1,86 +1,99 @@
-"""Typed options: of task kinds and readers (`-T`, YAML), models (`-M`), verifiers (`-G`) and losses (`-L`).
+"""Options, each declared once: a field of a dataclass, or a parameter of a function.
 
-A dataclass declares options by its fields, a function or another class by its signature and the `Args:` of
-its docstring. `Annotated[int, Help("most bins", low=2)]` says more of one. All are read, checked and listed
-by the same functions.
+    limit: Annotated[int | None, Option("A seeded random sample of N items.", metavar="N", low=1)] = None
+
+One declaration is `--limit N` of a command, `limit=N` of a Python function, `-T`, `-M`, `-G` or `-L limit=N`,
+and the key `limit` of a file. `rmbench.core.schema` reads values.
 """
 
-import dataclasses
+import ast
 import inspect
 import re
+import textwrap
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, MISSING, dataclass, field, fields, is_dataclass
+from functools import cache, wraps
+from itertools import pairwise
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
 
-from rmbench.core.schema import from_text, json_type
-from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.errors import ConfigError
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
 REQUIRED = inspect.Parameter.empty
 """Default of an option that must be given."""
-
-_WRITTEN: Mapping[Any, str] = {
-    int: "whole number", float: "number", bool: "yes|no", str: "text", Path: "path", REQUIRED: "text",
-}  # fmt: skip
+NO_OPTION = "no option"
+"""Annotation of a field that is no option: the program fills it in, such as the seed of a kind."""
 
 
 @dataclass(frozen=True, slots=True)
-class Help:
-    """Help text and limits of an option, beside its type in `Annotated`."""
+class Option:
+    """Help, limits and forms of an option, beside its type in `Annotated`."""
 
     text: str = ""
+    """Help; empty: the text below the field, else its entry in the section `Args:` of the docstring."""
+    _: KW_ONLY
     low: float | None = None
-    """Least value."""
+    """The smallest number, or the fewest entries."""
+    above: float | None = None
+    """Numbers are larger than this."""
+    high: float | None = None
+    """The largest number."""
+    below: float | None = None
+    """Numbers are smaller than this."""
+    pattern: str | None = None
+    """Regular expression that the whole text matches."""
+    expected: str = ""
+    """The form in words, for messages: `org/name@<40-hex commit>`."""
+    single: bool = False
+    """One entry may stand for a list of one."""
+    short: str = ""
+    """A text alone may stand for a mapping with this key."""
+    as_text: bool = False
+    """A number, true or false, or a path is taken as its text."""
+    convert: Callable[[Any, str], Any] | None = None
+    """Makes the value from its text, or from a list, and the place for messages."""
     later: bool = False
     """True for an option that was added after records had been published. At its default it is not part of a
     task's identity, so older records keep theirs."""
     only_with: tuple[str, tuple[str, ...]] | None = None
     """Another option and the values of it that this one applies to. There it must be given if its default is
     None; elsewhere it must not."""
-
-
-GIVEN_BY_RUN = "given by the run"
-"""Annotation of a field that is no option: the run fills it in, such as the seed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option: its name, its type, its default and what else is said of it."""
-
-    name: str
-    type: Any
-    """Annotation: int, float, bool, str, Path, Literal, or a union of them with None."""
-    default: Any = REQUIRED
-    """None: left to another option, as the help says."""
-    about: Help = Help()
+    flags: str = ""
+    """On the command line, separated by spaces; empty: `--` and the name."""
+    metavar: str | None = None
+    """Stands for the value in a command's help, in place of the choices."""
+    env: str | None = None
+    """Environment variable that the command line reads."""
+    unset: str = ""
+    """What happens without a value, for a command's help, where the default does not say it."""
+    folder: bool = False
+    """The path is a folder's."""
 
     @property
-    def written(self) -> str:
-        """How values are written on the command line: `text`, `whole number`, `auto|sdpa`."""
-        return _written(self.type)
+    def edges(self) -> tuple[tuple[str, float | None], ...]:
+        """The bounds with their words."""
+        return ("from", self.low), ("above", self.above), ("to", self.high), ("below", self.below)
 
-    @property
-    def schema(self) -> dict[str, Any]:
-        """The JSON Schema of its values."""
-        said = {"description": self.about.text} if self.about.text else {}
-        low = {} if self.about.low is None else {"minimum": self.about.low}
-        default = {} if self.default in (REQUIRED, None) else {"default": self.default}
-        return {**json_type(self.type), **said, **low, **default}
+    def holds(self, size: float) -> bool:
+        """Say whether a number is within the bounds."""
+        return (
+            (self.low is None or size >= self.low)
+            and (self.above is None or size > self.above)
+            and (self.high is None or size <= self.high)
+            and (self.below is None or size < self.below)
+        )
 
-    def parse(self, text: str, where: str) -> Any:
-        """Return `text` as a value of the option's type.
 
-        Raises:
-            ConfigError: If it does not fit the type, is not one of the choices, is below the least value, or
-                is not finite.
-        """
-        value = from_text(self.type, text, where)
-        if self.about.low is not None and value is not None and value < self.about.low:
-            raise ConfigError(f"{where} is {value}; expected at least {self.about.low:g}")
-        return value
+class Group:
+    """Beside a dataclass in `Annotated`: its options stand among those of the dataclass that holds it."""
+
+    def __init__(self, *names: str) -> None:
+        """Take these of its options; without names all."""
+        self.names = names
 
 
 @dataclass(frozen=True)
@@ -88,130 +101,107 @@ class NoOptions:
     """Options of what takes none."""
 
 
-def options_of(target: Any, reserved: Collection[str] = ()) -> dict[str, Option]:
-    """Return the options that a dataclass or a callable declares, by name, without `reserved` ones."""
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A named option: its annotation, its default, and what declares it."""
+
+    name: str
+    hint: Any
+    default: Any
+    """`REQUIRED`: it must be given. None: left to another option, as the help says."""
+    owner: Any = field(compare=False, repr=False)
+    """The dataclass, class or function."""
+
+    @property
+    def kind(self) -> Any:
+        """Its type, without None and `Annotated`."""
+        return _single(self.hint)[0]
+
+    @property
+    def option(self) -> Option:
+        """All that is said of it."""
+        return _single(self.hint)[1]
+
+    @property
+    def help(self) -> str:
+        """Its meaning; empty if nobody says it."""
+        return self.option.text or texts_of(self.owner).get(self.name, "")
+
+
+def unwrapped(hint: Any) -> tuple[Any, Option]:
+    """Return an annotation without `Annotated`, and what is said of it; the outer of two options wins."""
+    if get_origin(hint) is not Annotated:
+        return hint, Option()
+    base, *rest = get_args(hint)
+    said = [one for one in rest if isinstance(one, Option)]
+    if len(said) == 1:
+        return base, said[0]
+    given = [(f.name, getattr(one, f.name), f.default) for one in said for f in fields(one)]
+    return base, Option(**{name: value for name, value, default in given if value != default})
+
+
+def members_of(hint: Any) -> tuple[Any, ...]:
+    """Return the members of a union, each with what is said of all; empty if it is none."""
+    base, option = unwrapped(hint)
+    if get_origin(base) not in (Union, types.UnionType):
+        return ()
+    return tuple(m if m is types.NoneType or base is hint else Annotated[m, option] for m in get_args(base))
+
+
+def _single(hint: Any) -> tuple[Any, Option]:
+    """Return type and option of an annotation, of its only member where it is `X | None`."""
+    members = [m for m in members_of(hint) if m is not types.NoneType]
+    return unwrapped(members[0] if len(members) == 1 else hint)
+
+
+def _kept(function: Callable[[Any], T]) -> Callable[[Any], T]:
+    """Compute once per class; anything else is looked at each time."""
+    of_class = cache(function)
+    return wraps(function)(lambda target: (of_class if isinstance(target, type) else function)(target))
+
+
+@_kept
+def parameters_of(target: Any) -> Mapping[str, Parameter]:
+    """Return the options that a dataclass or a callable declares by name, those of its groups among them."""
     target = inspect.unwrap(target)
-    hints, told = _hints(target), argument_help(inspect.getdoc(target) or "")
-    found = {}
+    hints, found = hints_of(target), dict[str, Parameter]()
+    factories = {f.name: f.default_factory for f in fields(target)} if _has_fields(target) else {}
     for p in inspect.signature(target).parameters.values():
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in reserved:
-            annotation = _annotation(p, hints)
-            about: tuple[Any, ...] = getattr(annotation, "__metadata__", ())
-            if GIVEN_BY_RUN not in about:
-                plain = get_args(annotation)[0] if about else annotation
-                said = next((a for a in about if isinstance(a, Help)), Help(told.get(p.name, "")))
-                found[p.name] = Option(p.name, plain, p.default, said)
+        if p.kind not in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY):
+            continue
+        hint = hints.get(p.name) or _guessed(p)
+        if (group := _group(hint)) is not None:
+            inner = parameters_of(get_args(hint)[0])
+            found |= {name: inner[name] for name in group.names or inner}
+        elif NO_OPTION not in getattr(hint, "__metadata__", ()):
+            factory: Any = factories.get(p.name, MISSING)
+            found[p.name] = Parameter(p.name, hint, p.default if factory is MISSING else factory(), target)
     return found
 
 
-def typed_options(
-    target: Callable[..., Any], options: Mapping[str, str], where: str, reserved: Collection[str] = ()
-) -> dict[str, Any]:
-    """Return `options` as keyword arguments for `target`, each converted to its annotated type.
-
-    Without an annotation the default's type decides, else the text is passed on. `reserved` names are filled
-    in by the caller and cannot be set.
-
-    Raises:
-        UnknownNameError: If `target` has no such parameter and takes no `**options`.
-        ConfigError: If a value does not fit its type, or a required parameter is missing.
-    """
-    known = options_of(target, reserved)
-    takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(target).parameters.values())
-    typed: dict[str, Any] = {}
-    for key, text in options.items():
-        if key in known:
-            typed[key] = known[key].parse(text, f"{where}: option {key!r}")
-        elif takes_any and key not in reserved:
-            typed[key] = text
-        else:
-            raise UnknownNameError("option", key, known, where)
-    if missing := [n for n, o in known.items() if o.default is REQUIRED and n not in typed]:
-        raise ConfigError(f"{where}: option {missing[0]!r} is required; expected {missing[0]}=VALUE")
-    return typed
+def _group(hint: Any) -> Group | None:
+    return next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Group)), None)
 
 
-def filled(given: Mapping[str, Any], known: Mapping[str, Option], where: str) -> dict[str, Any]:
-    """Return every known option as a task's identity holds it: the given value, checked, or its default.
-
-    Raises:
-        UnknownNameError: If a given one is not known.
-        ConfigError: If a value does not fit, or one that must be given is missing.
-    """
-    for key in given:
-        if key not in known:
-            raise UnknownNameError("parameter", key, known, where)
-    for key, one in known.items():
-        if one.default is REQUIRED and key not in given:
-            raise ConfigError(f"{where}: key {key!r} is missing ({one.about.text or one.written})")
-    values = {
-        key: one.parse(str(given[key]), f"{where}, key {key!r}") if key in given else one.default
-        for key, one in known.items()
-    }
-    return settled(values, known, where)
+def _has_fields(target: Any) -> bool:
+    return isinstance(target, type) and is_dataclass(target)
 
 
-def settled(values: Mapping[str, Any], known: Mapping[str, Option], where: str) -> dict[str, Any]:
-    """Return `values` without later options at their default.
-
-    Raises:
-        ConfigError: If an option is given where it does not apply, or is missing where it does.
-    """
-    for name, one in known.items():
-        if one.about.only_with is None:
-            continue
-        other, meant = one.about.only_with
-        applies = values.get(other, known[other].default) in meant
-        given = values.get(name, one.default) is not None
-        if given and not applies:
-            raise ConfigError(f"{where}: {name!r} means something only with {other}={' or '.join(meant)}")
-        if applies and not given:
-            raise ConfigError(f"{where}: {other}={values[other]} needs {name!r} ({one.about.text})")
-    return {
-        k: v for k, v in values.items() if k not in known or not known[k].about.later or v != known[k].default
-    }
-
-
-def made_of(options: type[T], values: Any) -> T:
-    """Return an instance of the dataclass `options` from a mapping that may hold more; an instance stays."""
-    if isinstance(values, options):
-        return values
-    names = [f.name for f in dataclasses.fields(options)]  # type: ignore[arg-type]
-    return options(**{name: values[name] for name in names if name in values})
-
-
-def accepts(target: Callable[..., Any], name: str) -> bool:
-    """Return whether `target` has a parameter called `name` that can be passed by keyword."""
-    return name in options_of(target)
-
-
-def parse_part(text: str, where: str) -> tuple[float, float]:
-    """Return (low, high) of `LOW:HIGH`, a share of the prompts.
-
-    Raises:
-        ConfigError: If it is not 0 <= LOW < HIGH <= 1.
-    """
-    low, _, high = text.partition(":")
+@_kept
+def hints_of(target: Any) -> Mapping[str, Any]:
+    """Return the annotations of a dataclass or of what a callable takes, with `Annotated`."""
+    has_fields = _has_fields(target)
     try:
-        part = (float(low), float(high))
-    except ValueError:
-        part = (1.0, 0.0)
-    if not 0.0 <= part[0] < part[1] <= 1.0:
-        raise ConfigError(f"{where}: {text!r}; expected LOW:HIGH with 0 <= LOW < HIGH <= 1, such as 0:0.5")
-    return part
-
-
-def _hints(target: Any) -> dict[str, Any]:
-    is_class = isinstance(target, type) and not dataclasses.is_dataclass(target)
-    try:
+        is_class = isinstance(target, type) and not has_fields
         return typing.get_type_hints(target.__init__ if is_class else target, include_extras=True)
     except Exception:  # a name that only exists under TYPE_CHECKING: fall back to what the signature shows
+        if has_fields:
+            raise
         return {}
 
 
-def _annotation(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:
-    if parameter.name in hints:
-        return hints[parameter.name]
+def _guessed(parameter: inspect.Parameter) -> Any:
+    """Return the annotation of a parameter whose names cannot be resolved, or that has none."""
     if isinstance(parameter.annotation, str):
         simple = {"int": int, "float": float, "bool": bool, "str": str}
         return simple.get(parameter.annotation, str)
@@ -229,10 +219,101 @@ def argument_help(doc: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in entries}
 
 
-def _written(annotation: Any) -> str:
-    if annotation in _WRITTEN:
-        return _WRITTEN[annotation]
-    members = [member for member in get_args(annotation) if member is not types.NoneType]
-    if get_origin(annotation) is Literal:
-        return "|".join(map(str, members))
-    return "|".join(map(_written, members)) or getattr(annotation, "__name__", str(annotation))
+@_kept
+def texts_of(target: Any) -> Mapping[str, str]:
+    """Return the text below each field of a dataclass and of its bases, else its entry in `Args:`."""
+    found = argument_help(inspect.getdoc(target) or "")
+    for owner in reversed([c for c in getattr(target, "__mro__", ()) if _has_fields(c)]):
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
+        except (OSError, TypeError, SyntaxError):  # made at run time: there is no text
+            continue
+        for above, below in pairwise(getattr(body, "body", [])):
+            text = below.value if isinstance(below, ast.Expr) else None
+            if isinstance(above, ast.AnnAssign) and isinstance(text, ast.Constant):
+                found[ast.unparse(above.target)] = " ".join(str(text.value).split())
+    return found
+
+
+def build(cls: type[T], values: Mapping[str, Any]) -> T:
+    """Return a dataclass from the values of its fields and of those of its groups, as they are."""
+    hints, given = hints_of(cls), {}
+    for one in fields(cls):  # type: ignore[arg-type]
+        if (group := _group(hints[one.name])) is not None:
+            inner = get_args(hints[one.name])[0]
+            names = group.names or parameters_of(inner)
+            given[one.name] = build(inner, {name: values[name] for name in names if name in values})
+        elif one.name in values:
+            given[one.name] = values[one.name]
+    return cls(**given)
+
+
+def made_of(options: type[T], values: Any) -> T:
+    """Return an instance of the dataclass `options` from a mapping that may hold more; an instance stays."""
+    return values if isinstance(values, options) else build(options, values)
+
+
+def accepts(target: Callable[..., Any], name: str) -> bool:
+    """Return whether `target` has a parameter called `name` that can be passed by keyword."""
+    return name in parameters_of(target)
+
+
+def takes_options(*classes: type, without: Sequence[str] = ()) -> Callable[[F], F]:
+    """Return a decorator for a function with `**options`: its signature and its help list the options.
+
+    Args:
+        classes: Dataclasses that declare them. Those that have to be given or that the function names are not
+            added.
+        without: Options that are not added either.
+    """
+
+    def decorate(function: F) -> F:
+        named = inspect.signature(function).parameters
+        known = {name: of for cls in classes for name, of in parameters_of(cls).items()}
+        added = [of for n, of in known.items() if n not in (*named, *without) and of.default is not REQUIRED]
+        plain = {owner: typing.get_type_hints(owner) for owner in {of.owner for of in added}}
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        parameters = [
+            inspect.Parameter(of.name, keyword, default=of.default, annotation=plain[of.owner][of.name])
+            for of in added
+        ]
+        rest = [p for p in named.values() if p.kind is p.VAR_KEYWORD]
+        own = [p for p in named.values() if p not in rest]
+        function.__signature__ = inspect.Signature([*own, *parameters, *rest])  # type: ignore[attr-defined]
+        told = "".join(f"    {of.name}: {of.help}\n" for of in added)
+        head, args, tail = (inspect.getdoc(function) or "").partition("Args:\n")
+        function.__doc__ = f"{head}{args}{told}{tail}"
+        return function
+
+    return decorate
+
+
+def parse_part(given: str | Sequence[float], where: str) -> tuple[float, float]:
+    """Return (low, high) of `LOW:HIGH` or of a pair, a share of the prompts.
+
+    Raises:
+        ConfigError: If it is not 0 <= LOW < HIGH <= 1.
+    """
+    text = given if isinstance(given, str) else ":".join(map(str, given))
+    low, _, high = text.partition(":")
+    try:
+        part = (float(low), float(high))
+    except ValueError:
+        part = (1.0, 0.0)
+    if not 0.0 <= part[0] < part[1] <= 1.0:
+        raise ConfigError(f"{where}: {text!r}; expected LOW:HIGH with 0 <= LOW < HIGH <= 1, such as 0:0.5")
+    return part
+
+
+Part: TypeAlias = Annotated[
+    tuple[float, float] | None,
+    Option(
+        "Only prompts whose hash lies in this share: train on 0:0.5, evaluate on 0.5:1.",
+        convert=parse_part, pattern=r"[\d.]+:[\d.]+", expected="LOW:HIGH, such as 0:0.5", metavar="LOW:HIGH",
+    ),
+]  # fmt: skip
+OnBad: TypeAlias = Annotated[
+    Literal["fail", "skip"], Option("A row that does not fit: stop, or leave it out and count it.")
+]
+Texts: TypeAlias = Mapping[str, Annotated[str, Option(as_text=True)]]
+"""Options of another thing, by name, as texts: they are typed where they are used."""

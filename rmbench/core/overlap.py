@@ -7,13 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.files import prompt_cluster, write_atomic_with
-from rmbench.errors import StoreError
+from rmbench.core.files import prompt_cluster, read_arrays, write_atomic_with
+from rmbench.errors import DataError, StoreError
 from rmbench.types import Turn
 
 PROMPTS_FILE = "training_prompts.npz"
@@ -61,10 +60,10 @@ class TrainingPrompts:
         if not path.is_file():
             return None
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return cls(arrays["exact"], arrays["grams"])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise StoreError(f"{path}: damaged ({error})") from None
+            found = read_arrays(path, {"exact": ("uint64", 1), "grams": ("uint64", 1)})
+        except DataError as error:
+            raise StoreError(str(error)) from None
+        return cls(found["exact"], found["grams"])
 
     def joined(self, other: "TrainingPrompts") -> "TrainingPrompts":
         """Return the hashes of both."""

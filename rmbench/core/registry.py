@@ -1,23 +1,20 @@
 """Registries: one name for one object, from this package, a user's file or another package."""
 
-import hashlib
 import importlib
-import importlib.util
 import pkgutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoints, entry_points
+from importlib.metadata import Distribution, EntryPoints, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
+from rmbench.core.files import digest
+from rmbench.core.loaded import code_of
+from rmbench.core.user_file import import_file, is_file_module
 from rmbench.errors import ConfigError, UnknownNameError
 
 T = TypeVar("T")
-_FILE_MODULE = "_rmbench_file_"
-"""How the names of modules begin that are a user's files."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,6 +67,7 @@ class Registry(Generic[T]):
         self._aliases: dict[str, str] = {}
         self._of_files: dict[str, dict[str, T]] = {}
         self._found: dict[str, tuple[T, str]] = {}
+        self._distributions: dict[str, Distribution] = {}
         self._plugins_read = group is None
 
     def register(self, name: str, *aliases: str) -> Callable[[T], T]:
@@ -85,6 +83,16 @@ class Registry(Generic[T]):
     def register_lazily(self, name: str, target: str) -> None:
         """Register `module:attribute`, imported at first use (keeps heavy libraries out of start-up)."""
         self._put(name, target, target)
+
+    def unregister(self, name: str) -> None:
+        """Forget `name`, so that another object can be registered under it.
+
+        Raises:
+            UnknownNameError: If no object has the name.
+        """
+        if name not in self._entries:
+            raise UnknownNameError(self.kind, name, self._entries)
+        del self._entries[name], self._sources[name]
 
     def get(self, name: str, where: str = "") -> T:
         """Return the object called `name`, or a file's `FILE.py:NAME` that `find` has found before.
@@ -106,7 +114,10 @@ class Registry(Generic[T]):
         return entry
 
     def find(self, name: str, where: str, folder: Path | None = None) -> tuple[T, str | None]:
-        """Return the object called `name`, or what `FILE.py:NAME` names, and the SHA-256 of that file.
+        """Return the object called `name`, or what `FILE.py:NAME` names, and a SHA-256 of its code.
+
+        The hash is that of the file with its own modules (see `import_file`); of a name it is the hash of
+        `identity`, and None for this package's own.
 
         Args:
             name: In a file, NAME is an object of its own, or what it is registered as.
@@ -115,16 +126,19 @@ class Registry(Generic[T]):
 
         Raises:
             UnknownNameError: If no object has the name; with the nearest name.
-            ConfigError: If the file is missing or cannot be imported.
+            ConfigError: If the file is missing or cannot be imported, or which code is loaded is not known.
         """
         file, separator, own = name.rpartition(".py:")
         if not separator:
-            return self.get(name, where), None
+            return self.get(name, where), self._code_hash(name)
         path = Path(file + ".py").expanduser()
         if folder is not None and (folder / path).is_file():
             path = folder / path
         module, source = import_file(path, where)
-        here: dict[str, Any] = dict(self._of_files.get(module.__name__, {}))
+        package = module.__name__.partition(".")[0] + "."
+        here: dict[str, Any] = {}
+        for each in (*(n for n in self._of_files if n.startswith(package)), module.__name__):
+            here |= self._of_files.get(each, {})
         here |= {n: x for n, x in vars(module).items() if getattr(x, "__module__", "") == module.__name__}
         if own not in here:
             raise UnknownNameError(self.kind, own, here, file + ".py")
@@ -133,8 +147,33 @@ class Registry(Generic[T]):
         return found, source
 
     def file_hash(self, name: str) -> str | None:
-        """Return the SHA-256 of the file behind `FILE.py:NAME`; None before `find` found it."""
-        return self._found[name][1] if name in self._found else None
+        """Return the second value of `find`, without importing a user's file; None where it is not known."""
+        if name in self._found:
+            return self._found[name][1]
+        return self._code_hash(name) if name in self else None
+
+    def identity(self, name: str) -> dict[str, str]:
+        """Return what tells the code behind a registered name from a changed one; {} for this package's own.
+
+        That is `source` (`module:attribute`), `distribution` (name and version, of another package's entry
+        point), and `source_sha256` or `bytecode_sha256` of the code that is loaded.
+
+        Raises:
+            UnknownNameError: If no object has the name.
+            ConfigError: If it cannot be imported, or which code is loaded is not known.
+        """
+        found, source = self.get(name), self.source(name)
+        if source.startswith("rmbench."):
+            return {}
+        distribution = self._distributions.get(name)
+        told = {} if distribution is None else {"distribution": f"{distribution.name} {distribution.version}"}
+        where = f"{self.kind} {name!r}"
+        if isinstance(run := getattr(found, "run", None), str):
+            imported(run, where)  # what is hashed is what is loaded
+        return {"source": source, **told, **code_of(found, source.partition(":")[0], where, distribution)}
+
+    def _code_hash(self, name: str) -> str | None:
+        return digest(identity) if (identity := self.identity(name)) else None
 
     def names(self) -> list[str]:
         """Return every known name, sorted; those of users' files are not among them."""
@@ -199,13 +238,15 @@ class Registry(Generic[T]):
             return
         for point in sorted(_entry_points().select(group=self._group), key=lambda p: (p.name, p.value)):
             self._put(point.name, point.value, point.value)
+            if point.dist is not None and self._sources[point.name] == point.value:
+                self._distributions[point.name] = point.dist
         self._plugins_read = True  # only now: a collision is an error at every use, not at the first alone
 
 
 @cache
 def _entry_points() -> EntryPoints:
     """Return those of all installed packages, whose files are read once and not for each registry."""
-    return entry_points()
+    return entry_points()  # type: ignore[return-value]  # of before 3.12: the same interface
 
 
 def imported(target: str, what: str) -> Any:
@@ -221,43 +262,10 @@ def imported(target: str, what: str) -> Any:
         raise ConfigError(f"{what} ({target}) cannot be imported: {type(error).__name__}: {error}") from error
 
 
-def is_file_module(module: str) -> bool:
-    """Say whether the module of this name is a user's file."""
-    return module.startswith(_FILE_MODULE)
-
-
 def file_name(name: str) -> str:
     """Return `FILE.py:NAME` without the folder of the file; other names as they are."""
     file, separator, own = name.rpartition(".py:")
     return f"{Path(file).name}.py:{own}" if separator else name
-
-
-def import_file(path: Path, where: str) -> tuple[ModuleType, str]:
-    """Return the module in a user's file, under a name of its own, and its SHA-256; `sys.path` stays as is.
-
-    A changed file is another module. `where` begins messages, such as "--model my_rm.py:MyRM".
-
-    Raises:
-        ConfigError: If there is no such file, or it cannot be imported.
-    """
-    if not path.is_file():
-        raise ConfigError(f"{where}: there is no file {path}")
-    source = hashlib.sha256(path.read_bytes()).hexdigest()
-    place = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
-    name = f"{_FILE_MODULE}{path.stem}_{place[:8]}_{source[:16]}"
-    if name in sys.modules:
-        return sys.modules[name], source
-    found = importlib.util.spec_from_file_location(name, path)
-    if found is None or found.loader is None:
-        raise ConfigError(f"{where}: {path} cannot be imported as Python")
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # dataclasses and pickling look their module up here
-    try:
-        found.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise ConfigError(f"{where}: importing it raised {type(error).__name__}: {error}") from error
-    return module, source
 
 
 def _where(thing: Any) -> str:

@@ -47,6 +47,8 @@ class _Strict(yaml.SafeLoader):
             found = super().construct_object(node, deep)
             if isinstance(found, str):
                 found.encode()
+            if isinstance(found, int):
+                float(found)  # OverflowError: no metric, and no option, could take it
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             # What PyYAML raises for `!!bool maybe`, `2001-99-99` or 5,000 digits.
             told = "half a character" if isinstance(error, UnicodeEncodeError) else first_line(error)
@@ -113,7 +115,8 @@ def parse_yaml(text: str, path: Path) -> Lines:
     return value
 
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent.parent
+"""Folder of the package `rmbench`."""
 
 
 def packaged_folder(installed: str, checkout: str) -> Path:
@@ -123,9 +126,9 @@ def packaged_folder(installed: str, checkout: str) -> Path:
         installed: Its name inside an installed package, such as `_tasks`. The build copies it there.
         checkout: Its name at the top of the repository, which an editable install reads, such as `tasks`.
     """
-    folder = _PACKAGE / installed
-    is_checkout = (_PACKAGE.parent / "pyproject.toml").is_file()
-    return _PACKAGE.parent / checkout if is_checkout and not folder.is_dir() else folder
+    folder = PACKAGE / installed
+    is_checkout = (PACKAGE.parent / "pyproject.toml").is_file()
+    return PACKAGE.parent / checkout if is_checkout and not folder.is_dir() else folder
 
 
 def defined_in(folders: Sequence[Path], kind: str, advice: str) -> list[str]:

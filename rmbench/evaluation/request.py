@@ -1,12 +1,13 @@
 """Evaluate models on tasks: check everything first, then run one model after the other."""
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rmbench.core.escape import one_line
+from rmbench.core.files import digest, require_writable
 from rmbench.core.progress import Bar
 from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalOptions
@@ -19,7 +20,8 @@ from rmbench.gold.source import (
     load_gold,
     self_gold_error,
 )
-from rmbench.models.resolve import LoadedModel, check_spec, load_model
+from rmbench.models.resolve import LoadedModel, check_spec, fingerprint_of, load_model
+from rmbench.results.read import others_of_name
 from rmbench.scoring import Meter, Workers
 from rmbench.tasks.spec import TaskSpec, apply_params, list_tasks, load_task, parameter_names
 from rmbench.types import NotingModel
@@ -43,10 +45,11 @@ class Asked:
 def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions) -> list[Outcome]:
     """Run every model on every task, one model in memory at a time.
 
-    All names are resolved and all data is read and checked before the first model is loaded.
+    All names are resolved, the folders of records and stores are tried, and all data is read and checked
+    before the first model is loaded.
 
     Raises:
-        ConfigError: If a name, an option or a row does not fit.
+        ConfigError: If a name, an option or a row does not fit, or a folder cannot be written to.
         RunError: If a model fails. Records that were complete by then stay.
     """
     for asked in models:
@@ -58,6 +61,8 @@ def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions)
                 " is given by its text, such as 'my_rm.py:MyRM'"
             )
     _check_gold(models, options)
+    require_writable(options.results, "--results")
+    require_writable(options.store_folder, "--store")
     specs = with_params([load_task(name) for name in dict.fromkeys(tasks)], options.params)
     check_convention(specs, options.convention)
     prepared = _golden([prepare_task(spec, options) for spec in specs], options)
@@ -71,6 +76,7 @@ def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions)
             )
         taken.add(loaded.name)
         _remarks(loaded, options)
+        _tell_of_namesakes(loaded, options)
         with _executor(loaded, asked.options, options) as executor:
             outcomes += [_one(loaded, task, options, executor) for task in prepared]
         # Two large models do not fit side by side.
@@ -124,7 +130,8 @@ def _golden(prepared: list[PreparedTask], options: EvalOptions) -> list[Prepared
     found = []
     with _billed(source, options), _executor(source, options.gold_options, options) as executor:
         for task in prepared:
-            with Bar(f"gold of {task.spec.name}", "texts", enabled=not options.quiet) as bar:
+            label = f"gold of {task.spec.name}"
+            with _told(label, options) as tell, Bar(label, "texts", enabled=not options.quiet) as bar:
                 items, gold = gold_of_model(
                     source,
                     task.items,
@@ -132,6 +139,8 @@ def _golden(prepared: list[PreparedTask], options: EvalOptions) -> list[Prepared
                     batch_tokens=options.batch_tokens,
                     progress=bar,
                     executor=executor,
+                    fresh=options.fresh_name,
+                    tell=tell,
                 )
             found.append(with_gold(task, items, gold))
     return found
@@ -141,9 +150,13 @@ def _one(
     loaded: LoadedModel, task: PreparedTask, options: EvalOptions, executor: Workers[Any] | None
 ) -> Outcome:
     label = f"{loaded.name} on {task.spec.name}"
-    with _billed(loaded, options), Bar(label, "texts", enabled=not options.quiet) as bar:
+    with (
+        _billed(loaded, options),
+        _told(label, options) as tell,
+        Bar(label, "texts", enabled=not options.quiet) as bar,
+    ):
         # A bar that nobody sees needs no count of the texts, which reads all items.
-        return evaluate(loaded, task, options, bar if bar.is_shown else None, executor)
+        return evaluate(loaded, task, options, bar if bar.is_shown else None, executor, tell)
 
 
 @contextmanager
@@ -159,7 +172,7 @@ def _executor(
     elif options.n_workers > 1:
         from rmbench.scoring.processes import processes_for
 
-        executor = processes_for(loaded.spec, model_options, options.runtime, options.n_workers, loaded.model)
+        executor = processes_for(loaded, model_options, options.runtime, options.n_workers)
     else:
         yield None
         return
@@ -192,6 +205,36 @@ def _remarks(loaded: LoadedModel, options: EvalOptions) -> None:
     if not options.quiet and isinstance(loaded.model, NotingModel):
         for note in loaded.model.notes():
             _say(f"{one_line(loaded.name)}: {one_line(note)}")
+
+
+def _tell_of_namesakes(loaded: LoadedModel, options: EvalOptions) -> None:
+    """Say so if the results folder has records of another model with this name."""
+    if options.quiet:
+        return
+    own = fingerprint_of(loaded)
+    others = {digest(r.fingerprint, 6): r for r in others_of_name(options.results, loaded.name, own)}
+    if not others:
+        return
+    differ = sorted({key for r in others.values() for key in {*own, *r.fingerprint}
+                     if own.get(key) != r.fingerprint.get(key)})  # fmt: skip
+    name = one_line(loaded.name)
+    _say(
+        f"{name}: {one_line(str(options.results))} has records of another model of this name"
+        f" ({', '.join(list(others)[:3])}; other {one_line(', '.join(differ), 60)}). Where both are shown,"
+        f" this one is {name} ({digest(own, 6)}); -M name=NAME gives it its own name"
+    )
+
+
+@contextmanager
+def _told(label: str, options: EvalOptions) -> Iterator[Callable[[str], None]]:
+    """Yield what takes remarks on the stored rewards of one evaluation; they are printed at its end."""
+    notes: list[str] = []
+    try:
+        yield notes.append
+    finally:
+        if not options.quiet:
+            for note in notes:
+                _say(f"{one_line(label)}: {one_line(note)}")
 
 
 def _say(note: str) -> None:

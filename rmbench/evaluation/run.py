@@ -1,12 +1,13 @@
 """Evaluate one reward model on one task: items, rewards, numbers, record."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from rmbench.core.files import digest, in_part
+from rmbench.core.versions import LIBRARIES, reuse_note, uses_libraries
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.evaluation.options import EvalOptions
 from rmbench.gold.source import Gold
@@ -23,9 +24,18 @@ from rmbench.results.write import (
     task_identity,
     write_run,
 )
-from rmbench.scoring import Executor, Meter, Progress, Scoring, open_stores, score_items
+from rmbench.scoring import (
+    Executor,
+    Meter,
+    PartStores,
+    Progress,
+    ScoreStore,
+    Scoring,
+    open_stores,
+    score_items,
+)
 from rmbench.tasks import ItemShelf, read_task_items
-from rmbench.tasks.spec import TaskSpec
+from rmbench.tasks.spec import TaskSpec, check_kinds
 from rmbench.types import CountedModel, Item, TrainedModel
 
 
@@ -63,8 +73,10 @@ def prepare_task(spec: TaskSpec, options: EvalOptions) -> PreparedTask:
     """Read the items of a task: those of `options.part` (`in_part`), at most `options.limit`.
 
     Raises:
-        ConfigError: If the data does not fit, or nothing is left of it.
+        ConfigError: If the data does not fit, nothing is left of it, or its kinds have changed since it was
+            loaded.
     """
+    check_kinds(spec)
     part = options.part
     item_set = read_task_items(spec, options.data, on_bad=options.on_bad, offline=options.runtime.offline)
     items = item_set.items
@@ -97,8 +109,11 @@ def evaluate(
     options: EvalOptions,
     progress: Progress | None = None,
     executor: Executor[Any] | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Evaluate one model on one task and write the record. A complete record of the same run is returned.
+    """Evaluate one model on one task and write the record.
+
+    A complete record of the same run is returned, unless `options.fresh` has all of it computed again.
 
     Args:
         loaded: The model.
@@ -106,6 +121,7 @@ def evaluate(
         options: Options of the evaluation.
         progress: Shows the work.
         executor: Processes that score with the same model in place of this one.
+        tell: Gets a line each about stored rewards that were damaged, or that other library versions made.
 
     Raises:
         ConfigError: If the gold is the model's own and `self_gold` is False.
@@ -124,11 +140,17 @@ def evaluate(
     )
     if identity.get("gold", {}).get("relation") == SELF_GOLD:
         loaded = replace(loaded, name=f"{loaded.name} ({SELF_GOLD})")
-    done = complete_run(options.results, loaded.name, task.spec, run_id(identity))
+    done = None
+    if not options.fresh:
+        done = complete_run(options.results, loaded.name, task.spec, run_id(identity))
     if done is not None:
+        if tell and uses_libraries(loaded.model):
+            for note in _reuse_notes(done):
+                tell(note)
         return Outcome(done, reused=True, n_computed=0)
     meter = Meter(loaded.model)
-    with open_stores(options.store_folder, loaded.model, fingerprint) as store:
+    stores, fresh = options.store_folder, options.fresh_name
+    with open_stores(stores, loaded.model, fingerprint, fresh=fresh, tell=tell) as store:
         scoring = score_items(
             loaded.model,
             task.items,
@@ -137,8 +159,32 @@ def evaluate(
             progress=progress,
             executor=executor,
         )
-    run = _measured(loaded, task, options, identity, scoring, meter)
+    run = _measured(loaded, task, options, identity, scoring, meter, _served(store))
     return Outcome(run, reused=False, n_computed=scoring.n_computed)
+
+
+def _reuse_notes(run: Run) -> list[str]:
+    """Return a line for each other version of a library that made the rewards of a complete record."""
+    provenance = run.record.provenance
+    reused = provenance.get("reused_from")
+    made = [provenance.get("versions"), *(reused if isinstance(reused, list) else ())]
+    found = [each.get("versions", each) for each in made if isinstance(each, Mapping)]
+    known = [
+        {name: each[name] for name in LIBRARIES if isinstance(each.get(name), str)}
+        for each in found
+        if isinstance(each, Mapping)
+    ]
+    notes = [reuse_note("a complete record's rewards", versions) for versions in known]
+    return [note for note in dict.fromkeys(notes) if note]
+
+
+def _served(store: ScoreStore | PartStores) -> dict[str, Any]:
+    """Return what the provenance says of damaged rewards, and of those that other versions made."""
+    reused = [{"rewards": n, "versions": versions} for versions, n in store.reused_from()]
+    return {
+        **({"damaged": store.n_damaged} if store.n_damaged else {}),
+        **({"reused_from": reused} if reused else {}),
+    }
 
 
 def _measured(
@@ -148,9 +194,11 @@ def _measured(
     identity: Mapping[str, Any],
     scoring: Scoring,
     meter: Meter,
+    served: Mapping[str, Any],
 ) -> Run:
     """Measure the rewards and write the run."""
     spec = task.spec
+    check_kinds(spec)
     flips = None
     if scoring.flips is not None and scoring.comparisons is not None:
         flips = (scoring.flips, scoring.comparisons)
@@ -186,7 +234,7 @@ def _measured(
         },
         suite=suite,
         rewards=encode_rewards(reward_rows(task.items, scoring.rewards, flips)),
-        provenance=_provenance(loaded, task, options, scoring) | _if_any("used", meter.used()),
+        provenance={**_provenance(loaded, task, options, scoring), **served, **_if_any("used", meter.used())},
         task_file=spec.text,
     )
 
@@ -220,6 +268,7 @@ def _provenance(
         "computed": scoring.n_computed,
         "reused": scoring.n_units - scoring.n_computed,
         **({} if task.gold is None else {"gold_computed": task.gold.n_computed}),
+        **({"gold": dict(task.gold.provenance)} if task.gold and task.gold.provenance else {}),
         "wall_s": round(wall_s, 3),
         "tokens": scoring.n_tokens or None,
         "parameters": loaded.model.n_parameters() if isinstance(loaded.model, CountedModel) else None,

@@ -1,1 +1,1 @@
-"""Gold in place of the data's: another reward model's scores, or a verifier's verdicts."""
+"""Gold that replaces the data's: another reward model's scores, or a verifier's verdicts."""

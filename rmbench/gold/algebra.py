@@ -1,8 +1,8 @@
-r"""Whether two formulas have the same value: read by a small grammar of our own, compared by sympy.
+r"""Equality of two formulas: a small grammar parses them, sympy compares them.
 
-sympy's own parsers evaluate Python and are given nothing here. The grammar knows numbers, letters,
+sympy's own parsers evaluate Python, so they get no text here. The grammar knows numbers, letters,
 `+ - * / ^`, brackets, `\frac`, `\sqrt` and a few functions; exponents and the size of the text are bounded
-before sympy sees anything. Runs inside `rmbench.gold.bounded`, under limits on time and memory.
+before sympy sees anything. The code runs inside `rmbench.gold.bounded`, under limits on time and memory.
 """
 
 import re
@@ -29,7 +29,7 @@ class _NoFormulaError(Exception):
 
 
 def prepare() -> None:
-    """Import sympy now, so that no question's time goes into it.
+    """Import sympy now, so that no question spends its time limit on it.
 
     Raises:
         ConfigError: If it is not installed.
@@ -41,7 +41,7 @@ def prepare() -> None:
 
 
 def same_value(a: str, b: str) -> bool:
-    """Return whether two formulas are equal whatever their letters are; False where one is no formula."""
+    """Return whether two formulas are equal for all values of their letters; False for other texts."""
     import sympy
 
     try:
@@ -52,7 +52,7 @@ def same_value(a: str, b: str) -> bool:
 
 
 class _Reader:
-    """A recursive descent over the tokens of one formula."""
+    """Recursive descent parser of one formula."""
 
     def __init__(self, text: str) -> None:
         self._tokens: list[str] = []

@@ -1,12 +1,10 @@
-"""Comparisons of untrusted text in a process of their own, under limits on time and memory.
+"""Comparisons of untrusted text in a separate process, under limits on time and memory.
 
-A regular expression or a formula can take longer than anybody waits, and C code cannot be interrupted from
-within. The process is started once, answers one question after the other, and is killed at its time limit.
+A regular expression or a formula can take arbitrarily long, and C code cannot be interrupted from within. The
+process is started once, answers one question after the other, and is killed at its time limit.
 """
 
 import contextlib
-import importlib
-import inspect
 import json
 import os
 import select
@@ -17,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.registry import import_file, is_file_module
+from rmbench.core.user_file import module_at, place_of
 from rmbench.errors import ConfigError
 
 _START_S = 60.0
@@ -25,22 +23,25 @@ _MEMORY_MB = 1024
 
 
 class OutOfLimits(Exception):  # noqa: N818  (its text is the reason that is counted)
-    """A question that was given up: its text says at which limit."""
+    """A question that reached a limit; the text names the limit."""
 
 
 class Bounded:
-    """A process that calls one function again and again; it is started at the first question.
+    """A process that calls one function repeatedly; it is started at the first question.
 
     Args:
-        function: A function at the top of a module, of this package, another or a user's file. Arguments and
-            value are JSON. A `prepare()` beside it is called once, before the memory is limited.
+        function: A top-level function of a module, in this package, another package or a user's file.
+            Arguments and value are JSON. A `prepare()` in the same module is called once, before the memory
+            is limited.
         seconds: Time limit of one question.
     """
 
     def __init__(self, function: Callable[..., Any], seconds: float) -> None:
         if not seconds > 0:
             raise ConfigError(f"seconds is {seconds:g}; expected a number above 0")
-        self._function, self._seconds = function, seconds
+        self._function = function
+        self.seconds = seconds
+        """Time limit of the next question."""
         self._process: subprocess.Popen[bytes] | None = None
         self._finalize: Any = None
 
@@ -56,7 +57,7 @@ class Bounded:
         try:
             process.stdin.write(json.dumps(arguments).encode("ascii") + b"\n")
             process.stdin.flush()
-            line = self._line(process, self._seconds)
+            line = self._line(process, self.seconds)
         except BrokenPipeError:
             line = b""
         if not line:
@@ -79,9 +80,10 @@ class Bounded:
     def _start(self) -> subprocess.Popen[bytes]:
         package = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        place = (*place_of(self._function.__module__), self._function.__name__)
         process = subprocess.Popen(
-            # -P: the folder that a user happens to be in is nothing to import from.
-            [sys.executable, "-P", "-m", "rmbench.gold.bounded", *_place(self._function)],
+            # -P: modules are never imported from the user's working directory.
+            [sys.executable, "-P", "-m", "rmbench.gold.bounded", *place],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -97,7 +99,7 @@ class Bounded:
         return process
 
     def _line(self, process: subprocess.Popen[bytes], seconds: float) -> bytes | None:
-        """Return the next line; empty where the process has ended, None where time is up."""
+        """Return the next line; empty if the process has ended, None if time is up."""
         assert process.stdout is not None  # noqa: S101  (piped)
         if not select.select([process.stdout], [], [], seconds)[0]:
             return None
@@ -113,20 +115,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _place(function: Callable[..., Any]) -> tuple[str, str]:
-    """Return where another process finds a function: a module's name or a user's file, and its own name."""
-    module = function.__module__
-    file = inspect.getfile(function) if is_file_module(module) else None
-    return file or module, function.__name__
-
-
-def _serve(place: str, name: str) -> None:
+def _serve(file: str, of: str, name: str) -> None:
     """Answer the questions on standard input, one JSON line each."""
     import resource
 
     try:
-        is_file = place.endswith(".py")
-        module = import_file(Path(place), place)[0] if is_file else importlib.import_module(place)
+        module = module_at(file, of)
         answer = getattr(module, name)
         if (prepare := getattr(module, "prepare", None)) is not None:
             prepare()

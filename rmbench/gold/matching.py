@@ -1,8 +1,7 @@
-"""`exact` and `regex`: the text itself.
+"""The verifiers `exact`, `regex`, `instruction` and `json-schema`.
 
-`instruction`: the share of an item's checks that a response passes, as the embedded data has them.
-
-`json-schema`: the JSON in a response follows a schema.
+`exact` and `regex` compare the text itself. `instruction` gives the share of an item's checks that a response
+passes; the embedded data has such checks. `json-schema` checks the JSON in a response.
 """
 
 import re
@@ -21,11 +20,11 @@ from rmbench.types import GoldKind
 
 @register_verifier("exact")
 class Exact:
-    """The response is the item's `answer`, to the character.
+    """The response equals the item's `answer`, character by character.
 
     Args:
-        strip: Leave whitespace around both aside.
-        ignore_case: Leave the case of letters aside.
+        strip: Ignore whitespace around both.
+        ignore_case: Ignore the case of letters.
     """
 
     version = "1"
@@ -35,7 +34,7 @@ class Exact:
         self._strip, self._ignore_case = strip, ignore_case
 
     def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
-        """Return 1 where both are equal, else 0."""
+        """Return 1 if both are equal, else 0."""
         return Verdict(float(self._plain(response) == self._plain(str(needed(expected, "answer")))))
 
     def _plain(self, text: str) -> str:
@@ -48,8 +47,8 @@ class Regex:
     """A regular expression (Python's) is found in the response: the option's, else the item's `pattern`.
 
     Args:
-        pattern: The expression; none: each item's own.
-        whole: It has to match the whole response, whitespace around it aside.
+        pattern: The expression; without it, each item's own.
+        whole: The expression must match the whole response, except whitespace around it.
         seconds: Time limit of one search; beyond it the gold is unknown.
     """
 
@@ -63,7 +62,7 @@ class Regex:
         self._search = Bounded(search, seconds)
 
     def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
-        """Return 1 where it is found, else 0."""
+        """Return 1 if the expression is found, else 0."""
         pattern = str(needed(expected, "pattern")) if self._pattern is None else self._pattern
         try:
             return Verdict(float(self._search.ask(pattern, response, self._whole)))
@@ -75,7 +74,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
     """Return a compiled expression.
 
     Raises:
-        ConfigError: If it is none.
+        ConfigError: If it is not a regular expression.
     """
     try:
         return re.compile(pattern)
@@ -84,7 +83,7 @@ def compiled(pattern: str) -> re.Pattern[str]:
 
 
 def search(pattern: str, text: str, whole: bool) -> bool:
-    """Return whether `pattern` is found in `text`. Runs inside `rmbench.gold.bounded`."""
+    """Return whether `pattern` is found in `text`. The function runs inside `rmbench.gold.bounded`."""
     expression = compiled(pattern)
     return bool(expression.fullmatch(text.strip()) if whole else expression.search(text))
 
@@ -106,7 +105,7 @@ class JsonSchema:
     """The JSON of the response follows a JSON schema: the option's file, else the item's `schema`.
 
     Args:
-        schema: A file with the schema; none: each item's own.
+        schema: A file with the schema; without it, each item's own.
         seconds: Time limit of one response; beyond it the gold is unknown.
     """
 
@@ -118,7 +117,7 @@ class JsonSchema:
         self._check = Bounded(valid, seconds)
 
     def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
-        """Return 1 where it follows, 0 where it does not or there is no JSON."""
+        """Return 1 if the JSON follows the schema, 0 if it does not or there is no JSON."""
         schema = needed(expected, "schema") if self._schema is None else self._schema
         try:
             valid = self._check.ask(schema, response)
@@ -132,7 +131,7 @@ def _read(path: Path) -> Any:
 
 
 def prepare() -> None:
-    """Import the library now, so that no response's time goes into it.
+    """Import the library now, so that no response spends its time limit on it.
 
     Raises:
         ConfigError: If it is not installed.
@@ -145,13 +144,13 @@ def prepare() -> None:
 
 
 def valid(schema: Any, response: str) -> bool | None:
-    """Return whether the JSON of `response` follows `schema`; None without any.
+    """Return whether the JSON of `response` follows `schema`; None without JSON.
 
-    Runs inside `rmbench.gold.bounded`. A schema that refers to another document is wrong here: nothing
-    is fetched.
+    The function runs inside `rmbench.gold.bounded`. A schema that refers to another document is an error:
+    nothing is fetched.
 
     Raises:
-        ConfigError: If the schema is none.
+        ConfigError: If the schema is not valid.
     """
     import jsonschema
     import referencing.exceptions

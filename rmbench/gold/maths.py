@@ -1,19 +1,18 @@
-"""`math`: the answer of a solution, compared with the expected one as a value.
+r"""`math`: the answer of a solution, compared with the expected one as a value.
 
-The answer is what stands in the last `\boxed{}`; else what is called the answer last (a JSON key `answer`,
-`#### 42`, "the answer is 42"): the first number of it, after its last `=`; else the last number of the text.
+The answer is the content of the last `\boxed{}`. Without one, it comes from the last phrase that names an
+answer (a JSON key `answer`, `#### 42`, "the answer is 42"): its first number after its last `=`. Else it is
+the last number of the text.
 
-Numbers are compared as exact fractions (see `rmbench.gold.maths`), anything else as formulas by
-sympy, in a process of its own with limits on time and memory. The reading follows the usual one of worked
-solutions (GSM8K, Cobbe et al. 2021; MATH, Hendrycks et al. 2021); no published checker is copied.
-
-Numbers as people and LaTeX write them, as exact fractions.
+Numbers are compared as exact fractions, anything else as formulas by sympy, in a separate process with limits
+on time and memory. The rules follow the usual reading of worked solutions (GSM8K, Cobbe et al. 2021; MATH,
+Hendrycks et al. 2021); no published checker is copied.
 
     >>> read_number(r"\frac12") == read_number("0.5")
     True
 
-Read: `1,234`, `-3.50`, `.5`, `2e3`, `3/4`, `1 1/2`, `\frac{3}{4}`, `\frac12`, a currency before it, a percent
-sign or a unit after it. Nothing is computed that the length of the text does not bound.
+Numbers may be written `1,234`, `-3.50`, `.5`, `2e3`, `3/4`, `1 1/2`, `\frac{3}{4}` or `\frac12`, with a
+currency before, and a percent sign or a unit after. The length of the text bounds all computation.
 """
 
 import re
@@ -53,15 +52,15 @@ _FRAC_PARTS = re.compile(r"^(\d*)\s*\\frac\s*(?:\{\s*(\d+)\s*\}|(\d))\s*(?:\{\s*
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number as it was written."""
+    """A number, as written."""
 
     value: Fraction
-    """What stands before a percent sign, not divided by 100."""
+    """The number before a percent sign, not divided by 100."""
     percent: bool = False
 
 
 def read_number(text: str) -> Number | None:
-    """Return the number that the whole of `text` is, a unit aside; None if it is none."""
+    """Return the number that the whole `text` writes, without its unit; None if it is not a number."""
     if len(text) > MAX_LENGTH:
         return None
     match = _WHOLE.fullmatch(text)
@@ -77,8 +76,8 @@ def read_number(text: str) -> Number | None:
 def same_number(a: Number, b: Number, tolerance: float) -> bool:
     """Return whether two numbers are equal, up to a relative `tolerance`.
 
-    Where one of them alone has a percent sign, it is read both ways: 50% equals 0.5, and 50% equals 50, as
-    the answer to "how many percent?" is given with and without the sign.
+    If only one of them has a percent sign, it is read both ways: 50% equals 0.5, and 50% equals 50, because
+    answers to "how many percent?" come with and without the sign.
     """
     if a.percent == b.percent:
         return _close(a.value, b.value, tolerance)
@@ -103,7 +102,7 @@ def _value(text: str) -> Fraction | None:
 
 
 MAX_FORMULA = 200
-"""Characters of a formula that sympy is asked about; a longer one is compared as text."""
+"""Most characters of a formula that sympy compares; a longer one is compared as text."""
 
 _MAX_BOXES = 20
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
@@ -130,7 +129,7 @@ _SENTENCE = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")
 
 @register_verifier("math")
 class Math:
-    """The answer equals the item's `answer`: numbers exactly, formulas by sympy; units are left aside.
+    """The answer equals the item's `answer`: numbers exactly, formulas by sympy; units are ignored.
 
     Args:
         tolerance: Relative difference of two numbers that still counts as equal.
@@ -144,10 +143,11 @@ class Math:
         if not 0.0 <= tolerance < 1.0:
             raise ConfigError(f"tolerance is {tolerance:g}; expected a number from 0 and below 1")
         self._tolerance = tolerance
-        self._algebra = Bounded(same_value, seconds)
+        self.algebra = Bounded(same_value, seconds)
+        """The process that compares formulas."""
 
     def verify(self, response: str, expected: Mapping[str, Any]) -> Verdict:
-        """Return 1 where the answers are equal, 0 where they are not or there is none."""
+        """Return 1 if the answers are equal, 0 if they differ or the response has no answer."""
         wanted = clean(str(needed(expected, "answer")))
         found = find_answer(response)
         if found is None:
@@ -176,10 +176,10 @@ class Math:
             return False
         if max(len(found), len(wanted)) > MAX_FORMULA:
             return False
-        return bool(self._algebra.ask(found, wanted))
+        return bool(self.algebra.ask(found, wanted))
 
     def _same_set(self, found: list[str], wanted: list[str]) -> bool:
-        """Return whether each part of one list equals a part of its own of the other, in any order."""
+        """Return whether the parts of two lists can be matched one to one, in any order."""
         left = list(wanted)
         for part in found:
             place = next((k for k, other in enumerate(left) if self._same(part, other)), None)
@@ -190,7 +190,7 @@ class Math:
 
 
 def find_answer(text: str) -> str | None:
-    r"""Return what a response gives as its answer, by the rules above; None where it gives none."""
+    r"""Return the answer of a response, by the rules above; None without one."""
     for match in reversed(list(_BOX.finditer(text))[-_MAX_BOXES:]):
         inside = _braces(text, match.end())
         if inside is not None and inside.strip():
@@ -201,13 +201,13 @@ def find_answer(text: str) -> str | None:
         if numbers:
             return str(numbers[0])
         if match["text"] and match["text"].strip():
-            return str(match["text"])  # "cannot be determined": an answer, and none that a number equals
+            return str(match["text"])  # "cannot be determined" is an answer that no number equals
     found = _LAST.findall(text)
     return str(found[-1]) if found else None
 
 
 def clean(answer: str) -> str:
-    """Return an answer without what does not change its value: spacing, dollar signs around it, `x =`."""
+    """Return an answer without parts that do not change its value: spacing, dollar signs around it, `x =`."""
     text = answer.strip()
     for old, new in _REPLACED:
         text = text.replace(old, new)
@@ -225,9 +225,9 @@ def clean(answer: str) -> str:
 
 
 def split_parts(text: str) -> list[str]:
-    r"""Return parts between commas with their brackets, `(`, `1`, `2`, `)`; a text without commas alone.
+    r"""Return the parts between commas with their brackets, `(`, `1`, `2`, `)`; else the whole text.
 
-    A list without brackets, `1, 2`, has those of a set, `\{1, 2\}`.
+    A list without brackets, `1, 2`, gets those of a set, `\{1, 2\}`.
     """
     if read_number(text) is not None:  # 1,234
         return [text]
@@ -241,7 +241,7 @@ def split_parts(text: str) -> list[str]:
 
 
 def _between_commas(text: str) -> list[str] | None:
-    """Return what stands between the commas outside of all brackets; None where brackets do not match."""
+    """Return the parts between commas outside of brackets; None if brackets do not match."""
     parts, depth = [""], 0
     for char in text:
         depth += (char in "([{") - (char in ")]}")
@@ -255,7 +255,7 @@ def _between_commas(text: str) -> list[str] | None:
 
 
 def _braces(text: str, start: int) -> str | None:
-    """Return what stands between the brace at `start` and the one that closes it; None if none does."""
+    """Return the text between the brace at `start` and its closing brace; None without a closing brace."""
     if text[start : start + 1] != "{":
         return None
     depth = 0

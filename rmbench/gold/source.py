@@ -1,19 +1,20 @@
-"""Gold of a run's items in place of the data's: another reward model's scores, or a verifier's verdicts.
+"""Gold that replaces the data's gold: another reward model's scores, or a verifier's verdicts.
 
-`--gold` takes what `--model` takes, or `verifier:NAME`. What made the gold is part of the run's identity, and
-the gold itself of the data's hash: a number against one gold is never taken for a number against another.
+`--gold` takes the forms of `--model`, or `verifier:NAME`. The source of the gold is part of the run's
+identity, and the gold is part of the data's hash. So numbers against different gold are never mixed up.
 """
 
 import inspect
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.address import without_secrets
 from rmbench.core.files import digest, sha256_file
-from rmbench.core.options import typed_options
+from rmbench.core.schema import typed_options
 from rmbench.errors import ConfigError, RmbenchError, ScoringError
 from rmbench.gold.verifier import GoldVerifier, Verdict, find_verifier
 from rmbench.models.resolve import LoadedModel, check_spec, fingerprint_of, load_model
@@ -28,7 +29,7 @@ _VERIFIER = "verifier:"
 
 @dataclass(frozen=True, slots=True)
 class VerifierGold:
-    """A verifier that will give the gold."""
+    """A verifier that gives the gold."""
 
     verifier: GoldVerifier
     identity: Mapping[str, Any]
@@ -36,22 +37,24 @@ class VerifierGold:
 
 @dataclass(frozen=True, slots=True)
 class Gold:
-    """What made the gold of a run's items."""
+    """Source of the gold of a run's items."""
 
     identity: Mapping[str, Any]
     """`spec`, `kind`, `gold_kind`; the model's fingerprint, or the verifier's name, version and options."""
     data_hash: str
     """Hash of the items with this gold."""
     counts: Mapping[str, int]
-    """Why gold is unknown, or 0 without an answer -> responses."""
+    """Reason for unknown gold, or for 0 without an answer -> number of responses."""
     n_computed: int
-    """Texts that a gold model was asked for."""
+    """Number of texts that a gold model scored."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Facts about how a verifier ran that change no verdict."""
 
     def identity_for(self, model: Mapping[str, str], *, self_gold: bool) -> dict[str, Any]:
-        """Return what joins the identity of a run of the model with this fingerprint.
+        """Return the gold's part of the identity of a run of the model with this fingerprint.
 
         Raises:
-            ConfigError: If it is the gold model itself and `self_gold` is not set.
+            ConfigError: If the model is the gold model itself and `self_gold` is not set.
         """
         if self.identity.get("model") != model:
             return dict(self.identity)
@@ -63,8 +66,8 @@ class Gold:
 def self_gold_error(spec: str) -> ConfigError:
     """Return the error for a model that would be measured against its own scores."""
     return ConfigError(
-        f"--gold {spec}: it is the model that is evaluated, and its scores say nothing about themselves; give"
-        " another gold, or --self-gold to have it anyway and the record say so"
+        f"--gold {without_secrets(spec)}: it is the model that is evaluated, and its scores say nothing about"
+        " themselves; give another gold, or --self-gold to have it anyway and the record say so"
     )
 
 
@@ -76,15 +79,15 @@ def check_gold(spec: str, options: Mapping[str, str]) -> None:
     try:
         check_spec(spec)
     except ConfigError as error:
-        raise ConfigError(f"--gold {spec}: {error}") from None
+        raise ConfigError(f"--gold {without_secrets(spec)}: {error}") from None
 
 
 def load_gold(spec: str, options: Mapping[str, str], runtime: Runtime) -> LoadedModel | VerifierGold:
-    """Return what `--gold` means: `verifier:NAME`, else a model by the rules of `--model`.
+    """Return the source that `--gold` names: `verifier:NAME`, else a model by the rules of `--model`.
 
     Raises:
-        UnknownNameError: If there is no such thing or option.
-        ConfigError: If it cannot be made.
+        UnknownNameError: If the name or an option is unknown.
+        ConfigError: If the verifier or model cannot be made.
     """
     if spec.startswith(_VERIFIER):
         return _verifier(spec, options)
@@ -99,21 +102,38 @@ def gold_of_model(
     batch_tokens: int | None = None,
     progress: Progress | None = None,
     executor: Executor[Any] | None = None,
+    fresh: str = "",
+    tell: Callable[[str], None] | None = None,
 ) -> tuple[ItemShelf, Gold]:
-    """Return `items` with the scores of a model as graded gold; what its store knows is not asked again.
+    """Return `items` with the scores of a model as graded gold; stored scores are not computed again.
+
+    Args:
+        loaded: The gold model.
+        items: Items without gold, or with another one.
+        store: Folder of the score stores.
+        batch_tokens: Most tokens of a batch; None for the model's own budget.
+        progress: Gets the progress.
+        executor: Answers in place of this process, with the same model.
+        fresh: Name of a run that asks for all of it again; empty: stored scores are reused.
+        tell: Gets a line each about stored scores that were damaged, or that other library versions made.
 
     Raises:
         ScoringError: If the model breaks its contract.
     """
     fingerprint = fingerprint_of(loaded)
-    with open_stores(store, loaded.model, fingerprint) as scores:
+    with open_stores(store, loaded.model, fingerprint, fresh=fresh, tell=tell) as scores:
         scoring = score_items(
             loaded.model, items, scores, batch_tokens=batch_tokens, progress=progress, executor=executor
         )
     n_unexplained = scoring.n_invalid - sum(scoring.unanswered.values())
     counts = {"unknown: its reward is not finite": n_unexplained, "text cut to fit": scoring.n_truncated}
     counts |= {f"unknown: {why}": n for why, n in scoring.unanswered.items()}
-    identity = {"spec": loaded.spec, "kind": "model", "gold_kind": "graded", "model": fingerprint}
+    identity = {
+        "spec": without_secrets(loaded.spec),
+        "kind": "model",
+        "gold_kind": "graded",
+        "model": fingerprint,
+    }
     return _with_gold(
         _scored(items, scoring), identity, {k: n for k, n in counts.items() if n}, scoring.n_computed
     )
@@ -124,14 +144,16 @@ def gold_of_verifier(source: VerifierGold, items: ItemShelf) -> tuple[ItemShelf,
 
     Raises:
         ConfigError: If an item lacks what the verifier needs.
-        ScoringError: If the verifier raises, or gives something else than a finite number or None.
+        ScoringError: If the verifier raises, or returns something other than a finite number or None.
     """
     counts: Counter[str] = Counter()
-    return _with_gold(_verified(items, source, counts), source.identity, counts, 0)
+    shelf, gold = _with_gold(_verified(items, source, counts), source.identity, counts, 0)
+    told = getattr(source.verifier, "provenance", None)
+    return shelf, gold if told is None else replace(gold, provenance=told())
 
 
 def describe_gold(identity: Mapping[str, Any]) -> str:
-    """Return the gold of a run's identity in words, for tables; empty where it is the data's own."""
+    """Return a text on the gold of a run's identity, for tables; empty for the data's own gold."""
     gold = identity.get("gold")
     if not gold:
         return ""
@@ -188,7 +210,7 @@ def _ask(source: VerifierGold, item: Item, response: str) -> Verdict:
 
 
 def _option(value: Any) -> str:
-    """Return an option as the identity has it: a file by its content, wherever it lies."""
+    """Return an option in the form of the identity: a file is replaced by its content's hash."""
     return f"sha256:{sha256_file(value)}" if isinstance(value, Path) else str(value)
 
 
@@ -209,7 +231,12 @@ def _verifier(spec: str, options: Mapping[str, str]) -> VerifierGold:
     defaults = {
         k: p.default for k, p in inspect.signature(factory).parameters.items() if p.default is not p.empty
     }
-    all_options = {key: _option(value) for key, value in sorted({**defaults, **given}.items())}
+    same = getattr(factory, "same_verdicts", {})
+    all_options = {
+        key: _option(value)
+        for key, value in sorted({**defaults, **given}.items())
+        if value not in same.get(key, ())
+    }
     identity = {
         "spec": spec, "kind": "verifier", "gold_kind": verifier.gold_kind, "name": name.rpartition(":")[2],
         "version": verifier.version, "options": all_options, **joins,

@@ -1,4 +1,4 @@
-"""Best of N against gold: whether picking by reward gives better text, and up to which N."""
+"""Best of N against gold: does picking by reward give better text, and up to which N."""
 
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -31,7 +31,7 @@ from rmbench.stats.clusters import Floats
 Limits: TypeAlias = tuple[float, float]
 _UNIT: Limits = (0.0, 1.0)
 REACHED_BY = 0.9
-"""The curve goes up to the largest n that this share of prompts has responses for."""
+"""The curve ends at the largest n for which this share of prompts has enough responses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Curves:
     """Expected values under best-of-n selection, per prompt and n."""
 
     n_values: tuple[int, ...]
-    """1, 2, 4, ... and the largest n; G of them."""
+    """G values of n: 1, 2, 4, ... and the largest n."""
     gold: Floats
     """Expected gold of the pick, shape (I, G)."""
     win: Floats
@@ -49,14 +49,14 @@ class Curves:
     worst: Floats
     """Expected gold of the worst of n, shape (I, G): no choice does worse."""
     in_unit: bool
-    """Whether all gold lies in [0, 1]."""
+    """True if all gold lies in [0, 1]."""
 
 
 def n_grid(sizes: np.ndarray) -> tuple[int, ...]:
     """Return 1, 2, 4, ... up to and including the largest n that 90% of pools reach.
 
-    Pools smaller than that are left out of the *whole* curve (and counted), so that every point is over
-    the same prompts: a curve whose points rest on different prompts can rise or fall by selection alone.
+    Smaller pools are left out of the *whole* curve (and counted), so that all points are over the same
+    prompts: if prompts differed between points, the curve could rise or fall by selection alone.
 
     Args:
         sizes: Responses per prompt, shape (I,), I >= 1.
@@ -72,7 +72,8 @@ def best_of_n_curves(pools: Pools, n_values: tuple[int, ...], rule: Rule = BEST,
 
     With responses sorted by reward (rank r = 1 is best) the best of n drawn without replacement from M is
     rank r with probability C(M - r, n - 1) / C(M, n); inside a block of tied rewards the value is averaged.
-    Exact, without sampling, in O(M log M) per prompt; only the soft rule draws noise, by `seed`.
+    The values are exact, without sampling, in O(M log M) per prompt. Only the soft and the pessimistic rule
+    draw random numbers, from `seed`.
 
     Source: Hilton & Gao 2022, "Measuring Goodhart's law"; Nakano et al. 2021, arXiv 2112.09332, appendix I.
     """
@@ -124,24 +125,24 @@ def win_over_rest(gold: Floats) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A panel that best of n can be measured on, and what was left out of it."""
+    """A panel for best of n, with counts of the items that were left out."""
 
     panel: Panel
-    """Rewards are those that the rule goes by."""
+    """Items, with the rewards that the rule uses."""
     pools: Pools
     n_values: tuple[int, ...]
     rule: Rule
     counts: dict[str, int]
     problem: str = ""
-    """Why nothing is left to measure."""
+    """Reasons for which nothing is left to measure."""
     n_made_up: int = 0
-    """Pools left whose rewards `invalid=wrong` made up: an order alone, whose values mean nothing."""
+    """Remaining pools whose rewards `invalid=wrong` made up: only their order has a meaning."""
     left_out: NDArray[np.bool_] | None = None
-    """Items of the panel given that are left out because of the model's rewards, shape (I,)."""
+    """Items of the whole panel that are left out because of the model's rewards, shape (I,)."""
 
 
 def prepare(panel: Panel, params: Any) -> Prepared:
-    """Apply the rule and the `invalid` parameter, and keep the pools that the whole curve can rest on."""
+    """Apply the rule and the `invalid` parameter, and keep the pools that are large enough for the curve."""
     params = made_of(BestOfN, params)
     rule = rule_of(params)
     counts = {}
@@ -198,7 +199,7 @@ def measure_best_of_n(panel: Panel, params: BestOfN) -> Measured:
 
     Args:
         panel: Items and rewards; gold on any scale.
-        params: `seed` is of the bootstrap of the over-optimisation point and of the soft rule's noise.
+        params: `seed` seeds the bootstrap of the over-optimisation point and the soft rule's noise.
 
     Returns:
         `gold@n`, `win_rate@n`, `recovery@n`, `regret@n`, `oracle@n`, `kl_bound@n` for n = 1, 2, 4, ..., and
@@ -212,7 +213,7 @@ def measure_best_of_n(panel: Panel, params: BestOfN) -> Measured:
 
 
 def measure_curves(ready: Prepared, curves: Curves, seed: int) -> Measured:
-    """Return what `measure_best_of_n` does, of a panel that is ready and its curves."""
+    """Return the result of `measure_best_of_n` for a prepared panel and its curves."""
     metrics, undefined = _along_n(ready.panel, curves)
     panel = ready.panel
     metrics |= over_optimisation(
@@ -228,7 +229,7 @@ def measure_curves(ready: Prepared, curves: Curves, seed: int) -> Measured:
 
 
 def _kl_along_n(ready: Prepared) -> tuple[dict[str, Statistic], dict[str, str]]:
-    """Return `kl@n`, or why it has no value; both empty on data without log-probabilities."""
+    """Return `kl@n`, or the reason why it has no value; both are empty on data without log-probabilities."""
     panel = ready.panel
     known = np.isfinite(panel.logprobs)
     if not known.any():
@@ -283,7 +284,7 @@ def _along_n(panel: Panel, curves: Curves) -> tuple[dict[str, Statistic], dict[s
         elif possible.sum() <= 1e-12 * max(1.0, float(np.abs(gold).sum())):
             undefined[f"recovery@{n}"] = "every pool has equal gold"
         else:
-            # The worst response of each draw in place of the best: as low as a choice can get.
+            # The worst response of each draw instead of the best: the least gold that a choice can have.
             lowest = float((worst[:, g] - gold[:, 0]).sum() / possible.sum())
             gained = settled(gold[:, g] - gold[:, 0])
             put(f"recovery@{n}", gained, possible, "fraction", True, (min(lowest, 0.0), 1.0))
@@ -299,7 +300,7 @@ def _along_n(panel: Panel, curves: Curves) -> tuple[dict[str, Statistic], dict[s
 
 
 def settled(difference: Floats) -> Floats:
-    """Return differences with rounding taken off: equal sums added in another order differ by 0."""
+    """Return differences without rounding errors: equal sums added in another order differ by 0."""
     return np.where(np.abs(difference) < 1e-12, 0.0, difference)
 
 
@@ -316,21 +317,21 @@ def over_optimisation(
 ) -> dict[str, Statistic]:
     """Return `best_n`, the n with the highest gold, and `overoptimization_drop`.
 
-    `best_n` is a maximum over noisy points: its interval is a percentile bootstrap over clusters that looks
-    for the best n anew in every resample. Among equals the smallest n is taken.
+    `best_n` is a maximum over noisy points: its interval is a percentile bootstrap over clusters that finds
+    the best n again in every resample. Among equals it is the smallest n.
 
-    The drop is gold at the best n below the largest, less gold at the largest: below 0 where gold still
-    rises. Chosen and measured on the same prompts it would be above 0 by noise alone, so the n is chosen on
-    four fifths of the prompts and the drop measured on the others, in turns. Its interval is for the largest
-    of the true drops: from a band that holds all of them at once (see `_band`). One above 0 is a test at
-    2.5%.
+    The drop is gold at the best n below the largest, minus gold at the largest: negative if gold still
+    rises. With choice and measurement on the same prompts, noise alone would make it positive. So the n is
+    chosen on four fifths of the prompts and the drop measured on the others, in turn. Its interval is for
+    the largest true drop: from a band that holds all of them at once (see `_band`). An interval above 0 is a
+    test at 2.5%.
 
     Args:
         gold: Sums of expected gold within clusters, shape (C, G).
         prompts: Prompts per cluster, shape (C,).
-        n_values: 1, 2, 4, ... and the largest n; G of them.
-        n: Prompts in all.
-        seed: Of the bootstrap and the folds.
+        n_values: G values of n: 1, 2, 4, ... and the largest n.
+        n: Number of prompts.
+        seed: Seeds the bootstrap and the folds.
     """
     present = np.flatnonzero(prompts)
     gold, prompts = gold[present], prompts[present]
@@ -358,7 +359,7 @@ def over_optimisation(
 
 
 def best_of_means(means: Floats) -> np.ndarray:
-    """Return the place of the highest of each row (B, G); rounding of equal means does not move it."""
+    """Return the place of the highest value of each row (B, G); rounding of equal means does not move it."""
     return np.asarray(np.argmax(means >= means.max(axis=1, keepdims=True) - 1e-12, axis=1))
 
 
@@ -377,11 +378,11 @@ def _best_n(
 
 
 def _held_out(lost: Floats, prompts: Floats, seed: int) -> float:
-    """Return what is lost per prompt from the n that the other folds find best, mean over folds.
+    """Return the loss per prompt from the n that is best on the other folds, as a mean over folds.
 
     Args:
-        lost: Sums within clusters of gold at each n below the largest, less gold at the largest, (C, G - 1).
-        prompts: Per cluster, shape (C,).
+        lost: Sums within clusters of gold at each n below the largest, minus gold at the largest, (C, G - 1).
+        prompts: Prompts per cluster, shape (C,).
         seed: Deals the folds.
     """
     fold = folds_of(np.arange(len(lost)), _FOLDS, seed)
@@ -393,10 +394,10 @@ def _held_out(lost: Floats, prompts: Floats, seed: int) -> float:
 
 
 def _band(lost: Floats, prompts: Floats, n: int, seed: int) -> tuple[float, float] | None:
-    """Return the ends of the largest value that a 95% band around all of `lost` allows; None without noise.
+    """Return the interval of the largest value from a 95% band around all of `lost`; None without noise.
 
     The band's width is the bootstrap's 95% quantile of the largest deviation in units of standard errors, and
-    Student's where prompts are few. All true values lie in it at once, and so does their largest.
+    Student's if prompts are few. It holds all true values at once, and so the largest of them.
     """
     found = [ratio(column, prompts, n=n, present=prompts) for column in lost.T]
     errors = np.array([s.stderr or 0.0 for s in found])

@@ -1,7 +1,7 @@
-"""Margin calibration: whether reward margins mean what they say.
+"""Margin calibration: do the probabilities that reward margins claim match the labels.
 
 A margin `d = r_a - r_b` claims P(a is better) = sigma(d). The order of a pair is arbitrary, so each pair
-enters as `(p, y)` and as `(1 - p, 1 - y)`. With `(p_chosen, 1)` alone a reliability curve would mean nothing.
+enters as `(p, y)` and as `(1 - p, 1 - y)`. With `(p_chosen, 1)` alone a reliability curve is meaningless.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from scipy.special import stdtrit
 
-from rmbench.core.options import Help, made_of
+from rmbench.core.options import Option, made_of
 from rmbench.metrics.gaps import freedom_of
 from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
 from rmbench.metrics.margins import (
@@ -71,12 +71,12 @@ def _proper(forecasts: Forecasts, suffix: str, seed: int, bins: int) -> dict[str
 def _proper_scaled(
     raw: Forecasts, scaled: Forecasts, fit: Statistic | str, seed: int, bins: int, folds: int
 ) -> dict[str, Statistic]:
-    """Return the same of scaled margins, with what the fit of the temperature adds to their errors."""
+    """Return the same for scaled margins, with the error that the fit of the temperature adds."""
     found = _proper(scaled, "_scaled", seed, bins)
     p, label = scaled.probability, scaled.label
     certain = p * (1.0 - p)
     if not isinstance(fit, str) and fit.influence is not None:
-        # Where T is off, so is Brier to first order; NLL is at its minimum there.
+        # An error of T changes Brier to first order; NLL is at its minimum there.
         slope = float((2.0 * (p - label) * certain * scaled.margin).mean())
         brier = found["brier_scaled"]
         if brier.influence is not None:
@@ -105,22 +105,22 @@ class Claims:
     """Claims of a panel's margins, as measured and after a cross-fitted temperature."""
 
     pairs: Pairs
-    """Those with an order."""
+    """Pairs with an order."""
     margin: Floats
-    """Of all pairs, those with a label of exactly 0.5 included, shape (P,)."""
+    """Margins of all pairs, those with a label of exactly 0.5 included, shape (P,)."""
     raw: Forecasts
     scaled: Forecasts | str
-    """Each margin divided by the temperature of the other folds; or why that cannot be."""
+    """Each margin divided by the temperature of the other folds; or the reason why it has no value."""
     n_invalid: int
-    """Items left out."""
+    """Number of items left out."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration(Params):
     """Parameters of the kind `calibration`."""
 
-    bins: Annotated[int, Help("most bins of the reliability curve; few pairs get fewer", low=2)] = 15
-    folds: Annotated[int, Help("folds of the cross-fitted temperature", low=2)] = 5
+    bins: Annotated[int, Option("most bins of the reliability curve; few pairs get fewer", low=2)] = 15
+    folds: Annotated[int, Option("folds of the cross-fitted temperature", low=2)] = 5
 
 
 def claims_of(panel: Panel, params: Any) -> Claims:
@@ -158,11 +158,11 @@ def measure_calibration(panel: Panel, params: Calibration) -> Measured:
 
     Args:
         panel: Items and rewards.
-        params: `short` leaves out what is not reported per stratum: bins of equal width, Murphy's parts, the
-            margins' distribution, strength.
+        params: `short` leaves out the metrics that are not reported per stratum: bins of equal width,
+            Murphy's parts, the margins' distribution, strength.
 
     Returns:
-        The metrics of the architecture's list; `curves` holds reliability, margin deciles and quantiles.
+        The metrics of the kind; `curves` holds reliability, margin deciles and quantiles.
     """
     bins, seed = params.bins, params.seed
     left_out = left_out_items(panel, params.invalid, ranking=False)
@@ -219,7 +219,7 @@ _NORMAL = 1.959964
 
 
 def cross_fitted(margin: Floats, label: Floats, cluster: Ints, n_folds: int, seed: int) -> Floats | str:
-    """Return each margin divided by the temperature fitted on the *other* folds, or why that cannot be."""
+    """Return each margin divided by the temperature fitted on the *other* folds, or a reason for no value."""
     if len(np.unique(cluster)) < 2:
         return "fewer than two prompts to cross-fit a temperature"
     fold = folds_of(cluster, n_folds, seed)
@@ -236,28 +236,28 @@ def cross_fitted(margin: Floats, label: Floats, cluster: Ints, n_folds: int, see
 def with_fit(loss: Statistic, fitted: float, curvature: Floats, scaled: Forecasts, n_folds: int) -> Statistic:
     """Return a loss of scaled margins with an interval of its true value at the best temperature.
 
-    The error of the fitted temperature is of second order, so it is in no influence. But where margins say
-    little the losses of pairs vary little too, and it is as large as their standard error. So the lower end
-    starts at the loss with the temperature fitted to *all* pairs, which is below that at the best one, and
-    the upper end at the cross-fitted loss, which tends to be above it. In units of `design effect / P`,
-    with S the score of 1/T, a standard normal, X its square and Y the sum of squares of its parts in K folds,
+    The error of the fitted temperature is of second order, so no influence contains it. But if margins carry
+    little information, the losses of pairs vary little too, and this error is as large as their standard
+    error. So the lower end starts at the loss with the temperature fitted to *all* pairs, which is below the
+    loss at the best temperature. The upper end starts at the cross-fitted loss, which tends to be above it.
+    In units of `design effect / P`, with S the score of 1/T, a standard normal, X its square and Y the sum of
+    squares of its parts in K folds,
 
-    - the temperature that was fitted is X / 2 better on its own pairs than the best one, so t^2 / 2 at most;
+    - the fitted temperature is X / 2 better on its own pairs than the best one, so t^2 / 2 at most;
     - the cross-fitted loss is `K / (K - 1) (X - Y) + ((K - 2) X + Y) K / (K - 1)^2 / 2` above it, of which
       the 2.5% quantile is below 0.
 
-    These are added to the distances to the ends as independent errors are, by their squares.
+    These are added to the distances to the ends like independent errors, by their squares.
 
     Args:
         loss: Mean loss of the pairs with cross-fitted temperatures, with its own interval.
         fitted: Mean loss with the temperature of all pairs.
-        curvature: Second derivative of the loss of each pair by log(1/T), at what is expected of the
-            label, shape (P,).
+        curvature: Second derivative of the loss of each pair by log(1/T), at the expected label, shape (P,).
         scaled: The forecasts with cross-fitted temperatures.
         n_folds: Most folds.
 
-    Source: the expansion is that of Akaike 1974 and Takeuchi 1976, for cross-fitting; ends are put together
-    as in Donner & Zou 2012, Statistical Methods in Medical Research 21 ("MOVER").
+    Source: the expansion is that of Akaike 1974 and Takeuchi 1976, for cross-fitting; ends are combined as in
+    Donner & Zou 2012, Statistical Methods in Medical Research 21 ("MOVER").
     """
     interval = loss.estimate().ci95
     if interval is None:
@@ -277,7 +277,7 @@ def with_fit(loss: Statistic, fitted: float, curvature: Floats, scaled: Forecast
 
 @lru_cache(maxsize=64)
 def _least_excess(n_folds: int) -> float:
-    """Return how far the cross-fitted loss can be below that at the best temperature (97.5%), over 1.96^2."""
+    """Return the 97.5% bound on the best temperature's loss minus the cross-fitted loss, over 1.96^2."""
     k = float(n_folds)
     parts = np.random.default_rng(0).standard_normal((_DRAWS, n_folds)) / np.sqrt(k)
     x, y = np.square(parts.sum(axis=1)), np.square(parts).sum(axis=1)

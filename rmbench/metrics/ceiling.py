@@ -1,7 +1,7 @@
-"""Noise ceiling: how often the best possible predictor agrees with a gold that annotators voted on.
+"""Noise ceiling: the accuracy of the best possible predictor against gold that annotators voted on.
 
-Gold is the majority of a few votes, so it is noisy. A predictor of what *most people* prefer is wrong
-wherever the few annotators happened to vote otherwise. For a pair, `q` is the share of all annotators who
+Gold is the majority of a few votes, so it is noisy. A predictor of the preference of *most people* is wrong
+where the few annotators happened to vote otherwise. For a pair, `q` is the share of all annotators who
 prefer the first response among those who prefer one at all, and `d = |2 q - 1|`: the share (1 + d) / 2 of all
 people prefers the better side. Of `k` votes that are no ties, k odd, the majority takes the better side with
 probability 1/2 + g_k(d). With even k the votes may be split. A split pair has no order and is not counted,
@@ -10,20 +10,20 @@ and the excess over 1/2 is g_(k-1)(d) over the share of pairs that are counted. 
     1/2 + sum over pairs of E[g_k(d)] / number of pairs that are counted.
 
 d is not observed. Votes show its second moment without bias: `s = E[d^2] = 2 P(two annotators agree) - 1`.
-Two or three votes show nothing else of d. From s follow
+Two or three votes show nothing else about d. From s follow
 
 - low: g_k(d) >= d^2 / 2, whatever the distribution of d. For more than three votes the agreement of the
   majorities of two halves of a pair's annotators is closer: 4 g_j(d) g_(k-j)(d) <= 2 g_k(d).
-- high: g_k is concave in d^2, hence at most g_k(sqrt(s)) on average (Jensen's inequality). Where pairs have
+- high: g_k is concave in d^2, hence at most g_k(sqrt(s)) on average (Jensen's inequality). If pairs have
   different numbers of votes, s is divided among the numbers so that the bound is largest.
 - a value between them: q has a symmetric beta distribution, Beta(a, a) with 1 / (2 a + 1) = s.
 
-With three votes on every pair both bounds are attained: such data cannot tell which is true.
+With three votes on every pair both bounds are attained: such data cannot decide between them.
 
 Source: noise ceilings with a lower and an upper bound, Nili et al. 2014, PLoS Comput. Biol. 10(4); votes of a
 beta-binomial distribution, Skellam 1948, J. R. Stat. Soc. B 10; the interval of a value that is known up to
-bounds, Horowitz & Manski 2000, JASA 95. Annotators count as exchangeable: a model that learned the taste of
-these very annotators may pass the ceiling.
+bounds, Horowitz & Manski 2000, JASA 95. Annotators are assumed exchangeable: a model that learned the taste
+of these very annotators may exceed the ceiling.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ from rmbench.stats.clusters import Floats, Ints
 from rmbench.stats.distributions import hypergeometric
 
 _GRID = np.linspace(1e-6, 1.0 - 1e-12, 2001)
-"""Of d, where slopes are looked up."""
+"""Values of d at which slopes are tabulated."""
 
 
 def majority_excess(d: Floats | float, k: int) -> Floats:
@@ -50,12 +50,12 @@ def majority_excess(d: Floats | float, k: int) -> Floats:
 def most_excess(s: float, sizes: Ints, weights: Floats) -> Floats:
     """Return g_k(sqrt(s_k)) for each odd size, where the weighted sum is the largest for a mean of s_k of s.
 
-    The sum is concave in the s_k, so it is largest where all slopes are equal; that slope is looked for.
+    The sum is concave in the s_k, so it is largest where all slopes are equal. The function solves for it.
 
     Args:
         s: In [0, 1].
         sizes: Odd numbers of votes, shape (m,).
-        weights: Share of the pairs that have so many, shape (m,); sums to 1.
+        weights: Share of the pairs with each number of votes, shape (m,); sums to 1.
     """
     from scipy.optimize import brentq  # a slow import that most commands do without
 
@@ -110,7 +110,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """V pairs, each with one vote or more that is no tie."""
+    """V pairs, each with at least one vote that is not a tie."""
 
     first: Ints
     """Votes for the first response, shape (V,)."""
@@ -122,30 +122,30 @@ class Votes:
 
     @property
     def total(self) -> Ints:
-        """Votes that are no ties, shape (V,)."""
+        """Number of votes that are not ties, shape (V,)."""
         return self.first + self.second
 
     @property
     def counted(self) -> Floats:
-        """1 where one response has more votes, shape (V,)."""
+        """1 if one response has more votes than the other, else 0, shape (V,)."""
         return np.asarray(self.first != self.second, dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """The accuracy of the best possible predictor, and between what it lies."""
+    """The accuracy of the best possible predictor, with its bounds."""
 
     value: Statistic
-    """If opinions are beta distributed. Its standard error is that of sampling; its interval holds the truth
-    whatever the distribution."""
+    """The ceiling if opinions are beta distributed. Its standard error is the sampling error; its interval
+    holds the truth for any distribution."""
     low: Statistic
     high: Statistic
     n_single: int
-    """Pairs with a single vote, whose d is taken to be distributed as that of the others."""
+    """Pairs with a single vote; their d is assumed to be distributed like that of the others."""
 
 
 def ceiling_of(votes: Votes) -> Ceiling | str:
-    """Return the ceiling for gold that is the majority of `votes`, or why it is not known."""
+    """Return the ceiling for gold that is the majority of `votes`, or the reason why it is not known."""
     if not votes.counted.any():
         return "no pair has more votes for one response than for the other"
     several = votes.total >= 2
@@ -166,9 +166,9 @@ def ceiling_of(votes: Votes) -> Ceiling | str:
 def share_of_ceiling(accuracy: Statistic, ceiling: Ceiling) -> Statistic:
     """Return accuracy / ceiling, on the same clusters.
 
-    Its interval goes from accuracy / high to accuracy / low, each with its error: the recovery of variances
-    on the log scale with the correlation of the two (Zou 2007, Psychol. Methods 12; Donner & Zou 2012, Stat.
-    Methods Med. Res. 21).
+    The interval goes from accuracy / high to accuracy / low, each with its error, by variance recovery on the
+    log scale with the correlation of the two (Zou 2007, Psychol. Methods 12; Donner & Zou 2012, Stat. Methods
+    Med. Res. 21).
     """
     top, bottom = accuracy, ceiling.value
     if top.influence is None or bottom.influence is None:
@@ -189,11 +189,11 @@ def share_of_ceiling(accuracy: Statistic, ceiling: Ceiling) -> Statistic:
 
 
 def _low(votes: Votes, several: np.ndarray) -> tuple[Statistic, Statistic]:
-    """Return the least that the ceiling can be, and s with its error."""
+    """Return the lower bound of the ceiling, and s with its error."""
     first, total = votes.first[several], votes.total[several]
     halves = halves_alike(first, total)
     alike = _mean(two_alike(first, total), total, votes, several)
-    # Pairs with one vote are taken for like the others; of these, only d^2 bounds one vote from below.
+    # Pairs with one vote are assumed to be like the others; for one vote, only d^2 is a lower bound.
     weight = float(several.mean())
     basis = combine([_mean(halves, total, votes, several), alike], [weight, 1.0 - weight])
     values = np.full(len(several), alike.value / 2.0)
@@ -204,7 +204,7 @@ def _low(votes: Votes, several: np.ndarray) -> tuple[Statistic, Statistic]:
 
 
 def _high(votes: Votes, alike: Statistic) -> Statistic:
-    """Return the most that the ceiling can be."""
+    """Return the upper bound of the ceiling."""
     sizes, place, n = np.unique(_odd(votes.total), return_inverse=True, return_counts=True)
 
     def excess(s: float) -> Floats:
@@ -228,7 +228,7 @@ def _if_beta(votes: Votes, alike: Statistic) -> Statistic:
 
 
 def _odd(total: Ints) -> Ints:
-    """Return the odd number of votes whose majority is as good: the number itself, or one less."""
+    """Return the odd number of votes whose majority is equally accurate: the number itself, or one less."""
     return total - (total + 1) % 2
 
 
@@ -249,7 +249,7 @@ def _mean(values: Floats, total: Ints, votes: Votes, several: np.ndarray) -> Sta
 
 
 def _excess(votes: Votes, values: Floats, alike: Statistic, slope: float) -> Statistic:
-    """Return 1/2 + sum(values) / number of counted pairs; `slope` is of the sum by `alike`."""
+    """Return 1/2 + sum(values) / number of counted pairs; `slope` is the derivative of the sum by `alike`."""
     counted = cluster_sums(votes.counted, votes.cluster, votes.n_clusters)
     all_pairs = np.bincount(votes.cluster, minlength=votes.n_clusters).astype(np.float64)
     n = float(counted.sum())
@@ -273,10 +273,10 @@ def _plus(statistic: Statistic, factor: float, other: Statistic) -> Floats:
 
 
 def _from_basis(statistic: Statistic, basis: Statistic, excess: Callable[[float], float]) -> Statistic:
-    """Return the statistic with the interval of `basis`, which it is an increasing function of.
+    """Return the statistic with the interval of `basis`; it is an increasing function of `basis`.
 
-    The share of pairs that are counted varies as well, with the basis: the distances from the value are
-    scaled by how much larger, or smaller, that makes the error.
+    The share of counted pairs varies together with the basis. So the distances from the value are scaled by
+    the change of the error.
     """
     ends = basis.interval()
     if ends is None or statistic.influence is None or basis.influence is None:
@@ -291,7 +291,7 @@ def _from_basis(statistic: Statistic, basis: Statistic, excess: Callable[[float]
 
 
 def _slope(function: Callable[[float], float], at: float) -> float:
-    """Return the derivative on [0, 1], from both sides where there are both."""
+    """Return the derivative on [0, 1], two-sided inside and one-sided at the ends."""
     step = 1e-5
     low, high = max(0.0, at - step), min(1.0, at + step)
     return (function(high) - function(low)) / (high - low) if high > low else 0.0

@@ -1,9 +1,9 @@
-"""Gaps between the claims of bins and their outcomes: size, bias by noise, interval.
+"""Gaps between claimed and observed probabilities of bins: size, bias by noise, interval.
 
-Resampling prompts does not show chance among few items: with ten of them the resampled gaps hardly move, and
-where every label is 1 they do not move at all. So labels are *simulated* from the forecasts, prompts kept
-together: pair i is right with a given probability, and pairs of one prompt are right together as often as
-observed. Errors estimated from prompts of unequal size have fewer degrees of freedom.
+Resampled prompts do not show the noise of few items: with ten items the resampled gaps hardly move, and if
+every label is 1 they do not move at all. So labels are *simulated* from the forecasts: pair i is right with a
+given probability, and pairs of one prompt are right together as often as observed. Errors estimated from
+prompts of unequal size have fewer degrees of freedom.
 """
 
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from rmbench.stats.clusters import Floats, Ints
 
 
 def freedom_of(cluster: Ints) -> float:
-    """Return the degrees of freedom of a variance between clusters: the number they are worth, less 1.
+    """Return the degrees of freedom of a variance between clusters: their effective number minus 1.
 
-    That is `(sum of sizes)^2 / (sum of squared sizes) - 1`: C - 1 for C clusters of one size, fewer where a
-    few large ones decide. At least 1.
+    That is `(sum of sizes)^2 / (sum of squared sizes) - 1`: C - 1 for C clusters of one size, fewer if a few
+    large ones decide. It is at least 1.
 
     Args:
         cluster: Cluster of each observation, shape (n,), n >= 1.
@@ -34,15 +34,15 @@ def freedom_of(cluster: Ints) -> float:
 
 N_DRAWS = 2000
 _MOST_SIMULATED = 300
-"""Pairs above which the noise of bins is drawn as a normal vector of the same covariance: by then a bin holds
-about forty forecasts or more."""
+"""With more pairs than this, the noise of bins is drawn as a normal vector of the same covariance: a bin then
+holds about forty forecasts or more."""
 _DRAWS_AT_ONCE = 200
 _CLUSTERS_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class Cells:
-    """The bins of P pairs, each counted in both orders. All pairs are turned so that the margin is >= 0."""
+    """The bins of P pairs; each pair counts in both orders. Pairs are turned so that the margin is >= 0."""
 
     here: Ints
     """Bin of each forecast, shape (P,)."""
@@ -71,22 +71,22 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Dependence:
-    """How labels scatter around their probability."""
+    """Scatter of labels around their probability."""
 
     within: float
     """Correlation of the labels of one prompt, in [0, 1]."""
     scale: float
     """Standard deviation of labels, as a multiple of that of labels 0 or 1; below 1 for soft labels."""
     degrees: float | None
-    """Degrees of freedom of the estimate of the two; None where neither had to be estimated."""
+    """Degrees of freedom of the estimate of the two; None if neither had to be estimated."""
 
 
 def dependence_of(label: Floats, probability: Floats, cells: Cells) -> Dependence:
-    """Return how labels (P,) scatter around probabilities (P,) that were fitted to them bin by bin.
+    """Return the scatter of labels (P,) around probabilities (P,) that were fitted to them bin by bin.
 
-    `within` is the moment estimator of the intra-cluster correlation: products of residuals of one prompt,
-    against what they would be if the residuals were one. It is raised by the part of the design effect that
-    the fit takes away, and clipped.
+    `within` is the moment estimator of the intra-cluster correlation: the products of residuals of one
+    prompt, over their value at a correlation of 1. It is raised by the part of the design effect that the fit
+    removes, and clipped.
 
     Source: Ridout et al. 1999, Biometrics 55, "Estimating intraclass correlation for binary data".
     """
@@ -118,11 +118,11 @@ def noise_covariance(cells: Cells, probability: Floats, dependence: Dependence) 
     Args:
         cells: The bins.
         probability: P(label is 1), shape (P,).
-        dependence: How labels scatter.
+        dependence: Scatter of the labels.
     """
     n = cells.n_bins
     variance = probability * (1.0 - probability) * dependence.scale**2
-    # A pair adds its variance at both of its bins and takes it away across them.
+    # A pair adds its variance at both of its bins and subtracts it across them.
     across = np.bincount(cells.here * n + cells.mirrored, variance, minlength=n * n).reshape(n, n)
     own = np.diag(across.sum(axis=0) + across.sum(axis=1)) - across - across.T
     if dependence.within == 0.0:
@@ -145,14 +145,14 @@ def noise_covariance(cells: Cells, probability: Floats, dependence: Dependence) 
 def draw_noise(cells: Cells, probability: Floats, dependence: Dependence, *, seed: tuple[int, int]) -> Floats:
     """Draw the sums of `label - probability` per bin, shape (N_DRAWS, B).
 
-    Up to 300 pairs, labels are drawn: a Gaussian copula with one factor per prompt, whose correlation is
-    the one that gives `within` to labels of probability 1/2. Beyond, a normal vector is. Where the scatter
-    itself is an estimate, each draw is divided by an estimate of its degrees of freedom, as in Student's t.
+    Up to 300 pairs, labels are drawn from a Gaussian copula with one factor per prompt; its correlation gives
+    `within` to labels of probability 1/2. Beyond, a normal vector is drawn. If the scatter itself is an
+    estimate, each draw is divided by a random estimate with its degrees of freedom, as in Student's t.
 
     Args:
         cells: The bins.
         probability: P(label is 1), shape (P,).
-        dependence: How labels scatter.
+        dependence: Scatter of the labels.
         seed: Two models on the same pairs get the same draws.
 
     Source: Emrich & Piedmonte 1991, "A method for generating high-dimensional multivariate binary variates".
@@ -172,7 +172,7 @@ def draw_noise(cells: Cells, probability: Floats, dependence: Dependence, *, see
 
 def _simulated(rng: np.random.Generator, cells: Cells, probability: Floats, within: float) -> Floats:
     n = cells.n_bins
-    # In an order of their own, so that the items' order in the data does not matter.
+    # Pairs are sorted, so that the items' order in the data does not matter.
     order = np.lexsort((cells.cluster, cells.mirrored, cells.here, probability.round(12)))
     probability, cluster = probability[order], cells.cluster[order]
     place = np.zeros((len(probability), n), dtype=np.float32)
@@ -207,10 +207,10 @@ def _right(
 
 
 _ROUNDING = 1e-12
-"""Largest gap that rounding alone can make."""
+"""Largest gap that rounding alone can cause."""
 _PSEUDO_PROMPTS = 4
-"""Prompts, half of them right, that are added before labels are simulated from what was seen: where all of
-ten are right, the next one need not be. Source: Agresti & Coull 1998, The American Statistician 52."""
+"""Pseudo-prompts, half of them right, that are added before labels are simulated from observed shares: if all
+of ten are right, the next one need not be. Source: Agresti & Coull 1998, The American Statistician 52."""
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Gaps:
     """P pairs, turned so that the margin is >= 0, in B bins that hold both orders."""
 
     claimed: Floats
-    """Shape (P,): the forecast, or 1/2 for gaps from knowing nothing."""
+    """Shape (P,): the forecast, or 1/2 for gaps from an uninformed forecast."""
     label: Floats
     """Shape (P,), in [0, 1]."""
     cells: Cells
@@ -269,7 +269,7 @@ class Gaps:
         return len(np.unique(self.cells.cluster))
 
     def noise_in_size(self) -> float:
-        """Return how much noise adds to the mean |gap|: the mean of `E|N(g, s^2)| - |g|` over bins.
+        """Return the bias that noise adds to the mean |gap|: the mean of `E|N(g, s^2)| - |g|` over bins.
 
         Source: Kumar, Liang & Ma 2019, arXiv 1909.10155.
         """
@@ -284,13 +284,13 @@ class Gaps:
     def interval(self, power: int, *, seed: int) -> tuple[float, float] | None:
         """Return the 95% interval of the true size in these bins; None below two prompts.
 
-        Noise pushes the size up, so each end inverts a test. The lower end: the gaps that were seen are
-        shrunk by t, noise is added, and t is compatible if the size seen does not exceed 97.5% of the sizes
-        drawn. The noise is that of labels drawn from `claimed` at t = 0 (an exact test of no gap), from what
-        was seen at t = 1, and between them the two in the proportion of t. The upper end: the size seen is at
-        least the true one plus the noise along the true gaps (the triangle inequality), whatever their
-        signs, so 97.5% of that noise is added. For squares the same holds for their root. Both hold the
-        chance that forecasts fall into bins of larger gaps.
+        Noise raises the size, so each end inverts a test. The lower end: the observed gaps are shrunk by t,
+        noise is added, and t is compatible if the observed size does not exceed 97.5% of the drawn sizes. At
+        t = 0 the noise is that of labels drawn from `claimed` (an exact test of no gap), at t = 1 of labels
+        drawn from the observed shares, and between them a mixture in proportion to t. The upper end: the
+        observed size is at least the true one plus the noise along the true gaps (the triangle inequality),
+        whatever their signs, so 97.5% of that noise is added. For squares the same holds for their root.
+        Both ends include the chance that forecasts fall into bins of larger gaps.
 
         Args:
             power: 1 for ECE, 2 for Murphy's parts.
@@ -317,10 +317,10 @@ class Gaps:
         return low, float(np.clip(high, value, 1.0))
 
     def _direction(self, power: int) -> Floats:
-        """Return what the noise of the bins (B,) is multiplied with to give its part along the gaps."""
-        # A gap of rounding alone has no direction: its sign differs between processors.
+        """Return the factors on the noise of the bins (B,) that give its part along the gaps."""
+        # A gap from rounding alone has no direction: its sign differs between processors.
         gap = np.where(np.abs(self.mean_gap) > _ROUNDING, self.mean_gap, 0.0)
-        if not gap.any():  # as good as any direction
+        if not gap.any():  # all directions are equivalent
             gap = np.where(np.arange(len(gap)) < len(gap) / 2, -1.0, 1.0)
         if power == 1:
             return np.asarray(np.sign(gap) / self.count.sum())
@@ -328,7 +328,7 @@ class Gaps:
         return np.asarray(gap / length / self.count.sum())
 
     def _spread(self, power: int) -> float:
-        """Return the standard error of the size that is due to which bins forecasts fall into."""
+        """Return the standard error of the size from the random assignment of forecasts to bins."""
         sizes = self.cells.average(np.abs(self.mean_gap) ** power) - self.size(power)
         sums = np.bincount(self.cells.cluster, sizes) / len(sizes)
         c = self._n_clusters

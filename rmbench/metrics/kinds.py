@@ -1,5 +1,6 @@
-"""Task kinds: what a task measures, as one object per kind, and their registry."""
+"""Task kinds: one object per kind, which measures a panel, and their registry."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
@@ -7,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.options import GIVEN_BY_RUN, Help, made_of
+from rmbench.core.options import NO_OPTION, Option, made_of
 from rmbench.core.registry import Declared, Registry
 from rmbench.errors import ConfigError
 from rmbench.metrics.panel import Panel
@@ -18,19 +19,19 @@ Convention: TypeAlias = Literal["clean", "official"]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The numbers of one task kind on one panel."""
+    """The metrics of one task kind on one panel."""
 
     metrics: dict[str, Statistic]
     """Metric name -> statistic, in display order."""
     counts: dict[str, int] = field(default_factory=dict)
-    """Counts of what was tied, invalid or left out: name -> number."""
+    """Counts of tied pairs, invalid items and items left out: name -> number."""
     undefined: dict[str, str] = field(default_factory=dict)
-    """Metric name -> why it has no value here. Never a NaN, never a made-up 0."""
+    """Metric name -> the reason why it has no value here. Never a NaN, never a made-up 0."""
     curves: dict[str, Any] = field(default_factory=dict)
     """Tables for plots, JSON values only: reliability, margin deciles, gold against n."""
     left_out: NDArray[np.bool_] | None = None
-    """Items of the panel that are left out because of the model's own rewards, shape (I,); None: none are. A
-    kind that leaves such items out must name them: a comparison leaves them out of the other model too."""
+    """Items of the panel that are left out because of the model's rewards, shape (I,); None: no item. A kind
+    that leaves such items out must name them: a comparison leaves them out for the other model too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,51 +40,51 @@ class Params:
 
     invalid: Annotated[
         Literal["fail", "wrong", "drop"],
-        Help("what a reward that is not finite does: stop, count the item as wrong, or drop it"),
+        Option("what a reward that is not finite does: stop, count the item as wrong, or drop it"),
     ] = "fail"
-    seed: Annotated[int, GIVEN_BY_RUN] = 0
-    """Of every random draw."""
-    macro_over: Annotated[str | None, GIVEN_BY_RUN] = None
-    """Stratum key that a macro mean averages over."""
-    short: Annotated[bool, GIVEN_BY_RUN] = False
-    """Only the metrics with `in_strata` are wanted."""
+    seed: Annotated[int, NO_OPTION] = 0
+    """Seed of every random draw."""
+    macro_over: Annotated[str | None, NO_OPTION] = None
+    """Stratum key over which a macro mean averages."""
+    short: Annotated[bool, NO_OPTION] = False
+    """True: only the metrics with `in_strata` are needed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric of a kind: its meaning, and where it is shown."""
+    """One metric of a kind: its name, its meaning, and the places that show it."""
 
     name: str
     """`win_rate@max` is the one at the largest n."""
     meaning: str = ""
-    """A few words; of `name@n` they hold for every n."""
+    """Meaning in a few words; for `name@n`, of every n."""
     headline: bool = True
-    """Whether tables and pages show it. All metrics are in the record."""
+    """True if tables and pages show it. All metrics are in the record."""
     in_strata: bool = False
-    """Whether it is reported per stratum; of `name@n` this holds for every n."""
+    """True if it is reported per stratum; for `name@n`, every n."""
     compared: bool = True
     """False for a metric that describes the data alone, or is the same for all models."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Kind(Declared):
-    """A task kind: `run` measures a panel, the rest says what it gives. Made by `register_kind`.
+    """A task kind: `run` measures a panel, the other fields declare its metrics. Made by `register_kind`.
 
-    `run(panel, params)` is pure: no model, no file, no clock.
+    `run(panel, params)` is pure: it uses no model, no file and no clock.
     """
 
     name: str
     title: str
-    """Head of its columns on a board."""
+    """Heading of its columns on a board."""
     params: type[Params]
     """Dataclass of its parameters, a subclass of `Params`."""
     metrics: tuple[Metric, ...]
-    """In the order that tables and pages show them."""
+    """Metrics in the order of tables and pages."""
     convention: Convention
-    """`official` computes a benchmark's number by its own published definition."""
+    """`official` for a kind that computes a benchmark's number by its published definition."""
     needs_scale: Callable[[Any], bool] = lambda _: False
-    """Whether, under some parameters, more than the order of rewards matters. No reward can stand for an
-    invalid one then, and `invalid=wrong` leaves its item out."""
+    """True if, under some parameters, more than the order of rewards matters. Then no reward can replace an
+    invalid one, and `invalid=wrong` leaves its item out."""
 
     def __call__(self, panel: Panel, params: Any) -> Measured:
         """Measure a panel; `params` is an instance of the dataclass, or a mapping that may hold more."""
@@ -96,7 +97,7 @@ class Kind(Declared):
 
     @property
     def in_strata(self) -> frozenset[str]:
-        """Metrics reported per stratum; of `name@n`, the part before the @."""
+        """Metrics reported per stratum; for `name@n`, the part before the @."""
         return frozenset(stem(m.name) for m in self.metrics if m.in_strata)
 
 
@@ -126,9 +127,9 @@ def register_kind(
 ) -> Callable[[Callable[[Panel, Any], Measured]], Kind]:
     """Register `measure(panel, params) -> Measured` as a task kind of your own.
 
-    In a file it is `kinds: ["my_metric.py:NAME"]` of a task; in a package, an entry point in the group
-    `rmbench.kinds` makes it `kinds: [NAME]` everywhere. `aliases` are short names in task
-    files; see `Kind` for the other arguments.
+    A task names a kind in a file with `kinds: ["my_metric.py:NAME"]`. A kind in a package needs an entry
+    point in the group `rmbench.kinds`; then every task can name it with `kinds: [NAME]`. `aliases` are short
+    names for task files; see `Kind` for the other arguments.
 
     Raises:
         ConfigError: If it has no headline metric.
@@ -155,13 +156,22 @@ def stem(metric: str) -> str:
     return metric.partition("@")[0]
 
 
+_N = re.compile(r"[1-9][0-9]{0,8}")
+
+
+def sizes_of(stem: str, metrics: Iterable[str]) -> list[int]:
+    """Return the n of those `metrics` that are called `stem@n`, sorted; other names are left aside."""
+    found = (m.removeprefix(f"{stem}@") for m in metrics if m.startswith(f"{stem}@"))
+    return sorted(int(n) for n in found if _N.fullmatch(n))
+
+
 def known_kind(name: str) -> Kind | None:
-    """Return the kind of a record's task; None where it belongs to a package or file that is not here."""
+    """Return the kind of a record's task; None if its package or file is not available."""
     return KINDS.get(name) if name in KINDS else None
 
 
 def headlines_of(kind: str) -> tuple[str, ...]:
-    """Return the headline metrics of a record's kind; empty where the kind is not known here."""
+    """Return the headline metrics of a record's kind; empty if the kind is not available."""
     return found.headlines if (found := known_kind(kind)) else ()
 
 
@@ -184,9 +194,9 @@ def meaning_of(metric: str, kinds: Iterable[str]) -> str:
 
 
 def at_largest_n(metric: str, held: Sequence[Iterable[str]]) -> str:
-    """Return `gold@24` for `gold@max`: the largest n among the metrics held (of one task they share it)."""
+    """Return `gold@24` for `gold@max`: the largest n among the metrics (those of one task share it)."""
     if not metric.endswith("@max"):
         return metric
-    start = metric.removesuffix("max")
-    found = [int(m.removeprefix(start)) for names in held for m in names if m.startswith(start)]
-    return f"{start}{max(found)}" if found else metric
+    name = metric.removesuffix("@max")
+    found = [n for names in held for n in sizes_of(name, names)]
+    return f"{name}@{max(found)}" if found else metric

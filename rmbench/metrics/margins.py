@@ -1,6 +1,6 @@
-"""Margins: their distribution (the analysis of arXiv 2404.04932), and against graded strength.
+"""Margins: their distribution (the analysis of arXiv 2404.04932), and their correlation with graded strength.
 
-AUROC of |margin| for correctness and the risk-coverage curve say whether a large margin is a right margin.
+AUROC of |margin| for correctness and the risk-coverage curve show if large margins are right more often.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ _FEWEST_FOR_MEDIAN = 6
 
 
 def too_large(margin: Floats) -> str | None:
-    """Say why margins (P,) have no calibration if their squares overflow; None where they do not."""
+    """Return the reason why margins (P,) have no calibration if their squares overflow; else None."""
     with np.errstate(over="ignore"):
         if np.isfinite(np.square(margin).sum()):
             return None
@@ -51,15 +51,15 @@ def margin_metrics(pairs: Pairs, n_clusters: int) -> dict[str, Statistic]:
 
 
 def _median(pairs: Pairs, n_clusters: int) -> Statistic:
-    """Return the median margin with Woodruff's interval: that of P(margin <= median), turned back.
+    """Return the median margin with Woodruff's interval: the inverted interval of P(margin <= median).
 
-    None below six prompts: then even the range of what was seen holds the true median less than 95% of the
-    time. Where more than half of all margins are equal beyond doubt, the interval is that one value.
+    The interval is None below six prompts: then even the range of the margins holds the true median less
+    than 95% of the time. If more than half of all margins are equal beyond doubt, it is that one value.
 
     Source: Woodruff 1952, JASA 47, "Confidence intervals for medians and other position measures".
     """
     value = float(np.median(pairs.margin))
-    # Of many equal margins all are on one side: the error is that of the share below, or up to, the median.
+    # Many equal margins are all on one side: the error is that of the share below, or up to, the median.
     below = max(
         (
             mean(side.astype(np.float64), pairs.cluster, n_clusters, bounded=True)
@@ -86,7 +86,7 @@ def _median(pairs: Pairs, n_clusters: int) -> Statistic:
 def strength_metrics(pairs: Pairs, n_clusters: int, seed: int) -> dict[str, Statistic | str]:
     """Return Kendall's tau-b and Spearman's rho between margin and strength, chosen minus rejected.
 
-    Strength is the difference of gold, where gold is more than a label. Intervals by the delete-a-group
+    Strength is the difference of gold, if gold is more than a label. Intervals are by the delete-a-group
     jackknife over clusters, on Fisher's scale, so inside [-1, 1].
     """
     names = {"kendall_tau": kendall_tau, "spearman": spearman_rho}
@@ -121,10 +121,10 @@ def strength_metrics(pairs: Pairs, n_clusters: int, seed: int) -> dict[str, Stat
 
 
 def _correlation_interval(statistic: Statistic) -> tuple[float, float]:
-    """Return the 95% interval of a correlation: Student's of its inverse hyperbolic tangent, turned back.
+    """Return the 95% interval of a correlation: Student's for its inverse hyperbolic tangent, inverted.
 
-    Where all agree, or all disagree, no error is known. With G groups in the jackknife, a share of up to
-    `u = 1 - 0.025^(1/G)` may be other than those seen, in disagreement with all: tau is `1 - 4 u + 2 u^2`.
+    If all pairs agree, or all disagree, no error is known. With G groups in the jackknife, an unobserved
+    share of up to `u = 1 - 0.025^(1/G)` may disagree with all: tau is then `1 - 4 u + 2 u^2`.
 
     Source: Fisher 1921, Metron 1; Bonett & Wright 2000, Psychometrika 65, for rank correlations.
     """
@@ -141,7 +141,7 @@ def _correlation_interval(statistic: Statistic) -> tuple[float, float]:
 def tenths(
     values: Floats, credit: Floats, pairs: Pairs, n_clusters: int
 ) -> Iterator[tuple[NDArray[np.bool_], Estimate]]:
-    """Yield (pairs, their accuracy) of each tenth of `values` (P,), from the lowest; equal ones share one."""
+    """Yield (pairs, accuracy) of each tenth of `values` (P,), lowest first; equal values share a tenth."""
     edges = np.unique(np.quantile(values, np.arange(1, 10) / 10, method="higher"))
     tenth = np.searchsorted(edges, values, side="right")
     for k in np.unique(tenth):
@@ -150,7 +150,7 @@ def tenths(
 
 
 def deciles(pairs: Pairs, n_clusters: int) -> dict[str, Any]:
-    """Return quantiles of the margin, and the accuracy within each tenth of |margin| (least sure first)."""
+    """Return quantiles of the margin, and the accuracy within each tenth of |margin| (smallest first)."""
     size = np.abs(pairs.margin)
     credit = (pairs.margin > 0) + 0.5 * (pairs.margin == 0)
     rows = [
@@ -172,7 +172,7 @@ def deciles(pairs: Pairs, n_clusters: int) -> dict[str, Any]:
 
 _LEFT_OUT_IN_TURN = 50
 _FEW = 30.0
-"""Right or wrong observations below which DeLong's variance of their placements is too small by chance."""
+"""With fewer right (or wrong) observations than this, DeLong's variance is too small by chance."""
 
 
 def _credit(margin: Floats) -> Floats:
@@ -184,14 +184,14 @@ def area_under_roc(score: Floats, right: Floats, cluster: Ints, n_clusters: int)
 
     Args:
         score: Shape (n,).
-        right: How far each observation is a right one, in [0, 1], shape (n,); the rest of it is a wrong one.
+        right: Part of each observation that is right, in [0, 1], shape (n,); the rest of it is wrong.
         cluster: Shape (n,).
         n_clusters: Clusters in the panel.
 
     Returns:
-        The area with the influence of DeLong's placement values. Where fewer than 30 observations are right,
-        or wrong, DeLong's variance is too small: a single wrong one has one place, which does not vary. The
-        interval then rests on the variance of `_size_by_shape`, if that is larger.
+        The area with the influence of DeLong's placement values. If fewer than 30 observations are right, or
+        wrong, DeLong's variance is too small: a single wrong one has one place, which does not vary. The
+        interval then uses the variance of `_size_by_shape`, if that is larger.
 
     Source: DeLong et al. 1988; clustered as Obuchowski 1997.
     """
@@ -207,7 +207,7 @@ def area_under_roc(score: Floats, right: Floats, cluster: Ints, n_clusters: int)
     of_right = right * (wrong_below[level] / wrong.sum() - value) / right.sum()
     of_wrong = wrong * (right_above[level] / right.sum() - value) / wrong.sum()
     each = of_right + of_wrong
-    # The right and the wrong ones are two samples: the smaller one decides how well the error is known.
+    # Right and wrong observations are two samples: the smaller one decides how well the error is known.
     sides = [
         _side(side, effect, value, cluster, n_clusters)
         for side, effect in ((right, of_right), (wrong, of_wrong))
@@ -236,9 +236,9 @@ def _side(weight: Floats, effect: Floats, value: float, cluster: Ints, n_cluster
 
 
 def _size_by_shape(area: float, n_right: float, n_wrong: float) -> float:
-    """Return the size of a sample of right and wrong whose share has the variance of an area.
+    """Return the number of right-or-wrong observations whose share has the variance of an area.
 
-    The variance is that of exponential scores, which depends on the area and on both numbers alone.
+    The variance is that of exponential scores: it depends on the area and on both numbers only.
 
     Source: Hanley & McNeil 1982, Radiology 143(1), with both numbers replaced by their mean as in Newcombe
     2006, Stat. Med. 25(4), method 5.
@@ -258,7 +258,7 @@ def _interval_of_few(area: Statistic, size: float) -> tuple[float, float] | None
 
 
 def auroc_of_margin(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic | str:
-    """Return P(a right pair has a larger |margin| than a wrong one), ties half; or why it is undefined.
+    """Return P(a right pair has a larger |margin| than a wrong one), ties half; or the reason for no value.
 
     A tied pair (margin 0) counts as half right and half wrong.
 
@@ -275,9 +275,9 @@ def auroc_of_margin(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic
 def area_under_risk_coverage(margin: Floats, cluster: Ints, n_clusters: int) -> Statistic:
     """Return the mean, over coverages 1/P to 1, of the error rate among the pairs with the largest |margin|.
 
-    Pairs of equal |margin| share their places. Lower is better; random order gives the error rate. A few
-    pairs at the head of the order weigh so much that, up to 50 prompts, the influence is that of leaving
-    each prompt out in turn: the derivative is too small there.
+    Pairs of equal |margin| share their places. Lower is better; random order gives the error rate. The first
+    few pairs of the order have large weights, and the derivative is too small there. So, up to 50 prompts,
+    the influence comes from leaving each prompt out in turn.
 
     Source: El-Yaniv & Wiener 2010; Geifman & El-Yaniv 2017, arXiv 1705.08500.
     """
@@ -289,7 +289,7 @@ def area_under_risk_coverage(margin: Floats, cluster: Ints, n_clusters: int) -> 
         group, n = jackknife_groups(cluster, seed=0, n_groups=present)
         without = np.array([_risk_coverage(margin[group != g])[0] for g in range(n)])
         summed = jackknife_influence(without, group, cluster, n_clusters)
-        share = None  # leaving a large prompt out has made up for its leverage
+        share = None  # leaving a large prompt out already accounts for its leverage
     return Statistic(
         value=value,
         influence=summed,

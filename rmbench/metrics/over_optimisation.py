@@ -1,6 +1,6 @@
 """Over-optimisation: gold against the proxy reward and against KL, and the curve of Gao et al. through it.
 
-Also the n at which gold is highest, and the drop from there to the largest n.
+The module also measures the n with the highest gold, and the drop from there to the largest n.
 """
 
 from collections.abc import Mapping
@@ -29,38 +29,38 @@ from rmbench.stats.clusters import Floats
 from rmbench.types import Estimate
 
 FEWEST_POINTS = 4
-"""Values of n below which two parameters say nothing about the shape of a curve."""
+"""With fewer values of n than this, two parameters say nothing about the shape of a curve."""
 
 
 @dataclass(frozen=True, slots=True)
 class OverOptimisation:
-    """Effect of selecting harder, on one panel."""
+    """Effect of a larger n, on one panel."""
 
     n_values: tuple[int, ...]
     metrics: Mapping[str, Estimate]
-    """All of best of n; `reward@n`, the proxy that the pick is picked by, less a penalty if there is one
-    (none where `invalid=wrong` made rewards up); `gain@n`, gold over that at n = 1, paired by prompt; and of
-    the fit `R(d) = d (alpha - beta d)`: `fit_alpha`, `fit_beta`, `fit_rmse`, `fit_peak_kl`."""
+    """All metrics of best of n; `reward@n`, the proxy reward of the pick, minus a penalty if the rule has one
+    (absent if `invalid=wrong` made rewards up); `gain@n`, gold minus gold at n = 1, paired by prompt; and,
+    from the fit `R(d) = d (alpha - beta d)`, `fit_alpha`, `fit_beta`, `fit_rmse`, `fit_peak_kl`."""
     undefined: Mapping[str, str]
-    """Metric -> why it has no value here."""
+    """Metric -> the reason why it has no value here."""
     counts: Mapping[str, int]
     kl: tuple[float, ...] = ()
-    """KL(selection || policy) at each n, nats: the estimate where there is one, else the bound."""
+    """KL(selection || policy) at each n, nats: the estimate if there is one, else the bound."""
     kl_is: str = "bound"
     """`estimate` or `bound`."""
     reward_sd: float = 0.0
-    """Standard deviation of the proxy's rewards within a prompt's pool (root mean variance), to compare
-    proxies of different scales by; 0 where `reward@n` has no value."""
+    """Standard deviation of the proxy's rewards within a prompt's pool (root mean variance): the common unit
+    for proxies of different scales. 0 if `reward@n` has no value."""
     left_out: frozenset[str] = frozenset()
     """Ids of the items that are left out because of the model's own rewards."""
 
 
 def measure_over_optimisation(panel: Panel, params: Any) -> OverOptimisation:
-    """Measure best of n, or another rule, with what becomes of the proxy and the fitted curve.
+    """Measure best of n, or another rule, with the proxy reward and the fitted curve.
 
     Args:
         panel: Items and rewards; gold on any scale.
-        params: As of `best_of_n`.
+        params: Parameters of `best_of_n`.
 
     Raises:
         ScoringError: On a reward that is not finite, under `invalid=fail`.
@@ -134,13 +134,13 @@ def fit_curve(
         gold: Sums of gold within clusters at n = 1, 2, 4, ..., shape (C, G).
         kl: Sums of KL within clusters, shape (C, G); 0 at n = 1.
         prompts: Prompts per cluster, shape (C,).
-        n: Prompts in all.
-        seed: Of the bootstrap over clusters, which fits every resample anew.
+        n: Number of prompts.
+        seed: Seeds the bootstrap over clusters; every resample is fitted again.
 
     Returns:
-        `fit_alpha` (gold per sqrt nat), `fit_beta` (gold per nat), `fit_rmse` (root mean square of what the
-        curve leaves, over the points after n = 1) and `fit_peak_kl` (nats: (alpha / 2 beta)^2, where the
-        fitted gold is highest, which may lie beyond the largest n); and for each that has no value, why.
+        `fit_alpha` (gold per sqrt nat), `fit_beta` (gold per nat), `fit_rmse` (root mean square residual over
+        the points after n = 1) and `fit_peak_kl` (nats: (alpha / 2 beta)^2, the KL of the highest fitted
+        gold, which may lie beyond the largest n); and the reasons of those without a value.
 
     Source: Gao et al. 2022, "Scaling Laws for Reward Model Overoptimization", arXiv 2210.10760, section 1
     (best-of-n form, R(0) := 0).
@@ -201,7 +201,7 @@ def fitted_values(totals: Floats) -> Floats:
     s2, s3, s4 = (d**2).sum(axis=1), (d**3).sum(axis=1), (d**4).sum(axis=1)
     b1, b2 = (gain * d).sum(axis=1), (gain * d**2).sum(axis=1)
     det = s2 * s4 - s3**2
-    # A policy that is certain of its response has moved nowhere: no d, and no curve.
+    # If the policy is certain of its response, KL is 0: no d, and no curve.
     det = np.where(det > 1e-12 * s2 * s4, det, np.nan)
     alpha, beta = (b1 * s4 - b2 * s3) / det, (b1 * s3 - b2 * s2) / det
     left = gain - alpha[:, None] * d + beta[:, None] * kl

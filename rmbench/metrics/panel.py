@@ -25,14 +25,14 @@ INVALID_RULES = ("fail", "wrong", "drop")
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """I items with R responses in all, stored flat: item i owns rows offsets[i] to offsets[i + 1]."""
+    """I items with R responses, stored flat: item i owns rows offsets[i] to offsets[i + 1]."""
 
     ids: tuple[str, ...]
-    """Item ids, I of them."""
+    """I item ids."""
     rewards: Floats
-    """Model output, shape (R,); NaN where invalid."""
+    """Rewards of the model, shape (R,); NaN where invalid."""
     gold: Floats
-    """Truth, shape (R,); NaN where unknown."""
+    """Gold, shape (R,); NaN where unknown."""
     lengths: Floats
     """Length of each response in characters, shape (R,)."""
     logprobs: Floats
@@ -50,7 +50,7 @@ class Panel:
     """Pairwise models: per item, pairs whose winner depends on the order shown, shape (I,); None: rewards."""
     votes: Ints | None = None
     """Annotators per item for the first of two responses, the second, and neither, shape (I, 3); a row of 0
-    where they are not known. None: known for no item."""
+    if the votes are not known. None: known for no item."""
     comparisons: Ints | None = None
     """Pairwise models: per item, pairs compared in both orders, shape (I,); None: rewards."""
 
@@ -100,19 +100,19 @@ class Panel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PanelRow:
-    """One item of a panel: what numbers depend on, and no text."""
+    """One item of a panel: everything that metrics depend on, without texts."""
 
     id: str
     rewards: Sequence[float]
-    """One per response; NaN where invalid."""
+    """One reward per response; NaN where invalid."""
     gold: Sequence[float | None]
     lengths: Sequence[int]
-    """Characters of each response."""
+    """Length of each response in characters."""
     cluster: str
     strata: Mapping[str, str]
     gold_kind: str
     logprobs: Sequence[float | None] | None = None
-    """One per response; None: unknown for all."""
+    """Log-probability of each response, nats; None: unknown for all."""
     votes: Sequence[int] | None = None
     """Annotators for the first of two responses, for the second, and for neither; None: not known."""
 
@@ -121,7 +121,7 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
     """Return the panel of items that come one at a time; only its columns are kept.
 
     Raises:
-        ScoringError: If an item has not one reward per response.
+        ScoringError: If an item does not have one reward per response.
     """
     ids, clusters, strata = list[str](), list[str](), dict[str, list[str]]()
     rewards, gold, lengths, logprobs = array("d"), array("d"), array("d"), array("d")
@@ -144,7 +144,9 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
         sizes.append(len(row.rewards))
         kinds.append(GOLD_KINDS.index(row.gold_kind))
         votes.extend(row.votes or (0, 0, 0))
-    names, codes = np.unique(np.array(clusters, dtype=str), return_inverse=True)
+    # Not numpy's own texts: those drop a null character at the end, and all are as long as the longest.
+    names = sorted(set(clusters))
+    code_of = {name: code for code, name in enumerate(names)}
     return Panel(
         ids=tuple(ids),
         rewards=np.array(rewards, dtype=np.float64),
@@ -152,8 +154,8 @@ def build_panel(rows: Iterable[PanelRow]) -> Panel:
         lengths=np.array(lengths, dtype=np.float64),
         logprobs=np.array(logprobs, dtype=np.float64),
         offsets=np.concatenate([[0], np.cumsum(np.array(sizes, dtype=np.int64))]).astype(np.int64),
-        cluster=codes.reshape(-1).astype(np.int64),
-        cluster_names=tuple(str(n) for n in names),
+        cluster=np.array([code_of[name] for name in clusters], dtype=np.int64),
+        cluster_names=tuple(names),
         strata={key: tuple(strata[key]) for key in sorted(strata)},
         gold_kind=np.array(kinds, dtype=np.int64),
         votes=np.array(votes, dtype=np.int64).reshape(-1, 3) if any(votes) else None,
@@ -198,16 +200,16 @@ def settle_invalid(panel: Panel, rule: str, *, ranking: bool) -> tuple[Panel, in
 
     Args:
         panel: Any panel.
-        rule: `fail` raises; `drop` leaves the item out; `wrong` takes the item's rewards to be in the worst
+        rule: `fail` raises; `drop` leaves the item out; `wrong` replaces the item's rewards by the worst
             possible order (the negated gold), so a model gains nothing by failing on hard items.
-        ranking: Whether only the order of rewards is used. Where margins matter (calibration) there is no
-            honest margin to invent, and `wrong` leaves the item out as `drop` does.
+        ranking: True if only the order of rewards is used. If margins matter (calibration), no margin can be
+            made up, and `wrong` leaves the item out like `drop`.
 
     Returns:
-        The panel to measure, and the number of items concerned.
+        The panel to measure, and the number of items with an invalid reward.
 
     Raises:
-        ScoringError: Under `fail`, if there is one.
+        ScoringError: Under `fail`, if there is an invalid reward.
         ConfigError: If the rule is unknown.
     """
     if rule not in INVALID_RULES:
@@ -237,7 +239,7 @@ _LABEL = GOLD_KINDS.index("label")
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """P pairs, the first response being the one that gold prefers ("chosen")."""
+    """P pairs; the first response of each has the higher gold ("chosen")."""
 
     item: Ints
     """Item of each pair, shape (P,)."""
@@ -248,16 +250,16 @@ class Pairs:
     cluster: Ints
     """Cluster of each pair, shape (P,)."""
     margin: Floats
-    """Reward of chosen minus reward of rejected, shape (P,); infinite, of the right sign, where two finite
-    rewards lie further apart than a float can say."""
+    """Reward of chosen minus reward of rejected, shape (P,); infinite, with the right sign, if the difference
+    of two finite rewards overflows."""
     label: Floats
     """P(chosen is better) according to the data: 1, or a soft label in (0.5, 1], shape (P,)."""
     strength: Floats
-    """Gold of chosen minus gold of rejected, shape (P,); NaN where gold is a bare label."""
+    """Gold of chosen minus gold of rejected, shape (P,); NaN if gold is only a label."""
     length_difference: Floats
     """Characters of chosen minus characters of rejected, shape (P,)."""
     split: Pairs | None
-    """Pairs with a soft label of exactly 0.5: no order to get right, but a probability to match."""
+    """Pairs with a soft label of exactly 0.5: they have no order, but a probability."""
     n_gold_ties: int
     """Pairs left out because both have the same gold (the split ones included)."""
 
@@ -282,7 +284,7 @@ def pairs_of(panel: Panel) -> Pairs:
 def _make(panel: Panel, item: Ints, chosen: Ints, rejected: Ints, split: Pairs | None, n_ties: int) -> Pairs:
     kind = panel.gold_kind[item]
     gold_difference = panel.gold[chosen] - panel.gold[rejected]
-    with np.errstate(over="ignore"):  # the order of two rewards near the largest float is still theirs
+    with np.errstate(over="ignore"):  # two rewards near the largest float keep their order
         margin = panel.rewards[chosen] - panel.rewards[rejected]
     return Pairs(
         item=item,
@@ -318,7 +320,7 @@ def _all_pairs(panel: Panel) -> tuple[Ints, Ints, Ints]:
 
 
 def reward_tie_sizes(panel: Panel) -> Ints:
-    """Return for each response how many responses of its item share its reward, itself included, (R,)."""
+    """Return, for each response, the number of responses of its item with the same reward, shape (R,)."""
     item = panel.item_of_row()
     order = np.lexsort((panel.rewards, item))
     rewards, owner = panel.rewards[order], item[order]
@@ -333,7 +335,7 @@ def reward_tie_sizes(panel: Panel) -> Ints:
 def folds_of(cluster: Ints, n_folds: int, seed: int) -> Ints:
     """Return the fold (0 ...) of each observation, shape like `cluster`; a cluster is never split.
 
-    Uses as many folds as there are clusters where that is fewer than `n_folds`.
+    With fewer clusters than `n_folds`, each cluster is a fold.
     """
     present, index = np.unique(cluster, return_inverse=True)
     dealt = np.random.default_rng(seed).permutation(len(present)) % min(n_folds, len(present))

@@ -1,4 +1,4 @@
-"""Preference accuracy: how often the model ranks the response higher that gold prefers.
+"""Preference accuracy: the share of pairs in which the model ranks the response with the higher gold first.
 
 Length-controlled accuracy is the accuracy where neither response is longer.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.options import Help, made_of
+from rmbench.core.options import Option, made_of
 from rmbench.errors import ConfigError
 from rmbench.metrics.kinds import Measured, Metric, Params, register_kind
 from rmbench.metrics.margins import tenths
@@ -53,16 +53,16 @@ def length_controlled(pairs: Pairs, relative: Floats, credit: Floats, n_clusters
     pairs whose chosen response is longer, f(0-) from pairs whose chosen response is shorter. A scorer of
     pure length has f(0+) = 1 and f(0-) = 0, so 0.5, whatever the data prefers. For a smooth f the value is
     f(0). Each limit is a local line. Pairs of exactly equal length show f(0) directly. They are averaged with
-    the two sides, by the number of independent observations that each amounts to.
+    the two sides, weighted by the effective number of independent observations.
 
     Args:
         pairs: P pairs, at least one.
         relative: See `relative_difference`, shape (P,).
-        credit: Correctness of each, shape (P,), in [0, 1].
+        credit: Correctness of each pair, shape (P,), in [0, 1].
         n_clusters: Number of clusters in the panel.
 
     Returns:
-        The estimate, of the pairs inside the windows; or why it has no value.
+        The estimate, from the pairs inside the windows; or the reason why it has no value.
 
     Source: the aim is that of Dubois et al. 2024, "Length-controlled AlpacaEval", arXiv 2404.04475; the
     estimate is that of a regression discontinuity, Hahn, Todd & van der Klaauw 2001, Econometrica 69(1).
@@ -128,7 +128,7 @@ def _why_not(masks: list[NDArray[np.bool_]], prompts: list[int]) -> str:
 def accuracy_by_length(pairs: Pairs, credit: Floats, n_clusters: int) -> list[dict[str, Any]]:
     """Return the accuracy within each tenth of the length difference, chosen minus rejected, characters.
 
-    Where length plays no part it is the same in all; where longer means better to the model, it rises.
+    If length has no effect, it is the same in all tenths; if the model prefers longer responses, it rises.
     """
     length = pairs.length_difference
     return [
@@ -143,7 +143,7 @@ def accuracy_by_length(pairs: Pairs, credit: Floats, n_clusters: int) -> list[di
 
 
 TIES_OF_CONVENTION = {"clean": "half", "judgebench": "zero", "rm-bench": "zero", "rewardbench": "zero"}
-"""Credit for tied rewards that each published benchmark gives (`clean` is ours)."""
+"""Convention -> credit for tied rewards, as each published benchmark gives it (`clean` is rmbench's own)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,11 +152,11 @@ class Preference(Params):
 
     convention: Annotated[
         Literal["clean", "judgebench", "rm-bench", "rewardbench"],
-        Help("whose published convention to follow"),
+        Option("whose published convention to follow"),
     ] = "clean"
     ties: Annotated[
         Literal["half", "zero", "fractional"] | None,
-        Help("credit of tied rewards: 0.5, 0, or 1/k; by default what the convention gives"),
+        Option("credit of tied rewards: 0.5, 0, or 1/k; by default what the convention gives"),
     ] = None
 
 
@@ -194,7 +194,7 @@ def correctness(panel: Panel, pairs: Pairs, ties: str) -> Floats:
 
 
 def accuracy(pairs: Pairs, credit: Floats, n_clusters: int) -> Statistic:
-    """Return the mean credit over pairs (micro: every pair weighs the same), clustered by prompt."""
+    """Return the mean credit over pairs (micro: all pairs have the same weight), clustered by prompt."""
     return mean(credit, pairs.cluster, n_clusters, bounded=True)
 
 
@@ -202,7 +202,7 @@ def macro_accuracy(panel: Panel, pairs: Pairs, credit: Floats, key: str | None) 
     """Return the unweighted mean over strata of the accuracy in each; without strata, the micro mean."""
     if key is None or key not in panel.strata:
         return accuracy(pairs, credit, panel.n_clusters)
-    stratum = np.array(panel.strata[key], dtype=str)[pairs.item]
+    stratum = np.array(panel.strata[key], dtype=object)[pairs.item]
     parts = []
     for name in np.unique(stratum):
         here = stratum == name
@@ -243,8 +243,8 @@ def measure_preference(panel: Panel, params: Preference) -> Measured:
 
     Returns:
         `accuracy` (micro), `accuracy_macro`, `accuracy_length_controlled`, `longer_wins` (the accuracy of a
-        scorer of pure length, which describes the data) and `longer_wins_length_controlled`; and, where
-        items have votes, what those say (see `rmbench.metrics.votes`).
+        scorer of pure length, which describes the data) and `longer_wins_length_controlled`; and, if items
+        have votes, the metrics of `rmbench.metrics.votes`.
     """
     rule = ties_rule(params)
     left_out = left_out_items(panel, params.invalid, ranking=True)
@@ -275,7 +275,7 @@ def measure_preference(panel: Panel, params: Preference) -> Measured:
         "accuracy_macro": macro_accuracy(panel, pairs, credit, params.macro_over),
     }
     if not panel.lengths.any():
-        # Published results without texts: "never longer" would be a number about nothing.
+        # Published results have no texts: "never longer" would be meaningless.
         lengths = dict.fromkeys(names[2:], "lengths of the responses are not known")
         return Measured({**metrics, **voted}, counts, {**lengths, **unknown}, left_out=left_out)
     relative = relative_difference(panel, pairs)

@@ -12,20 +12,20 @@ from rmbench.stats.clusters import Floats, Ints
 _FORECASTS_PER_BIN = 10
 _FEWEST_BINS = 2
 _ROUNDING = 1e-12
-"""Relative difference up to which two margins are the same number."""
+"""Two margins with a relative difference up to this are the same number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecasts:
     """P forecasts of "the first is better": `sigma(margin)`. The mirrored copy is implied everywhere.
 
-    They carry the margin, not the probability: above 37 all probabilities are the same float, the margins
-    are not. Margins that are equal but for rounding are made equal: processors differ in the last digits, and
+    They hold the margin, not the probability: above 37 all probabilities are the same float, but the margins
+    differ. Margins that differ only by rounding are made equal: processors differ in the last digits, and
     bins must not.
     """
 
     margin: Floats
-    """Log-odds claimed, shape (P,), finite."""
+    """Claimed log-odds, shape (P,), finite."""
     label: Floats
     """P(first is better) according to the data, shape (P,), in [0, 1]."""
     cluster: Ints
@@ -38,7 +38,7 @@ class Forecasts:
 
     @property
     def probability(self) -> Floats:
-        """Return what is claimed, shape (P,), in [0, 1]."""
+        """Return the claimed probability, shape (P,), in [0, 1]."""
         return sigma(self.margin)
 
     def turned(self) -> "Forecasts":
@@ -69,7 +69,7 @@ class Forecasts:
         return cells.counts(), forecast, happened
 
     def observed(self, edges: Floats) -> list[Statistic]:
-        """Return what happened in each bin of `table`, in its order, as a share with its error."""
+        """Return the observed share in each bin of `table`, in its order, with its error."""
         turned, cells = self.turned(), self.cells(edges)
         found = []
         for b in np.flatnonzero(cells.counts()):
@@ -90,7 +90,7 @@ class Forecasts:
 
 
 def _without_rounding(margin: Floats) -> Floats:
-    """Return the margins, each |margin| that is within rounding of the next smaller one replaced by it."""
+    """Return the margins; each |margin| within rounding of the next smaller one is replaced by it."""
     size = np.abs(margin)
     order = np.argsort(size, kind="stable")
     ordered = size[order]
@@ -103,9 +103,9 @@ def _without_rounding(margin: Floats) -> Floats:
 def number_of_bins(n_pairs: int, most: int) -> int:
     """Return the number of bins that `n_pairs` can fill: ten forecasts each, both orders counted.
 
-    Below ten a bin shows little but noise. At `most` (15 by default, as published) from 75 pairs on. Below
-    that the number is even: in the middle one of an odd number of bins a pair meets its own mirror image, the
-    two gaps cancel, and with three bins a third of the data would not count.
+    A bin of fewer than ten shows little but noise. From 75 pairs on, the number is `most` (15 by default, as
+    published). Below that it is even: in the middle bin of an odd number, a pair meets its own mirror image
+    and the two gaps cancel; with three bins a third of the data would not count.
     """
     fits = 2 * n_pairs // _FORECASTS_PER_BIN
     return most if fits >= most else min(most, max(_FEWEST_BINS, fits - fits % 2))
@@ -114,10 +114,9 @@ def number_of_bins(n_pairs: int, most: int) -> int:
 def bin_edges(forecasts: Forecasts, n_bins: int, *, equal_mass: bool) -> Floats:
     """Return the inner edges, as margins, of at most `n_bins` bins on the mirrored forecasts, increasing.
 
-    Bins of equal mass are cut on the margin, so saturated forecasts are told apart; equal margins always
-    share a bin, so quantised scores may fill fewer bins. Bins of equal width are equal on the scale of
-    probability, as they are defined, and only written as margins. Few pairs get fewer bins: see
-    `number_of_bins`.
+    Bins of equal mass are cut on the margin, so saturated forecasts stay distinct. Equal margins always share
+    a bin, so quantised scores may fill fewer bins. Bins of equal width are equal on the scale of probability,
+    as they are defined, and only written as margins. Few pairs get fewer bins: see `number_of_bins`.
     """
     n_bins = number_of_bins(len(forecasts.margin), n_bins)
     if not equal_mass:
@@ -130,16 +129,15 @@ def bin_edges(forecasts: Forecasts, n_bins: int, *, equal_mass: bool) -> Floats:
 def calibration_error(forecasts: Forecasts, edges: Floats, *, seed: int) -> tuple[Statistic, Statistic]:
     """Return the ECE, sum over bins of share * |mean forecast - mean label|, plain and debiased.
 
-    The plain value is biased upwards by noise in small bins. The debiased one subtracts, in each bin of gap g
-    with standard error s, what noise adds to a gap of that size, `E|N(g, s^2)| - |g|`; it is at least 0. That
-    takes off less than half of the bias where the truth is 0, and nearly all of it where gaps are large.
-    Both have the interval of the true value, with the bins held fixed, which holds 0 where the gaps may be
-    noise alone.
+    Noise in small bins biases the plain value upwards. The debiased one subtracts the bias of each bin of gap
+    g with standard error s, `E|N(g, s^2)| - |g|`; it is at least 0. This removes less than half of the bias
+    if the truth is 0, and nearly all of it if gaps are large. Both have the interval of the true value, with
+    fixed bins; it holds 0 if noise alone could explain the gaps.
 
     Args:
         forecasts: P forecasts.
         edges: From `bin_edges`.
-        seed: Of the simulation of noise.
+        seed: Seeds the simulation of noise.
 
     Source: Naeini et al. 2015; equal-mass bins as Nixon et al. 2019, arXiv 1904.01685. Debiased: Kumar, Liang
     & Ma 2019, arXiv 1909.10155, the correction for L1; s is clustered by prompt.
@@ -159,8 +157,8 @@ def brier_parts(forecasts: Forecasts, edges: Floats, *, seed: int) -> dict[str, 
 
     With p_b, y_b the means of bin b, w_b its share and y the overall mean (0.5, by mirroring):
     reliability = sum w_b (p_b - y_b)^2, resolution = sum w_b (y_b - y)^2, uncertainty = mean (label - y)^2.
-    Brier = reliability - resolution + uncertainty holds to the digit where forecasts are constant within
-    bins; otherwise the difference is the forecasts' spread within bins (Stephenson et al. 2008).
+    Brier = reliability - resolution + uncertainty holds exactly if forecasts are constant within bins;
+    otherwise the difference is the forecasts' spread within bins (Stephenson et al. 2008).
 
     Source: Murphy 1973, "A new vector partition of the probability score".
     """
@@ -183,7 +181,7 @@ def brier_parts(forecasts: Forecasts, edges: Floats, *, seed: int) -> dict[str, 
     found["brier_uncertainty"] = mean(
         uncertainty, forecasts.cluster, forecasts.n_clusters, higher_is_better=None
     )
-    # It is 1/4 by definition where labels are 0 and 1, and never more.
+    # It is 1/4 by definition if labels are 0 and 1, and never more.
     found["brier_uncertainty"] = replace(found["brier_uncertainty"], limits=(0.0, 0.25))
     return found
 
@@ -191,13 +189,13 @@ def brier_parts(forecasts: Forecasts, edges: Floats, *, seed: int) -> dict[str, 
 def _statistic(
     forecasts: Forecasts, gaps: Gaps, influence: Floats, seed: int, *, power: int, higher_is_better: bool
 ) -> Statistic:
-    """Return the size of gaps with its interval; `influence` is that of each pair, shape (P,)."""
+    """Return the size of gaps with its interval; `influence` is the influence of each pair, shape (P,)."""
     return Statistic(
         value=gaps.size(power),
         influence=cluster_sums(influence, forecasts.cluster, forecasts.n_clusters),
         share=shares(forecasts.cluster, forecasts.n_clusters),
         n=len(forecasts.label),
-        # Only clusters that are here: a stratum's panel keeps the numbering of the whole.
+        # Only clusters of this panel: a stratum's panel keeps the numbering of the whole.
         n_clusters=len(np.unique(forecasts.cluster)),
         higher_is_better=higher_is_better,
         ci95=gaps.interval(power, seed=seed),

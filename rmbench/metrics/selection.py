@@ -1,12 +1,12 @@
 """Selection among n drawn responses: rules, pools, and the distance from the policy.
 
-A rule picks the best, one of the k best, a soft choice, or the best by penalty. An ensemble (the minimum, or
-the mean minus k standard deviations) is no rule: it is one more reward for the same response, and is
+A rule picks the best, one of the k best, a soft choice, or the best after a penalty. An ensemble (the
+minimum, or the mean minus k standard deviations) is not a rule: it is another reward of the same response,
 evaluated like any other model. Source: Coste et al. 2023, "Reward Model Ensembles Help Mitigate
 Overoptimization", arXiv 2310.02743.
 
-Pools of candidates are rectangles with a bounded number of values. The KL of best of n from the policy that
-it draws from has a bound, and an estimate from log-probabilities.
+Pools are processed in rectangles with a bounded number of values. The KL between best of n and its policy has
+a bound, and an estimate from log-probabilities.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from rmbench.core.options import Help, made_of
+from rmbench.core.options import Option, made_of
 from rmbench.errors import ConfigError
 from rmbench.metrics.kinds import Params
 from rmbench.metrics.panel import Panel
@@ -24,33 +24,33 @@ from rmbench.stats.clusters import Floats, Ints
 from rmbench.stats.distributions import rank_at_place
 
 SOFT_DRAWS = 64
-"""Draws of noise behind each prompt's soft choice."""
+"""Number of noise draws for each prompt's soft choice."""
 PERMUTATIONS = 64
-"""Orders in which each prompt's responses are drawn for the pessimistic choice."""
+"""Number of random orders of each prompt's responses for the pessimistic choice."""
 
 Selection: TypeAlias = Literal["best", "soft", "top-k", "pessimistic", "length-penalty", "logprob-penalty"]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How one of n drawn responses is selected."""
+    """Rule that selects one of n drawn responses."""
 
     select: str = "best"
     temperature: float = 0.0
-    """Of `soft` and `pessimistic`, in units of reward."""
+    """Parameter of `soft` and `pessimistic`, in units of reward."""
     k: int = 1
-    """Of `top-k`."""
+    """Parameter of `top-k`."""
     penalty: float = 0.0
-    """Of the penalties: reward per character, or per nat."""
+    """Parameter of the penalties: reward per character, or per nat."""
 
     @property
     def takes_best(self) -> bool:
-        """Whether the rule is best of n for some reward, so that what is known of best of n holds."""
+        """True if the rule is best of n for some reward, so that results about best of n hold."""
         return self.select not in ("soft", "top-k", "pessimistic")
 
     @property
     def needs_scale(self) -> bool:
-        """Whether more than the order of rewards matters, so that no reward can stand for an invalid one."""
+        """True if more than the order of rewards matters, so that no reward can replace an invalid one."""
         return self.select in ("soft", "pessimistic")
 
     def __str__(self) -> str:
@@ -67,10 +67,10 @@ BEST = Rule()
 class BestOfN(Params):
     """Parameters of the kind `best_of_n`."""
 
-    gold_meaning: Annotated[str, Help("what gold is, in words; shown, never computed with")] = ""
+    gold_meaning: Annotated[str, Option("meaning of gold, for display only")] = ""
     select: Annotated[
         Selection,
-        Help(
+        Option(
             "which of n responses is selected: the best; one by softmax of reward / temperature; one of the k"
             " best; one at random, likelier with reward, none far below the best (pessimistic); the best of"
             " reward - penalty x characters, or of reward - penalty x (-log P(response))",
@@ -79,7 +79,7 @@ class BestOfN(Params):
     ] = "best"
     temperature: Annotated[
         float | None,
-        Help(
+        Option(
             "of select=soft or pessimistic, in units of reward; 0 is the best",
             low=0,
             later=True,
@@ -88,7 +88,7 @@ class BestOfN(Params):
     ] = None
     k: Annotated[
         int | None,
-        Help(
+        Option(
             "of select=top-k: how many of the best to choose from",
             low=1,
             later=True,
@@ -97,7 +97,7 @@ class BestOfN(Params):
     ] = None
     penalty: Annotated[
         float | None,
-        Help(
+        Option(
             "of the penalties: reward per character, or per nat",
             later=True,
             only_with=("select", ("length-penalty", "logprob-penalty")),
@@ -118,11 +118,11 @@ def rule_of(params: Any) -> Rule:
 
 
 def penalised(panel: Panel, rule: Rule) -> Panel:
-    """Return the panel with what the rule takes off the rewards taken off; invalid ones stay invalid.
+    """Return the panel with the rule's penalty subtracted from the rewards; invalid ones stay invalid.
 
     `length-penalty`: penalty x characters. `logprob-penalty`: penalty x (-log P(response)), which keeps the
-    choice near the policy: KL(choice || policy) of choosing y for certain is -log P(y). Where that is unknown
-    the reward becomes invalid, so such items are to be left out before.
+    choice near the policy: KL(choice || policy) of choosing y with certainty is -log P(y). If P(response) is
+    unknown the reward becomes invalid, so the caller leaves such items out before.
 
     Source: Jinnai et al. 2024, "Regularized Best-of-N Sampling", arXiv 2404.01054 (proximity to the policy).
     """
@@ -144,10 +144,10 @@ def pick_probabilities(pool_size: int, n_values: tuple[int, ...]) -> Floats:
 
 
 def top_k_probabilities(pool_size: int, n_values: tuple[int, ...], k: int) -> Floats:
-    """Return P(rank r is selected), shape (M, G), where one of the k best of n is selected at random.
+    """Return P(rank r is selected), shape (M, G), if one of the k best of n is selected at random.
 
-    Each of the first k places of the n drawn is selected with probability 1 / k. Up to n = k everything drawn
-    is among them, and the choice is a random one.
+    Each of the first k places of the n drawn is selected with probability 1 / k. Up to n = k all drawn
+    responses are among them, and the choice is random.
     """
     table = np.zeros((pool_size, len(n_values)))
     for column, n in enumerate(n_values):
@@ -159,12 +159,13 @@ def top_k_probabilities(pool_size: int, n_values: tuple[int, ...], k: int) -> Fl
 def pessimistic_probabilities(rewards: Floats, beta: float) -> Floats:
     """Return P(each of n drawn responses is selected), both (R, n): `max(0, (reward - cut) / (n beta))`.
 
-    `cut` makes them sum to 1. Of all distributions over the n it is the one of the highest expected reward
-    less beta / 2 times the chi-squared divergence from an even choice: far above the others a reward buys
-    less than with `best`, and a response far below is never selected. With a small beta it is the best one.
+    `cut` makes them sum to 1. Among all distributions over the n, this one maximises the expected reward
+    minus beta / 2 times the chi-squared divergence from an even choice. A reward far above the others counts
+    less than with `best`, and a response far below is never selected. With a small beta it is `best`.
 
     Source: Huang et al. 2025, "Is Best-of-N the Best of Them?", arXiv 2503.21878 (inference-time pessimism:
-    policy x max(0, (reward - cut) / beta), there drawn from by rejection among n responses, here exactly).
+    policy x max(0, (reward - cut) / beta); the paper samples it by rejection among n responses, here it is
+    computed exactly).
 
     Args:
         rewards: Finite, (R, n).
@@ -190,8 +191,8 @@ def expectation(
     `soft` selects response i of the n with probability proportional to exp(reward / temperature). Adding
     independent Gumbel noise to reward / temperature and taking the best is the same choice, so each draw of
     noise gives an exact expectation over all draws of n, and the mean over `SOFT_DRAWS` of them is unbiased.
-    The noise is independent between prompts: an error clustered by prompt holds that of drawing as well.
-    Models with the same seed and items share it.
+    The noise is independent between prompts: an error clustered by prompt includes it. Models with the same
+    seed and items share it.
 
     `pessimistic` (see `pessimistic_probabilities`) is an exact expectation over the choice, and a mean over
     draws: each of `PERMUTATIONS` orders of the pool is cut into M // n draws of n. So it is unbiased, exact
@@ -280,20 +281,21 @@ class Pools:
                 yield prompts, self.rewards[rows], self.gold[rows]
 
     def n_with_equal_gold(self) -> int:
-        """Return how many pools have the same gold throughout: no selection can help there."""
+        """Return the number of pools in which all gold is equal: no selection can help there."""
         return sum(int((np.ptp(gold, axis=1) == 0.0).sum()) for _, _, gold in self.chunks())
 
 
 def pools_of(panel: Panel) -> Pools:
-    """Return the pools of a panel whose gold is known everywhere."""
+    """Return the pools of a panel in which all gold is known."""
     return Pools(panel.rewards, panel.gold, panel.offsets)
 
 
 def kl_bound(n: int) -> float:
-    """Return log n - (n - 1) / n, in nats: at least KL(selection || policy), whatever selects one of n draws.
+    """Return log n - (n - 1) / n, nats: an upper bound on KL(selection || policy) for any choice of one of n.
 
-    No choice out of n puts more than 1 - (1 - p)^n on a set of responses that the policy gives p, which best
-    of n by a reward without atoms does; so it is the furthest away, and has this divergence exactly.
+    No choice out of n gives more than probability 1 - (1 - p)^n to a set of responses with probability p
+    under the policy. Best of n by a reward without atoms attains this, so it has the largest divergence, and
+    exactly this one.
 
     Source: Beirami et al. 2024, arXiv 2401.01879, theorem 3.1 (for best of n).
     """
@@ -301,11 +303,11 @@ def kl_bound(n: int) -> float:
 
 
 def kl_of_pick(logprobs: Floats, n: int) -> Floats:
-    """Return the estimate of KL(best of n || policy) that a pick of this log-probability gives, in nats.
+    """Return the estimate of KL(best of n || policy) from the log-probability of a pick, in nats.
 
     With e = P(pick): (1-e)^n (log n + (n-1) log(1-e) - (n-1)/n) + (1 - (1-e)^n) log((1 - (1-e)^n) / e).
-    That is exact where the pick is the policy's best response and no other one has a noticeable probability;
-    the estimate is its mean over picks. As e goes to 0 it becomes `kl_bound`, at e = 1 it is 0.
+    This is exact if the pick is the policy's best response and no other one has a noticeable probability; the
+    estimate is its mean over picks. As e goes to 0 it becomes `kl_bound`; at e = 1 it is 0.
 
     Source: Beirami et al. 2024, arXiv 2401.01879, section 4, equation 25 of the third version.
 
@@ -317,11 +319,11 @@ def kl_of_pick(logprobs: Floats, n: int) -> Floats:
         return np.zeros_like(logprobs)
     p = np.exp(logprobs)
     certain = p >= 1.0
-    # The pick itself at probability 1 leaves nothing to compute with, and has not moved at all.
+    # A pick with probability 1 has a KL of 0; the formula is undefined there.
     p = np.where(certain, 0.5, p)
     none = n * np.log1p(-p)
     some = -np.expm1(none)
-    # Below what a double holds, 1 - (1-p)^n is n p.
+    # Below the precision of a double, 1 - (1-p)^n is n p.
     lift = np.where(p > 1e-300, np.log(np.maximum(some, 1e-320)) - np.log(np.maximum(p, 1e-320)), log(n))
     found = np.exp(none) * (kl_bound(n) + (n - 1) * np.log1p(-p)) + some * lift
     return np.where(certain, 0.0, found)

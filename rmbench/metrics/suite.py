@@ -1,4 +1,4 @@
-"""All numbers of a task: its kinds on the whole panel, and the short list on each stratum."""
+"""All metrics of a task: its kinds on the whole panel, and the short list on each stratum."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.metrics.kinds import KINDS, stem
+from rmbench.metrics.kinds import KINDS, at_largest_n, stem
 from rmbench.metrics.panel import Panel
 from rmbench.stats import Statistic, ratio
 from rmbench.stats.clusters import Ints
@@ -20,28 +20,28 @@ METRICS_VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Everything measured on one panel."""
+    """All metrics of one panel."""
 
     metrics: dict[str, Statistic]
     counts: dict[str, dict[str, int]]
-    """Task kind -> what was tied, invalid or left out."""
+    """Task kind -> counts of tied pairs, invalid items and items left out."""
     undefined: dict[str, str]
     curves: dict[str, Any]
     strata: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
     """Stratum key -> stratum -> metric -> number. Point estimates and intervals
     only; influence vectors are kept for the whole set alone."""
     kind_of: dict[str, str] = field(default_factory=dict)
-    """Metric -> the task kind that gives it."""
+    """Metric -> its task kind."""
     left_out: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-    """Task kind (or `flip_rate`) -> items that its numbers leave out because of the model's own rewards,
-    shape (I,). Kinds that leave none out are absent."""
+    """Task kind (or `flip_rate`) -> items that its metrics leave out because of the model's rewards, shape
+    (I,). Kinds that leave no item out are absent."""
     clusters: tuple[str, ...] = ()
-    """Names of the C clusters that influence and shares of the metrics are by."""
+    """Names of the C clusters, in the order of influences and shares."""
     n_items: int = 0
     """Items of the panel."""
 
     def without(self, metric: str) -> NDArray[np.bool_] | None:
-        """Return the items that a metric leaves out because of the model's rewards, (I,); None for none."""
+        """Return the items that a metric leaves out because of the model's rewards, (I,); None: no item."""
         return self.left_out.get(self.kind_of.get(metric, metric))
 
 
@@ -59,14 +59,14 @@ def measure_suite(
     Args:
         panel: Items and rewards.
         kinds: Names of task kinds.
-        params: Their parameters, and `seed`.
-        strata: Stratum keys to report on; the first is what `accuracy_macro` averages over.
+        params: Parameters of the kinds, and `seed`.
+        strata: Stratum keys to report on; `accuracy_macro` averages over the first.
         flips: For pairwise models, per item: pairs whose winner depends on the order, and pairs compared;
-            None: those that the panel holds, if any.
+            None: those of the panel, if any.
         report_strata: False leaves the numbers of each stratum out (the macro mean stays).
 
     Returns:
-        All numbers. The same input gives the same output to the last bit.
+        All metrics. The same input gives the same output to the last bit.
     """
     keys = [key for key in strata if key in panel.strata]
     full = {**params, "macro_over": keys[0] if keys else None}
@@ -77,7 +77,7 @@ def measure_suite(
         _put_flip_rate(whole, panel, panel.flips, panel.comparisons)
     by_stratum: dict[str, dict[str, dict[str, Estimate]]] = {}
     for key in keys if report_strata else ():
-        values = np.array(panel.strata[key], dtype=str)
+        values = np.array(panel.strata[key], dtype=object)
         by_stratum[key] = {
             str(value): _short_list(panel.take(values == value), kinds, {**full, "short": True})
             for value in np.unique(values)
@@ -97,13 +97,9 @@ def resolve_metric(name: str, metrics: Mapping[str, object]) -> str:
     Raises:
         UnknownNameError: If no metric has the name.
     """
-    if name.endswith("@max"):
-        stem = name.removesuffix("max")
-        found = [m for m in metrics if m.startswith(stem)]
-        if found:
-            return max(found, key=lambda m: int(m.removeprefix(stem)))
-    if name in metrics:
-        return name
+    found = at_largest_n(name, [metrics])
+    if found in metrics:
+        return found
     raise UnknownNameError("metric", name, metrics)
 
 

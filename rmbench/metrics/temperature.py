@@ -15,7 +15,7 @@ from rmbench.stats import Statistic, cluster_sums, shares
 from rmbench.stats.clusters import Floats, Ints
 
 _LARGEST = 1e4
-"""Bound of the inverse temperature times the root mean square margin, from above; its inverse from below."""
+"""Upper bound of inverse temperature times root mean square margin; its inverse is the lower bound."""
 
 
 def sigma(z: Floats) -> Floats:
@@ -32,12 +32,12 @@ def information_of(z: Floats) -> Floats:
 def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: int) -> Statistic | str:
     """Return the temperature T of least cross-entropy of sigma(margin / T) against the labels.
 
-    The loss is convex in 1/T. Where margins carry no information or point the wrong way, the best T is
-    infinite; where they separate all pairs, it is 0: then T stands at its bound (1e4 times, or 1e-4 times,
-    the root mean square margin) and is no estimate: see `named_bound`. Its interval is.
+    The loss is convex in 1/T. If margins carry no information or point the wrong way, the best T is infinite;
+    if they separate all pairs, it is 0. Then T is put at its bound (1e4 times, or 1e-4 times, the root mean
+    square margin) and is not an estimate (see `named_bound`), but its interval is valid.
 
-    The interval is that of the likelihood ratio of 1/T, divided by the design effect (the clustered variance
-    of the score over the one the model implies), against Student's t. It is `(low, inf)` where 1/T = 0 is
+    The interval inverts the likelihood ratio of 1/T, divided by the design effect (the clustered variance of
+    the score over the variance under the model), against Student's t. It is `(low, inf)` if 1/T = 0 is
     inside, and None below two prompts.
 
     Args:
@@ -89,18 +89,18 @@ def fit_temperature(margin: Floats, label: Floats, cluster: Ints, n_clusters: in
 
 
 def _root(f: Callable[[float], float], low: float, high: float, xtol: float = 1e-12) -> float:
-    """Return where a function that changes sign between `low` and `high` is 0."""
+    """Return the root of a function that changes sign between `low` and `high`."""
     from scipy.optimize import brentq  # a slow import that most commands do without
 
     return float(brentq(f, low, high, xtol=xtol, rtol=1e-12))
 
 
 def steady_temperature(margin: Floats, label: Floats, cluster: Ints) -> float | str:
-    """Return a temperature to divide *other* margins by: that of least cross-entropy, kept from extremes.
+    """Return a temperature for *other* margins: that of least cross-entropy, regularised.
 
-    Few pairs may all be right by chance; the best T is then 0, and one wrong pair among the others costs any
-    number of nats. So the fit holds one prompt more, as many pairs as the mean prompt has, each with the
-    median |margin| and a label of 1/2. With C prompts its weight is 1 / (C + 1).
+    Few pairs may all be right by chance; the best T is then 0, and one wrong pair among the others costs
+    arbitrarily many nats. So the fit has an extra prompt, with as many pairs as the mean prompt, each with
+    the median |margin| and a label of 1/2. With C prompts its weight is 1 / (C + 1).
 
     Returns:
         T in reward units; or the reason why none can be fitted.
@@ -127,9 +127,9 @@ def _steady_inverse(z: Floats, label: Floats, n_clusters: int) -> float:
 
 
 def design_effect(z: Floats, label: Floats, cluster: Ints, inverse: float) -> float:
-    """Return the clustered variance of the score of 1/T over what independent labels of the model have.
+    """Return the clustered variance of the score of 1/T, over its variance under the model's labels.
 
-    At least that of the pairs if prompts did not matter, which is 1 for labels that are 0 or 1.
+    It is at least the ratio for independent pairs, which is 1 for labels of 0 or 1.
 
     Args:
         z: Margins, shape (P,).
@@ -185,7 +185,7 @@ def _interval(
 
 
 def named_bound(fit: Statistic) -> str | None:
-    """Return in words what a fit at its bound means, and what its interval says; None for a proper one."""
+    """Return an explanation of a fit at its bound, with its interval; None for a regular fit."""
     if fit.influence is not None:
         return None
     said = _BOUNDS[fit.unit]

@@ -16,7 +16,7 @@ AGREEMENT = ("annotator_agreement", "annotator_alpha")
 
 
 def measure_annotators(panel: Panel) -> tuple[dict[str, Statistic], dict[str, str]]:
-    """Return the reliability of a panel's votes, or why it has no value; both empty without votes."""
+    """Return the agreement of a panel's votes, or the reasons for no value; both are empty without votes."""
     if panel.votes is None or not panel.votes.any():
         return {}, {}
     several = panel.votes.sum(axis=1) >= 2
@@ -28,16 +28,16 @@ def measure_annotators(panel: Panel) -> tuple[dict[str, Statistic], dict[str, st
     if isinstance(alpha, str):
         return {AGREEMENT[0]: agreement}, {AGREEMENT[1]: alpha}
     if alpha.stderr is not None and alpha.stderr < 1e-12 and (ends := agreement.interval()) is not None:
-        # All of one mind: how far that may be off is known of the agreement, which alpha is a scale of.
+        # All annotators agree: alpha is a scale of the agreement, whose interval is known.
         off = (1.0 - ends[0]) / _expected_disagreement(_in_either_order(votes))
         alpha = replace(alpha, ci95=(alpha.value - off, alpha.value))
     return {AGREEMENT[0]: agreement, AGREEMENT[1]: alpha}, {}
 
 
 def pairwise_agreement(votes: Ints, cluster: Ints, n_clusters: int) -> Statistic:
-    """Return how often two annotators drawn at random from those of a pair give the same answer.
+    """Return the probability that two random annotators of a pair give the same answer.
 
-    The mean over pairs, each counting once however many annotators it has.
+    It is the mean over pairs; each pair counts once, for any number of annotators.
 
     Args:
         votes: Annotators per pair and answer, shape (U, c), two or more in each row.
@@ -54,17 +54,18 @@ def krippendorff_alpha(
 ) -> Statistic | str:
     """Return Krippendorff's alpha for unordered answers: 1 - observed / expected disagreement.
 
-    1 where all agree, 0 where annotators agree as often as answers drawn from those of all pairs would.
+    It is 1 if all agree, and 0 if annotators agree as often as random answers of all pairs would.
 
     Args:
         votes: Annotators per pair and answer, shape (U, c), two or more in each row.
-        cluster: Of each pair, shape (U,).
+        cluster: Cluster of each pair, shape (U,).
         n_clusters: Number of clusters.
-        either_order: The first two answers are an arbitrary order: expect as many of one as of the other.
-            Otherwise data that shows the better response first would look unreliable.
+        either_order: True if the order of the first two answers is arbitrary: both are then expected equally
+            often. Otherwise data that shows the better response first would look unreliable.
 
     Returns:
-        Alpha with its influence per cluster (to first order in the number of votes), or why it has no value.
+        Alpha with its influence per cluster (to first order in the number of votes), or the reason for no
+        value.
 
     Source: Krippendorff 2011, "Computing Krippendorff's alpha-reliability".
     """
@@ -99,7 +100,7 @@ def _in_either_order(votes: Ints) -> Floats:
 
 
 def _expected_disagreement(votes: Floats) -> float:
-    """Return how often two of all answers differ, drawn without replacement."""
+    """Return the probability that two of all answers, drawn without replacement, differ."""
     n_of = votes.sum(axis=0)
     n = float(n_of.sum())
     return float(n * n - np.square(n_of).sum()) / (n * (n - 1.0))
@@ -108,7 +109,7 @@ def _expected_disagreement(votes: Floats) -> float:
 NAMES = ("ceiling", "ceiling_low", "ceiling_high", "accuracy_of_ceiling")
 
 Told = tuple[dict[str, Statistic], dict[str, str]]
-"""Metrics, and why others have no value."""
+"""Metrics, and the reasons why others have no value."""
 
 
 def measure_votes(panel: Panel, pairs: Pairs, credit: Floats) -> Told:
@@ -117,7 +118,7 @@ def measure_votes(panel: Panel, pairs: Pairs, credit: Floats) -> Told:
     Args:
         panel: Items and rewards, with votes or without.
         pairs: Pairs of it.
-        credit: Of each pair, shape (P,).
+        credit: Credit of each pair, shape (P,).
     """
     if panel.votes is None or not panel.votes.any():
         return {}, {}

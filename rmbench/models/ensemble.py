@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from rmbench.core.address import without_secrets
 from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError, is_out_of_memory
 from rmbench.models import register_scheme
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model, model_hash
@@ -250,7 +251,7 @@ def load_ensemble(
         UnknownNameError: If there is no such option.
         ConfigError: If a member cannot be had, and which.
     """
-    where = f"ensemble:{argument}"
+    where = without_secrets(f"ensemble:{argument}")
     specs = [spec.strip() for spec in argument.split(";" if ";" in argument else ",")]
     if len(specs) < 2 or not all(specs):
         raise ConfigError(f"{where}: expected at least two models, with a comma between them, and none empty")
@@ -279,7 +280,7 @@ def _options_by_member(where: str, options: Mapping[str, str], n: int) -> dict[i
 
 
 def _member(number: int, spec: str, options: Mapping[str, str], runtime: Runtime) -> LoadedModel:
-    where = f"ensemble member {number} ({spec})"
+    where = f"ensemble member {number} ({without_secrets(spec)})"
     try:
         loaded = load_model(spec, options, runtime)
     except ConfigError as error:

@@ -6,21 +6,17 @@ import os
 import random
 import threading
 import time
-import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from rmbench.core.address import public_address, secrets_of
 from rmbench.core.escape import one_line
+from rmbench.core.files import parse_json
 from rmbench.errors import ConfigError, ScoringError
-
-try:
-    import httpx2
-except ImportError as error:
-    raise ImportError(f"{error}; models behind a server need: pip install 'rmbench[judge]'") from error
-
+from rmbench.models.wire import Answer, Wire, WireError, check_address
 
 T = TypeVar("T")
 
@@ -40,7 +36,7 @@ class Patience:
     """Limits of time and retries."""
 
     timeout_s: float
-    """Seconds for connecting, and for each wait for the server."""
+    """Seconds of a whole request, from connecting to the last byte of the answer."""
     retries: int
     """Further requests after a failure that may pass."""
     backoff_s: float
@@ -92,10 +88,13 @@ class Server:
     """
 
     def __init__(self, url: str, who: str, key: str | None, patience: Patience, dialect: Dialect) -> None:
-        self._url, self._who, self._key, self._patience, self._dialect = url, who, key, patience, dialect
+        self._url, self._who, self._patience, self._dialect = url, who, patience, dialect
         headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
-        self._http = httpx2.Client(headers=headers, timeout=patience.timeout_s, limits=limits)
+        self._wire = Wire(headers, patience.timeout_s)
+        self._told_url = public_address(url)
+        self._secrets = [*([key] if key else []), *secrets_of(url)]
+        # Lists and mappings take many times the size of their JSON: one answer is read at a time.
+        self._reading = threading.Lock()
         self._lock = threading.Lock()
         self.stopped = threading.Event()
         self._stop_text = ""
@@ -103,7 +102,6 @@ class Server:
         self._renamed: dict[str, str] = {}
         self._dropped: set[str] = set()
         self._counts: Counter[str] = Counter(requests=0, retries=0)
-        weakref.finalize(self, self._http.close)
 
     def get(self, path: str) -> Any:
         """Return the JSON at a path, from one request without retries.
@@ -111,18 +109,18 @@ class Server:
         Raises:
             ConfigError: If the server does not answer with JSON.
         """
-        where = f"{self._who} at {self._url}"
+        where = f"{self._who} at {self._told_url}"
         try:
-            response = self._http.get(f"{self._url}/{path}")
-        except httpx2.HTTPError as error:
-            told = self.shown(f"{type(error).__name__}: {error}")
-            raise ConfigError(f"{where} does not answer ({told})") from None
-        if response.status_code != 200:
-            raise ConfigError(f"{where}: /{path}: HTTP {response.status_code}: {self.shown(response.text)!r}")
+            answer = self._wire.request("GET", f"{self._url}/{path}")
+        except WireError as error:
+            raise ConfigError(f"{where} does not answer ({self.shown(str(error))})") from None
+        if answer.status != 200:
+            raise ConfigError(f"{where}: /{path}: {self._refused(answer).told}")
         try:
-            return response.json()
+            with self._reading:
+                return _json(answer)
         except (ValueError, RecursionError):
-            raise ConfigError(f"{where}: /{path}: expected JSON, got {self.shown(response.text)!r}") from None
+            raise ConfigError(f"{where}: /{path}: expected JSON, got {self.shown(answer.text)!r}") from None
 
     def post(
         self,
@@ -188,14 +186,16 @@ class Server:
             raise self._stop(f"{n} questions in a row have no answer; the last: {problem}")
 
     def shown(self, text: str) -> str:
-        """Return a server's words on one line, without the key: some servers repeat it."""
-        return one_line(text.replace(self._key, "[key]") if self._key else text, 300)
+        """Return a server's words on one line, without key and address: some servers repeat them."""
+        for secret in self._secrets:
+            text = text.replace(secret, "[key]")
+        return one_line(text, 300)
 
     def _stop(self, why: str) -> ScoringError:
         with self._lock:
             if not self.stopped.is_set():
                 self._stop_text = (
-                    f"{self._who} at {self._url}: {self.shown(why)}; what was answered before is stored"
+                    f"{self._who} at {self._told_url}: {self.shown(why)}; what was answered before is stored"
                 )
                 self.stopped.set()
         return ScoringError(self._stop_text)
@@ -209,24 +209,28 @@ class Server:
         content = json.dumps(body).encode("ascii")
         self.count("requests", 1)
         try:
-            response = self._http.post(f"{self._url}/{path}", content=content)
-        except httpx2.TimeoutException:
-            return _Trouble(f"no answer within {self._patience.timeout_s:g} s", may_pass=True)
-        except httpx2.HTTPError as error:
-            return _Trouble(self.shown(f"{type(error).__name__}: {error}"), may_pass=True)
-        if response.status_code != 200:
-            return self._refused(response)
+            answer = self._wire.request("POST", f"{self._url}/{path}", content)
+        except WireError as error:
+            return _Trouble(self.shown(str(error)), may_pass=True)
+        if answer.status != 200:
+            return self._refused(answer)
         try:
-            return _Read(read(response.json()))
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-            told = self.shown(response.text)
+            with self._reading:
+                return _Read(read(_json(answer)))
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, OverflowError):
+            told = self.shown(answer.text)
             return _Trouble(f"HTTP 200 with what is no reply of /{path}: {told!r}", may_pass=True)
 
-    def _refused(self, response: "httpx2.Response") -> _Trouble:
-        code = response.status_code
-        told = f"HTTP {code}: {self.shown(response.text)!r}"
+    def _refused(self, answer: Answer) -> _Trouble:
+        code = answer.status
+        told = f"HTTP {code}: {self.shown(answer.text)!r}"
+        if answer.place:
+            elsewhere = self.shown(public_address(urljoin(self._url, answer.place)))
+            told = (
+                f"HTTP {code}: it redirects to {elsewhere}, which is not asked; give that address to ask it"
+            )
         if code >= 500 or code in _MAY_PASS:
-            return _Trouble(told, may_pass=True, pause_s=_pause_s(response.headers.get("Retry-After", "")))
+            return _Trouble(told, may_pass=True, pause_s=_pause_s(answer.retry_after))
         return _Trouble(told, is_final=code not in _OWN_FAULT)
 
     def _fitted(self, body_of: Callable[[frozenset[str]], dict[str, Any]]) -> dict[str, Any]:
@@ -254,6 +258,11 @@ class Server:
         return False
 
 
+def _json(answer: Answer) -> Any:
+    """Return the JSON of an answer; no key is given twice."""
+    return parse_json(answer.body.removeprefix(b"\xef\xbb\xbf"))
+
+
 def _pause_s(header: str) -> float:
     """Return the seconds that `Retry-After` asks for: a number of them, or a date."""
     try:
@@ -262,7 +271,7 @@ def _pause_s(header: str) -> float:
         pass
     try:
         return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, OSError, IndexError):
         return 0.0
 
 
@@ -278,16 +287,21 @@ def checked_url(url: str, key_env: str | None, *, scheme: str, path: str) -> tup
     Raises:
         ConfigError: If it is no address, or holds a key: records contain the address.
     """
+    expected = f"expected an address such as {scheme}:http://127.0.0.1:8000{path}"
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
         _ = parts.port
-    except ValueError as error:
-        raise ConfigError(f"{scheme}: the address cannot be read: {error}") from None
-    if parts.username or parts.password or parts.query or parts.fragment:
+    except ValueError:
+        raise ConfigError(f"{scheme}: the address cannot be read; {expected}") from None
+    if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigError(f"{scheme}: the address has more than host and path; pass a key by -M key_env=NAME")
     if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"{scheme}:{url}: expected an address such as {scheme}:http://127.0.0.1:8000{path}")
+        raise ConfigError(f"{scheme}:{public_address(url)}: {expected}")
+    try:
+        check_address(url)
+    except ValueError:
+        raise ConfigError(f"{scheme}:{public_address(url)}: no address; {expected}") from None
     open_way = parts.scheme == "http" and host not in ("localhost", "127.0.0.1", "::1")
     warning = "the key is sent over a connection that is not encrypted" if open_way and key_env else ""
     return url.rstrip("/").removesuffix("/chat/completions"), warning

@@ -6,18 +6,18 @@ too.
 
 import inspect
 import re
-import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from rmbench.core import options as core_options
-from rmbench.core.files import digest, sha256_file
-from rmbench.core.options import accepts, typed_options
-from rmbench.core.registry import import_file
+from rmbench.core.address import without_secrets
+from rmbench.core.files import digest
+from rmbench.core.loaded import code_of
+from rmbench.core.options import REQUIRED, accepts, argument_help, parameters_of
+from rmbench.core.schema import typed_options, written
+from rmbench.core.user_file import import_file
 from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError
 from rmbench.models import MODELS, SCHEMES
 from rmbench.models.runtime import Runtime
@@ -25,7 +25,7 @@ from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, RewardMod
 
 _RULES = """\
 The first rule that applies decides which model --model means:
-  1. path/to/my_rm.py:MyRM  that class or function; the file's hash joins the model's identity
+  1. path/to/my_rm.py:MyRM  that class or function; the hash of its code joins the model's identity
   2. scheme:argument        {schemes}
   3. an existing folder     with a config.json: a Hugging Face model, yours or anyone's
   4. a registered name      length, shortest, random, constant, @register_reward_model("..."), or another
@@ -88,7 +88,9 @@ def load_model(
     name = chosen_name or str(getattr(model, "display_name", name))
     if identity:  # foreign code may forget an option in its fingerprint: what it was made with always counts
         identity |= {f"option:{key}": value for key, value in options.items() if key != "name"}
-    return LoadedModel(name=checked_name(name, f"--model {spec}"), model=model, spec=spec, identity=identity)
+    return LoadedModel(
+        name=checked_name(name, f"--model {without_secrets(spec)}"), model=model, spec=spec, identity=identity
+    )
 
 
 def options_of(spec: str) -> tuple[Any, list[inspect.Parameter]]:
@@ -154,14 +156,16 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
     if scheme is not None:
         if not is_known:
             known = [f"{name}:" for name in SCHEMES]
-            raise UnknownNameError("model scheme", f"{scheme['scheme']}:", known, f"--model {spec}")
+            raise UnknownNameError(
+                "model scheme", f"{scheme['scheme']}:", known, f"--model {without_secrets(spec)}"
+            )
         name = scheme["scheme"]
-        return SCHEMES.get(name).load, (scheme["argument"],), spec, _foreign(SCHEMES.source(name))
+        return SCHEMES.get(name).load, (scheme["argument"],), spec, SCHEMES.identity(name)
     folder = Path(spec).expanduser()
     if (folder / "config.json").is_file():
         return SCHEMES.get("hf").load, (str(folder),), folder.resolve().name, {}
     if spec in MODELS:
-        return MODELS.get(spec), (), spec, _foreign(MODELS.source(spec))
+        return MODELS.get(spec), (), spec, MODELS.identity(spec)
     if folder.exists():
         what = "a folder without config.json" if folder.is_dir() else "a file"
         raise ConfigError(
@@ -171,11 +175,6 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
         return SCHEMES.get("hf").load, (spec,), spec, {}
     schemes = [f"{name}:..." for name in SCHEMES if name != "builtin"]
     raise UnknownNameError("model", spec, [*MODELS, "builtin:linear", "builtin:tiny", *schemes])
-
-
-def _foreign(source: str) -> dict[str, str]:
-    """Return what joins the identity of a model from `module:attribute`: nothing for the package's own."""
-    return {} if source.startswith("rmbench.") else {"source": source}
 
 
 def _from_file(
@@ -191,7 +190,7 @@ def _from_file(
 def _make(
     factory: Any, arguments: tuple[str, ...], options: Mapping[str, str], runtime: Runtime, spec: str
 ) -> AnyModel:
-    where = f"--model {spec}"
+    where = f"--model {without_secrets(spec)}"
     if not isinstance(factory, type) and not inspect.isroutine(factory) and problem_of(factory) is None:
         if options:
             raise UnknownNameError("option", next(iter(options)), (), where)
@@ -239,19 +238,15 @@ def checked_name(name: str, where: str) -> str:
     return name
 
 
-_PLAIN = (str, bytes, int, float, bool, tuple, list, dict, set, frozenset)
-
-
 def given_model(model: Any, name: str | None = None) -> LoadedModel:
     """Return a model object as `load_model` returns one that it made.
 
-    The model's fingerprint is joined by a hash of the source of its class, as that of `FILE.py:Class` is: a
-    class that is changed in a notebook and run again is another model. Of a class in a module it is the hash
-    of the module's file; of one in a notebook or a script, of its methods and its plain attributes. What
-    these use beyond the class is for `fingerprint` to say.
+    The model's fingerprint is joined by a hash of the code that is loaded, as that of `FILE.py:Class` is: a
+    class that is changed in a notebook and run again is another model. See `code_of`. Objects that the code
+    uses, such as weights, are for `fingerprint` to say.
 
     Raises:
-        ConfigError: If it is no reward model, or its name cannot be shown.
+        ConfigError: If it is no reward model, its name cannot be shown, or which code is loaded is not known.
     """
     kind = model if isinstance(model, type) else type(model)
     spec = f"{kind.__module__}:{kind.__qualname__}"
@@ -261,66 +256,9 @@ def given_model(model: Any, name: str | None = None) -> LoadedModel:
     if problem is not None:
         raise ConfigError(f"model {spec}: {kind.__name__} is no reward model: {problem}")
     name = name or str(getattr(model, "display_name", kind.__name__))
-    return LoadedModel(checked_name(name, f"model {spec}"), model, spec, _source(kind))
-
-
-def _source(kind: type) -> dict[str, str]:
-    """Return what joins the identity of a class: nothing for the package's own."""
-    if kind.__module__.partition(".")[0] == "rmbench":
-        return {}
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
-    if kind.__module__ != "__main__" and file and Path(file).is_file():
-        return {"source_sha256": sha256_file(Path(file))}
-    functions, values = _members(kind)
-    total = sha256(repr(values).encode("utf-8", "backslashreplace"))
-    try:
-        for function in functions:
-            total.update(inspect.getsource(function).encode("utf-8", "backslashreplace"))
-    except (OSError, TypeError):
-        # Typed into an interpreter, or made by `exec`: what the code does can be seen from the code alone.
-        for function in functions:
-            code = function.__code__
-            defaults = [*(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items())]
-            plain = [_stable(v) for v in defaults if isinstance(v, (*_PLAIN, tuple))]
-            total.update(code.co_code + repr((code.co_names, _constants(code), plain)).encode())
-        return {"bytecode_sha256": total.hexdigest()}
-    return {"source_sha256": total.hexdigest()}
-
-
-def _members(kind: type) -> tuple[list[Any], list[tuple[str, str]]]:
-    """Return the functions of a class and its plain attributes, those of a user's own bases too."""
-    functions, values = [], []
-    for base in filter(_is_own, kind.__mro__):
-        for name, value in sorted(vars(base).items()):
-            function = getattr(value, "fget", None) or getattr(value, "func", None)
-            function = function or getattr(value, "__func__", value)
-            if inspect.isfunction(function):
-                functions.append(function)
-            elif isinstance(value, _PLAIN) and not name.startswith("__"):
-                values.append((name, _stable(value)))
-    return functions, values
-
-
-def _is_own(base: type) -> bool:
-    """Say whether a class is somebody's own, and not of an installed package."""
-    if base.__module__ == "__main__":
-        return True
-    top = base.__module__.partition(".")[0]
-    file = getattr(sys.modules.get(base.__module__), "__file__", None) or ""
-    return top != "rmbench" and top not in sys.stdlib_module_names and "site-packages" not in file
-
-
-def _stable(value: Any) -> str:
-    """Return a plain value as text; the order of a set changes from one Python process to the next."""
-    return repr(sorted(map(repr, value))) if isinstance(value, set | frozenset) else repr(value)
-
-
-def _constants(code: Any) -> list[Any]:
-    """Return the constants of code, those of the code inside it too, without addresses in memory."""
-    return [
-        [*_constants(value), value.co_code, value.co_names] if inspect.iscode(value) else _stable(value)
-        for value in code.co_consts
-    ]
+    is_ours = kind.__module__.partition(".")[0] == "rmbench"
+    identity = {} if is_ours else code_of(kind, kind.__module__, f"model {spec}")
+    return LoadedModel(checked_name(name, f"model {spec}"), model, spec, identity)
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,17 +307,17 @@ def describe_model(spec: str) -> tuple[str, list[OptionRow]]:
 
 def describe_options(factory: Any, parameters: Iterable[inspect.Parameter]) -> list[OptionRow]:
     """Return parameters of `factory` as options, described by its signature and docstring."""
-    known = core_options.options_of(factory) if callable(factory) else {}
-    told = core_options.argument_help(inspect.getdoc(factory) or "")
+    known = parameters_of(factory) if callable(factory) else {}
+    told = argument_help(inspect.getdoc(factory) or "")
     rows = []
     for p in parameters:
         if p.kind is p.VAR_KEYWORD:  # any option, called as its annotation says
-            if written := getattr(p.annotation, "__metadata__", ()):
-                rows.append(OptionRow(str(written[0]), "text", "none", told.get(p.name, "")))
+            if names := getattr(p.annotation, "__metadata__", ()):
+                rows.append(OptionRow(str(names[0]), "text", "none", told.get(p.name, "")))
             continue
         one = known[p.name]
-        default = "" if one.default is core_options.REQUIRED else str(one.default)
-        rows.append(OptionRow(one.name, one.written, default, one.about.text))
+        default = "" if one.default is REQUIRED else str(one.default)
+        rows.append(OptionRow(one.name, written(one.hint), default, one.help))
     return rows
 
 

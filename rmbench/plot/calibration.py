@@ -188,7 +188,7 @@ def find_margin_deciles(source: Source) -> Tenths | str:
     rows = source.curve("margin_deciles")
     if not rows:
         return NO_PAIR
-    return Tenths([r["accuracy"] for r in rows], [tuple(r["ci95"]) if r["ci95"] else None for r in rows])
+    return Tenths([r["accuracy"] for r in rows], [tuple(r["ci95"]) if r.get("ci95") else None for r in rows])
 
 
 def draw_margin_deciles(figure_class: Any, found: Sequence[tuple[str, Tenths]]) -> Any:

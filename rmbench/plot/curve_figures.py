@@ -12,7 +12,9 @@ from rmbench.plot.style import doublings, dress, label, level, panel_files, six,
 
 
 @dataclass(frozen=True, slots=True)
-class _Figure:
+class CurveFigure:
+    """One figure of curves: a metric against n, KL or the proxy's reward."""
+
     stem: str
     metric: str
     y_label: str
@@ -22,13 +24,14 @@ class _Figure:
     """Whether the n of the highest gold is drawn with its interval."""
 
 
-_FIGURES = (
-    _Figure("win-rate", "win_rate", "win rate", level=0.5),
-    _Figure("win-rate-by-kl", "win_rate", "win rate", against="kl", level=0.5),
-    _Figure("gold", "gold", "gold", shows_peak=True),
-    _Figure("gold-by-reward", "gold", "gold", against="reward"),
-    _Figure("gain-by-kl", "gain", "gain in gold", against="kl", level=0.0, shows_peak=True),
+FIGURES = (
+    CurveFigure("win-rate", "win_rate", "win rate", level=0.5),
+    CurveFigure("win-rate-by-kl", "win_rate", "win rate", against="kl", level=0.5),
+    CurveFigure("gold", "gold", "gold", shows_peak=True),
+    CurveFigure("gold-by-reward", "gold", "gold", against="reward"),
+    CurveFigure("gain-by-kl", "gain", "gain in gold", against="kl", level=0.0, shows_peak=True),
 )
+"""All figures, in the order in which they are drawn."""
 _LANE = 0.05
 """Height of a line's peak and interval below the curves, as a share of its panel."""
 
@@ -44,14 +47,14 @@ def draw_curves(series: Sequence[Series]) -> dict[str, bytes]:
         ConfigError: If matplotlib is not installed.
     """
     files: dict[str, bytes] = {}
-    for kind in _FIGURES:
+    for kind in FIGURES:
         shown = [s for s in series if kind.against != "reward" or s.found.reward_sd > 0.0]
         if shown:
             files |= _figure(shown, kind)
     return files
 
 
-def _figure(series: Sequence[Series], kind: _Figure) -> dict[str, bytes]:
+def _figure(series: Sequence[Series], kind: CurveFigure) -> dict[str, bytes]:
     rows, columns, names = (
         list(dict.fromkeys(getattr(s, key) for s in series)) for key in ("row", "column", "line")
     )
@@ -64,7 +67,7 @@ def _figure(series: Sequence[Series], kind: _Figure) -> dict[str, bytes]:
             k = names.index(s.line)
             handles.setdefault(s.line, _line(axes, s, kind, k))
             if kind.shows_peak:
-                _peak(axes, s, kind, k, len(names))
+                draw_peak(axes, s, kind, k, len(names))
         if not inside:
             axes.axis("off")
             return
@@ -98,7 +101,7 @@ def _figure(series: Sequence[Series], kind: _Figure) -> dict[str, bytes]:
     )
 
 
-def _x_label(series: Sequence[Series], kind: _Figure) -> str:
+def _x_label(series: Sequence[Series], kind: CurveFigure) -> str:
     if kind.against == "n":
         return "n (responses to choose from)"
     if kind.against == "reward":
@@ -108,7 +111,7 @@ def _x_label(series: Sequence[Series], kind: _Figure) -> str:
     return rf"$\sqrt{{\mathrm{{KL}}}}$ ({' or '.join(what[f] for f in sorted(found))}, nats)"
 
 
-def _caption(series: Sequence[Series], kind: _Figure) -> str:
+def _caption(series: Sequence[Series], kind: CurveFigure) -> str:
     fitted = kind.metric == "gain" and any("fit_alpha" in s.found.metrics for s in series)
     parts = ["bands: 95% intervals by prompt", *(["dashed: fit of d (α − β d), d = √KL"] if fitted else [])]
     if kind.shows_peak:
@@ -118,9 +121,9 @@ def _caption(series: Sequence[Series], kind: _Figure) -> str:
     return "; ".join(parts)
 
 
-def _line(axes: Any, s: Series, kind: _Figure, k: int) -> Any:
+def _line(axes: Any, s: Series, kind: CurveFigure, k: int) -> Any:
     estimates = [s.found.metrics[f"{kind.metric}@{n}"] for n in s.found.n_values]
-    x = _places(s, kind)
+    x = places_along_x(s, kind)
     y = six([e.value for e in estimates])
     bounds = six([e.ci95 or (e.value, e.value) for e in estimates])
     style = style_of(k)
@@ -137,8 +140,8 @@ def _line(axes: Any, s: Series, kind: _Figure, k: int) -> Any:
     return handle
 
 
-def _places(s: Series, kind: _Figure) -> Any:
-    """Return the places of a line's points along x."""
+def places_along_x(s: Series, kind: CurveFigure) -> Any:
+    """Return the places of a line's points along x, shape (n values,)."""
     found = s.found
     if kind.against == "reward":
         rewards = [found.metrics[f"reward@{n}"].value for n in found.n_values]
@@ -148,11 +151,11 @@ def _places(s: Series, kind: _Figure) -> Any:
     return six(x)
 
 
-def _peak(axes: Any, s: Series, kind: _Figure, k: int, n_lines: int) -> None:
+def draw_peak(axes: Any, s: Series, kind: CurveFigure, k: int, n_lines: int) -> None:
     """Draw the n of the highest gold with its interval, in a lane below the curves."""
     best = s.found.metrics["best_n"]
     low, high = best.ci95 or (best.value, best.value)
-    x = np.interp([low, best.value, high], s.found.n_values, _places(s, kind))
+    x = np.interp([low, best.value, high], s.found.n_values, places_along_x(s, kind))
     y = (n_lines - k - 0.5) * _LANE
     style = style_of(k)
     at = {"color": style["color"], "transform": axes.get_xaxis_transform()}

@@ -175,7 +175,7 @@ def _parts(run: Run, layout: Layout) -> Iterator[tuple[dict[str, str], Panel]]:
         if name not in fixed and name not in panel.strata:
             raise UnknownNameError("field", name, {*fixed, *panel.strata}, str(run.path))
     keys = [name for name in dict.fromkeys(layout.names) if name not in fixed]
-    columns = {key: np.array(panel.strata[key], dtype=str) for key in keys}
+    columns = {key: np.array(panel.strata[key], dtype=object) for key in keys}
     for values in product(*(map(str, np.unique(column)) for column in columns.values())):
         keep = np.ones(panel.n_items, dtype=bool)
         for key, value in zip(keys, values, strict=True):

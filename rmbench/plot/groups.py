@@ -8,9 +8,9 @@ import numpy as np
 
 from rmbench.benchmarks.rm_bench import STYLES
 from rmbench.core.digits import Digits
-from rmbench.metrics import resolve_metric
 from rmbench.metrics.best_of_n import best_of_n_curves, prepare
 from rmbench.metrics.calibration import NO_PAIR
+from rmbench.metrics.kinds import at_largest_n
 from rmbench.metrics.panel import pairs_of, settle_invalid
 from rmbench.metrics.preference import accuracy_by_length, correctness, ties_rule
 from rmbench.plot.source import Source
@@ -103,9 +103,8 @@ def find_strata(source: Source) -> Strata | str:
     held = {name for values in strata.values() for metrics in values.values() for name in metrics}
     known = {name: e for name, e in record.metrics.items() if name in held}
     for wanted in (record.primary, *_PREFERRED, *known):
-        stem = wanted.removesuffix("max")
-        if wanted in known or (wanted.endswith("@max") and any(m.startswith(stem) for m in known)):
-            metric = resolve_metric(wanted, known)
+        metric = at_largest_n(wanted, [known])
+        if metric in known:
             break
     else:
         return "no stratum has a value"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 from rmbench.errors import ConfigError
 from rmbench.metrics import Suite
 from rmbench.metrics.calibration import Claims, claims_of
+from rmbench.metrics.kinds import sizes_of
 from rmbench.results.read import runs_at
-from rmbench.results.run import Run
+from rmbench.results.run import Run, shown_name
 from rmbench.types import Estimate
 
 RecordLike: TypeAlias = Run | Path | str
@@ -25,7 +26,7 @@ RecordsLike: TypeAlias = RecordLike | Sequence[RecordLike]
 class Source(Run):
     """A run with a name in figures."""
 
-    label: str
+    label: str = field(kw_only=True)
     """Name in legends and pages."""
 
     @cached_property
@@ -44,8 +45,8 @@ class Source(Run):
 
     def by_n(self, stem: str) -> dict[int, Estimate]:
         """Return n -> `stem@n`, by n."""
-        found = [m.partition("@")[2] for m in self.record.metrics if m.startswith(f"{stem}@")]
-        return {n: self.record.metrics[f"{stem}@{n}"] for n in sorted(int(n) for n in found if n.isdecimal())}
+        metrics = self.record.metrics
+        return {n: metrics[f"{stem}@{n}"] for n in sizes_of(stem, metrics)}
 
     def lacks(self, kind: str) -> str | None:
         """Return why the run has no task kind `kind`; None if it has."""
@@ -76,8 +77,8 @@ def name_sources(runs: Sequence[Run]) -> list[Source]:
     for run in runs:
         run.check_rewards()
     parts: list[Callable[[Run], str]] = [
-        lambda r: r.model,
-        lambda r: f"{r.model}, {r.task}",
+        lambda r: shown_name(r, runs),
+        lambda r: f"{shown_name(r, runs)}, {r.task}",
         lambda r: f"{r.model}, {r.record.run_id[:6]}",
     ]
     labels = [parts[0](r) for r in runs]
@@ -86,7 +87,10 @@ def name_sources(runs: Sequence[Run]) -> list[Source]:
         if max(seen.values()) == 1:
             break
         labels = [part(r) if seen[label] > 1 else label for r, label in zip(runs, labels, strict=True)]
-    return [Source(run.record, run.path, label) for run, label in zip(runs, labels, strict=True)]
+    return [
+        Source(run.record, run.path, keeps_influence=run.keeps_influence, label=label)
+        for run, label in zip(runs, labels, strict=True)
+    ]
 
 
 def _read(path: Path) -> Run:

@@ -1,8 +1,8 @@
-"""Comparison of models on the same items: paired tests of every two, and the items on which they disagree.
+"""Comparison of models on the same items: paired tests of every pair, and the items on which they disagree.
 
-An item that one of two models leaves out because of its rewards counts for neither. Under `invalid=drop`, and
-wherever no reward can stand for an invalid one, a model's number rests on the items that it answered.
-Otherwise a difference of two such numbers would compare sets of items, not models.
+Under `invalid=drop`, and if no reward can replace an invalid one, a model's metric is over the items that it
+answered. Two such metrics would compare sets of items, not models. So an item that one of two models leaves
+out because of its rewards counts for neither.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,22 +19,22 @@ from rmbench.metrics import Panel, Suite, resolve_metric
 from rmbench.metrics.kinds import kinds_of, known_kind
 from rmbench.metrics.panel import invalid_items, pairs_of, settle_invalid
 from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
-from rmbench.results.run import Run, named
+from rmbench.results.run import Run, named, shown_name
 from rmbench.stats import Comparison, Statistic, Tested, family
 from rmbench.types import Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class ItemCount:
-    """How many items two models' numbers rest on, where at least one of them left items out."""
+    """Numbers of items under a comparison of two models, at least one of which left items out."""
 
     both: int
-    """Items that both answered."""
+    """Number of items that both answered."""
     first: int
     """Items that the first model answered."""
     second: int
     of: int
-    """Items in all."""
+    """Number of all items."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +42,15 @@ class Common:
     """One metric of two models on their common items."""
 
     first: Statistic | None
-    """None where it has no value on these items, which `why` says."""
+    """None if it has no value on these items; `why` gives the reason."""
     second: Statistic | None
     count: ItemCount | None = None
-    """None where neither left an item out: the numbers are the models' own."""
+    """None if neither left an item out: the metrics are those of all items."""
     why: str = ""
 
 
 class CommonItems:
-    """Measures runs again on the items that two have in common: each run once for each set of items."""
+    """Measures runs again on the items that two runs have in common: each run once for each set of items."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, str, bytes], Suite] = {}
@@ -58,12 +58,12 @@ class CommonItems:
     def of(self, a: Run, b: Run, metric: str) -> Common:
         """Return a metric of two runs on the items that neither leaves out; both panels hold the same items.
 
-        Where neither left an item out, or both left out the same ones, nothing is measured again.
+        If neither left an item out, or both left out the same ones, nothing is measured again.
 
         Args:
             a: The first run.
-            b: The second.
-            metric: Its name; of `win_rate@max` the largest n on the common items counts.
+            b: The second run.
+            metric: Its name; `win_rate@max` means the largest n on the common items.
         """
         first, second = (named(metric, run.suite) for run in (a, b))
         if first is None or second is None:
@@ -86,7 +86,7 @@ class CommonItems:
         return Common(numbers[0], numbers[1], count)
 
     def _measured(self, run: Run, metric: str, keep: NDArray[np.bool_]) -> Suite:
-        """Return the numbers of a metric's task kind on the items `keep`, shape (I,)."""
+        """Return the metrics of a metric's task kind on the items `keep`, shape (I,)."""
         if run.n_answered(metric) == int(keep.sum()):
             return run.suite
         kind = run.suite.kind_of.get(metric, "")
@@ -104,12 +104,12 @@ def _on(count: ItemCount) -> str:
 def basis_lines(
     models: tuple[str, str], counts: Mapping[str, ItemCount], lacking: Mapping[str, str]
 ) -> list[str]:
-    """Return a line for all metrics that rest on equally many items, and one for each without a value.
+    """Return one line for all metrics over equally many items, and one for each metric without a value.
 
     Args:
-        models: Their names.
-        counts: Metric -> what its comparison rests on, where that is not all items.
-        lacking: Metric -> why there is no comparison of it.
+        models: Names of the models.
+        counts: Metric -> items of its comparison, if not all.
+        lacking: Metric -> the reason why it has no comparison.
     """
     first, second = (one_line(name, 40) for name in models)
     found: dict[ItemCount, list[str]] = {}
@@ -130,12 +130,12 @@ def basis_lines(
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """One item on which models part."""
+    """One item on which models disagree."""
 
     item: str
     values: tuple[float, ...]
-    """Of each model: share of the item's pairs in gold's order, or gold of the pick; NaN where it has no
-    value. The task's headline is made of it."""
+    """Value of each model: share of the item's pairs in gold's order, or gold of the pick; NaN if it has no
+    value. The task's headline is a mean of these values."""
 
     @property
     def first(self) -> float:
@@ -149,7 +149,7 @@ class Disagreement:
 
 
 def worst(ids: Sequence[str], values: np.ndarray, n_items: int) -> tuple[Disagreement, ...]:
-    """Return the items on which models part most, those first; `values` has shape (models, items)."""
+    """Return the items on which models disagree, largest differences first; `values` is (models, items)."""
     known = ~np.isnan(values)
     high, low = (np.where(known, values, edge) for edge in (-np.inf, np.inf))
     gap = np.where(known.sum(axis=0) > 1, high.max(axis=0) - low.min(axis=0), -1.0)
@@ -158,7 +158,7 @@ def worst(ids: Sequence[str], values: np.ndarray, n_items: int) -> tuple[Disagre
 
 
 def per_item(run: Run) -> tuple[str, np.ndarray]:
-    """Return what is compared item by item, and its value per item (NaN where it has none)."""
+    """Return the meaning of the values that are compared item by item, and the value of each item, or NaN."""
     panel, params = run.panel, run.params
     invalid = str(params.get("invalid", "fail"))
     if "best_of_n" in run.kinds:
@@ -201,9 +201,9 @@ class MetricComparison:
     first: Estimate
     second: Estimate
     test: Tested
-    """The paired test as one of the report's family: every pair of its models on every metric of it."""
+    """The paired test as a member of the report's family: every pair of its models on every metric."""
     count: ItemCount | None = None
-    """How many items the three numbers rest on; None: all of them, as neither model left one out."""
+    """Items of the three numbers; None: all items, as neither model left one out."""
 
     @property
     def paired(self) -> Comparison:
@@ -212,12 +212,12 @@ class MetricComparison:
 
     @property
     def p_holm(self) -> float | None:
-        """The p-value after Holm's correction over the family; None where there is no test."""
+        """The p-value after Holm's correction over the family; None without a test."""
         return self.test.p_holm
 
 
 def test_columns(*, items: bool) -> tuple[Column, ...]:
-    """Return the columns of a paired test; with `items` also how many items it rests on."""
+    """Return the columns of a paired test; with `items` also the number of its items."""
     numbers = [Column(head, "number") for head in ("p", "p (Holm)", "shows from")]
     verdict = (*numbers[:2], Column("verdict", "text"), numbers[2])
     return (*verdict, Column("items", "text")) if items else verdict
@@ -244,10 +244,10 @@ class PairedReport:
     metrics: tuple[MetricComparison, ...]
     disagreements: tuple[Disagreement, ...]
     lacking: Mapping[str, str] = field(default_factory=dict)
-    """Metric that both models have -> why it has no value on the items that both answered."""
+    """Metric of both models -> the reason why it has no value on the items that both answered."""
 
     def table(self, head: str = "metric") -> Table:
-        """Return a row per metric: both numbers, their difference and its test; `head` heads the metrics."""
+        """Return a row per metric: both values, their difference and its test; `head` heads the metrics."""
         items = any(m.count is not None for m in self.metrics)
         columns = (
             Column(head, "text"),
@@ -267,12 +267,12 @@ class PairedReport:
         return Table(columns, rows)
 
     def _repr_html_(self) -> str:
-        """Return the comparison as notebooks show it."""
+        """Return the comparison as HTML, for notebooks."""
         line = f"{self.task}: {self.first} against {self.second}"
         return as_html([Block("", (line,), self.table(), tuple(self.basis_lines()))])
 
     def basis_lines(self) -> list[str]:
-        """Return which metrics rest on a part of the items, and on how many; empty where all rest on all."""
+        """Return the metrics over a part of the items, with their numbers of items; empty if all use all."""
         counts = {m.metric: m.count for m in self.metrics if m.count is not None}
         return basis_lines((self.first, self.second), counts, self.lacking)
 
@@ -285,26 +285,26 @@ class ManyReport:
     measure: str
     """Meaning of the values of `Disagreement`."""
     models: tuple[str, ...]
-    """Names, in the order asked for; each is another."""
+    """Distinct names, in the given order."""
     estimates: Mapping[str, tuple[Estimate | None, ...]]
-    """Metric -> its value for each model; None where it has none."""
+    """Metric -> its value for each model; None without a value."""
     pairs: tuple[PairedReport, ...]
-    """Every two models, in their order."""
+    """Every pair of models, in order."""
     disagreements: tuple[Disagreement, ...]
-    """Over all models: the largest value of an item less the smallest."""
+    """Disagreements over all models: largest value of an item minus the smallest."""
     undefined: Mapping[str, Mapping[str, str]]
-    """Metric -> model -> why it has no value: pairs with such a model are not compared on it."""
+    """Metric -> model -> the reason for no value: pairs with such a model are not compared on it."""
     margin: float | None = None
-    """Models that differ by less are called equivalent; None: not tested."""
+    """Margin below which models are called equivalent; None: not tested."""
     answered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
-    """Metric -> how many items each model's value in `estimates` rests on, where one left items out."""
+    """Metric -> number of items of each model's value in `estimates`, if one left items out."""
 
 
 def headline_metrics(runs: Sequence[Run], convention: str = "both") -> list[str]:
-    """Return the metrics that records of one task are compared by unless somebody names others.
+    """Return the default metrics for a comparison of records of one task.
 
     Raises:
-        ConfigError: If their task has none of the convention that was asked for.
+        ConfigError: If the task has no metric of the requested convention.
     """
     first = runs[0].record
     kinds = kinds_of(runs[0].kinds, convention)
@@ -329,17 +329,17 @@ def compare_runs(
 def compare_many(
     runs: Sequence[Run], metrics: Sequence[str], n_items: int, margin: float | None = None
 ) -> ManyReport:
-    """Compare records of one task, every two of them, metric by metric, on the same prompts.
+    """Compare every pair of records of one task, metric by metric, on the same prompts.
 
     Args:
-        runs: Two or more.
-        metrics: Names; `win_rate@max` is understood.
-        n_items: How many disagreements to return, over all models and for every two.
-        margin: Within which models are called equivalent, in each metric's own unit; None: not tested.
+        runs: Two or more runs.
+        metrics: Names; `win_rate@max` is the one with the largest n.
+        n_items: Number of disagreements to return, over all models and for every pair.
+        margin: Margin within which models are called equivalent, in each metric's unit; None: not tested.
 
     Raises:
-        ConfigError: If the runs are not of the same items: a paired comparison would mean nothing; if the
-            margin is not above 0.
+        ConfigError: If the runs are not of the same items, since a paired comparison would be meaningless;
+            if the margin is not above 0.
     """
     for other in runs[1:]:
         _check_same(runs[0], other)
@@ -381,14 +381,14 @@ def compare_many(
 
 
 def _resolved(wanted: str, runs: Sequence[Run]) -> str:
-    """Return the metric's name; one that no model has a value of, for a reason, is as good as any."""
+    """Return the metric's name, also of a metric that has no value for any model, but a reason."""
     if all(wanted in run.suite.undefined for run in runs):
         return wanted
     return resolve_metric(wanted, {name: None for run in runs for name in run.suite.metrics})
 
 
 def _check_same(a: Run, b: Run) -> None:
-    """Raise unless both are of the same items."""
+    """Raise ConfigError unless both runs are of the same items."""
     for key in ("task", "data", "limit", "seed"):
         if a.record.identity[key] != b.record.identity[key]:
             raise ConfigError(
@@ -399,12 +399,12 @@ def _check_same(a: Run, b: Run) -> None:
 
 
 def _names(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Return the models' names, with the record's id where two records share one.
+    """Return the models' names, with the record's id if two records share a name.
 
     Raises:
-        ConfigError: If one record is there twice among more than two.
+        ConfigError: If one of more than two records occurs twice.
     """
-    names = [run.record.model for run in runs]
+    names = [shown_name(run, runs) for run in runs]
     ids = [run.record.run_id for run in runs]
     if len(runs) > 2 and len(set(ids)) < len(ids):
         twice = next(n for n, i in zip(names, ids, strict=True) if ids.count(i) > 1)
@@ -418,7 +418,7 @@ def _names(runs: Sequence[Run]) -> tuple[str, ...]:
 def _tested(
     common: Mapping[tuple[str, int, int], Common], margin: float | None
 ) -> dict[tuple[str, int, int], MetricComparison]:
-    """Return the comparisons by metric and pair of models; they are one family, corrected over all of it."""
+    """Return the comparisons by metric and pair of models; all are one family for Holm's correction."""
     compared = {
         key: (both.first, both.second)
         for key, both in common.items()

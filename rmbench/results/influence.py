@@ -1,15 +1,13 @@
-"""Influence file: every number of a run with the influence of each cluster; nothing is measured twice.
+"""Influence file: every metric of a run with the influence of each cluster; nothing is measured twice.
 
-Intervals, paired tests, ranks and means of metrics need what a record does not hold: the influence, shares
-and strata of each `Statistic`. `<run id>.influence.npz` beside the rewards holds them as float64, without
-pickle. It is a cache. A file that is missing, damaged, or of other rewards, another run or other metrics is
+Intervals, paired tests, ranks and means of metrics need the influence, shares and strata of each `Statistic`,
+which a record does not hold. `<run id>.influence.npz` beside the rewards holds them as float64, without
+pickle. The file is a cache. A file that is damaged, or of other rewards, another run or other metrics, is
 never used.
 """
 
 import io
 import json
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from hashlib import sha256
@@ -20,17 +18,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.files import digest, write_atomic
+from rmbench.core.files import digest, parse_json, read_arrays, write_atomic
+from rmbench.errors import DataError
 from rmbench.metrics import METRICS_VERSION, Suite
 from rmbench.results.record import Record
 from rmbench.stats import Statistic
 from rmbench.stats.clusters import Stratum
 
 FORMAT = 1
-_MOST_BYTES = 1 << 30
-"""Most bytes of one part of the file, unpacked: a larger one is not read."""
+_PARTS = {"head": ("uint8", 1), "float64": ("float64", 1), "int64": ("int64", 1), "checksum": ("uint8", 1)}
 _SAME = 1e-6
-"""Relative difference up to which a number is the record's: processors differ in the last digits."""
+"""Relative difference up to which a number equals the record's: processors differ in the last digits."""
 _ARRAYS = ("influence", "share", "strata")
 _PLAIN = tuple(f.name for f in fields(Statistic) if f.name not in _ARRAYS)
 
@@ -45,8 +43,8 @@ def write_influence(path: Path, record: Record, suite: Suite) -> None:
 
     Args:
         path: The file.
-        record: The run's.
-        suite: All numbers of the run, measured from its rewards.
+        record: Record of the run.
+        suite: All metrics of the run, measured from its rewards.
     """
     pool = _Pool()
     head = {
@@ -65,23 +63,23 @@ def write_influence(path: Path, record: Record, suite: Suite) -> None:
         **{kind: np.concatenate([np.zeros(0, kind), *arrays]) for kind, arrays in pool.arrays.items()},
     }
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, checksum=_checksum(parts), **parts)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, checksum=checksum_of(parts), **parts)  # type: ignore[arg-type]
     write_atomic(path, buffer.getvalue())
 
 
 def read_influence(path: Path, record: Record) -> Suite | None:
-    """Return the numbers of a run as its influence file has them; None where it cannot be believed.
+    """Return the metrics of a run from its influence file; None if the file is not valid.
 
-    It is believed if its checksum is right, if it was made from the record's rewards, for this run, by this
+    It is valid if its checksum is right, if it was made from the record's rewards, for this run, by this
     version of the metrics, and if its values are the record's.
 
     Args:
         path: The file. Its content is not trusted.
-        record: The run's; its curves and strata join the numbers.
+        record: Record of the run; its curves and strata join the metrics.
     """
     try:
         parts = _parts(path)
-        head = json.loads(parts["head"].tobytes())
+        head = parse_json(parts["head"].tobytes())
         if head["key"] != _key(record):
             return None
         arrays = {kind: np.split(parts[kind], np.cumsum(sizes)[:-1]) for kind, sizes in head["sizes"].items()}
@@ -97,21 +95,20 @@ def read_influence(path: Path, record: Record) -> Suite | None:
             clusters=clusters,
             n_items=int(head["n_items"]),
         )
-    except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile,
-            zlib.error, NotImplementedError, RecursionError):  # fmt: skip
+    except (DataError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return None
     return suite if _agrees(suite, record) else None
 
 
 @dataclass(frozen=True)
 class _Pool:
-    """Arrays, each kept once: most metrics have the same shares."""
+    """Arrays without duplicates: most metrics have the same shares."""
 
     arrays: dict[str, list[NDArray[Any]]] = field(default_factory=lambda: {"float64": [], "int64": []})
     _places: dict[tuple[str, bytes], int] = field(default_factory=dict)
 
     def put(self, values: NDArray[Any] | None) -> int | None:
-        """Return the array's place among those of its type; None for no array."""
+        """Return the place of an array among those of its type; None for None."""
         if values is None:
             return None
         kind = "int64" if values.dtype.kind in "iu" else "float64"
@@ -123,7 +120,7 @@ class _Pool:
 
 
 def _key(record: Record) -> dict[str, Any]:
-    """Return what the numbers follow from: the run's identity, its rewards, and the metrics."""
+    """Return what determines the metrics: the run's identity, its rewards, and the version of the metrics."""
     return {
         "format": FORMAT,
         "metrics_version": METRICS_VERSION,
@@ -168,18 +165,16 @@ def _unpacked(raw: Mapping[str, Any], arrays: Mapping[str, Sequence[NDArray[Any]
 
 
 def _parts(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the arrays of the file. Raises ValueError unless they are of bounded size and unchanged."""
-    with zipfile.ZipFile(path) as file:
-        if any(part.file_size > _MOST_BYTES for part in file.infolist()):
-            raise ValueError("too large")
-    with np.load(path, allow_pickle=False) as file:
-        parts = {name: file[name] for name in ("head", "float64", "int64")}
-        if not np.array_equal(file["checksum"], _checksum(parts)):
-            raise ValueError("damaged")
+    """Return the arrays of the file. Raises DataError unless they can be read, ValueError if they changed."""
+    found = read_arrays(path, _PARTS)
+    parts = {name: found[name] for name in ("head", "float64", "int64")}
+    if not np.array_equal(found["checksum"], checksum_of(parts)):
+        raise ValueError("damaged")
     return parts
 
 
-def _checksum(parts: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+def checksum_of(parts: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
+    """Return the SHA-256 of the arrays of an influence file, shape (32,)."""
     total = sha256()
     for name, values in parts.items():
         total.update(f"{name} {values.dtype.str} {values.size}\n".encode())
@@ -188,7 +183,7 @@ def _checksum(parts: Mapping[str, NDArray[Any]]) -> NDArray[np.uint8]:
 
 
 def _agrees(suite: Suite, record: Record) -> bool:
-    """Say whether the numbers are the record's, where the same version of the metrics made both."""
+    """Say whether the metrics equal the record's, if the same version of the metrics made both."""
     if record.identity.get("metrics_version") != METRICS_VERSION:
         return True
     return suite.metrics.keys() == record.metrics.keys() and all(
@@ -199,5 +194,5 @@ def _agrees(suite: Suite, record: Record) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return a numpy number as JSON's own."""
+    """Return a numpy number as a Python number, for JSON."""
     return value.item()

@@ -1,10 +1,9 @@
 """Import of published results: files of rewards, verdicts or win rates become ordinary run records.
 
-A format is a function in a registry: from a path to runs. The rows of a run hold rewards, gold and lengths,
-but no text. Files are JSON tables of any shape: an object of columns, a list of rows, or bare objects.
+A format is a registered function from a path to runs. The rows of a run hold rewards, gold and lengths, but
+no text. Files are JSON tables of any shape: an object of columns, a list of rows, or bare objects.
 """
 
-import json
 import multiprocessing
 import os
 from collections import Counter
@@ -18,7 +17,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from rmbench.core.files import UNREADABLE, canonical_json, open_text
+from rmbench.core.files import UNREADABLE, canonical_json, check_depth, open_text, raw_decode, require_file
 from rmbench.core.registry import Registry
 from rmbench.errors import DataError
 from rmbench.metrics import Suite, measure_suite
@@ -42,7 +41,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinRate:
-    """How often a generator's answers beat the reference's, as a judge sees it."""
+    """Win rate of a generator's answers against the reference's, by a judge's verdicts."""
 
     generator: str
     win_rate: Estimate
@@ -51,18 +50,18 @@ class WinRate:
     n_wins_base: int
     n_draws: int
     n_missing: int
-    """Prompts that others have answered and this one has no preference for: they are in no other number."""
+    """Prompts that other generators answered, without a preference for this one; no other number has them."""
     adversarial: bool
-    """Made to fool the judge."""
+    """True for a generator that was made to fool the judge."""
 
     @property
     def n_total(self) -> int:
-        """Rows with a preference."""
+        """Number of rows with a preference."""
         return self.n_wins + self.n_wins_base + self.n_draws
 
     @property
     def discrete_win_rate(self) -> float:
-        """Share of rows won, a draw half; a fraction."""
+        """Fraction of rows won; a draw counts half."""
         return (self.n_wins + self.n_draws / 2) / self.n_total
 
 
@@ -72,20 +71,20 @@ class PublishedRow:
 
     id: str
     rewards: tuple[float, ...]
-    """One per response; NaN where none was published."""
+    """One reward per response; NaN if none was published."""
     gold: tuple[float | None, ...]
     lengths: tuple[int, ...]
-    """Characters of each response; all 0 where the texts are not known."""
+    """Length of each response in characters; all 0 if the texts are not known."""
     cluster: str
     strata: Mapping[str, str]
     flips: int = 0
     """Pairwise models: pairs whose winner depends on the order shown."""
     comparisons: int = 0
-    """Pairwise models: pairs that were compared in both orders."""
+    """Pairwise models: pairs compared in both orders."""
     gold_kind: GoldKind = "label"
 
     def stored(self, *, pairwise: bool) -> dict[str, Any]:
-        """Return the row as the rewards file of a record holds it."""
+        """Return the row in the form of a record's rewards file."""
         entry: dict[str, Any] = {
             "id": self.id,
             "rewards": [v if isfinite(v) else None for v in self.rewards],
@@ -100,7 +99,7 @@ class PublishedRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedRun:
-    """One model on one task, as somebody else has run it."""
+    """One model on one task, as published."""
 
     model: str
     spec: TaskSpec
@@ -108,21 +107,21 @@ class PublishedRun:
     data_hash: str
     """Identity of the items: the same for every model on the same items."""
     source: str
-    """The file, for people; without the folders above the layout."""
+    """Path of the file, for display; without the folders above the layout."""
     format: str
     facts: Mapping[str, str]
-    """Facts of the file about its model, e.g. its type: part of the fingerprint."""
+    """Facts of the file about its model, such as its type; part of the fingerprint."""
     pairwise: bool = False
-    """The rewards stand for verdicts of a judge, not for scores."""
+    """True if the rewards are made from verdicts of a judge, not from scores."""
     dropped: Mapping[str, int] = field(default_factory=dict)
-    """Why rows were left out -> how many."""
+    """Reason -> number of rows left out."""
     notes: Sequence[str] = ()
     """Remarks on this file for the user, one line each."""
     published: Mapping[str, float] = field(default_factory=dict)
-    """Official metrics -> their published values, where the layout has them, to be checked."""
+    """Official metric -> its published value, to be checked; empty if the layout has none."""
 
     def fingerprint(self) -> dict[str, str]:
-        """Return the model's identity: who published what; a hash of ids and rewards."""
+        """Return the model's identity: the format, and a hash of ids and rewards."""
         total = sha256()
         for row in self.rows:
             values = [v if isfinite(v) else None for v in row.rewards]
@@ -141,13 +140,13 @@ class Import:
     """The benchmark's own data, to join texts and prompts to the results."""
     task_options: Mapping[str, str] = field(default_factory=dict)
     skip: bool = False
-    """Leave a file that does not fit out instead of stopping."""
+    """True: leave out files that do not fit; False: stop."""
     prior_sets: bool = True
-    """Join RewardBench's prior sets where a model has them."""
+    """True: join RewardBench's prior sets if a model has them."""
     skipped: list[str] = field(default_factory=list)
-    """Why files were left out, one line each."""
+    """Reasons for which files were left out, one line each."""
     win_rates: list[WinRate] = field(default_factory=list)
-    """AlpacaEval: the generators whose answers were judged; they are no reward models, and have no record."""
+    """AlpacaEval: the generators whose answers were judged; they are not reward models and have no record."""
     _specs: dict[str, TaskSpec] = field(default_factory=dict)
     _items: dict[str, ItemSet] = field(default_factory=dict)
 
@@ -158,7 +157,7 @@ class Import:
         return self._specs[task]
 
     def items(self, task: str) -> ItemSet | None:
-        """Return the items of a task in `data`, read once; None where no data was given."""
+        """Return the items of a task in `data`, read once; None without data."""
         if self.data is None:
             return None
         if task not in self._items:
@@ -166,10 +165,10 @@ class Import:
         return self._items[task]
 
     def each(self, things: Sequence[S], parse: Callable[[S], T]) -> Iterator[T]:
-        """Yield `parse(thing)` of each that fits: a file, or what stands for several.
+        """Yield `parse(thing)` of each thing (a file, or a name for several) that fits.
 
         Raises:
-            DataError: At the first that does not, unless such files are skipped.
+            DataError: At the first that does not fit, unless such files are skipped.
         """
         for thing in things:
             try:
@@ -190,7 +189,7 @@ def reward_row(item: Item, rewards: tuple[float, ...], flips: int = 0, compariso
 
 
 def check_finite(path: Path, spec: TaskSpec, rows: Sequence[PublishedRow]) -> None:
-    """Raise DataError for a reward that is not there, unless the task's `invalid` says what it means."""
+    """Raise DataError for a missing reward, unless the task's `invalid` handles it."""
     bad = [row.id for row in rows if not all(map(isfinite, row.rewards))]
     if bad and spec.params["invalid"] == "fail":
         raise DataError(
@@ -216,7 +215,7 @@ def left_out(counts: Counter[str]) -> dict[str, int]:
 
 
 Format: TypeAlias = Callable[[Path, Import], list[PublishedRun]]
-"""(file or folder, what was asked for) -> every run that is there, read and checked; nothing is written."""
+"""A format: (file or folder, options) -> every run found there, read and checked; nothing is written."""
 
 FORMATS: Registry[Format] = Registry(
     "results format",
@@ -227,16 +226,16 @@ FORMATS: Registry[Format] = Registry(
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Columns of one length, and the values that stand for the whole file."""
+    """Columns of one length, and the values of the whole file."""
 
     path: Path
     columns: Mapping[str, list[Any]]
     facts: Mapping[str, Any]
-    """Keys whose value is no list: `model`, `model_type`."""
+    """Keys whose value is not a list: `model`, `model_type`."""
     n_rows: int
 
     def column(self, key: str) -> list[Any] | None:
-        """Return a column, or None where it is missing or holds nothing but null."""
+        """Return a column, or None if it is missing or holds only null."""
         values = self.columns.get(key)
         return None if values is None or all(v is None for v in values) else values
 
@@ -249,7 +248,7 @@ class Table:
         return values
 
     def fact(self, key: str) -> str | None:
-        """Return a text that stands for the whole file, if there is one."""
+        """Return a text that holds for the whole file, if there is one."""
         value = self.facts.get(key)
         return value if isinstance(value, str) and value.strip() else None
 
@@ -258,26 +257,34 @@ class Table:
         return DataError(problem, path=self.path, line=row + 1, key=key, reason=f"{key} does not fit")
 
 
-def read_objects(path: Path) -> list[Any]:
-    """Return the JSON values of a file: one, or several one after the other without anything between.
+_LARGEST = 256 * 2**20
+"""Characters of a file of published results; a larger one is refused."""
 
-    Lists are saved by some publishers as pretty-printed objects that are simply concatenated.
+
+def read_objects(path: Path) -> list[Any]:
+    """Return the JSON values of a file: one, or several concatenated without a separator.
+
+    Some publishers save lists as concatenated pretty-printed objects.
 
     Raises:
-        DataError: If the file cannot be read, is empty, is cut off or holds something else.
+        DataError: If the file cannot be read, is empty, is cut off, is too large, or holds something else.
     """
+    require_file(path)
     try:
         with open_text(path) as file:
-            text = file.read()
+            text = file.read(_LARGEST)
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text ({error.reason})", path=path) from None
     except UNREADABLE as error:
         raise DataError(f"cannot be read: {error}", path=path) from None
-    decoder, found, at = json.JSONDecoder(), [], _skip_space(text, 0)
+    if len(text) == _LARGEST:
+        raise DataError(f"{_LARGEST:,} characters or more", path=path)
+    found, at = list[Any](), _skip_space(text, 0)
     while at < len(text):
         try:
-            value, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError) as error:
+            value, at = raw_decode(text, at)
+            check_depth(value)
+        except ValueError as error:
             raise DataError(
                 f"not valid JSON, or cut off after {len(text):,} characters ({error})",
                 path=path,
@@ -323,7 +330,7 @@ def _skip_space(text: str, at: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A record, and how it came about."""
+    """A record, and whether it is new."""
 
     run: Run
     reused: bool
@@ -334,10 +341,10 @@ class Imported:
 def write_runs(
     runs: Sequence[PublishedRun], results: Path, *, seed: int, command: Sequence[str], n_workers: int = 1
 ) -> Iterator[Imported]:
-    """Measure and write runs in order, several processes at a time: what they write does not depend on it.
+    """Measure and write runs in order, in several processes; the records do not depend on their number.
 
     Raises:
-        StoreError: If an existing record is damaged. What was written before stays.
+        StoreError: If an existing record is damaged. Records written before stay.
     """
     write = partial(_measured, results=results, seed=seed, command=command)
     if n_workers == 1 or len(runs) < 2:
@@ -351,10 +358,10 @@ def write_runs(
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Let processes that start inside multiply matrices in one thread each, unless the user says otherwise.
+    """Let processes that start inside multiply matrices in one thread each, unless the user set a number.
 
     Threads of several processes on the same cores wait for each other in busy loops: six times the CPU time,
-    as measured on two busy cores. Numpy reads it when it is imported, so it must be there before.
+    as measured on two busy cores. Numpy reads the variable when it is imported, so it must be set before.
     """
     if "OMP_NUM_THREADS" in os.environ:
         yield
@@ -367,7 +374,7 @@ def _one_thread_each() -> Iterator[None]:
 
 
 def _measured(run: PublishedRun, results: Path, *, seed: int, command: Sequence[str]) -> Imported:
-    """Measure a published run and write it, unless the very same one is there.
+    """Measure a published run and write it, unless the same record exists.
 
     Raises:
         StoreError: If an existing record is damaged.
@@ -411,7 +418,7 @@ def _measured(run: PublishedRun, results: Path, *, seed: int, command: Sequence[
 
 
 def _differences(run: PublishedRun, suite: Suite) -> list[str]:
-    """Return the published numbers that the scores do not give."""
+    """Return the published metrics that differ from those of the scores."""
     return [
         f"{name}: published {value:.4f}, its scores give {suite.metrics[name].value:.4f}"
         for name, value in run.published.items()

@@ -1,14 +1,16 @@
 """Reading records, and finding those that a command means: by name, path or task."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from math import inf
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import read_json
-from rmbench.core.schema import parse
-from rmbench.errors import ConfigError, UnknownNameError, first_line
+from rmbench.core.files import read_json, slug
+from rmbench.core.options import parameters_of
+from rmbench.core.schema import checked, parse
+from rmbench.errors import ConfigError, RmbenchError, UnknownNameError
+from rmbench.metrics.kinds import known_kind
 from rmbench.results.record import (
     FORMAT,
     Record,
@@ -20,13 +22,13 @@ from rmbench.results.record import (
     rewards_name,
     run_id,
 )
-from rmbench.results.run import Run, find_own_kinds
+from rmbench.results.run import Run, find_own_kinds, full_name, shown_name
 from rmbench.tasks.spec import TaskSpec, task_name, tasks_also_from
 from rmbench.types import Estimate
 
 
 def read_record(path: Path, *, as_written: bool = True) -> Record:
-    """Return the record in `path`; with `as_written` False also one that was edited by hand.
+    """Return the record in `path`; with `as_written` False also an edited one.
 
     Raises:
         DataError: If it is not a record, its id does not follow from its identity, or it was edited.
@@ -52,20 +54,31 @@ def read_record(path: Path, *, as_written: bool = True) -> Record:
             provenance=raw["provenance"],
             task_file=raw.get("task_file"),
         )
+        own_id = run_id(record.identity)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         told = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
         raise bad_record(path, told) from None
-    if raw.get("run_id") != run_id(record.identity):
-        raise bad_record(path, "run_id does not follow from the identity; the file was edited by hand")
+    if raw.get("run_id") != own_id:
+        raise bad_record(path, "run_id does not follow from the identity; the file was edited")
     if as_written and not is_whole(raw):
         raise bad_record(
             path,
-            "its content is not what its hash says: the file was edited by hand or damaged;"
-            " `rmbench remeasure` makes its numbers again from its rewards",
+            "its content does not match its hash: the file was edited or damaged;"
+            " `rmbench remeasure` computes its metrics again from its rewards",
         )
     with suppress(ConfigError):  # a record is shown without its kinds, but not measured
         find_own_kinds(record)
+    _check_params(record, f"{path}: not a run record, key 'params'")
     return record
+
+
+def _check_params(record: Record, where: str) -> None:
+    """Raise ConfigError for a parameter of the record's task that is none of its kinds' type."""
+    params = record.identity["task"]["params"]
+    for kind in filter(None, map(known_kind, record.identity["task"]["kinds"])):
+        for name, one in parameters_of(kind.params).items():
+            if params.get(name) is not None:
+                checked(one.hint, params[name], f"{where}, key {name!r}")
 
 
 def runs_at(place: Path, *, as_written: bool = True) -> list[Run]:
@@ -73,10 +86,10 @@ def runs_at(place: Path, *, as_written: bool = True) -> list[Run]:
 
     Args:
         place: Folder or file.
-        as_written: False: also records that were edited by hand.
+        as_written: False: also edited records.
 
     Raises:
-        ConfigError: If there is no such place, or no record in it.
+        ConfigError: If `place` does not exist, or has no record.
         DataError: If a file is not a record.
     """
     advice = "run `rmbench eval` first or give --results"
@@ -89,11 +102,13 @@ def runs_at(place: Path, *, as_written: bool = True) -> list[Run]:
 
 
 def find_run(results: Path, name: str, task: str) -> Run:
-    """Return the one record that `name` means: a record's path, or a model's name in `results`.
+    """Return the record that `name` means: a record's path, or a model's name in `results`.
+
+    A name with the hash that tables show, `model (a1b2c3)`, means one of several models of that name.
 
     Args:
-        results: Where a model's name is looked up.
-        name: As on the command line.
+        results: Folder in which a model's name is looked up.
+        name: Path or name, as on the command line.
         task: Name of the task, or its file.
 
     Raises:
@@ -108,12 +123,12 @@ def find_runs(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) ->
     """Return all records that `names` mean: paths of records or folders, or models in `results`.
 
     Args:
-        names: As on the command line; records in their order.
-        results: Where a model's name is looked up.
-        tasks: Names of tasks, or their files: only records of these; none: all.
+        names: Paths or names, as on the command line; the records have their order.
+        results: Folder in which models' names are looked up.
+        tasks: Names of tasks, or their files: only records of these; empty: all.
 
     Raises:
-        ConfigError: If a name means nothing.
+        ConfigError: If a name matches nothing.
         UnknownNameError: If there is no such model, or no record of such a task.
         DataError: If a file is not a record.
     """
@@ -132,14 +147,14 @@ def find_runs(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) ->
 
 @contextmanager
 def with_tasks_of(runs: Iterable[Run]) -> Iterator[None]:
-    """Let `load_task` find tasks that no folder has in the records that hold their files."""
+    """Let `load_task` also find the tasks whose files are in records."""
     held = {run.task: run for run in runs if run.record.task_file is not None}
     with tasks_also_from(lambda name: held[name].recorded_spec() if name in held else None):
         yield
 
 
 def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
-    """Return the one of `runs` that is of this model and task; `where` begins messages.
+    """Return the run of this model and task among `runs`; `where` begins messages.
 
     Raises:
         ConfigError: If no record matches, or more than one does (the message names them).
@@ -149,15 +164,29 @@ def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
     if not of_task:
         raise UnknownNameError("task", task, {r.task for r in of_model}, f"records of {name}")
     if len(of_task) > 1:
-        paths = ", ".join(str(r.path) for r in of_task)
-        raise ConfigError(f"{len(of_task)} records of {name!r} on {task!r}: name one by its path: {paths}")
+        paths = ", ".join(f"{r.path} ({shown_name(r, of_task)})" for r in of_task)
+        raise ConfigError(
+            f"{len(of_task)} records of {name!r} on {task!r}: name one by its path, or by its name in"
+            f" brackets: {paths}"
+        )
     return of_task[0]
 
 
 def _of_model(runs: Sequence[Run], name: str, where: str) -> list[Run]:
-    found = [run for run in runs if run.model == name]
+    found = [run for run in runs if name in (run.model, full_name(run))]
     if not found:
-        raise UnknownNameError("model", name, {run.model for run in runs}, where)
+        raise UnknownNameError("model", name, {shown_name(run, runs) for run in runs}, where)
+    return found
+
+
+def others_of_name(results: Path, model: str, fingerprint: Mapping[str, str]) -> list[Run]:
+    """Return the runs in `results` of other models with the same name; unreadable records are left out."""
+    found: list[Run] = []
+    for path in sorted((results / slug(model)).rglob("*.json")):
+        with suppress(RmbenchError):
+            run = Run(read_record(path), path)
+            if run.model == model and run.fingerprint != fingerprint:
+                found.append(run)
     return found
 
 
@@ -172,34 +201,72 @@ def find_records(folder: Path, *, as_written: bool = True) -> Iterator[Run]:
 
 
 def _estimates(raw: Mapping[str, Mapping[str, Any]]) -> dict[str, Estimate]:
-    return {name: _estimate(name, e) for name, e in raw.items()}
+    return {name: estimate_from_json(name, e) for name, e in raw.items()}
 
 
-def _end(value: Any, infinite: float) -> float:
-    """Return an end of an interval; null stands for one that is infinite."""
-    return infinite if value is None else float(value)
+def estimate_from_json(name: str, e: Any) -> Estimate:
+    """Return the estimate of the metric `name` from a record's JSON values; null is an infinite end.
+
+    Raises:
+        ValueError: If a value is missing or of another type; nothing is converted.
+    """
+    if not isinstance(e, Mapping):
+        raise ValueError(f"the metric {name!r}: {type(e).__name__}; expected a number with its interval")
+    for key, (fits, expected) in _ESTIMATE.items():
+        if not fits(e.get(key, _MISSING if key != "remark" else "")):
+            found = repr(e[key])[:40] if key in e else "missing"
+            raise ValueError(f"the metric {name!r}, key {key!r}: {found}; expected {expected}")
+    low, high = e["ci95"] or (None, None)
+    interval = (-inf if low is None else float(low), inf if high is None else float(high))
+    return Estimate(
+        value=float(e["value"]),
+        ci95=interval if e["ci95"] else None,  # an end that is infinite is null
+        stderr=None if e["stderr"] is None else float(e["stderr"]),
+        n=e["n"],
+        n_clusters=e["n_clusters"],
+        unit=e["unit"],
+        higher_is_better=e["higher_is_better"],
+        remark=e.get("remark", ""),
+    )
 
 
-def _estimate(name: str, e: Mapping[str, Any]) -> Estimate:
-    try:
-        return Estimate(
-            value=float(e["value"]),
-            ci95=(_end(e["ci95"][0], -inf), _end(e["ci95"][1], inf)) if e["ci95"] else None,
-            stderr=None if e["stderr"] is None else float(e["stderr"]),
-            n=int(e["n"]),
-            n_clusters=int(e["n_clusters"]),
-            unit=e["unit"],
-            higher_is_better=e["higher_is_better"],
-            remark=str(e.get("remark", "")),
-        )
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        raise ValueError(
-            f"the metric {name!r}: {first_line(error)}; expected a number with its interval"
-        ) from None
+_MISSING = object()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_interval(value: Any) -> bool:
+    if value is None:
+        return True
+    if not isinstance(value, list) or len(value) != 2 or not all(v is None or _is_number(v) for v in value):
+        return False
+    return None in value or value[0] <= value[1]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+_ESTIMATE: Mapping[str, tuple[Callable[[Any], bool], str]] = {
+    "value": (_is_number, "a finite number"),
+    "ci95": (_is_interval, "[low, high], low first, or null"),
+    "stderr": (lambda value: value is None or _is_number(value), "a finite number or null"),
+    "n": (_is_count, "a whole number"),
+    "n_clusters": (_is_count, "a whole number"),
+    "unit": (_is_text, "text"),
+    "higher_is_better": (lambda value: isinstance(value, bool | None), "true, false or null"),
+    "remark": (_is_text, "text"),
+}
 
 
 def complete_run(results: Path, model: str, spec: TaskSpec, run: str) -> Run | None:
-    """Return a run that is already complete, checked; None if it has no record."""
+    """Return the run if it is already complete, checked; None without a record."""
     path = record_folder(results, model, spec.name, spec.version) / f"{run}.json"
     if not path.exists():
         return None

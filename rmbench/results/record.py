@@ -1,9 +1,9 @@
 """Run records: the file format, its keys and their types, and caveats.
 
 A record is `results/<model>/<task>@<version>/<run id>.json`, with rewards and influence beside it. It is
-written last, so a record that exists is complete. The run id is a hash of the identity: everything that
-can change a number. A second hash is over the whole record. Records are not trusted: keys and types are
-checked once, when a record is read.
+written last, so an existing record is complete. The run id is a hash of the identity: everything that can
+change a number. A second hash covers the whole record. Records are not trusted: keys and types are checked
+once, when a record is read.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import floor, isfinite, isinf, log10
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from rmbench.core.files import IDENTITY_VERSION, digest, sha256_file, slug
 from rmbench.core.options import made_of
@@ -23,7 +23,7 @@ from rmbench.types import Estimate
 FORMAT = 1
 _SIGNIFICANT = 10
 SELF_GOLD = "self-gold"
-"""Marks a record whose gold was made by the model that it measures."""
+"""Marks a record whose gold comes from the measured model itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,13 +39,13 @@ class Record:
     counts: Mapping[str, Any]
     metrics: Mapping[str, Estimate]
     undefined: Mapping[str, str]
-    """Metric -> why it has no value here."""
+    """Metric -> the reason why it has no value here."""
     strata: Mapping[str, Mapping[str, Mapping[str, Estimate]]]
     curves: Mapping[str, Any]
     rewards_sha256: str
     provenance: Mapping[str, Any]
-    """Time, versions, device, speed, command. A leaderboard shows speed and command of it; no number and no
-    rank depends on it."""
+    """Time, versions, device, speed, command. A leaderboard shows speed and command; no metric and no rank
+    depends on it."""
     task_file: str | None = None
     """Text of the task's YAML file; None: the record does not hold it. Untrusted where the record is read."""
 
@@ -65,7 +65,7 @@ class Record:
         return int(self.identity["task"]["version"])
 
     def path(self, results: Path) -> Path:
-        """Return where the record belongs below `results`."""
+        """Return the path of the record below `results`."""
         return record_folder(results, self.model, self.task, self.task_version) / f"{self.run_id}.json"
 
     def to_json(self) -> dict[str, Any]:
@@ -97,16 +97,16 @@ class Record:
 
 
 def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a record's JSON values with the hash over all of them under `sha256`."""
+    """Return a record's JSON values, with their hash under `sha256`."""
     unsealed = {key: value for key, value in values.items() if key != "sha256"}
     return {**unsealed, "sha256": digest(unsealed)}
 
 
 def is_whole(values: Mapping[str, Any]) -> bool:
-    """Say whether a record's JSON values are those that its hash was made of; older records have no hash."""
+    """Say whether a record's JSON values match its hash; older records have no hash and pass."""
     try:
         return "sha256" not in values or sealed(values) == values
-    except ValueError:  # NaN or infinity, which no record is written with
+    except ValueError:  # NaN or infinity, which records never hold
         return False
 
 
@@ -137,8 +137,8 @@ def make_identity(
 ) -> dict[str, Any]:
     """Return the identity of a run; the same before it starts and in its record.
 
-    `gold` says what made the gold in place of the data (`--gold`), `votes` is the hash of annotators' votes;
-    without them, the keys are not there.
+    `gold` names the source of gold other than the data (`--gold`), `votes` is the hash of annotators' votes;
+    without them, the keys are absent.
     """
     return {
         "identity_version": IDENTITY_VERSION,
@@ -154,7 +154,7 @@ def make_identity(
 
 
 def rounded(value: Any) -> Any:
-    """Return `value` with floats at 10 significant digits: below that, processors differ."""
+    """Return `value` with floats at 10 significant digits; further digits differ between processors."""
     if isinstance(value, float):
         if value == 0.0 or not isfinite(value):
             return value
@@ -167,7 +167,7 @@ def rounded(value: Any) -> Any:
 
 
 def estimate_to_json(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate as JSON values; an end of its interval that is infinite is null."""
+    """Return an estimate as JSON values; an infinite end of its interval is null."""
     return {
         "value": rounded(estimate.value),
         "ci95": [_end(end) for end in estimate.ci95] if estimate.ci95 else None,
@@ -181,7 +181,7 @@ def estimate_to_json(estimate: Estimate) -> dict[str, Any]:
 
 
 def _end(end: float) -> float | None:
-    """Return an end of an interval; null for one that is infinite, which JSON has no number for."""
+    """Return an end of an interval; null if it is infinite, for which JSON has no number."""
     return None if isinf(end) else float(rounded(end))
 
 
@@ -194,7 +194,7 @@ _PUT_BACK = "put the file back, or remove the record and evaluate again"
 
 
 def check_rewards_file(path: Path, sha256: str) -> None:
-    """Raise StoreError unless the rewards file is there, whole and unchanged."""
+    """Raise StoreError unless the rewards file exists and is whole and unchanged."""
     if not path.is_file():
         raise StoreError(f"{path}: the rewards of this record are missing; {_PUT_BACK}")
     if (found := sha256_file(path)) != sha256:
@@ -209,15 +209,50 @@ def bad_record(path: Path, problem: str) -> DataError:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskPart:
+    """What of a task can change a number."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    name: str
+    version: int
+    digest: str
+    kinds: tuple[str, ...]
+    params: Mapping[str, Any]
+    strata: tuple[str, ...]
+    """Stratum keys that the task reports on."""
+    kind_files: Mapping[str, str] | None = None
+    """Task kind in a file -> the file's SHA-256."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """All that can change a number."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    task: TaskPart
+    data: str
+    """Hash of the items."""
+    model: Mapping[str, Any]
+    """Fingerprint of the model."""
+    limit: int | None
+    """Size of the random sample; null: all items."""
+    seed: int
+    gold: Mapping[str, Any] | None = None
+    """What made the gold in place of the data (`--gold`)."""
+    votes: str | None = None
+    """Hash of annotators' votes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
     """Counts of one run. Each task kind adds its own under its name."""
 
-    MORE_KEYS: ClassVar[bool] = True
+    MORE_KEYS: ClassVar[Any] = Mapping[str, int]
     items: int
     items_available: int
     responses: int
     dropped: Mapping[str, int]
-    """Reason -> items left out of the data."""
+    """Reason -> number of items left out of the data."""
     invalid: int
     distinct_texts: int | None = None
     empty: int | None = None
@@ -227,12 +262,14 @@ class Counts:
     preference: Mapping[str, int] | None = None
     best_of_n: Mapping[str, int] | None = None
     unanswered: Mapping[str, int] | None = None
-    """Reason -> judgements of a metered model that gave no reward."""
+    """Reason -> number of judgements of a metered model that gave no reward."""
+    gold: Mapping[str, int] | None = None
+    """What `--gold` found -> number of responses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provenance:
-    """When, with what and how fast a run was made. No number depends on it."""
+    """Time, versions and speed of a run. No metric depends on it."""
 
     MORE_KEYS: ClassVar[bool] = True
     time: str | None = None
@@ -244,6 +281,46 @@ class Provenance:
     parameters: int | None = None
     tokens_per_s: float | None = None
     wall_s: float | None = None
+    used: Mapping[str, Any] | None = None
+    """Requests, tokens and cost of a metered model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenth:
+    """Accuracy in one tenth of |margin|."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    accuracy: float
+    ci95: tuple[float, float] | None = None
+
+
+_Styles: TypeAlias = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curves:
+    """Tables for plots; those that a page or a figure reads."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    margin_deciles: tuple[Tenth, ...] | None = None
+    margin_quantiles: Mapping[str, float] | None = None
+    style_matrix: Mapping[str, tuple[_Styles, _Styles, _Styles]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardsFile:
+    """The rewards file of a record."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """The files beside a record."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    rewards: RewardsFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,17 +333,17 @@ class RecordFile:
     task: str
     primary: str
     """The task's headline metric."""
-    identity: Mapping[str, Any]
-    """All that can change a number; the run id is its hash."""
+    identity: Identity
+    """Everything that can change a number; the run id is its hash."""
     counts: Counts
     metrics: Mapping[str, Any]
     """Metric -> value, ci95, stderr, n, n_clusters, unit, higher_is_better."""
     undefined: Mapping[str, str]
-    """Metric -> why it has no value here."""
+    """Metric -> the reason why it has no value here."""
     strata: Mapping[str, Any]
     """Stratum key -> its value -> metrics."""
-    curves: Mapping[str, Any]
-    files: Mapping[str, Any]
+    curves: Curves
+    files: Files
     """The rewards file and its SHA-256."""
     provenance: Provenance
     task_file: str | None = None
@@ -274,25 +351,25 @@ class RecordFile:
 
 
 ENOUGH = 20
-"""Prompts near equal length on each side, below which a reader is told. The interval of an accuracy from 20
+"""With fewer prompts near equal length on a side, records get a caveat. The interval of an accuracy from 20
 prompts is about 0.4 wide."""
 
 
 def caveats(record: Record) -> list[str]:
-    """Return what was not as it should be, each with its count; nothing for a record without any of it."""
+    """Return the caveats of a record, each with its count; empty without any."""
     counts, parts = record.counts, list[str]()
     if (version := record.identity.get("metrics_version")) != METRICS_VERSION:
         parts.append(
             f"numbers of metrics version {version}; rmbench remeasure makes them version {METRICS_VERSION}"
         )
-    if counts["truncated"]:
+    if counts.get("truncated"):
         parts.append(f"{counts['truncated']:,} truncated")
     if counts["invalid"]:
         parts.append(f"{counts['invalid']:,} invalid")
-    parts += [f"{n:,} without an answer ({why})" for why, n in counts.get("unanswered", {}).items() if n]
-    if counts["ties"]:
+    parts += [f"{n:,} without an answer ({why})" for why, n in (counts.get("unanswered") or {}).items() if n]
+    if counts.get("ties"):
         parts.append(f"{counts['ties']:,} tied {'pair' if counts['ties'] == 1 else 'pairs'}")
-    too_small = counts.get("best_of_n", {}).get("pools_too_small")
+    too_small = (counts.get("best_of_n") or {}).get("pools_too_small")
     if too_small:
         parts.append(f"{too_small:,} pools too small for the largest n")
     if few := _few_near_equal_length(record):
@@ -303,11 +380,11 @@ def caveats(record: Record) -> list[str]:
 
 
 def remarks(record: Record, is_shown: Callable[[str], bool] = lambda _: True) -> list[str]:
-    """Return what headline numbers say of themselves, a line each with their names.
+    """Return the remarks of headline metrics, a line per remark with the names of the metrics.
 
     Args:
-        record: Whose numbers.
-        is_shown: Says of a metric's name whether it is shown.
+        record: The record.
+        is_shown: Says whether a metric of this name is shown.
     """
     held = [record.metrics]
     shown = {
@@ -321,8 +398,8 @@ def remarks(record: Record, is_shown: Callable[[str], bool] = lambda _: True) ->
 
 
 def _few_near_equal_length(record: Record) -> str:
-    """Say so if length control rests on few pairs near equal length; empty where it does not."""
-    found = record.counts.get("preference", {})
+    """Return a caveat if length control has few pairs near equal length; else an empty text."""
+    found = record.counts.get("preference") or {}
     sides = {side: found.get(f"prompts_near_equal_chosen_{side}") for side in ("longer", "shorter")}
     known = {side: n for side, n in sides.items() if n is not None}
     if "accuracy_length_controlled" not in record.metrics or min(known.values(), default=ENOUGH) >= ENOUGH:
@@ -332,18 +409,18 @@ def _few_near_equal_length(record: Record) -> str:
 
 
 def kept_empty(record: Record) -> str:
-    """Return how many responses are empty and still measured; empty text for 0."""
+    """Return a text with the number of empty responses that are measured; an empty text for 0."""
     n = record.counts.get("empty")
     return f"{n:,} of {record.counts['responses']:,} responses are empty: they keep their gold" if n else ""
 
 
 def dropped(record: Record) -> str:
-    """Return what was left out of the data, by reason; empty where nothing was."""
+    """Return a text with the items left out of the data, by reason; empty if none."""
     return ", ".join(f"{count:,} for {reason}" for reason, count in record.counts["dropped"].items())
 
 
 def items_left_out(record: Record) -> dict[str, int]:
-    """Return the items that each task kind left out because of the model's own rewards; kinds without: 0."""
+    """Return, per task kind, the number of items left out because of the model's rewards, or 0."""
     task = record.identity["task"]
     rule = str(task["params"].get("invalid", "fail"))
     found = dict.fromkeys(task["kinds"], 0)
@@ -351,5 +428,5 @@ def items_left_out(record: Record) -> dict[str, int]:
         kind = known_kind(name)
         scaled = kind is not None and kind.needs_scale(made_of(kind.params, task["params"]))
         if rule == "drop" or (rule == "wrong" and scaled):
-            found[name] = record.counts.get(name, {}).get("invalid_items", 0)
+            found[name] = (record.counts.get(name) or {}).get("invalid_items", 0)
     return found

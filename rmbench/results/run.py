@@ -1,6 +1,6 @@
-"""One stored evaluation: its record, where it is stored, what its rewards give.
+"""One stored evaluation: its record, its path, and the metrics of its rewards.
 
-Facts beside the numbers (speed, size, command) are untrusted input, and checked here.
+Other facts (speed, size, command) are untrusted input, and checked here.
 """
 
 import shlex
@@ -12,7 +12,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import iter_jsonl
+from rmbench.core.files import digest
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import (
     KINDS,
@@ -26,6 +26,7 @@ from rmbench.metrics import (
 )
 from rmbench.results.influence import influence_name, read_influence, write_influence
 from rmbench.results.record import SELF_GOLD, Record, check_rewards_file, rewards_name
+from rmbench.results.rewards import read_rewards
 from rmbench.tasks.spec import TaskSpec, list_tasks, load_task, parse_recorded
 from rmbench.types import Estimate
 
@@ -35,11 +36,11 @@ class Run:
     """A stored evaluation of one model on one task. Panel and suite are made at their first use."""
 
     record: Record
-    """As the file says it."""
+    """Content of the record's file."""
     path: Path
-    """The record's file."""
+    """Path of the record's file."""
     keeps_influence: bool = field(default=True, kw_only=True)
-    """Whether what is measured anew is written to the influence file."""
+    """True: metrics that are measured again are written to the influence file."""
 
     @property
     def model(self) -> str:
@@ -48,7 +49,7 @@ class Run:
 
     @property
     def fingerprint(self) -> Mapping[str, Any]:
-        """Identity of the model: weights, template, dtype and whatever else can change a reward."""
+        """Identity of the model: weights, template, dtype and everything else that can change a reward."""
         found: Mapping[str, Any] = self.record.identity["model"]
         return found
 
@@ -64,12 +65,12 @@ class Run:
 
     @property
     def task_digest(self) -> str:
-        """Hash of what of the task can change a number: `TaskSpec.digest`."""
+        """Hash of all parts of the task that can change a number: `TaskSpec.digest`."""
         return str(self._task["digest"])
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Task kinds that were measured."""
+        """Measured task kinds."""
         return tuple(self._task["kinds"])
 
     @property
@@ -95,7 +96,7 @@ class Run:
 
     @property
     def gold(self) -> Mapping[str, Any] | None:
-        """The model or verifier that made the gold (`--gold`); None: the data has it."""
+        """The model or verifier that made the gold (`--gold`); None: gold of the data."""
         found: Mapping[str, Any] | None = self.record.identity.get("gold")
         return found
 
@@ -107,15 +108,15 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """Seed of everything that is drawn."""
+        """Seed of all random draws."""
         return int(self.record.identity["seed"])
 
     def spec(self) -> TaskSpec:
-        """Return the task: from its file if it is found, else from the text in the record.
+        """Return the task, from its file if it is found, else from the text in the record.
 
         Raises:
             UnknownNameError: If there is neither.
-            ConfigError: If the text in the record is wrong, or is not what was measured.
+            ConfigError: If the text in the record is wrong, or is not the task that was measured.
         """
         try:
             return load_task(self.task)
@@ -135,11 +136,11 @@ class Run:
 
     @property
     def metrics(self) -> Mapping[str, Estimate]:
-        """Every number of the record, with its interval."""
+        """Every metric of the record, with its interval."""
         return self.record.metrics
 
     def size(self) -> str:
-        """Return how many items and responses were measured, in words."""
+        """Return a text with the numbers of measured items and responses."""
         counts = self.record.counts
         some = counts["items"] != counts["items_available"]
         sample = f" (a sample of {counts['items_available']:,})" if some else ""
@@ -147,12 +148,12 @@ class Run:
 
     @property
     def rewards_path(self) -> Path:
-        """The rewards file beside the record."""
+        """Path of the rewards file beside the record."""
         return self.path.with_name(rewards_name(self.record.run_id))
 
     @property
     def influence_path(self) -> Path:
-        """The influence file beside the record."""
+        """Path of the influence file beside the record."""
         return self.path.with_name(influence_name(self.record.run_id))
 
     def check_rewards(self) -> None:
@@ -160,9 +161,14 @@ class Run:
         check_rewards_file(self.rewards_path, self.record.rewards_sha256)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return the stored rows of the rewards file. Raises StoreError as `check_rewards` does."""
+        """Return the stored rows of the rewards file.
+
+        Raises:
+            StoreError: If the file is missing or does not match the record's hash.
+            DataError: If a row is not as `rmbench eval` writes it.
+        """
         self.check_rewards()
-        return [row for _, row in iter_jsonl(self.rewards_path)]
+        return read_rewards(self.rewards_path)
 
     @cached_property
     def panel(self) -> Panel:
@@ -175,7 +181,7 @@ class Run:
 
     @cached_property
     def suite(self) -> Suite:
-        """All numbers with their influence: read from the influence file, else measured and kept there.
+        """All metrics with their influence: read from the influence file, else measured and kept there.
 
         Raises:
             StoreError: If the rewards are missing or damaged.
@@ -190,7 +196,7 @@ class Run:
         return found
 
     def measure(self, *, strata: bool = True) -> Suite:
-        """Measure the run from its rewards; without `strata`, leave the numbers of each stratum out."""
+        """Measure the run from its rewards; without `strata`, leave out the metrics of each stratum."""
         find_own_kinds(self.record)
         return measure_suite(self.panel, self.kinds, self.settings, self.strata, report_strata=strata)
 
@@ -200,7 +206,7 @@ class Run:
         return measure_suite(panel, kinds, self.settings, self.strata, report_strata=False)
 
     def leaves_out(self, metric: str) -> bool:
-        """Return whether a metric (`win_rate@max` is understood) leaves items out because of the rewards."""
+        """Return whether a metric (or `win_rate@max`) leaves items out because of the rewards."""
         name = named(metric, self.suite)
         return name is not None and self.suite.without(name) is not None
 
@@ -215,8 +221,19 @@ class Run:
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the fields alone: another process makes panel and suite itself."""
+        """Return the fields without panel and suite: another process makes them itself."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def full_name(run: Run) -> str:
+    """Return the model's name with a hash of its fingerprint, 6 hex digits: `model (a1b2c3)`."""
+    return f"{run.model} ({digest(run.fingerprint, 6)})"
+
+
+def shown_name(run: Run, runs: Iterable[Run]) -> str:
+    """Return the model's name; its full one if another model among `runs` has the same name."""
+    prints = {digest(r.fingerprint, 6) for r in runs if r.model == run.model}
+    return full_name(run) if len(prints) > 1 else run.model
 
 
 def stored_panel(rows: Iterable[Mapping[str, Any]]) -> Panel:
@@ -238,7 +255,7 @@ def stored_panel(rows: Iterable[Mapping[str, Any]]) -> Panel:
 
 
 def named(metric: str, suite: Suite) -> str | None:
-    """Return the name of a metric that has a value, where `win_rate@max` is the one with the largest n."""
+    """Return the name of a metric that has a value; `win_rate@max` is the one with the largest n."""
     try:
         return resolve_metric(metric, suite.metrics)
     except UnknownNameError:
@@ -246,10 +263,10 @@ def named(metric: str, suite: Suite) -> str | None:
 
 
 def find_own_kinds(record: Record) -> None:
-    """Make sure that the kinds that a record's task has in files are known, as they were for the record.
+    """Make sure that the record's task kinds from users' files are known, with unchanged files.
 
-    No code is run because a record names it. The task file has to be one that the user named before, or be in
-    a folder of RMBENCH_TASKS_DIR.
+    A record never causes code to run: the user must have named the task file before, or it must be in a
+    folder of RMBENCH_TASKS_DIR.
 
     Raises:
         ConfigError: If a kind is not known, or its file has changed since.
@@ -271,24 +288,24 @@ _LEAST, _MOST = 1e-6, 1e15
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Facts about one run that no number and no rank depends on."""
+    """Facts about one run; no metric and no rank depends on them."""
 
     command: str
-    """What made the record, quoted for a shell; empty where it does not say."""
+    """Command that made the record, quoted for a shell; empty if not recorded."""
     tokens_per_s: float | None
-    """Of the machine that made the record; None where no token was read or counted."""
+    """Tokens per second of the machine that made the record; None if no token was read or counted."""
     tokens: int
-    """Tokens behind that speed; 0 without one."""
+    """Number of tokens of that speed; 0 without a speed."""
     machine: str
-    """Its processor's kind, as far as the record says."""
+    """Kind of the machine's processor, if recorded."""
     parameters: int | None
-    """Of the model; None where the record does not say."""
+    """Parameters of the model; None if not recorded."""
     self_gold: bool
-    """The gold was made by the model that is measured: its verdicts (`import`) or scores (`--self-gold`)."""
+    """True if the gold comes from the measured model: its verdicts (`import`) or scores (`--self-gold`)."""
 
 
 def facts_of(run: Run) -> Facts:
-    """Return the facts of a run; what is missing or makes no sense is None or empty, never a guess."""
+    """Return the facts of a run; a missing or invalid fact is None or empty, never a guess."""
     found = run.record.provenance
     command = found.get("command")
     words = [str(word) for word in command] if isinstance(command, list) else []
@@ -306,7 +323,7 @@ def facts_of(run: Run) -> Facts:
 
 
 def _positive(value: Any) -> float | None:
-    """Return a number that a speed or a count can be, or None."""
+    """Return a number that is a valid speed or count, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if _LEAST <= value <= _MOST else None  # NaN is neither

@@ -1,21 +1,20 @@
-"""Writing runs: what `eval`, `import` and `remeasure` put into a results folder.
+"""Writes runs into a results folder, for `eval`, `import` and `remeasure`.
 
-`remeasure` makes the numbers
-of records again from their rewards, without model, data or GPU.
+`remeasure` computes the metrics of records again from their rewards, without model, data or GPU.
 """
 
 import json
 import platform
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.address import without_secrets
 from rmbench.core.files import read_json, sha256_bytes, to_jsonl_gz, write_atomic
+from rmbench.core.versions import LIBRARIES, loaded_versions
 from rmbench.metrics import METRICS_VERSION, Suite, resolve_metric
 from rmbench.results.influence import influence_name, write_influence
 from rmbench.results.read import runs_at
@@ -37,18 +36,18 @@ def write_run(
     provenance: Mapping[str, Any],
     task_file: str | None,
 ) -> Run:
-    """Write a run: its rewards, its influence file, and last its record, each whole or not at all.
+    """Write a run: its rewards, its influence file, then its record, each whole or not at all.
 
     Args:
         results: The results folder.
         model: Name of the model.
         identity: From `make_identity`.
         primary: The task's headline metric.
-        counts: Of items, responses and what was left out; ties and the suite's counts are added.
-        suite: All numbers, with those of strata.
+        counts: Counts of items, responses and left-out items; ties and the suite's counts are added.
+        suite: All metrics, with those of strata.
         rewards: Bytes of the rewards file (`encode_rewards`).
         provenance: From `provenance_of`.
-        task_file: Text of the task's YAML file, where it is known.
+        task_file: Text of the task's YAML file, if known.
     """
     record = Record(
         model=model,
@@ -85,9 +84,9 @@ def reward_rows(
     rewards: Iterable[Sequence[float]],
     flips: tuple[Sequence[int], Sequence[int]] | None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield what the rewards file holds: all that metrics need, and no text of prompt or response.
+    """Yield the rows of the rewards file: everything that metrics need, and no text of prompt or response.
 
-    The rows are also a valid input of `scores:FILE`.
+    The rows are also valid input for `scores:FILE`.
     """
     for i, (item, row) in enumerate(zip(items, rewards, strict=True)):
         entry: dict[str, Any] = {
@@ -109,37 +108,32 @@ def reward_rows(
 
 
 def encode_rewards(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """Return the bytes of a rewards file; they depend on the rows alone."""
+    """Return the bytes of a rewards file; they depend only on the rows."""
     return to_jsonl_gz(rows)
 
 
 def provenance_of(*, model: str, data: str, command: Sequence[str]) -> dict[str, Any]:
-    """Return when, where and from what a run is made: keys that every record has."""
+    """Return the provenance keys that every record has: time, machine, versions, data; no secret."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model": model,
+        "model": without_secrets(model),
         "data": data,
-        "command": list(command),
+        "command": [without_secrets(word) for word in command],
         "versions": package_versions(),
         "machine": platform.machine(),
     }
 
 
 def package_versions() -> dict[str, str]:
-    """Return the versions of what this run has loaded, for its provenance."""
-    found = {"python": platform.python_version()}
-    for name in ("rmbench", "numpy", "scipy", "torch", "transformers"):
-        # Only what this run has loaded: a version that played no part would mislead.
-        if name in sys.modules:
-            try:
-                found[name] = version(name)
-            except PackageNotFoundError:
-                continue
-    return found
+    """Return the versions of the libraries that this run has loaded, for its provenance."""
+    return {
+        "python": platform.python_version(),
+        **loaded_versions(("rmbench", "numpy", "scipy", *LIBRARIES)),
+    }
 
 
 def task_identity(spec: TaskSpec) -> dict[str, Any]:
-    """Return what of a task can change a number."""
+    """Return the parts of a task that can change a number."""
     return {
         "name": spec.name,
         "version": spec.version,
@@ -152,7 +146,7 @@ def task_identity(spec: TaskSpec) -> dict[str, Any]:
 
 
 def primary_metric(spec: TaskSpec, suite: Suite) -> str:
-    """Return the headline's name; where it has no value on this data, the record says why under it."""
+    """Return the headline's name; if it has no value on this data, the record gives the reason under it."""
     if spec.primary in suite.undefined or not suite.metrics:
         return spec.primary
     return resolve_metric(spec.primary, suite.metrics)
@@ -160,23 +154,23 @@ def primary_metric(spec: TaskSpec, suite: Suite) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Remeasured:
-    """One record, measured again."""
+    """One record that was measured again."""
 
     run: Run
-    """As it was found."""
+    """The record before."""
     path: Path
-    """Where it is now."""
+    """Its new path."""
     changed: tuple[str, ...]
-    """Metrics whose value or interval differs, and `undefined`, `strata` or `curves` where those do."""
+    """Metrics whose value or interval changed, and `undefined`, `strata` or `curves` if they changed."""
     edited: bool
-    """The record was not as it was written: edited by hand, or damaged."""
+    """True if the record was edited or damaged."""
 
 
 def remeasure(folder: Path, *, results: Path | None = None) -> Iterator[Remeasured]:
-    """Measure every record at or below `folder` again, and write those that changed.
+    """Measure every record at or below `folder` again, and write the changed ones.
 
-    A record made by an older version of the metrics gets a new identity, hence a new file; the old one is
-    removed only after the new one is complete. A removal that a kill cut short is finished first.
+    A record from an older version of the metrics gets a new identity, hence a new file; the old file is
+    removed after the new one is complete. A removal that a kill cut short is finished first.
 
     Raises:
         ConfigError: If there is no record.

@@ -6,15 +6,15 @@ Importing this module imports no heavy library.
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.core.files import digest
-from rmbench.core.option_fields import option
+from rmbench.core.options import Option
 from rmbench.errors import RunError, ScoringError
-from rmbench.models.hf.checkpoint import Checkpoint, weights_identity
+from rmbench.models.hf.checkpoint import Checkpoint
 from rmbench.models.hf.text import PlainFormat, decoder_format
 from rmbench.types import Turn
 
@@ -23,17 +23,19 @@ from rmbench.types import Turn
 class Decoding:
     """How responses are drawn."""
 
-    n: int = option(16, "Responses per prompt.", "-n", min=1)
-    temperature: float = option(1.0, "0 takes the likeliest token.", min=0)
-    top_k: int = option(0, "Only the K likeliest tokens; 0 for all.", min=0)
-    top_p: float = option(
-        1.0, "Only the likeliest tokens that together have this probability.", min=0, max=1, min_open=True
-    )
-    max_tokens: int = option(512, "Most tokens of a response, its end token included.", min=1)
-    seed: int = option(0, "Seed of the responses and of --limit.", env="RMBENCH_SEED", min=0)
-    stop: tuple[str, ...] = option(
-        (), r"End a response before TEXT (repeat); \n is a line break.", metavar="TEXT"
-    )
+    n: Annotated[int, Option("Responses per prompt.", flags="-n", low=1)] = 16
+    temperature: Annotated[float, Option("0 takes the likeliest token.", low=0)] = 1.0
+    top_k: Annotated[int, Option("Only the K likeliest tokens; 0 for all.", low=0)] = 0
+    top_p: Annotated[
+        float,
+        Option("Only the likeliest tokens that together have this probability.", above=0, high=1),
+    ] = 1.0
+    max_tokens: Annotated[int, Option("Most tokens of a response, its end token included.", low=1)] = 512
+    seed: Annotated[int, Option("Seed of the responses and of --limit.", env="RMBENCH_SEED", low=0)] = 0
+    stop: Annotated[
+        tuple[str, ...],
+        Option(r"End a response before TEXT (repeat); \n is a line break.", metavar="TEXT", single=True),
+    ] = ()
 
     def settings(self) -> dict[str, Any]:
         """Return the settings that a pool records; `stop` only if there are stop texts, as in older pools."""
@@ -129,6 +131,7 @@ class Policy:
 
     Args:
         checkpoint: The checkpoint's place.
+        weights: Identity of the files that it was loaded from.
         config: Its config.
         tokenizer: Its tokenizer.
         declared: Its generation config.
@@ -136,9 +139,16 @@ class Policy:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, config: Any, tokenizer: Any, declared: Any, chat_template: str
+        self,
+        checkpoint: Checkpoint,
+        weights: str,
+        config: Any,
+        tokenizer: Any,
+        declared: Any,
+        chat_template: str,
     ) -> None:
-        self._checkpoint, self._config, self._tokenizer = checkpoint, config, tokenizer
+        self._checkpoint, self._weights = checkpoint, weights
+        self._config, self._tokenizer = config, tokenizer
         self._format = decoder_format(tokenizer, chat_template)
         self._declared = {
             k: v for k in _DECLARED if (v := getattr(declared, k, None)) not in (None, _NEUTRAL.get(k))
@@ -149,7 +159,7 @@ class Policy:
         """Tokens that end a response: those of the checkpoint (one or several) and of the tokenizer."""
 
     def identity(self, engine: str, dtype: str) -> Mapping[str, Any]:
-        """Return everything that can change a text; hashes the weights of a folder.
+        """Return everything that can change a text.
 
         Args:
             engine: Name and version of the engine.
@@ -157,7 +167,7 @@ class Policy:
         """
         return {
             "policy": self._checkpoint.name,
-            **weights_identity(self._checkpoint, self._config),
+            "weights": self._weights,
             "engine": engine,
             "format": self._format.identity,
             "dtype": dtype,

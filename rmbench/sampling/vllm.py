@@ -12,7 +12,7 @@ from typing import Any
 
 from rmbench.core.files import digest
 from rmbench.errors import RunError
-from rmbench.models.hf.checkpoint import find_checkpoint, source_of
+from rmbench.models.hf.checkpoint import find_checkpoint
 from rmbench.models.hf.load import check_writes, explained, transformers
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm.engine import (
@@ -60,8 +60,10 @@ class VLLMEngine:
         read = read_config(checkpoint, runtime)
         check_writes(checkpoint, read.config)
         with explained(checkpoint):
-            declared = _declared(checkpoint.location, read.config, source_of(checkpoint, runtime))
-        self._policy = Policy(checkpoint, read.config, read.tokenizer, declared, chat_template)
+            declared = _declared(checkpoint.location, read.config, read.pin.source)
+        weights = read.pin.weights
+        self.policy = Policy(checkpoint, weights, read.config, read.tokenizer, declared, chat_template)
+        """How prompts are encoded and responses are read."""
         self._max_length = read.max_length
         # The engine returns one log-probability of the chosen token: as drawn, or at temperature 1.
         self._is_narrowed = decoding.temperature != 0 and (
@@ -78,18 +80,18 @@ class VLLMEngine:
         )
 
     def identity(self) -> Mapping[str, Any]:
-        """Return everything that can change a text; hashes the weights of a folder."""
-        return self._policy.identity(f"vllm-{version()}-{ENGINE_VERSION}", dtype_of(self._engine))
+        """Return everything that can change a text."""
+        return self.policy.identity(f"vllm-{version()}-{ENGINE_VERSION}", dtype_of(self._engine))
 
     def notes(self) -> list[str]:
         """Return remarks on format, end tokens and ignored settings of the checkpoint."""
-        return self._policy.notes()
+        return self.policy.notes()
 
     def problem(self, turns: Sequence[Turn], decoding: Decoding) -> str | None:
         """Return why a prompt can have no response; None if it can."""
-        if (found := self._policy.problem(turns, decoding)) is not None:
+        if (found := self.policy.problem(turns, decoding)) is not None:
             return found
-        n_tokens = len(self._policy.encode(turns))
+        n_tokens = len(self.policy.encode(turns))
         # One more than is drawn: a second pass asks for one token that is not used.
         if n_tokens + decoding.max_tokens >= self._max_length:
             return (
@@ -108,7 +110,7 @@ class VLLMEngine:
         per_lot = max(1, _AT_ONCE.get(kind, _AT_ONCE["cuda"]) // decoding.n)
         rest = iter(prompts)
         while lot := list(islice(rest, per_lot)):
-            ids = [self._policy.encode(prompt.turns) for prompt in lot]
+            ids = [self.policy.encode(prompt.turns) for prompt in lot]
             asked = [(own, self._params(p.key, k, decoding)) for own, p in zip(ids, lot, strict=True)
                      for k in range(decoding.n)]  # fmt: skip
             drawn = self._generate([own for own, _ in asked], [params for _, params in asked])
@@ -125,7 +127,7 @@ class VLLMEngine:
             top_p=decoding.top_p,
             max_tokens=decoding.max_tokens,
             seed=int(digest([decoding.seed, key, sample], 15), 16),
-            stop_token_ids=list(self._policy.ends),
+            stop_token_ids=list(self.policy.ends),
             ignore_eos=True,  # only the end tokens above
             logprobs=0,
             stop=list(decoding.stop),
@@ -155,9 +157,7 @@ class VLLMEngine:
             own, untempered = [0.0] * len(rows), told  # no choice, no uncertainty
         else:
             own, untempered = told, self._at_temperature_1(prompts, rows) if self._is_narrowed else told
-        return [
-            self._policy.read(*one, stop=decoding.stop) for one in zip(rows, own, untempered, strict=True)
-        ]
+        return [self.policy.read(*one, stop=decoding.stop) for one in zip(rows, own, untempered, strict=True)]
 
     def _at_temperature_1(self, prompts: Sequence[Sequence[int]], rows: Sequence[list[int]]) -> list[float]:
         """Return ln P of each row after its prompt, without temperature and filters: a second pass."""

@@ -1,6 +1,6 @@
-"""From items to rewards: plan the work, ask the model for what the score store lacks, put it together.
+"""From items to rewards: plan the work, compute the rewards that the score store lacks, put them together.
 
-Executors of several processes are in `processes` and `ray`, imported only when they are asked for.
+Executors of several processes are in `processes` and `ray`. They are imported at their first use.
 """
 
 from rmbench.scoring.executor import Executor, Workers

@@ -1,23 +1,26 @@
-"""Executors: they answer the batches of the plan, in this process or in several.
+"""Executors compute the answers to the batches of the plan, in this process or in several.
 
 `InProcess` answers one batch at a time. `Threads` are for models that wait for a server, and for models that
 compute faster side by side. `Workers` is the base of executors whose workers are other processes
 (`rmbench.scoring.processes`, `rmbench.scoring.ray`), each with a replica of the model.
 
-The queue is in the process that plans: a worker that is done gets the next batch, so nobody waits for the
-slowest. Only that process reads and writes the score store. A worker that dies gives its batch back.
+The queue is in the process that plans: an idle worker gets the next batch, and none waits for the slowest.
+Only that process reads and writes the score store. The batch of a worker that dies goes back to the queue.
 """
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, overload
 
-from rmbench.errors import ConfigError, RmbenchError, is_out_of_memory
+from rmbench.core.address import without_secrets
+from rmbench.errors import ConfigError, RmbenchError, first_line, is_out_of_memory
+from rmbench.models.resolve import LoadedModel, fingerprint_of
 from rmbench.types import (
     AnyModel,
     ConcurrentModel,
@@ -38,11 +41,11 @@ class Failure:
     """The reason why a batch has no answers."""
 
     text: str
-    """The model's error, in words."""
+    """Text of the model's error."""
     out_of_memory: bool
-    """Whether a smaller batch may succeed."""
+    """True if a smaller batch may succeed."""
     cause: Exception | None = None
-    """The exception, where it happened in this process. None for memory: it would hold on to the batch."""
+    """The exception, if raised in this process. None if out of memory: it would keep the batch alive."""
 
 
 Answers: TypeAlias = Sequence[float | Scored] | Failure
@@ -133,8 +136,8 @@ class Threads(Generic[U]):
     Args:
         ask: The model's `score` or `prefer`; called from several threads at once.
         n: Threads.
-        wait: Wait at the end for the batches in work, one a thread at most: a process that ends while one of
-            its threads computes is aborted.
+        wait: Wait at the end for the batches in work, at most one per thread: Python aborts a process that
+            ends while one of its threads computes.
     """
 
     def __init__(self, ask: Ask[U], n: int, *, wait: bool = False) -> None:
@@ -142,7 +145,7 @@ class Threads(Generic[U]):
         self._ask = ask
         self._waiting: SimpleQueue[tuple[int, Sequence[U]] | None] = SimpleQueue()
         self._done: SimpleQueue[tuple[int, Answers]] = SimpleQueue()
-        # Daemons: after Ctrl-C nobody waits for a server that may take minutes.
+        # Daemons: after Ctrl-C the process does not wait for a server that may take minutes.
         self._threads = [
             Thread(target=self._serve, name=f"rmbench-asker-{number}", daemon=True) for number in range(n)
         ]
@@ -195,39 +198,53 @@ def _beside(model: ParallelModel, n: int) -> Iterator[Executor[Any]]:
 
 
 class Replica:
-    """The model of one worker, loaded when it is needed.
+    """The model of one worker.
 
     Args:
         load: Returns the model.
     """
 
-    def __init__(self, load: Callable[[], AnyModel]) -> None:
+    def __init__(self, load: Callable[[], LoadedModel]) -> None:
         self._load = load
         self._model: AnyModel | None = None
 
+    def prepare(self) -> dict[str, str] | str:
+        """Load the model; return its fingerprint, or the error."""
+        try:
+            loaded = self._load()
+            self._model = loaded.model
+            return fingerprint_of(loaded)
+        except RmbenchError as error:
+            return str(error)
+        except Exception as error:  # an exception itself may not survive the way to another process
+            return f"the model cannot be loaded: {type(error).__name__}: {first_line(error)}"
+
     def answer(self, batch: Sequence[Any]) -> Answers:
-        """Return the model's answers, or what it raised."""
-        answers = attempt(self._ask, batch)
+        """Return the answers of the prepared model, or what it raised."""
+        answers = attempt(partial(answer, self._model), batch)
         if isinstance(answers, Failure):
-            # The exception itself may not survive the way; its text does.
+            # The exception itself may not be picklable; its text is.
             return Failure(answers.text, answers.out_of_memory)
         return answers
 
-    def _ask(self, batch: Sequence[Any]) -> Sequence[float | Scored]:
-        self._model = self._model or self._load()
-        return answer(self._model, batch)
-
 
 class Workers(ABC, Generic[W]):
-    """Base of executors with workers in other processes, each with one batch at a time; a context manager."""
+    """Base of executors with workers in other processes, each with one batch at a time; a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        option: The option that asked for them; begins messages.
+        loaded: The model here; that of every worker must have the same fingerprint.
+    """
+
+    def __init__(self, option: str, loaded: LoadedModel) -> None:
+        self._option, self._spec = option, loaded.spec
+        self._fingerprint = fingerprint_of(loaded)
         self._waiting: deque[tuple[int, Sequence[Any]]] = deque()
         self._done: deque[tuple[int, Answers]] = deque()
         self._busy: dict[W, tuple[int, Sequence[Any]]] = {}
         self._idle: list[W] = []
         self.n_lost = 0
-        """Processes that died."""
+        """Number of processes that died."""
 
     @property
     @abstractmethod
@@ -254,6 +271,7 @@ class Workers(ABC, Generic[W]):
 
         Raises:
             ScoringError: If no worker is left.
+            ConfigError: If a worker has another model.
         """
         while not self._done:
             self._hand_out()
@@ -265,6 +283,23 @@ class Workers(ABC, Generic[W]):
                     self._idle.append(worker)
             self._hand_out()  # at once: what is done has yet to be stored
         return self._done.popleft()
+
+    def _check_model(self, where: str, told: Mapping[str, str] | str) -> None:
+        """Raise ConfigError if a worker has no model, or another one than this process.
+
+        Args:
+            where: The worker's place, in words.
+            told: What its `Replica.prepare` returned.
+        """
+        if isinstance(told, str):
+            raise ConfigError(f"{self._option}: {where}: {told}")
+        for key in sorted(self._fingerprint.keys() | told.keys()):
+            here, there = self._fingerprint.get(key), told.get(key)
+            if here != there:
+                raise ConfigError(
+                    f"{self._option}: {without_secrets(self._spec)} is another model {where}: its {key} is"
+                    f" {there!r}, here {here!r}"
+                )
 
     def _hand_out(self) -> None:
         while self._waiting and self._idle:
@@ -295,17 +330,18 @@ class Workers(ABC, Generic[W]):
 
     @abstractmethod
     def _bury(self, worker: W) -> None:
-        """Clear away what is left of a dead worker; it may be replaced."""
+        """Clean up after a dead worker; it may be replaced."""
 
 
 def check_sharable(option: str, spec: str, model: AnyModel) -> None:
     """Raise ConfigError if several processes are of no use for a model.
 
     Args:
-        option: The option that asked for them; begins the message.
+        option: The option that requests the processes; begins the message.
         spec: The text of `--model`.
         model: The model; only its kind matters.
     """
+    spec = without_secrets(spec)
     if isinstance(model, PrecomputedRewards):
         raise ConfigError(f"{option}: the rewards of {spec} were computed elsewhere; there is nothing to do")
     if type(model).__module__ == "__main__":
@@ -314,4 +350,6 @@ def check_sharable(option: str, spec: str, model: AnyModel) -> None:
             " into a file and name it FILE.py:NAME"
         )
     if isinstance(model, ConcurrentModel):
-        raise ConfigError(f"{option}: {spec} is asked by threads of one process; see -M concurrency=N")
+        raise ConfigError(
+            f"{option}: {spec} waits for a server, so threads of one process call it; see -M concurrency=N"
+        )

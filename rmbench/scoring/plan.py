@@ -5,7 +5,7 @@ candidates of one prompt stay together and a batch costs its distinct tokens. Ot
 length go together and a batch costs count x longest.
 
 Batches depend on the set of units alone, never on the scores in the store: a run that was killed and started
-again sends the same batches, and so gets the same rewards to the last bit.
+again sends the same batches, and gets the same rewards to the last bit.
 
 A unit is a conversation, or an ordered pair for pairwise models.
 """
@@ -24,13 +24,13 @@ DEFAULT_BATCH_TOKENS = 8192
 CHARACTERS_PER_TOKEN = 4
 _LARGEST_BATCH = 512
 _JOINED = 0.5
-"""Share of the budget that several prompts fill together: a CPU is faster with less at once, but one prompt's
-candidates are not split for that, since its prompt would be read again."""
+"""Share of the budget that a batch of several prompts fills: a CPU is faster with smaller batches. The
+candidates of one prompt are not split for that, since its prompt would be read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit(Generic[U]):
-    """One thing to ask a model: a conversation, or an ordered pair."""
+    """One question to a model: a conversation, or an ordered pair."""
 
     key: str
     payload: U
@@ -38,14 +38,14 @@ class Unit(Generic[U]):
 
 @dataclass(frozen=True, slots=True)
 class Measure(Generic[U]):
-    """Sizes that a model gives for the plan."""
+    """Sizes of units, for the plan."""
 
     lengths: Callable[[Sequence[U]], Sequence[int]]
-    """Tokens of each."""
+    """Tokens of each unit."""
     prompt: Callable[[U], Hashable]
-    """The prompt, which candidates share."""
+    """The prompt that candidates share."""
     joint_length: Callable[[Sequence[U]], int | None]
-    """Tokens read for these in one batch, at most their sum; None where each is a padded row."""
+    """Tokens that the model reads for these units in one batch, at most their sum; None: units are padded."""
 
 
 def distinct(units: Iterable[Unit[U]]) -> list[Unit[U]]:
@@ -59,7 +59,7 @@ def distinct(units: Iterable[Unit[U]]) -> list[Unit[U]]:
 def plan(units: Sequence[Unit[U]], measure: Measure[U], budget_tokens: int) -> list[list[Unit[U]]]:
     """Return every unit once, in batches within the budget (at least one unit each), largest first.
 
-    Largest first, so that running out of memory happens at once and not after an hour.
+    The largest batch comes first, so that too little memory shows at once and not after an hour.
 
     Args:
         units: Distinct units, in any order.

@@ -1,11 +1,11 @@
 """An executor of Ray actors: the plan, batches and queue of `rmbench.scoring.processes`, over many machines.
 
-Plain actors rather than Ray Data: the plan has cut the batches already, by tokens and by shared prompts. Ray
-Data would cut its blocks anew, and a worker that dies would lose a block.
+It uses plain actors, not Ray Data: the plan has cut the batches already, by tokens and by shared prompts. Ray
+Data would cut its own blocks, and a worker that dies would lose a block.
 
-An actor that dies gives its batch back and is replaced. Three things end a run: a batch that kills several
-actors, one after the other; actors that die again and again without an answer, until none is left; and no
-place for any of them. What was answered before is stored.
+An actor that dies is replaced, and its batch goes back to the queue. Three things end a run: a batch that
+kills several actors, one after the other; actors that die repeatedly without an answer, until none is left;
+and a cluster with no place for an actor. Answers so far are stored.
 
 Ray is imported when the first batch comes.
 """
@@ -25,8 +25,8 @@ from math import floor
 from pathlib import Path
 from typing import Any, Literal
 
-from rmbench.errors import ConfigError, RmbenchError, ScoringError, first_line
-from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model
+from rmbench.errors import ConfigError, ScoringError, first_line
+from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring.executor import Answers, Replica, Workers, check_sharable
 from rmbench.scoring.processes import n_cores
@@ -35,7 +35,7 @@ _OPTION = "--executor ray"
 _PATIENCE_S = 10.0
 _MOST_PER_CPU = 4
 _OBJECT_STORE_BYTES = 256 * 2**20
-"""Object store of a Ray that is started here, for a few batches and rewards; Ray's default is gigabytes."""
+"""Object store, in bytes, of a Ray that is started here. It holds few batches; Ray's default is gigabytes."""
 _RESOLUTION = 10_000
 """Ray counts resources in parts of a CPU this small, and rounds: a third of a CPU must not round up."""
 
@@ -47,7 +47,7 @@ class Place:
     n_cpus: float
     n_gpus: int
     n_threads: int | None
-    """For torch on a CPU, the same as `--workers` gives on one machine; None where it has a GPU."""
+    """Threads for torch on a CPU, as many as `--workers` gives on one machine; None with a GPU."""
 
 
 def check_ray() -> None:
@@ -62,7 +62,7 @@ def connect() -> bool:
     Raises:
         ConfigError: If nothing answers there, or Ray does not start.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports
     import ray
 
     if ray.is_initialized():
@@ -71,7 +71,7 @@ def connect() -> bool:
     own: dict[str, Any] = {}
     if address == "local":
         own = {"num_cpus": n_cores(), "include_dashboard": False, "object_store_memory": _OBJECT_STORE_BYTES}
-    logging.getLogger("ray").setLevel(logging.CRITICAL)  # what goes wrong is raised too
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # errors are raised too
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL, **own)
@@ -84,7 +84,7 @@ def connect() -> bool:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError if nobody listens at an address; Ray itself tries for minutes."""
+    """Raise OSError if nothing listens at an address; Ray itself tries for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), _PATIENCE_S).close()
@@ -98,7 +98,7 @@ def nodes() -> list[Mapping[str, float]]:
 
 
 def found(*, free: bool = False) -> str:
-    """Return the CPUs and GPUs of the cluster in words, or those that are free."""
+    """Return a text with the CPUs and GPUs of the cluster, or with the free ones."""
     import ray
 
     resources = ray.available_resources() if free else ray.cluster_resources()
@@ -108,13 +108,13 @@ def found(*, free: bool = False) -> str:
 def place_for(machines: Sequence[Mapping[str, float]], n: int, *, gpus: bool) -> Place:
     """Return the resources of each of `n` actors: a GPU, or the largest share of CPUs that exists `n` times.
 
-    The share is a whole number of CPUs, or a CPU among 2 to 4 actors. However Ray deals actors of one size,
-    all find a place if nobody else is there.
+    The share is a whole number of CPUs, or a CPU among 2 to 4 actors. However Ray places actors of one size,
+    all find a place if nothing else uses the cluster.
 
     Args:
-        machines: The resources of each, as Ray counts them.
-        n: Actors.
-        gpus: Whether the model would use a GPU.
+        machines: Resources of each machine, as Ray counts them.
+        n: Number of actors.
+        gpus: True if the model would use a GPU.
 
     Raises:
         ConfigError: If there are fewer places than actors.
@@ -155,8 +155,7 @@ class RayWorker:
             os.chdir(folder)
         if n_threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(n_threads)  # read by libraries that are imported from here on
-        self._load = partial(load_model, spec, options, runtime)
-        self._replica: Replica | None = None
+        self._replica = Replica(partial(load_model, spec, options, runtime))
 
     def machine(self) -> str:
         """Return where this is; the first answer of an actor that has found its place."""
@@ -164,23 +163,17 @@ class RayWorker:
 
     def prepare(self) -> dict[str, str] | str:
         """Load the model; return its fingerprint, or the error."""
-        try:
-            loaded = self._load()
-            self._replica = Replica(lambda: loaded.model)
-            return fingerprint_of(loaded)
-        except RmbenchError as error:
-            return str(error)
+        return self._replica.prepare()
 
     def answer(self, batch: Sequence[Any]) -> Answers:
         """Return the model's answers, or what it raised."""
-        assert self._replica is not None  # noqa: S101  (prepared first)
         return self._replica.answer(batch)
 
 
 PATIENCE_S = 120.0
-"""How long an actor may wait for a place in the cluster; processes start slowly on a busy machine."""
+"""Seconds that an actor may wait for a place in the cluster; processes start slowly on a busy machine."""
 _MOST_DEATHS = 3
-"""Deaths of actors that end a place (in a row, without an answer), and a run (of the same batch)."""
+"""Deaths of actors that close a place (in a row, without an answer), or end the run (on the same batch)."""
 
 
 @dataclass(eq=False, slots=True)
@@ -193,36 +186,34 @@ class _Actor:
     state: Literal["placing", "loading", "ready"] = "placing"
     machine: str = ""
     since: float = field(default_factory=time.monotonic)
-    """When the actor was asked for."""
+    """Time at which the actor was requested."""
     n_deaths: int = 0
-    """Deaths in this place in a row, without an answer to a batch."""
+    """Deaths in this place in a row without an answer to a batch."""
 
 
 class RayActors(Workers[_Actor]):
     """Ray actors as workers. Ray is joined, or started, when the first batch comes.
 
     Args:
-        spec: The text of `--model`.
+        loaded: The model here; that of every actor must have the same fingerprint.
         options: The texts of `-M`.
         runtime: Device, dtype, length.
         n: Actors.
-        fingerprint: Fingerprint of the model here; every actor must have the same.
-        gpus: Whether the model would use a GPU.
+        gpus: True if the model would use a GPU.
     """
 
     def __init__(
         self,
-        spec: str,
+        loaded: LoadedModel,
         options: Mapping[str, str],
         runtime: Runtime,
         n: int,
-        fingerprint: Mapping[str, str],
         *,
         gpus: bool,
     ) -> None:
-        super().__init__()
-        self._spec, self._options, self._runtime = spec, dict(options), runtime
-        self._n, self._fingerprint, self._gpus = n, dict(fingerprint), gpus
+        super().__init__(_OPTION, loaded)
+        self._options, self._runtime = dict(options), runtime
+        self._n, self._gpus = n, gpus
         self._actors: list[_Actor] = []
         self._new: Callable[[], Any] | None = None
         self._is_ours = False
@@ -326,7 +317,7 @@ class RayActors(Workers[_Actor]):
                 actor.machine, actor.state = told, "loading"
                 actor.call = actor.handle.prepare.remote()
             else:
-                self._check_model(actor.machine, told)
+                self._check_model(f"on {actor.machine}", told)
                 actor.state = "ready"
                 self._idle.append(actor)
 
@@ -357,23 +348,11 @@ class RayActors(Workers[_Actor]):
                 f"all actors died, {self.n_lost} of them ({self._why}); what was scored is stored"
             )
 
-    def _check_model(self, machine: str, told: Mapping[str, str] | str) -> None:
-        """Raise ConfigError if an actor has no model, or another one than this process."""
-        if isinstance(told, str):
-            raise ConfigError(f"--executor ray: on {machine}: {told}")
-        for key in sorted(self._fingerprint.keys() | told.keys()):
-            here, there = self._fingerprint.get(key), told.get(key)
-            if here != there:
-                raise ConfigError(
-                    f"--executor ray: {self._spec} is another model on {machine}: its {key} is {there!r},"
-                    f" here {here!r}"
-                )
-
 
 def _kill(handle: Any) -> None:
     import ray
 
-    # On the way out, or after a death: a second error would hide the first.
+    # Called at the end or after a death: a second error would hide the first.
     with suppress(Exception):
         ray.kill(handle)
 
@@ -397,4 +376,4 @@ def ray_actors_for(loaded: LoadedModel, options: Mapping[str, str], runtime: Run
         raise ConfigError(f"--executor ray: Ray deals the GPUs; expected --device cuda, not {runtime.device}")
     # A model without torch needs no device.
     gpus = "torch" in sys.modules and runtime.device in ("auto", "cuda")
-    return RayActors(loaded.spec, options, runtime, n, fingerprint_of(loaded), gpus=gpus)
+    return RayActors(loaded, options, runtime, n, gpus=gpus)

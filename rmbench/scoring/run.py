@@ -1,6 +1,6 @@
-"""Scores items with a model: every text that the score store does not have, once.
+"""Scores items with a model: each text that the score store does not have, once.
 
-Rewards made of stored numbers, such as those of an ensemble's members, have a store for each part.
+Rewards that are computed from other models' rewards (ensembles) have a store for each part.
 """
 
 import time
@@ -42,12 +42,12 @@ from rmbench.types import (
 
 
 class RewardRows(Sequence[tuple[float, ...]]):
-    """Rewards of many items, one row per item, in eight bytes each; a tuple would take five times as much.
+    """Rewards of many items, one row per item, eight bytes per reward; a tuple would take five times as much.
 
-    Equal to any sequence of the same rows.
+    It equals any sequence of the same rows.
 
     Args:
-        rows: The rows to begin with.
+        rows: The first rows.
     """
 
     def __init__(self, rows: Iterable[Iterable[float]] = ()) -> None:
@@ -104,13 +104,13 @@ class Scoring:
     n_truncated: int | None
     """Responses whose text was cut to fit the model; None if the model does not report it."""
     n_invalid: int
-    """Responses without a finite reward."""
+    """Number of responses without a finite reward."""
     unanswered: Mapping[str, int]
-    """Those of them with a reason from the model, by reason."""
+    """Number of these with a reason from the model, by reason."""
     n_units: int
-    """Distinct texts (or ordered pairs) the items need."""
+    """Number of distinct texts (or ordered pairs) of the items."""
     n_computed: int
-    """Those of them that the model computed now."""
+    """Number of these that the model computed now."""
     n_tokens: int
     """Tokens of the computed texts, if the model counts them."""
     wall_s: float
@@ -134,15 +134,15 @@ def score_items(
 
     Args:
         model: Any of the three kinds of model.
-        items: Items to score; read one after the other, not kept.
+        items: Items to score; they are read one by one and not kept.
         store: The score store of this model's fingerprint (unused for precomputed rewards), or those of its
             parts: the result of `open_stores`.
         batch_tokens: Most tokens of a batch; None for the model's own budget.
         progress: Gets the progress.
-        executor: Answers in place of this process, with the same model.
+        executor: Computes the answers instead of this process, with the same model.
 
     Raises:
-        ScoringError: If the model raises or breaks its contract; what was scored before stays stored.
+        ScoringError: If the model raises or breaks its contract; rewards computed before stay stored.
     """
     started = time.perf_counter()
     if isinstance(model, PrecomputedRewards):
@@ -228,7 +228,7 @@ def _score_conversations(
 
 
 def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item], started: float) -> Scoring:
-    """Ask for every ordered pair of every item: both orders, K (K - 1) questions for K responses."""
+    """Compare every ordered pair of every item: K (K - 1) questions for K responses."""
     rewards = RewardRows()
     flips, comparisons, n_invalid = [], [], 0
     for answered in flow.answer(items):
@@ -267,15 +267,15 @@ def _table(answered: Answered[Pair]) -> "np.ndarray[tuple[int, int], np.dtype[np
 
 
 class PartedWork:
-    """Answers like `Work`: asks the parts one after the other and combines their numbers.
+    """Answers questions like `Work`: asks the parts one after the other and combines their rewards.
 
-    Only this process writes the stores, and each part's batches are planned as if it were alone: its numbers
-    are the same to the last bit whatever it is a part of.
+    Only this process writes the stores. Each part's batches are planned as if it were alone, so its rewards
+    are the same to the last bit in any ensemble.
 
     Args:
         model: The model.
         stores: The stores of its parts.
-        executor: Answers in place of this process, with the same model.
+        executor: Computes the answers instead of this process, with the same model.
         batch_tokens: Most tokens of a batch; None for the budget of each part.
         progress: Gets the progress.
     """
@@ -306,11 +306,11 @@ class PartedWork:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens read now, those of every part."""
+        """Tokens read now by all parts."""
         return sum(work.n_tokens for work in self._works)
 
     def known(self, units: Sequence[Unit[Conversation]]) -> dict[str, Scored]:
-        """Return the rewards of those of `units` that all parts' stores know."""
+        """Return the rewards of those `units` that are in the stores of all parts."""
         found = [work.known(units) for work in self._works]
         return self._combined([unit for unit in units if all(unit.key in part for part in found)], found)
 
@@ -318,7 +318,7 @@ class PartedWork:
         """Return the rewards of distinct `units`.
 
         Raises:
-            ScoringError: If a part raises or breaks its contract, and which; what was answered stays stored.
+            ScoringError: If a part raises or breaks its contract (the message names it); answers stay stored.
         """
         self.n_computed += len(units) - len(self.known(units))
         found = []
@@ -355,7 +355,7 @@ class _PartExecutor:
 
 
 class _Together:
-    """Progress of texts from that of all parts: a text counts when every part has its number."""
+    """Progress of texts from that of all parts: a text counts when every part has its reward."""
 
     def __init__(self, progress: Progress, n_parts: int) -> None:
         self._progress, self._n_parts = progress, n_parts

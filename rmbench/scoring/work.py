@@ -1,6 +1,6 @@
 """Asks a model for the rewards that the score store does not have, and stores them batch by batch.
 
-Items flow through: a window of them is asked and stored while the next one is read and tokenised. `Meter`
+Items are a stream: one window of them is scored and stored while the next one is read and tokenised. `Meter`
 counts the usage of a metered model.
 """
 
@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Generic, Protocol, TypeVar
+from numbers import Integral
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -25,14 +26,14 @@ class Progress(Protocol):
     """Receives the progress of the work."""
 
     def start(self, n_texts: int) -> None:
-        """Say how many texts there are, equal ones counted again."""
+        """Receive the number of texts; equal texts count each time."""
 
     def advance(self, n_texts: int, n_tokens: int) -> None:
-        """Say that texts have their reward: read now, with so many tokens, or known before."""
+        """Receive the number of texts with a reward: computed now, with their tokens, or known before."""
 
 
 class Answering(Protocol[U]):
-    """Answers questions from the store or by asking: `Work`, and `PartedWork`."""
+    """Answers questions from the store or from the model: `Work`, and `PartedWork`."""
 
     @property
     def n_computed(self) -> int:
@@ -57,12 +58,12 @@ class Work(Generic[U]):
     """Asks a model for the answers that a store does not have, batch by batch.
 
     Args:
-        store: Has the known answers, and gets the new ones.
+        store: Holds the known answers, and receives the new ones.
         executor: Answers the batches.
         measure: Sizes, for the plan.
-        budget_tokens: Most tokens of a batch; halved where memory does not suffice.
+        budget_tokens: Most tokens of a batch; halved if memory does not suffice.
         progress: Gets the progress after each batch.
-        fraction: Whether answers must be in [0, 1].
+        fraction: True if answers must be in [0, 1].
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class Work(Generic[U]):
         """Return the answers for distinct `units`: the stored ones, and the model's, stored batch by batch.
 
         Raises:
-            ScoringError: If the model raises or breaks its contract; what was answered before stays stored.
+            ScoringError: If the model raises or breaks its contract; answers so far stay stored.
         """
         scored = self.known(units)
         self._advance(len(scored), 0)
@@ -140,7 +141,7 @@ class Work(Generic[U]):
         if len(answers) != len(batch):
             raise ScoringError(f"the model returned {len(answers)} rewards for {len(batch)} conversations")
         fresh = {unit.key: self._checked(answer) for unit, answer in zip(batch, answers, strict=True)}
-        # A reward that is not finite is an answer for this run only: it is asked for again next time.
+        # A reward that is not finite is an answer for this run only: the next run asks the model again.
         self._store.put([(k, s) for k, s in fresh.items() if isfinite(s.reward)])
         tokens = sum(s.n_tokens or 0 for s in fresh.values())
         self.n_computed += len(fresh)
@@ -165,7 +166,13 @@ class Work(Generic[U]):
             raise ScoringError(
                 f"the pairwise model returned {value!r}; expected P(first is better) in [0, 1]"
             )
-        return Scored(value, scored.n_tokens, scored.truncated, scored.why) if scored else Scored(value)
+        value += 0.0  # -0.0 becomes 0.0: the store keeps no sign of zero, and stored or not is the same
+        if scored is None:
+            return Scored(value)
+        n_tokens: Any = scored.n_tokens
+        if n_tokens is not None and not (isinstance(n_tokens, Integral) and 0 <= int(n_tokens) < 2**63):
+            raise ScoringError(f"the model returned n_tokens={n_tokens!r}; expected a count, or None")
+        return Scored(value, None if n_tokens is None else int(n_tokens), scored.truncated, scored.why)
 
 
 class Meter:
@@ -194,9 +201,9 @@ class Meter:
 
 
 WINDOW_CHARACTERS = 4_000_000
-"""Characters that are planned together: about a million tokens, a hundred batches and more."""
+"""Characters of a window, which is planned together: about a million tokens, a hundred batches or more."""
 _LEAST_CHARACTERS = 256
-"""Least characters that a text counts as, so that empty ones fill a window too."""
+"""A shorter text counts as this many characters, so that empty ones fill a window too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,13 +224,13 @@ class _Window(Generic[U]):
 
 
 class Flow(Generic[U]):
-    """Answers the questions about items, in the order of the items, and keeps none of them.
+    """Answers the questions about items, in the order of the items; no item is kept.
 
     Args:
         work: Asks and stores.
-        units_of: The questions about an item.
-        prepare: Gets the texts of the next window.
-        progress: Gets the number of questions.
+        units_of: Returns the questions about an item.
+        prepare: Receives the texts of the next window.
+        progress: Receives the number of questions.
     """
 
     def __init__(
@@ -238,7 +245,7 @@ class Flow(Generic[U]):
 
     @property
     def n_units(self) -> int:
-        """Distinct questions so far."""
+        """Number of distinct questions so far."""
         return len(np.unique(np.frombuffer(bytes(self._keys), dtype="S16")))
 
     def answer(self, items: Iterable[Item]) -> Iterator[Answered[U]]:

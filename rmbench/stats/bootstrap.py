@@ -12,8 +12,9 @@ N_RESAMPLES = 2000
 _CHUNK = 50
 _BISECTIONS = 30
 _GROUPS_AT_ONCE = 100
-_MOST_UNITS = 4000
-"""Above this, seeded random groups of clusters are what is resampled: as good, and the cost stays linear."""
+MOST_UNITS = 4000
+"""With more clusters than this, random (seeded) groups of clusters are resampled: the spread is the same, and
+the cost stays linear."""
 
 
 def cluster_bootstrap(
@@ -26,8 +27,8 @@ def cluster_bootstrap(
     """Resample clusters with replacement and evaluate a function of the resampled totals.
 
     Args:
-        sums: Per-cluster sums of whatever the statistic is made of, shape (C, m); or several arrays that
-            stand side by side, each (C, ...), so that large ones need not be copied together.
+        sums: Per-cluster sums that the statistic is computed from, shape (C, m); or several arrays side by
+            side, each (C, ...), so that large ones need not be copied together.
         statistic: Maps totals (B, m) to values (B, q), row by row.
         seed: Same seed and same C give the same resamples, so two models are paired.
         n_resamples: Number of resamples.
@@ -39,7 +40,7 @@ def cluster_bootstrap(
     """
     columns = [sums] if isinstance(sums, np.ndarray) else list(sums)
     n = len(columns[0])
-    units = _grouped(columns, seed) if n > _MOST_UNITS else np.concatenate(columns, axis=1)
+    units = _grouped(columns, seed) if n > MOST_UNITS else np.concatenate(columns, axis=1)
     counts = _drawn_counts(seed, n, n_resamples)
     return np.concatenate(
         [
@@ -53,14 +54,14 @@ def cluster_bootstrap(
 def _drawn_counts(seed: int, n: int, n_resamples: int) -> NDArray[np.uint8]:
     """Return how often each unit is drawn, (n_resamples, units).
 
-    Kept, since the metrics and strata of one model, and of the next one on the same items, use the same
-    draws, and drawing takes longer than the metrics do. 8 MB at most each: that a unit is drawn 256 times
-    in as many draws as there are units has a probability below 1e-500.
+    The counts are cached: all metrics and strata, and all models on the same items, use the same draws, and
+    drawing takes longer than the metrics do. One array takes at most 8 MB. A count fits into a byte: in
+    n draws from n units, one unit is drawn 256 times with a probability below 1e-500.
     """
     rng = np.random.default_rng(seed)
-    if n > _MOST_UNITS:
-        rng.permutation(n)  # what `_grouped` has drawn before
-    n_units = min(n, _MOST_UNITS)
+    if n > MOST_UNITS:
+        rng.permutation(n)  # `_grouped` has drawn this before
+    n_units = min(n, MOST_UNITS)
     counts = np.empty((n_resamples, n_units), dtype=np.uint8)
     for start in range(0, n_resamples, _CHUNK):
         drawn = rng.integers(0, n_units, size=(min(_CHUNK, n_resamples - start), n_units))
@@ -70,16 +71,16 @@ def _drawn_counts(seed: int, n: int, n_resamples: int) -> NDArray[np.uint8]:
 
 
 def _grouped(columns: Sequence[Floats], seed: int) -> Floats:
-    """Return the sums of random groups of clusters, (_MOST_UNITS, m), made a few groups at a time."""
+    """Return the sums of random groups of clusters, (MOST_UNITS, m), made a few groups at a time."""
     n = len(columns[0])
     order = np.random.default_rng(seed).permutation(n)
-    dealt = np.argsort(order % _MOST_UNITS, kind="stable")
-    ends = np.cumsum(np.bincount(np.arange(n) % _MOST_UNITS))
+    dealt = np.argsort(order % MOST_UNITS, kind="stable")
+    ends = np.cumsum(np.bincount(np.arange(n) % MOST_UNITS))
     parts = []
-    for first in range(0, _MOST_UNITS, _GROUPS_AT_ONCE):
+    for first in range(0, MOST_UNITS, _GROUPS_AT_ONCE):
         begin = ends[first - 1] if first else 0
         starts = np.concatenate([[begin], ends[first : first + _GROUPS_AT_ONCE - 1]]) - begin
-        rows = dealt[begin : ends[min(first + _GROUPS_AT_ONCE, _MOST_UNITS) - 1]]
+        rows = dealt[begin : ends[min(first + _GROUPS_AT_ONCE, MOST_UNITS) - 1]]
         parts.append(np.add.reduceat(np.concatenate([c[rows] for c in columns], axis=1), starts, axis=0))
     return np.concatenate(parts)
 
@@ -95,16 +96,16 @@ def percentile_interval(replicates: Floats) -> tuple[float, float]:
 
 
 def least_compatible_effect(value: float, replicates_at: Callable[[float], Floats]) -> float:
-    """Return the smallest factor t in [0, 1] at which `value` would be no surprise (97.5%, one-sided).
+    """Return the smallest factor t in [0, 1] that is compatible with `value` (97.5%, one-sided).
 
-    For statistics that noise can only push up (ECE, reliability) resamples of the data never come near 0,
-    even where the truth is 0. So the test is inverted: the effect that was seen is shrunk by t, data like
-    that are resampled, and t is compatible if `value` does not exceed 97.5% of what they give. t = 0 is the
-    exact null; for an effect that towers above its noise this is the lower end of the basic bootstrap.
+    Noise can only raise some statistics (ECE, reliability). Their resamples never come near 0, even if the
+    truth is 0. So the test is inverted: the observed effect is shrunk by t, such data are resampled, and t
+    is compatible if `value` does not exceed 97.5% of the replicates. t = 0 is the exact null. For an effect
+    far above its noise, the result is the lower end of the basic bootstrap.
 
     Args:
-        value: What was observed.
-        replicates_at: Maps t to replicates (B,) of the statistic where the effect is t times the one seen;
+        value: The observed value.
+        replicates_at: Maps t to replicates (B,) of the statistic with an effect of t times the observed one;
             their quantiles must not fall as t grows. Every t must use the same resamples.
 
     Source: bootstrap test inversion, Davison & Hinkley 1997, section 5.5.

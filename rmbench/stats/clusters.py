@@ -3,8 +3,9 @@
 An estimate pulls itself towards its largest clusters, so their residuals are too small, and the plain
 sandwich (CR1) has too small an error. CR2 divides each squared residual by the share of it that is expected
 to be left; the degrees of freedom are Satterthwaite's, after Bell and McCaffrey. Both need a working model of
-how a cluster's sum varies. It lies between two ends: in proportion to the size of the cluster (its
-observations are independent), and to the square of it (they are copies). The data say where between.
+how a cluster's sum varies. Its variance lies between two ends: proportional to the size of the cluster (its
+observations are independent), and proportional to the square of the size (they are copies). The data decide
+where between.
 
 Source: Bell & McCaffrey 2002, "Bias reduction in standard errors for linear regression with multi-stage
 samples", Survey Methodology 28(2); Imbens & Kolesar 2016, "Robust standard errors in small samples", REStat
@@ -22,25 +23,25 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
 _PULLS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""How much more than its size the largest cluster's variance may grow: from independent to copies."""
+"""Growth of the largest cluster's variance beyond its size: from 0 (independent) towards copies."""
 FEW = 10
-"""A stratum of fewer clusters than this says too little about its own variance: it is pooled with others."""
+"""Strata of fewer clusters than this are pooled: one of them alone says too little about its variance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stratum:
-    """A mean or a ratio over clusters of its own: an estimate is one, or a weighted sum of several."""
+    """A mean or a ratio over some clusters. An estimate is one stratum, or a weighted sum of several."""
 
     index: Ints
-    """The clusters that it has observations of, increasing, shape (c,)."""
+    """Numbers of the clusters that it has observations of, increasing, shape (c,)."""
     influence: Floats
     """First-order effect of each on the whole estimate, shape (c,); sums to 0."""
     share: Floats
     """Share of the denominator that each carries, shape (c,); sums to 1."""
     weight: float = 1.0
-    """Of this term in the sum."""
+    """Weight of this term in the sum."""
     value: float = 0.0
-    """Of this term alone."""
+    """Value of this term alone."""
 
     def contributions(self) -> Floats:
         """Return what each cluster adds to the whole estimate, shape (c,)."""
@@ -54,7 +55,7 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How far an estimate may lie from the truth."""
+    """Variance of an estimate, with its degrees of freedom."""
 
     variance: float
     """Squared standard error."""
@@ -65,13 +66,13 @@ class Spread:
 def spread_of(strata: Sequence[Stratum], n_clusters: int, *, limits: tuple[float, float] | None) -> Spread:
     """Return the spread of a weighted sum of strata over `n_clusters` clusters.
 
-    Strata of few clusters are pooled: what varies within and between them is taken for the variance of each.
-    Clusters that stand in several strata count with the sum of their influences.
+    Strata of few clusters are pooled: the variance within and between them is taken for the variance of each.
+    A cluster that is in several strata counts with the sum of its influences.
 
     Args:
         strata: At least one; together at least two clusters.
-        n_clusters: Clusters that there are, C.
-        limits: Least and greatest value that a cluster can have, where there are such.
+        n_clusters: Number of clusters, C.
+        limits: Least and greatest value that a cluster can have; None: no limits.
     """
     large, small = split_by_size(strata)
     adjusted = np.zeros(n_clusters)
@@ -97,9 +98,9 @@ def _bell_mccaffrey(influence: Floats, share: Floats) -> tuple[Floats, float]:
     c = len(share)
     if _equal(share):
         return np.full(c, np.sqrt(c / (c - 1.0))), c - 1.0
-    working = _working_variance(influence, share)
-    factor, freedom = _under(working, share)
-    _, independent = _under(share, share)
+    working = working_variance(influence, share)
+    factor, freedom = cr2_factors(working, share)
+    _, independent = cr2_factors(share, share)
     # Bounded values have a steadier variance than the normal ones that Satterthwaite assumes, so the degrees
     # of freedom under the fitted working model alone are too few, and under independence too many.
     return factor, 2.0 / (1.0 / freedom + 1.0 / independent)
@@ -109,8 +110,13 @@ def _equal(share: Floats) -> bool:
     return bool(np.ptp(share) <= 1e-12 * share.max())
 
 
-def _under(working: Floats, share: Floats) -> tuple[Floats, float]:
-    """Return factors and degrees of freedom where `working` (c,) is the variance of each cluster's sum."""
+def cr2_factors(working: Floats, share: Floats) -> tuple[Floats, float]:
+    """Return CR2's factor on each influence, (c,), and the degrees of freedom, under a working model.
+
+    Args:
+        working: Variance of each cluster's sum under the model, up to a factor, shape (c,).
+        share: Share of the denominator of each cluster, shape (c,); sums to 1.
+    """
     total = working.sum()
     left = working * (1.0 - 2.0 * share) + share**2 * total
     squared = working / np.maximum(left, 1e-9 * working)
@@ -125,11 +131,11 @@ def _under(working: Floats, share: Floats) -> tuple[Floats, float]:
     return np.sqrt(squared), max(1.0, float(trace**2 / of_square))
 
 
-def _working_variance(influence: Floats, share: Floats) -> Floats:
+def working_variance(influence: Floats, share: Floats) -> Floats:
     """Return how the variance of a cluster's sum grows with its share, (c,), up to a factor.
 
-    The mean of `h + pull h^2` over a few pulls, each with the likelihood that squared influences give it.
-    With clusters of one size all of them say the same.
+    It is the mean of `h + pull h^2` over a few pulls, each weighted by its likelihood given the squared
+    influences. With clusters of one size, all pulls give the same.
     """
     largest = float(share.max())
     scale = float(np.square(influence).max())
@@ -145,7 +151,7 @@ def _working_variance(influence: Floats, share: Floats) -> Floats:
 
 
 def split_by_size(strata: Sequence[Stratum]) -> tuple[list[Stratum], list[Stratum]]:
-    """Return the strata that stand for themselves, and those that are pooled, with enough others."""
+    """Return the strata with a variance each, and the small ones, with enough others, that are pooled."""
     if len(strata) == 1:
         return list(strata), []
     ordered = sorted(strata, key=lambda s: -len(s.index))
@@ -160,10 +166,9 @@ def split_by_size(strata: Sequence[Stratum]) -> tuple[list[Stratum], list[Stratu
 def _pooled(strata: Sequence[Stratum], limits: tuple[float, float] | None) -> tuple[Ints, Floats, float]:
     """Return clusters, their adjusted influences and the degrees of freedom of small strata together.
 
-    Collapsed strata (Cochran 1977, section 5A.12): one variance for all of their clusters, that of the
-    clusters' means about the mean of them all, so differences between the strata count as noise. Where all
-    values are equal and have limits, an observation at each limit is added: a few equal values are no
-    certainty.
+    The strata are collapsed (Cochran 1977, section 5A.12): all their clusters have one variance, that of the
+    clusters' means about their common mean. So differences between the strata count as noise. If all values
+    are equal and have limits, an observation at each limit is added: a few equal values prove nothing.
     """
     index = np.concatenate([s.index for s in strata])
     pull = np.concatenate([s.weight * s.share for s in strata])

@@ -1,9 +1,9 @@
-"""Paired comparisons of models: p-values, corrections for many of them, equivalence, a verdict on each.
+"""Paired comparisons of models: p-values, correction for many tests, equivalence, and verdicts.
 
 Equivalence is tested by two one-sided tests: Schuirmann 1987, "A comparison of the two one-sided tests
 procedure and the power approach", J. Pharmacokinetics and Biopharmaceutics 15(6); Westlake 1981 for the
-interval that says the same: the test holds at 5% exactly where the 90% interval lies within the margin. Hall
-1992, "On the removal of skewness by transformation", J. R. Stat. Soc. B 54, for differences of one direction.
+equivalent interval: the test rejects at 5% exactly if the 90% interval lies within the margin. Hall 1992, "On
+the removal of skewness by transformation", J. R. Stat. Soc. B 54, for differences of one direction.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from rmbench.stats.statistic import Statistic
 from rmbench.types import Estimate
 
 MOST_FLIPPED = 12
-"""Clusters up to which all signs are tried; 4,096 ways."""
+"""Most clusters for which all signs are tried: 4,096 combinations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,16 @@ class Comparison:
     p_value: float | None
     """Two-sided, paired, clustered by prompt; None where no error is known."""
     freedom: float | None = None
-    """Degrees of freedom of the difference's error; None where there is none."""
+    """Degrees of freedom of the difference's error; None without an error."""
     resolution: Resolution | None = None
-    """How small a difference these data can show; None where no error is known."""
+    """Smallest difference that these data can show; None where no error is known."""
 
 
 def compare(a: Statistic, b: Statistic) -> Comparison:
     """Compare two statistics measured on the same clusters in the same order.
 
-    The test is the paired cluster-robust t test: the influence vectors are subtracted cluster by cluster,
-    so what both models find hard cancels. Where the models differ on a few clusters alone it is the exact
+    The test is the paired cluster-robust t test: the influence vectors are subtracted cluster by cluster, so
+    the difficulty that both models share cancels. If the models differ on few clusters only, it is the exact
     sign-flip test over these (for right and wrong: McNemar's exact test). Two identical vectors give p = 1.
     """
     return compare_paired(difference(a, b))
@@ -64,7 +64,7 @@ def p_of(paired: Statistic) -> float | None:
 
 
 def _apart(paired: Statistic) -> Floats | None:
-    """Return what the clusters that tell the models apart add to the difference, shape (k,), where known."""
+    """Return the contributions of the clusters on which the models differ, shape (k,), where known."""
     if not paired.linear or paired.stderr is None:
         return None
     found = paired.contributions()
@@ -73,7 +73,7 @@ def _apart(paired: Statistic) -> Floats | None:
 
 
 def _is_exact(paired: Statistic, off: Floats) -> bool:
-    """Say whether the test goes by the signs of `off` alone, since they are few, or all the same."""
+    """Say whether the test uses the signs of `off` alone, because they are few or all the same."""
     few = len(off) <= MOST_FLIPPED and len(off) < paired.n_clusters
     return few or (paired.stderr is not None and paired.stderr < 1e-12 * max(1.0, abs(paired.value)))
 
@@ -95,7 +95,7 @@ def _p_value(paired: Statistic, off: Floats | None, *, exact: bool) -> float | N
 def sign_flip(differences: np.ndarray) -> float:
     """Return the two-sided p-value of a sum of differences, each as likely with the other sign, shape (k,).
 
-    Exact: all 2^k signs are tried. With differences of one size it is McNemar's exact test.
+    The test is exact: all 2^k signs are tried. With differences of one size it is McNemar's exact test.
 
     Source: Fisher 1935, "The design of experiments", section 21.
     """
@@ -118,7 +118,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def groups(different: np.ndarray) -> list[str]:
-    """Return letters per model such that two models share a letter exactly if they do not differ.
+    """Return the letters of each model: two models share a letter exactly if they do not differ.
 
     Args:
         different: Symmetric boolean matrix (k, k), models in rank order: true where the test separates them.
@@ -145,7 +145,7 @@ def groups(different: np.ndarray) -> list[str]:
 
 
 def _absorbs(bigger: set[int], smaller: set[int], m: int, n: int) -> bool:
-    """Say whether column m makes column n superfluous; of two equal columns the first one stays."""
+    """Say whether column m makes column n redundant; of two equal columns the first one stays."""
     return smaller < bigger or (smaller == bigger and m < n)
 
 
@@ -165,11 +165,10 @@ _BISECTIONS = 30
 def equivalence(paired: Statistic, margin: float) -> float | None:
     """Return the p-value of "the models differ by `margin` or more"; None where no error is known.
 
-    It is the larger one of two one-sided t tests, with the clustered error and its degrees of freedom. Where
-    one model is wrong alone on nearly all clusters that tell them apart, a difference that came out small has
-    too small an error as well: t is also tested with its skewness taken off, and the larger p counts. Where
-    few clusters tell the models apart it is the smallest tail of the exact interval that lies within the
-    margin.
+    It is the larger p-value of two one-sided t tests, with the clustered error and its degrees of freedom.
+    If nearly all differing clusters favour one model, a difference that is small by chance has too small an
+    error as well: so t is also tested with its skewness removed, and the larger p counts. If the models
+    differ on few clusters, p is the smallest tail of the exact interval that lies within the margin.
 
     Args:
         paired: The difference of two models.
@@ -180,7 +179,7 @@ def equivalence(paired: Statistic, margin: float) -> float | None:
     if paired.exact_interval(TAIL) is not None:
         return _by_interval(paired, margin)
     if paired.stderr < 1e-12:
-        return None  # nothing varied, and nothing is known of how far the difference could lie off
+        return None  # nothing varied: how far off the difference could be is not known
     plain = float(stdtr(paired.freedom, (abs(paired.value) - margin) / paired.stderr))
     if paired.influence is None or not is_skewed(paired.influence):
         return plain
@@ -228,25 +227,25 @@ class Tested:
     p_holm: float | None
     """The p-value after Holm's correction over the family."""
     margin: float | None = None
-    """Within which models are called equivalent; None: nobody asked."""
+    """Margin within which models are called equivalent; None: not requested."""
     p_equivalence: float | None = None
-    """Of "the models differ by the margin or more"."""
+    """P-value of "the models differ by the margin or more"."""
     p_equivalence_holm: float | None = None
     """The same after Holm's correction over the family's equivalence tests."""
 
     @property
     def told_apart(self) -> bool:
-        """Whether the corrected test tells the models apart at 5%."""
+        """True if the corrected test separates the models at 5%."""
         return self.p_holm is not None and self.p_holm < ALPHA
 
     @property
     def within_margin(self) -> bool:
-        """Whether the corrected tests show that the models differ by less than the margin."""
+        """True if the corrected tests show that the models differ by less than the margin."""
         return self.p_equivalence_holm is not None and self.p_equivalence_holm < ALPHA
 
     @property
     def verdict(self) -> Verdict:
-        """What the tests say of the first model. A difference that is shown comes before equivalence."""
+        """Verdict on the first model. A difference that is shown comes before equivalence."""
         if self.told_apart:
             higher = self.paired.difference.value > 0.0
             better = self.paired.difference.higher_is_better
@@ -259,7 +258,7 @@ class Tested:
 
     @property
     def words(self) -> str:
-        """The verdict in words; of a difference that is shown to be small, both."""
+        """Text of the verdict. A difference that is shown to be small has both verdicts."""
         if self.told_apart and self.within_margin:
             return f"{self.verdict}, by less than {self.margin:g}"
         return f"equivalent within {self.margin:g}" if self.verdict == "equivalent" else self.verdict
@@ -267,8 +266,8 @@ class Tested:
     def smallest(self, power: float = POWER) -> float | None:
         """Return the smallest difference that this test finds with probability `power` within its family.
 
-        It is that of a test at 5% over the number of tests: the level that the first one of Holm's procedure
-        has to pass. None where no difference would be found, or no error is known.
+        The test's level is 5% over the number of tests: the first level of Holm's procedure. None if no
+        difference would be found, or no error is known.
         """
         if self.paired.resolution is None:
             return None
@@ -276,11 +275,11 @@ class Tested:
 
 
 def family(pairs: Sequence[tuple[Statistic, Statistic]], margin: float | None = None) -> list[Tested]:
-    """Test every pair, and correct over all of them.
+    """Test every pair, and correct over all pairs.
 
     Args:
-        pairs: Two statistics on the same clusters each; all of the family, of whatever metric.
-        margin: Within which models are called equivalent, in each metric's own unit.
+        pairs: Two statistics on the same clusters each; the whole family, of any metrics.
+        margin: Margin within which models are called equivalent, in each metric's unit.
 
     Raises:
         ConfigError: If the margin is not above 0.
@@ -299,7 +298,7 @@ def family(pairs: Sequence[tuple[Statistic, Statistic]], margin: float | None = 
 
 
 def _adjusted(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return Holm's adjusted p-values, over those that there are."""
+    """Return Holm's adjusted p-values; None stays None and does not count."""
     known = [n for n, p in enumerate(p_values) if p is not None]
     found: list[float | None] = [None] * len(p_values)
     for n, p in zip(known, holm([p for p in p_values if p is not None]), strict=True):

@@ -9,8 +9,8 @@ def hypergeometric(total: int, good: int, draws: int) -> Floats:
     """Return P(x of the draws are good), x from 0 to `draws`, shape (draws + 1,).
 
     Args:
-        total: Things to draw from without replacement, at least 1.
-        good: How many of them are good, 0 to `total`.
+        total: Number of things to draw from, without replacement, at least 1.
+        good: Number of good things among them, 0 to `total`.
         draws: 0 to `total`.
     """
     low, high = max(0, draws - (total - good)), min(good, draws)
@@ -23,9 +23,9 @@ def hypergeometric(total: int, good: int, draws: int) -> Floats:
 
 
 def rank_at_place(pool_size: int, n: int, place: int) -> Floats:
-    """Return P(rank r of the pool is at this place among n drawn), r from 1 to M, shape (M,).
+    """Return P(rank r of the pool is at `place` among n drawn), r from 1 to M, shape (M,).
 
-    That is `C(r - 1, place - 1) C(M - r, n - place) / C(M, n)`, the negative hypergeometric distribution.
+    It is `C(r - 1, place - 1) C(M - r, n - place) / C(M, n)`, the negative hypergeometric distribution.
 
     Args:
         pool_size: Ranked responses to draw from without replacement, M.
@@ -41,9 +41,9 @@ def rank_at_place(pool_size: int, n: int, place: int) -> Floats:
 
 
 def _normalised(ratios: Floats) -> Floats:
-    """Return probabilities (m + 1,) from the falling ratios (m,) of each one to that before it.
+    """Return probabilities (m + 1,) from the falling ratios (m,) of each one to the one before.
 
-    Starting at the largest one nothing overflows, and no logarithm of a factorial rounds.
+    The product starts at the largest one, so nothing overflows, and no logarithm of a factorial rounds.
     """
     peak = int(np.count_nonzero(ratios > 1.0))
     below = np.cumprod(1.0 / ratios[:peak][::-1])[::-1]

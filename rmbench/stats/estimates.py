@@ -1,6 +1,6 @@
 """Means and ratios over clusters as statistics; the influence of any smooth statistic by the jackknife.
 
-Statistics over the same clusters are put together here too: weighted sums, paired differences, renumbering.
+The module also combines statistics over the same clusters: weighted sums, paired differences, renumbering.
 """
 
 from collections.abc import Sequence
@@ -38,11 +38,11 @@ def ratio(
     Args:
         numerator: Per-cluster sums, shape (C,).
         denominator: Per-cluster sums, shape (C,), none negative; the total must not be 0.
-        n: Observations behind it.
+        n: Number of observations.
         unit: Unit of the ratio.
-        higher_is_better: Direction.
-        bounded: True if it is a mean of values in [0, 1].
-        limits: Least and greatest ratio within a cluster, where they are known and not 0 and 1.
+        higher_is_better: Direction of the metric.
+        bounded: True for a mean of values in [0, 1].
+        limits: Least and greatest ratio within a cluster, if known and other than 0 and 1.
         present: Observations per cluster, shape (C,), where the denominator is not a count.
 
     Source: Taylor linearisation of a ratio, e.g. Cochran 1977, section 6.
@@ -73,7 +73,7 @@ def mean(
     higher_is_better: bool | None = True,
     bounded: bool = False,
 ) -> Statistic:
-    """Return the mean of `values` (n,), n >= 1, every observation weighing the same."""
+    """Return the mean of `values` (n,), n >= 1; all observations have the same weight."""
     return ratio(
         cluster_sums(values, cluster, n_clusters),
         np.bincount(cluster, minlength=n_clusters).astype(np.float64),
@@ -93,7 +93,7 @@ def jackknife_groups(cluster: Ints, *, seed: int, n_groups: int = 100) -> tuple[
         n_groups: Most groups.
 
     Returns:
-        Group of each observation, shape (n,), and the number of groups G, which is what is independent.
+        Group of each observation, shape (n,), and the number of (independent) groups G.
     """
     present, place = np.unique(cluster, return_inverse=True)
     groups = min(n_groups, len(present))
@@ -133,7 +133,7 @@ def combine(
     Args:
         parts: At least one; those whose clusters hold the same shares are one stratum of the sum.
         weights: One per part.
-        n: Observations behind the sum, where parts share theirs; None: those of all parts, added up.
+        n: Number of observations, if parts share theirs; None: the sum over the parts.
     """
     share = [1.0 / len(parts)] * len(parts) if weights is None else list(weights)
     known = all(p.influence is not None for p in parts)
@@ -214,7 +214,7 @@ def _limits(parts: Sequence[Statistic], weights: Sequence[float]) -> tuple[float
 
 
 def on_clusters(statistic: Statistic, place: Ints, n_clusters: int) -> Statistic:
-    """Return the statistic over other clusters: the one numbered k becomes `place[k]` of `n_clusters`."""
+    """Return the statistic over renumbered clusters: cluster k becomes `place[k]` of `n_clusters`."""
     if statistic.influence is None:
         return statistic
     influence, share = np.zeros(n_clusters), np.zeros(n_clusters)
@@ -232,7 +232,7 @@ def on_clusters(statistic: Statistic, place: Ints, n_clusters: int) -> Statistic
 def difference(a: Statistic, b: Statistic) -> Statistic:
     """Return a - b for two models measured on the same clusters in the same order (paired).
 
-    Where a number says that few prompts decide it, the difference says how many decide the difference.
+    If the remark of a or b says that few prompts decide it, the difference gets such a remark of its own.
     """
     # The influence on a logarithm, times the value, is that on the value (to first order).
     a, b = (

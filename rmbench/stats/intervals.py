@@ -1,6 +1,6 @@
-"""Intervals of means: Student's, Wilson's, exact ones where hardly anything varies, a bootstrap of t.
+"""Intervals of means: Student's, Wilson's, exact ones if nearly all values are equal, a bootstrap of t.
 
-They are 95% intervals unless another `tail` is given: the probability that is left out at each end.
+They are 95% intervals unless another `tail` is given: the probability left out at each end.
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,9 @@ from rmbench.stats.bootstrap import cluster_bootstrap
 from rmbench.stats.clusters import Floats
 
 TAIL = 0.025
-"""Left out at each end of a 95% interval."""
+"""Probability left out at each end of a 95% interval."""
 RARE = 10
-"""Fewer clusters than this that differ from all others are rare events, with an exact interval."""
+"""If fewer clusters than this differ from all others, they are rare events, with an exact interval."""
 _SEED = 0
 _MOST_BOOTSTRAPPED = 4000
 
@@ -32,12 +32,12 @@ def wilson_interval(value: float, stderr: float, freedom: float, tail: float = T
     """Return Wilson's score interval at the effective sample size that `stderr` implies.
 
     The effective size is `value (1 - value) / stderr**2`, as for clustered proportions (Dean & Pagano 2015).
-    Where it is 0 because nothing varies, see `constant_interval`.
+    If the error is 0 because nothing varies, see `constant_interval`.
 
     Args:
         value: Mean of observations in [0, 1].
         stderr: Its cluster-robust standard error.
-        freedom: Degrees of freedom of the error, above 0; without an error the size is one more than this.
+        freedom: Degrees of freedom of the error, above 0; without an error the effective size is one more.
         tail: Probability left out at each end.
 
     Returns:
@@ -58,8 +58,8 @@ def constant_interval(
 ) -> tuple[float, float]:
     """Return the exact interval of a mean of `size` equal observations in `limits`.
 
-    With probability 1 - tail at most `1 - tail**(1/size)` of the population (3.7 / size) is not as seen;
-    how far off it is, nobody knows, so it is put at a limit. At a limit of [0, 1] this is the interval of
+    With probability 1 - tail, at most `1 - tail**(1/size)` of the population (3.7 / size) has other values.
+    These values are not known, so they are put at a limit. At a limit of [0, 1] this is the interval of
     Clopper and Pearson 1934; one-sided at 95% it is the rule of three (Hanley & Lippman-Hand 1983).
     """
     unseen = 1.0 - tail ** (1.0 / size)
@@ -70,15 +70,15 @@ def constant_interval(
 def rare_interval(
     values: Floats, share: Floats, limits: tuple[float, float], tail: float = TAIL
 ) -> tuple[float, float] | None:
-    """Return the interval of a mean where nearly all observations are equal; None where they are not.
+    """Return the interval of a mean if nearly all observations are equal; None if they are not.
 
-    The few others are events: the probability of one that lies higher, and of one that lies lower, has the
-    interval of Clopper and Pearson; how far it lies off is the mean of those seen and one at the limit. The
-    two are put together by the method of variance estimates recovery (Zou & Donner 2008, Stat. Med. 27).
+    The few others are events. The probability of a higher one, and of a lower one, has the interval of
+    Clopper and Pearson. The distance of an event is the mean of the observed ones and one at the limit. The
+    two sides are combined by the method of variance estimates recovery (Zou & Donner 2008, Stat. Med. 27).
 
     Args:
-        values: Of each cluster, shape (c,).
-        share: Of each in the mean, shape (c,).
+        values: Value of each cluster, shape (c,).
+        share: Share of each cluster in the mean, shape (c,).
         limits: Least and greatest value possible.
         tail: Probability left out at each end.
     """
@@ -103,14 +103,14 @@ def _events(
     seen = off & (beyond > 0.0)
     count = int(seen.sum())
     value = float((share * beyond)[seen].sum())
-    # In units of equal clusters; a heavy cluster that is off counts for as many as it weighs.
+    # In units of equal clusters: a heavy cluster that differs counts for as many as it weighs.
     held = float(share[seen].sum()) * size
     events = max(float(count and 1.0), held)
     far = (float(beyond[seen].sum()) + furthest) / (count + 1)
     high = float(betaincinv(events + 1.0, max(size - events, 1e-9), 1.0 - tail)) * far
     low = 0.0
     if count:
-        # Few events, or events of unlike weight, say less: the fewest that the contributions can stand for.
+        # Few events, or events of unequal weight, say less: take the fewest that give these contributions.
         added = (share * beyond)[seen]
         fewest = min(float(count), held, float(added.sum()) ** 2 / float(np.square(added).sum()))
         rate = float(betaincinv(fewest, size - fewest + 1.0, tail))
@@ -127,15 +127,15 @@ def usual_value(values: Floats) -> float:
 def stratified_interval(
     values: Sequence[float], intervals: Sequence[tuple[float, float]], weights: Sequence[float]
 ) -> tuple[float, float]:
-    """Return the interval of a weighted sum of independent terms, each with one of its own, all of one level.
+    """Return the interval of a weighted sum of independent terms from the terms' intervals, all of one level.
 
-    Their distances from the estimates are added as squares, so that a term of one observation stays as
-    lopsided as it is. Source: variance estimates recovery, Zou & Donner 2008, Stat. Med. 27.
+    Distances between estimates and ends are added as squares, so asymmetric terms give an asymmetric sum.
+    Source: variance estimates recovery, Zou & Donner 2008, Stat. Med. 27.
 
     Args:
-        values: Of each term.
-        intervals: Of each term, around its value.
-        weights: Of each term, none negative.
+        values: Value of each term.
+        intervals: Interval of each term, around its value.
+        weights: Weight of each term, at least 0.
     """
     value = sum(w * v for w, v in zip(weights, values, strict=True))
     terms = list(zip(weights, values, intervals, strict=True))
@@ -147,8 +147,8 @@ def stratified_interval(
 def few_interval(value: float, size: float, tail: float = TAIL) -> tuple[float, float]:
     """Return the interval of Clopper and Pearson 1934 for a mean of `size` observations in [0, 1].
 
-    Exact for right and wrong; for values between it takes their sum for a number of events, which makes it
-    too wide. `size` may be a fraction, for clusters of unequal size.
+    It is exact for values of 0 and 1. For values between, their sum is taken for a number of events, which
+    makes the interval too wide. `size` may be a fraction, for clusters of unequal size.
     """
     events = value * size
     low = float(betaincinv(events, size - events + 1.0, tail)) if events > 1e-9 else 0.0
@@ -157,13 +157,13 @@ def few_interval(value: float, size: float, tail: float = TAIL) -> tuple[float, 
 
 
 def worth_of(values: Floats) -> float:
-    """Return how many trials, right or wrong, one cluster is worth: 1 where values are 0 and 1 themselves.
+    """Return the number of right-or-wrong trials that one cluster is worth: 1 if all values are 0 and 1.
 
-    A prompt whose value is a share of many pairs varies less than right and wrong do. The variance is that of
-    these few values, so it counts for less by Student's t.
+    A prompt whose value is a share of many pairs varies less than 0 and 1 do. The variance is estimated from
+    these few values, so Student's t reduces its weight.
 
     Args:
-        values: Of each cluster, in [0, 1], shape (c,).
+        values: Value of each cluster, in [0, 1], shape (c,).
     """
     n, middle = len(values), float(values.mean())
     variance = float(values.var()) * n / max(1, n - 1)
@@ -174,7 +174,7 @@ def worth_of(values: Floats) -> float:
 
 
 def effective_size(share: NDArray[Any]) -> float:
-    """Return how many equal clusters weigh as these do, `1 / sum of share^2`; at least 1."""
+    """Return the effective number of clusters, `1 / sum of share^2`; at least 1."""
     return 1.0 / float(np.square(share).sum())
 
 
@@ -183,16 +183,16 @@ def bootstrap_t_interval(
 ) -> tuple[float, float] | None:
     """Return the interval of a ratio by the bootstrap of its t statistic, over clusters, seeded.
 
-    A mean of skewed values is not symmetric about the truth: the few large ones that a sample lacks are
-    missing from its error as well. How (estimate - truth) / error is distributed under resampling shows that.
+    A mean of skewed values is not symmetric about the truth: large values that a sample lacks are missing
+    from its error as well. Resampling shows the distribution of (estimate - truth) / error.
 
     Args:
-        contribution: What each cluster adds to the numerator over the total of denominators, shape (c,).
+        contribution: Each cluster's addition to the numerator over the total of denominators, shape (c,).
         share: Share of the denominator of each, shape (c,).
         tail: Probability left out at each end.
 
     Returns:
-        The interval; None where resamples without any variation reach into the tails.
+        The interval; None if resamples without any variation reach into the tails.
 
     Source: Efron 1981; Hall 1988, "Theoretical comparison of bootstrap confidence intervals", Ann. Stat. 16.
     """
@@ -218,10 +218,10 @@ def bootstrap_t_interval(
 
 
 def is_skewed(influence: Floats) -> bool:
-    """Say whether so few clusters, or so uneven ones, decide that Student's interval is off by its shape.
+    """Say whether the clusters are too few, or too skewed, for Student's interval.
 
-    Student's interval misses by about skewness / (6 sqrt(n)) of its error in each tail; below 0.02 that is
-    less than the noise of 2,000 resamples. Above 4,000 clusters it is as good.
+    Student's interval misses by about skewness / (6 sqrt(n)) of its error in each tail. Below 0.02 that is
+    less than the noise of 2,000 resamples. Above 4,000 clusters Student's interval is good enough.
     """
     n = len(influence)
     if n < 3 or n > _MOST_BOOTSTRAPPED:

@@ -14,8 +14,8 @@ from rmbench.stats.statistic import Statistic
 _RIDGE = 0.3
 """Penalty on the squared slope across the window, in observations: a few pairs cannot draw a steep line."""
 _PRIOR_CLUSTERS = 4.0
-"""Weight of the binomial variance beside the cluster-robust one, in clusters: a handful of residuals is
-small by chance too often."""
+"""Weight of the binomial variance beside the cluster-robust one, in clusters: a few residuals are small by
+chance too often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Limit:
     used: Floats
     """Observations of each cluster inside the window, shape (C,)."""
     size: float
-    """Independent observations at distance 0 that would say as much as the window does."""
+    """Effective number of independent observations at distance 0."""
 
 
 def limit_at_zero(values: Floats, distance: Floats, window: float, cluster: Ints, n_clusters: int) -> Limit:
@@ -38,14 +38,14 @@ def limit_at_zero(values: Floats, distance: Floats, window: float, cluster: Ints
     The line is fitted with triangular weights, 1 at distance 0 and 0 at `window`, and read at 0.
     The interval is Jeffreys' at an effective size: that of the cluster-robust variance (each cluster's
     residual divided by sqrt(1 - leverage)), mixed with the binomial one at the weight of four clusters, and
-    never below the variance that independent observations would have; shrunk for Student's t. Ties that all
-    agree or observations that are all right therefore do not shrink it to a point.
+    never below the variance that independent observations would have; shrunk for Student's t. So ties that
+    all agree, or observations that are all right, do not shrink the interval to a point.
 
     Args:
         values: In [0, 1], shape (n,).
         distance: At least 0, shape (n,); one at least below `window`.
-        window: Distance from which an observation counts no more, above 0.
-        cluster: Cluster of each, shape (n,).
+        window: Distance from which observations have weight 0, above 0.
+        cluster: Cluster of each observation, shape (n,).
         n_clusters: Number of clusters in the data.
 
     Source: Fan & Gijbels 1996, "Local polynomial modelling", section 3.2.5 (the line at a boundary); Brown,
@@ -61,7 +61,7 @@ def limit_at_zero(values: Floats, distance: Floats, window: float, cluster: Ints
     at_zero = float(weight @ values)
     slope = (s0 * float((kernel * x) @ values) - s1 * float(kernel @ values)) / determinant
     residual = cluster_sums(weight * (values - at_zero - slope * x), cluster, n_clusters)
-    # What rounding leaves where all lie on the line would differ from machine to machine.
+    # If all lie on the line, only rounding is left, and it differs between machines.
     residual = np.where(np.abs(residual) < 1e-15, 0.0, residual)
     used = np.bincount(cluster, minlength=n_clusters).astype(np.float64)
     value = min(max(at_zero, 0.0), 1.0)
@@ -78,7 +78,7 @@ def limit_at_zero(values: Floats, distance: Floats, window: float, cluster: Ints
     variance = max(variance, spread * float(np.square(weight).sum()))
     effective = middle * (1.0 - middle) / variance
     effective *= float(ndtri(0.975) / stdtrit(freedom + _PRIOR_CLUSTERS, 0.975)) ** 2
-    # The penalty is taken to grow with the data, as an average over clusters must not have a drift.
+    # The penalty is assumed to grow with the data: an average over clusters must not drift.
     drift = np.where(used > 0, residual.sum() / max(int(np.count_nonzero(used)), 1), 0.0)
     return Limit(
         value=value,
@@ -92,7 +92,7 @@ def limit_at_zero(values: Floats, distance: Floats, window: float, cluster: Ints
 def jeffreys_interval(value: float, size: float) -> tuple[float, float]:
     """Return Jeffreys' 95% interval of a fraction `value` of `size` trials (any real number above 0).
 
-    An end where nothing, or everything, was right is 0, or 1.
+    If nothing was right the lower end is 0; if everything was right the upper end is 1.
 
     Source: Brown, Cai & DasGupta 2001, "Interval estimation for a binomial proportion", Statist. Sci. 16(2).
     """
@@ -103,10 +103,10 @@ def jeffreys_interval(value: float, size: float) -> tuple[float, float]:
 
 
 def sum_of_limits(parts: Sequence[Limit], weights: Sequence[float]) -> Statistic:
-    """Return the weighted sum of limits (weights at least 0, of sum 1) with an interval from theirs.
+    """Return the weighted sum of limits (weights at least 0, with sum 1), with an interval from theirs.
 
-    The distances of the value to the lower ends are added as standard errors are, with the correlation of the
-    influences; the same above. So the interval is as lopsided as its parts are.
+    The distances between value and lower ends are added like standard errors, with the correlation of the
+    influences; likewise for the upper ends. So asymmetric parts give an asymmetric interval.
 
     Source: Zou & Donner 2008, "Construction of confidence limits about effect measures" (MOVER), after
     Newcombe 1998; with correlation.

@@ -1,9 +1,10 @@
 """Power of paired comparisons: the smallest difference that data can show, and the prompts that one needs.
 
-A two-sided t test finds a difference of `delta` standard errors with the probability that a noncentral t
-variable of that noncentrality lies beyond the critical value. Solved for `delta`, times the standard error,
-that is the smallest difference the test finds with a given power. Where models differ on a few clusters alone
-the test is exact, and it can only find what makes enough clusters differ, all in one direction.
+The power of a two-sided t test against a difference of `delta` standard errors is the probability that a
+noncentral t variable with noncentrality `delta` lies beyond the critical value. Solved for `delta`, and
+multiplied by the standard error, it gives the smallest difference that the test finds with a given power. If
+models differ on few clusters only, the test is exact: it can only find a difference that makes enough
+clusters differ, all in one direction.
 
 Source: Johnson, Kotz & Balakrishnan 1995, "Continuous univariate distributions 2", chapter 31 (noncentral t);
 Bloom 1995, "Minimum detectable effects", Evaluation Review 19(5); for evaluations, Miller 2024, arXiv
@@ -25,27 +26,27 @@ from rmbench.stats.statistic import Statistic
 ALPHA = 0.05
 """Two-sided level of tests."""
 POWER = 0.8
-"""Probability of finding a difference that is there, unless another one is asked for."""
+"""Default probability of finding a true difference."""
 _POINTS = 2000
 MOST_CLUSTERS = 10**12
-"""Prompts above which a number of them says no more than that there are too few."""
+"""Largest number of prompts that is reported; beyond it the data have too few, whatever the exact number."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """How fine a difference of two models a set of prompts resolves."""
+    """Resolution of a set of prompts: the smallest difference of two models that it can show."""
 
     stderr: float
-    """Of the paired difference, clustered by prompt."""
+    """Standard error of the paired difference, clustered by prompt."""
     freedom: float
     """Degrees of freedom of the error."""
     n_clusters: int
-    """Prompts."""
+    """Number of prompts."""
     step: float | None = None
-    """Where the test is exact, since few prompts tell the models apart: how far one such prompt moves the
-    difference, times the number of prompts. None where the t test is used."""
+    """For the exact test, used if the models differ on few prompts: effect of one such prompt on the
+    difference, times the number of prompts. None for the t test."""
     largest: float | None = None
-    """Largest difference that the metric can have, where it has one."""
+    """Largest difference that the metric allows; None without a limit."""
 
     def smallest(self, alpha: float = ALPHA, power: float = POWER) -> float | None:
         """Return the smallest difference that is found with probability `power`.
@@ -55,7 +56,7 @@ class Resolution:
             power: Probability of finding it, in (0.5, 1).
 
         Returns:
-            The difference, in the metric's unit; None where even the largest one would not be found.
+            The difference, in the metric's unit; None if even the largest one would not be found.
         """
         found = noncentrality(self.freedom, alpha, power) * self.stderr
         if self.step is not None:
@@ -68,9 +69,9 @@ class Resolution:
         return found
 
     def clusters_for(self, difference: float, alpha: float = ALPHA, power: float = POWER) -> int | None:
-        """Return how many prompts of this kind would show a difference with probability `power`.
+        """Return the number of prompts of this kind that would show a difference with probability `power`.
 
-        The error is scaled by the root of the number of prompts, and its degrees of freedom by the number.
+        The error shrinks with the root of the number of prompts; its degrees of freedom grow with the number.
 
         Args:
             difference: Above 0, in the metric's unit.
@@ -78,7 +79,7 @@ class Resolution:
             power: Probability of finding it.
 
         Returns:
-            The number of prompts; None where it is more than `MOST_CLUSTERS`.
+            The number of prompts; None if it is more than `MOST_CLUSTERS`.
 
         Raises:
             ConfigError: If the difference is not above 0, or larger than the metric allows.
@@ -134,7 +135,7 @@ def resolution_of(paired: Statistic, off: Floats | None) -> Resolution | None:
 
     Args:
         paired: The difference of two models.
-        off: What each cluster that tells the models apart adds to it, shape (k,), where the test is exact.
+        off: Contributions of the clusters on which the models differ, shape (k,); None for the t test.
     """
     if paired.stderr is None or paired.freedom is None:
         return None
@@ -145,20 +146,20 @@ def resolution_of(paired: Statistic, off: Floats | None) -> Resolution | None:
     elif off is not None and largest is not None:
         step = largest
     elif paired.stderr < 1e-12:
-        return None  # nothing is known of how far a prompt could move the difference
+        return None  # how far a prompt could move the difference is not known
     else:
         return Resolution(paired.stderr, paired.freedom, paired.n_clusters, None, largest)
     return Resolution(paired.stderr, paired.freedom, paired.n_clusters, step, largest)
 
 
 def resolution_of_one(measured: Statistic, correlation: float) -> Resolution | None:
-    """Return the resolution of a difference between this model and another one that is as good.
+    """Return the resolution of a difference between this model and an equally good one.
 
-    The other is taken to have the same error, and errors to be correlated as said: the difference then has
-    the variance `2 (1 - correlation)` times that of one model.
+    The other model is assumed to have the same error. The difference then has `2 (1 - correlation)` times the
+    variance of one model.
 
     Args:
-        measured: What one model scored.
+        measured: One model's statistic.
         correlation: Of the two models' values over prompts, in [0, 1).
     """
     if not 0.0 <= correlation < 1.0:
@@ -182,8 +183,8 @@ def resolution_of_data(sizes: Floats, discordance: float, *, copies: bool) -> Re
 
     Args:
         sizes: Observations of each cluster, shape (C,), at least two of them above 0.
-        discordance: Share of observations on which one of two models is right alone, in (0, 1].
-        copies: Whether the observations of a cluster are copies of one; else they are independent.
+        discordance: Share of observations on which exactly one of two models is right, in (0, 1].
+        copies: True: the observations of a cluster are copies of one; False: they are independent.
     """
     if not 0.0 < discordance <= 1.0:
         raise ConfigError(f"a discordance of {discordance:g}; expected a share above 0, at most 1")
@@ -195,7 +196,7 @@ def resolution_of_data(sizes: Floats, discordance: float, *, copies: bool) -> Re
 
 
 def _needed(alpha: float) -> int:
-    """Return how many clusters must differ, all in one direction, for an exact test to find it."""
+    """Return the number of clusters that must differ, all in one direction, for an exact test to find it."""
     k = 1
     while 2.0 ** (1 - k) >= alpha:
         k += 1
@@ -217,7 +218,7 @@ def _power(delta: float, critical: float, scales: Floats) -> float:
 
 
 def _first(shows: Callable[[int], bool], start: int) -> int | None:
-    """Return the smallest n from `start` at which something holds, as from there on; None above the most."""
+    """Return the smallest n from `start` for which `shows` is true, as for all larger n; None: too large."""
     high = start
     while not shows(high):
         if high > MOST_CLUSTERS:

@@ -1,7 +1,7 @@
-"""Kendall's tau-b and Spearman's rho, of all pairs of values and without each group of them in turn.
+"""Kendall's tau-b and Spearman's rho, of all observations and without each group in turn.
 
-Leaving a group out takes away what its members add to sums over pairs of observations, so no coefficient is
-computed anew: O(P log P) for Kendall and all groups, O(P) per group for Spearman.
+Without a group, its members' terms are subtracted from sums over pairs of observations, so no coefficient is
+computed again: O(P log P) for Kendall and all groups, O(P) per group for Spearman.
 """
 
 import numpy as np
@@ -65,8 +65,8 @@ def _centred_ranks(dense: Ints) -> Floats:
 def _without_each(rows: Floats, within: Floats, group: Ints, n_groups: int) -> Floats:
     """Return a sum over pairs i < j, then that sum without each group, shape (1 + G,).
 
-    Without a group it is the sum less the rows of the group's members, which hold the pairs within the group
-    twice. All sums are whole numbers, so they are exact.
+    Without a group it is the sum minus the rows of the group's members, which count the pairs within the
+    group twice. All sums are integers, so they are exact.
 
     Args:
         rows: Sum over all j for each i, shape (P,).
@@ -80,7 +80,7 @@ def _without_each(rows: Floats, within: Floats, group: Ints, n_groups: int) -> F
 
 
 def _n_unequal(x: Ints, group: Ints) -> Floats:
-    """Return how many members of i's group have another x, for each i, shape (P,)."""
+    """Return, for each i, the number of members of its group with another x, shape (P,)."""
     _, place, count = np.unique(group * (int(x.max()) + 1) + x, return_inverse=True, return_counts=True)
     return np.asarray(np.bincount(group)[group] - count[place.reshape(-1)], dtype=np.float64)
 
@@ -88,8 +88,8 @@ def _n_unequal(x: Ints, group: Ints) -> Floats:
 def _row_sums(x: Ints, y: Ints, group: Ints) -> Floats:
     """Return the sum over j in i's group of sign(x_i - x_j) sign(y_i - y_j), for each i, shape (P,).
 
-    Two values of y part at the highest bit in which they differ. So for each bit, of the observations that
-    agree in group and higher bits, those with a 1 are compared by x with those with a 0.
+    Two values of y are ordered by the highest bit in which they differ. So for each bit, among observations
+    with the same group and higher bits, those with a 1 are compared by x with those with a 0.
     """
     if x.max() < y.max():
         x, y = y, x  # fewer distinct values have fewer bits
@@ -101,7 +101,7 @@ def _row_sums(x: Ints, y: Ints, group: Ints) -> Floats:
         first, end = _runs(key // n_x)
         low, high = _runs(key)
         seen = np.concatenate([[0], np.cumsum(zero)])
-        # Those with a smaller x less those with a larger one: of all, and of those with a 0.
+        # The number with a smaller x minus the number with a larger one: among all, and among those with a 0.
         of_all = low + high - first - end
         of_zeros = seen[low] + seen[high] - seen[first] - seen[end]
         total[order] += np.where(zero, of_zeros - of_all, of_zeros)

@@ -1,6 +1,6 @@
-"""Point estimates with what is needed to give them an interval and to compare them in pairs.
+"""Point estimates, with the influences that intervals and paired comparisons need.
 
-The working value is a `Statistic`: a number and its *influence* on each cluster, so that
+A `Statistic` is a number and the *influence* of each cluster on it, so that
 
     estimate - truth  ~  sum over clusters c of influence[c]
 
@@ -35,52 +35,52 @@ from rmbench.stats.intervals import (
 from rmbench.types import Estimate
 
 FEWEST = 1.5
-"""Equal clusters that a number must weigh as much as, to have an error: below it one of them holds 4/5."""
+"""Least effective number of clusters for an error; below it one cluster holds about 4/5 of the data."""
 FEW_DECIDE = 20.0
-"""Prompts below which a mean of uneven values is said to rest on few."""
+"""With fewer effective prompts than this, a mean of uneven values gets the remark that few decide it."""
 _ROUNDING = 1e-14
-"""Errors below this, of a value of 1 or less, are what rounding leaves of 0."""
+"""Errors below this, of a value of 1 or less, are rounding errors of 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Statistic:
-    """A point estimate, its influence per cluster, and how to write it down."""
+    """A point estimate, its influence per cluster, and its unit and direction."""
 
     value: float
     influence: Floats | None
     """Shape (C,): first-order effect of each cluster on `value`; sums to 0. None: only `ci95` is known."""
     n: int
-    """Observations."""
+    """Number of observations."""
     n_clusters: int
-    """Clusters that hold at least one observation."""
+    """Number of clusters with at least one observation."""
     n_groups: int | None = None
-    """Groups of clusters that a jackknife left out, each with its influence on its first cluster; None: no
+    """Number of groups that a jackknife left out; a group's influence is on its first cluster. None: no
     groups."""
     share: Floats | None = None
     """Shape (C,): share of the data that each cluster holds; sums to 1. None: equal shares."""
     strata: tuple[Stratum, ...] = ()
-    """Terms, where the value is a weighted sum over strata; empty: it is one term."""
+    """Terms of a weighted sum over strata; empty: the value is one term."""
     unit: str = "fraction"
     higher_is_better: bool | None = True
     bounded: bool = False
     """True for a mean of values in [0, 1]: the interval then stays inside, and never shrinks to a point
     only because every observation was right."""
     linear: bool = False
-    """True for means and ratios of sums: what each cluster adds to the value is known."""
+    """True for means and ratios of sums: each cluster's contribution to the value is known."""
     limits: tuple[float, float] | None = None
-    """Least and greatest value that one cluster can have, where that is known (`bounded` says (0, 1))."""
+    """Least and greatest value that one cluster can have, if known (`bounded` means (0, 1))."""
     log_scale: bool = False
     """True for a positive scale parameter: `influence` is that of the logarithm."""
     ci95: tuple[float, float] | None = None
-    """An interval made elsewhere (bootstrap); overrides the one from `influence`."""
+    """An interval from elsewhere (bootstrap); it replaces the one from `influence`."""
     paired: bool = False
-    """True for the difference of two models: Student's interval, which the p-value goes with."""
+    """True for the difference of two models: the interval is Student's, as the p-value is."""
     remark: str = ""
-    """For whoever reads the number: what to bear in mind; empty for nothing."""
+    """A caution for the reader of the number; empty without one."""
 
     @property
     def terms(self) -> tuple[Stratum, ...]:
-        """The strata that the value is made of, at least one where there is an influence."""
+        """The strata of the value, at least one if there is an influence."""
         if self.strata or self.influence is None:
             return self.strata
         index = np.flatnonzero(self.influence if self.share is None else self.share)
@@ -102,7 +102,7 @@ class Statistic:
 
     @property
     def possible(self) -> tuple[float, float] | None:
-        """Least and greatest value of one cluster, where that is known."""
+        """Least and greatest value of one cluster, if known."""
         return (0.0, 1.0) if self.bounded else self.limits
 
     @property
@@ -117,11 +117,11 @@ class Statistic:
 
     @property
     def freedom(self) -> float | None:
-        """Degrees of freedom of `stderr`; None where there is none."""
+        """Degrees of freedom of `stderr`; None without an error."""
         return None if self.spread is None else self.spread.freedom
 
     def _size(self) -> float:
-        """Return how many equal clusters weigh as these do."""
+        """Return the effective number of clusters: as many equal ones would have the same weight."""
         index = np.concatenate([t.index for t in self.terms])
         pulls = np.concatenate([abs(t.weight) * t.share for t in self.terms])
         total = float(pulls.sum())
@@ -136,7 +136,7 @@ class Statistic:
         return contributions[there] / pulls[there], share / share.sum()
 
     def contributions(self) -> Floats:
-        """Return what each cluster adds to the value, shape (C,), where the statistic is `linear`."""
+        """Return each cluster's contribution to the value, shape (C,); only of a `linear` statistic."""
         total = np.zeros(0 if self.influence is None else len(self.influence))
         for term in self.terms:
             np.add.at(total, term.index, term.contributions())
@@ -165,7 +165,7 @@ class Statistic:
         return f"it is the same for all {self.n_clusters:,} prompts: no interval"
 
     def interval(self, tail: float = TAIL) -> tuple[float, float] | None:
-        """Return the interval that leaves `tail` out at each end (default: 95%); None where none is known."""
+        """Return the interval with `tail` left out at each end (default: 95%); None if it is not known."""
         if self.ci95 is not None:
             return self.ci95 if tail == TAIL else None
         if self.spread is None or self.stderr is None:
@@ -194,7 +194,7 @@ class Statistic:
         return None if rare is None else _around(self.value, rare)
 
     def _over_strata(self, tail: float) -> tuple[float, float] | None:
-        """Return the interval from those of the strata; None where they are not independent proportions."""
+        """Return the interval from those of the strata; None unless they are independent proportions."""
         terms = self.terms
         index = np.concatenate([t.index for t in terms])
         if not self.bounded or len(np.unique(index)) < len(index):
@@ -212,7 +212,7 @@ class Statistic:
         terms = (*large, *small)
         found = stratified_interval([t.value for t in terms], intervals, [t.weight for t in terms])
         # Distances added as squares are too short upwards where many strata are nearly all right, and the
-        # error of the whole is too small where few strata are all right: what either holds is possible.
+        # error of the whole is too small where few strata are all right: the interval covers both.
         whole = wilson_interval(self.value, self.stderr or 0.0, self.freedom or 1.0, tail)
         return max(0.0, min(found[0], whole[0])), min(1.0, max(found[1], whole[1]))
 
@@ -220,7 +220,7 @@ class Statistic:
         if self.bounded:
             return wilson_interval(self.value, stderr, freedom, tail)
         if stderr < 1e-12 * max(1.0, abs(self.value)) and (self.linear or self.paired):
-            return None  # nothing varied, and nothing is known of how far a value could lie off
+            return None  # nothing varied: how far off a value could be is not known
         interval, (first, *others) = None, self.terms
         if self.linear and not (self.paired or others) and is_skewed(first.influence):
             interval = bootstrap_t_interval(first.contributions(), first.share, tail)
@@ -231,13 +231,13 @@ class Statistic:
         return _around(self.value, (low, high))
 
     def _as_far_off_as_seen(self, tail: float) -> tuple[float, float] | None:
-        """Return the interval where nearly all clusters are equal; how far others lie off is as seen."""
+        """Return the interval where nearly all clusters are equal; distances are limited to observed ones."""
         values, share = self.cluster_values()
         return rare_interval(values, share, (float(values.min()), float(values.max())), tail)
 
 
 def _around(value: float, interval: tuple[float, float]) -> tuple[float, float]:
-    """Return the interval, rounding aside: a value lies in its own."""
+    """Return the interval, widened to hold the value that rounding put outside."""
     return min(interval[0], value), max(interval[1], value)
 
 
@@ -246,10 +246,10 @@ def _all_at(values: Floats, limits: tuple[float, float]) -> bool:
 
 
 def few_decide(statistic: Statistic) -> str:
-    """Say how few clusters decide a number, where they are fewer than about 20; empty text otherwise.
+    """Return a remark if fewer than about 20 clusters decide a number; else an empty text.
 
-    It is the size of a normal sample whose variance is known as well, `2 C / (kurtosis - 1)`, and at most C.
-    Below 20 the error is itself a guess, and an interval may be too narrow.
+    The number is the size of a normal sample whose variance is known equally well, `2 C / (kurtosis - 1)`, at
+    most C. Below 20 the error is itself a guess, and an interval may be too narrow.
     """
     if statistic.influence is None or statistic.n_clusters < 2:
         return ""

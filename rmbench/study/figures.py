@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from rmbench.core.files import slug
+from rmbench.metrics.kinds import sizes_of
+from rmbench.metrics.margins import QUANTILES
 from rmbench.plot.style import doublings, dress, level, panel_files, six, style_of
 from rmbench.stats.clusters import Floats
 from rmbench.study.run import BatchRow, Cell, StudyRun
@@ -118,7 +120,7 @@ def _over_seeds(seeds: Sequence[_Points]) -> Line | None:
 
 
 def _at_n(record: Any, stem: str) -> _Points:
-    n_values = sorted(int(m.partition("@")[2]) for m in record.metrics if m.startswith(f"{stem}@"))
+    n_values = sizes_of(stem, record.metrics)
     return [float(n) for n in n_values], [record.metrics[f"{stem}@{n}"].value for n in n_values]
 
 
@@ -131,14 +133,15 @@ def _gold(record: Any) -> _Points:
 
 
 def _tenths(record: Any) -> _Points:
-    rows = [d["accuracy"] for d in record.curves.get("margin_deciles", [])]
+    rows = [d["accuracy"] for d in record.curves.get("margin_deciles") or []]
     return ([float(k) for k in range(1, 11)], rows) if len(rows) == 10 else ([], [])
 
 
 def _quantiles(record: Any) -> _Points:
     """Return the distribution of margins: (margin, share of pairs at or below it)."""
     found = record.curves.get("margin_quantiles") or {}
-    return [float(v) for v in found.values()], [float(k) for k in found]
+    shares = [q for q in QUANTILES if f"{q:g}" in found]
+    return [float(found[f"{q:g}"]) for q in shares], list(shares)
 
 
 def _batch_grid(batches: Sequence[BatchRow]) -> Mapping[str, Mapping[str, Lines]]:

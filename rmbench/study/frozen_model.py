@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rmbench.core.files import digest, read_json, sha256_file, write_atomic
+from rmbench.core.files import digest, read_json, sha256_bytes, write_atomic
 from rmbench.core.overlap import TrainingPrompts
 from rmbench.errors import ConfigError
 from rmbench.models.runtime import Runtime
@@ -54,7 +54,7 @@ class FrozenBase:
 
     def __init__(self, path: str, max_length: int, precision: str, cache: Path, runtime: Runtime) -> None:
         self._weights, self.name = identity_of_base(path, runtime)
-        self._base = load_base(path, 0, None, runtime)
+        self._base = load_base(path, 0, None, runtime, self._weights)
         if runtime.device.startswith("cuda") or (runtime.device == "auto" and torch.cuda.is_available()):
             self._base.model.to("cuda" if runtime.device == "auto" else runtime.device)
         self._known = RepresentationStore(self._base, cache, self._weights, precision)
@@ -99,7 +99,7 @@ def fit_head_of(
     settings: TrainSettings,
     on_step: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> Head:
-    """Return the head trained on `data` with `settings`; arguments as in `rmbench.train.train`."""
+    """Return the head trained on `data` with `settings`; arguments as in `rmbench.train.run.train`."""
     loss = loss_of(settings, data)
     check_sizes(replace(settings, micro_batch=1), data, 1)  # there are no micro-batches here
     parts = base.of_pairs(data)
@@ -165,10 +165,11 @@ class FrozenHead:
     """
 
     def __init__(self, base: FrozenBase, folder: Path) -> None:
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         self._base, self._folder = base, folder
-        state = load_file(folder / _HEAD)
+        raw = (folder / _HEAD).read_bytes()  # the very bytes that are hashed
+        self._sha256, state = sha256_bytes(raw), load(raw)
         self._weight, self._bias = state["weight"].double(), float(state["bias"][0])
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -176,7 +177,7 @@ class FrozenHead:
         return {
             "kind": "frozen-head",
             **self._base.identity(),
-            "weights": f"sha256:{sha256_file(self._folder / _HEAD)}",
+            "weights": f"sha256:{self._sha256}",
         }
 
     def overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:

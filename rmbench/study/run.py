@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from rmbench.core.files import require_writable
 from rmbench.evaluation.options import EvalOptions
 from rmbench.evaluation.run import Outcome, evaluate, prepare_task
 from rmbench.models.resolve import LoadedModel, load_model
@@ -83,12 +84,13 @@ def run_study(
     """
     for method in spec.methods:
         find_loss(method.loss)
+    for place, option in ((folder, "--models-dir"), (results, "--results"), (store, "--store")):
+        require_writable(place, option)
     prepared = []
     for e in spec.evaluate:
         how = EvalOptions(
             data=None if e.data is None else Path(e.data),
-            on_bad=e.on_bad,  # type: ignore[arg-type]  # one of the two: the study's file was checked
-            part=e.part, limit=e.limit,
+            on_bad=e.on_bad, part=e.part, limit=e.limit,
             runtime=runtime, results=results, store=store, command=("rmbench", "study", spec.name),
         )  # fmt: skip
         ready = prepare_task(load_task(e.task), how)

@@ -5,27 +5,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-from rmbench.core.options import parse_part
-from rmbench.core.schema import Rule, parse
+from rmbench.core.options import OnBad, Option, Part, Texts
+from rmbench.core.schema import parse
 from rmbench.core.yaml import Lines, read_yaml
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.tasks.spec import load_task
 from rmbench.train.settings import Recipe
-
-Part = Annotated[
-    tuple[float, float],
-    Rule(convert=parse_part, pattern=r"[\d.]+:[\d.]+", expected="LOW:HIGH, such as 0:0.5"),
-]
-OnBad = Annotated[str, Rule(names=("fail", "skip"))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyRecipe(Recipe):
     """How bases are trained, and on how many held-out pairs checkpoints are compared."""
 
-    batch_size: Annotated[int, Rule(low=2)] = 32
+    batch_size: Annotated[int, Option(low=2)] = 32
     """Pairs per optimiser step."""
-    eval_limit: Annotated[int, Rule(low=1)] | None = None
+    eval_limit: Annotated[int | None, Option(low=1)] = None
     """Held-out pairs at most, drawn by seed; by default all."""
 
 
@@ -44,16 +38,14 @@ class DataSource:
     """Pairs to train on."""
 
     name: str
-    source: Annotated[tuple[str, ...], Rule(low=1, single=True)]
+    source: Annotated[tuple[str, ...], Option(low=1, single=True)]
     """A path or `TASK:train`, or a list of them; joined."""
     like: str | None = None
     """The task whose reader is used."""
-    part: Part | None = None
-    """Share of prompts, by hash: only these are used. Such as `0:0.6`."""
-    pairs_per_prompt: int | None = None
-    limit: int | None = None
+    part: Part = None
+    pairs_per_prompt: Annotated[int | None, Option(low=1)] = None
+    limit: Annotated[int | None, Option(low=2)] = None
     on_bad: OnBad = "fail"
-    """A bad row stops the study, or is skipped and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +55,7 @@ class Method:
     name: str
     loss: str = ""
     """By default the loss called like the method."""
-    options: Mapping[str, Annotated[str, Rule(as_text=True)]] = field(default_factory=dict)
+    options: Texts = field(default_factory=dict)
     """Options of the loss, as `-L` sets them."""
 
 
@@ -74,11 +66,9 @@ class Evaluation:
     task: str
     """A task's name, or its file, from the study's folder."""
     data: str | None = None
-    part: Part | None = None
-    """Share of prompts, by hash: only these are used. Such as `0.6:1`."""
-    limit: int | None = None
+    part: Part = None
+    limit: Annotated[int | None, Option(low=1)] = None
     on_bad: OnBad = "fail"
-    """A bad row stops the study, or is skipped and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +77,19 @@ class StudySpec:
 
     name: str
     summary: str
-    bases: Mapping[str, Annotated[Base, Rule(short="path")]]
+    bases: Mapping[str, Annotated[Base, Option(short="path")]]
     """Name -> path, or path and settings of its own."""
-    data: Annotated[tuple[DataSource, ...], Rule(low=1)]
-    methods: Annotated[tuple[Method, ...], Rule(low=1)]
-    seeds: Annotated[int, Rule(low=1)]
+    data: Annotated[tuple[DataSource, ...], Option(low=1)]
+    methods: Annotated[tuple[Method, ...], Option(low=1)]
+    seeds: Annotated[int, Option(low=1)]
     """How many; they are 0, 1, 2, ..."""
     train: StudyRecipe
-    evaluate: Annotated[tuple[Evaluation, ...], Rule(low=1)]
+    evaluate: Annotated[tuple[Evaluation, ...], Option(low=1)]
     reference: str
     """The method that the others are compared with."""
-    batch_sizes: tuple[Annotated[int, Rule(low=2)], ...] = ()
+    batch_sizes: tuple[Annotated[int, Option(low=2)], ...] = ()
     """Pairs per step at which the batch margin is recorded; empty for none."""
-    versus: tuple[Annotated[tuple[str, str], Rule(expected="a pair [METHOD, OTHER]")], ...] = ()
+    versus: tuple[Annotated[tuple[str, str], Option(expected="a pair [METHOD, OTHER]")], ...] = ()
     """Comparisons with a method other than the reference: (method, the other)."""
 
 

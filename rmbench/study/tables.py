@@ -14,7 +14,8 @@ from scipy.special import stdtr, stdtrit
 from rmbench.core.files import canonical_json
 from rmbench.evaluation.run import Outcome
 from rmbench.format.tables import csv_text, value_low_high
-from rmbench.metrics import Suite, resolve_metric
+from rmbench.metrics import Suite
+from rmbench.metrics.kinds import at_largest_n
 from rmbench.results.compare import Common, CommonItems
 from rmbench.results.record import Record, sealed
 from rmbench.results.run import Run
@@ -133,12 +134,13 @@ def _measured(
     """Return the numbers of all records, ready for pairing; uses processes if there are many records."""
     runs = [outcome.run for outcome in outcomes.values()]
     if len(runs) < _MANY:
-        return dict(zip(outcomes, map(_metrics_of, runs), strict=True))
+        return dict(zip(outcomes, map(seed_of, runs), strict=True))
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        return dict(zip(outcomes, pool.map(_metrics_of, runs, chunksize=16), strict=True))
+        return dict(zip(outcomes, pool.map(seed_of, runs, chunksize=16), strict=True))
 
 
-def _metrics_of(run: Run) -> Seed:
+def seed_of(run: Run) -> Seed:
+    """Return the numbers of one record that the tables show."""
     stems = {m.partition("@")[0] for m in METRICS}
     suite = run.suite
     metrics = {name: s for name, s in suite.metrics.items() if name.partition("@")[0] in stems}
@@ -154,10 +156,9 @@ def _rows(
 ) -> list[Row]:
     base, data, task = place
     known = {name for seeds in by_method.values() for seed in seeds for name in seed.metrics}
-    stem = metric.removesuffix("max")
-    if metric not in known and not (metric.endswith("@max") and any(n.startswith(stem) for n in known)):
+    name = at_largest_n(metric, [known])
+    if name not in known:
         return []
-    name = resolve_metric(metric, dict.fromkeys(known))
     rows = []
     for method, seeds in by_method.items():
         values = [s.metrics[name].value for s in seeds if name in s.metrics]
@@ -165,7 +166,7 @@ def _rows(
             continue
         difference, items = None, None
         if method != reference:
-            difference, items = _paired(seeds, by_method[reference], name, pairing)
+            difference, items = paired_over_seeds(seeds, by_method[reference], name, pairing)
         rows.append(
             Row(
                 base=base, data=data, method=method, task=task, metric=name, mean=float(np.mean(values)),
@@ -176,17 +177,24 @@ def _rows(
     return rows
 
 
-def _paired(
+def paired_over_seeds(
     a: Sequence[Seed], b: Sequence[Seed], name: str, pairing: Pairing
 ) -> tuple[Comparison | None, tuple[int, int] | None]:
-    """Return the comparison over seeds, and (fewest common items of a seed, all items) or None."""
+    """Return the comparison over seeds, and (fewest common items of a seed, all items) or None.
+
+    Args:
+        a: One method's numbers, a `Seed` per seed.
+        b: The other method's, in the same order.
+        name: Metric.
+        pairing: Finds the items that both models of a seed answered.
+    """
     found = [pairing.of(x, y, name) for x, y in zip(a, b, strict=True)]
     counts = [(c.count.both, c.count.of) for c in found if c.count is not None]
     both = [(c.first, c.second) for c in found if c.first is not None and c.second is not None]
-    return _over_seeds(both), min(counts, default=None)
+    return compare_over_seeds(both), min(counts, default=None)
 
 
-def _over_seeds(both: Sequence[tuple[Statistic, Statistic]]) -> Comparison | None:
+def compare_over_seeds(both: Sequence[tuple[Statistic, Statistic]]) -> Comparison | None:
     """Compare means over seeds, each on the items that both models have a value on; `both` has a pair a seed.
 
     Two sources of error add up: the choice of prompts (clustered error of the mean difference) and of seeds

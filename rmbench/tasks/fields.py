@@ -194,6 +194,25 @@ def identifier(row: Row, key: str = "id") -> str:
     return str(value)
 
 
+def name(row: Row, key: str) -> str:
+    """Return the name or number under `key` as text.
+
+    Raises:
+        DataError: If it is missing, neither text nor a whole number, or blank.
+    """
+    value = required(row, key)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return text(row, key, value)
+
+
+def label(row: Row, key: str) -> str:
+    """Return the optional name or number under `key` as text; empty where it is missing or null."""
+    if row.value.get(key) in (None, ""):
+        return ""
+    return name(row, key)
+
+
 def answer(row: Row) -> str:
     """Return `row["answer"]`, text or a number, as text.
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import IO, Any, overload
 
 from rmbench.core.files import canonical_json, sha256_file
-from rmbench.errors import ConfigError, DataError, first_line
+from rmbench.errors import ConfigError, first_line
 from rmbench.tasks.rows import BadRows, FoundItem, data_files
 from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader
 from rmbench.types import Item, Response, Turn
 
-_IN_MEMORY_BYTES = 32 * 2**20
+IN_MEMORY_BYTES = 32 * 2**20
+"""Size up to which a shelf stays in memory; a larger one is a temporary file."""
 
 
 class ItemShelf(Sequence[Item]):
@@ -62,7 +63,7 @@ class _Store:
     """One line of JSON per item, one after the other."""
 
     def __init__(self, items: Iterable[Item]) -> None:
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY_BYTES)  # noqa: SIM115
         weakref.finalize(self, self._file.close)
         self._ends = array("Q", [0])
         for item in items:
@@ -142,9 +143,9 @@ def read_task_items(
     """
     bad = BadRows(skip=on_bad == "skip")
     found, source = open_items(spec, data, bad, offline=offline)
-    data, votes = _DataHash(), _VotesHash()
-    items = ItemShelf.of(votes.watch(data.watch(_unique(found, bad))))
-    return ItemSet(items, dict(sorted(bad.dropped.items())), data.hexdigest(), source, votes.hexdigest())
+    content, votes = _DataHash(), _VotesHash()
+    items = ItemShelf.of(votes.watch(content.watch(_unique(found, bad))))
+    return ItemSet(items, dict(sorted(bad.dropped.items())), content.hexdigest(), source, votes.hexdigest())
 
 
 def open_items(
@@ -161,9 +162,7 @@ def open_items(
     files: list[Path] = []
     for path in paths:
         pattern = spec.data.files if path.is_dir() else None
-        files += [path] if reader.whole_path else data_files(path, pattern)
-        if not path.exists():
-            raise DataError("there is no such file or folder", path=path)
+        files += [path] if reader.whole_path and path.is_dir() else data_files(path, pattern)
     return reader(files, spec.data.options, bad), source
 
 

@@ -111,7 +111,8 @@ class _Text:
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.xz", ".json", ".json.gz", ".json.xz", ".parquet")
 
-_HEAD_BYTES = 2**20
+HEAD_BYTES = 2**20
+"""Bytes at the beginning of a file from which its number of rows is estimated."""
 _PARQUET_ROWS = 1024
 
 T = TypeVar("T")
@@ -204,6 +205,7 @@ def rows_of(path: Path, bad: BadRows) -> Iterator[Row]:
     Raises:
         DataError: If the file cannot be read, is empty, or holds something else than objects.
     """
+    require_file(path)
     n_rows, n_bad = 0, bad.dropped.total()
     for line, value in _values(path, bad):
         n_rows += 1
@@ -239,6 +241,8 @@ def items_of(files: Iterable[Path], bad: BadRows, parse: Callable[[Row], Item | 
 
 def estimated_rows_of(path: Path) -> int | None:
     """Return about how many rows a file has, by its beginning; None where that does not say (arrays)."""
+    if not path.is_file():
+        return None
     try:
         if path.name.endswith(".parquet"):
             from pyarrow.parquet import read_metadata
@@ -248,7 +252,7 @@ def estimated_rows_of(path: Path) -> int | None:
         if path.name.endswith((".json", ".json.gz", ".json.xz")) and not _is_lines(path):
             return None
         with path.open("rb") as file:
-            head = file.read(_HEAD_BYTES)
+            head = file.read(HEAD_BYTES)
         n_lines = decompressed_head(path, head).count(b"\n")
         return round(n_lines * path.stat().st_size / len(head)) if n_lines else None
     except (*UNREADABLE, ValueError):

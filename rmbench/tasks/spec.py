@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from rmbench.core.files import digest
-from rmbench.core.options import Option, filled, options_of, settled
+from rmbench.core.options import NO_OPTION, Option, Parameter, parameters_of
 from rmbench.core.registry import file_name
-from rmbench.core.schema import Rule, json_schema, parse
+from rmbench.core.schema import filled, from_text, json_schema, parse, schema_of, settled, written
 from rmbench.core.yaml import defined_in, packaged_folder, parse_yaml, read_yaml_text
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics.kinds import KINDS, Params, kinds_of
 from rmbench.tasks.rows import READERS, Reader
 
 HUB_DATA = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*@[0-9a-f]{40}")
-Pinned = Annotated[str, Rule(pattern=HUB_DATA.pattern, expected="org/name@<40-hex commit>")]
-Text = Annotated[str, Rule(pattern=r"(.|\n)*\S(.|\n)*", expected="text")]
+Pinned = Annotated[str, Option(pattern=HUB_DATA.pattern, expected="org/name@<40-hex commit>")]
+Text = Annotated[str, Option(pattern=r"(.|\n)*\S(.|\n)*", expected="text")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class DataSpec:
     """Name of a reader, or `FILE.py:NAME`."""
     path: str | None = None
     """A file shipped in the package, relative to its data folder."""
-    hub: Annotated[tuple[Pinned, ...], Rule(single=True)] = ()
+    hub: Annotated[tuple[Pinned, ...], Option(single=True)] = ()
     """`org/name@<40-hex commit>` of data sets on the Hugging Face Hub, read one after the other."""
     github: Pinned | None = None
     """`owner/name@<40-hex commit>` of a repository on GitHub that has the files; it is not fetched."""
@@ -39,7 +39,7 @@ class DataSpec:
     """Glob of the files inside the hub data sets, or inside a folder given as `--data`."""
     hub_files: str | None = None
     """Glob of those to fetch, where a hub data set has files that `files` means and the task does not."""
-    sha256: Annotated[str, Rule(pattern="[0-9a-f]{64}", expected="64 hex digits")] | None = None
+    sha256: Annotated[str, Option(pattern="[0-9a-f]{64}", expected="64 hex digits")] | None = None
     """Of the packaged file."""
     train: str | None = None
     """The training split: a glob in the hub data set where there is one, else a packaged file."""
@@ -78,7 +78,7 @@ class TaskSpec:
 
     name: str
     """The file's stem."""
-    version: Annotated[int, Rule(low=1)]
+    version: Annotated[int, Option(low=1)]
     """Raised when any number could change."""
     kinds: tuple[str, ...]
     """What is measured: names of task kinds, or `FILE.py:NAME`."""
@@ -96,18 +96,18 @@ class TaskSpec:
     """Stratum keys to report on; the first is what the macro mean averages over."""
     sizes: Mapping[
         str,
-        Annotated[int, Rule(low=1)]
-        | Annotated[str, Rule(pattern=r"about [1-9]\d*", expected="'about 8210'")],
+        Annotated[int, Option(low=1)]
+        | Annotated[str, Option(pattern=r"about [1-9]\d*", expected="'about 8210'")],
     ] = field(default_factory=dict)
     """How much the whole published set holds, by what is counted; `about 8210` if no more is known."""
     reproduced: tuple[str, ...] = ()
     """Numbers that were compared with a publication and are equal."""
     unchecked: tuple[str, ...] = ()
     """Parts that rest on a description alone."""
-    path: Path
-    kind_files: Mapping[str, str] = field(default_factory=dict)
+    path: Annotated[Path, NO_OPTION]
+    kind_files: Annotated[Mapping[str, str], NO_OPTION] = field(default_factory=dict)
     """Kind `FILE.py:NAME` -> SHA-256 of the file that defines it."""
-    text: str | None = field(default=None, compare=False, repr=False)
+    text: Annotated[str | None, NO_OPTION] = field(default=None, compare=False, repr=False)
     """The YAML itself, which records carry; None for a task that was made without a file."""
 
     @property
@@ -198,12 +198,12 @@ def apply_params(spec: TaskSpec, options: Mapping[str, str]) -> TaskSpec:
     """
     params, reader = dict(spec.params), dict(spec.data.options)
     of_kinds, of_reader = _known(spec)
-    known, where = of_kinds | of_reader, f"task {spec.name!r}"
+    known, where = {**of_kinds, **of_reader}, f"task {spec.name!r}"
     for key, text in options.items():
         if key not in known:
             raise UnknownNameError("parameter", key, known, where)
         target = reader if key in of_reader else params
-        target[key] = known[key].parse(text, f"{where}, parameter {key!r}")
+        target[key] = from_text(known[key].hint, text, f"{where}, parameter {key!r}")
     params, reader = settled(params, of_kinds, where), settled(reader, of_reader, where)
     return replace(spec, params=params, data=replace(spec.data, options=reader))
 
@@ -211,7 +211,7 @@ def apply_params(spec: TaskSpec, options: Mapping[str, str]) -> TaskSpec:
 def parameter_names(spec: TaskSpec) -> list[str]:
     """Return the names of the parameters that `-T` may set on this task."""
     of_kinds, of_reader = _known(spec)
-    return sorted(of_kinds | of_reader)
+    return sorted({**of_kinds, **of_reader})
 
 
 def parameter_help(spec: TaskSpec) -> list[str]:
@@ -219,24 +219,24 @@ def parameter_help(spec: TaskSpec) -> list[str]:
     current = {**spec.params, **spec.data.options}
     of_kinds, of_reader = _known(spec)
     lines = []
-    for name, param in (of_kinds | of_reader).items():
+    for name, param in ({**of_kinds, **of_reader}).items():
         shown = current.get(name, param.default)
         if shown is None:
-            shown = "not set" if param.about.only_with else "by convention"
+            shown = "not set" if param.option.only_with else "by convention"
         elif isinstance(shown, bool):
             shown = "yes" if shown else "no"
-        lines.append(f"{name} = {shown} ({param.written}): {param.about.text}")
+        lines.append(f"{name} = {shown} ({written(param.hint)}): {param.help}")
     return lines
 
 
-def _known(spec: TaskSpec) -> tuple[dict[str, Option], dict[str, Option]]:
+def _known(spec: TaskSpec) -> tuple[Mapping[str, Parameter], Mapping[str, Parameter]]:
     """Return the parameters of a task's kinds, and the options of its reader.
 
     Raises:
         ConfigError: If one name means two things.
     """
     of_kinds = _of_kinds(spec.kinds, str(spec.path))
-    of_reader = options_of(find_reader(spec.data.reader, spec.path).options)
+    of_reader = parameters_of(find_reader(spec.data.reader, spec.path).options)
     if both := sorted(of_kinds.keys() & of_reader.keys()):
         raise ConfigError(
             f"{spec.path}: {both[0]!r} is a parameter of its kinds and an option of its reader; rename one"
@@ -244,10 +244,10 @@ def _known(spec: TaskSpec) -> tuple[dict[str, Option], dict[str, Option]]:
     return of_kinds, of_reader
 
 
-def _of_kinds(kinds: tuple[str, ...], where: str) -> dict[str, Option]:
-    found = options_of(Params)
+def _of_kinds(kinds: tuple[str, ...], where: str) -> Mapping[str, Parameter]:
+    found = dict(parameters_of(Params))
     for kind in kinds:
-        for name, one in options_of(KINDS.get(kind).params).items():
+        for name, one in parameters_of(KINDS.get(kind).params).items():
             if found.setdefault(name, one) != one:
                 raise ConfigError(f"{where}: two of its kinds have different parameters {name!r}; rename one")
     return found
@@ -255,18 +255,20 @@ def _of_kinds(kinds: tuple[str, ...], where: str) -> dict[str, Option]:
 
 def task_schema() -> dict[str, Any]:
     """Return the JSON Schema of task files: all known kinds and readers, with parameters and options."""
-    schema = json_schema(TaskSpec, "A task of rmbench", derived=("path", "kind_files", "text"))
+    schema = json_schema(TaskSpec, "A task of rmbench")
     keys, of_file = schema["properties"], {"type": "string", "pattern": r"\.py:"}
     kinds = {"enum": sorted({*KINDS, *KINDS.aliases()})}
     keys["kinds"] |= {"items": {"anyOf": [kinds, of_file]}, "minItems": 1}
-    params = {name: one.schema for kind in KINDS for name, one in options_of(KINDS.get(kind).params).items()}
+    params = {
+        name: schema_of(one) for kind in KINDS for name, one in parameters_of(KINDS.get(kind).params).items()
+    }
     keys["params"] = {"type": "object", "description": keys["params"]["description"], "properties": params}
     data = keys["data"]
     data["properties"]["reader"]["anyOf"] = [{"enum": READERS.names()}, of_file]
     data["allOf"] = [
         {
             "if": {"properties": {"reader": {"const": name}}, "required": ["reader"]},
-            "then": {"properties": {"options": _closed(options_of(READERS.get(name).options))}},
+            "then": {"properties": {"options": _closed(parameters_of(READERS.get(name).options))}},
         }
         for name in READERS
     ]
@@ -276,8 +278,8 @@ def task_schema() -> dict[str, Any]:
     return schema
 
 
-def _closed(options: Mapping[str, Option]) -> dict[str, Any]:
-    properties = {name: one.schema for name, one in options.items()}
+def _closed(options: Mapping[str, Parameter]) -> dict[str, Any]:
+    properties = {name: schema_of(one) for name, one in options.items()}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
@@ -311,7 +313,7 @@ def _parse(path: Path, text: str | None = None) -> TaskSpec:
     if spec.name != path.stem:
         raise ConfigError(f"{path}, key 'name': {spec.name!r}; expected the file's stem {path.stem!r}")
     kinds, kind_files = _kinds(spec.kinds, path)
-    known = options_of(find_reader(spec.data.reader, path).options)
+    known = parameters_of(find_reader(spec.data.reader, path).options)
     return replace(
         spec,
         kinds=kinds,
@@ -335,6 +337,20 @@ def _kinds(given: Sequence[str], path: Path) -> tuple[tuple[str, ...], dict[str,
         if sha256 is not None and files.setdefault(file_name(name), sha256) != sha256:
             raise ConfigError(f"{where}: two files have the kind {file_name(name)}; rename one of the files")
     return tuple(dict.fromkeys(map(file_name, names))), files
+
+
+def check_kinds(spec: TaskSpec) -> None:
+    """Make sure that the kinds of a loaded task are still those that it was loaded with.
+
+    Raises:
+        ConfigError: If another task has a file of the same name with such a kind, or the code has changed.
+    """
+    for kind, sha256 in spec.kind_files.items():
+        if KINDS.file_hash(kind) != sha256:
+            raise ConfigError(
+                f"{spec.path}, key 'kinds': {kind} has become that of another file, or of a newer one; rename"
+                " one of the files, or evaluate this task in a command of its own"
+            )
 
 
 def _said(size: int | str) -> str:

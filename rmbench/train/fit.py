@@ -77,7 +77,7 @@ def fit_all(job: Job) -> Fitted:
     arguments = _arguments(job)
     with arguments.main_process_first(local=False):
         _claim(job)
-        resume = _last_complete(job.work)
+        resume = last_complete_checkpoint(job.work)
     writer = None if job.log_dir is None or not is_main_process() else _writer(job.log_dir)
     trainer = MarginTrainer(
         loss_name=job.settings.method,
@@ -144,7 +144,8 @@ def _unsharded(job: Job, state: Mapping[str, Any]) -> Any:
     """Return an ordinary model with the weights of all processes (on the main process only)."""
     if not is_main_process():
         return job.base.model
-    twin = load_base(job.settings.base, job.settings.seed, job.settings.lora, job.runtime).model
+    settings = job.settings
+    twin = load_base(settings.base, settings.seed, settings.lora, job.runtime, job.weights).model
     twin.load_state_dict(state)
     return twin
 
@@ -195,7 +196,7 @@ def _claim(job: Job) -> None:
         raise ConfigError(f"{work.parent}: cannot be written ({error.strerror})") from None
 
 
-def _last_complete(work: Path) -> Path | None:
+def last_complete_checkpoint(work: Path) -> Path | None:
     """Return the newest complete checkpoint; remove incomplete ones."""
     found = sorted(work.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
     for folder in found:

@@ -10,15 +10,14 @@ from hashlib import blake2b
 from math import isfinite
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import softplus
 
-from rmbench.core.files import digest, write_atomic_with
-from rmbench.errors import ConfigError, RunError, StoreError
+from rmbench.core.files import digest, read_arrays, write_atomic_with
+from rmbench.errors import ConfigError, DataError, RunError, StoreError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded
 from rmbench.train.base import Base, head_of
@@ -105,11 +104,13 @@ def _key(text: Encoded) -> bytes:
 
 def _read(path: Path) -> dict[bytes, NDArray[np.float32]]:
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            keys, found = arrays["keys"], arrays["representations"]
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise StoreError(f"{path}: stored representations are damaged ({error}); remove it") from None
-    return {key.tobytes(): row for key, row in zip(keys, found, strict=True)}
+        found = read_arrays(path, {"keys": ("uint8", 2), "representations": ("float32", 2)}, most=1 << 30)
+    except DataError as error:
+        raise StoreError(f"{error}; stored representations: remove the file") from None
+    keys, rows = found["keys"], found["representations"]
+    if len(keys) != len(rows):
+        raise StoreError(f"{path}: {len(keys)} keys of {len(rows)} stored representations; remove the file")
+    return {key.tobytes(): row for key, row in zip(keys, rows, strict=True)}
 
 
 def _compute(base: Base, texts: Sequence[Encoded], low: bool) -> NDArray[np.float32]:

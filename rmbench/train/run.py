@@ -22,9 +22,9 @@ import transformers
 from rmbench.core.digits import Digits
 from rmbench.core.escape import for_markdown
 from rmbench.core.files import digest, read_json, write_atomic
-from rmbench.core.option_fields import from_values, option_fields, takes_options
-from rmbench.core.options import typed_options
+from rmbench.core.options import parameters_of, takes_options
 from rmbench.core.overlap import TrainingPrompts
+from rmbench.core.schema import from_values, typed_options
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models.hf.device import pick_device
 from rmbench.models.hf.load import quiet
@@ -129,7 +129,7 @@ def train(
     check_sizes(settings, data, n_processes())
     seen = prompts_seen(settings.base, (p.prompt for p in data.train))
     transformers.set_seed(settings.seed)
-    base = load_base(settings.base, settings.seed, settings.lora, runtime)
+    base = load_base(settings.base, settings.seed, settings.lora, runtime, str(identity["base"]))
     train_set = EncodedPairs(data.train, base.text_format, base.limit(settings.max_length))
     held_out = EncodedPairs(data.held_out, base.text_format, base.limit(settings.max_length))
     with ExitStack() as held:
@@ -321,7 +321,7 @@ def confidence_margin(
     of_trainer = inspect.signature(confidence_margin).parameters
     loss_options = {name: text for name, text in options.items() if name not in of_trainer}
     own, of_pairs = (
-        {name: given[name] for name in option_fields(cls) if name in given and name in of_trainer}
+        {name: given[name] for name in parameters_of(cls) if name in given and name in of_trainer}
         for cls in (TrainSettings, PairsOptions)
     )
     settings = from_values(TrainSettings, own, "confidence-margin")

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from rmbench.cli.main import COMMANDS, cli
-from rmbench.core.option_fields import option_fields
+from rmbench.core.options import parameters_of
 from rmbench.evaluation.options import EvalOptions
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference"
@@ -50,10 +50,10 @@ def _help(parent: click.Context, name: str, command: click.Command) -> str:
 def keywords() -> str:
     """Return the table of the keywords of `rmbench.evaluate`."""
     rows = ["| keyword | command line | default | meaning |", "|---|---|---|---|"]
-    for name, field in option_fields(EvalOptions).items():
-        flag = (field.option.flags or (f"--{name.replace('_', '-')}",))[-1]
+    for name, field in parameters_of(EvalOptions).items():
+        flag = (field.option.flags or f"--{name.replace('_', '-')}").split()[-1]
         default = field.option.unset or ("" if field.default in (None, {}) else f"`{field.default}`")
-        rows.append(f"| `{name}` | `{flag}` | {default} | {field.option.help} |")
+        rows.append(f"| `{name}` | `{flag}` | {default} | {field.help} |")
     return "\n".join(rows) + "\n"
 
 

@@ -15,7 +15,7 @@ from rmbench.gold.instruction import VERIFIERS
 from rmbench.gold.instruction.counts import passes, split_items, split_lines, split_sentences, split_words
 
 CHECKS = tuple(sorted(VERIFIERS.names()))
-_LOOKS = tuple({"name": name} for name in ("uppercase", "lowercase", "quoted", "title_case", "json_valid", "json_only",
+LOOKS = tuple({"name": name} for name in ("uppercase", "lowercase", "quoted", "title_case", "json_valid", "json_only",
                "number_only", "no_preamble", "distinct_items", "alphabetical")) + tuple(
     {"name": "ends_with", "text": mark} for mark in ".?!"
 )  # fmt: skip
@@ -23,7 +23,7 @@ _LOOKS = tuple({"name": name} for name in ("uppercase", "lowercase", "quoted", "
 _BOUNDS = ("words", "sentences", "lines", "list_items", "item_words", "separated")
 _N_COUNTS = 5
 N_TOKEN_OUTPUTS = 3
-N_OUTPUTS = 2 * len(CHECKS) + len(_LOOKS) + _N_COUNTS + 2 * len(_BOUNDS)
+N_OUTPUTS = 2 * len(CHECKS) + len(LOOKS) + _N_COUNTS + 2 * len(_BOUNDS)
 
 
 def auxiliary_loss(outputs: torch.Tensor, pools: Sequence[Pool]) -> torch.Tensor:
@@ -33,10 +33,10 @@ def auxiliary_loss(outputs: torch.Tensor, pools: Sequence[Pool]) -> torch.Tensor
         outputs: Shape (pools x replies, N_OUTPUTS), a row per reply.
         pools: In the same order.
     """
-    rows = [_targets(pool, j) for pool in pools for j in range(len(pool.replies))]
+    rows = [targets(pool, j) for pool in pools for j in range(len(pool.replies))]
     target = torch.tensor(rows)
     known = ~target.isnan()
-    n, ends = len(CHECKS), 2 * len(CHECKS) + len(_LOOKS)
+    n, ends = len(CHECKS), 2 * len(CHECKS) + len(LOOKS)
     parts = [
         binary_cross_entropy_with_logits(outputs[:, part][known[:, part]], target[:, part][known[:, part]])
         for part in (slice(0, n), slice(n, 2 * n), slice(2 * n, ends))
@@ -70,7 +70,8 @@ def token_loss(
     return binary_cross_entropy_with_logits(said[:, 0], known) + smooth_l1_loss(said[:, 1:], counts, beta=0.2)
 
 
-def _targets(pool: Pool, j: int) -> list[float]:
+def targets(pool: Pool, j: int) -> list[float]:
+    """Return the targets of reply `j`, (N_OUTPUTS,); NaN where the prompt sets none."""
     shares = [math.nan] * len(CHECKS)
     for kind in {check["name"] for check in pool.checks}:
         of_kind = [k for k, check in enumerate(pool.checks) if check["name"] == kind]
@@ -88,5 +89,5 @@ def _targets(pool: Pool, j: int) -> list[float]:
             values = [check[key] for check in found for key in keys if key in check]
             bounds.append(math.log1p(values[0]) if values else math.nan)
     return (
-        shares + asked + [float(p) for p in passes(reply, _LOOKS)] + [math.log1p(c) for c in counts] + bounds
+        shares + asked + [float(p) for p in passes(reply, LOOKS)] + [math.log1p(c) for c in counts] + bounds
     )

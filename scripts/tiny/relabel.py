@@ -142,7 +142,7 @@ class Relabeller:
         found = list(_ASKED.finditer(prompt))
         if len(found) != 1 or any(check["name"] in _FIXED for check in checks):
             return prompt, checks
-        old = _value(found[0].group())
+        old = number_in(found[0].group())
         bound = [
             (c, key)
             for c in checks
@@ -205,5 +205,6 @@ def _like(old: str, new: str) -> str:
     return new.capitalize() if old[:1].isupper() else new
 
 
-def _value(text: str) -> int:
+def number_in(text: str) -> int:
+    """Return the number that `text` writes, in digits or as an English word."""
     return int(text) if text.isdigit() else _NUMBERS.index(text.lower())

@@ -87,7 +87,8 @@ class WarmUp:
         )  # fmt: skip
         self.model: Any = transformers.LlamaForSequenceClassification(config)
         self._told = torch.nn.Linear(size.hidden, N_OUTPUTS)
-        self._taught = torch.nn.Linear(size.hidden, 1, bias=False)
+        self.taught = torch.nn.Linear(size.hidden, 1, bias=False)
+        """The head that learns the teacher's rewards; `finish` adds it to the model's own head."""
         self._said = torch.nn.Linear(size.hidden, N_TOKEN_OUTPUTS)
         ends = [tokenizer.convert_tokens_to_ids(mark) for mark in ".!?"]
         self._marks = (int(tokenizer.sep_token_id), ends)
@@ -95,7 +96,7 @@ class WarmUp:
         self._format, self._pad_id = ChatFormat(tokenizer), int(tokenizer.pad_token_id)
         self._relabel = Relabeller(rows, plan.composed)
         self._teacher = teacher
-        heads = [p for head in (self._told, self._taught, self._said) for p in head.parameters()]
+        heads = [p for head in (self._told, self.taught, self._said) for p in head.parameters()]
         self._parameters = [*self.model.parameters(), *heads]
         matrices = [p for p in self.model.model.layers.parameters() if p.ndim == 2]
         others = [p for p in self._parameters if all(p is not m for m in matrices)]
@@ -115,15 +116,16 @@ class WarmUp:
         start = self._load()
         seen: list[tuple[float, ...]] = []
         for step in track(range(start, self._plan.steps), "warm-up"):
-            seen.append(self._step(step))
+            seen.append(self.train_step(step))
             if (step + 1) % self._plan.save_every == 0 or step + 1 == self._plan.steps:
                 losses = zip(("ranking", "taught", "auxiliary"), np.mean(seen, axis=0), strict=True)
                 told = ", ".join(f"{name} {value:.4f}" for name, value in losses)
                 print(f"step {step + 1}: {told} {watch()}", flush=True)
                 seen = []
-                self._save(step + 1)
+                self.save_state(step + 1)
 
-    def _step(self, step: int) -> tuple[float, ...]:
+    def train_step(self, step: int) -> tuple[float, ...]:
+        """Do one step, and return its losses: ranking, taught, auxiliary."""
         for group in (group for optimiser in self._optimisers for group in optimiser.param_groups):
             group["lr"] = self._plan.rate * _schedule(step, self._plan.steps)
         pools = self._pools(step)
@@ -131,7 +133,7 @@ class WarmUp:
         representations, by_token = self._read(texts)
         rewards = self.model.score(representations)[:, 0].view(PROMPTS, REPLIES)
         ranking = _ranking_loss(rewards, torch.tensor([pool.gold for pool in pools]))
-        taught = _spread(self._taught(representations).view(PROMPTS, REPLIES), self._lessons(pools))
+        taught = _spread(self.taught(representations).view(PROMPTS, REPLIES), self._lessons(pools))
         told = auxiliary_loss(self._told(representations), pools) + by_token
         for optimiser in self._optimisers:
             optimiser.zero_grad()
@@ -154,7 +156,7 @@ class WarmUp:
 
     def _direction(self) -> torch.Tensor:
         """Return the head of the finished model, (1, hidden): two linear heads on one text are one."""
-        return (self.model.score.weight + self._plan.taught * self._taught.weight).detach()
+        return (self.model.score.weight + self._plan.taught * self.taught.weight).detach()
 
     def rewards(self, batch: Sequence[Conversation]) -> list[float]:
         """Return the reward of each conversation."""
@@ -198,7 +200,8 @@ class WarmUp:
             losses += [token_loss(o, row.ids, *self._marks) for o, row in zip(said, rows, strict=True)]
         return torch.cat(seen)[torch.tensor(np.argsort(order))], torch.stack(losses).mean()
 
-    def _save(self, step: int) -> None:
+    def save_state(self, step: int) -> None:
+        """Write parameters and optimisers after `step` steps; `run` continues from there."""
         tensors = {f"parameter.{k}": p.detach() for k, p in enumerate(self._parameters)}
         for n, optimiser in enumerate(self._optimisers):
             for k, values in optimiser.state_dict()["state"].items():

@@ -22,7 +22,7 @@ from layouts import (
     v2_columns,
 )
 
-from rmbench.benchmarks.rewardbench.export import _model_type, _place
+from rmbench.benchmarks.rewardbench.export import place_of_model, published_type
 from rmbench.benchmarks.rewardbench.official import PRIOR_SETS
 from rmbench.cli.main import run
 
@@ -130,7 +130,7 @@ def test_what_the_analysis_reads(tmp_path: Path, capsys: Capture) -> None:
     ],
 )
 def test_a_model_is_exported_as_the_type_that_it_is(fingerprint: dict[str, str], name: str) -> None:
-    assert _model_type(fingerprint) == name
+    assert published_type(fingerprint) == name
 
 
 def test_prior_sets_are_files_of_their_own(tmp_path: Path, capsys: Capture) -> None:
@@ -284,7 +284,7 @@ def test_what_cannot_be_exported_is_named_and_nothing_is_written(tmp_path: Path,
 
 @given(st.text(min_size=1))
 def test_no_name_leads_out_of_the_folder(name: str) -> None:
-    place = _place(name)
+    place = place_of_model(name)
     assert len(place.parts) == 2
     assert not {"..", "."} & set(place.parts)
     assert place.suffix == ".json"

@@ -224,7 +224,7 @@ def test_a_missing_key_is_named(tmp_path: Path, task: str, fixture: str, key: st
 
 
 def test_plan_rewardbench_a_file_that_is_no_split_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"rows\.jsonl, line 1.*the file is none of the splits"):
+    with pytest.raises(DataError, match=r"rows\.jsonl, line 1.*the file is not a split"):
         read("plan-rewardbench", write(tmp_path / "rows.jsonl", rows_of(PLAN)))
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from layouts import importer, write
 from strict_latex import read_latex
 
-from rmbench.benchmarks.alpacaeval import _model, _win_rate
+from rmbench.benchmarks.alpacaeval import judging_model, win_rate_of
 from rmbench.cli.main import run
 
 Capture = pytest.CaptureFixture[str]
@@ -73,7 +73,7 @@ def test_win_rates_by_hand(tmp_path: Path, capsys: Capture) -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=30))
 def test_one_row_per_prompt_gives_the_published_standard_error(p: list[float]) -> None:
-    found = _win_rate("m", np.array(p), [f"{k:03}" for k in range(len(p))], len(p))
+    found = win_rate_of("m", np.array(p), [f"{k:03}" for k in range(len(p))], len(p))
     assert found.win_rate.value == pytest.approx(mean(p), abs=1e-12)
     assert found.win_rate.stderr == pytest.approx(stdev(p) / math.sqrt(len(p)), abs=1e-9)
     low, high = found.win_rate.ci95 or (1.0, 0.0)
@@ -169,9 +169,9 @@ def test_the_same_model_as_the_gold_is_named(tmp_path: Path, capsys: Capture) ->
 
 
 def test_which_model_judges_is_read_off_the_annotator() -> None:
-    assert _model("alpaca_eval_cot_gpt4_turbo_fn") == _model(GOLD) == "gpt4_turbo"
-    assert _model("alpaca_eval_gpt4") != _model(GOLD)
-    assert _model("my_judge") == "my_judge"
+    assert judging_model("alpaca_eval_cot_gpt4_turbo_fn") == judging_model(GOLD) == "gpt4_turbo"
+    assert judging_model("alpaca_eval_gpt4") != judging_model(GOLD)
+    assert judging_model("my_judge") == "my_judge"
 
 
 def test_a_judge_is_measured_on_what_it_saw(tmp_path: Path, capsys: Capture) -> None:

@@ -259,7 +259,8 @@ def test_a_record_with_another_gold_is_remeasured_to_the_same_bytes(
 def test_verifiers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["verifiers"]) == 0
     shown = capsys.readouterr().out
-    assert "no security boundary" in shown
+    assert "isolation" in shown
+    assert "share the kernel" in shown
     assert run(["verifiers", "--json"]) == 0
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     own = {"exact", "instruction", "json-schema", "math", "python", "regex"}
@@ -267,3 +268,33 @@ def test_verifiers_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     allowed, *_ = rows["python"]["options"]
     assert (allowed["name"], allowed["type"], allowed["default"]) == ("allow_execution", "yes|no", "False")
     assert all(option["summary"] for name in own for option in rows[name]["options"])
+
+
+def test_programs_are_isolated_and_the_record_says_how(pools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [json.loads(line) for line in pools.read_text().splitlines()]
+    for row in rows:
+        row["responses"] = ["def f():\n    return 1\n", "import os\nos._exit(96)\n"]
+        row |= {"gold": [0, 0], "tests": "assert f() == 1"}
+    pools.write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
+    allowed = ("--gold", "verifier:python", "-G", "allow_execution=yes")
+    monkeypatch.setattr("rmbench.gold.program.problem_of", lambda kind: "" if kind == "none" else "forbidden")
+    assert evaluate(pools, *allowed) == 2
+    assert evaluate(pools, *allowed, "-G", "isolation=none") == 0
+    assert stored_gold(pools) == [[1.0, 0.0]] * 2
+    (record,) = records(pools)
+    assert record["identity"]["gold"]["options"]["isolation"] == "none"
+    assert record["provenance"]["gold"] == {"isolation": "none"}
+
+
+def test_kinds_of_isolation_are_one_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rmbench.gold.source import VerifierGold, load_gold
+    from rmbench.models.runtime import Runtime
+
+    monkeypatch.setattr("rmbench.gold.program.problem_of", lambda kind: "")
+    told = []
+    for kind in ("auto", "unshare", "bwrap", "none"):
+        gold = load_gold("verifier:python", {"allow_execution": "yes", "isolation": kind}, Runtime())
+        assert isinstance(gold, VerifierGold)
+        told.append(gold.identity["options"])
+    assert told[0] == told[1] == told[2] != told[3]
+    assert "isolation" not in told[0]

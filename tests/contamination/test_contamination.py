@@ -302,7 +302,7 @@ def test_order_of_files_rows_and_batches_changes_nothing(
     _, told = look(task, first, second, n=13)
     _, turned = look(task, second, first, n=13)
     assert turned == told
-    monkeypatch.setattr(run_module, "_BATCH_WORDS", 1)
+    monkeypatch.setattr(run_module, "BATCH_WORDS", 1)
     assert look(task, tmp_path, n=13)[1] == told, "row by row, out of the folder"
     shuffled = random.Random(1).sample(rows, len(rows))
     _, mixed = look(task, write(tmp_path / "c.jsonl", shuffled), n=13)
@@ -312,7 +312,7 @@ def test_order_of_files_rows_and_batches_changes_nothing(
 def test_rows_of_short_texts_alone_are_let_go_too(
     task: list[Item], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(run_module, "BATCH_ROWS", 3)
     done: list[int] = []
     look(task, write(tmp_path / "t.jsonl", [{"text": "Hi."}] * 8), n=13, on_rows=done.append)
     assert done == [3, 6]
@@ -396,7 +396,7 @@ def test_window_hashes_tell_windows_apart_and_depend_on_order() -> None:
 
 
 def test_equal_hashes_of_other_words_are_no_match(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grams_module, "_MULTIPLIER", 1)  # a sum, whatever the order of words
+    monkeypatch.setattr(grams_module, "MULTIPLIER", 1)  # a sum, whatever the order of words
     items = [item("a", "one two three", ["x y z", "p q r"], [1, 0])]
     train = write(tmp_path / "t.jsonl", [{"prompt": "three two one", "completion": "z y x"}])
     _, told = look(items, train, n=3)
@@ -408,15 +408,15 @@ def test_equal_hashes_of_other_words_are_no_match(tmp_path: Path, monkeypatch: p
 def test_a_hash_that_cannot_tell_the_task_apart_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = grams_module._word_hashes
+    right = grams_module.word_hashes
     items = [
         item("a", "one two three", ["x y z", "p q r"], [1, 0]),
         item("b", "four five six", ["s t u", "v w"]),
     ]
     train = write(tmp_path / "t.jsonl", [{"text": "four five six"}])
-    monkeypatch.setattr(grams_module, "_word_hashes", lambda n, seed: right(n, seed) * np.uint64(seed > 0))
+    monkeypatch.setattr(grams_module, "word_hashes", lambda n, seed: right(n, seed) * np.uint64(seed > 0))
     assert found(look(items, train, n=3)[1])["prompt_ngram"] == 1
-    monkeypatch.setattr(grams_module, "_word_hashes", lambda n, seed: right(n, seed) * np.uint64(0))
+    monkeypatch.setattr(grams_module, "word_hashes", lambda n, seed: right(n, seed) * np.uint64(0))
     with pytest.raises(RunError, match="could not tell"):
         look(items, train, n=3)
 
@@ -475,7 +475,7 @@ def test_rows_are_guessed_from_the_beginning_of_files(
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(raw))
     (tmp_path / "c.jsonl.xz").write_bytes(lzma.compress(raw))
     assert estimated_rows(open_training([str(tmp_path)])) == 6000
-    monkeypatch.setattr(rows_module, "_HEAD_BYTES", 60_000)
+    monkeypatch.setattr(rows_module, "HEAD_BYTES", 60_000)
     assert 4500 < (estimated_rows(open_training([str(tmp_path)])) or 0) < 7500
     (tmp_path / "d.json").write_text(json.dumps(rows))
     assert estimated_rows(open_training([str(tmp_path)])) is None

@@ -20,7 +20,7 @@ from rmbench.core.digits import Digits, digits_of, digits_of_estimates, same_tex
 from rmbench.format.pages import Scale, scale_of
 from rmbench.format.tables import Block, Column, Form, Number, Table, as_csv, as_latex, as_markdown, as_text
 from rmbench.plot.style import reach
-from rmbench.results.read import _estimate
+from rmbench.results.read import estimate_from_json
 from rmbench.results.record import estimate_to_json
 from rmbench.types import Estimate
 
@@ -150,7 +150,7 @@ def test_an_open_interval_in_every_format() -> None:
 def test_an_open_interval_goes_through_a_record(estimate: Estimate) -> None:
     text = json.dumps(estimate_to_json(estimate), allow_nan=False)
     assert json.loads(text)["ci95"] == [None if math.isinf(end) else end for end in estimate.ci95 or ()]
-    assert _estimate("temperature", json.loads(text)) == estimate
+    assert estimate_from_json("temperature", json.loads(text)) == estimate
 
 
 def test_an_open_interval_reaches_the_end_of_what_is_drawn() -> None:

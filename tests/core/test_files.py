@@ -13,7 +13,7 @@ import pytest
 
 from rmbench.cli.main import run
 from rmbench.core import files
-from rmbench.core.files import iter_jsonl, parse_json, read_json, read_whole, write_atomic
+from rmbench.core.files import iter_jsonl, parse_json, read_json, read_whole, require_writable, write_atomic
 from rmbench.errors import ConfigError, DataError
 from rmbench.tasks.rows import BadRows, data_files, rows_of
 
@@ -28,7 +28,8 @@ ROW = {"id": "a", "prompt": "p", "responses": [{"text": "x", "gold": 1}, {"text"
         ("[" * 101 + "]" * 101, "more than 100 levels"),
         ("[" * 100_000, "more than 100 levels"),
         ('{"a":' * 10_000 + "1" + "}" * 10_000, "more than 100 levels"),
-        ("9" * 5_000, "4300 digits"),
+        ("9" * 5_000, "a number of 5,000 digits"),
+        ("-" + "9" * 309, "a number of 309 digits"),
         ("1 2", "Extra data"),
         ("", "Expecting value"),
     ],
@@ -185,3 +186,44 @@ def test_what_the_system_refuses_is_one_line(
     monkeypatch.setattr("rmbench.cli.main.importlib.import_module", refuse)
     assert run(["tasks"]) == code
     assert capsys.readouterr().err.startswith(f"error: some/place: {os.strerror(number)}")
+
+
+def test_a_folder_is_tried_and_nothing_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require_writable(tmp_path, "--out")
+    require_writable(tmp_path / "not" / "there" / "yet", "--out")
+    monkeypatch.chdir(tmp_path)
+    require_writable(Path("relative") / "folder", "--out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("file", "Not a directory"),
+        ("file/deeper/still", "Not a directory"),
+        ("dangling", "a link to nothing"),
+        ("dangling/deeper", "a link to nothing"),
+        ("n" * 256, "File name too long"),
+        ("missing/" + "n" * 256 + "/deeper", "File name too long"),
+        ("nu\0ll", "null"),
+    ],
+)
+def test_a_place_that_cannot_be_a_folder_is_named(tmp_path: Path, place: str, told: str) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match=f"^--out .*no file can be written there .*{told}"):
+        require_writable(tmp_path / place, "--out")
+
+
+def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o555)
+    is_root = os.geteuid() == 0
+    try:
+        if is_root:  # whom no permission stops
+            os.seteuid(65534)
+        with pytest.raises(ConfigError, match=r"--out .*Permission denied.*name another folder"):
+            require_writable(folder, "--out")
+    finally:
+        if is_root:
+            os.seteuid(0)

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 import jsonschema
 import pytest
 
-from rmbench.core.schema import Rule, from_text, json_schema, keys_of, parse
+from rmbench.core.options import NO_OPTION, Option, parameters_of
+from rmbench.core.schema import from_text, json_schema, parse, written
 from rmbench.core.yaml import read_yaml
 from rmbench.errors import ConfigError
 
-PINNED = Annotated[str, Rule(pattern=r"\w+@[0-9a-f]{4}", expected="name@<4 hex digits>")]
+PINNED = Annotated[str, Option(pattern=r"\w+@[0-9a-f]{4}", expected="name@<4 hex digits>")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +22,27 @@ class Part:
 
     id: str
     """What it is called."""
-    at_least: Annotated[int, Rule(low=1)] = 1
+    at_least: Annotated[int, Option(low=1)] = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
     """All forms of values."""
 
-    parts: Annotated[tuple[Part, ...], Rule(low=1)]
-    size: Annotated[int, Rule(low=1)] | Annotated[str, Rule(pattern=r"about \d+", expected="'about N'")] = 1
+    parts: Annotated[tuple[Part, ...], Option(low=1)]
+    size: (
+        Annotated[int, Option(low=1)] | Annotated[str, Option(pattern=r"about \d+", expected="'about N'")]
+    ) = 1
     ratio: float | None = None
     mode: Literal["slow", "fast"] = "slow"
-    hub: Annotated[tuple[PINNED, ...], Rule(single=True)] = ()
+    hub: Annotated[tuple[PINNED, ...], Option(single=True)] = ()
     pairs: tuple[tuple[str, str], ...] = ()
     flag: bool = False
-    kinds: tuple[Annotated[str, Rule(names=("good", "better"), kind="kind", own=True)], ...] = ()
-    bases: Mapping[str, Annotated[Part, Rule(short="id")]] = field(default_factory=dict)
-    options: Mapping[str, Annotated[str, Rule(as_text=True)]] = field(default_factory=dict)
-    share: Annotated[float, Rule(convert=lambda text, where: float(text) / 100, pattern=r"\d+")] = 0.5
-    path: Path = Path()
+    kinds: tuple[Literal["good", "better"], ...] = ()
+    bases: Mapping[str, Annotated[Part, Option(short="id")]] = field(default_factory=dict)
+    options: Mapping[str, Annotated[str, Option(as_text=True)]] = field(default_factory=dict)
+    share: Annotated[float, Option(convert=lambda text, where: float(text) / 100, pattern=r"\d+")] = 0.5
+    path: Annotated[Path, NO_OPTION] = Path()
 
 
 SOUND: dict[str, Any] = {"parts": [{"id": "a"}]}
@@ -51,12 +54,12 @@ def read(**changes: Any) -> Whole:
 
 def test_values_become_what_the_annotations_say() -> None:
     found = read(
-        size="about 9", ratio=2, hub="x@12ab", pairs=[["a", "b"]], kinds=["good", "my.py:own"],
+        size="about 9", ratio=2, hub="x@12ab", pairs=[["a", "b"]], kinds=["good", "better"],
         bases={"x": "p", "y": {"id": "q", "at_least": 2}}, options={"n": 3, "on": True}, share="25",
     )  # fmt: skip
     assert found == Whole(
         parts=(Part("a"),), size="about 9", ratio=2.0, hub=("x@12ab",), pairs=(("a", "b"),),
-        kinds=("good", "my.py:own"), bases={"x": Part("p"), "y": Part("q", 2)}, options={"n": "3", "on": "True"},
+        kinds=("good", "better"), bases={"x": Part("p"), "y": Part("q", 2)}, options={"n": "3", "on": "True"},
         share=0.25, path=Path("here"),
     )  # fmt: skip
     assert isinstance(found.ratio, float)
@@ -85,8 +88,8 @@ WRONG = [
     ({"pairs": [["a"]]}, "F, key 'pairs', entry 1: ['a']; expected"),
     ({"flag": "true"}, "F, key 'flag': 'true'; expected true or false"),
     ({"flag": 1}, "F, key 'flag': 1; expected true or false"),
-    ({"kinds": ["god"]}, "F, key 'kinds', entry 1: unknown kind 'god'. Did you mean 'good'?"),
-    ({"kinds": "good"}, "F, key 'kinds': 'good'; expected a list of texts"),
+    ({"kinds": ["god"]}, "F, key 'kinds', entry 1: unknown value 'god'. Did you mean 'good'?"),
+    ({"kinds": "good"}, "F, key 'kinds': 'good'; expected a list of good or better"),
     ({"bases": {"x": {"idd": "p"}}}, "F, key 'bases', key 'x': unknown key 'idd'. Did you mean 'id'?"),
     ({"options": {"n": [1]}}, "F, key 'options', key 'n': [1]; expected text"),
     ({"options": [1]}, "F, key 'options': [1]; expected a mapping of names to values"),
@@ -125,7 +128,7 @@ def test_a_mistake_in_a_file_has_its_line(tmp_path: Path) -> None:
         (int, "3", 3), (float, "1e-3", 0.001), (bool, "true", True), (str, "3", "3"), (int | None, "none", None),
         (float | None, "2", 2.0), (int | str, "3", 3), (int | str, "x", "x"), (bool | int, "1", 1),
         (Literal["a", 3], "3", 3), (Path, "a/b", Path("a/b")), (Any, "x", "x"),
-        (Annotated[int, Rule(low=1)] | None, "4", 4), (Annotated[float, Rule(convert=lambda t, w: float(t))], "5", 5.0),
+        (Annotated[int, Option(low=1)] | None, "4", 4), (Annotated[float, Option(convert=lambda t, w: float(t))], "5", 5.0),
     ],
 )  # fmt: skip
 def test_a_text_becomes_a_value_of_its_type(hint: Any, text: str, value: object) -> None:
@@ -141,7 +144,7 @@ def test_a_text_becomes_a_value_of_its_type(hint: Any, text: str, value: object)
         (float, "nan", "-T x is nan; expected a finite number"),
         (bool, "perhaps", "-T x is 'perhaps'; expected true or false"),
         (Literal["clean", "official"], "offical", "unknown value 'offical'. Did you mean 'official'?"),
-        (Annotated[int, Rule(low=2)], "1", "-T x is 1; expected a whole number from 2"),
+        (Annotated[int, Option(low=2)], "1", "-T x is 1; expected a whole number from 2"),
         (int | None, "many", "-T x is 'many'; expected a whole number"),
         (PINNED, "x", "-T x is 'x'; expected name@<4 hex digits>"),
         (tuple[str, ...], "x", "cannot be given as text"),
@@ -154,10 +157,10 @@ def test_a_text_that_does_not_fit_is_refused(hint: Any, text: str, said: str) ->
 
 
 def test_the_json_schema_takes_and_refuses_what_parse_does() -> None:
-    schema = json_schema(Whole, "A whole", derived=("path",))
+    schema = json_schema(Whole, "A whole")
     checker = jsonschema.Draft202012Validator(schema)
     checker.check_schema(schema)
-    for changes in ({}, {"size": "about 9"}, {"hub": "x@12ab"}, {"bases": {"x": "p"}}, {"kinds": ["my.py:own"]},
+    for changes in ({}, {"size": "about 9"}, {"hub": "x@12ab"}, {"bases": {"x": "p"}}, {"kinds": ["good"]},
                     {"pairs": [["a", "b"]]}, {"options": {"n": 3}}, {"ratio": 2}):  # fmt: skip
         checker.validate({**SOUND, **changes})
     for changes, _ in WRONG:
@@ -169,7 +172,9 @@ def test_the_json_schema_takes_and_refuses_what_parse_does() -> None:
     assert schema["required"] == ["parts"]
 
 
-def test_keys_say_their_help_and_choices() -> None:
-    assert keys_of(Part)["id"].help == "What it is called."
-    assert keys_of(Whole)["mode"].choices == ("slow", "fast")
-    assert keys_of(Part)["at_least"].expected == "a whole number from 1"
+def test_options_say_their_help_and_how_they_are_written() -> None:
+    known = parameters_of(Part)
+    assert known["id"].help == "What it is called."
+    assert written(known["at_least"].hint) == "whole number"
+    assert written(parameters_of(Whole)["mode"].hint) == "slow|fast"
+    assert "path" not in parameters_of(Whole)

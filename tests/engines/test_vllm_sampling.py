@@ -54,7 +54,7 @@ def test_logprobs_are_those_of_transformers(
     engine = VLLMEngine(str(language_model), FP32, decoding)
     found = [sample for samples in engine.sample(prompts(), decoding) for sample in samples]
     model = transformers.AutoModelForCausalLM.from_pretrained(language_model, dtype=torch.float32).eval()
-    ids = [list(engine._policy.encode(p.turns)) for p in prompts() for _ in range(decoding.n)]
+    ids = [list(engine.policy.encode(p.turns)) for p in prompts() for _ in range(decoding.n)]
     for prompt, row, sample in zip(ids, rows, found, strict=True):
         with torch.inference_mode():
             scores = model(input_ids=torch.tensor([prompt + row])).logits[0, len(prompt) - 1 : -1].float()
@@ -101,7 +101,7 @@ def test_a_response_ends_before_a_text(language_model: Path, monkeypatch: pytest
     assert [s.text for s in found] == [text.partition(letter)[0] for text in whole]
     assert all(s.finish == "stop" for s, text in zip(found, whole, strict=True) if letter in text)
     for row, text in zip(rows, whole, strict=True):  # nothing was drawn beyond the text
-        assert letter not in text or letter not in engine._policy.text(row[:-1])
+        assert letter not in text or letter not in engine.policy.text(row[:-1])
 
 
 def test_a_pool_is_continued_and_its_order_does_not_matter(

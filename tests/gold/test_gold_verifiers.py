@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from isolations import BEST
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.gold.bounded import Bounded, OutOfLimits
@@ -90,7 +91,7 @@ def test_json_schema(tmp_path: Path) -> None:
     text = json.dumps({"n": "a" * 60 + "b"})
     assert JsonSchema(seconds=0.5).verify(text, {"schema": slow}) == Verdict(None, "timed out")
     file.write_text("{")
-    with pytest.raises(ConfigError, match="schema.json: not valid JSON"):
+    with pytest.raises(ConfigError, match=r"schema\.json: not valid JSON"):
         JsonSchema(schema=file)
 
 
@@ -135,12 +136,12 @@ def test_programs_run_within_their_limits(
     response: str, verdict: Verdict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("USER_TOKEN", "seen")
-    verifier = PythonTests(allow_execution=True, seconds=1, memory_mb=256, file_mb=2)
+    verifier = PythonTests(allow_execution=True, isolation=BEST, seconds=1, memory_mb=256, file_mb=2)
     assert verifier.verify(response, TESTS) == verdict
 
 
 def test_a_program_that_waits_forever_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    verifier = PythonTests(allow_execution=True, seconds=0.1)
+    verifier = PythonTests(allow_execution=True, isolation=BEST, seconds=0.1)
     monkeypatch.setattr("rmbench.gold.program.WAIT_S", 0.5)
     assert verifier.verify(f"import time\n{GOOD}time.sleep(1000)\n", TESTS) == Verdict(None, "timed out")
 

@@ -88,11 +88,11 @@ def test_a_hostile_formula_is_wrong_and_nothing_else(verifier: Math, hostile: st
 def test_a_comparison_that_takes_too_long_is_unknown_and_the_next_one_is_made() -> None:
     verifier = Math(seconds=30.0)
     assert verifier.verify(r"\boxed{x+x}", {"answer": "2x"}) == Verdict(1.0)
-    verifier._algebra._seconds = 0.01  # a quick machine takes a fifth of a second
+    verifier.algebra.seconds = 0.01  # a quick machine takes a fifth of a second
     slow = "+".join(rf"\sin(x^{n}+\cos(y^{n}))^{n}" for n in range(2, 9))
     verdict = verifier.verify(rf"\boxed{{{slow}}}", {"answer": slow.replace("x^2", "x^3")})
     assert verdict == Verdict(None, "timed out")
-    verifier._algebra._seconds = 30.0
+    verifier.algebra.seconds = 30.0
     assert verifier.verify(r"\boxed{x+x}", {"answer": "2x"}) == Verdict(1.0)
 
 

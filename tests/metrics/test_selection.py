@@ -242,9 +242,9 @@ def test_the_default_rule_is_no_part_of_a_tasks_identity() -> None:
         ({"select": "soft", "temperature": "1", "k": "2"}, "'k' means something only with select=top-k"),
         ({"select": "top-k"}, "select=top-k needs 'k'"),
         ({"select": "logprob-penalty"}, "select=logprob-penalty needs 'penalty'"),
-        ({"select": "soft", "temperature": "-1"}, "expected at least 0"),
+        ({"select": "soft", "temperature": "-1"}, "expected a number from 0 or none"),
         ({"select": "soft", "temperature": "nan"}, "expected a finite number"),
-        ({"select": "top-k", "k": "0"}, "expected at least 1"),
+        ({"select": "top-k", "k": "0"}, "expected a whole number from 1 or none"),
         ({"select": "sofd"}, "Did you mean 'soft'"),
     ],
 )

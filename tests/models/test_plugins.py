@@ -2,6 +2,7 @@
 
 import json
 import os
+import py_compile
 import re
 import shutil
 import subprocess
@@ -55,7 +56,8 @@ def test_an_installed_plugin_is_found_by_name(installed: dict[str, Path]) -> Non
     lines = run(
         "loaded = load_model('exclamations', {'weight': '2'})\n"
         "print(loaded.model.score([[{'role': 'assistant', 'content': 'a!b!'}]]))\n"
-        "print(sorted(fingerprint_of(loaded).items()))\n"
+        "found = fingerprint_of(loaded)\n"
+        "print(len(found.pop('source_sha256')), sorted(found.items()))\n"
         "print(load_model('prefers-short').name)\n"
         "rows = {row.name: row for row in list_models()}\n"
         "print(rows['exclamations'].kind, rows['exclamations'].source, rows['exclamations'].summary)\n"
@@ -65,8 +67,10 @@ def test_an_installed_plugin_is_found_by_name(installed: dict[str, Path]) -> Non
     )
     assert lines == [
         "[4.0]",
-        str(
+        "64 "
+        + str(
             [
+                ("distribution", "rmbench-third-party 1.2.3"),
                 ("kind", "exclamations"),
                 ("option:weight", "2"),
                 ("source", "rmbench_third_party:Exclamations"),
@@ -150,6 +154,129 @@ def test_a_loss_of_a_package_declares_what_it_needs(installed: dict[str, Path]) 
         installed["good"],
     )
     assert lines == ["('distance',) True True"]
+
+
+IDENTITIES = """
+from rmbench.gold.verifier import find_verifier
+from rmbench.metrics.kinds import KINDS
+from rmbench.models.resolve import load_model
+from rmbench.train.losses import find_loss
+for what in (
+    lambda: load_model("exclamations").identity, lambda: load_model("counts:!").identity,
+    lambda: find_verifier("shouts")[1], lambda: KINDS.find("top-gap", "")[1], lambda: find_loss("near-pairs")[1],
+    lambda: load_model("length").identity, lambda: KINDS.find("preference", "")[1],
+    lambda: find_loss("bradley-terry")[1],
+):
+    try:
+        print(what())
+    except ConfigError as error:
+        print("refused:", error)
+"""
+N_FOREIGN = 5
+
+
+@pytest.fixture
+def plugins(installed: dict[str, Path], tmp_path: Path) -> Path:
+    """Return a copy of the good plug-ins, to be changed."""
+    return shutil.copytree(installed["good"], tmp_path / "plugins")
+
+
+def test_changed_code_of_a_package_is_another_identity(plugins: Path) -> None:
+    """A model, a scheme, a verifier, a kind and a loss; the version stays 1.2.3, as in an editable install."""
+    first = run(IDENTITIES, plugins)
+    assert run(IDENTITIES, plugins) == first
+    assert first[N_FOREIGN:] == ["{}", "None", "None"], "nothing joins the package's own"
+    for name in ("rmbench_third_party.py", "rmbench_third_party_loss.py"):
+        before = run(IDENTITIES, plugins)
+        with (plugins / name).open("a") as file:
+            file.write("# changed\n")
+        after = run(IDENTITIES, plugins)
+        assert all(a != b for a, b in zip(before[:N_FOREIGN], after[:N_FOREIGN], strict=True))
+        assert after[N_FOREIGN:] == before[N_FOREIGN:]
+
+
+def test_another_version_of_a_package_is_another_identity(plugins: Path) -> None:
+    first = run(IDENTITIES, plugins)
+    (metadata,) = plugins.glob("rmbench_third_party-*.dist-info/METADATA")
+    metadata.write_text(metadata.read_text().replace("Version: 1.2.3", "Version: 1.2.4"))
+    after = run(IDENTITIES, plugins)
+    assert "rmbench-third-party 1.2.4" in after[0]
+    assert all(a != b for a, b in zip(first[:N_FOREIGN], after[:N_FOREIGN], strict=True))
+
+
+def test_a_package_that_python_runs_from_old_bytecode_is_refused(plugins: Path) -> None:
+    module = plugins / "rmbench_third_party.py"
+    py_compile.compile(str(module), doraise=True)
+    times = module.stat()
+    module.write_text(module.read_text().replace("self.weight * turns", "self.weight - turns"))
+    os.utime(module, ns=(times.st_atime_ns, times.st_mtime_ns))
+    found = run(IDENTITIES, plugins)[: N_FOREIGN - 1]
+    assert all("which is older than" in line and "delete it and start again" in line for line in found)
+
+
+def test_a_package_that_changed_after_its_import_has_the_identity_of_what_is_loaded(plugins: Path) -> None:
+    module = plugins / "rmbench_third_party.py"
+    code = (
+        "from pathlib import Path\n"
+        "first = load_model('exclamations').identity\n"
+        f"file = Path({str(module)!r}); text = file.read_text()\n"
+        "file.write_text(text + '# changed')\n"
+        "print(*load_model('exclamations').identity.values())\n"
+    )
+    (first,) = run(code, plugins)
+    module.write_text(module.read_text().replace("self.weight * turns", "self.weight - turns"))
+    (other,) = run(code, plugins)
+    assert first != other
+    assert first.startswith("rmbench_third_party:Exclamations rmbench-third-party 1.2.3 ")
+
+
+def test_a_package_in_development_counts_with_what_it_imports(tmp_path: Path) -> None:
+    """As `pip install --editable` leaves it: the metadata names no module, and the version stays."""
+    for name, text in {
+        "dev-1.dist-info/METADATA": "Metadata-Version: 2.1\nName: dev\nVersion: 1\n",
+        "dev-1.dist-info/entry_points.txt": "[rmbench.models]\ndev-model = dev.models:Mine\n",
+        "dev-1.dist-info/RECORD": "dev-1.dist-info/METADATA,,\n__editable___dev_finder.py,,\n",
+        "src/dev/__init__.py": "",
+        "src/dev/models.py": "from dev_more import reward\n\nclass Mine:\n"
+        "    def fingerprint(self):\n        return {'kind': 'mine'}\n\n"
+        "    def score(self, batch):\n        return [reward for _ in batch]\n",
+        "src/dev/late.py": "",
+        "src/dev_more.py": "reward = 1.0\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    code = f"sys.path.insert(0, {str(tmp_path / 'src')!r})\nprint(load_model('dev-model').identity)\n"
+    found = [run("import sys\n" + code, tmp_path)]
+    assert "'distribution': 'dev 1', 'source_sha256'" in found[0][0]
+    for name in ("src/dev/models.py", "src/dev/late.py", "src/dev_more.py"):
+        with (tmp_path / name).open("a") as file:
+            file.write("# changed\n")
+        found.append(run("import sys\n" + code, tmp_path))
+    assert len({line for (line,) in found}) == 4
+
+
+def test_records_of_a_changed_kind_of_a_package_are_not_measured_by_it(plugins: Path, tmp_path: Path) -> None:
+    (tmp_path / "tastes.yaml").write_text(TASK)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    common = [
+        "eval",
+        "--model",
+        "counts:!",
+        "--task",
+        "tastes",
+        "--data",
+        "rows.jsonl",
+        "--quiet",
+        "--store",
+        "s",
+    ]
+    rmbench(common, plugins, tmp_path)
+    with (plugins / "rmbench_third_party.py").open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(AssertionError, match="its task kind top-gap has changed since"):
+        rmbench(["remeasure", "results"], plugins, tmp_path)
+    rmbench(common, plugins, tmp_path)
+    assert len(list(tmp_path.glob("results/counts*/tastes@1/*.json"))) == 2
 
 
 def test_a_plugin_that_fails_to_import_shows_its_own_exception(installed: dict[str, Path]) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -165,11 +166,16 @@ def test_folders_and_files_that_are_no_model(tmp_path: Path, monkeypatch: pytest
         load_model("rewards.jsonl")
 
 
-def test_a_registered_class_and_a_taken_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODELS, "_entries", dict(MODELS._entries))
-    monkeypatch.setattr(MODELS, "_sources", dict(MODELS._sources))
+@pytest.fixture
+def vowels() -> Iterator[str]:
+    """A name for a model that is registered in a test only."""
+    yield "vowels"
+    MODELS.unregister("vowels")
+    assert "vowels" not in MODELS
 
-    @register_reward_model("vowels")
+
+def test_a_registered_class_and_a_taken_name(vowels: str) -> None:
+    @register_reward_model(vowels)
     class Vowels:
         """Counts vowels."""
 

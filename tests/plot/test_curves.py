@@ -135,10 +135,10 @@ def test_the_peak_is_drawn_with_its_interval(results: Path) -> None:
 
     series, _ = gather([results], Layout())
     assert [s.line for s in series] == ["length", "shortest"]
-    for kind in (kind for kind in draw._FIGURES if kind.shows_peak):
+    for kind in (kind for kind in draw.FIGURES if kind.shows_peak):
         for k, s in enumerate(series):
             axes = Figure().subplots()
-            draw._peak(axes, s, kind, k, len(series))
+            draw.draw_peak(axes, s, kind, k, len(series))
             best = s.found.metrics["best_n"]
             assert best.ci95 is not None
             place = {n: np.sqrt(kl) for n, kl in zip(s.found.n_values, s.found.kl, strict=True)}
@@ -151,14 +151,14 @@ def test_the_peak_is_drawn_with_its_interval(results: Path) -> None:
 
 def test_gold_against_the_rise_of_the_proxy_reward(results: Path) -> None:
     series, _ = gather([results], Layout())
-    (kind,) = (kind for kind in draw._FIGURES if kind.against == "reward")
+    (kind,) = (kind for kind in draw.FIGURES if kind.against == "reward")
     lengths = np.array([[len(t) for t in item["responses"]] for item in items()])
-    x = draw._places(series[0], kind)
+    x = draw.places_along_x(series[0], kind)
     assert x[0] == 0.0
     rise = lengths.max(axis=1).mean() - lengths.mean()
     assert x[-1] == pytest.approx(rise / np.sqrt(lengths.var(axis=1).mean()), abs=1e-5)
     # Proxies that say the same on other scales are one line; this one says the opposite, as well spread.
-    assert draw._places(series[1], kind)[-1] == pytest.approx(
+    assert draw.places_along_x(series[1], kind)[-1] == pytest.approx(
         (lengths.mean() - lengths.min(axis=1).mean()) / np.sqrt(lengths.var(axis=1).mean()), abs=1e-5
     )
 

@@ -20,7 +20,7 @@ from rmbench.results.read import find_records, find_run
 from rmbench.results.run import Run
 from rmbench.stats import Statistic, mean, rank_ranges
 from rmbench.stats import compare as compare_statistics
-from rmbench.study.tables import Pairing, _metrics_of, _paired
+from rmbench.study.tables import Pairing, paired_over_seeds, seed_of
 
 N = 100
 Capture = pytest.CaptureFixture[str]
@@ -262,12 +262,12 @@ def test_official_numbers_leave_nothing_out() -> None:
 
 
 def test_a_difference_over_seeds_is_on_common_items(issue: Path) -> None:
-    a, b = (_metrics_of(find_run(issue, name, "preference")) for name in "AB")
-    found, items = _paired([a], [b], "accuracy", Pairing())
+    a, b = (seed_of(find_run(issue, name, "preference")) for name in "AB")
+    found, items = paired_over_seeds([a], [b], "accuracy", Pairing())
     assert found is not None
     assert found.difference.value == pytest.approx(1 / 60)
     assert items == (60, 100)
-    found, items = _paired([a], [a], "accuracy", Pairing())
+    found, items = paired_over_seeds([a], [a], "accuracy", Pairing())
     assert found is not None
     assert items is None
 

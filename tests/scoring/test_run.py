@@ -1,9 +1,11 @@
 """The scoring run: each text once, nothing lost, nothing made up."""
 
 from collections.abc import Mapping, Sequence
-from math import isnan, nan
+from math import copysign, isnan, nan
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -125,6 +127,26 @@ def test_a_reward_that_is_not_finite_is_counted_and_asked_again(tmp_path: Path, 
 def test_a_reward_that_is_no_number_stops_the_run(tmp_path: Path, answer: object, said: str) -> None:
     with open_store(tmp_path, {"kind": "recorder"}) as store, pytest.raises(ScoringError, match=said):
         score_items(Recorder({"x": answer}), [item("a", "x", "yy")], store)
+
+
+@pytest.mark.parametrize("n_tokens", [-1, 2**63, 1.5, "5"])
+def test_a_number_of_tokens_that_is_no_count_stops_the_run(tmp_path: Path, n_tokens: Any) -> None:
+    with open_store(tmp_path, {"kind": "recorder"}) as store, pytest.raises(ScoringError, match="n_tokens"):
+        score_items(Recorder({"x": Scored(1.0, n_tokens)}), [item("a", "x", "yy")], store)
+
+
+def test_zero_is_the_same_whether_it_is_stored_or_not(tmp_path: Path) -> None:
+    with open_store(tmp_path, {"kind": "recorder"}) as store:
+        found = [score_items(Recorder({"x": -0.0}), [item("a", "x", "yy")], store) for _ in range(2)]
+    assert [copysign(1.0, scoring.rewards[0][0]) for scoring in found] == [1.0, 1.0]
+
+
+def test_numpy_counts_are_stored(tmp_path: Path) -> None:
+    counted = Scored(np.float32(1.5), np.int64(7), np.bool_(True))  # type: ignore[arg-type]
+    with open_store(tmp_path, {"kind": "recorder"}) as store:
+        score_items(Recorder({"x": counted}), [item("a", "x", "yy")], store)
+        again = score_items(Recorder(), [item("a", "x", "yy")], store)
+        assert (again.n_computed, again.rewards[0][0]) == (0, 1.5)
 
 
 def test_a_model_that_returns_too_few_rewards_stops_the_run(tmp_path: Path) -> None:

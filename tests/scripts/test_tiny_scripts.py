@@ -74,13 +74,13 @@ def test_auxiliary_targets_are_the_checks_and_counts_of_a_reply(scripts: Any) ->
     checks = [{"name": "words", "at_most": 3}, {"name": "contains", "words": ["fox"]}]
     replies = ["A fox.", "no"]
     pool = relabel.Pool("Say fox in at most 3 words.", checks, replies, [passes(r, checks) for r in replies])
-    first, second = auxiliary._targets(pool, 0), auxiliary._targets(pool, 1)
+    first, second = auxiliary.targets(pool, 0), auxiliary.targets(pool, 1)
     n, at = len(auxiliary.CHECKS), auxiliary.CHECKS.index
     assert len(first) == auxiliary.N_OUTPUTS
     assert (first[at("words")], first[at("contains")], second[at("contains")]) == (1, 1, 0)
     assert math.isnan(first[at("lines")])
     assert (first[n + at("words")], first[n + at("lines")]) == (1, 0)
-    assert first[2 * n + len(auxiliary._LOOKS) + 1] == pytest.approx(math.log(3))
+    assert first[2 * n + len(auxiliary.LOOKS) + 1] == pytest.approx(math.log(3))
     assert [b for b in first[-12:] if not math.isnan(b)] == [pytest.approx(math.log(4))]
 
 
@@ -115,7 +115,7 @@ def test_a_moved_number_moves_in_prompt_and_checks_alike(scripts: Any) -> None:
         if not re.fullmatch(r"Write at most [\w-]+ words about \w+\.", pool.prompt):
             continue  # a composed one
         words = pool.prompt.rstrip(".").split()
-        number = relabel._value(words[3])
+        number = relabel.number_in(words[3])
         assert pool.checks[0]["at_most"] == number
         assert pool.checks[1]["words"][0].lower() == words[-1].lower()
         moved += number != 5
@@ -173,13 +173,13 @@ def test_a_warm_up_goes_on_where_it_stopped_and_its_head_is_two_heads(scripts: A
     straight, stopped = start("straight"), start("stopped")
     straight.run()
     for step in range(2):
-        stopped._step(step)
-    stopped._save(2)
+        stopped.train_step(step)
+    stopped.save_state(2)
     resumed = start("stopped")
     resumed.run()
     for name, tensor in straight.model.state_dict().items():
         torch.testing.assert_close(resumed.model.state_dict()[name], tensor, msg=name)
     resumed.finish(tmp_path / "model")
     loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
-    head = resumed.model.score.weight + resumed._taught.weight
+    head = resumed.model.score.weight + resumed.taught.weight
     torch.testing.assert_close(loaded.score.weight, head)

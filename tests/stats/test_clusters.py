@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import block_diag, sqrtm
 
 from rmbench.stats import Statistic, combine, difference, few_decide, mean, ratio
-from rmbench.stats.clusters import Stratum, _under, _working_variance, spread_of
+from rmbench.stats.clusters import Stratum, cr2_factors, spread_of, working_variance
 
 
 def matrices(sizes: list[int]) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -23,7 +23,7 @@ def matrices(sizes: list[int]) -> tuple[np.ndarray, list[np.ndarray]]:
 def test_independent_observations_give_cr2_of_bell_and_mccaffrey(sizes: list[int]) -> None:
     n = sum(sizes)
     share = np.array(sizes) / n
-    factor, freedom = _under(share, share)
+    factor, freedom = cr2_factors(share, share)
     left, adjust = matrices(sizes)
     y = np.random.default_rng(0).normal(size=n)
     residual = left @ y
@@ -47,7 +47,7 @@ def test_the_variance_is_unbiased_under_its_working_model(correlation: float) ->
     sizes = np.array([50, 20, 10, 5, 5, 2, 1, 1])
     share = sizes / sizes.sum()
     working = sizes * (1 - correlation) + correlation * sizes**2.0
-    factor, freedom = _under(working / working.sum(), share)
+    factor, freedom = cr2_factors(working / working.sum(), share)
     blocks = [(1 - correlation) * np.eye(s) + correlation * np.ones((s, s)) for s in sizes]
     root = np.linalg.cholesky(block_diag(*blocks) + 1e-12 * np.eye(sizes.sum()))
     y = root @ np.random.default_rng(1).normal(size=(sizes.sum(), 40_000))
@@ -62,8 +62,8 @@ def test_the_variance_is_unbiased_under_its_working_model(correlation: float) ->
 def test_equal_clusters_give_the_textbook_error_whatever_the_working_model() -> None:
     share = np.full(7, 1 / 7)
     influence = np.random.default_rng(2).normal(size=7)
-    assert np.array_equal(_working_variance(influence, share), share)
-    factor, freedom = _under(share, share)
+    assert np.array_equal(working_variance(influence, share), share)
+    factor, freedom = cr2_factors(share, share)
     assert factor == pytest.approx(np.sqrt(7 / 6))
     assert freedom == pytest.approx(6.0)
 
@@ -74,7 +74,7 @@ def test_the_data_say_how_far_the_items_of_a_prompt_are_copies() -> None:
     share = sizes / sizes.sum()
     largest = {}
     for name, sums in {"independent": rng.normal(0, np.sqrt(sizes)), "copies": rng.normal(0, sizes)}.items():
-        model = _working_variance(sums / sizes.sum(), share)
+        model = working_variance(sums / sizes.sum(), share)
         largest[name] = model[5] / model[0]
     assert largest["independent"] < 60
     assert largest["copies"] > 500  # 1,024 were they copies, 32 were they independent

@@ -185,13 +185,13 @@ def test_clusters_beyond_the_limit_are_grouped_the_same_whatever_arrays_they_com
     from rmbench.stats import bootstrap
 
     rng = np.random.default_rng(5)
-    n = 2 * bootstrap._MOST_UNITS + 77
+    n = 2 * bootstrap.MOST_UNITS + 77
     left, right = rng.normal(size=(n, 3)), rng.normal(size=(n, 2))
     whole = np.concatenate([left, right], axis=1)
     apart = cluster_bootstrap([left, right], lambda t: t, seed=3, n_resamples=60)
     assert np.array_equal(apart, cluster_bootstrap(whole, lambda t: t, seed=3, n_resamples=60))
     drawing = np.random.default_rng(3)
-    dealt = drawing.permutation(n) % bootstrap._MOST_UNITS
-    groups = np.stack([whole[dealt == g].sum(axis=0) for g in range(bootstrap._MOST_UNITS)])
+    dealt = drawing.permutation(n) % bootstrap.MOST_UNITS
+    groups = np.stack([whole[dealt == g].sum(axis=0) for g in range(bootstrap.MOST_UNITS)])
     drawn = drawing.integers(0, len(groups), size=(50, len(groups)))
     assert np.allclose(apart[:50], groups[drawn].sum(axis=1))

@@ -263,7 +263,7 @@ def test_two_methods_are_compared_with_each_other(places: Path, tmp_path: Path) 
 
 def test_the_interval_of_a_difference_covers_prompts_and_seeds() -> None:
     from rmbench.stats import mean
-    from rmbench.study.tables import _over_seeds
+    from rmbench.study.tables import compare_over_seeds
 
     rng = np.random.default_rng(0)
     held, alone = 0, 0
@@ -277,7 +277,7 @@ def test_the_interval_of_a_difference_covers_prompts_and_seeds() -> None:
             own = rng.normal(0, 0.2, (2, 60))
             a.append({"m": mean(prompts + truth + quirk + noise[0] + own[0], np.arange(60), 60)})
             b.append({"m": mean(prompts + noise[1] + own[1], np.arange(60), 60)})
-        found = _over_seeds([(x["m"], y["m"]) for x, y in zip(a, b, strict=True)])
+        found = compare_over_seeds([(x["m"], y["m"]) for x, y in zip(a, b, strict=True)])
         assert found is not None
         low, high = found.difference.ci95 or (0, 0)
         held += low <= truth <= high

@@ -72,7 +72,7 @@ def test_every_task_names_its_source_licence_and_a_reader(name: str) -> None:
         ({"data": ["jsonl"]}, "expected a mapping"),
         ({"params": {"tie": "half"}}, "Did you mean 'ties'"),
         ({"params": {"ties": "whole"}}, "fractional, half, zero"),
-        ({"params": {"bins": 1}}, "expected at least 2"),
+        ({"params": {"bins": 1}}, "is 1; expected a whole number from 2"),
         ({"strata": "family"}, "expected a list of texts"),
         ({"sizes": {"items": 0}}, "key 'items': 0; expected a whole number from 1"),
         ({"sizes": {"items": "many"}}, "key 'items': 'many'; expected a whole number from 1 or 'about 8210'"),
@@ -200,7 +200,7 @@ def test_a_package_without_its_tasks_says_so_and_takes_no_stranger_s(
 ) -> None:
     package = tmp_path / "site-packages" / "rmbench"
     package.mkdir(parents=True)
-    monkeypatch.setattr("rmbench.core.yaml._PACKAGE", package)
+    monkeypatch.setattr("rmbench.core.yaml.PACKAGE", package)
     monkeypatch.chdir(tmp_path)
     stranger = package.parent / "tasks"  # another distribution's package of that name
     stranger.mkdir()

@@ -80,7 +80,7 @@ def scores_of_the_folder(folder: Path, texts: list[str]) -> tuple[list[float], l
     for text in texts:
         turns = [{"role": "user", "content": "What is 3?"}, {"role": "assistant", "content": text}]
         ours.append(model.score([turns])[0].reward)
-        encoded = model._tokens.encode([turns])[0]
+        encoded = model.encode([turns])[0]
         given = {"input_ids": torch.tensor([encoded.ids])}
         if encoded.type_ids is not None:
             given["token_type_ids"] = torch.tensor([encoded.type_ids])

@@ -20,7 +20,7 @@ from commands import (
 import rmbench.train.run as training
 from rmbench.cli.main import run
 from rmbench.train import trainer
-from rmbench.train.fit import _last_complete
+from rmbench.train.fit import last_complete_checkpoint
 from rmbench.train.trainer import MarginTrainer
 
 Make = Callable[..., Path]
@@ -68,7 +68,7 @@ def test_a_checkpoint_half_written_or_half_removed_is_not_taken(
         (work / name).mkdir(parents=True)
         if whole:
             (work / name / "complete").touch()
-    assert _last_complete(work) == work / "checkpoint-10"
+    assert last_complete_checkpoint(work) == work / "checkpoint-10"
     assert not (work / "checkpoint-15").exists()
 
 

@@ -47,7 +47,7 @@ def test_a_trained_model_is_an_ordinary_folder_that_learned(
     ours = loaded.model.score([turns])[0].reward  # type: ignore[union-attr]
     plain = AutoModelForSequenceClassification.from_pretrained(out).eval()
     fast = AutoTokenizer.from_pretrained(out)
-    encoded = loaded.model._tokens.encode([turns])[0]  # type: ignore[union-attr]
+    encoded = loaded.model.encode([turns])[0]  # type: ignore[union-attr]
     inputs = {"input_ids": torch.tensor([encoded.ids])}
     if encoded.type_ids is not None:
         inputs["token_type_ids"] = torch.tensor([encoded.type_ids])
@@ -102,7 +102,7 @@ def test_how_rows_are_cut_into_forward_passes_changes_nothing(
 ) -> None:
     base = make_checkpoint("llama", head=False)
     for tokens_per_forward in (10**6, 0):
-        monkeypatch.setattr("rmbench.train.trainer._TOKENS_PER_FORWARD", tokens_per_forward)
+        monkeypatch.setattr("rmbench.train.trainer.TOKENS_PER_FORWARD", tokens_per_forward)
         out = tmp_path / str(tokens_per_forward)
         assert run(arguments(base, pairs, out, micro_batch=4, method=method)) == 0
     assert largest_difference(tmp_path / "0", tmp_path / "1000000") < 2e-4

@@ -1,1 +1,1 @@
-"""RewardBench 1 and 2: reader, official numbers, published results, and export to its own analysis."""
+"""RewardBench 1 and 2: readers, official numbers, published results, and export to its analysis."""

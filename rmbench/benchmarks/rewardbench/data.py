@@ -25,7 +25,7 @@ _OTHER_SPLITS = ("raw-", "train-")
 
 
 def item_id(subset: str, identifier: str) -> str:
-    """Return the id of an item: published ids are unique within a subset only."""
+    """Return the id of an item, with its subset: published ids are unique only within a subset."""
     return f"{subset}:{identifier}"
 
 
@@ -33,8 +33,8 @@ def item_id(subset: str, identifier: str) -> str:
 def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"id", "subset", "prompt", "chosen", "rejected", ...}`; sets that do not count are left out.
 
-    A folder may hold the benchmark's `filtered` split and, beside it, files of the prior sets, which are
-    named after their set and tell neither set nor id in their rows. Other splits are not its items.
+    A folder may hold the benchmark's `filtered` split and files of the prior sets. These are named after
+    their set, and their rows have neither set nor id. Other splits are left out.
     """
     wanted = [path for path in files if not path.name.startswith(_OTHER_SPLITS)]
     if wanted and len(wanted) < len(files):
@@ -52,7 +52,7 @@ def tie_name(identifier: str) -> str:
     """Return the id of a row of Ties, `ref:5` or `tied:5`, in one spelling.
 
     Raises:
-        ValueError: If it is no such id.
+        ValueError: If it is not such an id.
     """
     kind, _, number = identifier.partition(":")
     if kind not in ("ref", "tied") or not number.isdecimal():
@@ -61,7 +61,7 @@ def tie_name(identifier: str) -> str:
 
 
 def tie_cluster(name: str) -> str:
-    """Return the cluster of both rows of a prompt of Ties: scored together, they are not independent."""
+    """Return the common cluster of the two rows of a prompt of Ties, which are scored together."""
     return f"ties:{name.partition(':')[2]}"
 
 
@@ -79,7 +79,7 @@ def _pair(row: Row, bad: BadRows) -> Item | None:
         bad.leave_out("rows of sets that count for no number")
         return None
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
-    # Published as they are, empty replies included: leaving one out would change the number.
+    # All published items are kept, empty replies included: leaving one out would change the number.
     texts = [fields.reply(row, key) for key in ("chosen", "rejected")]
     return Item(
         id=item_id(subset, str(row.line) if named else fields.identifier(row)),

@@ -28,14 +28,14 @@ from rmbench.tasks.spec import load_task
 from rmbench.types import Item
 
 FOLDERS = {"rewardbench": "reward-bench-results", "rewardbench2": "reward-bench-2-results"}
-"""Task -> folder; the name of its published results, where the two versions are apart too."""
+"""Task -> folder, named like the published results, which are separate for the two versions too."""
 _NO_ORG = "local"
 _ROW = "row "
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One stored row in published terms."""
+    """One stored row, in the terms of the published files."""
 
     subset: str
     id: str
@@ -47,10 +47,10 @@ class _Row:
 
 
 def exportable(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:
-    """Return the records at `paths` that can be exported, and why others are left out.
+    """Return the records at `paths` that can be exported, and counts of the others by reason.
 
     Raises:
-        DataError: If a path is not there, or nothing is left.
+        DataError: If a path does not exist, or no record is left.
     """
     found: dict[Path, Run] = {}
     left = Counter[str]()
@@ -74,11 +74,11 @@ def exportable(paths: Iterable[Path]) -> tuple[list[Run], Counter[str]]:
 
 
 def export_runs(runs: Sequence[Run], out: Path, data: Path | None) -> list[Path]:
-    """Write the files of every run, after all of them have been read and checked; return their paths.
+    """Read and check all runs, then write their files; return the paths of the files.
 
     Args:
         runs: Records of RewardBench 1 and 2.
-        out: Folder; files that are there are replaced.
+        out: Folder; existing files are replaced.
         data: The benchmark's own data, for the columns of texts; None leaves them out.
 
     Raises:
@@ -87,7 +87,7 @@ def export_runs(runs: Sequence[Run], out: Path, data: Path | None) -> list[Path]
     """
     places: dict[tuple[str, Path], Run] = {}
     for run in runs:
-        before = places.setdefault((FOLDERS[run.record.task], _place(run.record.model)), run)
+        before = places.setdefault((FOLDERS[run.record.task], place_of_model(run.record.model)), run)
         if before is not run:
             raise DataError(
                 f"of the same model and version as {before.path}; export one of them", path=run.path
@@ -111,8 +111,8 @@ def _items(task: str, data: Path | None) -> dict[str, Item]:
     return {item.id: item for item in read_task_items(load_task(task), data, offline=True).items}
 
 
-def _place(model: str) -> Path:
-    """Return `<org>/<model>.json`: two levels, as the analysis looks for them, whatever the name holds."""
+def place_of_model(model: str) -> Path:
+    """Return `<org>/<model>.json` for any name: the analysis looks for two levels."""
     org, _, name = model.partition("/")
     if not name:
         org, name = _NO_ORG, model
@@ -127,7 +127,7 @@ def _files(run: Run, items: Mapping[str, Item] | None) -> Iterator[tuple[str, di
     fingerprint = run.fingerprint
     facts = {
         "model": run.record.model,
-        "model_type": _model_type(fingerprint),
+        "model_type": published_type(fingerprint),
         "chat_template": fingerprint.get("chat_template"),
     }
     ties = run.record.metrics.get(part_name(TIES))
@@ -144,8 +144,8 @@ def _files(run: Run, items: Mapping[str, Item] | None) -> Iterator[tuple[str, di
         yield f"{prefix}-scores", {**columns, **_texts(chosen, first), **facts}
 
 
-def _model_type(fingerprint: Mapping[str, Any]) -> str:
-    """Return the published type of a model: what its own results say, else what it is here."""
+def published_type(fingerprint: Mapping[str, Any]) -> str:
+    """Return the published type of a model: that of its published results, else by its kind here."""
     kind = fingerprint.get("kind")
     if kind == "dpo":
         return "DPO Ref. Free" if fingerprint["reference"] == "none" else "DPO"
@@ -174,7 +174,7 @@ def _row(run: Run, row: Mapping[str, Any], items: Mapping[str, Item] | None) -> 
 
 
 def _order(row: _Row) -> tuple[str, int, str]:
-    """Return the place of a row: files without ids are told apart by their order within a subset."""
+    """Return the sort key of a row: rows without ids have a number, their place within the subset."""
     number = row.id.removeprefix(_ROW)
     return row.subset, int(number) if number.isdecimal() else -1, row.id
 
@@ -197,10 +197,10 @@ def _columns_v1(rows: Sequence[_Row], pairwise: bool) -> dict[str, list[Any]]:
 
 
 def _columns_v2(rows: Sequence[_Row], pairwise: bool) -> dict[str, list[Any]]:
-    """Return the columns; a model that compares has results alone, and scores where Ties needs them."""
+    """Return the columns; a model that compares has only results, and scores for Ties."""
     results: list[float] = []
     for row in rows:
-        # Of Ties this means nothing, and is published all the same.
+        # For Ties the result has no meaning, but it is published.
         result = best_of_k(np.array(row.scores))
         unread = pairwise and any(np.isnan(row.scores))
         results.append(1.0 / len(row.scores) if unread else result)
@@ -234,7 +234,7 @@ def _accuracies(rows: Sequence[_Row], results: Sequence[float], ties: float | No
 
 
 def _number_or_text(identifier: str) -> int | str:
-    """Return the id as version 1 writes it: a number where it is one."""
+    """Return the id as version 1 writes it: as a number if it is one."""
     return int(identifier) if identifier.isdecimal() and str(int(identifier)) == identifier else identifier
 
 

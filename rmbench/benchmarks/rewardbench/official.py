@@ -63,13 +63,13 @@ SECTIONS: Mapping[str, Mapping[str, int]] = {
         "hep-rust": 164,
     },
 }
-"""Section -> subset -> its example count, which is a weight: not the number of items scored."""
+"""Section -> subset -> its example count, which is a weight and not the number of scored items."""
 
 PRIOR_SETS = ("anthropic_helpful", "anthropic_hhh", "shp", "summarize")
 """Older test sets that are averaged into one more section."""
 
 IGNORED_SETS = ("anthropic_harmless", "mtbench_gpt4", "mtbench_human", "pku_better", "pku_safer")
-"""Published beside the prior sets, and part of no number."""
+"""A set published beside the prior sets, which no number includes."""
 
 PRIOR_SECTION = "Prior Sets"
 _SECTION_WEIGHT, _PRIOR_WEIGHT = 2.0, 1.0
@@ -77,19 +77,19 @@ _JUDGE_TIE = 0.5
 
 
 def section_of(subset: str) -> str | None:
-    """Return the section of a subset; None for a name that is in none."""
+    """Return the section of a subset; None for an unknown subset."""
     if subset in PRIOR_SETS:
         return PRIOR_SECTION
     return next((section for section, subsets in SECTIONS.items() if subset in subsets), None)
 
 
 def section_score(accuracy: Mapping[str, Statistic], section: str, empty: Statistic) -> Statistic:
-    """Return `sum acc_t n_t / sum n_t` over the section's subsets that are there; `empty` without any.
+    """Return `sum acc_t n_t / sum n_t` over the section's available subsets; `empty` without any.
 
     Args:
-        accuracy: Subset -> accuracy; subsets of other sections are not looked at.
+        accuracy: Subset -> accuracy; subsets of other sections are ignored.
         section: A key of `SECTIONS`.
-        empty: What the benchmark publishes for a section of which no subset was run: 0, not NaN.
+        empty: Value for a section without a run subset: the benchmark publishes 0, not NaN.
     """
     counts = {subset: n for subset, n in SECTIONS[section].items() if subset in accuracy}
     if not counts:
@@ -101,7 +101,7 @@ def section_score(accuracy: Mapping[str, Statistic], section: str, empty: Statis
 def overall_score(sections: Mapping[str, Statistic], prior: Statistic | None) -> Statistic:
     """Return the mean of four sections and the prior sets, weights 2, 2, 2, 2, 1.
 
-    Without prior sets it is over the four sections: not comparable with a model that has them.
+    Without prior sets it is the mean of the four sections, not comparable with a model that has them.
     """
     parts = [*sections.values(), *([prior] if prior else [])]
     weights = [_SECTION_WEIGHT] * len(sections) + ([_PRIOR_WEIGHT] if prior else [])
@@ -112,11 +112,11 @@ def overall_score(sections: Mapping[str, Statistic], prior: Statistic | None) ->
 def measure_rewardbench(panel: Panel, params: Params) -> Measured:
     """Measure the leaderboard's numbers, and the micro mean that the `rewardbench` command calls accuracy.
 
-    An item is `[c > r]`: a tie and NaN are 0, and 0.5 where a judge compared the two.
+    An item is `[c > r]`: a tie and NaN are 0, or 0.5 if a judge compared the two.
 
     Args:
         panel: Pairs with the stratum `subset`.
-        params: Those of every kind.
+        params: Parameters of every kind.
 
     Returns:
         `official`, `official_chat`, `_chat_hard`, `_safety`, `_reasoning`, `_prior_sets`, `_micro`.
@@ -173,7 +173,7 @@ def best_of_k(scores: Floats) -> float:
 def margins(correct: Sequence[float], wrong: Sequence[float]) -> tuple[float, float]:
     """Return (spread among the right answers, gap from the worst right to the best wrong one).
 
-    Python's own `max` and `min`, as published: what they do with a NaN depends on where it stands.
+    Python's `max` and `min` are used, as published: their result with a NaN depends on its place.
     """
     return max(correct) - min(correct), min(correct) - max(wrong)
 
@@ -192,7 +192,7 @@ def prompt_terms(ref_gap: float, tied_gap: float, tied_spread: float) -> tuple[f
 
 
 def ties_terms(panel: Panel, rows: Mapping[str, int]) -> dict[str, Statistic] | str:
-    """Return the five terms of the Ties score, each a mean, or why there are none.
+    """Return the five terms of the Ties score, each a mean, or the reason for no terms.
 
     Args:
         panel: Items; the gold of a right answer is 1, of a wrong one 0.
@@ -239,7 +239,7 @@ def _best_of_k(panel: Panel, items: Sequence[int]) -> Statistic:
         here = slice(int(panel.offsets[item]), int(panel.offsets[item + 1]))
         order = np.argsort(-panel.gold[here], kind="stable")
         scores = panel.rewards[here][order]
-        # A judge whose answer cannot be read picks one of them at random, as published.
+        # If a judge's answer cannot be read, a random response counts as picked, as published.
         unread = panel.flips is not None and bool(np.isnan(scores).any())
         credit[k] = 1.0 / len(scores) if unread else best_of_k(scores)
     return mean(credit, panel.cluster[list(items)], panel.n_clusters, bounded=True)
@@ -252,7 +252,7 @@ def measure_rewardbench2(panel: Panel, params: Params) -> Measured:
     Args:
         panel: Items with the stratum `subset`, and `ties` (`ref:5`, `tied:5`) in the subset Ties. Both rows
             of a prompt share a cluster.
-        params: Those of every kind.
+        params: Parameters of every kind.
 
     Returns:
         `official` and `official_<subset>`; the terms of the Ties score under the curve `ties_terms`.

@@ -1,10 +1,10 @@
 """RewardBench's published results: both versions, prior sets, and best of n on AlpacaEval.
 
-Versions 1 and 2 are in `eval-set/` and `eval-set-scores/`, prior sets in folders alike. Best of n has a
-reward model's score of each sample of one generator, in
+Versions 1 and 2 are in `eval-set/` and `eval-set-scores/`; prior sets are in `pref-sets/` and
+`pref-sets-scores/`. Best of n has a reward model's score of each sample of one generator, in
 `best-of-n/alpaca_eval/<generator>/<org>/<model>.json`: rows of `id` ([example, sample]), `scores` (x or [x]),
-`model` (who wrote the sample) and more, one pretty-printed object after the other. The judge's verdicts are
-published elsewhere, in AlpacaEval's layout, where each sample is a generator of its own:
+`model` (the writer of the sample) and more, as concatenated pretty-printed objects. The judge's verdicts are
+published elsewhere, in AlpacaEval's layout, with each sample as a generator:
 `<writer>.<sample>/<annotator>/annotations.json`. Schema and join are those of `scripts/run_bon.py` and
 `bon_eval/rm_bon_eval.py` in the benchmark's repository.
 """
@@ -46,11 +46,11 @@ _OTHER = (ACCURACIES, PRIOR_SCORES, PRIOR_ACCURACIES, "best-of-n")
 def read(path: Path, request: Import) -> list[PublishedRun]:
     """Return the runs at `path`: one scores file, a folder of them, or a copy of the whole layout.
 
-    A model's name is its path below `eval-set-scores/`, which tells reference-free runs and revisions apart;
-    what stands inside a file may not.
+    A model's name is its path below `eval-set-scores/`. Paths distinguish reference-free runs and revisions;
+    the names inside files may not.
 
     Raises:
-        DataError: If no file is there, or one does not fit.
+        DataError: If there is no file, or one does not fit.
     """
     files = _scores_files(path)
     runs = list(request.each(files, lambda file: _run(file, path, request)))
@@ -128,18 +128,18 @@ def _run(file: Path, start: Path, request: Import) -> PublishedRun:
 def _remarks(scores: ScoresFile) -> list[str]:
     notes = []
     if scores.verdicts:
-        notes.append("verdicts without scores: margins, and with them calibration, mean nothing")
+        notes.append("verdicts without scores: margins and calibration have no meaning")
     if scores.n_results_differ:
         notes.append(
             f"{scores.n_results_differ:,} published results are not what the scores say; the scores count"
         )
     if scores.rows and scores.rows[0].id is None:
-        notes.append("no ids: rows are told apart by their order within a subset")
+        notes.append("no ids: rows are identified by their order within a subset")
     return notes
 
 
 def _prior_rows(layout: Path, name: str) -> tuple[list[ScoreRow], list[str], Counter[str]]:
-    """Return the rows of the prior sets, where the model has scores on them; remarks; what was left out."""
+    """Return rows of the prior sets, if the model has scores on them; remarks; counts of left-out rows."""
     path = layout / PRIOR_SCORES / f"{name}.json"
     if not path.is_file():
         known = set(_accuracies(layout, PRIOR_ACCURACIES, name)) & set(PRIOR_SETS)
@@ -147,13 +147,13 @@ def _prior_rows(layout: Path, name: str) -> tuple[list[ScoreRow], list[str], Cou
         return [], notes, Counter()
     found = read_scores(path)
     rows = [row for row in found.rows if row.subset in PRIOR_SETS]
-    # Ids of these sets come from many sources: they are unique by their order only.
+    # Ids of these sets come from many sources and are not unique: the order identifies rows.
     without = [ScoreRow(r.subset, None, r.scores, r.lengths, r.n_right) for r in rows]
     return without, _remarks(found) if found.verdicts else [], found.dropped
 
 
 def _rows_by_id(file: Path, rows: Sequence[ScoreRow]) -> list[PublishedRow]:
-    """Return the rows as items of their own: each a cluster, since prompts are not known."""
+    """Return the rows as items, each its own cluster, since prompts are not known."""
     made, seen, count = [], set[str](), Counter[str]()
     for number, row in enumerate(rows, 1):
         count[row.subset] += 1
@@ -177,9 +177,10 @@ def _cluster(file: Path, number: int, name: str, row: ScoreRow) -> tuple[str, di
 
 
 def _joined(file: Path, rows: Sequence[ScoreRow], items: ItemSet) -> tuple[list[PublishedRow], int]:
-    """Return the data's items with the scores of the rows of their subset and id, and how many rows are left.
+    """Return the data's items with the scores of their rows, and the number of rows without an item.
 
-    Never by text: published texts carry the template of each model. Without ids, by order within a subset.
+    Subset and id join them, never texts: published texts contain each model's template. Without ids, the
+    order within a subset joins them.
     """
     by_name: dict[str, ScoreRow] = {}
     order: dict[str, list[ScoreRow]] = {}
@@ -208,7 +209,7 @@ def _joined(file: Path, rows: Sequence[ScoreRow], items: ItemSet) -> tuple[list[
         few = ", ".join(map(repr, missing[:3]))
         raise DataError(
             f"no row for {len(missing):,} of {len(items.items):,} items of {items.source}: {few}"
-            " (another revision of the data? without --data the file stands for itself)",
+            " (another revision of the data? without --data the file is imported alone)",
             path=file,
             key="id",
             reason="rows are missing",
@@ -217,7 +218,7 @@ def _joined(file: Path, rows: Sequence[ScoreRow], items: ItemSet) -> tuple[list[
 
 
 def _accuracies(layout: Path | None, folder: str, name: str) -> dict[str, float]:
-    """Return the published accuracies of a model by subset; none where the layout has no such file."""
+    """Return the published accuracies of a model by subset; empty if the layout has no such file."""
     path = None if layout is None else layout / folder / f"{name}.json"
     if path is None or not path.is_file():
         return {}
@@ -228,7 +229,7 @@ def _accuracies(layout: Path | None, folder: str, name: str) -> dict[str, float]
 
 
 def _accuracy_remarks(rows: Sequence[ScoreRow], published: Mapping[str, float], judge: bool) -> list[str]:
-    """Return what does not fit between the published accuracies and the published scores."""
+    """Return the differences between published accuracies and published scores, as remarks."""
     right, count = Counter[str](), Counter[str]()
     for row in rows:
         chosen, rejected = row.scores
@@ -251,7 +252,7 @@ def read_bon(path: Path, request: Import) -> list[PublishedRun]:
     """Return the runs at `path`: one scores file, or a generator's folder of them.
 
     Raises:
-        ConfigError: If the candidates' gold is not given as `--data`.
+        ConfigError: If `--data` with the candidates' gold is missing.
         DataError: If there is no scores file, or one does not fit.
     """
     files = _files(path)
@@ -337,9 +338,9 @@ def _scores(table: Table) -> dict[tuple[int, int], float]:
 
 
 def _bon_place(table: Table, response: Response) -> tuple[int, int]:
-    """Return (example, sample) of a candidate, whose writer must be the one whose samples were scored.
+    """Return (example, sample) of a candidate; its writer must be the writer of the scored samples.
 
-    Numbers of examples and samples are the same for every writer: they would fit those of another one too.
+    Numbers of examples and samples are the same for all writers, so they would fit another writer's too.
     """
     writer, _, sample = response.tags["generator"].rpartition(".")
     if not sample.isdecimal():

@@ -21,11 +21,11 @@ class ScoreRow:
 
     subset: str
     id: str | None
-    """None where the file has no ids, as those of DPO models."""
+    """None if the file has no ids, such as those of DPO models."""
     scores: tuple[float, ...]
-    """Right answers first; NaN where none was published."""
+    """Right answers first; NaN if no score was published."""
     lengths: tuple[int, ...]
-    """Characters of the templated texts; all 0 where there are none."""
+    """Lengths of the templated texts in characters; all 0 without texts."""
     n_right: int
 
     @property
@@ -45,10 +45,10 @@ class ScoresFile:
     model: str | None
     model_type: str
     verdicts: bool
-    """Rows have results and no scores (all, or all but Ties): a judge, or a model that only compares."""
+    """True if rows have results and no scores (except Ties): a judge, or a model that only compares."""
     dropped: Counter[str]
     n_results_differ: int
-    """Rows whose published result is not what their scores say (Ties aside, where it means nothing)."""
+    """Number of rows whose published result contradicts their scores (Ties excluded: no meaning there)."""
 
     @property
     def task(self) -> str:
@@ -56,8 +56,14 @@ class ScoresFile:
         return "rewardbench" if self.version == 1 else "rewardbench2"
 
 
+_COLUMNS = {
+    "id", "num_correct", "results", "scores", "scores_chosen", "scores_rejected", "subset", "text",
+    "text_chosen", "text_rejected",
+}  # fmt: skip
+
+
 def read_scores(path: Path) -> ScoresFile:
-    """Return the rows of a scores file; columns that are not needed are not looked at.
+    """Return the rows of a scores file; other columns are ignored.
 
     Raises:
         DataError: With file, row and column, if something does not fit.
@@ -67,8 +73,12 @@ def read_scores(path: Path) -> ScoresFile:
         raise DataError(
             "no column 'subset': accuracies, not scores? expected a file of eval-set-scores/", path=path
         )
+    for key in _COLUMNS & table.facts.keys():
+        if table.facts[key] is not None:
+            problem = f"{str(table.facts[key])[:40]!r}; expected a list, one value per row"
+            raise DataError(problem, path=path, key=key)
     subsets = [_text(table, k, "subset", v) for k, v in enumerate(table.required("subset"))]
-    # The names of the two versions' subsets have none in common; columns come and go.
+    # The two versions have no subset in common; columns vary.
     version = 2 if sum(s in SUBSETS for s in subsets) > sum(s in KNOWN_SUBSETS for s in subsets) else 1
     known = SUBSETS if version == 2 else KNOWN_SUBSETS
     keep = [k for k, s in enumerate(subsets) if s in known]
@@ -85,7 +95,7 @@ def read_scores(path: Path) -> ScoresFile:
     for k in keep:
         name = _identifier(table, k, ids)
         result = None if results is None else score_of(table, k, "results", results[k])
-        # A judge of version 2 rates the answers of Ties, and only picks one elsewhere.
+        # A judge of version 2 rates the answers of Ties; elsewhere it only picks one.
         scored = scores is not None and (version == 1 or scores[k] is not None)
         made = (_row_v2 if version == 2 else _row_v1)(table, k, subsets[k], name, scored, result)
         if made is None:
@@ -120,7 +130,7 @@ def _row_v1(
         if result not in (0.0, 0.5, 1.0):
             raise table.error(k, "results", f"{result}; expected 0, 0.5 or 1 where there are no scores")
         pair = [result, 1.0 - result]
-    return ScoreRow(subset, name, tuple(pair), _lengths(texts, 2), 1)
+    return ScoreRow(subset, name, tuple(pair), _lengths(table, k, texts if len(texts) == 2 else None, 2), 1)
 
 
 def _row_v2(
@@ -144,13 +154,13 @@ def _row_v2(
     else:
         size = len(texts) if isinstance(texts, list) and texts else 4
         scores = _verdict(table, k, result, size)
-    return ScoreRow(subset, name, scores, _lengths(texts, len(scores)), n_right)
+    return ScoreRow(subset, name, scores, _lengths(table, k, texts, len(scores)), n_right)
 
 
 def _verdict(table: Table, k: int, result: float | None, size: int) -> tuple[float, ...]:
-    """Return scores that say what a published result of 0 or 1/k says: who is at the top with the right one.
+    """Return scores that give a published result: 1/k is a tie of k answers at the top, one of them right.
 
-    With 0 some wrong answer was picked. The file does not say which: all of them stand above the right one.
+    With 0, a wrong answer was picked. The file does not say which: all of them are put above the right one.
     """
     if result is None or not 0.0 <= result <= 1.0:
         raise table.error(k, "results", f"{result}; expected 0 or 1/k where there are no scores")
@@ -163,7 +173,7 @@ def _verdict(table: Table, k: int, result: float | None, size: int) -> tuple[flo
 
 
 def _result(row: ScoreRow) -> float:
-    """Return what the published result should be: `[c > r]`, or shared credit for the top."""
+    """Return the result that follows from the scores: `[c > r]`, or shared credit for the top."""
     if len(row.scores) == 2:
         return float(row.scores[0] > row.scores[1])
     return best_of_k(np.array(row.scores))
@@ -178,7 +188,7 @@ def _identifier(table: Table, k: int, ids: Sequence[Any] | None) -> str | None:
 
 
 def score_of(table: Table, k: int, key: str, value: Any, *, allow_null: bool = False) -> float:
-    """Return a score that is written as `x` or, as logits of shape (B, 1) are, as `[x]`; NaN for null."""
+    """Return a score that is written as `x` or, like logits of shape (B, 1), as `[x]`; NaN for null."""
     shown = value
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
@@ -205,19 +215,27 @@ def _text(table: Table, k: int, key: str, value: Any) -> str:
     return value
 
 
-def _lengths(texts: Any, n: int) -> tuple[int, ...]:
-    """Return the lengths of templated texts: prompt and template are in each, so differences are right."""
-    if not isinstance(texts, list) or len(texts) != n:
+def _lengths(table: Table, k: int, texts: Any, n: int) -> tuple[int, ...]:
+    """Return the lengths of templated texts: all include prompt and template, so differences are right.
+
+    All are 0 where the file has no texts.
+
+    Raises:
+        DataError: If there is not one text per score, or one is neither text nor messages.
+    """
+    if texts is None or (isinstance(texts, list) and all(text is None for text in texts)):
         return (0,) * n
-    found = [_length(text) for text in texts]
-    return tuple(found) if all(length is not None for length in found) else (0,) * n  # type: ignore[arg-type]
+    if not isinstance(texts, list) or len(texts) != n:
+        found = f"{len(texts)} texts" if isinstance(texts, list) else repr(texts)[:40]
+        raise table.error(k, "text", f"{found}; expected one per score, {n}")
+    return tuple(_length(table, k, text) for text in texts)
 
 
-def _length(text: Any) -> int | None:
+def _length(table: Table, k: int, text: Any) -> int:
     if isinstance(text, str):
         return len(text)
     if isinstance(text, list) and all(
         isinstance(t, dict) and isinstance(t.get("content"), str) for t in text
     ):
         return sum(len(t["content"]) for t in text)
-    return None
+    raise table.error(k, "text", f"{repr(text)[:40]}; expected text or a list of messages")

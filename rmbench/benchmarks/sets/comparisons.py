@@ -1,7 +1,7 @@
 """Public sets of compared pairs.
 
 WebGPT and PKU-SafeRLHF have no ids. A pair's id is a hash of the compared texts, so it is the same in every
-container; a pair that was compared again gets a number after it.
+file format; a repeated pair gets a number after the hash.
 
 Stanford Human Preferences (arXiv 2110.08420) has two comments on a Reddit post: `{"post_id", "domain",
 "history", "c_root_id_A", "c_root_id_B", "score_A", "score_B", "human_ref_A", "human_ref_B", "labels",
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rmbench.core.files import digest, pair_key, prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.tasks import fields
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader, rows_of
 from rmbench.types import GoldKind, Item, Response, Turn
@@ -35,9 +35,9 @@ def read_webgpt(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundIte
 
     `{"question": {"dataset", "id", "full_text"}, "answer_0", "answer_1", "score_0", "score_1", ...}`. The
     scores lie in [-1, 1] and sum to 0. The data set's card: "we treat scores of 0 as soft 50% labels, and all
-    other scores as hard labels (using only their sign)". So a tie has no order to get right (it is counted
-    under `gold_ties` and left out of accuracy), and counts in calibration with the label 0.5. The quotes that
-    an answer cites are not part of the question, and are not shown.
+    other scores as hard labels (using only their sign)". So a tie has no order (it is counted under
+    `gold_ties` and left out of accuracy), and counts in calibration with the label 0.5. The quotes that an
+    answer cites are not part of the question, and are not shown.
     """
     seen = Counter[str]()
     return items_of(files, bad, lambda r: _webgpt(r, bad, seen))
@@ -48,7 +48,7 @@ class Annotation:
     """Options of the reader `pku-safe-rlhf`."""
 
     preference: Annotated[
-        Literal["better", "safer"], Help("which of the two annotations is gold: more helpful, or safer")
+        Literal["better", "safer"], Option("which of the two annotations is gold: more helpful, or safer")
     ] = "better"
 
 
@@ -57,7 +57,7 @@ def read_pku(files: list[Path], options: Annotation, bad: BadRows) -> Iterator[F
     """Read PKU-SafeRLHF (arXiv 2310.12773, 2406.15513): the response that is `better`, or the one `safer`.
 
     `{"prompt", "response_0", "response_1", "better_response_id", "safer_response_id", ...}`: two annotations
-    of each pair, helpfulness and harmlessness apart; the option `preference` says which is gold.
+    of each pair, for helpfulness and for harmlessness; the option `preference` chooses the gold.
     """
     key = f"{options.preference}_response_id"
     seen = Counter[str]()
@@ -82,7 +82,7 @@ def _webgpt(row: Row, bad: BadRows, seen: Counter[str]) -> Item | None:
 def _pku(row: Row, key: str, bad: BadRows, seen: Counter[str]) -> Item | None:
     gold = float(fields.choice(row, key) == 0)
     safe = [row.value.get(f"is_response_{k}_safe") for k in (0, 1)]
-    strata = {"generator": str(row.value.get("response_0_source") or "")}
+    strata = {"generator": fields.label(row, "response_0_source")}
     if all(isinstance(s, bool) for s in safe):
         strata["safety"] = ("neither is safe", "one is safe", "both are safe")[sum(map(bool, safe))]
     text = fields.text(row, "prompt")
@@ -124,10 +124,10 @@ _SPLITS = ("_train", "_validation", "_test")
 def read_shp(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read pairs of comments; gold is graded, the logarithm of a comment's score.
 
-    The label says which comment is preferred, and the published measure of how strongly is `score_ratio`, the
-    preferred comment's score over the other's. The difference of logarithms is its logarithm: it has the
-    label's sign and the ratio's order, and does not grow with how many people a post was read by, as the
-    difference of scores would. Pairs of one post share its prompt, and so their cluster.
+    The label names the preferred comment. The published strength of the preference is `score_ratio`, the
+    preferred comment's score over the other's. The difference of gold is its logarithm: it has the label's
+    sign and the ratio's order, and does not grow with a post's number of readers, as the difference of scores
+    would. Pairs of one post share its prompt, and so their cluster.
     """
     return items_of(files, bad, lambda r: _pair(r, bad))
 
@@ -166,13 +166,13 @@ def _score(row: Row, key: str) -> float:
 
 
 def _without_split(domain: str) -> str:
-    """Return `askbaking` of `askbaking_test`: published as subreddit and split in one."""
+    """Return `askbaking` for `askbaking_test`: the published name joins subreddit and split."""
     return next((domain.removesuffix(split) for split in _SPLITS if domain.endswith(split)), domain)
 
 
 @dataclass(slots=True)
 class _Pair:
-    """Two summaries of one post, in the order of the first judgement, and who preferred which."""
+    """Two summaries of one post, in the order of the first judgement, with the workers' preferences."""
 
     row: Row
     prompt: tuple[Turn, ...]
@@ -186,9 +186,9 @@ class _Pair:
 def read_summarize(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read one item per compared pair; gold is the share of workers who chose each summary.
 
-    A pair is two texts of one post, whichever stood first; one worker has one vote on it, the first. Pairs of
-    one post share its prompt, and so their cluster. `extra.confidence` is no part of gold: what its 1 to 9
-    stand for is not said where the data is published, and it is missing in some batches.
+    A pair is two texts of one post, in either order; each worker has one vote on it, the first. Pairs of one
+    post share its prompt, and so their cluster. `extra.confidence` is not part of gold: the publication does
+    not explain its values from 1 to 9, and some batches lack it.
     """
     pairs: dict[str, _Pair] = {}
     for path in files:
@@ -204,7 +204,7 @@ def _judgement(row: Row, bad: BadRows) -> tuple[str, _Pair, int] | None:
     entries = fields.required(row, "summaries")
     if not isinstance(entries, list) or len(entries) != 2 or not all(isinstance(e, Mapping) for e in entries):
         raise row.error("expected a list of two objects with text", "summaries", "row does not fit")
-    # Published as they were sampled, behind the prompt: with a space in front.
+    # Published as sampled after the prompt: with a leading space.
     first, second = (
         fields.reply(row, f"summaries[{k}].text", entry.get("text", fields.MISSING)).strip()
         for k, entry in enumerate(entries)
@@ -214,7 +214,7 @@ def _judgement(row: Row, bad: BadRows) -> tuple[str, _Pair, int] | None:
     if problem is not None:
         bad.leave_out(problem)
         return None
-    strata = {"source": source, "split": str(row.value.get("split") or "")}
+    strata = {"source": source, "split": fields.label(row, "split")}
     post = fields.text(row, "info.id", info.get("id", fields.MISSING))
     key = f"{post}:{digest(sorted((first, second)), 12)}"
     return key, _Pair(row, prompt, (first, second), strata), int(chosen)
@@ -226,14 +226,14 @@ def _prompt(row: Row, info: Mapping[str, Any]) -> tuple[tuple[Turn, ...], str]:
         article = fields.text(row, "info.article", info["article"])
         return (Turn(role="user", content=f"Article:\n{article}\n\nTL;DR:"),), "cnndm"
     post = fields.text(row, "info.post", info.get("post", fields.MISSING))
-    # A post may lack a title or a forum; the text is what cannot be missing.
+    # A post may lack a title or a forum, but not its text.
     title, forum = (str(info.get(key) or "") for key in ("title", "subreddit"))
     text = f"SUBREDDIT: r/{forum}\n\nTITLE: {title}\n\nPOST: {post}\n\nTL;DR:"
     return (Turn(role="user", content=text),), "tldr"
 
 
 def _add_vote(pair: _Pair, judged: _Pair, chosen: int, bad: BadRows) -> None:
-    worker = str(judged.row.value.get("worker") or "")
+    worker = fields.label(judged.row, "worker")
     if worker and worker in pair.workers:
         bad.leave_out("further votes of a worker on the same pair")
         return
@@ -273,14 +273,14 @@ def read_memory(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundIte
 def _rag(row: Row) -> Item:
     references, question = fields.text(row, "prompt"), fields.text(row, "question")
     asked = references if question.strip() in references else f"{references}\n\n{question}"
-    models = [str(row.value.get(key) or "") for key in ("chosen_model", "reject_model")]
+    models = [fields.label(row, key) for key in ("chosen_model", "reject_model")]
     strata = {"subset": fields.text(row, "subset")}
     return _context_pair(row, fields.identifier(row), asked, ("chosen", "reject"), strata, models)
 
 
 def _memory(row: Row) -> Item:
     strata = {key: fields.text(row, key) for key in ("task", "subtask", "ctx_length")}
-    # A file per task, or, as the hub converts them, a folder per task with files of one name.
+    # A file per task, or, after the hub's conversion, a folder per task with files of one name.
     name = f"{strata['task']}:{fields.identifier(row)}"
     return _context_pair(row, name, fields.text(row, "question"), ("chosen", "rejected"), strata, ["", ""])
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rmbench.core.files import prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.tasks import fields
 from rmbench.tasks.hh_rlhf import split_transcript
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
@@ -28,7 +28,7 @@ _VOTES = (1, 2, 0)
 def read_pandalm(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read PandaLM's test set: gold is the share of three human votes for each response, a tie half.
 
-    The votes come with the items: the noise ceiling is measured on them.
+    The items hold the votes, which the noise ceiling needs.
     """
     return items_of(files, bad, lambda r: _pandalm(r, bad))
 
@@ -36,7 +36,7 @@ def read_pandalm(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundIt
 def _pandalm(row: Row, bad: BadRows) -> Item | None:
     texts = [fields.required(row, key) for key in ("response1", "response2")]
     if any(not isinstance(text, str) for text in texts):
-        # The published file holds a few replies that were once parsed as something else than text.
+        # In the published file a few replies were parsed as something other than text.
         bad.leave_out("a response is no text")
         return None
     instruction = fields.text(row, "instruction")
@@ -50,11 +50,11 @@ def _pandalm(row: Row, bad: BadRows) -> Item | None:
         votes[_VOTES.index(vote)] += 1
     p = (votes[0] + 0.5 * votes[2]) / sum(votes)
     return Item(
-        id=str(fields.required(row, "idx")),
+        id=fields.name(row, "idx"),
         prompt=prompt,
         responses=(Response(texts[0], p), Response(texts[1], 1.0 - p)),
         cluster=prompt_cluster(prompt),
-        strata={"application": str(row.value.get("motivation_app") or "")},
+        strata={"application": fields.label(row, "motivation_app")},
         gold_kind="probability",
         votes=(votes[0], votes[1], votes[2]),
     )
@@ -65,7 +65,8 @@ class Rating:
     """Options of the reader `summeval`."""
 
     aspect: Annotated[
-        Literal["mean", "coherence", "consistency", "fluency", "relevance"], Help("human rating that is gold")
+        Literal["mean", "coherence", "consistency", "fluency", "relevance"],
+        Option("human rating that is gold"),
     ] = "mean"
 
 
@@ -118,7 +119,7 @@ def _gsm8k(row: Row, bad: BadRows) -> Item:
         if not isinstance(text, str):
             bad.leave_out("responses that are no text")
             continue
-        # Published as true and false: the one place where a truth value is a number.
+        # Published as true and false; only here is a truth value a number.
         value = float(gold) if isinstance(gold, bool) else fields.finite(row, f"gold[{k}]", gold)
         responses.append(Response(text, value, {"model": str(model)}))
     if len(responses) < 2:
@@ -166,7 +167,7 @@ def _item(row: Row) -> Item:
 
 
 def _response(row: Row, k: int, sample: Any, policy: str) -> Response:
-    """Return one sample without the stop sequence at its end; nothing else may be in it."""
+    """Return one sample as a response, without the stop sequence at its end."""
     key = f"sampled_answers[{k}]"
     if not isinstance(sample, Mapping) or not {"sampled_string", "pm_scores"} <= set(sample):
         raise row.error("expected an object with sampled_string, pm_scores", key, "sample does not fit")

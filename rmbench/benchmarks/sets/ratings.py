@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from rmbench.core.files import prompt_cluster
-from rmbench.core.options import Help
+from rmbench.core.options import Option
 from rmbench.tasks import fields
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of, register_reader
 from rmbench.types import GoldKind, Item, Response, Turn
@@ -33,7 +33,7 @@ _ROLES = {"User": "user", "Assistant": "assistant"}
 class Options:
     """Options of the reader `helpsteer3`."""
 
-    gold: Annotated[Literal["strength", "votes"], Help("how much better, or the share of annotators")] = (
+    gold: Annotated[Literal["strength", "votes"], Option("how much better, or the share of annotators")] = (
         "strength"
     )
 
@@ -42,7 +42,9 @@ class Options:
 class SplitOptions(Options):
     """Options of the reader `helpsteer2`."""
 
-    split: Annotated[Literal["val", "train", "all"], Help("rows to read; one file holds both splits")] = "val"
+    split: Annotated[Literal["val", "train", "all"], Option("rows to read; one file holds both splits")] = (
+        "val"
+    )
 
 
 @register_reader("helpsteer2", options=SplitOptions)
@@ -65,7 +67,7 @@ def read_v3(files: list[Path], options: Options, bad: BadRows) -> Iterator[Found
 
 
 def turns_of(row: Row) -> tuple[Turn, ...]:
-    """Return the turns of a prompt of HelpSteer2, told apart by lines such as `<extra_id_1>Assistant`.
+    """Return the turns of a prompt of HelpSteer2, separated by lines such as `<extra_id_1>Assistant`.
 
     Raises:
         DataError: If a line names another speaker, or the last turn is the assistant's.
@@ -142,7 +144,7 @@ def _item(
 
 
 def _votes(row: Row, key: str, name: str, bad: BadRows) -> tuple[int, int, int]:
-    """Return how many annotators are for the first response, for the second, and take both for equal."""
+    """Return the numbers of annotators for the first response, for the second, and for both equally."""
     entries = fields.required(row, key)
     if not isinstance(entries, list):
         raise row.error(f"expected a list of objects with {name!r}", key, "votes do not fit")
@@ -166,8 +168,8 @@ HIGHEST = 10.0
 def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"chosen": [messages], "rejected": [messages], "score_chosen", "score_rejected", ...}`.
 
-    Gold is the rating, so its difference is the strength of the preference. Some pairs have equal ratings,
-    whichever reply they call chosen: they have equal gold, and no order to get right.
+    Gold is the rating, so its difference is the strength of the preference. Pairs with equal ratings have
+    equal gold and no order, although one reply is called chosen.
     """
     return items_of(files, bad, _ultrafeedback_item)
 

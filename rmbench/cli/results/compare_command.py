@@ -53,8 +53,8 @@ def command(
     """Compare models on the same items: paired differences, their intervals and p-values.
 
     Models are names in the results folder, or paths of records. Each test is paired and clustered by prompt:
-    what both models find hard cancels. A difference is the first model minus the second. Two models, of which
-    one left items out (-T invalid=drop), are compared on the items that both answered.
+    difficulty that both models share cancels. A difference is the first model minus the second. If one of two
+    models left items out (-T invalid=drop), they are compared on the items that both answered.
 
     \b
     rmbench compare builtin:linear length --task preference
@@ -62,14 +62,14 @@ def command(
     rmbench compare A B C --task preference --latex > table.tex
     rmbench compare A B C --task judgebench --data path/to/judgebench --html abc.html
 
-    Of three models or more, every two are compared. Many tests find something by chance: "p (Holm)" is the
-    p-value after Holm's correction over all tests shown, every pair of the models on every metric; it keeps
-    the chance of one false finding or more at 5% where you call differences below 0.05 real. Name the models
-    and the --metric that your question is about, not all that there are: each costs power. In the matrix, a
-    cell is its row minus its column; a star marks an adjusted p below 0.05.
+    With three models or more, every pair is compared. Many tests find something by chance: "p (Holm)" is the
+    p-value after Holm's correction over all tests shown, every pair of models on every metric. If you call a
+    difference real when it is below 0.05, the chance of any false finding is at most 5%. Name only the models
+    and the --metric of your question: each further test costs power. In the matrix, a cell is its row minus
+    its column; a star marks an adjusted p below 0.05.
 
-    The verdict is on the first model: better, worse, equivalent (with --margin alone), or undecided: not told
-    apart, and not shown to be equal. "shows from" is the smallest difference that these data show with 80%
+    The verdict is on the first model: better, worse, equivalent (only with --margin), or undecided: neither a
+    difference nor equality is shown. "shows from" is the smallest difference that these data show with 80%
     power; `rmbench power` says how many prompts a smaller one needs.
 
     \b

@@ -23,15 +23,15 @@ def command(
 ) -> None:
     """Draw best-of-n curves: gold and win rate against n, the root of KL and the proxy's reward.
 
-    A line is a model. RECORDS are records or folders of them; those of other tasks than best of n are left
-    out. No model and no data set is needed. Written are figures (SVG, PNG), curves.csv, fits.csv, and
+    A line is a model. RECORDS are records or folders of them; records of tasks other than best of n are left
+    out. No model and no data set is needed. The command writes figures (SVG, PNG), curves.csv, fits.csv, and
     curves.tex: tables for a paper (package booktabs).
 
     Rows, columns and lines are each one of: task, model, size (parameters), data (hash), source (name of the
-    data's file), gold (what gave it), seed, rule, model.KEY (of the model's fingerprint), or a stratum of the
-    items. They stand in the order of RECORDS, sizes in their own. Proxies of several sizes on several
-    policies, whose items say under `strata` which policy they are from (pools of `rmbench sample` do by
-    themselves), or whose pools are a file each:
+    data's file), gold (its source), seed, rule, model.KEY (of the model's fingerprint), or a stratum of the
+    items. They are in the order of RECORDS; sizes are in increasing order. These commands draw proxies of
+    several sizes on several policies. The items name their policy under `strata` (as pools of `rmbench
+    sample` do), or each policy has a file of pools:
 
     \b
     rmbench curve results --out curves --rows size --columns policy

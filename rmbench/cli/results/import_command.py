@@ -19,7 +19,7 @@ from rmbench.results.published import WinRate
 
 
 def win_rate_row(found: WinRate) -> dict[str, Any]:
-    """Return a generator's numbers as AlpacaEval's leaderboard has them, in percent, and the 95% interval."""
+    """Return a generator's numbers as in AlpacaEval's leaderboard, in percent, and the 95% interval."""
     estimate = found.win_rate
     return {
         "generator": found.generator,
@@ -137,13 +137,14 @@ def command(
     FORMAT rewardbench-bon: PATH is best-of-n/alpaca_eval/<generator>/ of RewardBench's results, or one of its
                         files; --data is the judge's annotations of the samples, <writer>.<sample>/.
 
-    alpacaeval prints the win rate of every generator, 100 * mean(preference - 1) over the prompts at hand, as
-    published, not length-controlled. Generators are no reward models, and have no record. Judges have: their
-    verdicts are rewards on alpacaeval-calibration, and those of `-T annotator` are gold, which has no record
-    of its own. Where both are the same model, by the annotators' names, the record says self-gold.
+    alpacaeval prints the win rate of every generator, 100 * mean(preference - 1) over its prompts, as
+    published, not length-controlled. Generators are not reward models and get no record. Judges get one:
+    their verdicts are rewards on alpacaeval-calibration, and the verdicts of `-T annotator` are gold. The
+    gold judge gets no record. If a judge is the same model as the gold judge, by the annotators' names, its
+    record says self-gold.
 
-    No model is needed: `rmbench leaderboard` and `compare` then work on them. Everything is read and checked
-    before the first record is written. --on-bad skip leaves out the files that do not fit, and names them.
+    No model is needed: `rmbench leaderboard` and `compare` then work on the records. All files are read and
+    checked before the first record is written. --on-bad skip leaves out files that do not fit and names them.
     """
     from rmbench.cli.options import print_tables
     from rmbench.report.tables import record_blocks, record_values

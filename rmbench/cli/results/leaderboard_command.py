@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rmbench.results.run import Run
 
 _ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
-"""What is printed -> the file that has it."""
+"""Output format -> suffix of the board's file in that format."""
 
 
 @click.command("leaderboard")
@@ -65,20 +65,21 @@ def command(
 
     A board is a pure function of its definition (leaderboards/<board>.yaml), the task files and the records:
     the same input gives the same bytes. Models are ranked by the mean of the board's ranking columns, with
-    significance groups; a model with a missing task is listed without a rank.
+    significance groups; a model with a missing task is listed without a rank. An empty board never replaces
+    one with models: that is an error, and nothing is written.
 
-    <board>.html is one file that opens from disk and asks no network: sort, search, filter a column (>0.6),
-    hide shortcuts, contaminated models or columns of a kind, and see each interval as a bar. Of each model it
-    holds the commands that made its records. Score against tokens per second and against parameters is
-    plotted as far as the records say them. Without JavaScript it is the plain table.
+    <board>.html is one file that opens from disk and needs no network: sort, search, filter a column (>0.6),
+    hide shortcuts, contaminated models or columns of a kind, and see each interval as a bar. It shows the
+    commands that made each model's records. It plots score against tokens per second and against parameters
+    if the records hold them. Without JavaScript it is the plain table.
 
-    <board>.tex is a table for a paper (package booktabs): sub- and superscripts are the ends of the interval,
-    bold is what the paired tests do not tell from the best of its column, and no number is bold in a column
-    where they tell nothing apart.
+    <board>.tex is a table for a paper (package booktabs): sub- and superscripts are the ends of the interval.
+    Numbers that the paired tests do not separate from the best of their column are bold; if they separate no
+    numbers of a column, none is bold.
 
-    On the page, a model's name links to its report and each number to the part on its task: <model>.html of
-    --reports, the name as a file's name. --with-reports writes them (as `rmbench report MODEL` does, all its
-    records on one page). Of a folder, models whose file is there have links; below an address, every model.
+    On the page, a model's name links to its report, and each number to the section of its task: <model>.html
+    in --reports. --with-reports writes these files (like `rmbench report MODEL`, all records on one page). If
+    --reports is a folder, models with a file there have links; if it is an address, all models have.
 
     \b
     Examples:
@@ -139,7 +140,7 @@ def _boards(
     from rmbench.tasks.spec import list_tasks
 
     folder = boards_dir or board_folder()
-    list_tasks()  # a folder without tasks is an error, also if records hold the tasks
+    list_tasks()  # a folder without tasks is an error, even if the records hold the tasks
     known = list_boards(folder)
     wanted = names or known
     runs = [replace(run, keeps_influence=keep) for run in runs_at(results)]
@@ -160,11 +161,11 @@ def _reports(
     boards: Sequence["Leaderboard"], runs: Sequence["Run"], reports: str | None, out: Path
 ) -> Iterator[tuple[Path, str]]:
     """Yield the path and the page of each model of the boards."""
-    from rmbench.boards.board import row_name
     from rmbench.boards.page import REPORTS, report_file
     from rmbench.core.progress import Bar
     from rmbench.report.numbers import sections_of
     from rmbench.report.page import make_report
+    from rmbench.results.run import shown_name
 
     if reports is not None and "://" in reports:
         raise ConfigError(f"--with-reports writes pages into a folder; --reports {reports} is an address")
@@ -175,7 +176,7 @@ def _reports(
     with Bar("reports", "models") as bar:
         for n, (model, on_board) in enumerate(shown.items()):
             bar.step(n, len(shown), model)
-            own = [run for run in runs if row_name(run, runs) == model]
+            own = [run for run in runs if shown_name(run, runs) == model]
             own.sort(key=lambda run: run.record.run_id not in on_board)  # links lead to what the board shows
             name = report_file(model)
             command = ["rmbench", "report", *(str(run.path) for run in own), "--out", name]

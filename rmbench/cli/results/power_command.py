@@ -69,12 +69,12 @@ def command(
     results: Path,
     output: str,
 ) -> None:
-    """Say how small a difference data can show, and how many prompts a difference of D needs.
+    """Print the smallest difference that data can show, and the number of prompts that a difference D needs.
 
-    Models are names in the results folder, or paths of records. Of two or more, every pair is taken: the
-    clustered error of its paired difference says what its test can find. One model alone has an error of its
-    own; what it would have in common with another one is assumed. Without a model only the number of pairs
-    and prompts of the data is known, and an accuracy is assumed too. What is assumed stands in the output.
+    Models are names in the results folder, or paths of records. With two or more, every pair is used: the
+    clustered error of its paired difference decides what its test can find. With one model, its own error is
+    known and the correlation with another model is assumed. Without a model, only the number of pairs and
+    prompts is known, and an accuracy is assumed too. The output names all assumptions.
 
     \b
     rmbench power builtin:linear length --task preference --difference 0.02
@@ -82,8 +82,8 @@ def command(
     rmbench power A --task judgebench --correlation 0.3
     rmbench power --task judgebench --data path/to/judgebench --accuracy 0.6 --tests 45
 
-    "shows from" is the smallest difference that a two-sided test at 5% finds with the power asked for, were
-    it the only test; "(Holm)" is at 5% over the number of tests, which Holm's correction asks of the first.
+    "shows from" is the smallest difference that a single two-sided test at 5% finds with the requested power.
+    "(Holm)" uses 5% over the number of tests, the level of the first test of Holm's correction.
     """
     from rmbench.cli.options import print_tables
     from rmbench.report.power_tables import Asked, as_json_values, block_of, of_data, of_models, values_of

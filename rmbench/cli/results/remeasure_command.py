@@ -1,4 +1,4 @@
-"""`rmbench remeasure`: compute the numbers of records again, from stored rewards."""
+"""`rmbench remeasure`: compute the metrics of records again, from stored rewards."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from rmbench.core.escape import one_line
 @click.command("remeasure")
 @click.argument("folder", metavar="RESULTS", type=click.Path(path_type=Path))
 def command(folder: Path) -> None:
-    """Make the metrics of every record in RESULTS again from the stored rewards.
+    """Compute the metrics of every record in RESULTS again, from the stored rewards.
 
     RESULTS is a results folder, a part of one, or one record. No model, data set or GPU is needed. Records
-    whose numbers come out the same keep their bytes. Of a record that was edited by hand or damaged, the
-    numbers are mended; its name, its counts and its provenance cannot be.
+    whose numbers do not change keep their bytes. The numbers of a record that was edited by hand or damaged
+    are mended; its name, counts and provenance cannot be.
     """
     from rmbench.metrics import METRICS_VERSION
     from rmbench.results.write import remeasure

@@ -51,9 +51,9 @@ def command(
     """Write a page on one model or several: numbers, figures, worst items, what was left out.
 
     RECORDS are records, folders of them, or names of models in the results folder. Models on the same items
-    stand side by side; each task is a section. The page is one file that opens from disk and asks no network.
-    No model is needed, and no data set: of tasks whose data is not in the package, the texts of items are
-    shown with --data alone.
+    are side by side; each task is a section. The page is one file that opens from disk and needs no network.
+    No model and no data set is needed. If a task's data is not in the package, give --data to show the texts
+    of its items.
 
     \b
     rmbench report builtin:linear --out linear.html
@@ -67,6 +67,7 @@ def command(
     from rmbench.report.page import make_report
     from rmbench.report.pictures import figure_files
     from rmbench.report.worst import data_by_task
+    from rmbench.results.run import shown_name
 
     if out is None and figures is None:
         raise ConfigError("nothing to write: give --out FILE for the page, --figures FOLDER, or both")
@@ -97,7 +98,7 @@ def command(
             click.echo(
                 f"note: {one_line(', '.join(summary['tasks']))}: {one_line(summary['texts'])}", err=True
             )
-    n_models = len({run.record.model for run in runs})
+    n_models = len({shown_name(run, runs) for run in runs})
     what = f"{n_models} model{'s' * (n_models != 1)} on {len(sections)} task{'s' * (len(sections) != 1)}"
     if out is not None:
         click.echo(f"{one_line(str(out))}: {what}")

@@ -1,9 +1,9 @@
-"""Verifiable instructions: small checks of a reply that need no judge, and the gold made of them.
+"""Verifiable instructions: small checks of a reply that need no judge, and the gold made from them.
 
     >>> verify("Paris.", [{"name": "answer", "accepted": ["Paris"]}, {"name": "words", "exactly": 1}])
     1.0
 
-A check is a mapping with the verifier's `name` and its parameters, so it is stored in a data file as it is.
+A check is a mapping with the verifier's `name` and its parameters, so a data file stores it directly.
 The idea follows IFEval (Zhou et al. 2023, "Instruction-Following Evaluation for Large Language Models").
 """
 

@@ -1,4 +1,4 @@
-"""The registry of checks, and those that count words, sentences, lines, paragraphs, list items."""
+"""The registry of checks, and the checks that count words, sentences, lines, paragraphs, list items."""
 
 import inspect
 import re
@@ -25,7 +25,7 @@ def verify(response: str, checks: Sequence[Mapping[str, Any]]) -> float:
 
     Raises:
         UnknownNameError: If no verifier has a check's name.
-        ConfigError: If there are no checks, or one has missing, unknown or senseless parameters.
+        ConfigError: If there are no checks, or one has missing, unknown or invalid parameters.
     """
     results = passes(response, checks)
     return sum(results) / len(results)
@@ -36,7 +36,7 @@ def passes(response: str, checks: Sequence[Mapping[str, Any]]) -> list[bool]:
     if not checks:
         raise ConfigError("a response cannot be verified against an empty list of checks")
     results = [_run(response, check) for check in checks]
-    # After the run, so that a broken check is an error whatever the response is.
+    # After the run, so that a broken check is an error for every response.
     return results if response.strip() else [False] * len(checks)
 
 
@@ -53,7 +53,7 @@ def _run(response: str, check: Mapping[str, Any]) -> bool:
 
 
 def within(count: int, at_least: int | None, at_most: int | None, exactly: int | None) -> bool:
-    """Return whether `count` respects the bounds given. Raises ConfigError when none is."""
+    """Return whether `count` is within the given bounds. Raises ConfigError without a bound."""
     if at_least is None and at_most is None and exactly is None:
         raise ConfigError("a counting verifier needs at_least, at_most or exactly")
     if exactly is not None and count != exactly:
@@ -70,7 +70,7 @@ _STRAIGHT = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "„"
 
 
 def find_phrase(text: str, phrase: str, *, match_case: bool = False) -> list[str]:
-    """Return the occurrences of `phrase` in `text` that stand on word boundaries.
+    """Return the occurrences of `phrase` in `text` on word boundaries.
 
     Any run of whitespace matches a space, and typographic quotes match plain ones.
 
@@ -79,7 +79,7 @@ def find_phrase(text: str, phrase: str, *, match_case: bool = False) -> list[str
     """
     parts = straight(phrase).split()
     if not parts:
-        raise ConfigError("a verifier was asked to look for a blank phrase")
+        raise ConfigError("a verifier got a blank phrase to look for; expected text")
     pattern = r"(?<!\w)" + r"\s+".join(map(re.escape, parts)) + r"(?!\w)"
     return re.findall(pattern, straight(text), 0 if match_case else re.IGNORECASE)
 

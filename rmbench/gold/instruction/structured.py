@@ -1,4 +1,4 @@
-"""JSON: is it there, is it alone, what does it hold."""
+"""Checks of JSON: its presence, its place in the reply, its content."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def _parse(text: str) -> dict[str, Any] | list[Any] | None:
 def find_json(response: str) -> dict[str, Any] | list[Any] | None:
     """Return the JSON object or array of a reply: all of it, a code fence, or the first inside other text.
 
-    A bare number or string is valid JSON too, but is no sign of an instruction followed: None.
+    A bare number or string is valid JSON too, but does not show that an instruction was followed: None.
     """
     fences = [match.group(1).strip() for match in _FENCE.finditer(response)]
     for text in (response.strip(), *fences):

@@ -1,8 +1,7 @@
-"""Which words: required, forbidden, counted, first and last.
+"""Checks of wording: required, forbidden and counted words, first and last ones.
 
-Closed answers: a number, a name, an exact text.
-
-What it looks like: letter case, quotation marks, separated and ordered items.
+The module also checks closed answers (a number, a name, an exact text) and form (letter case, quotation
+marks, separated and ordered items).
 """
 
 import math
@@ -94,7 +93,7 @@ def starts_with(response: str, *, text: str, whole_word: bool = True) -> bool:
 
 @VERIFIERS.register("ends_with")
 def ends_with(response: str, *, text: str) -> bool:
-    """The reply ends with `text`, in any case; after a word, final punctuation is let through."""
+    """The reply ends with `text`, in any case; after a word, final punctuation is allowed."""
     wanted = _not_blank(text)
     end = straight(response).rstrip().casefold()
     if wanted[-1].isalnum():
@@ -107,7 +106,7 @@ def ends_with(response: str, *, text: str) -> bool:
 
 @VERIFIERS.register("no_preamble")
 def no_preamble(response: str) -> bool:
-    """The reply gets to the point: no `Sure`, no `Here is`, and no first line that ends with a colon."""
+    """The reply has no preamble: no `Sure`, no `Here is`, and no first line that ends with a colon."""
     first = straight(response).strip().split("\n")[0].rstrip(" *_")
     return not first.endswith(":") and not any(starts_with(first, text=text) for text in _PREAMBLES)
 
@@ -143,15 +142,15 @@ def number(response: str, *, value: float, spelled: str | None = None) -> bool:
 
 @VERIFIERS.register("number_only")
 def number_only(response: str) -> bool:
-    """The reply is one number in digits; a final period is let through."""
+    """The reply is one number in digits; a final period is allowed."""
     return bool(re.fullmatch(r"[-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?\.?", response.strip()))
 
 
 @VERIFIERS.register("answer")
 def answer(response: str, *, accepted: Sequence[str], max_words: int | None = None) -> bool:
-    """One of `accepted` occurs on word boundaries, accents and case aside, in at most `max_words` words.
+    """One of `accepted` occurs on word boundaries in a reply of at most `max_words` words.
 
-    The limit keeps a reply that names every candidate from being right.
+    Case and accents are ignored. Because of the limit, a reply that names every candidate is wrong.
     """
     if isinstance(accepted, str) or not accepted:
         raise ConfigError(f"answer needs a non-empty list of accepted answers, got {accepted!r}")
@@ -163,9 +162,9 @@ def answer(response: str, *, accepted: Sequence[str], max_words: int | None = No
 
 @VERIFIERS.register("equals")
 def equals(response: str, *, text: str, exact: bool = False) -> bool:
-    """The reply is `text`: to the character if `exact` (surrounding whitespace aside), else normalised.
+    """The reply is `text`: every character if `exact` (except surrounding whitespace), else normalised.
 
-    Normalised: case, runs of whitespace, and quotation marks or `.!?` around the whole do not matter.
+    Normalised text ignores case, runs of whitespace, and quotation marks or `.!?` around the whole.
     """
     if exact:
         return response.strip() == text
@@ -223,7 +222,7 @@ def capitalized_lines(response: str) -> bool:
 
 @VERIFIERS.register("quoted")
 def quoted(response: str) -> bool:
-    """The whole reply stands between one pair of double quotation marks."""
+    """The whole reply is between one pair of double quotation marks."""
     text = straight(response).strip()
     return len(text) > 2 and text[0] == text[-1] == '"' and '"' not in text[1:-1]
 
@@ -245,7 +244,7 @@ def separated(
 
 
 def split_entries(response: str) -> list[str]:
-    """Return the things listed: list items, else lines, else what stands between `;` or `,` or `/`."""
+    """Return the listed things: list items, else lines, else the parts between `;` or `,` or `/`."""
     entries = split_items(response)
     if len(entries) < 2:
         entries = split_lines(response)
@@ -258,13 +257,13 @@ def split_entries(response: str) -> list[str]:
 
 @VERIFIERS.register("alphabetical")
 def alphabetical(response: str) -> bool:
-    """Two things or more are listed, in alphabetical order, whatever their case."""
+    """Two things or more are listed, in alphabetical order; case is ignored."""
     entries = split_entries(response)
     return len(entries) > 1 and entries == sorted(entries)
 
 
 @VERIFIERS.register("distinct_items")
 def distinct_items(response: str) -> bool:
-    """Two things or more are listed, and none twice, whatever their case."""
+    """Two things or more are listed, and none twice; case is ignored."""
     entries = split_entries(response)
     return len(entries) > 1 and len(set(entries)) == len(entries)

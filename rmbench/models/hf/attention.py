@@ -15,7 +15,7 @@ from rmbench.models.hf.load import torch, transformers
 
 PRODUCTS = "rmbench_products"
 """Name of `attention` among transformers' implementations: for encoders in bfloat16 on a CPU."""
-_CELLS = 600_000
+CELLS_AT_ONCE = 600_000
 """Scores that are computed at once: 1.2 MB in bfloat16."""
 _DEPENDS_ON_MORE = ("softcap", "s_aux", "position_bias")
 """Arguments that a model may pass to attention and that `attention` does not know."""
@@ -64,7 +64,7 @@ def _products(query: Any, key: Any, value: Any, mask: Any, causal: bool, scale: 
         mask = query.new_zeros(1)
     mask = mask.expand(n, n_own, n_queries, n_keys).reshape(n * n_own, 1, n_queries, n_keys)
     out = torch.empty_like(q)
-    at_once = max(1, _CELLS // (repeats * n_queries * n_keys))
+    at_once = max(1, CELLS_AT_ONCE // (repeats * n_queries * n_keys))
     for start in range(0, n * n_own, at_once):
         part = slice(start, start + at_once)
         added = mask[part].expand(-1, repeats, -1, -1).reshape(-1, repeats * n_queries, n_keys)

@@ -31,7 +31,7 @@ from rmbench.models.hf.text import Encoded
 _LOG = logging.getLogger(__name__)
 TOKENS_PER_SEGMENT = 4
 """Cost of one more segment, in tokens: its attention is computed apart from the others'."""
-_TOKENS_PER_FORWARD = 32
+TOKENS_PER_FORWARD = 32
 """Cost of one more forward pass on a CPU, in tokens per thread: its small operations."""
 
 
@@ -166,7 +166,7 @@ def groups_of_rows(device: Any, rows: Sequence[Encoded]) -> list[list[int]]:
     """Return which rows are read together: all, or on a CPU those of similar length."""
     if device.type != "cpu":
         return [list(range(len(rows)))]
-    return similar_length([len(row.ids) for row in rows], _TOKENS_PER_FORWARD * torch.get_num_threads())
+    return similar_length([len(row.ids) for row in rows], TOKENS_PER_FORWARD * torch.get_num_threads())
 
 
 _NAME = "rmbench_first_token"

@@ -28,7 +28,8 @@ from rmbench.models.hf.load import torch
 _NAME = "rmbench_forest"
 _WASTE = 0.25
 """Query-key pairs that padding may add to a block of attention: few, since a CPU computes them."""
-_STRIP = 128
+STRIP = 128
+"""Tokens of a strip of a long segment, about, on a CPU; an accelerator computes whole segments."""
 _WASTE_ON_ACCELERATOR = 2.0
 """There, starting a kernel costs more than the pairs."""
 _MOST_CELLS = 4_000_000
@@ -212,7 +213,7 @@ class SharedBackbone:
     def _plan(self, forest: Forest) -> _Plan:
         device, dtype = self._model.device, self._model.dtype
         waste = _WASTE if device.type == "cpu" else _WASTE_ON_ACCELERATOR
-        strip = _STRIP if device.type == "cpu" else None
+        strip = STRIP if device.type == "cpu" else None
         blocks = attention_blocks(forest, waste, _MOST_CELLS, strip)
         order, n_before = np.zeros(forest.n_tokens, dtype=np.int64), 0
         for block in blocks:

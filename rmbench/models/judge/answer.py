@@ -3,13 +3,13 @@
 An answer is a verdict or a rating. A text that is neither has no answer: nothing is guessed.
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rmbench.core.files import parse_json
 from rmbench.models.http import Dialect, NoReplyError, Patience, Server
 
 UNPARSABLE, CUT_OFF, REFUSED, FAILED = "unparsable", "cut off", "refused", "failed call"
@@ -102,7 +102,7 @@ def _said(reply: Reply, key: str) -> Any:
     text = reply.text.rpartition("</think>")[2].strip()
     fenced = _FENCED.search(text)
     try:
-        value = json.loads(fenced[1] if fenced else text)
+        value = parse_json(fenced[1] if fenced else text)
     except (ValueError, RecursionError):
         value = None
     if isinstance(value, dict):
@@ -127,6 +127,8 @@ def _nothing(reply: Reply, expected: str) -> NoAnswerError:
 
 COUNTS = ("prompt tokens", "completion tokens", "replies without a count of tokens")
 """Counts of every judge beside its requests; the server counts the tokens."""
+_MOST_TOKENS = 10**9
+_ROUNDED = 1e-3
 _DROPPABLE: Mapping[str, tuple[str, ...]] = {
     "response_format": ("response_format", "json_schema"),
     "seed": ("seed",),
@@ -175,14 +177,34 @@ class Endpoint(Server):
         choice = raw["choices"][0]
         message = choice["message"]
         usage = raw.get("usage") or {}
-        tokens = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+        tokens = [_n_tokens(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
         for name, n in zip(COUNTS[:2], tokens, strict=True):
-            self.count(name, n if isinstance(n, int) else 0)
-        self.count(COUNTS[2], int(not all(isinstance(n, int) for n in tokens)))
+            self.count(name, n or 0)
+        self.count(COUNTS[2], int(None in tokens))
         first = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs") or []
         return Reply(
-            text=str(message.get("content") or ""),
+            text=_text(message.get("content")),
             refusal=self.shown(str(message.get("refusal") or "")),
             finish=str(choice.get("finish_reason") or ""),
-            first_token=[(str(t["token"]), float(t["logprob"])) for t in first],
+            first_token=[(str(t["token"]), _logprob(t["logprob"])) for t in first],
         )
+
+
+def _text(content: Any) -> str:
+    if content is None:
+        return ""
+    if not isinstance(content, str):
+        raise TypeError("the content of a message is text")
+    return content
+
+
+def _logprob(value: Any) -> float:
+    """Return a log-probability; minus infinity is one, and a rounding error above 0 becomes 0."""
+    if isinstance(value, bool) or not float(value) <= _ROUNDED:
+        raise ValueError(f"{value!r} is no log-probability")
+    return min(0.0, float(value))
+
+
+def _n_tokens(value: Any) -> int | None:
+    """Return a count of tokens that a server may have charged; None for anything else."""
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None

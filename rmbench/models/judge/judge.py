@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from rmbench.core.address import public_address
 from rmbench.core.files import conversation_key, digest, pair_key
 from rmbench.core.schema import parse
 from rmbench.core.yaml import read_yaml
@@ -162,8 +163,9 @@ class _Judge:
         """Return the server, the model and the request; no key, and no option of speed or price."""
         a = self._asking
         told = {
-            "url": a.url, "model": a.model, "mode": a.mode, "prompt_sha256": a.template.sha256,
-            "temperature": a.temperature, "max_tokens": a.max_tokens, "structured": a.structured,
+            "url": public_address(a.url), "model": a.model, "mode": a.mode,
+            "prompt_sha256": a.template.sha256, "temperature": a.temperature, "max_tokens": a.max_tokens,
+            "structured": a.structured,
             "top_logprobs": a.top_logprobs if a.mode == "logprob" else None,
             "seed": a.seed, "reasks": a.reasks,
         }  # fmt: skip
@@ -294,7 +296,7 @@ def load_judge(
         structured: Ask for JSON by a schema; auto stops doing so when the server says that it cannot.
         top_logprobs: How many first tokens to ask for in mode logprob.
         concurrency: Requests that wait for the server together.
-        timeout: Seconds that the server may be silent.
+        timeout: Seconds of a whole request, to the last byte of its answer.
         retries: Further requests after a 429, a 5xx, a time-out or a dropped connection.
         backoff: Seconds before the first of them, doubled each time; Retry-After is honoured.
         reasks: How often to ask again, with another seed, where no verdict can be read.

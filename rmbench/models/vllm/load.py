@@ -1,11 +1,11 @@
 """`vllm:FOLDER`, `vllm:org/name[@revision]` and `vllm:URL`: classifiers run by vLLM."""
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, Literal
 
+from rmbench.core.address import public_address
 from rmbench.errors import ConfigError, ScoringError
-from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint, weights_identity
+from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm.engine import (
     Config,
@@ -38,17 +38,12 @@ class Offline:
     def __init__(
         self, checkpoint: Checkpoint, read: Config, runtime: Runtime, options: EngineOptions
     ) -> None:
-        self._checkpoint, self._config = checkpoint, read.config
-        self.max_length = read.max_length
+        self.max_length, self._weights = read.max_length, read.pin.weights
         self._engine: Any = start_engine(checkpoint, read, runtime, "pooling", options)
 
     def identity(self) -> Mapping[str, str]:
-        """Return weights, dtype and version; hashes the weights of a folder once."""
-        return {**self._weights, "dtype": dtype_of(self._engine), "vllm": version()}
-
-    @cached_property
-    def _weights(self) -> Mapping[str, str]:
-        return weights_identity(self._checkpoint, self._config)
+        """Return weights, dtype and version."""
+        return {"weights": self._weights, "dtype": dtype_of(self._engine), "vllm": version()}
 
     def notes(self) -> list[str]:
         """Return nothing."""
@@ -113,7 +108,7 @@ def load_vllm(
         tokenizer: At a server: where the tokenizer is.  [default: what the server says that it serves]
         key_env: At a server: name of the environment variable that holds its key.
         concurrency: At a server: requests that wait for it together.  [default: 8]
-        timeout: At a server: seconds that it may be silent.  [default: 600]
+        timeout: At a server: seconds of a whole request.  [default: 600]
         retries: At a server: further requests after a failure that may pass.  [default: 5]
 
     Raises:
@@ -127,7 +122,9 @@ def load_vllm(
     given_here, given_there = ({k: v for k, v in each.items() if v is not None} for each in (here, there))
     for name in given_here if is_server else given_there:
         place = "vLLM in this machine" if is_server else "a server"
-        raise ConfigError(f"vllm:{argument}: option {name!r} is for {place}")
+        raise ConfigError(
+            f"vllm:{public_address(argument) if is_server else argument}: option {name!r} is for {place}"
+        )
     if is_server:
         served, checkpoint, read = connect(argument, runtime, **given_there)  # type: ignore[arg-type]
         readout = classifier_readout(checkpoint, read, label, weights)

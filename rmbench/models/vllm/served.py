@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from rmbench.core.address import public_address
 from rmbench.core.files import digest
 from rmbench.errors import ConfigError, ScoringError, UnknownNameError
-from rmbench.models.hf.checkpoint import Checkpoint, Readout, find_checkpoint, weights_identity
+from rmbench.models.hf.checkpoint import Checkpoint, Readout, find_checkpoint
 from rmbench.models.http import Dialect, NoReplyError, Patience, Server, checked_url, key_from
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm.engine import Config, read_config
@@ -52,15 +53,20 @@ class Served:
 
         def read(raw: Any) -> list[list[float]]:
             data = sorted(raw["data"], key=lambda entry: int(entry["index"]))
-            found = [[float(value) for value in entry["probs"]] for entry in data]
-            if len(found) != len(rows):
-                raise ValueError(f"{len(found)} entries for {len(rows)} texts")
-            return found
+            if [entry["index"] for entry in data] != list(range(len(rows))):
+                raise ValueError(f"expected one entry for each of {len(rows)} texts")
+            return [[_number(value) for value in entry["probs"]] for entry in data]
 
         try:
             return self._server.post("classify", lambda _: body, read, digest(body["input"]))
         except NoReplyError as error:
             raise ScoringError(f"vLLM's server: {error}; what was answered before is stored") from None
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
 
 
 class ServedReward(VLLMReward):
@@ -111,22 +117,26 @@ def connect(
         if value < least:
             raise ConfigError(f"vllm: option {option!r} is {value:g}; expected at least {least:g}")
     if (runtime.device, runtime.dtype) != ("auto", "auto"):
-        raise ConfigError(f"vllm:{url}: --device and --dtype were chosen when the server was started")
+        raise ConfigError(
+            f"vllm:{public_address(url)}: --device and --dtype were chosen when the server was started"
+        )
     url, warning = checked_url(url, key_env, scheme="vllm", path="")
     url = url.removesuffix("/v1")
+    told_url = public_address(url)
     patience = Patience(timeout_s=timeout, retries=retries, backoff_s=1.0, stop_after=1, seed=runtime.seed)
     server = Server(url, "vLLM's server", key_from(key_env, scheme="vllm"), patience, Dialect())
-    card = _card(server, url, model)
+    card = _card(server, told_url, model)
     root = str(card.get("root") or card["id"])
-    checkpoint = _checkpoint(url, tokenizer or root, is_given=tokenizer is not None)
+    checkpoint = _checkpoint(told_url, tokenizer or root, is_given=tokenizer is not None)
     read = read_config(checkpoint, runtime)
+    read.pin.check()
     served_length = card.get("max_model_len")
     max_length = min(read.max_length, served_length) if isinstance(served_length, int) else read.max_length
     if runtime.max_length is not None and max_length < runtime.max_length:
         raise ConfigError(
-            f"vllm:{url}: max_length is {runtime.max_length}; the server takes {max_length} tokens"
+            f"vllm:{told_url}: max_length is {runtime.max_length}; the server takes {max_length} tokens"
         )
-    facts, remarks = _identity(server, url, card, checkpoint, read, is_own=tokenizer is None)
+    facts, remarks = _identity(server, told_url, card, checkpoint, read, is_own=tokenizer is None)
     if warning:
         remarks.append(warning)
     return Served(server, str(card["id"]), facts, max_length, concurrency, remarks), checkpoint, read
@@ -172,7 +182,7 @@ def _identity(
     version = str(told.get("version")) if isinstance(told, dict) else "unknown"
     known = {"vllm": version, "dtype": "the server's"}
     if is_own and checkpoint.is_folder and Path(checkpoint.location).is_absolute():
-        return {**known, **weights_identity(checkpoint, read.config)}, []
+        return {**known, "weights": read.pin.weights}, []
     named = {"url": url, "served": str(card["id"]), "root": str(card.get("root") or "")}
     return {**known, **named}, [
         "the server's weights cannot be seen: its address and the model's name stand for them"

@@ -65,7 +65,7 @@ def test_attention_is_the_formula(
         hidden[..., 0] = False
         mask = torch.zeros(hidden.shape, dtype=dtype).masked_fill_(hidden, float("-inf"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hf_attention, "_CELLS", cells)
+        patch.setattr(hf_attention, "CELLS_AT_ONCE", cells)
         patch.setattr(hf_device, "cpu_multiplies_bfloat16", lambda: True)
         found = attention(q, k, v, mask, causal=kind == "causal", scale=scale)
     assert found.dtype == dtype

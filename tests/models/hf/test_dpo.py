@@ -88,7 +88,7 @@ def test_rewards_equal_a_plain_computation_whatever_the_batch(make_checkpoint: M
 def test_chunks_of_the_vocabulary_change_nothing(make_checkpoint: Make, monkeypatch: Any) -> None:
     spec = f"dpo:policy={causal(make_checkpoint, 'p')}"
     whole = rewards(load(spec, reference="none"))
-    monkeypatch.setattr("rmbench.models.hf.dpo._CELLS", {"cpu": 1_200})  # three tokens at a time
+    monkeypatch.setattr("rmbench.models.hf.dpo.CELLS_AT_ONCE", {"cpu": 1_200})  # three tokens at a time
     assert rewards(load(spec, reference="none")) == pytest.approx(whole, abs=1e-5)
 
 

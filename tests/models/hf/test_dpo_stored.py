@@ -36,7 +36,7 @@ def rows_read(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     sums = LogProbs.sums
 
     def counted(self: LogProbs, rows: Any) -> list[float]:
-        name = Path(self.model.config._name_or_path).name
+        name = Path(self.model.config.name_or_path).name
         seen[name] = seen.get(name, 0) + len(rows)
         return sums(self, rows)
 
@@ -158,7 +158,7 @@ def test_a_run_that_stops_between_policy_and_reference_goes_on_there(
     sums = LogProbs.sums
 
     def dies(self: LogProbs, rows: Any) -> list[float]:
-        if Path(self.model.config._name_or_path).name == "ref":
+        if Path(self.model.config.name_or_path).name == "ref":
             raise ValueError("killed")
         return sums(self, rows)
 
@@ -207,7 +207,7 @@ def test_workers_read_and_this_process_stores(make_checkpoint: Make, tmp_path: P
         alone = score_items(model, made_items(), store, batch_tokens=100)
     with (
         open_stores(tmp_path / "two", model, {}) as store,
-        processes_for(loaded.spec, {}, Runtime(device="cpu"), 2, model) as executor,
+        processes_for(loaded, {}, Runtime(device="cpu"), 2) as executor,
     ):
         assert isinstance(store, PartStores)
         shared = score_items(model, made_items(), store, batch_tokens=100, executor=executor)

@@ -113,7 +113,7 @@ def test_an_encoder_reads_padded_rows_of_similar_length(
     monkeypatch.setattr(model.encoder, "logits", counted)
     expected, read = alone(model), []
     for cost in (0, 10, 10_000):
-        monkeypatch.setattr(hf_forward, "_TOKENS_PER_FORWARD", cost)
+        monkeypatch.setattr(hf_forward, "TOKENS_PER_FORWARD", cost)
         n_read.clear()
         assert together(model) == pytest.approx(expected, abs=2e-5)
         assert sum(n_read) == len(BATCH)

@@ -181,5 +181,5 @@ def test_after_a_failure_no_thread_computes_on_and_new_ones_have_the_whole_proce
 def test_strips_change_no_reward(make_checkpoint: Make, monkeypatch: pytest.MonkeyPatch, strip: int) -> None:
     model = load(make_checkpoint())
     expected = [s.reward for s in model.score(BATCH)]
-    monkeypatch.setattr(hf_shared, "_STRIP", strip)
+    monkeypatch.setattr(hf_shared, "STRIP", strip)
     assert [s.reward for s in model.score(BATCH)] == pytest.approx(expected, abs=2e-5)

@@ -77,6 +77,20 @@ def test_a_changed_definition_is_another_task_and_old_records_are_not_measured_b
     assert "RMBENCH_TASKS_DIR" in told
 
 
+def test_two_files_of_one_name_are_not_taken_for_each_other(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = here / "other"
+    other.mkdir()
+    source = (here / "two_suits.py").read_text()
+    (other / "two_suits.py").write_text(source.replace("strict_pairs(panel)", "strict_pairs(panel, 0.5)"))
+    (other / "suits-two.yaml").write_text((here / "two-suits.yaml").read_text().replace(
+        "name: two-suits", "name: suits-two"))  # fmt: skip
+    assert evaluate("--task", "other/suits-two.yaml") == 2
+    assert "two_suits.py:two-suits has become that of another file" in capsys.readouterr().err
+    assert not list(here.glob("results/**/*.json"))
+
+
 def test_an_unknown_suit_stops_with_file_line_and_key(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "rows.jsonl").write_text('{"id": "1", "suit": "Heart", "prompt": "?", "good": "a", "bad": "b"}\n')
     assert evaluate() == 2

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from rmbench import (
-    Help,
     Measured,
     Metric,
+    Option,
     Params,
     Verdict,
     register_kind,
@@ -82,7 +82,7 @@ def load_counts(text: str, *, weight: float = 1.0) -> Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class TopGap(Params):
-    scale: Annotated[float, Help("what gaps are divided by", low=0.001)] = 1.0
+    scale: Annotated[float, Option("what gaps are divided by", low=0.001)] = 1.0
 
 
 @register_kind(
@@ -99,7 +99,7 @@ def measure_top_gap(panel: Panel, params: TopGap) -> Measured:
 
 @dataclass(frozen=True)
 class Choices:
-    flavour: Annotated[str, Help("which answers are gold")] = "sweet"
+    flavour: Annotated[str, Option("which answers are gold")] = "sweet"
 
 
 @register_reader("flavours", options=Choices)
