@@ -30,7 +30,7 @@ from rmbench.models.hf.device import pick_device
 from rmbench.models.hf.load import quiet
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import default_store_folder
-from rmbench.train.base import Base, identity_of_base, load_base, prompts_seen
+from rmbench.train.base import RECORD, Base, identity_of_base, load_base, prompts_seen
 from rmbench.train.fit import (
     WORK,
     Fitted,
@@ -80,8 +80,6 @@ All settings and the training curve are in `rmbench.json`.
 
 
 _VERSIONS = ("rmbench", "torch", "transformers", "accelerate", "peft")
-RECORD = "rmbench.json"
-"""Written after the model: a folder that has it holds a finished one."""
 
 
 @dataclass(frozen=True, slots=True)
