@@ -79,13 +79,17 @@ def test_every_part_is_covered(results: Path, key: str) -> None:
         read_record(path)
 
 
-def test_a_record_without_a_hash_is_read(results: Path) -> None:
+def test_a_record_without_a_hash_is_refused_and_remeasured(results: Path) -> None:
+    """Else whoever deletes the hash could write any number."""
     stored = length_run(results)
 
     def old(values: dict[str, Any]) -> None:
         del values["sha256"], values["task_file"]
 
     change(stored.path, old)
+    with pytest.raises(DataError, match=r"it has no hash.*rmbench remeasure"):
+        read_record(stored.path)
+    assert run(["remeasure", str(stored.path)]) == 0
     read = read_record(stored.path)
     assert read.task_file is None
     assert read.metrics == stored.metrics
