@@ -57,7 +57,7 @@ class HFRewardModel(HFModel):
         if setup.attn == "auto" and loaded.is_encoder and is_fast_bfloat16(model):
             use_products(model)
         self._readout = choose_readout(where, label_names(model.config), label, weights)
-        self._fresh_head, self._fresh = fresh_head, loaded.fresh
+        self._fresh_head, self._fresh, self._told = fresh_head, loaded.fresh, loaded.remarks
         self.pad_id = pad_id_of(model, tokenizer)
         self.encoder = EncoderLogits(model, self.pad_id) if loaded.is_encoder else None
         self._states = TokenStates(model, self.pad_id, share=setup.share_prompts)
@@ -148,7 +148,7 @@ class HFRewardModel(HFModel):
             return self._readout.rewards(self.model(input_ids=ids, use_cache=False).logits)[0]
 
     def _remarks(self) -> list[str]:
-        notes = []
+        notes = list(self._told)
         if self._fresh:
             drawn = ", ".join(self._fresh)
             notes.append(f"the head is random (fresh_head={self._fresh_head}: {drawn}); a control only")
@@ -179,6 +179,7 @@ def load_hf(
     share_prompts: bool = True,
     torch_compile: bool = False,
     gguf_file: str | None = None,
+    base: str | None = None,
     max_length: int | None = None,
     trust_remote_code: bool = False,
     code_revision: str | None = None,
@@ -196,6 +197,7 @@ def load_hf(
         share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
         torch_compile: Compile the backbone first: half a minute, then a tenth faster on a CPU.
         gguf_file: A quantised file of the folder to read.
+        base: Of an adapter: the base to put it on.  [default: the one that it names]
         max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
         code_revision: Commit of another repository whose code the configs name.
@@ -206,5 +208,5 @@ def load_hf(
         attn=attn,
         share_prompts=share_prompts,
     )
-    checkpoint = find_checkpoint(argument, gguf_file)
+    checkpoint = find_checkpoint(argument, gguf_file, base)
     return HFRewardModel(setup, checkpoint, label, weights, fresh_head, torch_compile)

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.checkpoint import Checkpoint, architectures
+from rmbench.models.hf.adapter import merge
+from rmbench.models.hf.checkpoint import Checkpoint, architectures, file_of
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
-from rmbench.models.hf.identity import pin_of
+from rmbench.models.hf.foreign import check_foreign, refuse_heads
+from rmbench.models.hf.identity import Pin, pin_of
+from rmbench.models.hf.tensors import weights_format
 from rmbench.models.runtime import Runtime
 
+_NO_ADAPTER = {"adapter_kwargs": {"subfolder": ".no-adapter"}}
+"""transformers would put an adapter that lies beside whole weights on them, where peft is installed."""
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
 
 
@@ -31,7 +36,12 @@ class Read:
     weights: str
     """Identity of the files: `Pin.weights`."""
     lacks: Mapping[str, list[str]]
-    """Names of weights: `missing` from the checkpoint, `mismatched` in shape, `unexpected`."""
+    """Names of weights: `missing` from the checkpoint, `mismatched` in shape, `unexpected`.
+
+    Of those that the model does not take, only heads are left here: the others are refused or remarked on.
+    """
+    remarks: tuple[str, ...]
+    """On an adapter, and on weights that are not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,8 @@ class Loaded:
     is_encoder: bool
     fresh: tuple[str, ...]
     """Parameters that the checkpoint does not have and that were drawn at random."""
+    remarks: tuple[str, ...] = ()
+    """As of `Read`."""
 
 
 def load_classifier(
@@ -61,11 +73,12 @@ def load_classifier(
     read = load_weights(checkpoint, runtime, auto, attention, changes)
     model = read.model
     fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
+    refuse_heads(checkpoint.location, model, read.lacks["unexpected"])
     is_encoder = _check_kind(checkpoint, model)
     if not is_encoder:
         model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
     model.to(pick_device(runtime.device)).eval()
-    return Loaded(model, read.tokenizer, read.weights, is_encoder, fresh)
+    return Loaded(model, read.tokenizer, read.weights, is_encoder, fresh, read.remarks)
 
 
 def load_weights(
@@ -82,31 +95,47 @@ def load_weights(
     `changes` has values of the config to replace, and `check` may refuse the config before weights are read.
 
     Raises:
-        ConfigError: If it cannot be loaded, or changed meanwhile. Whether its weights are complete is left to
-            the caller.
+        ConfigError: If it cannot be loaded, changed meanwhile, or has weights that the model does not take.
+            Whether its weights are complete is left to the caller, and other heads than the model's.
     """
     device = pick_device(runtime.device)
     with quiet(), explained(checkpoint):
         pin = pin_of(checkpoint, runtime)
+    base, adapter = pin.checkpoint, pin.adapter
+    with quiet(), explained(checkpoint if adapter is None else base):
         source = pin.source
-        config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
-        for name, value in changes.items():
+        config = transformers.AutoConfig.from_pretrained(base.location, **source)
+        of_adapter = {} if adapter is None else adapter.changes(auto)
+        for name, value in {**changes, **of_adapter}.items():
             setattr(config, name, value)
         if check is not None:
             check(config)
-        tokenizer = load_tokenizer(checkpoint, source)
-        kwargs = {**source, **({} if checkpoint.gguf_file else {"use_safetensors": True})}
+        tokenizer = _tokenizer_of(checkpoint, pin, runtime)
+        kwargs = {**source, **weights_format(base, runtime), **_NO_ADAPTER}
         if attention != "auto":
             kwargs["attn_implementation"] = attention
         model, info = auto.from_pretrained(
-            checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
+            base.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
+        mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+        lacks = {kind: sorted(map(str, info[f"{kind}_keys"])) for kind in ("missing", "unexpected")}
+        lacks["mismatched"] = sorted(map(str, mismatched))
+        lacks["unexpected"], unused = check_foreign(base.location, model, lacks["unexpected"])
+        if adapter is not None:
+            model, whole = merge(adapter, model)
+            lacks = {kind: [name for name in names if name not in whole] for kind, names in lacks.items()}
         pin.check()
-    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
-    lacks = {"missing": info["missing_keys"], "mismatched": mismatched, "unexpected": info["unexpected_keys"]}
-    named = {kind: sorted(map(str, keys)) for kind, keys in lacks.items()}
-    return Read(model, tokenizer, pin.weights, named)
+    return Read(model, tokenizer, pin.weights, lacks, (*pin.remarks, *unused))
+
+
+def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, runtime: Runtime) -> Any:
+    """Return the tokenizer of a checkpoint; of an adapter without one, its base's."""
+    if pin.adapter_pin is None:
+        return load_tokenizer(checkpoint, pin.source)
+    own = pin.adapter_pin
+    has_own = file_of(own.checkpoint, "tokenizer_config.json", runtime) is not None
+    return load_tokenizer(own.checkpoint, own.source) if has_own else load_tokenizer(pin.checkpoint, pin.source)
 
 
 def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
@@ -228,7 +257,7 @@ def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto
     read = load_weights(
         checkpoint, runtime, auto, attention, {}, check=lambda config: check_writes(checkpoint, config)
     )
-    heads = [name for name in read.lacks["unexpected"] if name.startswith(("score.", "classifier."))]
+    heads = [n for n in read.lacks["unexpected"] if n.startswith(("score.", "classifier."))]
     if heads:
         raise ConfigError(f"{where}: a classifier (it has {heads[0]!r}), no language model; load it with hf:")
     if wrong := [*read.lacks["missing"], *read.lacks["mismatched"]]:
@@ -236,6 +265,7 @@ def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto
             f"{where}: no whole language model: {len(wrong)} weights are missing or have another shape, first"
             f" {wrong[0]!r}; its text and its probabilities would be random"
         )
+    refuse_heads(where, read.model, read.lacks["unexpected"])
     read.model.to(pick_device(runtime.device)).eval()
     return read
 
