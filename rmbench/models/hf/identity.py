@@ -20,9 +20,9 @@ from typing import Any
 
 from rmbench.core.files import digest, sha256_file
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.adapter import CONFIG as ADAPTER_CONFIG
-from rmbench.models.hf.adapter import Adapter, find_adapter, leftover
 from rmbench.models.hf.checkpoint import Checkpoint, on_hub
+from rmbench.models.hf.weights.adapter import CONFIG as ADAPTER_CONFIG
+from rmbench.models.hf.weights.adapter import Adapter, find_adapter, leftover
 from rmbench.models.runtime import Runtime, is_commit
 
 NOT_READ_FOLDERS = (
@@ -305,9 +305,10 @@ def runtimes_for(checkpoints: Sequence[Checkpoint], runtime: Runtime) -> list[Ru
     found = []
     for checkpoint in checkpoints:
         check_revision(checkpoint, runtime)
-    adapters = [find_adapter(checkpoint, runtime) for checkpoint in checkpoints]
+    is_run = runtime.trust_remote_code
+    adapters = [find_adapter(checkpoint, runtime) if is_run else None for checkpoint in checkpoints]
     run = [c if a is None else a.base for c, a in zip(checkpoints, adapters, strict=True)]
-    needs = [runtime.trust_remote_code and bool(other_code(c, runtime)) for c in run]
+    needs = [is_run and bool(other_code(c, runtime)) for c in run]
     for checkpoint, needed in zip(run, needs, strict=True):
         own = replace(runtime, code_revision=None) if any(needs) and not needed else runtime
         check_code(checkpoint, own)

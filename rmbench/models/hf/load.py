@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.adapter import merge
 from rmbench.models.hf.checkpoint import Checkpoint, architectures, file_of
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
-from rmbench.models.hf.foreign import check_foreign, refuse_heads
 from rmbench.models.hf.identity import Pin, pin_of
-from rmbench.models.hf.tensors import weights_format
+from rmbench.models.hf.weights.adapter import merge
+from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
+from rmbench.models.hf.weights.tensors import weights_format
 from rmbench.models.runtime import Runtime
 
 _NO_ADAPTER = {"adapter_kwargs": {"subfolder": ".no-adapter"}}
@@ -135,7 +135,9 @@ def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, runtime: Runtime) -> Any:
         return load_tokenizer(checkpoint, pin.source)
     own = pin.adapter_pin
     has_own = file_of(own.checkpoint, "tokenizer_config.json", runtime) is not None
-    return load_tokenizer(own.checkpoint, own.source) if has_own else load_tokenizer(pin.checkpoint, pin.source)
+    return (
+        load_tokenizer(own.checkpoint, own.source) if has_own else load_tokenizer(pin.checkpoint, pin.source)
+    )
 
 
 def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:

@@ -24,7 +24,6 @@ from rmbench.models.hf.checkpoint import (
 )
 from rmbench.models.hf.device import checked_length, pick_device
 from rmbench.models.hf.forward import TokenStates
-from rmbench.models.hf.foreign import refuse_heads
 from rmbench.models.hf.load import (
     NoHeadError,
     Read,
@@ -36,6 +35,7 @@ from rmbench.models.hf.load import (
 )
 from rmbench.models.hf.text import Encoded, ReplyFormat, decoder_format, reply_of
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of
+from rmbench.models.hf.weights.foreign import refuse_heads
 from rmbench.models.runtime import Runtime
 
 ADAPTER_VERSION = "3"

@@ -58,6 +58,11 @@ def read_config(checkpoint: Checkpoint, runtime: Runtime) -> Config:
         raise ConfigError(f"{checkpoint.location}: GGUF files go through hf:, not vllm:")
     with quiet(), explained(checkpoint):
         pin = pin_of(checkpoint, runtime)
+        if pin.adapter is not None:
+            raise ConfigError(
+                f"{checkpoint.location}: adapters go through hf:, not vllm:; or merge it with peft's"
+                " merge_and_unload and save_pretrained"
+            )
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **pin.source)
         tokenizer = load_tokenizer(checkpoint, pin.source)
     return Config(config, tokenizer, checked_length(checkpoint.location, config, tokenizer, runtime), pin)
