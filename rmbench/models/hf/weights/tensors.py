@@ -6,6 +6,8 @@ runs nothing; a pickle that asks for more is refused, and its code does not run.
 
 import contextlib
 import json
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -78,15 +80,15 @@ def tensors_of(path: Path) -> dict[str, Any]:
 
 
 def _unpickled(path: Path) -> Mapping[str, Any]:
-    import zipfile
-
     version = tuple(int(part) for part in torch.__version__.split(".")[:2])
     if version < _SAFE_TORCH:
         raise ConfigError(f"{path}: a pickle, which torch reads safely from 2.6 on; pip install -U torch")
     say = "save its weights as safetensors"
     try:
         kept = {"mmap": True} if zipfile.is_zipfile(path) else {}
-        found = torch.load(path, map_location="cpu", weights_only=True, **kept)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # on old protocols; the error that may follow says more
+            found = torch.load(path, map_location="cpu", weights_only=True, **kept)
     except Exception as error:  # a damaged pickle fails in many ways
         if type(error).__name__ == "UnpicklingError":
             raise ConfigError(
