@@ -11,8 +11,10 @@ from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models.builtin import shipped_checkpoint
 from rmbench.models.runtime import Runtime
 
-PICKLES = ("pytorch_model.bin", "adapter_model.bin", "value_head.bin")
-"""Names of pickled weights that are read, as tensors alone."""
+PICKLE = "pytorch_model.bin"
+"""Name of pickled weights of a whole model, read as tensors alone."""
+_PARTS = ("adapter_model.", "value_head.")
+"""Beginnings of names of files that are not a whole model."""
 _OTHER_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -70,25 +72,26 @@ def find_checkpoint(argument: str, gguf_file: str | None, base: str | None = Non
     if gguf_file is not None:
         if not (folder / gguf_file).is_file():
             raise ConfigError(f"{folder}: there is no file {gguf_file}")
-    elif not has_safetensors(folder) and not has_pickles(folder):
+    elif not (has_safetensors(folder) or has_pickles(folder) or (folder / "adapter_config.json").is_file()):
         pickles = sorted(p.name for pattern in _OTHER_PICKLES for p in folder.glob(pattern))
         why = (
             f"only {pickles[0]}, a pickle under a name that is not read; save it again as safetensors"
             if pickles
             else "none"
         )
-        raise ConfigError(f"{folder}: expected weights as *.safetensors or {PICKLES[0]}; found {why}")
+        raise ConfigError(f"{folder}: expected weights as *.safetensors or {PICKLE}; found {why}")
     return checkpoint
 
 
 def has_safetensors(folder: Path) -> bool:
-    """Say whether a folder has weights as safetensors, or an index of them."""
-    return any(any(folder.glob(f"*.safetensors{more}")) for more in ("", ".index.json"))
+    """Say whether a folder has weights of a whole model as safetensors, or an index of them."""
+    found = [path.name for more in ("", ".index.json") for path in folder.glob(f"*.safetensors{more}")]
+    return any(not name.startswith(_PARTS) for name in found)
 
 
 def has_pickles(folder: Path) -> bool:
-    """Say whether a folder has pickled weights under a name that is read."""
-    return any((folder / name).is_file() for name in (*PICKLES[:2], f"{PICKLES[0]}.index.json"))
+    """Say whether a folder has pickled weights of a whole model under a name that is read."""
+    return any((folder / name).is_file() for name in (PICKLE, f"{PICKLE}.index.json"))
 
 
 def file_of(checkpoint: Checkpoint, name: str, runtime: Runtime) -> Path | None:

@@ -58,7 +58,7 @@ class Adapter:
         Raises:
             ConfigError: If it was trained for another kind of model.
         """
-        task, head = _config(self.config).get("task_type"), self._head_rows()
+        task, head = str(_config(self.config).get("task_type")), self._head_rows()
         wanted = next((t for t, kind in _TASKS.items() if auto.__name__.endswith(kind)), None)
         is_other = task in _TASKS and task != wanted
         # A reward model trained under another task_type is known by its head.

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.checkpoint import PICKLES, Checkpoint, file_of, has_safetensors
+from rmbench.models.hf.checkpoint import PICKLE, Checkpoint, file_of, has_safetensors
 from rmbench.models.hf.device import torch
 from rmbench.models.runtime import Runtime
 
@@ -132,7 +132,7 @@ def files_of(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Path]:
     Raises:
         ConfigError: If a file or an index cannot be read.
     """
-    for name in ("model.safetensors", *PICKLES[:1]):
+    for name in ("model.safetensors", PICKLE):
         for path in (file_of(checkpoint, name, runtime), file_of(checkpoint, f"{name}.index.json", runtime)):
             if path is not None and path.suffix == ".json":
                 return {each: path.parent / shard for each, shard in _weight_map(path).items()}
