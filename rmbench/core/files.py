@@ -358,7 +358,9 @@ def open_text(path: Path) -> io.TextIOWrapper:
     if path.suffix == ".gz":
         return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="\n")
     if path.suffix == ".xz":
-        return io.TextIOWrapper(lzma.open(path, "rb"), encoding="utf-8-sig", newline="\n")
+        # Not the format without a mark of its own, as which a file of zeros would be read without end.
+        packed = lzma.open(path, "rb", format=lzma.FORMAT_XZ)  # noqa: SIM115
+        return io.TextIOWrapper(packed, encoding="utf-8-sig", newline="\n")
     return path.open("r", encoding="utf-8-sig", newline="\n")
 
 
@@ -367,7 +369,7 @@ def decompressed_head(path: Path, raw: bytes) -> bytes:
     if path.suffix == ".gz":
         return zlib.decompressobj(wbits=31).decompress(raw)
     if path.suffix == ".xz":
-        return lzma.LZMADecompressor().decompress(raw)
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(raw)
     return raw
 
 
