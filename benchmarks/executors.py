@@ -71,7 +71,7 @@ def executors(loaded: LoadedModel) -> dict[str, Callable[[], AbstractContextMana
     """Return what makes each executor."""
     return {
         "this process": lambda: nullcontext(InProcess(model_of(loaded).score)),
-        f"{N_WORKERS} workers": lambda: processes_for(loaded.spec, {}, Runtime(), N_WORKERS, loaded.model),
+        f"{N_WORKERS} workers": lambda: processes_for(loaded, {}, Runtime(), N_WORKERS),
         f"{N_WORKERS} Ray actors": lambda: ray_actors_for(loaded, {}, Runtime(), N_WORKERS),
     }
 

@@ -27,6 +27,7 @@ NOT_RUN = {
     "how-to/best-of-n.md": ["it needs a language model"],
     "how-to/judges.md": ["it needs a server", "it needs a server"],
     "how-to/model.md": ["it needs a folder with a model"],
+    "how-to/verifier.md": ["it runs programs"],
     "tutorial.md": ["it installs the package that the tests run in"],
 }
 """Page -> why its blocks are not run, in order. To leave out a block is a decision: it is written down twice."""
@@ -240,8 +241,8 @@ def test_blocks_of_a_page_share_a_namespace(here: Path) -> None:
 
 GROUPS = {f"rmbench.{name}" for name in ("formats", "kinds", "losses", "readers", "schemes", "verifiers")}
 """Entry-point groups, which are no modules."""
-OTHER_NAMES = {"rmbench.json", "rmbench.evaluat"}
-"""A file of a trained model, and the made-up name of a test."""
+OTHER_NAMES = {"rmbench.json", "rmbench.evaluat", "rmbench.py", "rmbench.errors.things"}
+"""A file of a trained model, and made-up names of tests."""
 PROSE = [
     *(p for folder in ("docs", "rmbench", "scripts", "tasks", "tests") for p in (ROOT / folder).rglob("*")),
     *ROOT.glob("*.md"),

@@ -11,7 +11,7 @@ from rmbench.format.tables import Block, as_html, value_low_high
 from rmbench.report.tables import record_blocks, record_tables
 from rmbench.results.read import pick_run
 from rmbench.results.record import check_rewards_file
-from rmbench.results.run import Run
+from rmbench.results.run import Run, full_name, shown_name
 
 if TYPE_CHECKING:
     import pandas
@@ -56,8 +56,8 @@ class Records(Sequence[Run]):
 
     @property
     def models(self) -> list[str]:
-        """Names of the models, each once, in order."""
-        return list(dict.fromkeys(run.model for run in self))
+        """Names of the models, each once, in order; with a hash where two models share a name."""
+        return list(dict.fromkeys(shown_name(run, self) for run in self))
 
     @property
     def tasks(self) -> list[str]:
@@ -70,9 +70,10 @@ class Records(Sequence[Run]):
         Raises:
             UnknownNameError: If no record is of a model or task that was asked for.
         """
-        models = _known(model, self.models, "model")
+        names = {name: run for run in self for name in (shown_name(run, self), full_name(run), run.model)}
+        models = _known(model, list(names), "model")
         tasks = _known(task, self.tasks, "task")
-        return self._like(run for run in self if run.model in models and run.task in tasks)
+        return self._like(run for run in self if {run.model, full_name(run)} & models and run.task in tasks)
 
     def one(self, model: str, task: str) -> Run:
         """Return the one record of a model on a task.
@@ -93,9 +94,10 @@ class Records(Sequence[Run]):
             parts = [("", "", run.metrics)]
             if strata:
                 parts += [(key, v, m) for key, vs in run.record.strata.items() for v, m in vs.items()]
+            about = _about(run, shown_name(run, self))
             for key, value, metrics in parts:
                 where = {"stratum": key, "part": value} if strata else {}
-                rows += [{**_about(run), **where, **_row(name, e)} for name, e in metrics.items()]
+                rows += [{**about, **where, **_row(name, e)} for name, e in metrics.items()]
         return rows
 
     def to_pandas(self, *, strata: bool = False) -> "pandas.DataFrame":
@@ -170,9 +172,9 @@ def _known(asked: Names | None, known: Sequence[str], kind: str) -> set[str]:
     return names
 
 
-def _about(run: Run) -> dict[str, Any]:
+def _about(run: Run, model: str) -> dict[str, Any]:
     return {
-        "model": run.model,
+        "model": model,
         "task": run.task,
         "version": run.record.task_version,
         "run_id": run.record.run_id,

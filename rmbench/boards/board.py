@@ -24,22 +24,14 @@ from rmbench.boards.separation import (
     standings,
 )
 from rmbench.core.digits import Digits, digits_of_estimates
-from rmbench.core.files import digest, write_atomic
+from rmbench.core.files import write_atomic
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import as_html, no_value
 from rmbench.metrics import Suite, resolve_metric
 from rmbench.results.compare import CommonItems
-from rmbench.results.run import Facts, Run, facts_of
+from rmbench.results.run import Facts, Run, facts_of, shown_name
 from rmbench.stats import Statistic, combine
 from rmbench.types import Estimate
-
-
-def row_name(run: Run, runs: Sequence[Run]) -> str:
-    """Return the model's name, with a hash of its fingerprint if two different models share the name."""
-    prints = {digest(r.fingerprint, 6) for r in runs if r.model == run.model}
-    if len(prints) < 2:
-        return run.model
-    return f"{run.model} ({digest(run.fingerprint, 6)})"
 
 
 def eligible(column: ColumnSpec, runs: Sequence[Run], left_out: list[str]) -> list[tuple[Run, str]]:
@@ -69,7 +61,7 @@ def eligible(column: ColumnSpec, runs: Sequence[Run], left_out: list[str]) -> li
         if (run.data, run.seed) != common:
             left_out.append(f"{run.model} on {task.name} ({run.record.run_id}): other data or seed")
             continue
-        chosen.setdefault(row_name(run, runs), run)
+        chosen.setdefault(shown_name(run, runs), run)
     return [(run, name) for name, run in chosen.items()]
 
 
@@ -274,7 +266,7 @@ def make_board(spec: BoardSpec, runs: Sequence[Run]) -> Leaderboard:
         if shown and not any(column.id in cells for cells in table.values()):
             _check_name(spec, column, known, [run.suite for run, _ in shown])
     models = sorted(table)
-    prints = {row_name(r, runs): r.fingerprint for r in runs}
+    prints = {shown_name(r, runs): r.fingerprint for r in runs}
     shortcuts = {m: p.get("name", "") for m, p in prints.items() if p.get("kind") == SHORTCUT_KIND}
     totals = {m: _total(spec, table[m]) for m in models if all(c in table[m] for c in spec.rank_by)}
     common = CommonItems()

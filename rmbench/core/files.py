@@ -425,7 +425,7 @@ LARGEST_ARRAY = 256 * 2**20
 
 
 def read_arrays(
-    path: Path, shapes: Mapping[str, tuple[str, int]], most: int = LARGEST_ARRAY
+    path: Path, shapes: Mapping[str, tuple[str, int]], most: int = LARGEST_ARRAY, raw: bytes | None = None
 ) -> dict[str, Any]:
     """Return arrays of an `.npz` file by name. A pickle in it is never run.
 
@@ -434,6 +434,7 @@ def read_arrays(
         shapes: Name -> type, as numpy writes it (`float64`, or `str` for text of any length), and number of
             dimensions.
         most: Bytes of one array, unpacked, beyond which the file is refused.
+        raw: Its bytes, where they are read already.
 
     Raises:
         DataError: If the file cannot be read, or an array is missing, too large, or of another type or shape.
@@ -442,11 +443,12 @@ def read_arrays(
 
     require_file(path)
     try:
-        with zipfile.ZipFile(path) as file:
+        place = path if raw is None else io.BytesIO(raw)
+        with zipfile.ZipFile(place) as file:
             for part in file.infolist():
                 if part.file_size > most:
                     raise ValueError(f"{part.filename}: {part.file_size:,} bytes; expected at most {most:,}")
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(place, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in shapes}
         for name, (kind, n_dimensions) in shapes.items():
             dtype, n = found[name].dtype, found[name].ndim

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rmbench.core.escape import one_line
-from rmbench.core.files import require_writable
+from rmbench.core.files import digest, require_writable
 from rmbench.core.progress import Bar
 from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalOptions
@@ -20,7 +20,8 @@ from rmbench.gold.source import (
     load_gold,
     self_gold_error,
 )
-from rmbench.models.resolve import LoadedModel, check_spec, load_model
+from rmbench.models.resolve import LoadedModel, check_spec, fingerprint_of, load_model
+from rmbench.results.read import others_of_name
 from rmbench.scoring import Meter, Workers
 from rmbench.tasks.spec import TaskSpec, apply_params, list_tasks, load_task, parameter_names
 from rmbench.types import NotingModel
@@ -75,6 +76,7 @@ def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions)
             )
         taken.add(loaded.name)
         _remarks(loaded, options)
+        _tell_of_namesakes(loaded, options)
         with _executor(loaded, asked.options, options) as executor:
             outcomes += [_one(loaded, task, options, executor) for task in prepared]
         # Two large models do not fit side by side.
@@ -170,7 +172,7 @@ def _executor(
     elif options.n_workers > 1:
         from rmbench.scoring.processes import processes_for
 
-        executor = processes_for(loaded.spec, model_options, options.runtime, options.n_workers, loaded.model)
+        executor = processes_for(loaded, model_options, options.runtime, options.n_workers)
     else:
         yield None
         return
@@ -203,6 +205,24 @@ def _remarks(loaded: LoadedModel, options: EvalOptions) -> None:
     if not options.quiet and isinstance(loaded.model, NotingModel):
         for note in loaded.model.notes():
             _say(f"{one_line(loaded.name)}: {one_line(note)}")
+
+
+def _tell_of_namesakes(loaded: LoadedModel, options: EvalOptions) -> None:
+    """Say so if the results folder has records of another model with this name."""
+    if options.quiet:
+        return
+    own = fingerprint_of(loaded)
+    others = {digest(r.fingerprint, 6): r for r in others_of_name(options.results, loaded.name, own)}
+    if not others:
+        return
+    differ = sorted({key for r in others.values() for key in {*own, *r.fingerprint}
+                     if own.get(key) != r.fingerprint.get(key)})  # fmt: skip
+    name = one_line(loaded.name)
+    _say(
+        f"{name}: {one_line(str(options.results))} has records of another model of this name"
+        f" ({', '.join(list(others)[:3])}; other {one_line(', '.join(differ), 60)}). Where both are shown,"
+        f" this one is {name} ({digest(own, 6)}); -M name=NAME gives it its own name"
+    )
 
 
 @contextmanager

@@ -32,7 +32,7 @@ _TOKEN_BYTES = 32
 _OUT_OF_MEMORY = 97
 """Exit code of a worker out of memory. It is a reason for gold 0, which the program may choose, too."""
 _NOBODY = 65534
-_SIGINT, _SIGKILL, _SIGXCPU, _IGNORE = 2, 9, 24, 1
+_SIGINT, _SIGKILL, _SIGXCPU, _DEFAULT, _IGNORE = 2, 9, 24, 0, 1
 # Of Linux: unshare(2), mount(2), mount_setattr(2), umount2(2), prctl(2), capabilities(7).
 _NEW_MOUNTS, _NEW_UTS, _NEW_IPC, _NEW_USERS = 0x20000, 0x4000000, 0x8000000, 0x10000000
 _NEW_PIDS, _NEW_NETWORK = 0x20000000, 0x40000000
@@ -54,7 +54,7 @@ def main(isolation: str, settings: Mapping[str, Any]) -> None:
         settings: `memory_mb`, `file_mb`, `seconds`; `paths`, which join `sys.path`; `root`, an empty folder;
             `binds`, files and folders that the program may read; `links`, symbolic link -> target.
     """
-    _libc().prctl(_DEATH_SIGNAL, _SIGKILL, 0, 0, 0)
+    _try("prctl", _DEATH_SIGNAL, _SIGKILL, 0, 0, 0)
     if isolation == "unshare":
         try:
             _enter(settings)
@@ -65,7 +65,7 @@ def main(isolation: str, settings: Mapping[str, Any]) -> None:
         if keeper:
             os.waitpid(keeper, 0)
             os._exit(0)
-        _libc().prctl(_DEATH_SIGNAL, _SIGKILL, 0, 0, 0)
+        _try("prctl", _DEATH_SIGNAL, _SIGKILL, 0, 0, 0)
     _keep(isolation, settings)
 
 
@@ -80,7 +80,7 @@ def _keep(isolation: str, settings: Mapping[str, Any]) -> None:
         _work(job_of_worker, done_of_worker, isolation, settings)
     os.close(job_of_worker)
     os.close(done_of_worker)
-    _libc().prctl(_DUMPABLE, 0, 0, 0, 0)  # nobody reads the keeper's memory
+    _try("prctl", _DUMPABLE, 0, 0, 0, 0)  # nobody reads the keeper's memory
     _libc().signal(_SIGINT, _IGNORE)  # Python's own handler is one that the worker could reach
     problem = os.read(done, 4096).decode().strip()  # the worker's own words: no program has run yet
     if problem != "ready":
@@ -123,6 +123,7 @@ def _report(how: str, detail: str = "") -> None:
 
 def _work(job: int, done: int, isolation: str, settings: Mapping[str, Any]) -> None:
     """Be the worker; never returns."""
+    _libc().signal(_SIGINT, _DEFAULT)  # whoever started rmbench may have it ignored
     try:
         _confine(isolation, settings)
     except OSError as error:
@@ -207,13 +208,13 @@ def _confine(isolation: str, settings: Mapping[str, Any]) -> None:
     is_root = os.geteuid() == 0
     if isolation == "none":
         # Without a network where the system lets us take it away.
-        _libc().unshare(_NEW_NETWORK if is_root else _NEW_USERS | _NEW_NETWORK)
+        _try("unshare", _NEW_NETWORK if is_root else _NEW_USERS | _NEW_NETWORK)
     if is_root:  # the limit on processes holds for everybody but root
         _become_nobody(may_read_all=isolation == "none")
-    else:
+    elif isolation != "none":
         _drop_capabilities(0)
-    _libc().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    _libc().prctl(_DEATH_SIGNAL, _SIGKILL, 0, 0, 0)
+    (_try if isolation == "none" else _call)("prctl", _NO_NEW_PRIVILEGES, 1, 0, 0, 0)
+    _try("prctl", _DEATH_SIGNAL, _SIGKILL, 0, 0, 0)
     for place in (os.path.dirname(os.__file__), *settings["paths"]):
         try:
             os.close(os.open(place, os.O_RDONLY))
@@ -242,7 +243,7 @@ def _confine(isolation: str, settings: Mapping[str, Any]) -> None:
 def _become_nobody(*, may_read_all: bool) -> None:
     """Give up being root; keep the right to read files only if Python itself could not be read without."""
     if may_read_all:
-        _libc().prctl(_KEEP_CAPABILITIES, 1, 0, 0, 0)
+        _try("prctl", _KEEP_CAPABILITIES, 1, 0, 0, 0)
     try:
         os.setgroups([])
     except PermissionError:  # in a namespace of users that forbids it
@@ -255,7 +256,7 @@ def _become_nobody(*, may_read_all: bool) -> None:
 
 def _drop_capabilities(but: int) -> None:
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
-    _libc().capset(header, (ctypes.c_uint32 * 6)(but, but, 0, 0, 0, 0))
+    _call("capset", header, (ctypes.c_uint32 * 6)(but, but, 0, 0, 0, 0))
 
 
 def _can_fork() -> bool:
@@ -338,6 +339,13 @@ def _call(name: str, *arguments: Any) -> None:
         raise OSError(f"{name}: this system does not have it")
     if function(*arguments):
         raise OSError(f"{name}: {os.strerror(ctypes.get_errno())}")
+
+
+def _try(name: str, *arguments: Any) -> None:
+    """Call a function of the C library where the system has it and lets us; `isolation=none` needs none."""
+    function: Callable[..., int] | None = getattr(_libc(), name, None)
+    if function is not None:
+        function(*arguments)
 
 
 def _libc() -> ctypes.CDLL:

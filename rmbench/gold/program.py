@@ -98,7 +98,7 @@ def found_isolation(asked: Isolation) -> str:
     """
     told = []
     for kind in ("unshare", "bwrap") if asked == "auto" else (asked,):
-        problem = _problem_of(kind)
+        problem = problem_of(kind)
         if not problem:
             return kind
         told.append(f"{kind}: {problem}")
@@ -109,7 +109,7 @@ def found_isolation(asked: Isolation) -> str:
 
 
 @functools.cache
-def _problem_of(isolation: str) -> str:
+def problem_of(isolation: str) -> str:
     """Return why programs cannot run in a kind of isolation here; empty if they can."""
     limits = {"memory_mb": 1024, "file_mb": 1, "seconds": 10}
     how, detail = run_confined(isolation, "ready = True\n", "assert ready\n", limits, 10.0 + WAIT_S)

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.core.files import parse_json, read_arrays, sha256_file
+from rmbench.core.files import parse_json, read_arrays, sha256_bytes
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models import SCHEMES, register_scheme
 from rmbench.models.runtime import Runtime
@@ -205,7 +205,8 @@ class LinearReward:
     def __init__(self, path: Path) -> None:
         if not path.is_file():
             raise ConfigError(f"there is no {path.name} in this installation: install rmbench again")
-        found = read_arrays(path, {"weights": ("float32", 1), "metadata": ("str", 0)})
+        raw = path.read_bytes()  # the very bytes that are hashed
+        found = read_arrays(path, {"weights": ("float32", 1), "metadata": ("str", 0)}, raw=raw)
         self._weights: NDArray[np.float64] = found["weights"].astype(np.float64)
         self.metadata: Mapping[str, object] = parse_json(str(found["metadata"]))
         version = self.metadata.get("features_version")
@@ -214,7 +215,7 @@ class LinearReward:
                 f"{path}: trained with features {version!r}, this version computes {FEATURES_VERSION!r}:"
                 " train it again in a checkout, python scripts/embedded/train_linear.py"
             )
-        self._sha256 = sha256_file(path)
+        self._sha256 = sha256_bytes(raw)
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return a hash of the weights and the version of the features."""

@@ -1,5 +1,6 @@
 """How a model is run: device, dtype, hub access, seed."""
 
+import re
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, TypeAlias, get_args
 
@@ -44,6 +45,8 @@ class Runtime:
     ] = 0
     max_length: Annotated[int | None, NO_OPTION] = None
     """Tokens per conversation before truncation; None for the model's own limit. An option of the model."""
+    code_revision: str | None = None
+    """Commit of another repository whose code the checkpoint runs. An option of the model."""
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
@@ -53,8 +56,21 @@ class Runtime:
             raise UnknownNameError("device", self.device, ["auto", "cpu", "cuda", "cuda:0", "mps"])
         if self.max_length is not None and self.max_length < 8:
             raise ConfigError(f"max_length is {self.max_length}; expected at least 8 tokens")
+        if self.code_revision is not None and not is_commit(self.code_revision):
+            raise ConfigError(f"code_revision is {self.code_revision!r}; expected a commit, 40 hex digits")
 
-    def changed(self, max_length: int | None, trust_remote_code: bool) -> "Runtime":
+    def changed(
+        self, max_length: int | None, trust_remote_code: bool, code_revision: str | None = None
+    ) -> "Runtime":
         """Return this with what a model's own options say; None and False change nothing."""
-        length = self.max_length if max_length is None else max_length
-        return replace(self, max_length=length, trust_remote_code=trust_remote_code or self.trust_remote_code)
+        return replace(
+            self,
+            max_length=self.max_length if max_length is None else max_length,
+            trust_remote_code=trust_remote_code or self.trust_remote_code,
+            code_revision=code_revision or self.code_revision,
+        )
+
+
+def is_commit(revision: str | None) -> bool:
+    """Say whether a revision is a commit, which never means other files later."""
+    return re.fullmatch(r"[0-9a-f]{40}", revision or "") is not None

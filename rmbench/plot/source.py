@@ -12,7 +12,7 @@ from rmbench.metrics import Suite
 from rmbench.metrics.calibration import Claims, claims_of
 from rmbench.metrics.kinds import sizes_of
 from rmbench.results.read import runs_at
-from rmbench.results.run import Run
+from rmbench.results.run import Run, shown_name
 from rmbench.types import Estimate
 
 RecordLike: TypeAlias = Run | Path | str
@@ -70,8 +70,8 @@ def sources_of(records: RecordsLike) -> list[Source]:
 def name_sources(runs: Sequence[Run]) -> list[Source]:
     """Return runs with distinct labels: model, if needed with task, else with run id."""
     parts: list[Callable[[Run], str]] = [
-        lambda r: r.model,
-        lambda r: f"{r.model}, {r.task}",
+        lambda r: shown_name(r, runs),
+        lambda r: f"{shown_name(r, runs)}, {r.task}",
         lambda r: f"{r.model}, {r.record.run_id[:6]}",
     ]
     labels = [parts[0](r) for r in runs]

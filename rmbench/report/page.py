@@ -19,7 +19,7 @@ from rmbench.plot import Source
 from rmbench.report.numbers import Section, all_rows, count_rows, headline_rows, notes_of
 from rmbench.report.pictures import Picture, pictures_of
 from rmbench.report.worst import Texts, Worst, margin_of, picks, read_texts, worst_items
-from rmbench.results.run import facts_of
+from rmbench.results.run import facts_of, shown_name
 from rmbench.types import Item
 
 _EXCERPT = 110
@@ -52,7 +52,8 @@ def make_report(
     """
     if not sections:
         raise ConfigError("no record to report on")
-    models = list(dict.fromkeys(s.record.model for section in sections for s in section.sources))
+    runs = [source for section in sections for source in section.sources]
+    models = list(dict.fromkeys(shown_name(run, runs) for run in runs))
     shown, summaries, taken = [], [], set[str]()
     for section in sections:
         pictures, missing = pictures_of(section)

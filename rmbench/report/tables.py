@@ -10,7 +10,7 @@ from rmbench.gold.source import describe_gold
 from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.results.record import Record, caveats, dropped, kept_empty, remarks
-from rmbench.results.run import Run
+from rmbench.results.run import Run, shown_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,16 @@ class Grid:
     kind: str
     metrics: tuple[str, ...]
     records: tuple[Record, ...]
+    names: tuple[str, ...]
+    """Of the models, one per record; two models never share one."""
 
     @property
     def table(self) -> Table:
         """A row per model, a column per metric."""
-        rows = [(r.model, *(cell_of(r.metrics.get(name)) for name in self.metrics)) for r in self.records]
+        rows = [
+            (model, *(cell_of(record.metrics.get(name)) for name in self.metrics))
+            for model, record in zip(self.names, self.records, strict=True)
+        ]
         return Table((Column("model", "text", 40), *map(Column, self.metrics)), tuple(rows))
 
 
@@ -66,7 +71,7 @@ def side_by_side(runs: Sequence[Run]) -> list[tuple[list[tuple[str, int]], list[
 
 def _numbers(runs: Sequence[Run]) -> list[Any]:
     items = (runs[0].data, runs[0].limit, runs[0].seed)
-    return [items, *((r.model, r.metrics, r.record.undefined, r.record.counts) for r in runs)]
+    return [items, *((r.model, r.fingerprint, r.metrics, r.record.undefined, r.record.counts) for r in runs)]
 
 
 def record_tables(runs: Sequence[Run], convention: str = "both") -> str:
@@ -109,15 +114,15 @@ def record_values(runs: Sequence[Run], convention: str = "both") -> Table:
     for section in record_sections(runs, convention):
         # Tasks with equal numbers are one section: its records stand for each of them.
         shown = [
-            (task, grid, record)
+            (task, grid, *row)
             for task in section.tasks
             for grid in section.grids
-            for record in grid.records
+            for row in zip(grid.names, grid.records, strict=True)
         ]
-        for (task, task_version), grid, record in shown:
+        for (task, task_version), grid, model, record in shown:
             for metric in grid.metrics:
                 e = record.metrics.get(metric)
-                about = (task, task_version, grid.kind, record.model, metric)
+                about = (task, task_version, grid.kind, model, metric)
                 why = record.undefined.get(metric, "not measured")
                 size = (None, None, None, why) if e is None else (e.unit, e.n, e.n_clusters, None)
                 rows.append((*about, cell_of(e), *size))
@@ -134,6 +139,7 @@ def record_sections(runs: Sequence[Run], convention: str = "both") -> list[TaskT
     found = []
     for tasks, group in side_by_side(runs):
         first, records = group[0], [run.record for run in group]
+        models = [shown_name(run, runs) for run in group]
         names = ", ".join(f"{one_line(name)} (version {version})" for name, version in tasks)
         about, grids = [f"{names}: {first.size()}, 95% intervals by prompt"], []
         if meaning := describe_gold(first.record.identity) or first.params.get("gold_meaning"):
@@ -144,24 +150,24 @@ def record_sections(runs: Sequence[Run], convention: str = "both") -> list[TaskT
             label = ""
             if kinds_of(first.kinds, "official"):
                 label = f"official, as {kind} defines it:" if is_official(kind) else f"{kind}:"
-            grids.append(Grid(label, kind, _columns(kind, records), tuple(records)))
+            grids.append(Grid(label, kind, _columns(kind, records), tuple(records), tuple(models)))
         gold = first.record.counts.get("gold") or {}
         notes = [
             *(f"gold of {count:,} responses: {one_line(reason)}" for reason, count in gold.items()),
             *filter(None, [kept_empty(first.record)]),
-            *_left_out(records),
-            *(n for record in records for n in _not_as_is(record, convention)),
-            *_undefined(records, convention),
+            *_left_out(models, records),
+            *(n for row in zip(models, records, strict=True) for n in _not_as_is(*row, convention)),
+            *_undefined(models, records, convention),
         ]
         found.append(TaskTables(tuple(tasks), tuple(about), tuple(grids), tuple(notes)))
     return found
 
 
-def _left_out(records: Sequence[Record]) -> list[str]:
+def _left_out(models: Sequence[str], records: Sequence[Record]) -> list[str]:
     """Return one line per reason for which data was left out; models are named unless all are meant."""
     found: dict[str, list[str]] = {}
-    for record in records:
-        found.setdefault(one_line(dropped(record)), []).append(one_line(record.model, 40))
+    for model, record in zip(models, records, strict=True):
+        found.setdefault(one_line(dropped(record)), []).append(one_line(model, 40))
     return [
         f"left out of the data{'' if len(names) == len(records) else ' of ' + ', '.join(names)}: {reasons}"
         for reasons, names in found.items()
@@ -176,21 +182,21 @@ def _columns(kind: str, records: Sequence[Record]) -> tuple[str, ...]:
     return tuple(n for n in resolved if any(n in r.metrics or n in r.undefined for r in records))
 
 
-def _not_as_is(record: Record, convention: str) -> list[str]:
+def _not_as_is(model: str, record: Record, convention: str) -> list[str]:
     parts = caveats(record)
-    name = one_line(record.model, 40)
+    name = one_line(model, 40)
     found = [f"{name}: {one_line(', '.join(parts))}"] if parts else []
     said = remarks(record, lambda metric: _is_shown(metric, convention))
     return [*found, *(f"{name}: {one_line(remark)}" for remark in said)]
 
 
-def _undefined(records: Sequence[Record], convention: str) -> list[str]:
+def _undefined(models: Sequence[str], records: Sequence[Record], convention: str) -> list[str]:
     return no_value(
         (
-            one_line(record.model, 40),
+            one_line(model, 40),
             {n: w for n, w in record.undefined.items() if _is_shown(n, convention) and n != "recovery@1"},
         )
-        for record in records
+        for model, record in zip(models, records, strict=True)
     )
 
 

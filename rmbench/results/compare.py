@@ -19,7 +19,7 @@ from rmbench.metrics import Panel, Suite, resolve_metric
 from rmbench.metrics.kinds import kinds_of, known_kind
 from rmbench.metrics.panel import invalid_items, pairs_of, settle_invalid
 from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
-from rmbench.results.run import Run, named
+from rmbench.results.run import Run, named, shown_name
 from rmbench.stats import Comparison, Statistic, Tested, family
 from rmbench.types import Estimate
 
@@ -404,7 +404,7 @@ def _names(runs: Sequence[Run]) -> tuple[str, ...]:
     Raises:
         ConfigError: If one of more than two records occurs twice.
     """
-    names = [run.record.model for run in runs]
+    names = [shown_name(run, runs) for run in runs]
     ids = [run.record.run_id for run in runs]
     if len(runs) > 2 and len(set(ids)) < len(ids):
         twice = next(n for n, i in zip(names, ids, strict=True) if ids.count(i) > 1)

@@ -6,10 +6,10 @@ from math import inf, isfinite
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import read_json
+from rmbench.core.files import read_json, slug
 from rmbench.core.options import parameters_of
 from rmbench.core.schema import checked, parse
-from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.errors import ConfigError, RmbenchError, UnknownNameError
 from rmbench.metrics.kinds import known_kind
 from rmbench.results.record import (
     FORMAT,
@@ -22,7 +22,7 @@ from rmbench.results.record import (
     rewards_name,
     run_id,
 )
-from rmbench.results.run import Run, find_own_kinds
+from rmbench.results.run import Run, find_own_kinds, full_name, shown_name
 from rmbench.tasks.spec import TaskSpec, task_name, tasks_also_from
 from rmbench.types import Estimate
 
@@ -104,6 +104,8 @@ def runs_at(place: Path, *, as_written: bool = True) -> list[Run]:
 def find_run(results: Path, name: str, task: str) -> Run:
     """Return the record that `name` means: a record's path, or a model's name in `results`.
 
+    A name with the hash that tables show, `model (a1b2c3)`, means one of several models of that name.
+
     Args:
         results: Folder in which a model's name is looked up.
         name: Path or name, as on the command line.
@@ -162,15 +164,29 @@ def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
     if not of_task:
         raise UnknownNameError("task", task, {r.task for r in of_model}, f"records of {name}")
     if len(of_task) > 1:
-        paths = ", ".join(str(r.path) for r in of_task)
-        raise ConfigError(f"{len(of_task)} records of {name!r} on {task!r}: name one by its path: {paths}")
+        paths = ", ".join(f"{r.path} ({shown_name(r, of_task)})" for r in of_task)
+        raise ConfigError(
+            f"{len(of_task)} records of {name!r} on {task!r}: name one by its path, or by its name in"
+            f" brackets: {paths}"
+        )
     return of_task[0]
 
 
 def _of_model(runs: Sequence[Run], name: str, where: str) -> list[Run]:
-    found = [run for run in runs if run.model == name]
+    found = [run for run in runs if name in (run.model, full_name(run))]
     if not found:
-        raise UnknownNameError("model", name, {run.model for run in runs}, where)
+        raise UnknownNameError("model", name, {shown_name(run, runs) for run in runs}, where)
+    return found
+
+
+def others_of_name(results: Path, model: str, fingerprint: Mapping[str, str]) -> list[Run]:
+    """Return the runs in `results` of other models with the same name; unreadable records are left out."""
+    found: list[Run] = []
+    for path in sorted((results / slug(model)).rglob("*.json")):
+        with suppress(RmbenchError):
+            run = Run(read_record(path), path)
+            if run.model == model and run.fingerprint != fingerprint:
+                found.append(run)
     return found
 
 

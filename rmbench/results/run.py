@@ -12,6 +12,7 @@ from math import nan
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.files import digest
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics import (
     KINDS,
@@ -218,6 +219,17 @@ class Run:
     def __getstate__(self) -> dict[str, Any]:
         """Return the fields without panel and suite: another process makes them itself."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+def full_name(run: Run) -> str:
+    """Return the model's name with a hash of its fingerprint, 6 hex digits: `model (a1b2c3)`."""
+    return f"{run.model} ({digest(run.fingerprint, 6)})"
+
+
+def shown_name(run: Run, runs: Iterable[Run]) -> str:
+    """Return the model's name; its full one if another model among `runs` has the same name."""
+    prints = {digest(r.fingerprint, 6) for r in runs if r.model == run.model}
+    return full_name(run) if len(prints) > 1 else run.model
 
 
 def stored_panel(rows: Iterable[Mapping[str, Any]]) -> Panel:

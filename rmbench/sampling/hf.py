@@ -154,16 +154,19 @@ class TransformersEngine:
         self, policy: str, runtime: Runtime, *, chat_template: str = "auto", rows: int | None = None
     ) -> None:
         self._checkpoint = find_checkpoint(policy, None)
-        self.model, self.tokenizer = load_causal(self._checkpoint, runtime)
+        read = load_causal(self._checkpoint, runtime)
+        self.model, self.tokenizer = read.model, read.tokenizer
         self._rows = rows
         declared = self.model.generation_config
-        self.policy = Policy(self._checkpoint, self.model.config, self.tokenizer, declared, chat_template)
+        self.policy = Policy(
+            self._checkpoint, read.weights, self.model.config, self.tokenizer, declared, chat_template
+        )
         # `generate` takes unset values from here: a checkpoint's own top-k or penalty must not change a
         # distribution that the pool describes by other settings.
         self.model.generation_config = _CONFIG()
 
     def identity(self) -> Mapping[str, Any]:
-        """Return whatever can change a text; hashes the weights of a folder."""
+        """Return whatever can change a text."""
         dtype = str(self.model.dtype).removeprefix("torch.")
         return self.policy.identity(f"transformers-{ENGINE_VERSION}", dtype)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rmbench.core.files import digest
 from rmbench.core.options import Option
 from rmbench.errors import RunError, ScoringError
-from rmbench.models.hf.checkpoint import Checkpoint, weights_identity
+from rmbench.models.hf.checkpoint import Checkpoint
 from rmbench.models.hf.text import PlainFormat, decoder_format
 from rmbench.types import Turn
 
@@ -131,6 +131,7 @@ class Policy:
 
     Args:
         checkpoint: The checkpoint's place.
+        weights: Identity of the files that it was loaded from.
         config: Its config.
         tokenizer: Its tokenizer.
         declared: Its generation config.
@@ -138,9 +139,16 @@ class Policy:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, config: Any, tokenizer: Any, declared: Any, chat_template: str
+        self,
+        checkpoint: Checkpoint,
+        weights: str,
+        config: Any,
+        tokenizer: Any,
+        declared: Any,
+        chat_template: str,
     ) -> None:
-        self._checkpoint, self._config, self._tokenizer = checkpoint, config, tokenizer
+        self._checkpoint, self._weights = checkpoint, weights
+        self._config, self._tokenizer = config, tokenizer
         self._format = decoder_format(tokenizer, chat_template)
         self._declared = {
             k: v for k in _DECLARED if (v := getattr(declared, k, None)) not in (None, _NEUTRAL.get(k))
@@ -151,7 +159,7 @@ class Policy:
         """Tokens that end a response: those of the checkpoint (one or several) and of the tokenizer."""
 
     def identity(self, engine: str, dtype: str) -> Mapping[str, Any]:
-        """Return everything that can change a text; hashes the weights of a folder.
+        """Return everything that can change a text.
 
         Args:
             engine: Name and version of the engine.
@@ -159,7 +167,7 @@ class Policy:
         """
         return {
             "policy": self._checkpoint.name,
-            **weights_identity(self._checkpoint, self._config),
+            "weights": self._weights,
             "engine": engine,
             "format": self._format.identity,
             "dtype": dtype,

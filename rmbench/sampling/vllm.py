@@ -12,7 +12,7 @@ from typing import Any
 
 from rmbench.core.files import digest
 from rmbench.errors import RunError
-from rmbench.models.hf.checkpoint import find_checkpoint, source_of
+from rmbench.models.hf.checkpoint import find_checkpoint
 from rmbench.models.hf.load import check_writes, explained, transformers
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm.engine import (
@@ -60,8 +60,9 @@ class VLLMEngine:
         read = read_config(checkpoint, runtime)
         check_writes(checkpoint, read.config)
         with explained(checkpoint):
-            declared = _declared(checkpoint.location, read.config, source_of(checkpoint, runtime))
-        self.policy = Policy(checkpoint, read.config, read.tokenizer, declared, chat_template)
+            declared = _declared(checkpoint.location, read.config, read.pin.source)
+        weights = read.pin.weights
+        self.policy = Policy(checkpoint, weights, read.config, read.tokenizer, declared, chat_template)
         """How prompts are encoded and responses are read."""
         self._max_length = read.max_length
         # The engine returns one log-probability of the chosen token: as drawn, or at temperature 1.
@@ -79,7 +80,7 @@ class VLLMEngine:
         )
 
     def identity(self) -> Mapping[str, Any]:
-        """Return everything that can change a text; hashes the weights of a folder."""
+        """Return everything that can change a text."""
         return self.policy.identity(f"vllm-{version()}-{ENGINE_VERSION}", dtype_of(self._engine))
 
     def notes(self) -> list[str]:

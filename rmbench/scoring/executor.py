@@ -10,15 +10,17 @@ Only that process reads and writes the score store. The batch of a worker that d
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar, overload
 
 from rmbench.core.address import without_secrets
-from rmbench.errors import ConfigError, RmbenchError, is_out_of_memory
+from rmbench.errors import ConfigError, RmbenchError, first_line, is_out_of_memory
+from rmbench.models.resolve import LoadedModel, fingerprint_of
 from rmbench.types import (
     AnyModel,
     ConcurrentModel,
@@ -196,33 +198,47 @@ def _beside(model: ParallelModel, n: int) -> Iterator[Executor[Any]]:
 
 
 class Replica:
-    """The model of one worker, loaded when it is needed.
+    """The model of one worker.
 
     Args:
         load: Returns the model.
     """
 
-    def __init__(self, load: Callable[[], AnyModel]) -> None:
+    def __init__(self, load: Callable[[], LoadedModel]) -> None:
         self._load = load
         self._model: AnyModel | None = None
 
+    def prepare(self) -> dict[str, str] | str:
+        """Load the model; return its fingerprint, or the error."""
+        try:
+            loaded = self._load()
+            self._model = loaded.model
+            return fingerprint_of(loaded)
+        except RmbenchError as error:
+            return str(error)
+        except Exception as error:  # an exception itself may not survive the way to another process
+            return f"the model cannot be loaded: {type(error).__name__}: {first_line(error)}"
+
     def answer(self, batch: Sequence[Any]) -> Answers:
-        """Return the model's answers, or what it raised."""
-        answers = attempt(self._ask, batch)
+        """Return the answers of the prepared model, or what it raised."""
+        answers = attempt(partial(answer, self._model), batch)
         if isinstance(answers, Failure):
             # The exception itself may not be picklable; its text is.
             return Failure(answers.text, answers.out_of_memory)
         return answers
 
-    def _ask(self, batch: Sequence[Any]) -> Sequence[float | Scored]:
-        self._model = self._model or self._load()
-        return answer(self._model, batch)
-
 
 class Workers(ABC, Generic[W]):
-    """Base of executors with workers in other processes, each with one batch at a time; a context manager."""
+    """Base of executors with workers in other processes, each with one batch at a time; a context manager.
 
-    def __init__(self) -> None:
+    Args:
+        option: The option that asked for them; begins messages.
+        loaded: The model here; that of every worker must have the same fingerprint.
+    """
+
+    def __init__(self, option: str, loaded: LoadedModel) -> None:
+        self._option, self._spec = option, loaded.spec
+        self._fingerprint = fingerprint_of(loaded)
         self._waiting: deque[tuple[int, Sequence[Any]]] = deque()
         self._done: deque[tuple[int, Answers]] = deque()
         self._busy: dict[W, tuple[int, Sequence[Any]]] = {}
@@ -255,6 +271,7 @@ class Workers(ABC, Generic[W]):
 
         Raises:
             ScoringError: If no worker is left.
+            ConfigError: If a worker has another model.
         """
         while not self._done:
             self._hand_out()
@@ -266,6 +283,23 @@ class Workers(ABC, Generic[W]):
                     self._idle.append(worker)
             self._hand_out()  # at once: what is done has yet to be stored
         return self._done.popleft()
+
+    def _check_model(self, where: str, told: Mapping[str, str] | str) -> None:
+        """Raise ConfigError if a worker has no model, or another one than this process.
+
+        Args:
+            where: The worker's place, in words.
+            told: What its `Replica.prepare` returned.
+        """
+        if isinstance(told, str):
+            raise ConfigError(f"{self._option}: {where}: {told}")
+        for key in sorted(self._fingerprint.keys() | told.keys()):
+            here, there = self._fingerprint.get(key), told.get(key)
+            if here != there:
+                raise ConfigError(
+                    f"{self._option}: {without_secrets(self._spec)} is another model {where}: its {key} is"
+                    f" {there!r}, here {here!r}"
+                )
 
     def _hand_out(self) -> None:
         while self._waiting and self._idle:

@@ -1,7 +1,8 @@
 """An executor of several processes on this machine: one per GPU, or a few that share a CPU's cores.
 
-The batch of a worker that dies goes back to the queue, and the others continue. When the last one has died,
-the run stops; the rewards so far are stored.
+A worker loads the model with its first batch and reports its fingerprint: another model than that of this
+process ends the run. The batch of a worker that dies goes back to the queue, and the others continue. When
+the last one has died, the run stops; the rewards so far are stored.
 """
 
 import multiprocessing
@@ -10,17 +11,16 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from rmbench.errors import ScoringError
-from rmbench.models.resolve import load_model
+from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring.executor import Answers, Replica, Workers, check_sharable
-from rmbench.types import AnyModel
 
 _PATIENCE_S = 10.0
 
@@ -29,12 +29,18 @@ class Processes(Workers[Connection]):
     """Worker processes that each load the model for themselves.
 
     Args:
+        loaded: The model here; that of every worker must have the same fingerprint.
         load: One function per worker that returns its model; it is pickled, so it must not be a closure.
         n_threads: Threads of each worker, for models on a CPU; None leaves it to the libraries.
     """
 
-    def __init__(self, load: Sequence[Callable[[], Any]], n_threads: int | None = None) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        load: Sequence[Callable[[], LoadedModel]],
+        n_threads: int | None = None,
+    ) -> None:
+        super().__init__("--workers", loaded)
         # Threads of torch and of OpenMP do not survive a fork.
         context = multiprocessing.get_context("spawn")
         self._processes: dict[Connection, BaseProcess] = {}
@@ -85,9 +91,14 @@ class Processes(Workers[Connection]):
         for ready in wait(list(self._busy)):
             assert isinstance(ready, Connection)  # noqa: S101  (nothing else was asked for)
             try:
-                yield ready, ready.recv()
+                told = ready.recv()
             except (EOFError, OSError):
                 yield ready, None
+                continue
+            if isinstance(told, Prepared):
+                self._check_model(f"in {self._processes[ready].name}", told.told)
+            else:
+                yield ready, told
 
     def _bury(self, worker: Connection) -> None:
         self._processes.pop(worker).join()
@@ -95,35 +106,30 @@ class Processes(Workers[Connection]):
 
 
 def processes_for(
-    spec: str, options: Mapping[str, str], runtime: Runtime, n_workers: int, model: AnyModel
+    loaded: LoadedModel, options: Mapping[str, str], runtime: Runtime, n_workers: int
 ) -> Processes:
-    """Return worker processes for the model that `load_model(spec, options, runtime)` gave.
+    """Return worker processes for a loaded model.
 
     Each worker gets one of the GPUs in turn if `runtime` asks for GPUs; on a CPU the workers share its cores.
 
     Args:
-        spec: The text of `--model`.
+        loaded: What `load_model` gave for the same `options` and `runtime`.
         options: The texts of `-M`.
         runtime: Device, dtype, length.
         n_workers: Processes.
-        model: The loaded model; only its kind matters.
 
     Raises:
         ConfigError: If the model's rewards were computed elsewhere, or it waits for a server.
     """
-    check_sharable("--workers", spec, model)
+    check_sharable("--workers", loaded.spec, loaded.model)
     torch = sys.modules.get("torch")  # a model without it needs no device
     n_devices = torch.cuda.device_count() if torch and runtime.device in ("auto", "cuda") else 0
     n_threads = None if n_devices else max(1, n_cores() // n_workers)
     runtimes = [
         replace(runtime, device=f"cuda:{k % n_devices}") if n_devices else runtime for k in range(n_workers)
     ]
-    return Processes([partial(model_of, spec, dict(options), each) for each in runtimes], n_threads)
-
-
-def model_of(spec: str, options: Mapping[str, str], runtime: Runtime) -> AnyModel:
-    """Return the model alone."""
-    return load_model(spec, options, runtime).model
+    load = [partial(load_model, loaded.spec, dict(options), each) for each in runtimes]
+    return Processes(loaded, load, n_threads)
 
 
 def n_cores() -> int:
@@ -145,15 +151,27 @@ def _no_main_module() -> Iterator[None]:
         vars(main).update(hidden)
 
 
-def _serve(pipe: Connection, load: Callable[[], AnyModel], n_threads: int | None) -> None:
-    """Answer batches until the other end closes."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A worker's first message: what its `Replica.prepare` returned."""
+
+    told: Mapping[str, str] | str
+
+
+def _serve(pipe: Connection, load: Callable[[], LoadedModel], n_threads: int | None) -> None:
+    """Load the model at the first batch, and answer batches until the other end closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the planning process ends the others
     if n_threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(n_threads)  # read by libraries that are imported from here on
-    replica = Replica(load)
+    replica, prepared = Replica(load), None
     while True:
         try:
             batch = pipe.recv()
         except EOFError:
             return
+        if prepared is None:
+            prepared = Prepared(replica.prepare())
+            pipe.send(prepared)
+            if isinstance(prepared.told, str):
+                return
         pipe.send(replica.answer(batch))

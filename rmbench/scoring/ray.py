@@ -25,8 +25,8 @@ from math import floor
 from pathlib import Path
 from typing import Any, Literal
 
-from rmbench.errors import ConfigError, RmbenchError, ScoringError, first_line
-from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model
+from rmbench.errors import ConfigError, ScoringError, first_line
+from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring.executor import Answers, Replica, Workers, check_sharable
 from rmbench.scoring.processes import n_cores
@@ -155,8 +155,7 @@ class RayWorker:
             os.chdir(folder)
         if n_threads is not None:
             os.environ["OMP_NUM_THREADS"] = str(n_threads)  # read by libraries that are imported from here on
-        self._load = partial(load_model, spec, options, runtime)
-        self._replica: Replica | None = None
+        self._replica = Replica(partial(load_model, spec, options, runtime))
 
     def machine(self) -> str:
         """Return where this is; the first answer of an actor that has found its place."""
@@ -164,16 +163,10 @@ class RayWorker:
 
     def prepare(self) -> dict[str, str] | str:
         """Load the model; return its fingerprint, or the error."""
-        try:
-            loaded = self._load()
-            self._replica = Replica(lambda: loaded.model)
-            return fingerprint_of(loaded)
-        except RmbenchError as error:
-            return str(error)
+        return self._replica.prepare()
 
     def answer(self, batch: Sequence[Any]) -> Answers:
         """Return the model's answers, or what it raised."""
-        assert self._replica is not None  # noqa: S101  (prepared first)
         return self._replica.answer(batch)
 
 
@@ -202,27 +195,25 @@ class RayActors(Workers[_Actor]):
     """Ray actors as workers. Ray is joined, or started, when the first batch comes.
 
     Args:
-        spec: The text of `--model`.
+        loaded: The model here; that of every actor must have the same fingerprint.
         options: The texts of `-M`.
         runtime: Device, dtype, length.
         n: Actors.
-        fingerprint: Fingerprint of the model here; every actor must have the same.
         gpus: True if the model would use a GPU.
     """
 
     def __init__(
         self,
-        spec: str,
+        loaded: LoadedModel,
         options: Mapping[str, str],
         runtime: Runtime,
         n: int,
-        fingerprint: Mapping[str, str],
         *,
         gpus: bool,
     ) -> None:
-        super().__init__()
-        self._spec, self._options, self._runtime = spec, dict(options), runtime
-        self._n, self._fingerprint, self._gpus = n, dict(fingerprint), gpus
+        super().__init__(_OPTION, loaded)
+        self._options, self._runtime = dict(options), runtime
+        self._n, self._gpus = n, gpus
         self._actors: list[_Actor] = []
         self._new: Callable[[], Any] | None = None
         self._is_ours = False
@@ -326,7 +317,7 @@ class RayActors(Workers[_Actor]):
                 actor.machine, actor.state = told, "loading"
                 actor.call = actor.handle.prepare.remote()
             else:
-                self._check_model(actor.machine, told)
+                self._check_model(f"on {actor.machine}", told)
                 actor.state = "ready"
                 self._idle.append(actor)
 
@@ -357,18 +348,6 @@ class RayActors(Workers[_Actor]):
                 f"all actors died, {self.n_lost} of them ({self._why}); what was scored is stored"
             )
 
-    def _check_model(self, machine: str, told: Mapping[str, str] | str) -> None:
-        """Raise ConfigError if an actor has no model, or another one than this process."""
-        if isinstance(told, str):
-            raise ConfigError(f"--executor ray: on {machine}: {told}")
-        for key in sorted(self._fingerprint.keys() | told.keys()):
-            here, there = self._fingerprint.get(key), told.get(key)
-            if here != there:
-                raise ConfigError(
-                    f"--executor ray: {self._spec} is another model on {machine}: its {key} is {there!r},"
-                    f" here {here!r}"
-                )
-
 
 def _kill(handle: Any) -> None:
     import ray
@@ -397,4 +376,4 @@ def ray_actors_for(loaded: LoadedModel, options: Mapping[str, str], runtime: Run
         raise ConfigError(f"--executor ray: Ray deals the GPUs; expected --device cuda, not {runtime.device}")
     # A model without torch needs no device.
     gpus = "torch" in sys.modules and runtime.device in ("auto", "cuda")
-    return RayActors(loaded.spec, options, runtime, n, fingerprint_of(loaded), gpus=gpus)
+    return RayActors(loaded, options, runtime, n, gpus=gpus)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from rmbench.core.files import digest, sha256_file, write_atomic
+from rmbench.core.files import digest, sha256_bytes, write_atomic
 from rmbench.core.overlap import TrainingPrompts
 from rmbench.models.runtime import Runtime
 from rmbench.train.base import identity_of_base, load_base, prompts_seen
@@ -53,7 +53,7 @@ class FrozenBase:
 
     def __init__(self, path: str, max_length: int, precision: str, cache: Path, runtime: Runtime) -> None:
         self._weights, self.name = identity_of_base(path, runtime)
-        self._base = load_base(path, 0, None, runtime)
+        self._base = load_base(path, 0, None, runtime, self._weights)
         if runtime.device.startswith("cuda") or (runtime.device == "auto" and torch.cuda.is_available()):
             self._base.model.to("cuda" if runtime.device == "auto" else runtime.device)
         self._known = RepresentationStore(self._base, cache, self._weights, precision)
@@ -161,10 +161,11 @@ class FrozenHead:
     """
 
     def __init__(self, base: FrozenBase, folder: Path) -> None:
-        from safetensors.torch import load_file
+        from safetensors.torch import load
 
         self._base, self._folder = base, folder
-        state = load_file(folder / _HEAD)
+        raw = (folder / _HEAD).read_bytes()  # the very bytes that are hashed
+        self._sha256, state = sha256_bytes(raw), load(raw)
         self._weight, self._bias = state["weight"].double(), float(state["bias"][0])
 
     def fingerprint(self) -> Mapping[str, str]:
@@ -172,7 +173,7 @@ class FrozenHead:
         return {
             "kind": "frozen-head",
             **self._base.identity(),
-            "weights": f"sha256:{sha256_file(self._folder / _HEAD)}",
+            "weights": f"sha256:{self._sha256}",
         }
 
     def overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from rmbench.core.overlap import TrainingPrompts
 from rmbench.errors import ConfigError
-from rmbench.models.hf.checkpoint import find_checkpoint, weights_identity
+from rmbench.models.hf.checkpoint import find_checkpoint
 from rmbench.models.hf.device import checked_length
+from rmbench.models.hf.identity import pin_of
 from rmbench.models.hf.load import NoHeadError, explained, load_classifier, quiet
 from rmbench.models.hf.text import TextFormat, choose_format
 from rmbench.models.runtime import Runtime
@@ -45,13 +45,13 @@ class Base:
 def identity_of_base(name: str, runtime: Runtime) -> tuple[str, str]:
     """Return the identity of the base's weights, and its name without a path."""
     checkpoint = find_checkpoint(name, None)
-    if checkpoint.is_folder:
-        return weights_identity(checkpoint, None)["weights"], checkpoint.name
     with quiet(), explained(checkpoint):
-        config = transformers.AutoConfig.from_pretrained(
-            checkpoint.location, revision=checkpoint.revision, local_files_only=runtime.offline
-        )
-    return f"{checkpoint.location}@{config._commit_hash}", checkpoint.name
+        return pin_of(checkpoint, _reading(runtime)).weights, checkpoint.name
+
+
+def _reading(runtime: Runtime) -> Runtime:
+    """Return how a base is read."""
+    return Runtime(device="cpu", dtype="float32", offline=runtime.offline)
 
 
 def prompts_seen(base: str, trained: Iterable[Sequence[Turn]]) -> TrainingPrompts:
@@ -65,18 +65,29 @@ def prompts_seen(base: str, trained: Iterable[Sequence[Turn]]) -> TrainingPrompt
     return own if earlier is None else own.joined(earlier)
 
 
-def load_base(name: str, seed: int, lora: int | None, runtime: Runtime) -> Base:
+def load_base(name: str, seed: int, lora: int | None, runtime: Runtime, weights: str | None = None) -> Base:
     """Return a base (folder, `org/name[@revision]` or `builtin:tiny`); a new head is drawn by `seed`.
 
+    Args:
+        name: The base.
+        seed: Of a new head.
+        lora: Rank of adapters; None for none.
+        runtime: Offline.
+        weights: From `identity_of_base` before; None: not known.
+
     Raises:
-        ConfigError: If it cannot be loaded, or has no tokenizer.
+        ConfigError: If it cannot be loaded, has no tokenizer, or is not what `weights` says.
     """
     checkpoint = find_checkpoint(name, None)
-    in_fp32 = Runtime(device="cpu", dtype="float32", offline=runtime.offline)
+    in_fp32 = _reading(runtime)
     try:
         loaded = load_classifier(checkpoint, in_fp32, None, "auto")
     except NoHeadError:
         loaded = load_classifier(checkpoint, in_fp32, seed, "auto")
+    if weights not in (None, loaded.weights):
+        raise ConfigError(
+            f"{name}: it changed since this training began; start again when nothing writes to it"
+        )
     if (n_labels := int(loaded.model.config.num_labels)) != 1:
         raise ConfigError(f"{name}: its head has {n_labels} labels; expected one, or none at all")
     text_format = choose_format(loaded.tokenizer, loaded.is_encoder, "auto")

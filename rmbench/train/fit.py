@@ -144,7 +144,8 @@ def _unsharded(job: Job, state: Mapping[str, Any]) -> Any:
     """Return an ordinary model with the weights of all processes (on the main process only)."""
     if not is_main_process():
         return job.base.model
-    twin = load_base(job.settings.base, job.settings.seed, job.settings.lora, job.runtime).model
+    settings = job.settings
+    twin = load_base(settings.base, settings.seed, settings.lora, job.runtime, job.weights).model
     twin.load_state_dict(state)
     return twin
 

@@ -131,7 +131,7 @@ def train(
     check_sizes(settings, data, n_processes())
     seen = prompts_seen(settings.base, (p.prompt for p in data.train))
     transformers.set_seed(settings.seed)
-    base = load_base(settings.base, settings.seed, settings.lora, runtime)
+    base = load_base(settings.base, settings.seed, settings.lora, runtime, str(identity["base"]))
     train_set = EncodedPairs(data.train, base.text_format, base.limit(settings.max_length))
     held_out = EncodedPairs(data.held_out, base.text_format, base.limit(settings.max_length))
     with ExitStack() as held:

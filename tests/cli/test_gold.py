@@ -277,9 +277,7 @@ def test_programs_are_isolated_and_the_record_says_how(pools: Path, monkeypatch:
         row |= {"gold": [0, 0], "tests": "assert f() == 1"}
     pools.write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
     allowed = ("--gold", "verifier:python", "-G", "allow_execution=yes")
-    monkeypatch.setattr(
-        "rmbench.gold.program._problem_of", lambda kind: "" if kind == "none" else "forbidden"
-    )
+    monkeypatch.setattr("rmbench.gold.program.problem_of", lambda kind: "" if kind == "none" else "forbidden")
     assert evaluate(pools, *allowed) == 2
     assert evaluate(pools, *allowed, "-G", "isolation=none") == 0
     assert stored_gold(pools) == [[1.0, 0.0]] * 2
@@ -292,7 +290,7 @@ def test_kinds_of_isolation_are_one_identity(monkeypatch: pytest.MonkeyPatch) ->
     from rmbench.gold.source import VerifierGold, load_gold
     from rmbench.models.runtime import Runtime
 
-    monkeypatch.setattr("rmbench.gold.program._problem_of", lambda kind: "")
+    monkeypatch.setattr("rmbench.gold.program.problem_of", lambda kind: "")
     told = []
     for kind in ("auto", "unshare", "bwrap", "none"):
         gold = load_gold("verifier:python", {"allow_execution": "yes", "isolation": kind}, Runtime())

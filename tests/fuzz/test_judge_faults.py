@@ -249,7 +249,7 @@ def test_what_is_no_log_probability_makes_no_preference(value: Any) -> None:
     assert found == pytest.approx(math.exp(-1) / (math.exp(-1) + math.exp(-0.5)))
 
 
-@pytest.mark.parametrize("n", [-5, 10**4000, True, "9", 1.5, None])
+@pytest.mark.parametrize("n", [-5, 10**300, True, "9", 1.5, None])
 def test_a_count_of_tokens_that_makes_no_sense_is_none(n: Any) -> None:
     body = json.loads(RIGHT) | {"usage": {"prompt_tokens": n, "completion_tokens": 7}}
     with serving(answer(json.dumps(body).encode())) as server:
@@ -345,12 +345,11 @@ def test_a_server_cannot_fill_the_memory_with_cookies() -> None:
 
 
 def test_a_version_of_the_client_without_a_deadline_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import httpx2
+    class Changed:
+        def __init__(self, **options: Any) -> None:
+            """Have no transport where this version has it."""
 
-    class Bare(httpx2.BaseTransport):
-        pass
-
-    monkeypatch.setattr(httpx2.Client, "_init_transport", lambda self, **options: Bare())
+    monkeypatch.setattr("rmbench.models.wire.httpx2.Client", Changed)
     with pytest.raises(ConfigError, match="cannot be given a deadline"):
         judge_at("http://127.0.0.1:1/v1")
 

@@ -365,7 +365,7 @@ def source_of(
         **identity,
         "task": {**identity["task"], "params": {**identity["task"]["params"], **params}},
     }
-    source = Source(replace(stored.record, identity=with_params), stored.path, "")
+    source = Source(replace(stored.record, identity=with_params), stored.path, label="")
     source.__dict__["panel"] = build_panel(
         PanelRow(
             id=f"i{k}",

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rmbench.errors import ConfigError, ScoringError
-from rmbench.models.resolve import load_model
+from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import open_store, score_items
 from rmbench.scoring.processes import Processes, processes_for
@@ -70,6 +70,10 @@ class Judge:
         return [0.8 if len(p.first) > len(p.second) else 0.2 for p in batch]
 
 
+def loaded(kind: type, *args: Any, **options: Any) -> LoadedModel:
+    return LoadedModel("m", kind(*args, **options), "m.py:M")
+
+
 def made_items() -> list[Item]:
     return [
         Item(f"i{n}", (Turn(role="user", content="q"),), (Response("a" * n), Response(f"b{n}")), cluster="c")
@@ -83,8 +87,8 @@ def expected() -> tuple[tuple[float, ...], ...]:
 
 def run(tmp_path: Path, n_workers: int, **told: str) -> tuple[Any, list[Any], Processes]:
     log = tmp_path / "log"
-    load: list[Callable[[], Any]] = [partial(Logs, log, **told)] * n_workers
-    with open_store(tmp_path, {"kind": "logs"}) as store, Processes(load) as executor:
+    load = [partial(loaded, Logs, log, **told)] * n_workers
+    with open_store(tmp_path, {"kind": "logs"}) as store, Processes(loaded(Logs, log), load) as executor:
         scoring = score_items(Logs(log), made_items(), store, batch_tokens=10, executor=executor)
         return scoring, [json.loads(line) for line in log.read_text().splitlines()], executor
 
@@ -130,7 +134,7 @@ def _folders(tmp_path: Path) -> None:
 
 def test_a_pairwise_model_in_workers(tmp_path: Path) -> None:
     alone, shared = (open_store(tmp_path / name, {"kind": "judge"}) for name in ("alone", "shared"))
-    with alone, shared, Processes([Judge]) as executor:
+    with alone, shared, Processes(loaded(Judge), [partial(loaded, Judge)]) as executor:
         first = score_items(Judge(), made_items(), alone)
         assert score_items(Judge(), made_items(), shared, executor=executor).rewards == first.rewards
 
@@ -171,7 +175,7 @@ def test_rewards_from_a_file_take_no_workers(tmp_path: Path) -> None:
     (tmp_path / "s.jsonl").write_text('{"id": "a", "rewards": [1.0, 2.0]}\n')
     loaded = load_model(f"scores:{tmp_path}/s.jsonl")
     with pytest.raises(ConfigError, match="nothing to do"):
-        processes_for(loaded.spec, {}, Runtime(), 2, loaded.model)
+        processes_for(loaded, {}, Runtime(), 2)
 
 
 @pytest.mark.slow
@@ -181,8 +185,42 @@ def test_a_decoder_in_two_workers(tmp_path: Path, make_checkpoint: Callable[...,
     for n in (1, 2):
         with (
             open_store(tmp_path / str(n), loaded.model.fingerprint()) as store,
-            processes_for(loaded.spec, {}, Runtime(), n, loaded.model) as executor,
+            processes_for(loaded, {}, Runtime(), n) as executor,
         ):
             scoring = score_items(loaded.model, made_items(), store, batch_tokens=100, executor=executor)
             rewards.append([x for row in scoring.rewards for x in row])
     assert rewards[0] == pytest.approx(rewards[1], abs=1e-5)
+
+
+def test_a_model_that_is_another_one_in_a_worker_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "m.py"
+    file.write_text(MODEL)
+    mine = load_model(f"{file}:Length")
+    file.write_text(MODEL.replace("float(len(", "-float(len("))
+    refused = (
+        r"^--workers: .*m\.py:Length is another model in rmbench-worker-\d: its source_sha256 is '\w+', here"
+    )
+    with processes_for(mine, {}, Runtime(), 2) as executor, pytest.raises(ConfigError, match=refused):
+        score_items(
+            mine.model, made_items(), open_store(tmp_path / "s", {"kind": "length"}), executor=executor
+        )
+    file.unlink()
+    with processes_for(mine, {}, Runtime(), 1) as executor:
+        executor.start(0, [])
+        with pytest.raises(ConfigError, match=r"^--workers: in rmbench-worker-0: .*m\.py"):
+            executor.finished()
+
+
+def test_a_checkpoint_that_changed_before_a_worker_read_it_is_refused(
+    tmp_path: Path, make_checkpoint: Callable[..., Path]
+) -> None:
+    folder = make_checkpoint("llama")
+    mine = load_model(str(folder), {}, Runtime(device="cpu"))
+    tokens = folder / "tokenizer_config.json"
+    tokens.write_text(tokens.read_text().replace("{", "{ ", 1))
+    with processes_for(mine, {}, Runtime(device="cpu"), 1) as executor:
+        executor.start(0, [])
+        with pytest.raises(
+            ConfigError, match=r"is another model in rmbench-worker-0: its weights is 'sha256:"
+        ):
+            executor.finished()

@@ -155,11 +155,11 @@ def _reports(
     boards: Sequence["Leaderboard"], runs: Sequence["Run"], reports: str | None, out: Path
 ) -> Iterator[tuple[Path, str]]:
     """Yield the path and the page of each model of the boards."""
-    from rmbench.boards.board import row_name
     from rmbench.boards.page import REPORTS, report_file
     from rmbench.core.progress import Bar
     from rmbench.report.numbers import sections_of
     from rmbench.report.page import make_report
+    from rmbench.results.run import shown_name
 
     if reports is not None and "://" in reports:
         raise ConfigError(f"--with-reports writes pages into a folder; --reports {reports} is an address")
@@ -170,7 +170,7 @@ def _reports(
     with Bar("reports", "models") as bar:
         for n, (model, on_board) in enumerate(shown.items()):
             bar.step(n, len(shown), model)
-            own = [run for run in runs if row_name(run, runs) == model]
+            own = [run for run in runs if shown_name(run, runs) == model]
             own.sort(key=lambda run: run.record.run_id not in on_board)  # links lead to what the board shows
             name = report_file(model)
             command = ["rmbench", "report", *(str(run.path) for run in own), "--out", name]

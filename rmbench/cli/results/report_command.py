@@ -67,6 +67,7 @@ def command(
     from rmbench.report.page import make_report
     from rmbench.report.pictures import figure_files
     from rmbench.report.worst import data_by_task
+    from rmbench.results.run import shown_name
 
     if out is None and figures is None:
         raise ConfigError("nothing to write: give --out FILE for the page, --figures FOLDER, or both")
@@ -97,7 +98,7 @@ def command(
             click.echo(
                 f"note: {one_line(', '.join(summary['tasks']))}: {one_line(summary['texts'])}", err=True
             )
-    n_models = len({run.record.model for run in runs})
+    n_models = len({shown_name(run, runs) for run in runs})
     what = f"{n_models} model{'s' * (n_models != 1)} on {len(sections)} task{'s' * (len(sections) != 1)}"
     if out is not None:
         click.echo(f"{one_line(str(out))}: {what}")

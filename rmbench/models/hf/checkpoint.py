@@ -1,25 +1,14 @@
-"""Checkpoints: their place, the hash or commit that pins them, and the logits that are the reward."""
+"""Checkpoints: their place, and the logits that are the reward."""
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import digest, sha256_file
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models.builtin import shipped_checkpoint
-from rmbench.models.runtime import Runtime
-
-_HASHED_SUFFIXES = (".safetensors", ".gguf", ".jinja", ".py", ".model")
-_HASHED_NAMES = frozenset(
-    {
-        "adapter_config.json", "added_tokens.json", "chat_template.json", "config.json", "merges.txt",
-        "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt",
-    }
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +61,7 @@ def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
     if gguf_file is not None:
         if not (folder / gguf_file).is_file():
             raise ConfigError(f"{folder}: there is no file {gguf_file}")
-    elif not any(folder.glob("*.safetensors")):
+    elif not any(any(folder.glob(f"*.safetensors{more}")) for more in ("", ".index.json")):
         pickles = sorted(p.name for p in folder.glob("*.bin"))
         why = (
             f"only {pickles[0]}, a pickle that could run code; save it again as safetensors"
@@ -81,48 +70,6 @@ def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
         )
         raise ConfigError(f"{folder}: expected weights as *.safetensors; found {why}")
     return checkpoint
-
-
-def source_of(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Any]:
-    """Return the arguments of `from_pretrained` that say where a checkpoint is.
-
-    Raises:
-        ConfigError: If its code may be run and is not pinned.
-    """
-    pinned = checkpoint.is_folder or re.fullmatch(r"[0-9a-f]{40}", checkpoint.revision or "")
-    if runtime.trust_remote_code and not pinned:
-        raise ConfigError(
-            f"{checkpoint.location}: trust_remote_code needs a pinned revision, so that the code that runs is"
-            " the code that was read: pass org/name@<40-hex commit>"
-        )
-    source: dict[str, Any] = {
-        "revision": checkpoint.revision,
-        "local_files_only": runtime.offline,
-        "trust_remote_code": runtime.trust_remote_code,
-    }
-    return source | ({"gguf_file": checkpoint.gguf_file} if checkpoint.gguf_file is not None else {})
-
-
-def weights_identity(checkpoint: Checkpoint, config: Any) -> Mapping[str, str]:
-    """Return the pin of the weights: a Hub commit, or a hash of a folder's weights, config and tokenizer."""
-    commit = None if checkpoint.is_folder else getattr(config, "_commit_hash", None)
-    if not checkpoint.is_folder and commit:
-        return {"weights": f"{checkpoint.location}@{commit}"}
-    if not checkpoint.is_folder:
-        raise ConfigError(
-            f"{checkpoint.location}: its commit is unknown; pass {checkpoint.location}@<40-hex commit>"
-        )
-    folder = Path(checkpoint.location)
-    wanted = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and (path.name in _HASHED_NAMES or path.suffix in _HASHED_SUFFIXES)
-        and not any(part.startswith((".", "checkpoint-")) for part in path.relative_to(folder).parts)
-    ]  # fmt: skip
-    if checkpoint.gguf_file is not None:
-        wanted = [path for path in wanted if path.suffix != ".gguf" or path.name == checkpoint.gguf_file]
-    rows = [[path.relative_to(folder).as_posix(), sha256_file(path)] for path in wanted]
-    return {"weights": f"sha256:{digest(rows)}"}
 
 
 def label_names(config: Any) -> list[str]:

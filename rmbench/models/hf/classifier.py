@@ -64,12 +64,12 @@ class HFRewardModel(HFModel):
         self._threads = self._threads_each = 1
         text_format = choose_format(tokenizer, loaded.is_encoder, setup.chat_template)
         max_length = checked_length(where, model.config, tokenizer, setup.runtime)
-        reader = Reader(checkpoint, model, self.encoder or self._states)
+        reader = Reader(checkpoint, model, self.encoder or self._states, loaded.weights)
         made_of = (setup, checkpoint, label, weights, fresh_head, torch_compile)
         super().__init__(Tokens(text_format, max_length, checkpoint.name), tokenizer, [reader], made_of)
 
     def fingerprint(self) -> dict[str, str]:
-        """Return whatever can change a score; hashes the weights of a folder once."""
+        """Return whatever can change a score."""
         return {
             "kind": "hf",
             "adapter": ADAPTER_VERSION,
@@ -181,6 +181,7 @@ def load_hf(
     gguf_file: str | None = None,
     max_length: int | None = None,
     trust_remote_code: bool = False,
+    code_revision: str | None = None,
 ) -> HFRewardModel:
     """A Hugging Face sequence classifier: a folder, `hf:FOLDER`, or `hf:org/name[@revision]`.
 
@@ -197,9 +198,10 @@ def load_hf(
         gguf_file: A quantised file of the folder to read.
         max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
+        code_revision: Commit of another repository whose code the configs name.
     """
     setup = Setup(
-        runtime=runtime.changed(max_length, trust_remote_code),
+        runtime=runtime.changed(max_length, trust_remote_code, code_revision),
         chat_template=chat_template,
         attn=attn,
         share_prompts=share_prompts,

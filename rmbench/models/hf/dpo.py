@@ -24,10 +24,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint, source_of
+from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint
 from rmbench.models.hf.device import allowed_gap, checked_length
 from rmbench.models.hf.forward import TokenStates
-from rmbench.models.hf.load import load_causal, torch
+from rmbench.models.hf.identity import runtimes_for
+from rmbench.models.hf.load import Read, load_causal, torch
 from rmbench.models.hf.sharing import made_up_ids
 from rmbench.models.hf.text import Encoded, ReplyFormat, decoder_format, reply_of
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of, tokenizer_identity
@@ -115,12 +116,15 @@ class ReplyLogProb(HFModel):
     Args:
         checkpoint: Where the language model is.
         logprobs: The language model.
+        weights: Identity of the files that it was loaded from.
         tokenizer: Decides which tokens a text becomes.
         tokens: Encodes conversations; shared with the other parts of a reward.
     """
 
-    def __init__(self, checkpoint: Checkpoint, logprobs: LogProbs, tokenizer: Any, tokens: Tokens) -> None:
-        super().__init__(tokens, tokenizer, [Reader(checkpoint, logprobs.model, logprobs.states)])
+    def __init__(
+        self, checkpoint: Checkpoint, logprobs: LogProbs, weights: str, tokenizer: Any, tokens: Tokens
+    ) -> None:
+        super().__init__(tokens, tokenizer, [Reader(checkpoint, logprobs.model, logprobs.states, weights)])
         self._logprobs = logprobs
 
     def fingerprint(self) -> dict[str, str]:
@@ -176,27 +180,29 @@ class ImplicitReward(HFModel):
         self._rule = rule
         # What is refused is refused before any of their code runs; the same weights are not loaded twice.
         checkpoints = [c for c in dict.fromkeys((policy, reference)) if c is not None]
-        for checkpoint in checkpoints:
-            source_of(checkpoint, setup.runtime)
-        tokenizers, limits, found = list[Any](), list[int](), list[LogProbs]()
-        for checkpoint in checkpoints:
-            model, tokenizer = load_causal(checkpoint, setup.runtime, setup.attn)
-            tokenizers.append(tokenizer)
+        runtimes = runtimes_for(checkpoints, setup.runtime)
+        reads, limits, found = list[Read](), list[int](), list[LogProbs]()
+        for checkpoint, runtime in zip(checkpoints, runtimes, strict=True):
+            read = load_causal(checkpoint, runtime, setup.attn)
+            model, tokenizer = read.model, read.tokenizer
+            reads.append(read)
             if checkpoint != policy:
-                _check_tokenizers(policy, checkpoint, *tokenizers, templates=setup.chat_template == "auto")
-            limits.append(checked_length(checkpoint.location, model.config, tokenizer, setup.runtime))
+                both = (each.tokenizer for each in reads)
+                _check_tokenizers(policy, checkpoint, *both, templates=setup.chat_template == "auto")
+            limits.append(checked_length(checkpoint.location, model.config, tokenizer, runtime))
             pad_id = pad_id_of(model, tokenizer)
             found.append(LogProbs(model, checkpoint.location, pad_id, share=setup.share_prompts))
-        own = tokenizers[0]
+        own, weights = reads[0].tokenizer, [read.weights for read in reads]
         text_format = ReplyFormat(own, decoder_format(own, setup.chat_template))
         tokens = Tokens(text_format, min(limits), f"dpo:{policy.name}")
-        models = [ReplyLogProb(*each, own, tokens) for each in zip(checkpoints, found, strict=True)]
+        made = zip(checkpoints, found, weights, strict=True)
+        models = [ReplyLogProb(*each, own, tokens) for each in made]
         self._policy, self._reference = models[0], None if reference is None else models[-1]
         readers = [reader for each in models for reader in each.readers]
         super().__init__(tokens, own, readers, (setup, policy, reference, rule))
 
     def fingerprint(self) -> dict[str, str]:
-        """Return whatever can change a score; hashes the weights of folders once."""
+        """Return whatever can change a score."""
         found = super().fingerprint()
         return {
             "kind": "dpo",
@@ -258,6 +264,7 @@ def load_dpo(
     share_prompts: bool = True,
     max_length: int | None = None,
     trust_remote_code: bool = False,
+    code_revision: str | None = None,
 ) -> ImplicitReward:
     """A language model's implicit reward: `dpo:policy=PATH,ref=PATH`, folders or org/name[@revision].
 
@@ -272,6 +279,7 @@ def load_dpo(
         share_prompts: Read what the conversations of a batch begin with once, where the models allow it.
         max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repositories' own code, in place of --trust-remote-code.
+        code_revision: Commit of another repository whose code the configs name.
 
     Raises:
         ConfigError: If the argument does not say which models, or they do not go together.
@@ -284,7 +292,7 @@ def load_dpo(
     if beta is not None and not (math.isfinite(beta) and beta > 0):
         raise ConfigError(f"dpo:{argument}: option 'beta' is {beta}; expected a number above 0")
     setup = Setup(
-        runtime=runtime.changed(max_length, trust_remote_code),
+        runtime=runtime.changed(max_length, trust_remote_code, code_revision),
         chat_template=chat_template,
         attn=attn,
         share_prompts=share_prompts,

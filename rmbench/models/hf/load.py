@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.checkpoint import Checkpoint, architectures, source_of
+from rmbench.models.hf.checkpoint import Checkpoint, architectures
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
+from rmbench.models.hf.identity import pin_of
 from rmbench.models.runtime import Runtime
 
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
@@ -22,11 +23,25 @@ class NoHeadError(ConfigError):
 
 
 @dataclass(frozen=True, slots=True)
+class Read:
+    """A checkpoint as it was read: its identity is that of the files that were read."""
+
+    model: Any
+    tokenizer: Any
+    weights: str
+    """Identity of the files: `Pin.weights`."""
+    lacks: Mapping[str, list[str]]
+    """Names of weights: `missing` from the checkpoint, `mismatched` in shape, `unexpected`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """A classifier on its device, in eval mode."""
 
     model: Any
     tokenizer: Any
+    weights: str
+    """Identity of the files: `Pin.weights`."""
     is_encoder: bool
     fresh: tuple[str, ...]
     """Parameters that the checkpoint does not have and that were drawn at random."""
@@ -43,13 +58,14 @@ def load_classifier(
     """
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
-    model, tokenizer, info = load_weights(checkpoint, runtime, auto, attention, changes)
-    fresh = _check_head(checkpoint, model, info, fresh_head)
+    read = load_weights(checkpoint, runtime, auto, attention, changes)
+    model = read.model
+    fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
     is_encoder = _check_kind(checkpoint, model)
     if not is_encoder:
         model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
     model.to(pick_device(runtime.device)).eval()
-    return Loaded(model, tokenizer, is_encoder, fresh)
+    return Loaded(model, read.tokenizer, read.weights, is_encoder, fresh)
 
 
 def load_weights(
@@ -59,36 +75,38 @@ def load_weights(
     attention: str,
     changes: Mapping[str, Any],
     check: Callable[[Any], None] | None = None,
-) -> tuple[Any, Any, Mapping[str, list[str]]]:
-    """Return (model, tokenizer, names of weights); the model is still on the CPU.
-
-    The names are those `missing` from the checkpoint, `mismatched` in shape, and `unexpected`.
+) -> Read:
+    """Return a checkpoint's model, still on the CPU, with its tokenizer and identity.
 
     `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
     `changes` has values of the config to replace, and `check` may refuse the config before weights are read.
 
     Raises:
-        ConfigError: If it cannot be loaded. Whether its weights are complete is left to the caller.
+        ConfigError: If it cannot be loaded, or changed meanwhile. Whether its weights are complete is left to
+            the caller.
     """
-    source = source_of(checkpoint, runtime)
     device = pick_device(runtime.device)
     with quiet(), explained(checkpoint):
+        pin = pin_of(checkpoint, runtime)
+        source = pin.source
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
         for name, value in changes.items():
             setattr(config, name, value)
         if check is not None:
             check(config)
         tokenizer = load_tokenizer(checkpoint, source)
-        kwargs = source | ({} if checkpoint.gguf_file else {"use_safetensors": True})
+        kwargs = {**source, **({} if checkpoint.gguf_file else {"use_safetensors": True})}
         if attention != "auto":
             kwargs["attn_implementation"] = attention
         model, info = auto.from_pretrained(
             checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
+        pin.check()
     mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
-    info = {"missing": info["missing_keys"], "mismatched": mismatched, "unexpected": info["unexpected_keys"]}
-    return model, tokenizer, {kind: sorted(map(str, keys)) for kind, keys in info.items()}
+    lacks = {"missing": info["missing_keys"], "mismatched": mismatched, "unexpected": info["unexpected_keys"]}
+    named = {kind: sorted(map(str, keys)) for kind, keys in lacks.items()}
+    return Read(model, tokenizer, pin.weights, named)
 
 
 def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
@@ -199,26 +217,27 @@ def quiet() -> Iterator[None]:
             log.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto") -> tuple[Any, Any]:
-    """Return (language model on its device, in eval mode; its tokenizer).
+def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto") -> Read:
+    """Return a language model on its device, in eval mode, with its tokenizer and identity.
 
     Raises:
         ConfigError: If it cannot be loaded, lacks weights, or is a classifier, an encoder or an
             encoder-decoder model.
     """
     auto, where = transformers.AutoModelForCausalLM, checkpoint.location
-    model, tokenizer, info = load_weights(
+    read = load_weights(
         checkpoint, runtime, auto, attention, {}, check=lambda config: check_writes(checkpoint, config)
     )
-    heads = [name for name in info["unexpected"] if name.startswith(("score.", "classifier."))]
+    heads = [name for name in read.lacks["unexpected"] if name.startswith(("score.", "classifier."))]
     if heads:
         raise ConfigError(f"{where}: a classifier (it has {heads[0]!r}), no language model; load it with hf:")
-    if wrong := [*info["missing"], *info["mismatched"]]:
+    if wrong := [*read.lacks["missing"], *read.lacks["mismatched"]]:
         raise ConfigError(
             f"{where}: no whole language model: {len(wrong)} weights are missing or have another shape, first"
             f" {wrong[0]!r}; its text and its probabilities would be random"
         )
-    return model.to(pick_device(runtime.device)).eval(), tokenizer
+    read.model.to(pick_device(runtime.device)).eval()
+    return read
 
 
 def check_writes(checkpoint: Checkpoint, config: Any) -> None:

@@ -26,6 +26,7 @@ from rmbench.models.hf.device import checked_length, pick_device
 from rmbench.models.hf.forward import TokenStates
 from rmbench.models.hf.load import (
     NoHeadError,
+    Read,
     float32_input,
     is_decoder,
     load_weights,
@@ -97,7 +98,8 @@ class ProcessReward(HFModel):
 
     def __init__(self, setup: Setup, checkpoint: Checkpoint, reading: Reading) -> None:
         where, self._reading = checkpoint.location, reading
-        model, tokenizer, self._head = _load(checkpoint, setup.runtime, setup.attn)
+        read, self._head = _load(checkpoint, setup.runtime, setup.attn)
+        model, tokenizer = read.model, read.tokenizer
         names = label_names(model.config)
         self._label = choose_readout(where, names, reading.label, None, weighable=False).label
         inner = decoder_format(tokenizer, setup.chat_template)
@@ -107,12 +109,12 @@ class ProcessReward(HFModel):
         super().__init__(
             Tokens(text_format, max_length, checkpoint.name),
             tokenizer,
-            [Reader(checkpoint, model, self._states)],
+            [Reader(checkpoint, model, self._states, read.weights)],
             (setup, checkpoint, reading),
         )
 
     def fingerprint(self) -> dict[str, str]:
-        """Return whatever can change a score; hashes the weights of a folder once."""
+        """Return whatever can change a score."""
         return {
             "kind": "process",
             "adapter": ADAPTER_VERSION,
@@ -151,6 +153,7 @@ def load_process(
     share_prompts: bool = True,
     max_length: int | None = None,
     trust_remote_code: bool = False,
+    code_revision: str | None = None,
 ) -> ProcessReward:
     r"""A token classifier (process reward model): `process:FOLDER` or `process:org/name[@revision]`.
 
@@ -166,11 +169,12 @@ def load_process(
         share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
         max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
+        code_revision: Commit of another repository whose code the configs name.
     """
     step = None if step_token is None else step_token.replace("\\n", "\n")
     reading = Reading(label=label, reduce=reduce, value=value, step_token=step)
     setup = Setup(
-        runtime=runtime.changed(max_length, trust_remote_code),
+        runtime=runtime.changed(max_length, trust_remote_code, code_revision),
         chat_template=chat_template,
         attn=attn,
         share_prompts=share_prompts,
@@ -178,11 +182,11 @@ def load_process(
     return ProcessReward(setup, find_checkpoint(argument, None), reading)
 
 
-def _load(checkpoint: Checkpoint, runtime: Runtime, attention: str) -> tuple[Any, Any, Any]:
-    """Return (model, tokenizer, head); the head is in float32."""
+def _load(checkpoint: Checkpoint, runtime: Runtime, attention: str) -> tuple[Read, Any]:
+    """Return (what was read, head); the head is in float32."""
     auto = transformers.AutoModelForTokenClassification
-    model, tokenizer, info = load_weights(checkpoint, runtime, auto, attention, {})
-    where = checkpoint.location
+    read = load_weights(checkpoint, runtime, auto, attention, {})
+    model, where = read.model, checkpoint.location
     if not is_decoder(model.config):
         raise ConfigError(f"{where}: {model.config.model_type} is an encoder; process: reads decoders")
     made_for = architectures(model.config)
@@ -190,7 +194,7 @@ def _load(checkpoint: Checkpoint, runtime: Runtime, attention: str) -> tuple[Any
         # The same parameters as a sequence classifier's: only its name tells.
         told = ", ".join(made_for) or "no architecture"
         raise NoHeadError(f"{where}: its config names {told}; expected ...ForTokenClassification")
-    if lacking := [*info["missing"], *info["mismatched"]]:
+    if lacking := [*read.lacks["missing"], *read.lacks["mismatched"]]:
         raise NoHeadError(
             f"{where}: no trained token classifier: it lacks, or has in another shape, {lacking[0]}"
         )
@@ -198,4 +202,4 @@ def _load(checkpoint: Checkpoint, runtime: Runtime, attention: str) -> tuple[Any
     if not isinstance(head, torch.nn.Module):
         raise ConfigError(f"{where}: {type(model).__name__} has neither 'score' nor 'classifier'")
     model.to(pick_device(runtime.device)).eval()
-    return model, tokenizer, head.float()
+    return read, head.float()

@@ -5,14 +5,13 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
 from math import nan
 from threading import Lock
 from typing import Any, Protocol, Self
 
 from rmbench.core.files import conversation_key, digest
 from rmbench.errors import ScoringError
-from rmbench.models.hf.checkpoint import Checkpoint, weights_identity
+from rmbench.models.hf.checkpoint import Checkpoint
 from rmbench.models.hf.device import dtype_name, tokens_at_once
 from rmbench.models.hf.text import NO_TOKENS, Encoded, TextFormat
 from rmbench.models.runtime import Dtype, Runtime
@@ -97,15 +96,11 @@ class Reader:
         checkpoint: Where it is.
         model: The model of transformers.
         states: Reads token ids with it.
+        weights: Identity of the files that it was loaded from.
     """
 
-    def __init__(self, checkpoint: Checkpoint, model: Any, states: States) -> None:
-        self.checkpoint, self.model, self.states = checkpoint, model, states
-
-    @cached_property
-    def weights(self) -> str:
-        """Pin of the weights; a folder is hashed once."""
-        return weights_identity(self.checkpoint, self.model.config)["weights"]
+    def __init__(self, checkpoint: Checkpoint, model: Any, states: States, weights: str) -> None:
+        self.checkpoint, self.model, self.states, self.weights = checkpoint, model, states, weights
 
     def fingerprint(self) -> dict[str, str]:
         """Return what can change a hidden state: attention, dtype, weights."""
@@ -143,7 +138,7 @@ class HFModel(TokenModel):
         return self.readers[0].states.sharing_problem
 
     def fingerprint(self) -> dict[str, str]:
-        """Return whatever can change a score; hashes the weights of a folder once."""
+        """Return whatever can change a score."""
         return {**super().fingerprint(), **self.readers[0].fingerprint()}
 
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:

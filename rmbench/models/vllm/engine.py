@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from rmbench.errors import ConfigError, ScoringError, first_line
-from rmbench.models.hf.checkpoint import Checkpoint, source_of
+from rmbench.models.hf.checkpoint import Checkpoint
 from rmbench.models.hf.device import checked_length, free_bytes, pick_dtype
+from rmbench.models.hf.identity import Pin, pin_of
 from rmbench.models.hf.load import explained, load_tokenizer, quiet, torch, transformers
 from rmbench.models.runtime import Runtime
 
@@ -43,21 +44,23 @@ class Config:
     tokenizer: Any
     max_length: int
     """Tokens of a text."""
+    pin: Pin
+    """The identity before it was read; `start_engine` checks it after the load."""
 
 
 def read_config(checkpoint: Checkpoint, runtime: Runtime) -> Config:
     """Return a checkpoint's config and tokenizer.
 
     Raises:
-        ConfigError: If they cannot be read.
+        ConfigError: If they cannot be read, or run code of another repository.
     """
     if checkpoint.gguf_file is not None:
         raise ConfigError(f"{checkpoint.location}: GGUF files go through hf:, not vllm:")
-    source = source_of(checkpoint, runtime)
     with quiet(), explained(checkpoint):
-        config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
-        tokenizer = load_tokenizer(checkpoint, source)
-    return Config(config, tokenizer, checked_length(checkpoint.location, config, tokenizer, runtime))
+        pin = pin_of(checkpoint, runtime)
+        config = transformers.AutoConfig.from_pretrained(checkpoint.location, **pin.source)
+        tokenizer = load_tokenizer(checkpoint, pin.source)
+    return Config(config, tokenizer, checked_length(checkpoint.location, config, tokenizer, runtime), pin)
 
 
 def start_engine(
@@ -72,14 +75,15 @@ def start_engine(
 
     Args:
         checkpoint: Where the model is.
-        read: Its config.
+        read: Its config, and its identity before it was read.
         runtime: Device, dtype, seed.
         runner: What vLLM calls the kind of work.
         options: How it uses the machine.
         further: More of vLLM's own engine arguments.
 
     Raises:
-        ConfigError: If vLLM is not installed, works on another device, or cannot start.
+        ConfigError: If vLLM is not installed, works on another device, cannot start, or the checkpoint
+            changed since its config was read.
     """
     if not (options.gpus >= 1 and 0 < options.gpu_share <= 1):
         raise ConfigError(
@@ -87,12 +91,12 @@ def start_engine(
             " fraction above 0"
         )
     with explained(checkpoint), _without_warnings():
-        vllm, device = _import_vllm(runtime)
+        vllm, device = import_vllm(runtime)
         dtype = pick_dtype(runtime.dtype, device, read.config.dtype)
         engine = vllm.LLM(
             model=checkpoint.location,
-            revision=checkpoint.revision,
-            tokenizer_revision=checkpoint.revision,
+            revision=read.pin.checkpoint.revision,
+            tokenizer_revision=read.pin.checkpoint.revision,
             trust_remote_code=runtime.trust_remote_code,
             runner=runner,
             dtype=dtype if dtype == "auto" else str(dtype).removeprefix("torch."),
@@ -105,7 +109,8 @@ def start_engine(
             use_tqdm_on_load=False,
             **further,
         )
-    atexit.register(_shut_down, engine)  # before its processes are ended in the middle of something
+        atexit.register(_shut_down, engine)  # before its processes are ended in the middle of something
+        read.pin.check()
     return engine
 
 
@@ -150,7 +155,7 @@ def _without_warnings() -> Iterator[None]:
             os.environ["PYTHONWARNINGS"] = before
 
 
-def _import_vllm(runtime: Runtime) -> tuple[Any, Any]:
+def import_vllm(runtime: Runtime) -> tuple[Any, Any]:
     """Return (the package, the torch device it works on), with an environment for batch jobs."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     space = int(_SHARE_OF_FREE * free_bytes(torch.device("cpu")) / _GIB)

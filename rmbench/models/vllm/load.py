@@ -1,12 +1,11 @@
 """`vllm:FOLDER`, `vllm:org/name[@revision]` and `vllm:URL`: classifiers run by vLLM."""
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any, Literal
 
 from rmbench.core.address import public_address
 from rmbench.errors import ConfigError, ScoringError
-from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint, weights_identity
+from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm.engine import (
     Config,
@@ -39,17 +38,12 @@ class Offline:
     def __init__(
         self, checkpoint: Checkpoint, read: Config, runtime: Runtime, options: EngineOptions
     ) -> None:
-        self._checkpoint, self._config = checkpoint, read.config
-        self.max_length = read.max_length
+        self.max_length, self._weights = read.max_length, read.pin.weights
         self._engine: Any = start_engine(checkpoint, read, runtime, "pooling", options)
 
     def identity(self) -> Mapping[str, str]:
-        """Return weights, dtype and version; hashes the weights of a folder once."""
-        return {**self._weights, "dtype": dtype_of(self._engine), "vllm": version()}
-
-    @cached_property
-    def _weights(self) -> Mapping[str, str]:
-        return weights_identity(self._checkpoint, self._config)
+        """Return weights, dtype and version."""
+        return {"weights": self._weights, "dtype": dtype_of(self._engine), "vllm": version()}
 
     def notes(self) -> list[str]:
         """Return nothing."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from rmbench.core.address import public_address
 from rmbench.core.files import digest
 from rmbench.errors import ConfigError, ScoringError, UnknownNameError
-from rmbench.models.hf.checkpoint import Checkpoint, Readout, find_checkpoint, weights_identity
+from rmbench.models.hf.checkpoint import Checkpoint, Readout, find_checkpoint
 from rmbench.models.http import Dialect, NoReplyError, Patience, Server, checked_url, key_from
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm.engine import Config, read_config
@@ -129,6 +129,7 @@ def connect(
     root = str(card.get("root") or card["id"])
     checkpoint = _checkpoint(told_url, tokenizer or root, is_given=tokenizer is not None)
     read = read_config(checkpoint, runtime)
+    read.pin.check()
     served_length = card.get("max_model_len")
     max_length = min(read.max_length, served_length) if isinstance(served_length, int) else read.max_length
     if runtime.max_length is not None and max_length < runtime.max_length:
@@ -181,7 +182,7 @@ def _identity(
     version = str(told.get("version")) if isinstance(told, dict) else "unknown"
     known = {"vllm": version, "dtype": "the server's"}
     if is_own and checkpoint.is_folder and Path(checkpoint.location).is_absolute():
-        return {**known, **weights_identity(checkpoint, read.config)}, []
+        return {**known, "weights": read.pin.weights}, []
     named = {"url": url, "served": str(card["id"]), "root": str(card.get("root") or "")}
     return {**known, **named}, [
         "the server's weights cannot be seen: its address and the model's name stand for them"

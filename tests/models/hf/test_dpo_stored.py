@@ -207,7 +207,7 @@ def test_workers_read_and_this_process_stores(make_checkpoint: Make, tmp_path: P
         alone = score_items(model, made_items(), store, batch_tokens=100)
     with (
         open_stores(tmp_path / "two", model, {}) as store,
-        processes_for(loaded.spec, {}, Runtime(device="cpu"), 2, model) as executor,
+        processes_for(loaded, {}, Runtime(device="cpu"), 2) as executor,
     ):
         assert isinstance(store, PartStores)
         shared = score_items(model, made_items(), store, batch_tokens=100, executor=executor)
