@@ -227,3 +227,17 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     finally:
         if is_root:
             os.seteuid(0)
+
+
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    for content in ("first", "second"):  # the target is made, then replaced
+        write_atomic(tmp_path / "link", content)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "target").read_text() == content
+    pipe = a_pipe(tmp_path)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(pipe, "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()
