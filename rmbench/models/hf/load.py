@@ -76,7 +76,7 @@ def load_weights(
     changes: Mapping[str, Any],
     check: Callable[[Any], None] | None = None,
 ) -> Read:
-    """Return a checkpoint's model, still on the CPU, with its tokenizer and identity.
+    """Return a checkpoint's model on its device, with its tokenizer and identity.
 
     `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
     `changes` has values of the config to replace, and `check` may refuse the config before weights are read.
@@ -102,11 +102,23 @@ def load_weights(
             checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
+        _take_out_of_file(model, device)
         pin.check()
     mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
     lacks = {"missing": info["missing_keys"], "mismatched": mismatched, "unexpected": info["unexpected_keys"]}
     named = {kind: sorted(map(str, keys)) for kind, keys in lacks.items()}
     return Read(model, tokenizer, pin.weights, named)
+
+
+def _take_out_of_file(model: Any, device: Any) -> None:
+    """Copy the weights into the memory of a device.
+
+    Safetensors are mapped into memory: on a CPU the weights are the file's pages, and would change with it.
+    """
+    model.to(device)
+    if device.type == "cpu":
+        for tensor in (*model.parameters(), *model.buffers()):  # tied ones are there once
+            tensor.data = tensor.data.clone()
 
 
 def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
