@@ -203,6 +203,17 @@ def read_whole(path: Path, most: int = LARGEST_TEXT, what: str = "") -> str:
         raise DataError(f"cannot be read: {error.strerror}", path=where) from None
 
 
+def require_replaceable(path: Path) -> None:
+    """Raise DataError if `path` is there and is no regular file: no device is ever replaced."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, device or socket"
+        raise DataError(f"{what}; expected a file to write", path=path)
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace `path` with `content`; a reader never sees half of it, not even after a power cut."""
     raw = content.encode("utf-8") if isinstance(content, str) else content
@@ -211,8 +222,7 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """As `write_atomic`, for content that `write` puts into a binary file."""
-    if not path.name:
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    require_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f".{path.name[:100]}.{_HOST}-"
     _remove_partials(path.parent, start)

@@ -227,3 +227,20 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     finally:
         if is_root:
             os.seteuid(0)
+
+
+def test_what_is_no_file_is_never_replaced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "link.jsonl").symlink_to("pipe.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    for name in ("pipe.jsonl", "link.jsonl", "folder.jsonl"):
+        for command in (
+            ["export", "-t", "bon", "--out", str(tmp_path / name)],
+            ["contamination", "--train", "bon:train", "-t", "bon", "--out", str(tmp_path / name), "-q"],
+        ):
+            assert run(command) == 2, command
+            assert "error: " in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="a pipe, device or socket; expected a file to write"):
+        write_atomic(tmp_path / "link.jsonl", "x")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.jsonl", "link.jsonl", "pipe.jsonl"]
+    assert (tmp_path / "pipe.jsonl").is_fifo()
