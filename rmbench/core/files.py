@@ -203,17 +203,6 @@ def read_whole(path: Path, most: int = LARGEST_TEXT, what: str = "") -> str:
         raise DataError(f"cannot be read: {error.strerror}", path=where) from None
 
 
-def require_replaceable(path: Path) -> None:
-    """Raise DataError if `path` is there and is no regular file: no device is ever replaced."""
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "a pipe, device or socket"
-        raise DataError(f"{what}; expected a file to write", path=path)
-
-
 def write_atomic(path: Path, content: str | bytes) -> None:
     """Replace `path` with `content`; a reader never sees half of it, not even after a power cut."""
     raw = content.encode("utf-8") if isinstance(content, str) else content
@@ -221,8 +210,20 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """As `write_atomic`, for content that `write` puts into a binary file."""
-    require_replaceable(path)
+    """As `write_atomic`, for content that `write` puts into a binary file.
+
+    A link stays, and its target is replaced. A device or a pipe (`/dev/null`, `/dev/stdout`) is written to; a
+    pipe that nobody reads is an OSError.
+    """
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # else a pipe would wait for its reader
+        os.set_blocking(descriptor, True)
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f".{path.name[:100]}.{_HOST}-"
     _remove_partials(path.parent, start)
