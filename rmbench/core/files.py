@@ -212,13 +212,16 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """As `write_atomic`, for content that `write` puts into a binary file.
 
-    A link stays, and its target is replaced. A device or a pipe (`/dev/null`, `/dev/stdout`) is written to.
+    A link stays, and its target is replaced. A device or a pipe (`/dev/null`, `/dev/stdout`) is written to; a
+    pipe that nobody reads is an OSError.
     """
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file() and not path.is_dir():
-        with path.open("wb", buffering=0) as file:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # else a pipe would wait for its reader
+        os.set_blocking(descriptor, True)
+        with os.fdopen(descriptor, "wb") as file:
             write(file)
         return
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import errno
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -241,3 +242,18 @@ def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path: Path) -> None:
     assert os.read(reader, 100) == b"through"
     os.close(reader)
     assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["pipe.jsonl", "link.jsonl", "folder.jsonl", "socket.jsonl"])
+def test_what_cannot_be_written_to_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    a_pipe(tmp_path)  # nobody reads it
+    (tmp_path / "link.jsonl").symlink_to("pipe.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "socket.jsonl"))
+    before = {p.name: p.lstat().st_mode for p in tmp_path.iterdir()}
+    assert run(["export", "-t", "bon", "--out", str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err.count("error: ") == 1
+    assert {p.name: p.lstat().st_mode for p in tmp_path.iterdir()} == before
