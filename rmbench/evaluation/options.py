@@ -127,7 +127,6 @@ class EvalKeywords(TypedDict, total=False):
     dtype: Dtype
     offline: bool
     trust_remote_code: bool
-    code_revision: str | None
     seed: int
     gold: str | None
     gold_options: Mapping[str, Any] | None

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 
 from rmbench.cli.main import run
 from rmbench.models.runtime import Runtime
-from rmbench.train.run import confidence_margin
+from rmbench.train.registered import confidence_margin
 
 Make = Callable[..., Path]
 

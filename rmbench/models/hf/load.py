@@ -89,7 +89,7 @@ def load_weights(
     changes: Mapping[str, Any],
     check: Callable[[Any], None] | None = None,
 ) -> Read:
-    """Return a checkpoint's model, still on the CPU, with its tokenizer and identity.
+    """Return a checkpoint's model on its device, with its tokenizer and identity.
 
     `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
     `changes` has values of the config to replace, and `check` may refuse the config before weights are read.
@@ -125,6 +125,7 @@ def load_weights(
         if adapter is not None:
             model, whole = merge(adapter, model)
             lacks = {kind: [name for name in names if name not in whole] for kind, names in lacks.items()}
+        _take_out_of_file(model, device)
         pin.check()
     return Read(model, tokenizer, pin.weights, lacks, (*pin.remarks, *unused))
 
@@ -140,6 +141,17 @@ def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, runtime: Runtime) -> Any:
     )
 
 
+def _take_out_of_file(model: Any, device: Any) -> None:
+    """Copy the weights into the memory of a device.
+
+    Safetensors are mapped into memory: on a CPU the weights are the file's pages, and would change with it.
+    """
+    model.to(device)
+    if device.type == "cpu":
+        for tensor in (*model.parameters(), *model.buffers()):  # tied ones are there once
+            tensor.data = tensor.data.clone()
+
+
 def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
     """Return the checkpoint's tokenizer; one without words, as transformers makes up, is refused."""
     folder = Path(checkpoint.location)
@@ -147,6 +159,11 @@ def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
     if needed and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ConfigError(f"{folder}: it has no tokenizer; expected {', '.join(_TOKENIZER_FILES)}")
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
+    if not isinstance(tokenizer.model_max_length, int | float):
+        found = repr(tokenizer.model_max_length)[:40]
+        raise ConfigError(
+            f"{checkpoint.location}: its tokenizer's model_max_length is {found}; expected a number"
+        )
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
     return tokenizer
