@@ -32,7 +32,7 @@ _TOKEN_BYTES = 32
 _OUT_OF_MEMORY = 97
 """Exit code of a worker out of memory. It is a reason for gold 0, which the program may choose, too."""
 _NOBODY = 65534
-_SIGINT, _SIGKILL, _SIGXCPU, _IGNORE = 2, 9, 24, 1
+_SIGINT, _SIGKILL, _SIGXCPU, _DEFAULT, _IGNORE = 2, 9, 24, 0, 1
 # Of Linux: unshare(2), mount(2), mount_setattr(2), umount2(2), prctl(2), capabilities(7).
 _NEW_MOUNTS, _NEW_UTS, _NEW_IPC, _NEW_USERS = 0x20000, 0x4000000, 0x8000000, 0x10000000
 _NEW_PIDS, _NEW_NETWORK = 0x20000000, 0x40000000
@@ -123,6 +123,7 @@ def _report(how: str, detail: str = "") -> None:
 
 def _work(job: int, done: int, isolation: str, settings: Mapping[str, Any]) -> None:
     """Be the worker; never returns."""
+    _libc().signal(_SIGINT, _DEFAULT)  # whoever started rmbench may have it ignored
     try:
         _confine(isolation, settings)
     except OSError as error:

@@ -45,7 +45,7 @@ class Runtime:
     ] = 0
     max_length: Annotated[int | None, NO_OPTION] = None
     """Tokens per conversation before truncation; None for the model's own limit. An option of the model."""
-    code_revision: str | None = None
+    code_revision: Annotated[str | None, NO_OPTION] = None
     """Commit of another repository whose code the checkpoint runs. An option of the model."""
 
     def __post_init__(self) -> None:

@@ -17,12 +17,12 @@ from rmbench.core.files import digest, read_json, sha256_bytes, write_atomic
 from rmbench.core.overlap import TrainingPrompts
 from rmbench.errors import ConfigError
 from rmbench.models.runtime import Runtime
-from rmbench.train.base import identity_of_base, load_base, prompts_seen
+from rmbench.train.base import RECORD, identity_of_base, load_base, prompts_seen
 from rmbench.train.fit import head_for
 from rmbench.train.frozen import Head, Representations, RepresentationStore, Tell
 from rmbench.train.losses import find_loss
 from rmbench.train.pairs import EncodedPairs, TrainingData
-from rmbench.train.run import RECORD, check_sizes, loss_of
+from rmbench.train.run import check_sizes, loss_of
 from rmbench.train.settings import TrainSettings
 from rmbench.types import Item, Turn
 

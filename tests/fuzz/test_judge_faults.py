@@ -249,7 +249,7 @@ def test_what_is_no_log_probability_makes_no_preference(value: Any) -> None:
     assert found == pytest.approx(math.exp(-1) / (math.exp(-1) + math.exp(-0.5)))
 
 
-@pytest.mark.parametrize("n", [-5, 10**4000, True, "9", 1.5, None])
+@pytest.mark.parametrize("n", [-5, 10**300, True, "9", 1.5, None])
 def test_a_count_of_tokens_that_makes_no_sense_is_none(n: Any) -> None:
     body = json.loads(RIGHT) | {"usage": {"prompt_tokens": n, "completion_tokens": 7}}
     with serving(answer(json.dumps(body).encode())) as server:
