@@ -226,6 +226,25 @@ def nemotron(make: Make, ids: tuple[int, ...] = (0,)) -> Replica:
     return Replica(body.folder, reward)
 
 
+def trl_pad_eos(make: Make) -> Replica:
+    """A classifier of TRL's trainer with EOS as padding: read by transformers' own forward pass."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = make("llama", pad=EOS, seed=5, folder="trl")
+    tags = "tags:\n- generated_from_trainer\n- trl\n- reward-trainer\n"
+    (folder / "README.md").write_text(f"---\nlibrary_name: transformers\n{tags}---\n\n# Model card\n")
+    own = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def reward(prompt: str, reply: str) -> float:
+        ids = tokenizer(chat(prompt, reply), add_special_tokens=False, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            return float(own(ids).logits)
+
+    return Replica(folder, reward)
+
+
 def armorm(make: Make) -> Replica:
     """ArmoRM: rewards times a matrix, weighed by a gate that reads the first token of the reply's header."""
     heads = {

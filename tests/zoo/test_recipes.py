@@ -45,6 +45,7 @@ FOUND: dict[str, tuple[Build, str]] = {
         partial(replicas.openrlhf, normalize_reward=True, mean=0.5, std=2.0), "openrlhf",
     ),
     "armorm": (replicas.armorm, "armorm"),
+    "trl-pad-eos": (replicas.trl_pad_eos, "trl-pad-eos"),
 }  # fmt: skip
 """Replica -> how it is built, and the recipe that its evidence finds."""
 
@@ -140,6 +141,42 @@ def test_options_change_the_text_of_a_plain_classifier(make_checkpoint: Make) ->
     assert (plain.tokenizer.decode(one[-2:]), other[-1]) == (".\n", 2)
     assert other[:-1] == one[:-1]
     assert changed.fingerprint()["format"] != plain.fingerprint()["format"]
+
+
+def test_a_card_alone_does_not_move_the_reading(make_checkpoint: Make) -> None:
+    folder = replicas.trl_pad_eos(make_checkpoint).folder
+    for text in ("# no head", "---\ntags: [trl]\n---\n", "---\ntags: &a [*a]\n---\n"):
+        (folder / "README.md").write_text(text)
+        model: Any = load_model(str(folder), {}).model
+        assert "recipe" not in model.fingerprint()
+        assert any("own forward pass" in note for note in model.notes())
+
+
+def test_vllm_refuses_what_needs_a_recipe(make_checkpoint: Make) -> None:
+    from rmbench.models.hf.checkpoint import find_checkpoint
+    from rmbench.models.runtime import Runtime
+    from rmbench.models.vllm.engine import read_config
+    from rmbench.models.vllm.reward import classifier_readout
+
+    config = {"architectures": ["Qwen2ForSequenceClassification"]}
+    for replica in (replicas.openrlhf(make_checkpoint, **config), replicas.trl_pad_eos(make_checkpoint)):
+        checkpoint = find_checkpoint(str(replica.folder), None)
+        read = read_config(checkpoint, Runtime(device="cpu"))
+        with pytest.raises(ConfigError, match="which vLLM does not do; load it with hf:"):
+            classifier_readout(checkpoint, read, None, None)
+
+
+def test_the_command_line_lists_recipes_and_scores_by_one(make_checkpoint: Make) -> None:
+    from click.testing import CliRunner
+
+    from rmbench.cli.main import cli
+
+    listed = CliRunner().invoke(cli, ["models", "recipes"])
+    assert listed.exit_code == 0
+    assert all(name in listed.output for name in recipes())
+    replica = replicas.grm(make_checkpoint)
+    checked = CliRunner().invoke(cli, ["check", "--model", str(replica.folder), "--device", "cpu"])
+    assert checked.exit_code == 0, checked.output
 
 
 HEADS = ["v_head.weight", "value_head.weight", "regression_head.weight", "score_head.weight", "score.0.weight",

@@ -15,8 +15,8 @@ from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
 from rmbench.models.hf.identity import Pin, pin_of
 from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
-from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting
-from rmbench.models.hf.recipes.tensors import head_tensors, tensors_of, told
+from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
+from rmbench.models.hf.recipes.tensors import head_tensors, told
 from rmbench.models.runtime import Runtime
 
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
@@ -76,7 +76,7 @@ class _Fit:
     def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
         """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
         where = self.checkpoint.location
-        self.seen = seen = Seen(where, config, tensors_of(pin, self.runtime), tokenizer)
+        self.seen = seen = look_at(pin, self.runtime, config, tokenizer)
         if self.fresh_head is not None:
             if heads := head_tensors(seen.tensors):
                 raise ConfigError(

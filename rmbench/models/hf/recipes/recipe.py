@@ -10,7 +10,7 @@ The recipe with the most evidence applies. Two with as much as each other are re
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,9 @@ from rmbench.core.options import NO_OPTION, Option, Texts
 from rmbench.core.schema import parse
 from rmbench.core.yaml import PACKAGE, read_yaml
 from rmbench.errors import ConfigError, UnknownNameError
-from rmbench.models.hf.recipes.tensors import Tensors
+from rmbench.models.hf.identity import Pin
+from rmbench.models.hf.recipes.tensors import Tensors, card_tags, tensors_of
+from rmbench.models.runtime import Runtime
 
 FOLDER = PACKAGE / "_data" / "recipes"
 Activation = Literal["relu", "gelu", "silu", "tanh"]
@@ -45,12 +47,24 @@ class Match:
     """Values of the config; `*` is any but false or none. `a|b` is one of two."""
     special: tuple[str, ...] = ()
     """Special tokens that the tokenizer has, such as cls_token."""
+    tags: tuple[str, ...] = ()
+    """Tags of the model card (README.md), all of them."""
+    pad_is_eos: bool = False
+    """The config's padding token is the tokenizer's EOS."""
 
     @property
     def size(self) -> int:
         """How much evidence that is."""
         parts = self.tensors, self.without, self.shape, self.architectures[:1], self.config, self.special
-        return sum(map(len, parts))
+        return sum(map(len, parts)) + len(self.tags) + self.pad_is_eos
+
+    @property
+    def told(self) -> str:
+        """The evidence in words."""
+        parts = [*self.tensors, *(f"no {name}" for name in self.without), *self.architectures]
+        parts += [f"{key}={value}" for key, value in self.config.items()]
+        parts += [*self.special, *(f"tag {tag}" for tag in self.tags), *["pad == eos"] * self.pad_is_eos]
+        return ", ".join(parts) or "-M recipe= alone"
 
     def fits(self, seen: "Seen") -> bool:
         """Say whether a checkpoint shows all of it."""
@@ -64,6 +78,8 @@ class Match:
             and (not self.architectures or bool(set(self.architectures) & set(seen.architectures)))
             and all(_has(seen.config, key, value) for key, value in self.config.items())
             and all(getattr(seen.tokenizer, name, None) is not None for name in self.special)
+            and (not self.pad_is_eos or seen.pad_is_eos)
+            and (not self.tags or seen.tags() >= set(self.tags))
         )
 
 
@@ -163,6 +179,14 @@ class Seen:
     config: Any
     tensors: Tensors
     tokenizer: Any
+    tags: Callable[[], set[str]] = set
+    """Reads the tags of the model card."""
+
+    @property
+    def pad_is_eos(self) -> bool:
+        """Whether transformers' own forward pass skips the EOS at the end of a text."""
+        pad, eos = self.config.get_text_config().pad_token_id, self.tokenizer.eos_token_id
+        return pad is not None and pad == eos
 
     @property
     def architectures(self) -> list[str]:
@@ -175,6 +199,16 @@ class Seen:
         """Return the name of a tensor, with values of the config for {key}; empty if it lacks one."""
         missing = [key for key in re.findall(r"\{(\w+)\}", text) if not getattr(self.config, key, None)]
         return "" if missing else re.sub(r"\{(\w+)\}", lambda m: str(getattr(self.config, m[1])), text)
+
+
+def look_at(pin: Pin, runtime: Runtime, config: Any, tokenizer: Any) -> Seen:
+    """Return the evidence of a checkpoint; its weights are not loaded.
+
+    Raises:
+        ConfigError: If a file of its weights is no safetensors file.
+    """
+    tensors = tensors_of(pin, runtime)
+    return Seen(pin.checkpoint.location, config, tensors, tokenizer, partial(card_tags, pin, runtime))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -279,7 +313,8 @@ def _evidence(match: Match, seen: Seen) -> str:
     parts = [seen.name(name) for name in match.tensors]
     parts += [name for name in seen.architectures if name in match.architectures][:1]
     parts += [f"{key}={getattr(seen.config, key, None)}" for key in match.config]
-    return ", ".join([*parts, *match.special])
+    parts += [*match.special, *(f"tag {tag} of its card" for tag in match.tags)]
+    return ", ".join([*parts, *["padding is EOS"] * match.pad_is_eos])
 
 
 def _changed(found: Recipe | None, asked: Asked) -> Recipe:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rmbench.core.files import read_whole
+from rmbench.core.yaml import parse_yaml
 from rmbench.errors import ConfigError
 from rmbench.models.hf.device import torch
 from rmbench.models.hf.identity import Pin, on_hub
@@ -62,6 +64,19 @@ def tensors_of(pin: Pin, runtime: Runtime) -> Tensors:
                 )
             found[name] = tensor
     return found
+
+
+def card_tags(pin: Pin, runtime: Runtime) -> set[str]:
+    """Return the tags in the head of a checkpoint's card (README.md); empty without a card or tags."""
+    path = _file(pin, "README.md", runtime)
+    if path is None:
+        return set()
+    try:
+        _, head, _ = read_whole(path).split("---\n", 2)
+        tags = parse_yaml(head, path).get("tags")
+    except (ConfigError, ValueError):  # a card is prose: it may have no such head
+        return set()
+    return set(map(str, tags)) if isinstance(tags, list) else set()
 
 
 def read_header(path: Path) -> dict[str, Tensor]:
