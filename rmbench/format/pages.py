@@ -189,6 +189,6 @@ def estimate_parts(
     return {
         "text": digits.write(estimate.value),
         "small": digits.interval(estimate.ci95) if estimate.ci95 else "no interval",
-        "why": "",
+        "why": "" if isfinite(estimate.value) else "not a finite number",
         "bar": scale.bar(estimate.value, estimate.ci95) if scale else None,
     }

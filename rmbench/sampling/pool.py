@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import digest, locked, parse_json
+from rmbench.core.files import digest, locked, parse_json, require_file
 from rmbench.errors import ConfigError, DataError, RunError
 from rmbench.sampling.policy import Decoding, Engine, Prompt, Sample
 from rmbench.sampling.prompts import CARRIED
@@ -145,6 +145,8 @@ def writing(path: Path) -> Iterator[None]:
     """Hold the pool's lock; raise ConfigError if another process has it."""
     if path.name.endswith(_NOT_APPENDED):
         raise ConfigError(f"{path}: --out is appended to, line by line; expected a name such as pool.jsonl")
+    if path.exists():
+        require_file(path)
     with locked(path.with_name(f".{path.name}.lock"), path, "sampling into"):
         yield
 

@@ -11,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import transformers
@@ -20,7 +20,7 @@ from rmbench.core.digits import Digits
 from rmbench.core.escape import for_markdown
 from rmbench.core.files import digest, read_json, write_atomic
 from rmbench.core.overlap import TrainingPrompts
-from rmbench.core.schema import typed_options
+from rmbench.core.schema import parse, typed_options
 from rmbench.errors import ConfigError
 from rmbench.models.hf.device import pick_device
 from rmbench.models.hf.load import quiet
@@ -256,18 +256,67 @@ def _plain(settings: TrainSettings) -> dict[str, Any]:
     return {**kept, "method": Path(settings.method).name}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedCounts:
+    """Counts of a training run."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    train_pairs: int
+    held_out_pairs: int
+    truncated_texts: int
+    steps: int
+    dropped: Mapping[str, int]
+    """Reason -> pairs left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Measures of a trained model on the held-out pairs."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    accuracy: float
+    nll: float
+    margin: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedFile:
+    """The keys of the record of a training run that are read again."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    identity: Mapping[str, Any]
+    identity_hash: str
+    counts: TrainedCounts
+    held_out: HeldOut
+
+
+def finished_record(path: Path, identity: Mapping[str, Any], advice: str) -> dict[str, Any] | None:
+    """Return the record of a finished training run with this identity; None if there is none.
+
+    Args:
+        path: The record.
+        identity: Everything that can change the trained weights.
+        advice: What to type where the record is of another run.
+
+    Raises:
+        ConfigError: If the record is damaged, or of another run.
+    """
+    if not path.exists():
+        return None
+    record = read_json(path)
+    parse(TrainedFile, record, f"{path}: not the record of a training run")
+    if record["identity_hash"] != digest(dict(identity), 16):
+        raise ConfigError(f"{path.parent}: it holds another trained model; {advice}")
+    return dict(record)
+
+
 def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the record of the finished run in `out`, if it is this very one."""
-    path = out / RECORD
     try:
-        if not path.is_file():
-            return None
-        record = dict(read_json(path))
+        record = finished_record(out / RECORD, identity, "give another --out")
     except OSError as error:
         raise ConfigError(f"{out}: cannot be read ({error.strerror})") from None
-    if record.get("identity_hash") != digest(dict(identity), 16):
-        raise ConfigError(f"{out}: it holds another trained model; give another --out")
-    shutil.rmtree(out / WORK, ignore_errors=True)  # left where a kill hit between record and removal
+    if record is not None:
+        shutil.rmtree(out / WORK, ignore_errors=True)  # left where a kill hit between record and removal
     return record
 
 

@@ -162,9 +162,8 @@ def load_classifier(
     is_encoder = _check_kind(checkpoint, model)
     if not is_encoder:
         model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
-    device = pick_device(runtime.device)
-    model.to(device).eval()
-    gate = None if gate is None else gate.to(device).eval()
+    model.eval()
+    gate = None if gate is None else gate.to(model.device).eval()
     return Loaded(
         model, read.tokenizer, read.weights, is_encoder, fresh, fit.recipe, fit.why, gate, fit.unread
     )
@@ -179,7 +178,7 @@ def load_weights(
     check: Callable[[Any], None] | None = None,
     fit: _Fit | None = None,
 ) -> Read:
-    """Return a checkpoint's model, still on the CPU, with its tokenizer and identity.
+    """Return a checkpoint's model on its device, with its tokenizer and identity.
 
     `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
     `changes` has values of the config to replace, `check` may refuse the config before weights are read, and
@@ -210,11 +209,23 @@ def load_weights(
         )  # fmt: skip
         if fit is not None:
             fit.attach(model)
+        _take_out_of_file(model, device)
         pin.check()
     mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
     lacks = {"missing": info["missing_keys"], "mismatched": mismatched, "unexpected": info["unexpected_keys"]}
     named = {kind: sorted(map(str, keys)) for kind, keys in lacks.items()}
     return Read(model, tokenizer, pin.weights, named)
+
+
+def _take_out_of_file(model: Any, device: Any) -> None:
+    """Copy the weights into the memory of a device.
+
+    Safetensors are mapped into memory: on a CPU the weights are the file's pages, and would change with it.
+    """
+    model.to(device)
+    if device.type == "cpu":
+        for tensor in (*model.parameters(), *model.buffers()):  # tied ones are there once
+            tensor.data = tensor.data.clone()
 
 
 def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:

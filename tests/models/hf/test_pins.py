@@ -438,6 +438,20 @@ def test_the_fingerprint_is_of_what_was_loaded_and_not_of_what_is_there_later(ma
     assert model.fingerprint()["weights"] == before != weights_of(hashes(find_checkpoint(str(folder), None)))
 
 
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_file_that_is_written_over_later_changes_no_reward(make_checkpoint: Make, tied: bool) -> None:
+    folder = make_checkpoint("gpt2", tie_word_embeddings=tied)
+    model: Any = load_model(str(folder), {}, CPU).model
+    before = model.score([TALK])
+    path = folder / "model.safetensors"
+    with path.open("r+b") as file:  # in place, as `cp` does it: the pages of a mapped file change too
+        file.seek(path.stat().st_size - 60_000)
+        file.write(b"\x11" * 60_000)
+    assert model.score([TALK]) == before
+    changed: Any = load_model(str(folder), {}, CPU).model
+    assert changed.score([TALK]) != before
+
+
 def test_a_base_that_changes_between_its_identity_and_its_load_is_refused(
     make_checkpoint: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

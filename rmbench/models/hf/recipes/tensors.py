@@ -117,7 +117,7 @@ def read_tensor(tensor: Tensor, rows: Iterable[int] | None = None) -> Any:
         found = part[:] if wanted is None else torch.cat([part[k : k + 1] for k in wanted])
     if found.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         raise ConfigError(f"{tensor.file}: {tensor.name!r} is in {found.dtype}; expected float16 to float64")
-    return found.float()
+    return found.to(torch.float32, copy=True)  # a mapped tensor would change with its file
 
 
 def head_tensors(tensors: Tensors) -> list[str]:
