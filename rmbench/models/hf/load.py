@@ -92,7 +92,7 @@ class _Fit:
             config.num_labels = 1 if self.head.gate is not None else self.head.n_labels
         if not self.recipe.body:
             return {}
-        known = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+        known: Any = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
         prefix = known[type(config)].base_model_prefix
         return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
 
