@@ -311,10 +311,10 @@ def _configs(checkpoint: Checkpoint, runtime: Runtime) -> list[Path]:
         return [
             p for p in sorted(Path(checkpoint.location).glob("*.json")) if p.is_file() and "config" in p.name
         ]
-    return [path for name in _CONFIGS if (path := _on_hub(checkpoint, name, runtime)) is not None]
+    return [path for name in _CONFIGS if (path := on_hub(checkpoint, name, runtime)) is not None]
 
 
-def _on_hub(checkpoint: Checkpoint, name: str, runtime: Runtime, *, must: bool = False) -> Path | None:
+def on_hub(checkpoint: Checkpoint, name: str, runtime: Runtime, *, must: bool = False) -> Path | None:
     """Return a file of a Hub repository in the local cache; None if there is none (OSError with `must`)."""
     from transformers.utils.hub import cached_file
 
@@ -332,7 +332,7 @@ def _commit(checkpoint: Checkpoint, runtime: Runtime) -> str:
     """Return the commit that a revision means now; all files are then read at this one."""
     if is_commit(checkpoint.revision):
         return str(checkpoint.revision)
-    path = _on_hub(checkpoint, checkpoint.gguf_file or "config.json", runtime, must=True)
+    path = on_hub(checkpoint, checkpoint.gguf_file or "config.json", runtime, must=True)
     found = re.search(r"/snapshots/([0-9a-f]{40})/", path.as_posix() if path else "")
     if found is None:
         raise ConfigError(
@@ -355,7 +355,7 @@ def _check_adapter(checkpoint: Checkpoint, runtime: Runtime) -> None:
             )
         if int(__version__.split(".")[0]) >= 5:  # older ones take the base from where the adapter says
             return
-    elif _on_hub(checkpoint, _ADAPTER, runtime) is None:
+    elif on_hub(checkpoint, _ADAPTER, runtime) is None:
         return
     raise ConfigError(
         f"{where}: an adapter ({_ADAPTER}), whose base may be any other model; merge the two into a folder"

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ from rmbench.models.hf.checkpoint import Checkpoint, architectures
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
-from rmbench.models.hf.identity import pin_of
+from rmbench.models.hf.identity import Pin, pin_of
+from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
+from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
+from rmbench.models.hf.recipes.tensors import head_tensors, told
 from rmbench.models.runtime import Runtime
 
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
@@ -45,12 +49,101 @@ class Loaded:
     is_encoder: bool
     fresh: tuple[str, ...]
     """Parameters that the checkpoint does not have and that were drawn at random."""
+    recipe: Recipe | None = None
+    """How its head is read; None for a plain classifier."""
+    why: str = ""
+    """The evidence for the recipe."""
+    gate: Any = None
+    """Weighs the outputs of `model.score`; None for none."""
+    unread: str = ""
+    """Head tensors of the files that the user's own choice leaves out."""
+
+
+@dataclass(slots=True)
+class _Fit:
+    """A recipe and its head, while a classifier is loaded."""
+
+    checkpoint: Checkpoint
+    runtime: Runtime
+    asked: Asked
+    fresh_head: int | None
+    recipe: Recipe | None = None
+    why: str = ""
+    head: MadeHead | None = None
+    seen: Seen | None = None
+    unread: str = ""
+
+    def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
+        """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
+        where = self.checkpoint.location
+        self.seen = seen = look_at(pin, self.runtime, config, tokenizer)
+        if self.fresh_head is not None:
+            if heads := head_tensors(seen.tensors):
+                raise ConfigError(
+                    f"{where}: option 'fresh_head': the checkpoint has a head of its own:"
+                    f" {told(seen.tensors, heads)}"
+                )
+            return {}
+        self.recipe, self.why = choose_recipe(self.asked, lambda: seen)
+        if self.recipe is None:
+            return {}
+        self.head = make_head(self.recipe, seen)
+        if self.head is not None:
+            config.num_labels = 1 if self.head.gate is not None else self.head.n_labels
+        if not self.recipe.body:
+            return {}
+        known: Any = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+        prefix = known[type(config)].base_model_prefix
+        return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
+
+    def attach(self, model: Any) -> None:
+        """Put the head in place of the classifier's own; refuse heads that nothing reads."""
+        if self.seen is None or self.fresh_head is not None:
+            return
+        if self.recipe is not None and not isinstance(getattr(model, "score", None), torch.nn.Module):
+            raise ConfigError(
+                f"{self.checkpoint.location}: {type(model).__name__} is no decoder with a 'score' head; the"
+                f" recipe {self.recipe.name} reads decoders"
+            )
+        used = frozenset({"score.weight", "score.bias"}) if self.head is None else self.head.used
+        unread = unread_heads(self.seen, used)
+        self.unread = told(self.seen.tensors, unread) if unread else ""
+        if unread and self.asked.is_auto:
+            raise ConfigError(_unread(self.seen, unread, self.recipe))
+        if self.head is not None:
+            model.score = self.head.module
+
+
+def _unread(seen: Seen, unread: list[str], recipe: Recipe | None) -> str:
+    """Say which head tensors nothing reads, and which recipe would."""
+    found = [each.name for each in fitting(seen) if each != recipe]
+    read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
+    advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
+    by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
+    steps = [name for name in seen.architectures if "Process" in name or "TokenClass" in name]
+    if steps:
+        read, advice = f"{steps[0]} rates steps, which hf: does not read", "write a recipe of your own"
+    return (
+        f"{seen.where}: its files have a head{by}: {told(seen.tensors, unread)}; {read}; {advice}"
+        " (`rmbench models recipes` lists them), or write a small adapter (file.py:Class)"
+    )
 
 
 def load_classifier(
-    checkpoint: Checkpoint, runtime: Runtime, fresh_head: int | None, attention: str
+    checkpoint: Checkpoint,
+    runtime: Runtime,
+    fresh_head: int | None,
+    attention: str,
+    asked: Asked | None = None,
 ) -> Loaded:
     """Return the classifier of a checkpoint.
+
+    Args:
+        checkpoint: Where it is.
+        runtime: Device, dtype, hub access.
+        fresh_head: Seed of a random head for a checkpoint without one; None for its own.
+        attention: An implementation, or `auto`.
+        asked: The user's options of recipes.
 
     Raises:
         ConfigError: If it cannot be loaded, has no head (and no `fresh_head`), or is of a kind whose reward
@@ -58,14 +151,22 @@ def load_classifier(
     """
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
-    read = load_weights(checkpoint, runtime, auto, attention, changes)
-    model = read.model
-    fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
+    fit = _Fit(checkpoint, runtime, asked or Asked(), fresh_head)
+    read = load_weights(checkpoint, runtime, auto, attention, changes, fit=fit)
+    model, gate = read.model, None
+    if fit.head is not None:
+        own = {name: [n for n in names if not n.startswith("score.")] for name, names in read.lacks.items()}
+        fresh, gate = _check_head(checkpoint, model, own, None), fit.head.gate
+    else:
+        fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
     is_encoder = _check_kind(checkpoint, model)
     if not is_encoder:
         model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
-    model.to(pick_device(runtime.device)).eval()
-    return Loaded(model, read.tokenizer, read.weights, is_encoder, fresh)
+    model.eval()
+    gate = None if gate is None else gate.to(model.device).eval()
+    return Loaded(
+        model, read.tokenizer, read.weights, is_encoder, fresh, fit.recipe, fit.why, gate, fit.unread
+    )
 
 
 def load_weights(
@@ -75,11 +176,13 @@ def load_weights(
     attention: str,
     changes: Mapping[str, Any],
     check: Callable[[Any], None] | None = None,
+    fit: _Fit | None = None,
 ) -> Read:
     """Return a checkpoint's model on its device, with its tokenizer and identity.
 
     `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
-    `changes` has values of the config to replace, and `check` may refuse the config before weights are read.
+    `changes` has values of the config to replace, `check` may refuse the config before weights are read, and
+    `fit` chooses a recipe and puts its head in place.
 
     Raises:
         ConfigError: If it cannot be loaded, or changed meanwhile. Whether its weights are complete is left to
@@ -96,12 +199,16 @@ def load_weights(
             check(config)
         tokenizer = load_tokenizer(checkpoint, source)
         kwargs = {**source, **({} if checkpoint.gguf_file else {"use_safetensors": True})}
+        if fit is not None:
+            kwargs |= fit.prepare(pin, config, tokenizer)
         if attention != "auto":
             kwargs["attn_implementation"] = attention
         model, info = auto.from_pretrained(
             checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
+        if fit is not None:
+            fit.attach(model)
         _take_out_of_file(model, device)
         pin.check()
     mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
