@@ -201,6 +201,22 @@ def test_no_head_at_all_is_still_said(make_checkpoint: Make) -> None:
         load_model(str(make_checkpoint("llama", task="CausalLM")), {})
 
 
+@pytest.mark.parametrize("config", [
+    {"architectures": ["Qwen2ForPrmModel"]}, {"architectures": ["Qwen2ForProcessRewardModel"]},
+    {"auto_map": {"AutoModel": "modeling.SkyworkPRMModel"}},
+])  # fmt: skip
+def test_what_rates_steps_is_not_read_at_the_last_token(
+    make_checkpoint: Make, config: dict[str, Any]
+) -> None:
+    """Skywork-o1-PRM has the head of TRL's value models, and reads it at every step."""
+    heads = {"v_head.summary.weight": replicas.drawn(1, 32), "v_head.summary.bias": replicas.drawn(1)}
+    body = replicas.Body(make_checkpoint, heads=heads, config=config)
+    with pytest.raises(ConfigError, match="rates steps, which hf: does not read"):
+        load_model(str(body.folder), {})
+    model: Any = load_model(str(body.folder), {"recipe": "trl-value-head"}).model
+    assert len(set(rewards(model))) == len(TEXTS)
+
+
 def test_a_gate_beside_a_plain_head_is_not_ignored(make_checkpoint: Make) -> None:
     """URM's layout: `score` and a gate that weighs its outputs."""
     heads = {"score.weight": replicas.drawn(4, 32), "gating.layers.0.weight": replicas.drawn(2, 32)}

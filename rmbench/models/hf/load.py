@@ -120,8 +120,7 @@ def _unread(seen: Seen, unread: list[str], recipe: Recipe | None) -> str:
     read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
     advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
     by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
-    steps = [name for name in seen.architectures if "Process" in name or "TokenClass" in name]
-    if steps:
+    if steps := seen.step_classes:
         read, advice = f"{steps[0]} rates steps, which hf: does not read", "write a recipe of your own"
     return (
         f"{seen.where}: its files have a head{by}: {told(seen.tensors, unread)}; {read}; {advice}"

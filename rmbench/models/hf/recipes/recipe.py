@@ -195,6 +195,11 @@ class Seen:
         named = [str(text).rpartition(".")[2] for text in remote.values() if isinstance(text, str)]
         return [*map(str, getattr(self.config, "architectures", None) or ()), *named]
 
+    @property
+    def step_classes(self) -> list[str]:
+        """Those of `architectures` that rate the steps of a reply, as process reward models do."""
+        return [name for name in self.architectures if re.search(r"Process|Prm|PRM|TokenClass", name)]
+
     def name(self, text: str) -> str:
         """Return the name of a tensor, with values of the config for {key}; empty if it lacks one."""
         missing = [key for key in re.findall(r"\{(\w+)\}", text) if not getattr(self.config, key, None)]
@@ -268,6 +273,11 @@ def choose_recipe(asked: Asked, see: Callable[[], Seen]) -> tuple[Recipe | None,
         found, why = _named(asked.recipe), "-M recipe="
     else:
         found, why = _matching(see())
+        if found is not None and (steps := see().step_classes):
+            raise ConfigError(
+                f"{see().where}: {steps[0]} rates steps, which hf: does not read; write a small adapter"
+                f" (file.py:Class), or pass -M recipe={found.name} to read its head at one token alone"
+            )
     if found is not None and found.refuse:
         seen = see()
         if refused := [key for key in found.refuse if getattr(seen.config, key, None)]:
