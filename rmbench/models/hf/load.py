@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
 from rmbench.models.hf.identity import Pin, pin_of
+from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
+from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
+from rmbench.models.hf.recipes.tensors import head_tensors, told
 from rmbench.models.hf.weights.adapter import merge
 from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
 from rmbench.models.hf.weights.tensors import weights_format
@@ -55,14 +59,102 @@ class Loaded:
     is_encoder: bool
     fresh: tuple[str, ...]
     """Parameters that the checkpoint does not have and that were drawn at random."""
+    recipe: Recipe | None = None
+    """How its head is read; None for a plain classifier."""
+    why: str = ""
+    """The evidence for the recipe."""
+    gate: Any = None
+    """Weighs the outputs of `model.score`; None for none."""
+    unread: str = ""
+    """Head tensors of the files that the user's own choice leaves out."""
     remarks: tuple[str, ...] = ()
     """As of `Read`."""
 
 
+@dataclass(slots=True)
+class _Fit:
+    """A recipe and its head, while a classifier is loaded."""
+
+    checkpoint: Checkpoint
+    runtime: Runtime
+    asked: Asked
+    fresh_head: int | None
+    recipe: Recipe | None = None
+    why: str = ""
+    head: MadeHead | None = None
+    seen: Seen | None = None
+    unread: str = ""
+
+    def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
+        """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
+        where = self.checkpoint.location
+        self.seen = seen = look_at(pin, self.runtime, config, tokenizer)
+        if self.fresh_head is not None:
+            if heads := head_tensors(seen.tensors):
+                raise ConfigError(
+                    f"{where}: option 'fresh_head': the checkpoint has a head of its own:"
+                    f" {told(seen.tensors, heads)}"
+                )
+            return {}
+        self.recipe, self.why = choose_recipe(self.asked, lambda: seen)
+        if self.recipe is None:
+            return {}
+        self.head = make_head(self.recipe, seen)
+        if self.head is not None:
+            config.num_labels = 1 if self.head.gate is not None else self.head.n_labels
+        if not self.recipe.body:
+            return {}
+        known: Any = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+        prefix = known[type(config)].base_model_prefix
+        return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
+
+    def attach(self, model: Any) -> None:
+        """Put the head in place of the classifier's own; refuse heads that nothing reads."""
+        if self.seen is None or self.fresh_head is not None:
+            return
+        if self.recipe is not None and not isinstance(getattr(model, "score", None), torch.nn.Module):
+            raise ConfigError(
+                f"{self.checkpoint.location}: {type(model).__name__} is no decoder with a 'score' head; the"
+                f" recipe {self.recipe.name} reads decoders"
+            )
+        used = frozenset({"score.weight", "score.bias"}) if self.head is None else self.head.used
+        unread = unread_heads(self.seen, used)
+        self.unread = told(self.seen.tensors, unread) if unread else ""
+        if unread and self.asked.is_auto:
+            raise ConfigError(_unread(self.seen, unread, self.recipe))
+        if self.head is not None:
+            model.score = self.head.module
+
+
+def _unread(seen: Seen, unread: list[str], recipe: Recipe | None) -> str:
+    """Say which head tensors nothing reads, and which recipe would."""
+    found = [each.name for each in fitting(seen) if each != recipe]
+    read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
+    advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
+    by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
+    if steps := seen.step_classes:
+        read, advice = f"{steps[0]} rates steps, which hf: does not read", "write a recipe of your own"
+    return (
+        f"{seen.where}: its files have a head{by}: {told(seen.tensors, unread)}; {read}; {advice}"
+        " (`rmbench models recipes` lists them), or write a small adapter (file.py:Class)"
+    )
+
+
 def load_classifier(
-    checkpoint: Checkpoint, runtime: Runtime, fresh_head: int | None, attention: str
+    checkpoint: Checkpoint,
+    runtime: Runtime,
+    fresh_head: int | None,
+    attention: str,
+    asked: Asked | None = None,
 ) -> Loaded:
     """Return the classifier of a checkpoint.
+
+    Args:
+        checkpoint: Where it is.
+        runtime: Device, dtype, hub access.
+        fresh_head: Seed of a random head for a checkpoint without one; None for its own.
+        attention: An implementation, or `auto`.
+        asked: The user's options of recipes.
 
     Raises:
         ConfigError: If it cannot be loaded, has no head (and no `fresh_head`), or is of a kind whose reward
@@ -70,15 +162,33 @@ def load_classifier(
     """
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
-    read = load_weights(checkpoint, runtime, auto, attention, changes)
-    model = read.model
-    fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
-    refuse_heads(checkpoint.location, model, read.lacks["unexpected"])
+    fit = _Fit(checkpoint, runtime, asked or Asked(), fresh_head)
+    read = load_weights(checkpoint, runtime, auto, attention, changes, fit=fit)
+    model, gate = read.model, None
+    if fit.head is not None:
+        own = {name: [n for n in names if not n.startswith("score.")] for name, names in read.lacks.items()}
+        fresh, gate = _check_head(checkpoint, model, own, None), fit.head.gate
+    else:
+        fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
+    known = [] if fit.seen is None else head_tensors(fit.seen.tensors)  # refused or told by `attach`
+    refuse_heads(checkpoint.location, model, [n for n in read.lacks["unexpected"] if n not in known])
     is_encoder = _check_kind(checkpoint, model)
     if not is_encoder:
         model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
-    model.to(pick_device(runtime.device)).eval()
-    return Loaded(model, read.tokenizer, read.weights, is_encoder, fresh, read.remarks)
+    model.eval()
+    gate = None if gate is None else gate.to(model.device).eval()
+    return Loaded(
+        model,
+        read.tokenizer,
+        read.weights,
+        is_encoder,
+        fresh,
+        fit.recipe,
+        fit.why,
+        gate,
+        fit.unread,
+        read.remarks,
+    )
 
 
 def load_weights(
@@ -88,11 +198,13 @@ def load_weights(
     attention: str,
     changes: Mapping[str, Any],
     check: Callable[[Any], None] | None = None,
+    fit: _Fit | None = None,
 ) -> Read:
     """Return a checkpoint's model on its device, with its tokenizer and identity.
 
     `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
-    `changes` has values of the config to replace, and `check` may refuse the config before weights are read.
+    `changes` has values of the config to replace, `check` may refuse the config before weights are read, and
+    `fit` chooses a recipe and puts its head in place.
 
     Raises:
         ConfigError: If it cannot be loaded, changed meanwhile, or has weights that the model does not take.
@@ -110,35 +222,54 @@ def load_weights(
             setattr(config, name, value)
         if check is not None:
             check(config)
-        tokenizer = _tokenizer_of(checkpoint, pin, runtime)
+        tokenizer = _tokenizer_of(checkpoint, pin, config, runtime)
         kwargs = {**source, **weights_format(base, runtime), **_NO_ADAPTER}
+        if fit is not None:
+            kwargs |= fit.prepare(pin, config, tokenizer)
         if attention != "auto":
             kwargs["attn_implementation"] = attention
         model, info = auto.from_pretrained(
             base.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
-        mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
-        lacks = {kind: sorted(map(str, info[f"{kind}_keys"])) for kind in ("missing", "unexpected")}
-        lacks["mismatched"] = sorted(map(str, mismatched))
-        lacks["unexpected"], unused = check_foreign(base.location, model, lacks["unexpected"])
+        lacks, unused = _lacking(base, model, info, None if fit is None else fit.head)
         if adapter is not None:
             model, whole = merge(adapter, model)
             lacks = {kind: [name for name in names if name not in whole] for kind, names in lacks.items()}
+        if fit is not None:
+            fit.attach(model)
         _take_out_of_file(model, device)
         pin.check()
     return Read(model, tokenizer, pin.weights, lacks, (*pin.remarks, *unused))
 
 
-def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, runtime: Runtime) -> Any:
-    """Return the tokenizer of a checkpoint; of an adapter without one, its base's."""
+def _lacking(
+    checkpoint: Checkpoint, model: Any, info: Mapping[str, Any], head: MadeHead | None
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return (`Read.lacks`, remarks on weights that are not used); the head of a recipe is used."""
+    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+    lacks = {kind: sorted(map(str, info[f"{kind}_keys"])) for kind in ("missing", "unexpected")}
+    lacks["mismatched"] = sorted(map(str, mismatched))
+    used = frozenset[str]() if head is None else head.used
+    foreign = [name for name in lacks["unexpected"] if name not in used]
+    lacks["unexpected"], unused = check_foreign(checkpoint.location, model, foreign)
+    return lacks, unused
+
+
+def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, config: Any, runtime: Runtime) -> Any:
+    """Return the tokenizer of a checkpoint; of an adapter without one, its base's.
+
+    A base without padding was trained with that of the adapter's tokenizer, so its config says that then.
+    """
     if pin.adapter_pin is None:
         return load_tokenizer(checkpoint, pin.source)
     own = pin.adapter_pin
-    has_own = file_of(own.checkpoint, "tokenizer_config.json", runtime) is not None
-    return (
-        load_tokenizer(own.checkpoint, own.source) if has_own else load_tokenizer(pin.checkpoint, pin.source)
-    )
+    if file_of(own.checkpoint, "tokenizer_config.json", runtime) is None:
+        return load_tokenizer(pin.checkpoint, pin.source)
+    tokenizer = load_tokenizer(own.checkpoint, own.source)
+    if config.get_text_config().pad_token_id is None:
+        config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    return tokenizer
 
 
 def _take_out_of_file(model: Any, device: Any) -> None:
