@@ -63,7 +63,7 @@ class HFRewardModel(HFModel):
         if setup.attn == "auto" and loaded.is_encoder and is_fast_bfloat16(model):
             use_products(model)
         self._readout = choose_readout(where, label_names(model.config), label, weights)
-        self._fresh_head, self._fresh = fresh_head, loaded.fresh
+        self._fresh_head, self._fresh, self._told = fresh_head, loaded.fresh, loaded.remarks
         self.pad_id = pad_id_of(model, tokenizer)
         self.encoder = EncoderLogits(model, self.pad_id) if loaded.is_encoder else None
         self._states = TokenStates(model, self.pad_id, share=setup.share_prompts)
@@ -174,7 +174,7 @@ class HFRewardModel(HFModel):
             return self._rewards(self.model(input_ids=ids, use_cache=False).logits)[0]
 
     def _remarks(self) -> list[str]:
-        notes = []
+        notes = list(self._told)
         if self._fresh:
             drawn = ", ".join(self._fresh)
             notes.append(f"the head is random (fresh_head={self._fresh_head}: {drawn}); a control only")
@@ -226,6 +226,7 @@ def load_hf(
     append_eos: bool | None = None,
     strip_newline: bool | None = None,
     gguf_file: str | None = None,
+    base: str | None = None,
     max_length: int | None = None,
     trust_remote_code: bool = False,
     code_revision: str | None = None,
@@ -251,6 +252,7 @@ def load_hf(
         append_eos: Whether EOS is written where the text does not end with it.
         strip_newline: Whether line breaks are taken from the end of the text.
         gguf_file: A quantised file of the folder to read.
+        base: Of an adapter: the base to put it on.  [default: the one that it names]
         max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
         code_revision: Commit of another repository whose code the configs name.
@@ -261,7 +263,7 @@ def load_hf(
         attn=attn,
         share_prompts=share_prompts,
     )
-    checkpoint = find_checkpoint(argument, gguf_file)
+    checkpoint = find_checkpoint(argument, gguf_file, base)
     asked = Asked(
         recipe=recipe, head=head, read_at=read_at, format=format, append_eos=append_eos,
         strip_newline=strip_newline,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.checkpoint import Checkpoint, architectures
+from rmbench.models.hf.checkpoint import Checkpoint, architectures, file_of
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
@@ -17,8 +17,13 @@ from rmbench.models.hf.identity import Pin, pin_of
 from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
 from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
 from rmbench.models.hf.recipes.tensors import head_tensors, told
+from rmbench.models.hf.weights.adapter import merge
+from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
+from rmbench.models.hf.weights.tensors import weights_format
 from rmbench.models.runtime import Runtime
 
+_NO_ADAPTER = {"adapter_kwargs": {"subfolder": ".no-adapter"}}
+"""transformers would put an adapter that lies beside whole weights on them, where peft is installed."""
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
 
 
@@ -35,7 +40,12 @@ class Read:
     weights: str
     """Identity of the files: `Pin.weights`."""
     lacks: Mapping[str, list[str]]
-    """Names of weights: `missing` from the checkpoint, `mismatched` in shape, `unexpected`."""
+    """Names of weights: `missing` from the checkpoint, `mismatched` in shape, `unexpected`.
+
+    Of those that the model does not take, only heads are left here: the others are refused or remarked on.
+    """
+    remarks: tuple[str, ...]
+    """On an adapter, and on weights that are not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,9 @@ class Loaded:
     """Weighs the outputs of `model.score`; None for none."""
     unread: str = ""
     """Head tensors of the files that the user's own choice leaves out."""
+
+    remarks: tuple[str, ...] = ()
+    """As of `Read`."""
 
 
 @dataclass(slots=True)
@@ -87,6 +100,11 @@ class _Fit:
         self.recipe, self.why = choose_recipe(self.asked, lambda: seen)
         if self.recipe is None:
             return {}
+        if pin.adapter is not None:
+            raise ConfigError(
+                f"{where}: an adapter on a base that needs the recipe {self.recipe.name} ({self.why});"
+                " merge the two with peft's merge_and_unload and save_pretrained"
+            )
         self.head = make_head(self.recipe, seen)
         if self.head is not None:
             config.num_labels = 1 if self.head.gate is not None else self.head.n_labels
@@ -95,6 +113,11 @@ class _Fit:
         known: Any = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
         prefix = known[type(config)].base_model_prefix
         return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
+
+    def not_seen(self, names: list[str]) -> list[str]:
+        """Return the names of head tensors that the recipes did not see: those of an adapter or a pickle."""
+        seen = {} if self.seen is None else self.seen.tensors
+        return [name for name in names if name not in seen]
 
     def attach(self, model: Any) -> None:
         """Put the head in place of the classifier's own; refuse heads that nothing reads."""
@@ -158,14 +181,16 @@ def load_classifier(
         fresh, gate = _check_head(checkpoint, model, own, None), fit.head.gate
     else:
         fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
+    refuse_heads(checkpoint.location, model, fit.not_seen(read.lacks["unexpected"]))
     is_encoder = _check_kind(checkpoint, model)
     if not is_encoder:
         model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
     model.eval()
     gate = None if gate is None else gate.to(model.device).eval()
     return Loaded(
-        model, read.tokenizer, read.weights, is_encoder, fresh, fit.recipe, fit.why, gate, fit.unread
-    )
+        model, read.tokenizer, read.weights, is_encoder, fresh, fit.recipe, fit.why, gate, fit.unread,
+        read.remarks,
+    )  # fmt: skip
 
 
 def load_weights(
@@ -184,36 +209,54 @@ def load_weights(
     `fit` chooses a recipe and puts its head in place.
 
     Raises:
-        ConfigError: If it cannot be loaded, or changed meanwhile. Whether its weights are complete is left to
-            the caller.
+        ConfigError: If it cannot be loaded, changed meanwhile, or has weights that the model does not take.
+            Whether its weights are complete is left to the caller, and other heads than the model's.
     """
     device = pick_device(runtime.device)
     with quiet(), explained(checkpoint):
         pin = pin_of(checkpoint, runtime)
+    base, adapter = pin.checkpoint, pin.adapter
+    with quiet(), explained(checkpoint if adapter is None else base):
         source = pin.source
-        config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
-        for name, value in changes.items():
+        config = transformers.AutoConfig.from_pretrained(base.location, **source)
+        of_adapter = {} if adapter is None else adapter.changes(auto)
+        for name, value in {**changes, **of_adapter}.items():
             setattr(config, name, value)
         if check is not None:
             check(config)
-        tokenizer = load_tokenizer(checkpoint, source)
-        kwargs = {**source, **({} if checkpoint.gguf_file else {"use_safetensors": True})}
+        tokenizer = _tokenizer_of(checkpoint, pin, runtime)
+        kwargs = {**source, **weights_format(base, runtime), **_NO_ADAPTER}
         if fit is not None:
             kwargs |= fit.prepare(pin, config, tokenizer)
         if attention != "auto":
             kwargs["attn_implementation"] = attention
         model, info = auto.from_pretrained(
-            checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
+            base.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
         if fit is not None:
             fit.attach(model)
+        mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+        lacks = {kind: sorted(map(str, info[f"{kind}_keys"])) for kind in ("missing", "unexpected")}
+        lacks["mismatched"] = sorted(map(str, mismatched))
+        lacks["unexpected"], unused = check_foreign(base.location, model, lacks["unexpected"])
+        if adapter is not None:
+            model, whole = merge(adapter, model)
+            lacks = {kind: [name for name in names if name not in whole] for kind, names in lacks.items()}
         _take_out_of_file(model, device)
         pin.check()
-    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
-    lacks = {"missing": info["missing_keys"], "mismatched": mismatched, "unexpected": info["unexpected_keys"]}
-    named = {kind: sorted(map(str, keys)) for kind, keys in lacks.items()}
-    return Read(model, tokenizer, pin.weights, named)
+    return Read(model, tokenizer, pin.weights, lacks, (*pin.remarks, *unused))
+
+
+def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, runtime: Runtime) -> Any:
+    """Return the tokenizer of a checkpoint; of an adapter without one, its base's."""
+    if pin.adapter_pin is None:
+        return load_tokenizer(checkpoint, pin.source)
+    own = pin.adapter_pin
+    has_own = file_of(own.checkpoint, "tokenizer_config.json", runtime) is not None
+    return (
+        load_tokenizer(own.checkpoint, own.source) if has_own else load_tokenizer(pin.checkpoint, pin.source)
+    )
 
 
 def _take_out_of_file(model: Any, device: Any) -> None:
@@ -351,7 +394,7 @@ def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto
     read = load_weights(
         checkpoint, runtime, auto, attention, {}, check=lambda config: check_writes(checkpoint, config)
     )
-    heads = [name for name in read.lacks["unexpected"] if name.startswith(("score.", "classifier."))]
+    heads = [n for n in read.lacks["unexpected"] if n.startswith(("score.", "classifier."))]
     if heads:
         raise ConfigError(f"{where}: a classifier (it has {heads[0]!r}), no language model; load it with hf:")
     if wrong := [*read.lacks["missing"], *read.lacks["mismatched"]]:
@@ -359,6 +402,7 @@ def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto
             f"{where}: no whole language model: {len(wrong)} weights are missing or have another shape, first"
             f" {wrong[0]!r}; its text and its probabilities would be random"
         )
+    refuse_heads(where, read.model, read.lacks["unexpected"])
     read.model.to(pick_device(runtime.device)).eval()
     return read
 

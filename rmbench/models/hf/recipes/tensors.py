@@ -13,8 +13,9 @@ from typing import Any
 from rmbench.core.files import read_whole
 from rmbench.core.yaml import parse_yaml
 from rmbench.errors import ConfigError
+from rmbench.models.hf.checkpoint import file_of
 from rmbench.models.hf.device import torch
-from rmbench.models.hf.identity import Pin, on_hub
+from rmbench.models.hf.identity import Pin
 from rmbench.models.runtime import Runtime
 
 _WEIGHTS = "model.safetensors"
@@ -68,7 +69,7 @@ def tensors_of(pin: Pin, runtime: Runtime) -> Tensors:
 
 def card_tags(pin: Pin, runtime: Runtime) -> set[str]:
     """Return the tags in the head of a checkpoint's card (README.md); empty without a card or tags."""
-    path = _file(pin, "README.md", runtime)
+    path = file_of(pin.checkpoint, "README.md", runtime)
     if path is None:
         return set()
     try:
@@ -132,19 +133,11 @@ def told(tensors: Tensors, names: Iterable[str]) -> str:
 
 
 def _files(pin: Pin, runtime: Runtime) -> list[Path]:
-    whole = _file(pin, _WEIGHTS, runtime)
-    index = None if whole else _file(pin, _INDEX, runtime)
+    whole = file_of(pin.checkpoint, _WEIGHTS, runtime)
+    index = None if whole else file_of(pin.checkpoint, _INDEX, runtime)
     names = sorted(set(_weight_map(index).values())) if index else []
-    parts = [_file(pin, name, runtime) for name in names]
-    return [path for path in (whole, *parts, _file(pin, _BESIDE, runtime)) if path is not None]
-
-
-def _file(pin: Pin, name: str, runtime: Runtime) -> Path | None:
-    """Return a file of a checkpoint; None if there is none."""
-    if not pin.checkpoint.is_folder:
-        return on_hub(pin.checkpoint, name, runtime)
-    path = Path(pin.checkpoint.location) / name
-    return path if path.is_file() else None
+    parts = [file_of(pin.checkpoint, name, runtime) for name in names]
+    return [path for path in (whole, *parts, file_of(pin.checkpoint, _BESIDE, runtime)) if path is not None]
 
 
 def _weight_map(path: Path) -> Mapping[str, str]:
