@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.cli.main import run
-from rmbench.results.record import run_id, sealed
+from rmbench.results.influence import influence_name
+from rmbench.results.record import rewards_name, run_id, sealed
+from rmbench.results.run import Run
 
 HOSTILE = (
     "<script>document.title='owned'</script>",
@@ -78,3 +80,16 @@ def spoil_identity(results: Path) -> None:
         rewards.rename(path.with_name(f"{new}.rewards.jsonl.gz"))
         path.with_name(f"{new}.json").write_text(json.dumps(sealed(record | {"run_id": new})))
         path.unlink()
+
+
+def make_old(stored: Run) -> str:
+    """Make the record one of an older version of the metrics; return its new run id."""
+    values = json.loads(stored.path.read_text())
+    values["identity"]["metrics_version"] = 1
+    values["run_id"] = run_id(values["identity"])
+    values["files"]["rewards"]["name"] = rewards_name(values["run_id"])
+    stored.rewards_path.rename(stored.path.with_name(rewards_name(values["run_id"])))
+    stored.influence_path.rename(stored.path.with_name(influence_name(values["run_id"])))
+    stored.path.unlink()
+    stored.path.with_name(f"{values['run_id']}.json").write_text(json.dumps(sealed(values), indent=1) + "\n")
+    return str(values["run_id"])

@@ -169,6 +169,7 @@ NOT_OURS = {
     "_repr_html_",  # what a notebook shows
     "_attn_implementation", "_global_mapping",  # transformers
     "_shared_state",  # accelerate
+    "_exit",  # os
 }  # fmt: skip
 """Underscore names of other libraries that tests read."""
 

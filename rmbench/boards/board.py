@@ -4,7 +4,7 @@ A record stands in a column if it is of the column's task, whole, and on the sam
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -24,7 +24,7 @@ from rmbench.boards.separation import (
     standings,
 )
 from rmbench.core.digits import Digits, digits_of_estimates
-from rmbench.core.files import write_atomic
+from rmbench.core.files import read_json, write_atomic
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import as_html, no_value
 from rmbench.metrics import Suite, resolve_metric
@@ -65,6 +65,8 @@ def eligible(column: ColumnSpec, runs: Sequence[Run], left_out: list[str]) -> li
     return [(run, name) for name, run in chosen.items()]
 
 
+ENDS = ("md", "csv", "tex", "json", "html")
+"""Endings of a board's files."""
 SHORTCUT_KIND = "baseline"
 """Fingerprint kind of shortcuts, which read no meaning: a reward model must beat them."""
 SHORTCUTS = ("length", "shortest", "markdown", "constant", "random")
@@ -82,8 +84,8 @@ class BoardCell:
     run_id: str
     truncated: int | None
     invalid: int
-    trained_on: int
-    """Prompts of the task that the model was trained on, exactly or by 13-grams; 0 if unknown."""
+    trained_on: int | None
+    """Prompts of the task that the model was trained on, exactly or by 13-grams; None if unknown."""
     facts: Facts
     group: str = ""
     """Group within the column; empty without a paired test."""
@@ -202,9 +204,14 @@ class Leaderboard:
         return self._file("html")
 
     def save(self, folder: Path | str) -> None:
-        """Write the board into `folder` in all its formats."""
+        """Write the board into `folder` in all its formats.
+
+        Raises:
+            ConfigError: If it is empty, and a board with models is there.
+        """
         from rmbench.boards.render import render_board
 
+        require_none_emptied([self], Path(folder))
         for name, content in render_board(self).items():
             write_atomic(Path(folder) / name, content)
 
@@ -310,6 +317,27 @@ def require_rows(board: Leaderboard) -> None:
     )
 
 
+def require_none_emptied(boards: Iterable[Leaderboard], folder: Path) -> None:
+    """Raise ConfigError if a board without a model would replace one in `folder` that may have some."""
+    for board in boards:
+        name = board.spec.name
+        there = [path for end in ENDS if (path := folder / f"{name}.{end}").exists()]
+        if board.rows or not there or _is_empty(folder / f"{name}.json"):
+            continue
+        raise ConfigError(
+            f"board {name!r}: no record is whole and of its tasks, but {there[0]} has models;"
+            f" give the --results that hold its records, or remove {folder / name}.*"
+        )
+
+
+def _is_empty(path: Path) -> bool:
+    """Say whether a board's JSON file says that it has no model."""
+    try:
+        return bool(read_json(path)["rows"] == [])
+    except (ConfigError, KeyError, TypeError):
+        return False
+
+
 def _rows(
     spec: BoardSpec,
     table: Mapping[str, Mapping[str, _Measured]],
@@ -364,7 +392,7 @@ def _measure(column: ColumnSpec, run: Run) -> _Measured | str:
         return suite.undefined.setdefault(column.metric, f"it is {statistic.value}, no finite number")
     counts = run.record.counts
     answered, n_items = run.n_answered(name), suite.n_items
-    trained_on = sum((counts.get("trained_on") or {}).values())
+    trained_on = None if (seen := counts.get("trained_on")) is None else sum(seen.values())
     cell = BoardCell(
         statistic.estimate(),
         run.record.run_id,

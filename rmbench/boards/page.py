@@ -41,7 +41,7 @@ def row_notes(board: Leaderboard, row: BoardRow) -> list[dict[str, str]]:
     marks = []
     if row.shortcut:
         marks.append(_mark("shortcut", "shortcut", "Reads no meaning: a reward model must beat it."))
-    if seen := _per_task(board, row, lambda cell: cell.trained_on):
+    if seen := _per_task(board, row, lambda cell: cell.trained_on or 0):
         what = _listed(seen, "prompts of")
         marks.append(
             _mark(

@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import io
 import os
 import sys
 from difflib import get_close_matches
@@ -112,6 +113,10 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments`; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names and texts may hold what the terminal's encoding does not have, such as half a character.
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = cli.main(args=arguments, prog_name="rmbench", standalone_mode=False)
         return code if isinstance(code, int) else 0

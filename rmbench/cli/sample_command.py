@@ -98,7 +98,8 @@ def command(
     Add "gold", a number per response, and the pool is data for `rmbench eval`.
 
     After a kill, the same command continues: an unfinished last line is cut off and sampled again. Settings
-    other than the file's are refused; more prompts are accepted.
+    other than the file's are refused. So are prompts of the file with another answer, or another of the
+    first two lines' keys. More prompts are accepted.
 
     The random numbers of each response follow from --seed, the prompt's content and the response's number. So
     a response depends neither on the order of the prompts nor on -n, --limit or --batch-size, and a prompt

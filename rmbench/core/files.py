@@ -210,9 +210,20 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """As `write_atomic`, for content that `write` puts into a binary file."""
+    """As `write_atomic`, for content that `write` puts into a binary file.
+
+    A link stays, and its target is replaced. A device or a pipe (`/dev/null`, `/dev/stdout`) is written to; a
+    pipe that nobody reads is an OSError.
+    """
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file() and not path.is_dir():
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # else a pipe would wait for its reader
+        os.set_blocking(descriptor, True)
+        with os.fdopen(descriptor, "wb") as file:
+            write(file)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     start = f".{path.name[:100]}.{_HOST}-"
     _remove_partials(path.parent, start)
@@ -358,7 +369,9 @@ def open_text(path: Path) -> io.TextIOWrapper:
     if path.suffix == ".gz":
         return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="\n")
     if path.suffix == ".xz":
-        return io.TextIOWrapper(lzma.open(path, "rb"), encoding="utf-8-sig", newline="\n")
+        # Not the format without a mark of its own, as which a file of zeros would be read without end.
+        packed = lzma.open(path, "rb", format=lzma.FORMAT_XZ)  # noqa: SIM115
+        return io.TextIOWrapper(packed, encoding="utf-8-sig", newline="\n")
     return path.open("r", encoding="utf-8-sig", newline="\n")
 
 
@@ -367,7 +380,7 @@ def decompressed_head(path: Path, raw: bytes) -> bytes:
     if path.suffix == ".gz":
         return zlib.decompressobj(wbits=31).decompress(raw)
     if path.suffix == ".xz":
-        return lzma.LZMADecompressor().decompress(raw)
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(raw)
     return raw
 
 

@@ -140,6 +140,8 @@ def _serve(file: str, of: str, name: str) -> None:
             _say({"limit": "ran out of memory"})
         except RecursionError:
             _say({"limit": "nested too deeply"})
+        except Exception as error:  # of whatever library answers: this question alone has no answer
+            _say({"limit": f"failed ({type(error).__name__})"})
 
 
 def _say(reply: dict[str, Any]) -> None:

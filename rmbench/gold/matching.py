@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.core.files import read_json
-from rmbench.errors import ConfigError
+from rmbench.errors import ConfigError, DataError
 from rmbench.gold.bounded import Bounded, OutOfLimits
 from rmbench.gold.instruction import verify
 from rmbench.gold.instruction.structured import find_json
@@ -127,7 +127,11 @@ class JsonSchema:
 
 
 def _read(path: Path) -> Any:
-    return read_json(path, "schema")
+    schema = read_json(path, "schema")
+    if not isinstance(schema, dict | bool):
+        found = f"{type(schema).__name__}; expected a JSON schema, an object, true or false"
+        raise DataError(found, path=f"schema: {path}")
+    return schema
 
 
 def prepare() -> None:
@@ -155,6 +159,8 @@ def valid(schema: Any, response: str) -> bool | None:
     import jsonschema
     import referencing.exceptions
 
+    if isinstance(schema, dict) and not isinstance(schema.get("$schema", ""), str):
+        raise ConfigError(f"the schema is no JSON schema: its $schema is {str(schema['$schema'])[:40]!r}")
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
         kind.check_schema(schema)

@@ -201,16 +201,24 @@ class Ensemble:
         return [max(row) for row in zip(*(model.lengths(batch) for model in self._sized), strict=True)]
 
     def _overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:
-        """Return the most prompts that any one member was trained on; None where no member knows."""
+        """Return the most prompts that any one member was trained on.
+
+        None where no member knows, and where those that know saw none: another one may have seen some.
+        """
         trained = [m.model for m in self._members if isinstance(m.model, TrainedModel)]
         totals: list[dict[str, int]] = [{} for _ in trained]
+        silent = [m for m in self._members if not isinstance(m.model, TrainedModel)]
+        all_know = all(fingerprint_of(m).get("kind") == "baseline" for m in silent)
         rest = iter(prompts)
         while part := list(islice(rest, _PROMPTS_AT_ONCE)):
             for model, total in zip(trained, totals, strict=True):
-                for key, count in (model.overlap(part) or {}).items():
+                found = model.overlap(part)
+                all_know = all_know and found is not None
+                for key, count in (found or {}).items():
                     total[key] = total.get(key, 0) + count
         keys = {key for total in totals for key in total}
-        return {key: max(total.get(key, 0) for total in totals) for key in sorted(keys)} or None
+        most = {key: max(total.get(key, 0) for total in totals) for key in sorted(keys)}
+        return most if any(most.values()) or (most and all_know) else None
 
 
 @register_scheme(

@@ -146,6 +146,7 @@ def _best_of_n(paths: Sequence[Path]) -> tuple[list[Run], list[Left]]:
     left: list[Left] = []
     for path in paths:
         for run in runs_at(path):
+            run.check_rewards()
             if "best_of_n" in run.kinds:
                 runs.setdefault(run.path.resolve(), run)
             else:

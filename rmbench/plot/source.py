@@ -58,6 +58,7 @@ def sources_of(records: RecordsLike) -> list[Source]:
 
     Raises:
         DataError: If a path is no record.
+        StoreError: If the rewards of a record are missing or damaged.
         ConfigError: If there is none.
     """
     several = [records] if isinstance(records, Run | Path | str) else list(records)
@@ -68,7 +69,13 @@ def sources_of(records: RecordsLike) -> list[Source]:
 
 
 def name_sources(runs: Sequence[Run]) -> list[Source]:
-    """Return runs with distinct labels: model, if needed with task, else with run id."""
+    """Return runs with distinct labels: model, if needed with task, else with run id.
+
+    Raises:
+        StoreError: If the rewards of one are missing or damaged, also where only its record is shown.
+    """
+    for run in runs:
+        run.check_rewards()
     parts: list[Callable[[Run], str]] = [
         lambda r: shown_name(r, runs),
         lambda r: f"{shown_name(r, runs)}, {r.task}",

@@ -61,9 +61,10 @@ def read_record(path: Path, *, as_written: bool = True) -> Record:
     if raw.get("run_id") != own_id:
         raise bad_record(path, "run_id does not follow from the identity; the file was edited")
     if as_written and not is_whole(raw):
+        found = "its content does not match its hash" if "sha256" in raw else "it has no hash"
         raise bad_record(
             path,
-            "its content does not match its hash: the file was edited or damaged;"
+            f"{found}: the file was edited or damaged, or an older version wrote it;"
             " `rmbench remeasure` computes its metrics again from its rewards",
         )
     with suppress(ConfigError):  # a record is shown without its kinds, but not measured

@@ -103,9 +103,9 @@ def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_whole(values: Mapping[str, Any]) -> bool:
-    """Say whether a record's JSON values match its hash; older records have no hash and pass."""
+    """Say whether a record's JSON values match the hash that they hold."""
     try:
-        return "sha256" not in values or sealed(values) == values
+        return sealed(values) == values
     except ValueError:  # NaN or infinity, which records never hold
         return False
 
@@ -190,13 +190,16 @@ def to_text(record: Record) -> str:
     return json.dumps(record.to_json(), indent=1, allow_nan=False) + "\n"
 
 
+_PUT_BACK = "put the file back, or remove the record and evaluate again"
+
+
 def check_rewards_file(path: Path, sha256: str) -> None:
     """Raise StoreError unless the rewards file exists and is whole and unchanged."""
     if not path.is_file():
-        raise StoreError(f"{path}: the rewards of this record are missing")
+        raise StoreError(f"{path}: the rewards of this record are missing; {_PUT_BACK}")
     if (found := sha256_file(path)) != sha256:
         raise StoreError(
-            f"{path}: damaged or changed (SHA-256 {found[:12]}…, the record says {sha256[:12]}…)"
+            f"{path}: damaged or changed (SHA-256 {found[:12]}…, the record says {sha256[:12]}…); {_PUT_BACK}"
         )
 
 

@@ -156,6 +156,10 @@ class Run:
         """Path of the influence file beside the record."""
         return self.path.with_name(influence_name(self.record.run_id))
 
+    def check_rewards(self) -> None:
+        """Raise StoreError if the rewards file is missing or does not match the record's hash."""
+        check_rewards_file(self.rewards_path, self.record.rewards_sha256)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return the stored rows of the rewards file.
 
@@ -163,7 +167,7 @@ class Run:
             StoreError: If the file is missing or does not match the record's hash.
             DataError: If a row is not as `rmbench eval` writes it.
         """
-        check_rewards_file(self.rewards_path, self.record.rewards_sha256)
+        self.check_rewards()
         return read_rewards(self.rewards_path)
 
     @cached_property
@@ -182,7 +186,7 @@ class Run:
         Raises:
             StoreError: If the rewards are missing or damaged.
         """
-        check_rewards_file(self.rewards_path, self.record.rewards_sha256)
+        self.check_rewards()
         found = read_influence(self.influence_path, self.record)
         if found is None:
             found = self.measure(strata=False)

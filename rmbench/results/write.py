@@ -16,9 +16,9 @@ from rmbench.core.address import without_secrets
 from rmbench.core.files import read_json, sha256_bytes, to_jsonl_gz, write_atomic
 from rmbench.core.versions import LIBRARIES, loaded_versions
 from rmbench.metrics import METRICS_VERSION, Suite, resolve_metric
-from rmbench.results.influence import write_influence
+from rmbench.results.influence import influence_name, write_influence
 from rmbench.results.read import runs_at
-from rmbench.results.record import Record, is_whole, to_text
+from rmbench.results.record import Record, is_whole, rewards_name, to_text
 from rmbench.results.run import Run
 from rmbench.tasks.spec import TaskSpec
 from rmbench.types import Item
@@ -170,14 +170,29 @@ def remeasure(folder: Path, *, results: Path | None = None) -> Iterator[Remeasur
     """Measure every record at or below `folder` again, and write the changed ones.
 
     A record from an older version of the metrics gets a new identity, hence a new file; the old file is
-    removed after the new one is complete.
+    removed after the new one is complete. A removal that a kill cut short is finished first.
 
     Raises:
         ConfigError: If there is no record.
         StoreError: If rewards are missing or damaged.
     """
+    begun = folder.rglob if folder.is_dir() else folder.parent.glob
+    for path in sorted(begun(f".*{_REPLACED}")):
+        _finish_removal(path)
     for run in runs_at(folder, as_written=False):
         yield _one(run, results)
+
+
+_REPLACED = ".json.replaced"
+
+
+def _finish_removal(path: Path) -> None:
+    """Remove the files of a record that was set aside as `path`, and last that."""
+    name = path.name.removeprefix(".").removesuffix(_REPLACED)
+    if not path.with_name(f"{name}.json").exists():  # else somebody has put the record back
+        for beside in (influence_name(name), rewards_name(name)):
+            path.with_name(beside).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def _one(run: Run, results: Path | None) -> Remeasured:
@@ -197,8 +212,9 @@ def _one(run: Run, results: Path | None) -> Remeasured:
         task_file=old.task_file,
     )
     if new.path != run.path and results is None:
-        for path in (run.path, run.influence_path, run.rewards_path):
-            path.unlink(missing_ok=True)
+        aside = run.path.with_name(f".{old.run_id}{_REPLACED}")
+        run.path.replace(aside)
+        _finish_removal(aside)
     first, second = (json.loads(json.dumps(record.to_json())) for record in (old, new.record))
     names = sorted({*old.metrics, *new.metrics})
     changed = [n for n in names if first["metrics"].get(n) != second["metrics"].get(n)]

@@ -1,7 +1,8 @@
 """The pool on disk: a line per finished prompt, appended whole, so that a killed run loses one prompt.
 
 `rmbench eval` reads a row once it has gold: `id`, `prompt`, `responses`, `tags`, `logprobs`, and `sampling`,
-the settings. `sample_pool` draws what the file lacks and appends it; the settings must be those of the file.
+the settings. `sample_pool` draws what the file lacks and appends it. The settings must be those of the file,
+and so must the keys that a finished prompt carries: its answer, its strata.
 """
 
 import json
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import digest, locked, parse_json
+from rmbench.core.files import digest, locked, parse_json, require_file
 from rmbench.errors import ConfigError, DataError, RunError
 from rmbench.sampling.policy import Decoding, Engine, Prompt, Sample
+from rmbench.sampling.prompts import CARRIED
 from rmbench.scoring import Progress
 
 _NOT_APPENDED = (".gz", ".xz", ".json", ".parquet")
@@ -39,8 +41,8 @@ class Pool:
         self._path, self._settings = path, dict(settings)
         self.counts: Counter[str] = Counter()
         """`prompts`, `responses`, `tokens`, `empty`, `cut` of the whole file; `prompts_with_empty`."""
-        self.done: dict[str, str] = {}
-        """Id of each finished prompt -> hash of the prompt."""
+        self.done: dict[str, Mapping[str, str]] = {}
+        """Id of each finished prompt -> hashes of the prompt and of what its row carries, by key."""
         self.torn_bytes = 0
         """Length of the unfinished last line of a killed run, which is cut off."""
         if path.exists():
@@ -111,7 +113,7 @@ class Pool:
             )
 
     def _count(self, row: Mapping[str, Any]) -> None:
-        self.done[row["id"]] = digest(row["prompt"])
+        self.done[row["id"]] = _hashes(row["prompt"], row)
         texts, tags = row["responses"], row["tags"]
         n_empty = sum(not text.strip() for text in texts)
         self.counts.update(
@@ -123,15 +125,18 @@ class Pool:
         """Return the prompts that are not in the file yet.
 
         Raises:
-            DataError: If one has the id of another prompt in the file.
+            DataError: If one has the id of another prompt in the file, or its row carries something else.
         """
         for prompt in prompts:
-            if prompt.id in self.done and self.done[prompt.id] != digest(prompt.given):
-                raise DataError(
-                    f"{prompt.id!r} is another prompt there than in {prompt.place}; give another --out",
-                    path=self._path,
-                    key="id",
-                )
+            there, now = self.done.get(prompt.id), _hashes(prompt.given, prompt.carried)
+            if there is None or there == now:
+                continue
+            key = next(key for key in ("prompt", *CARRIED) if there.get(key) != now.get(key))
+            raise DataError(
+                f"the row {prompt.id!r} has another {key} there than in {prompt.place}; give another --out",
+                path=self._path,
+                key=key,
+            )
         return [prompt for prompt in prompts if prompt.id not in self.done]
 
 
@@ -140,6 +145,8 @@ def writing(path: Path) -> Iterator[None]:
     """Hold the pool's lock; raise ConfigError if another process has it."""
     if path.name.endswith(_NOT_APPENDED):
         raise ConfigError(f"{path}: --out is appended to, line by line; expected a name such as pool.jsonl")
+    if path.exists():
+        require_file(path)
     with locked(path.with_name(f".{path.name}.lock"), path, "sampling into"):
         yield
 
@@ -154,6 +161,12 @@ def _row(prompt: Prompt, samples: Sequence[Sample], settings: Mapping[str, Any])
         "tags": [{"finish": s.finish, "tokens": str(s.n_tokens)} for s in samples],
         "sampling": {**settings, _PER_ROW: [_rounded(s.untempered_logprob) for s in samples]},
     }
+
+
+def _hashes(prompt: Any, carried: Mapping[str, Any]) -> dict[str, str]:
+    """Return the hash of a prompt, and of each key that its row carries."""
+    kept = {key: digest(carried[key]) for key in CARRIED if carried.get(key) is not None}
+    return {"prompt": digest(prompt), **kept}
 
 
 def _rounded(value: float) -> float:

@@ -13,16 +13,15 @@ from typing import Any
 
 import torch
 
-from rmbench.core.files import digest, read_json, sha256_bytes, write_atomic
+from rmbench.core.files import digest, sha256_bytes, write_atomic
 from rmbench.core.overlap import TrainingPrompts
-from rmbench.errors import ConfigError
 from rmbench.models.runtime import Runtime
-from rmbench.train.base import identity_of_base, load_base, prompts_seen
+from rmbench.train.base import RECORD, identity_of_base, load_base, prompts_seen
 from rmbench.train.fit import head_for
 from rmbench.train.frozen import Head, Representations, RepresentationStore, Tell
 from rmbench.train.losses import find_loss
 from rmbench.train.pairs import EncodedPairs, TrainingData
-from rmbench.train.run import RECORD, check_sizes, loss_of
+from rmbench.train.run import check_sizes, finished_record, loss_of
 from rmbench.train.settings import TrainSettings
 from rmbench.types import Item, Turn
 
@@ -121,10 +120,7 @@ def train_cell(base: FrozenBase, data: TrainingData, settings: TrainSettings, ou
     if (source := find_loss(settings.method)[1]) is not None:
         identity["loss_source"] = source
     path = out / RECORD
-    if path.is_file():
-        record = dict(read_json(path))
-        if record.get("identity_hash") != digest(identity, 16):
-            raise ConfigError(f"{out}: it holds another trained head; give another --models-dir")
+    if (record := finished_record(path, identity, "give another --models-dir")) is not None:
         return record
     head = fit_head_of(base, data, settings)
     weights = {"weight": head.weight.contiguous(), "bias": torch.tensor([head.bias])}

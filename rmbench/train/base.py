@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from rmbench.core.overlap import TrainingPrompts
-from rmbench.errors import ConfigError
+from rmbench.core.overlap import PROMPTS_FILE, TrainingPrompts
+from rmbench.errors import ConfigError, StoreError
 from rmbench.models.hf.checkpoint import find_checkpoint
 from rmbench.models.hf.device import checked_length
 from rmbench.models.hf.identity import pin_of
@@ -18,6 +18,8 @@ from rmbench.models.hf.text import TextFormat, choose_format
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn
 
+RECORD = "rmbench.json"
+"""Written after the model: a folder that has it holds a finished one."""
 _PROBE = (Turn(role="user", content="a"), Turn(role="assistant", content="b"))
 
 
@@ -58,10 +60,16 @@ def prompts_seen(base: str, trained: Iterable[Sequence[Turn]]) -> TrainingPrompt
     """Return the prompts that a model has seen: its training prompts, and those recorded with its base.
 
     Raises:
-        StoreError: If the base's file of them is damaged.
+        StoreError: If the base's file of them is damaged, or missing although rmbench trained the base.
     """
     checkpoint, own = find_checkpoint(base, None), TrainingPrompts.of(trained)
-    earlier = TrainingPrompts.load(Path(checkpoint.location)) if checkpoint.is_folder else None
+    folder = Path(checkpoint.location)
+    earlier = TrainingPrompts.load(folder) if checkpoint.is_folder else None
+    if checkpoint.is_folder and earlier is None and (folder / RECORD).is_file():
+        raise StoreError(
+            f"{folder / PROMPTS_FILE}: missing, although rmbench trained this base ({RECORD} is there):"
+            " without it the new model's training prompts would be only some of them; put the file back"
+        )
     return own if earlier is None else own.joined(earlier)
 
 

@@ -95,7 +95,7 @@ def fit_all(job: Job) -> Fitted:
     if writer is not None:
         trainer.add_callback(TensorBoardCallback(writer))  # type: ignore[no-untyped-call]
     with quiet():
-        trainer.train(resume_from_checkpoint=resume)
+        trainer.train(resume_from_checkpoint=None if resume is None else trainer.continue_from(resume))
         curve = [point for entry in trainer.state.log_history if (point := _point(entry))]
         final = trainer.evaluate()
         if (state := trainer.whole_state()) is not None:
@@ -196,14 +196,14 @@ def _claim(job: Job) -> None:
         raise ConfigError(f"{work.parent}: cannot be written ({error.strerror})") from None
 
 
-def last_complete_checkpoint(work: Path) -> str | None:
+def last_complete_checkpoint(work: Path) -> Path | None:
     """Return the newest complete checkpoint; remove incomplete ones."""
     found = sorted(work.glob("checkpoint-*"), key=lambda p: int(p.name.rpartition("-")[2]))
     for folder in found:
         if not (folder / COMPLETE).is_file():
             shutil.rmtree(folder)
     whole = [f for f in found if f.is_dir()]
-    return str(whole[-1]) if whole else None
+    return whole[-1] if whole else None
 
 
 def _arguments(job: Job) -> transformers.TrainingArguments:

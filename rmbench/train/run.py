@@ -1,7 +1,4 @@
-"""Train a reward model: base and pairs in, an ordinary Hugging Face folder out.
-
-Also the built-in trainer as a reward model that can be evaluated by name: it is trained at first use.
-"""
+"""Train a reward model: base and pairs in, an ordinary Hugging Face folder out."""
 
 import inspect
 import json
@@ -14,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import transformers
@@ -22,15 +19,14 @@ import transformers
 from rmbench.core.digits import Digits
 from rmbench.core.escape import for_markdown
 from rmbench.core.files import digest, read_json, write_atomic
-from rmbench.core.options import parameters_of, takes_options
 from rmbench.core.overlap import TrainingPrompts
-from rmbench.core.schema import from_values, typed_options
-from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.core.schema import parse, typed_options
+from rmbench.errors import ConfigError
 from rmbench.models.hf.device import pick_device
 from rmbench.models.hf.load import quiet
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import default_store_folder
-from rmbench.train.base import Base, identity_of_base, load_base, prompts_seen
+from rmbench.train.base import RECORD, Base, identity_of_base, load_base, prompts_seen
 from rmbench.train.fit import (
     WORK,
     Fitted,
@@ -42,7 +38,7 @@ from rmbench.train.fit import (
 )
 from rmbench.train.losses import BatchStatistics, find_loss, summary_of
 from rmbench.train.pairs import EncodedPairs, TrainingData
-from rmbench.train.settings import PairsOptions, TrainSettings
+from rmbench.train.settings import TrainSettings
 
 
 def model_card(record: Mapping[str, Any]) -> str:
@@ -80,8 +76,6 @@ All settings and the training curve are in `rmbench.json`.
 
 
 _VERSIONS = ("rmbench", "torch", "transformers", "accelerate", "peft")
-RECORD = "rmbench.json"
-"""Written after the model: a folder that has it holds a finished one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,18 +256,67 @@ def _plain(settings: TrainSettings) -> dict[str, Any]:
     return {**kept, "method": Path(settings.method).name}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedCounts:
+    """Counts of a training run."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    train_pairs: int
+    held_out_pairs: int
+    truncated_texts: int
+    steps: int
+    dropped: Mapping[str, int]
+    """Reason -> pairs left out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Measures of a trained model on the held-out pairs."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    accuracy: float
+    nll: float
+    margin: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedFile:
+    """The keys of the record of a training run that are read again."""
+
+    MORE_KEYS: ClassVar[bool] = True
+    identity: Mapping[str, Any]
+    identity_hash: str
+    counts: TrainedCounts
+    held_out: HeldOut
+
+
+def finished_record(path: Path, identity: Mapping[str, Any], advice: str) -> dict[str, Any] | None:
+    """Return the record of a finished training run with this identity; None if there is none.
+
+    Args:
+        path: The record.
+        identity: Everything that can change the trained weights.
+        advice: What to type where the record is of another run.
+
+    Raises:
+        ConfigError: If the record is damaged, or of another run.
+    """
+    if not path.exists():
+        return None
+    record = read_json(path)
+    parse(TrainedFile, record, f"{path}: not the record of a training run")
+    if record["identity_hash"] != digest(dict(identity), 16):
+        raise ConfigError(f"{path.parent}: it holds another trained model; {advice}")
+    return dict(record)
+
+
 def _finished(out: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the record of the finished run in `out`, if it is this very one."""
-    path = out / RECORD
     try:
-        if not path.is_file():
-            return None
-        record = dict(read_json(path))
+        record = finished_record(out / RECORD, identity, "give another --out")
     except OSError as error:
         raise ConfigError(f"{out}: cannot be read ({error.strerror})") from None
-    if record.get("identity_hash") != digest(dict(identity), 16):
-        raise ConfigError(f"{out}: it holds another trained model; give another --out")
-    shutil.rmtree(out / WORK, ignore_errors=True)  # left where a kill hit between record and removal
+    if record is not None:
+        shutil.rmtree(out / WORK, ignore_errors=True)  # left where a kill hit between record and removal
     return record
 
 
@@ -288,66 +331,3 @@ def _save(base: Base, out: Path, record: Mapping[str, Any], seen: TrainingPrompt
     # neither is one nor says whose it is.
     write_atomic(out / RECORD, json.dumps(record, indent=1, sort_keys=True) + "\n")
     shutil.rmtree(out / WORK)
-
-
-_OF_COMMAND = ("warmup", "method_options")
-"""Options of `rmbench train` alone. Here `warmup` is the loss's, and every option of the loss is one."""
-
-
-@takes_options(TrainSettings, PairsOptions, without=(*_OF_COMMAND, "part"))
-def confidence_margin(
-    base: str,
-    data: str,
-    runtime: Runtime,
-    out: str | None = None,
-    seed: int | None = None,
-    **options: Any,
-) -> Any:
-    """The reward model that `rmbench train` makes of `base` and `data`, trained at first use.
-
-    Args:
-        base: Folder, `org/name[@revision]` or `builtin:tiny` to start from.
-        data: Pairs, pools, or `TASK:train`.
-        runtime: Device, offline, seed.
-        out: Folder of the trained model; by default one in the cache that is named by all that can change it.
-        seed: None: the run's.
-        options: Options of the loss, as `-L` of `rmbench train`: threshold, cap, warmup, scale, ...
-    """
-    # Here and not above: `rmbench models` lists this function, and starts without torch.
-    from rmbench.core.files import digest
-    from rmbench.models.hf.classifier import load_hf
-    from rmbench.scoring import default_store_folder
-    from rmbench.train.run import identity_of, train
-
-    given = {**options, "base": base, "data": data, "seed": runtime.seed if seed is None else seed}
-    of_trainer = inspect.signature(confidence_margin).parameters
-    loss_options = {name: text for name, text in options.items() if name not in of_trainer}
-    own, of_pairs = (
-        {name: given[name] for name in parameters_of(cls) if name in given and name in of_trainer}
-        for cls in (TrainSettings, PairsOptions)
-    )
-    settings = from_values(TrainSettings, own, "confidence-margin")
-    source = from_values(PairsOptions, of_pairs, "confidence-margin")
-    _check_loss_options(settings.method, loss_options)
-    settings = replace(settings, method_options=loss_options)
-    pairs = source.read(settings.seed, offline=runtime.offline)
-    key = digest(identity_of(settings, pairs, runtime), 16)
-    folder = default_store_folder() / "trained" / key if out is None else Path(out)
-    train(settings, pairs, folder, runtime=runtime)
-    model = load_hf(str(folder), runtime=runtime)
-    # An upper bound here as in training: a base may have fewer positions.
-    if model.max_length > settings.max_length:
-        model = load_hf(str(folder), runtime=runtime, max_length=settings.max_length)
-    model.display_name = settings.method
-    return model
-
-
-def _check_loss_options(method: str, given: Mapping[str, str]) -> None:
-    """Refuse an option that neither the trainer nor the loss has; the nearest of both is named."""
-    from rmbench.train.losses import find_loss
-
-    of_loss = list(inspect.signature(find_loss(method)[0]).parameters)[3:]
-    own = [n for n in inspect.signature(confidence_margin).parameters if n not in ("runtime", "options")]
-    for key in given:
-        if key not in of_loss:
-            raise UnknownNameError("option", key, [*of_loss, *own], f"confidence-margin with loss {method!r}")

@@ -1,9 +1,11 @@
 """Training on reward margins: a thin layer over `transformers.Trainer`.
 
-It adds three things. The loss gets statistics of the whole optimiser-step batch. The loss's scale does not
-depend on micro-batches. Evaluation is plain Bradley-Terry for every loss.
+It adds four things. The loss gets statistics of the whole optimiser-step batch. The loss's scale does not
+depend on micro-batches. Evaluation is plain Bradley-Terry for every loss. A run that continues from a
+checkpoint takes the same steps and logs the same values as one that was never stopped.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +16,7 @@ import torch
 import transformers
 from torch.nn.functional import softplus
 
-from rmbench.core.files import write_atomic
+from rmbench.core.files import read_json, write_atomic
 from rmbench.errors import RunError
 from rmbench.models.hf.forward import similar_length
 from rmbench.train.base import head_of
@@ -23,6 +25,8 @@ from rmbench.train.pairs import PairCollator, StepSampler
 
 COMPLETE = "complete"
 """File that marks a complete checkpoint."""
+_STATE = "trainer_state.json"
+"""File of a checkpoint with the parent's state: steps done, best checkpoint, log."""
 
 TOKENS_PER_FORWARD = 64
 """Cost of another forward and backward pass on one CPU thread, in tokens; measured 41 to 58."""
@@ -56,10 +60,31 @@ class MarginTrainer(transformers.Trainer):
         self._ahead: tuple[Tensor, float | None] | None = None
         self._shown: dict[str, float] = {}
         self._since_log: list[dict[str, float]] = []
+        self._n_done = 0
         self._reads_batch = declared(loss).reads_batch
         self._tap = RepresentationTap(self.model) if "distance" in declared(loss).needs else None
         self.can_return_loss = True
         self.label_names: list[str] = []
+
+    def continue_from(self, checkpoint: Path) -> str:
+        """Take from a checkpoint what the parent does not; return its path, for `train`.
+
+        That is what was logged in part, the place of the best checkpoint if the folder was moved since, and
+        the steps done: the parent takes one step too many where all are.
+        """
+        self._since_log = read_json(checkpoint / self._log_name, "checkpoint")
+        state = read_json(checkpoint / _STATE, "checkpoint")
+        self._n_done = state["global_step"]
+        if (best := state["best_model_checkpoint"]) is not None and self.args.should_save:
+            state["best_model_checkpoint"] = str(checkpoint.with_name(Path(best).name))
+            write_atomic(checkpoint / _STATE, json.dumps(state, indent=2, sort_keys=True) + "\n")
+        self.accelerator.wait_for_everyone()
+        return str(checkpoint)
+
+    def set_initial_training_values(self, *args: Any, **options: Any) -> tuple[Any, ...]:
+        """Return epochs, steps and sizes as the parent does, without an epoch if all steps are done."""
+        n_epochs, *others, max_steps = super().set_initial_training_values(*args, **options)
+        return (0 if self._n_done >= max_steps else n_epochs, *others, max_steps)
 
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], Any]:
         """Take the micro-batches of one optimiser step, and scan all of them if the loss needs it."""
@@ -133,10 +158,13 @@ class MarginTrainer(transformers.Trainer):
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log as the parent does, with the means of the steps' diagnostics since the last log."""
+        """Log as the parent does, with the means of the steps' loss and diagnostics since the last log.
+
+        The parent's mean of the loss is over the steps of this process alone, not those before a checkpoint.
+        """
         if "loss" in logs and self._since_log:
-            keys = [k for k in self._since_log[-1] if k != "loss"]
-            logs |= {k: fmean(s[k] for s in self._since_log if k in s) for k in keys}
+            logs |= {k: fmean(s[k] for s in self._since_log if k in s) for k in self._since_log[-1]}
+            logs["loss"] = self._mean_over_processes(logs["loss"])
             self._since_log = []
         super().log(logs, start_time)
 
@@ -148,6 +176,17 @@ class MarginTrainer(transformers.Trainer):
         if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             return None
         return dict(self.accelerator.get_state_dict(self.model_wrapped) or {})
+
+    def _mean_over_processes(self, value: float) -> float:
+        if self.accelerator.num_processes == 1:
+            return value
+        mine = torch.tensor([value], dtype=torch.float64, device=self.accelerator.device)
+        return float(self.accelerator.gather(mine).mean())
+
+    @property
+    def _log_name(self) -> str:
+        """Name of the file of a checkpoint with what this process has not logged yet."""
+        return f"since_log_{self.args.process_index}.json"
 
     def _rewards(self, model: Any, inputs: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return rewards of chosen and of rejected, float32 (n,), and their representations' distance."""
@@ -217,14 +256,15 @@ class MarginTrainer(transformers.Trainer):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         super()._save_checkpoint(model, trial)
+        own = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+        write_atomic(own / self._log_name, json.dumps(self._since_log))
         self.accelerator.wait_for_everyone()  # each process has written its part
         if self.args.should_save:
-            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            write_atomic(folder / COMPLETE, "")
+            write_atomic(own / COMPLETE, "")
             # Old checkpoints go only now, mark first: a kill never leaves a marked half of one.
-            best = Path(self.state.best_model_checkpoint or folder).name
-            for old in folder.parent.glob("checkpoint-*"):
-                if old.name not in (folder.name, best):
+            best = Path(self.state.best_model_checkpoint or own).name
+            for old in own.parent.glob("checkpoint-*"):
+                if old.name not in (own.name, best):
                     (old / COMPLETE).unlink(missing_ok=True)
                     shutil.rmtree(old)
 

@@ -4,13 +4,17 @@ import csv
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from rmbench.boards import load_board, make_board, render_board
 from rmbench.boards.board import SHORTCUT_KIND, SHORTCUTS
 from rmbench.cli.main import run
+from rmbench.errors import ConfigError
 from rmbench.models import MODELS
+from rmbench.results.read import runs_at
 
 BOARD = """
 name: test
@@ -300,14 +304,92 @@ def test_of_all_boards_the_empty_ones_are_named(
     boards = tmp_path / "boards"
     boards.mkdir()
     (boards / "test.yaml").write_text(BOARD)
-    (boards / "other.yaml").write_text(
-        BOARD.replace("name: test", "name: other").replace("preference", "judgebench").replace("bon", "judgebench")
-        .replace("win_rate@max", "auroc_margin")
-    )  # fmt: skip
+    (boards / "other.yaml").write_text(OF_JUDGEBENCH)
     command = ["leaderboard", "--boards-dir", str(boards), "--out", str(tmp_path / "out")]
     capsys.readouterr()
     assert run([*command, "--results", str(made / "results")]) == 0
     assert capsys.readouterr().err == "other: it is empty, no record is of its tasks\n"
+
+
+OF_JUDGEBENCH = (
+    BOARD.replace("name: test", "name: other").replace("preference", "judgebench").replace("bon", "judgebench")
+    .replace("win_rate@max", "auroc_margin")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("more", [[], ["--check"], ["--with-reports"], ["--json"]], ids=str)
+@pytest.mark.parametrize("damage", [None, "{", "missing"], ids=["whole", "cut off", "no JSON file"])
+def test_a_board_with_models_is_never_replaced_by_an_empty_one(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], damage: str | None
+) -> None:
+    boards, out, results = tmp_path / "boards", tmp_path / "out", str(made / "results")
+    boards.mkdir()
+    command = ["leaderboard", "--boards-dir", str(boards), "--results", results, "--out", str(out)]
+    (boards / "other.yaml").write_text(BOARD.replace("name: test", "name: other"))
+    assert run(command) == 0
+    # Now the other board's tasks are ones that no record is of, and there is a board that has records.
+    (boards / "other.yaml").write_text(OF_JUDGEBENCH)
+    (boards / "test.yaml").write_text(BOARD)
+    if damage == "missing":
+        (out / "other.json").unlink()
+    elif damage is not None:
+        (out / "other.json").write_text(damage)
+    before = {path: path.read_bytes() for path in out.rglob("*")}
+    for named in ([], ["other"], ["test", "other"]):
+        capsys.readouterr()
+        assert run([*command, *named, *more]) == 2
+        assert capsys.readouterr().err.startswith("error: board 'other': no record is whole and of its tasks")
+        assert {path: path.read_bytes() for path in out.rglob("*")} == before
+    empty = out / "other.json"
+    for path in out.glob("other.*"):
+        path.unlink()
+    for _ in range(2):  # an empty board may be written where none is, and again
+        assert run(command) == 0
+        assert json.loads(empty.read_text())["rows"] == []
+
+
+def test_a_folder_without_records_leaves_all_boards_as_they_are(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert regenerate(made, tmp_path) == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    (tmp_path / "empty").mkdir()
+    boards = ["--boards-dir", str(made / "boards"), "--out", str(tmp_path)]
+    for place, said in (("empty", "no record in"), ("absent", "there is no file or folder")):
+        for more in ([], ["test"], ["--check"]):
+            capsys.readouterr()
+            assert run(["leaderboard", *boards, *more, "--results", str(tmp_path / place)]) == 2
+            assert said in capsys.readouterr().err
+    (tmp_path / "empty").rmdir()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_in_python_too_an_empty_board_replaces_none_that_has_models(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.yaml").write_text(BOARD)
+    runs = runs_at(made / "results")
+    make_board(load_board(tmp_path, "test"), runs).save(tmp_path)
+    with pytest.raises(ConfigError, match=r"test\.md has models"):
+        make_board(load_board(tmp_path, "test"), []).save(tmp_path)
+    assert len(json.loads((tmp_path / "test.json").read_text())["rows"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("seen", "shown"), [(None, None), ({"exact": 0, "ngram": 0}, 0), ({"exact": 2, "ngram": 1}, 3)]
+)
+def test_prompts_trained_on_are_unknown_or_a_number(
+    made: Path, tmp_path: Path, seen: dict[str, int] | None, shown: int | None
+) -> None:
+    (tmp_path / "test.yaml").write_text(BOARD)
+    runs = [
+        replace(run, record=replace(run.record, counts={**run.record.counts, "trained_on": seen}))
+        for run in runs_at(made / "results")
+    ]
+    board = make_board(load_board(tmp_path, "test"), runs)
+    cells = [
+        cell for row in json.loads(render_board(board)["test.json"])["rows"] for cell in row["cells"].values()
+    ]
+    assert {cell["trained_on"] for cell in cells} == {shown}
+    assert all(row.contaminated == bool(shown) for row in board.rows)
 
 
 def test_the_committed_boards_are_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import errno
 import gzip
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -227,3 +228,32 @@ def test_a_folder_without_permission_is_named(tmp_path: Path) -> None:
     finally:
         if is_root:
             os.seteuid(0)
+
+
+def test_a_link_stays_a_link_and_a_pipe_a_pipe(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    for content in ("first", "second"):  # the target is made, then replaced
+        write_atomic(tmp_path / "link", content)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "target").read_text() == content
+    pipe = a_pipe(tmp_path)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomic(pipe, "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["pipe.jsonl", "link.jsonl", "folder.jsonl", "socket.jsonl"])
+def test_what_cannot_be_written_to_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    a_pipe(tmp_path)  # nobody reads it
+    (tmp_path / "link.jsonl").symlink_to("pipe.jsonl")
+    (tmp_path / "folder.jsonl").mkdir()
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(tmp_path / "socket.jsonl"))
+    before = {p.name: p.lstat().st_mode for p in tmp_path.iterdir()}
+    assert run(["export", "-t", "bon", "--out", str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err.count("error: ") == 1
+    assert {p.name: p.lstat().st_mode for p in tmp_path.iterdir()} == before

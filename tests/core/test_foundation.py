@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kills import wait_until
 
 from rmbench.core.escape import for_csv, for_markdown, one_line
 from rmbench.core.files import (
@@ -105,9 +106,7 @@ def test_a_killed_writer_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "target"
     for wait_s in (0.30, 0.37, 0.51):
         process = subprocess.Popen([sys.executable, "-c", _WRITER, str(path)])
-        deadline = time.monotonic() + 20
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(process, path.exists)
         time.sleep(wait_s)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()

@@ -3,6 +3,7 @@
 import os
 import random
 import socket
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ VALUES = [
     "", " ", "=", "==", "=x", "x", "a=", "a=b=c", "0", "-0", "-1", "1", "2", "1.5", "-1.5", "1e999", "nan", "inf", "-inf",
     "9" * 400, "-" + "9" * 400, "9" * 5000, "0." + "9" * 400, "1e-400", "1_0", "١٢", "²", "0x10", " 5 ", "5\n", "+5", "1e3", "1,5",
     "\udc80\udcff", "\udcff/x", "é", "\u202eabc", "\x1b[31m", "x" * 100_000, "true", "None", "null", "[]", "{}", "..", "*", "?", "[a]",
-    "{x}", "{0}", "%s", "~", "-", "--", "-h", "/dev/zero", "/dev/null", "/dev/full", "{d}", "{d}/nothing", "{d}/nothing/at/all", "0:0.5",
+    "{x}", "{0}", "%s", "~", "-", "--", "-h", "{d}/dev/zero", "{d}/dev/null", "{d}/dev/full", "{d}", "{d}/nothing", "{d}/nothing/at/all", "0:0.5",
     "0.5:0", "nan:1", "0:inf", ":", "::", "0:1:2", "1e-300:1e-299", "org/name", "org/name@" + "0" * 40, "a:b", "hf:", "scores:", "process:{d}",
     "dpo:policy={d},ref=", "dpo:", "ensemble:", "ensemble:length,length", "ensemble:,", "ensemble:" + "length," * 500, "vllm:{d}", "judge:http://[",
     "judge:http://127.0.0.1:9/v1", "builtin:", "builtin:../x", "verifier:", "verifier:math", "x.py:Y", "{d}/x.py:", ".py:", "preference:train",
@@ -57,6 +58,19 @@ def _link(path: Path, to: str) -> None:
     path.symlink_to(to)
 
 
+def devices(folder: Path) -> None:
+    """Make devices of their own in `folder`: what a command replaced would be gone for everybody.
+
+    Without the right to make one, pipes stand in for them.
+    """
+    (folder / "dev").mkdir()
+    for name, number in (("zero", 5), ("null", 3), ("full", 7)):
+        try:
+            os.mknod(folder / "dev" / name, 0o666 | stat.S_IFCHR, os.makedev(1, number))
+        except OSError:
+            os.mkfifo(folder / "dev" / name)
+
+
 def _huge(path: Path) -> None:
     path.touch()
     os.truncate(path, 10**10)
@@ -80,13 +94,13 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
     "a huge file with nothing in it": _huge,
     "a link to nothing": lambda path: _link(path, "nothing"),
     "a link to itself": lambda path: _link(path, path.name),
-    "a link to /dev/zero": lambda path: _link(path, "/dev/zero"),
+    "a link to a device": lambda path: _link(path, "dev/zero"),
     "a link to its folder": lambda path: _link(path, "."),
     "a socket": _socket,
     "nothing": lambda path: None,
 }
-NAMES = ["/dev/zero", "/dev/null", "/dev/full", "/dev/stdin", "/dev/tty", "/proc/self/mem", "/proc/self/environ", "", ".", "..", "{d}/" + "x" * 300,
-         "{d}/" + "y/" * 3000, "{d}/a\udc80b", "{d}/a\nb", "{d}/-", "{d}/a b?*[c]", "{d}/\u202e", "http://127.0.0.1:9/x", "file:///dev/zero", "s3://a/b"]  # fmt: skip
+NAMES = ["{d}/dev/zero", "{d}/dev/null", "{d}/dev/full", "/proc/self/fd/0", "/proc/self/mem", "/proc/self/environ", "", ".", "..", "{d}/" + "x" * 300,
+         "{d}/" + "y/" * 3000, "{d}/a\udc80b", "{d}/a\nb", "{d}/-", "{d}/a b?*[c]", "{d}/\u202e", "http://127.0.0.1:9/x", "file:///proc/self/mem", "s3://a/b"]  # fmt: skip
 
 
 def path_case(command: Sequence[str], folder: Path, rng: random.Random) -> tuple[list[str], str]:

@@ -14,6 +14,7 @@ import resource
 import select
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import time
@@ -28,7 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from arguments import option_case, path_case
+from arguments import devices, option_case, path_case
 from mutations import damage
 from samples import Sample, all_samples
 
@@ -88,30 +89,31 @@ def make(samples: Sequence[Sample], seed: int, n: int, folder: Path) -> Outcome:
     rng = random.Random(f"{seed} {n}")
     sample = rng.choices(samples, [s.weight for s in samples])[0]
     draw = rng.random()
+    shutil.copytree(sample.folder, folder)
+    devices(folder)
     if draw < 0.80:
-        shutil.copytree(sample.folder, folder)
         path = rng.choice(sample.paths(folder))
         told = f"{path.relative_to(folder)}: {damage(path, rng)}"
         if sample.mend:
             sample.mend(folder, path)
         kind, command = sample.kind, list(rng.choice(sample.commands))
     elif draw < 0.90:
-        shutil.copytree(sample.folder, folder)
         command, told = path_case(rng.choice(sample.commands), folder, rng)
         kind = "path"
     else:
-        shutil.copytree(sample.folder, folder)
         command, told = option_case(rng.choice(sample.commands), rng)
         kind = "option"
     return Outcome(n, kind, told, [word.replace("{d}", str(folder)) for word in command])
 
 
-def _files(folder: Path) -> dict[str, tuple[int, int]]:
+def _files(folder: Path) -> dict[str, tuple[int, int, int]]:
     found = {}
     for path in folder.rglob("*"):
-        if not path.is_dir() and "store" not in path.relative_to(folder).parts:
-            state = path.lstat()
-            found[str(path.relative_to(folder))] = (state.st_mtime_ns, state.st_size)
+        state = path.lstat()
+        if not stat.S_ISDIR(state.st_mode) and "store" not in path.relative_to(folder).parts:
+            is_file = stat.S_ISREG(state.st_mode)
+            written = (state.st_mtime_ns, state.st_size) if is_file else (0, 0)
+            found[str(path.relative_to(folder))] = (stat.S_IFMT(state.st_mode), *written)
     return found
 
 
@@ -180,6 +182,10 @@ def perform(outcome: Outcome, folder: Path, said: Path) -> None:
     ]
     if outcome.hangs:
         outcome.half = []
+    # A device or pipe that is no longer one was replaced, which breaks it for everybody.
+    outcome.half += [
+        p for p, (kind, *_) in before.items() if kind != stat.S_IFREG and after.get(p, (0,))[0] != kind
+    ]
     if outcome.code not in (0, None):
         last = [line for line in text.splitlines() if line.startswith("error: ")]
         outcome.unclear = len(last) != 1 or len(last[0]) > 2100 or outcome.code not in (1, 2)

@@ -33,7 +33,7 @@ BAD: list[tuple[str, Any]] = [
     ("-10**400", -(10**400)), ("empty text", ""), ("space", " \t\n"), ("NUL", "a\x00b"), ("surrogate", "\ud800"),
     ("surrogate in text", "x\udfffy"), ("long text", "long " * 40_000), ("one long word", "x" * 200_000),
     ("digits of Arabic", "١٢٣"), ("number as text", "1"), ("nan as text", "nan"), ("inf as text", "1e999"),
-    ("path", "../../etc/passwd"), ("device", "/dev/zero"), ("markup", "<script>alert(1)</script>"),
+    ("path", "../../etc/passwd"), ("memory", "/proc/self/mem"), ("markup", "<script>alert(1)</script>"),
     ("escape", "\x1b[31mred\x1b[0m"), ("formula", "=1+1"), ("format", "{0.__class__} %s {x} {{"),
     ("turned", "\u202eabc"), ("separator", "a\u2028b"), ("empty list", []), ("empty mapping", {}),
     ("list in list", [[]]), ("list of null", [None]), ("list of text", ["a", "b"]), ("list of numbers", [1, 0]),

@@ -85,7 +85,7 @@ BOARD: dict[str, Any] = {
                 {"id": "win", "task": "bon", "metric": "win_rate@max", "label": "win rate"}],
 }  # fmt: skip
 STUDY: dict[str, Any] = {
-    "name": "tiny", "summary": "A study.", "bases": {"small": "{here}/base", "other": {"path": "{here}/base", "train": {"max_length": 32}}},
+    "name": "tiny", "summary": "A study.", "bases": {"small": {"path": "{here}/base", "train": {"max_length": 32}}},
     "data": [{"name": "pairs", "source": "{here}/pairs.jsonl", "part": "0:1", "pairs_per_prompt": 1, "limit": 12, "on_bad": "fail"}],
     "methods": [{"name": "bradley-terry"}, {"name": "thresholded", "loss": "confidence-margin", "options": {"threshold": "mean", "cap": 2}}],
     "seeds": 1,

@@ -144,7 +144,7 @@ def test_members_have_options_of_their_own(make_checkpoint: Callable[..., Path])
 
 def test_the_overlap_is_the_most_of_any_member() -> None:
     class Trained:
-        def __init__(self, name: str, known: set[str]) -> None:
+        def __init__(self, name: str, known: set[str] | None) -> None:
             self.name, self.known = name, known
 
         def fingerprint(self) -> dict[str, str]:
@@ -153,13 +153,24 @@ def test_the_overlap_is_the_most_of_any_member() -> None:
         def score(self, batch: Any) -> list[float]:
             return [0.0] * len(batch)
 
-        def overlap(self, prompts: Any) -> dict[str, int]:
+        def overlap(self, prompts: Any) -> dict[str, int] | None:
+            if self.known is None:
+                return None
             return {"exact": sum(prompt[0]["content"] in self.known for prompt in prompts)}
 
-    models = [Trained("a", {"x", "y"}), Trained("b", {"z"})]
-    members = [LoadedModel(model.name, model, model.name) for model in models]
-    model: Any = Ensemble(members, "mean", 1.0, [0, 0], [1, 1])
-    assert model.overlap([Turn(role="user", content=text)] for text in "wxyz") == {"exact": 2}
+    def seen_by(*models: Any) -> dict[str, int] | None:
+        members = [LoadedModel("m", model, "m") for model in models]
+        model: Any = Ensemble(members, "mean", 1.0, [0] * len(members), [1] * len(members))
+        found: dict[str, int] | None = model.overlap([Turn(role="user", content=text)] for text in "wxyz")
+        return found
+
+    some, none, unknown = Trained("a", {"x", "y"}), Trained("b", set()), Trained("c", None)
+    assert seen_by(some, Trained("d", {"z"}), unknown) == {"exact": 2}
+    assert seen_by(none, none) == {"exact": 0}
+    assert seen_by(none, load_model("length").model) == {"exact": 0}, "a rule is not trained"
+    assert seen_by(none, unknown) is None, "unknown is not zero"
+    assert seen_by(none, load_model("builtin:linear").model) is None, "it was trained, and says not on what"
+    assert seen_by(unknown) is None
 
 
 @pytest.fixture

@@ -259,19 +259,6 @@ def test_a_name_of_10_000_characters_is_cut(tmp_path: Path) -> None:
         assert max(map(len, page.text.get(tag, [""]))) <= 210, tag
 
 
-def test_a_number_that_is_not_finite_is_shown_as_what_it_is(tmp_path: Path) -> None:
-    results = evaluate(tmp_path, "length")
-    for path in results.rglob("*.json"):
-        record = json.loads(path.read_text())
-        for metric in record["metrics"].values():
-            metric["value"] = float("nan")
-        del record["sha256"]  # as an older version wrote it
-        path.write_text(json.dumps(record))
-    assert run(["report", str(results), "--out", str(tmp_path / "a.html")]) == 0
-    text = (tmp_path / "a.html").read_text(encoding="utf-8")
-    assert '<td title="not a finite number">NaN<small>' in text
-
-
 def test_tasks_whose_numbers_are_the_same_are_one_section() -> None:
     runs = runs_of(["builtin:linear", "length"], RESULTS)
     found = sections_of(runs)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_records import make_old
 
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError, DataError
@@ -78,13 +79,17 @@ def test_every_part_is_covered(results: Path, key: str) -> None:
         read_record(path)
 
 
-def test_a_record_without_a_hash_is_read(results: Path) -> None:
+def test_a_record_without_a_hash_is_refused_and_remeasured(results: Path) -> None:
+    """Else whoever deletes the hash could write any number."""
     stored = length_run(results)
 
     def old(values: dict[str, Any]) -> None:
         del values["sha256"], values["task_file"]
 
     change(stored.path, old)
+    with pytest.raises(DataError, match=r"it has no hash.*rmbench remeasure"):
+        read_record(stored.path)
+    assert run(["remeasure", str(stored.path)]) == 0
     read = read_record(stored.path)
     assert read.task_file is None
     assert read.metrics == stored.metrics
@@ -156,3 +161,40 @@ def test_identities_know_nothing_of_either(results: Path) -> None:
     record = length_run(results).record
     assert not {"task_file", "sha256"} & (record.identity.keys() | record.identity["task"].keys())
     assert record.to_json()["task_file"] == TASK
+
+
+def test_a_record_that_is_replaced_is_removed_whole_whenever_a_kill_comes(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = length_run(results)
+    folder = stored.path.parent
+    after = sorted(path.name for path in folder.iterdir())
+    old = make_old(stored)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    n_calls = 0
+
+    def counted(name: str) -> Callable[..., Any]:
+        original = getattr(Path, name)
+
+        def call(path: Path, *args: Any, **options: Any) -> Any:
+            nonlocal n_calls
+            if path.parent == folder and old in path.name:
+                n_calls += 1
+                if n_calls == stop:
+                    raise KeyboardInterrupt  # nothing in the package catches it
+            return original(path, *args, **options)
+
+        return call
+
+    for stop in range(1, 6):
+        for path in folder.iterdir():
+            path.unlink()
+        for name, content in before.items():
+            (folder / name).write_bytes(content)
+        n_calls = 0
+        with monkeypatch.context() as patch:
+            for name in ("replace", "unlink"):
+                patch.setattr(Path, name, counted(name))
+            assert run(["remeasure", str(results)]) == (0 if stop == 5 else 130)
+        assert run(["remeasure", str(results)]) == 0
+        assert sorted(path.name for path in folder.iterdir()) == after

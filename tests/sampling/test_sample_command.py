@@ -6,13 +6,13 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
+from kills import wait_until
 
 torch = pytest.importorskip("torch", reason="needs the extra hf")
 
@@ -114,11 +114,7 @@ def test_killed_in_the_middle_it_ends_with_the_same_bytes(
         # As many threads as here: sums in another order differ in their last bits.
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not killed.exists() or killed.read_bytes().count(b"\n") < 3:
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
+    wait_until(process, lambda: killed.exists() and killed.read_bytes().count(b"\n") >= 3)
     process.send_signal(signal.SIGKILL)
     process.wait()
     left = killed.read_bytes()
@@ -157,7 +153,7 @@ def test_a_torn_first_line_is_cut_and_a_foreign_file_is_left(
         (prompts.read_bytes(), ("line 1", "no row of a pool")),
         (b"{}\n" + second, ("line 1", "no row of a pool")),
         (second + b"{\n", ("line 2", "not valid JSON")),
-        (second.replace(b'"q1"', b'"q0"'), ("'q0' is another prompt", "line 1")),
+        (second.replace(b'"q1"', b'"q0"'), ("'q0' has another prompt there", "line 1")),
     ):
         out.write_bytes(foreign)
         assert run(arguments(policy, prompts, out)) == 2
@@ -186,6 +182,32 @@ def test_other_settings_are_refused(
     assert run(arguments(policy, put(ROWS), out, option, value)) == 2
     refused(capsys, f"{out}, line 1, key 'sampling'", key)
     assert out.read_bytes() == before
+
+
+CARRIED: dict[str, Any] = {
+    "answer": "42", "strata": {"kind": "maths"}, "cluster": "c", "pattern": "4.", "schema": {"type": "string"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("answer", "43"), ("strata", {"kind": "chat"}), ("cluster", "d"), ("pattern", "5."), ("answer", None),
+     ("schema", {"type": "integer"}), ("checks", [{"name": "lowercase"}]), ("prompt", "What else?")],
+)  # fmt: skip
+def test_other_keys_of_a_finished_prompt_are_refused(
+    policy: Path, put: Put, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: Any
+) -> None:
+    rows, out = [ROWS[0], ROWS[1] | CARRIED], tmp_path / "pool.jsonl"
+    assert run(arguments(policy, put(rows), out)) == 0
+    before = out.read_bytes()
+    capsys.readouterr()
+    changed = {k: v for k, v in (rows[1] | {key: value}).items() if v is not None}
+    assert run(arguments(policy, put([changed, ROWS[0], ROWS[2]]), out)) == 2
+    refused(capsys, f"{out}, key '{key}'", f"the row 'q1' has another {key} there", "line 1", "another --out")
+    assert out.read_bytes() == before
+    assert run(arguments(policy, put([rows[1], ROWS[2], ROWS[0]]), out)) == 0, "another order is no change"
+    assert [row["id"] for row in rows_in(out)] == ["q0", "q1", "q2"]
+    assert {key: rows_in(out)[1][key] for key in CARRIED} == CARRIED
 
 
 def test_other_weights_are_refused_and_two_processes_on_one_file_too(

@@ -123,6 +123,7 @@ BAD_ITEMS = [
     ({**ITEM, "gold": [True, False]}, "gold[0]", "true or false", "gold is not a number"),
     ({**ITEM, "gold": [1, None]}, "gold[1]", "null", "gold is not a number"),
     (NAN, "gold[0]", "finite", "gold is not finite"),
+    ({**ITEM, "gold": [-1e308, 1]}, "gold[0]", "-1e+308; expected a number from -1e+100 to 1e+100", "gold is too large"),
     ({**ITEM, "gold_kind": "grade"}, "gold_kind", "label, probability, graded", "unknown gold_kind"),
     ({**ITEM, "gold_kind": "probability", "gold": [0.7, 0.2]}, "gold", "sum to 1", "gold is no probability"),
     ({**ITEM, "tags": [{}]}, "tags", "2 objects", "tags do not fit"),

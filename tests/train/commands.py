@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
+from kills import wait_until
 from safetensors.torch import load_file
 
 
@@ -29,6 +29,11 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of every file below a folder, by path."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
 def largest_difference(a: Path, b: Path) -> float:
     first, second = weights(a), weights(b)
     assert first.keys() == second.keys()
@@ -41,6 +46,10 @@ def two_processes(*command: str) -> list[str]:
     return [sys.executable, *launcher, *command]
 
 
+def has_checkpoint(out: Path) -> bool:
+    return any((out / ".training").glob("checkpoint-*/complete"))
+
+
 def kill_after_a_checkpoint(command: list[str], out: Path, **environment: str) -> None:
     """Start `command` and kill it and its children the hard way when its first checkpoint is complete."""
     process = subprocess.Popen(
@@ -48,11 +57,7 @@ def kill_after_a_checkpoint(command: list[str], out: Path, **environment: str) -
         # As many threads as here: sums in another order differ in their last bits.
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())} | environment,
     )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not list((out / ".training").glob("checkpoint-*/complete")):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(process, lambda: has_checkpoint(out))
     # A launcher gives its workers sessions of their own: whoever is not named here lives on, and writes.
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     for member in family:

@@ -1,6 +1,7 @@
 """Prompts that a model was trained on: found exactly and by 13 words in a row, in the record and on the board."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,3 +77,22 @@ def test_they_are_in_the_record_and_on_the_board(
     seen = found["ngram"] + found["exact"]
     assert f"- out: {seen} prompts of preference" in (boards / "seen.md").read_text()
     assert f'"trained_on": {seen}' in (boards / "seen.json").read_text()
+
+    # Without the file it is unknown, and nothing says 0; a model trained further has to know.
+    (out / "training_prompts.npz").unlink()
+    shutil.rmtree(results)
+    capsys.readouterr()
+    assert run(command) == 0
+    assert json.loads(capsys.readouterr().out)[0]["counts"]["trained_on"] is None
+    again = ["leaderboard", "--boards-dir", str(boards), "--results", str(results), "--out", str(boards)]
+    assert run(again) == 0
+    assert '"trained_on": null' in (boards / "seen.json").read_text()
+    report = ["report", str(results), "--out", str(tmp_path / "report.html")]
+    assert run(report) == 0
+    page = (tmp_path / "report.html").read_text()
+    row = page[page.index("prompts that the model was trained on") :]
+    assert row.index("not known") < row.index("</tr>")
+    capsys.readouterr()
+    assert run(arguments(out, pairs, tmp_path / "further", max_steps=2)) == 1
+    assert "training_prompts.npz: missing, although rmbench trained this base" in capsys.readouterr().err
+    assert not (tmp_path / "further").exists()

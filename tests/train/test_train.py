@@ -5,19 +5,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from commands import arguments, largest_difference, weights
+from commands import arguments, has_checkpoint, kill_after_a_checkpoint, largest_difference, weights
+from kills import wait_until
 from safetensors.torch import load_file
 
 from rmbench.cli.main import run
 from rmbench.models.runtime import Runtime
-from rmbench.train.run import confidence_margin
+from rmbench.train.registered import confidence_margin
 
 Make = Callable[..., Path]
 
@@ -116,15 +116,7 @@ def test_killed_and_continued_it_ends_with_the_same_weights(
     assert run(arguments(base, pairs, tmp_path / "straight", **options)) == 0
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "rmbench", *arguments(base, pairs, out, **options)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list((out / ".training").glob("checkpoint-*/complete")):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (out / "rmbench.json").exists()
+    kill_after_a_checkpoint(command, out)
     # What a kill in the middle of writing leaves behind: a checkpoint without its mark.
     (out / ".training" / "checkpoint-99999").mkdir()
     assert run(arguments(base, pairs, out, **options)) == 0
@@ -140,11 +132,7 @@ def test_two_runs_at_once_do_not_write_into_one_folder(
         make_checkpoint("llama", head=False), pairs, tmp_path / "out", epochs=60, eval_every=5
     )
     process = subprocess.Popen([sys.executable, "-m", "rmbench", *command], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list((tmp_path / "out" / ".training").glob("checkpoint-*/complete")):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(process, lambda: has_checkpoint(tmp_path / "out"))
     process.send_signal(signal.SIGSTOP)  # alive, as a worker whose launcher was killed
     before = sorted(p.name for p in (tmp_path / "out" / ".training").iterdir())
     assert run(command) == 2

@@ -73,4 +73,4 @@ def command(
     for why, found in reasons.items():
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         click.echo(f"left out, {one_line(why)}: {one_line(', '.join(found[:3]))}{more}", err=True)
-    click.echo(f"{len(series)} curves in {out}: {', '.join(sorted(files))}")
+    click.echo(f"{len(series)} curves in {one_line(str(out))}: {', '.join(sorted(files))}")

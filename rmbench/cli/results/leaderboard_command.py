@@ -65,7 +65,8 @@ def command(
 
     A board is a pure function of its definition (leaderboards/<board>.yaml), the task files and the records:
     the same input gives the same bytes. Models are ranked by the mean of the board's ranking columns, with
-    significance groups; a model with a missing task is listed without a rank.
+    significance groups; a model with a missing task is listed without a rank. An empty board never replaces
+    one with models: that is an error, and nothing is written.
 
     <board>.html is one file that opens from disk and needs no network: sort, search, filter a column (>0.6),
     hide shortcuts, contaminated models or columns of a kind, and see each interval as a bar. It shows the
@@ -94,7 +95,7 @@ def command(
     from rmbench.core.digits import same_text
     from rmbench.core.files import write_atomic
 
-    made, runs = _boards(boards, boards_dir, results, keep=not check_only)
+    made, runs = _boards(boards, boards_dir, results, out, keep=not check_only)
     stale: list[str] = []
 
     def put(path: Path, content: str) -> None:
@@ -103,9 +104,11 @@ def command(
         elif not path.is_file() or not same_text(path.read_bytes().decode("utf-8", "replace"), content):
             stale.append(str(path))
 
-    if with_reports:
-        for path, page in _reports(made, runs, reports, out):
-            put(path, page)
+    # Pages, then boards, are all made before the first is written: an error leaves the folder as it was.
+    for path, page in list(_reports(made, runs, reports, out)) if with_reports else ():
+        put(path, page)
+    files: dict[Path, str] = {}
+    printed: list[str] = []
     for board in made:
         links = report_links(board, reports, out)
         if reports is not None or with_reports:
@@ -113,11 +116,13 @@ def command(
             click.echo(
                 f"{board.spec.name}: {n_linked} of {len(board.rows)} models link to a report", err=True
             )
-        files = render_board(board, links)
-        for name, content in files.items():
-            put(out / name, content)
-        if output != "text" or not check_only:
-            click.echo(files[f"{board.spec.name}.{_ENDS[output]}"], nl=output in ("text", "markdown"))
+        own = render_board(board, links)
+        files |= {out / name: content for name, content in own.items()}
+        printed.append(own[f"{board.spec.name}.{_ENDS[output]}"])
+    for path, content in files.items():
+        put(path, content)
+    for text in printed if output != "text" or not check_only else ():
+        click.echo(text, nl=output in ("text", "markdown"))
     if stale:
         raise RunError(f"out of date: {', '.join(stale)}; run `rmbench leaderboard` and commit the result")
     if check_only:
@@ -125,11 +130,11 @@ def command(
 
 
 def _boards(
-    names: Sequence[str], boards_dir: Path | None, results: Path, *, keep: bool
+    names: Sequence[str], boards_dir: Path | None, results: Path, out: Path, *, keep: bool
 ) -> tuple[list["Leaderboard"], list["Run"]]:
     """Return the named boards (all without a name), and all records; `keep` influence that is measured."""
     from rmbench.boards import list_boards, load_board, make_board
-    from rmbench.boards.board import require_rows
+    from rmbench.boards.board import require_none_emptied, require_rows
     from rmbench.boards.definition import board_folder
     from rmbench.results.read import runs_at, with_tasks_of
     from rmbench.tasks.spec import list_tasks
@@ -145,6 +150,7 @@ def _boards(
     asked = made if names else [max(made, key=lambda board: (len(board.rows), len(board.left_out)))]
     for board in asked:
         require_rows(board)
+    require_none_emptied(made, out)
     for board in made:
         if not board.rows:
             click.echo(f"{board.spec.name}: it is empty, no record is of its tasks", err=True)

@@ -13,7 +13,8 @@ def command(folder: Path) -> None:
     """Compute the metrics of every record in RESULTS again, from the stored rewards.
 
     RESULTS is a results folder, a part of one, or one record. No model, data set or GPU is needed. Records
-    whose numbers do not change keep their bytes.
+    whose numbers do not change keep their bytes. The numbers of a record that was edited by hand or damaged
+    are mended; its name, counts and provenance cannot be.
     """
     from rmbench.metrics import METRICS_VERSION
     from rmbench.results.write import remeasure
@@ -25,7 +26,10 @@ def command(folder: Path) -> None:
         record = done.run.record
         what = f"changed: {', '.join(done.changed)}" if done.changed else "the same"
         if done.edited:
-            what += "; it was not as it was written, and has a new hash"
+            what += (
+                "; it was not as it was written: its numbers are made anew, its name, counts and provenance"
+                " are as they were found, and it has a new hash"
+            )
         before = record.identity.get("metrics_version", 1)
         version = "" if before == METRICS_VERSION else f" (metrics version {before} to {METRICS_VERSION})"
         click.echo(f"{one_line(record.model)} on {one_line(record.task)}{version}: {what}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kills import wait_until
 
 MODEL = '''
 """A slow model that writes down every text it is asked for."""
@@ -92,10 +93,7 @@ def test_killed_again_and_again_the_record_is_the_same(workplace: Path) -> None:
             arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         before = len(asked(workplace, "killed"))
-        deadline = time.monotonic() + 60
-        while len(asked(workplace, "killed")) == before and time.monotonic() < deadline:
-            assert process.poll() is None, "it ended before it could be killed"
-            time.sleep(0.005)
+        wait_until(process, lambda before=before: len(asked(workplace, "killed")) > before)
         time.sleep(extra_s)
         process.send_signal(signal.SIGKILL)
         process.wait()
