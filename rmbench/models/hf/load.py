@@ -115,9 +115,10 @@ class _Fit:
         return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
 
     def not_seen(self, names: list[str]) -> list[str]:
-        """Return the names of head tensors that the recipes did not see: those of an adapter or a pickle."""
-        seen = {} if self.seen is None else self.seen.tensors
-        return [name for name in names if name not in seen]
+        """Return the names of tensors that no recipe looked at: of a pickle, or with no name of a head."""
+        seen = set() if self.seen is None else set(head_tensors(self.seen.tensors))
+        read = frozenset[str]() if self.head is None else self.head.used
+        return [name for name in names if name not in seen | read]
 
     def attach(self, model: Any) -> None:
         """Put the head in place of the classifier's own; refuse heads that nothing reads."""
@@ -139,7 +140,11 @@ class _Fit:
 
 def _unread(seen: Seen, unread: list[str], recipe: Recipe | None) -> str:
     """Say which head tensors nothing reads, and which recipe would."""
-    found = [each.name for each in fitting(seen) if each != recipe]
+    found = [
+        each.name
+        for each in fitting(seen)
+        if each != recipe and {seen.name(name) for name in each.match.tensors} & set(unread)
+    ]
     read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
     advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
     by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
@@ -234,12 +239,12 @@ def load_weights(
             base.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
-        if fit is not None:
-            fit.attach(model)
         mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
         lacks = {kind: sorted(map(str, info[f"{kind}_keys"])) for kind in ("missing", "unexpected")}
         lacks["mismatched"] = sorted(map(str, mismatched))
         lacks["unexpected"], unused = check_foreign(base.location, model, lacks["unexpected"])
+        if fit is not None:
+            fit.attach(model)
         if adapter is not None:
             model, whole = merge(adapter, model)
             lacks = {kind: [name for name in names if name not in whole] for kind, names in lacks.items()}
