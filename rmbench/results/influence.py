@@ -86,7 +86,9 @@ def read_influence(path: Path, record: Record) -> Suite | None:
         clusters = tuple(map(str, head["clusters"]))
         suite = Suite(
             metrics={name: _unpacked(raw, arrays, len(clusters)) for name, raw in head["metrics"].items()},
-            counts={str(k): {str(n): int(c) for n, c in counts.items()} for k, counts in head["counts"].items()},
+            counts={
+                str(k): {str(n): int(c) for n, c in counts.items()} for k, counts in head["counts"].items()
+            },
             undefined={str(name): str(why) for name, why in head["undefined"].items()},
             curves=dict(record.curves),
             strata={key: {v: dict(m) for v, m in values.items()} for key, values in record.strata.items()},
