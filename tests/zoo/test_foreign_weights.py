@@ -57,7 +57,10 @@ FOREIGN = {
         r"k_norm\.weight, .*q_norm\.weight\): weights of another architecture than model_type 'llama'",
     ),
     "biases": ([f"{ATTENTION}q_proj.bias"], "weights of another architecture"),
-    "head": (["v_head.summary.weight"], r"its files have a head: v_head\.summary\.weight \(4,\)"),
+    "head": (
+        ["v_head.summary.weight"],
+        r"v_head\.summary\.weight \(4,\); the recipe trl-value-head reads such",
+    ),
     "normalisation": (["mean", "std"], r"\(mean, std\): another head"),
 }
 

@@ -108,6 +108,12 @@ class _Fit:
         prefix = known[type(config)].base_model_prefix
         return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
 
+    def not_seen(self, names: list[str]) -> list[str]:
+        """Return the names of tensors that no recipe looked at: those with no name of a head."""
+        seen = set() if self.seen is None else set(head_tensors(self.seen.tensors))
+        read = frozenset[str]() if self.head is None else self.head.used
+        return [name for name in names if name not in seen | read]
+
     def attach(self, model: Any) -> None:
         """Put the head in place of the classifier's own; refuse heads that nothing reads."""
         if self.seen is None or self.fresh_head is not None:
@@ -128,7 +134,11 @@ class _Fit:
 
 def _unread(seen: Seen, unread: list[str], recipe: Recipe | None) -> str:
     """Say which head tensors nothing reads, and which recipe would."""
-    found = [each.name for each in fitting(seen) if each != recipe]
+    found = [
+        each.name
+        for each in fitting(seen)
+        if each != recipe and {seen.name(name) for name in each.match.tensors} & set(unread)
+    ]
     read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
     advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
     by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
@@ -170,25 +180,16 @@ def load_classifier(
         fresh, gate = _check_head(checkpoint, model, own, None), fit.head.gate
     else:
         fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
-    known = [] if fit.seen is None else head_tensors(fit.seen.tensors)  # refused or told by `attach`
-    refuse_heads(checkpoint.location, model, [n for n in read.lacks["unexpected"] if n not in known])
+    refuse_heads(checkpoint.location, model, fit.not_seen(read.lacks["unexpected"]))
     is_encoder = _check_kind(checkpoint, model)
     if not is_encoder:
         model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
     model.eval()
     gate = None if gate is None else gate.to(model.device).eval()
     return Loaded(
-        model,
-        read.tokenizer,
-        read.weights,
-        is_encoder,
-        fresh,
-        fit.recipe,
-        fit.why,
-        gate,
-        fit.unread,
+        model, read.tokenizer, read.weights, is_encoder, fresh, fit.recipe, fit.why, gate, fit.unread,
         read.remarks,
-    )
+    )  # fmt: skip
 
 
 def load_weights(
@@ -290,13 +291,9 @@ def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
     if needed and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ConfigError(f"{folder}: it has no tokenizer; expected {', '.join(_TOKENIZER_FILES)}")
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
-    if not isinstance(tokenizer.model_max_length, int | float):
-        found = repr(tokenizer.model_max_length)[:40]
-        raise ConfigError(
-            f"{checkpoint.location}: its tokenizer's model_max_length is {found}; expected a number"
-        )
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
+    tokenizer("a")  # some settings of another type fail only here
     return tokenizer
 
 
