@@ -24,6 +24,8 @@ GoldKind: TypeAlias = Literal["label", "probability", "graded"]
 """What a gold value means: only its order; P(preferred) in a pair that sums to 1; a scale with distances."""
 
 GOLD_KINDS: tuple[GoldKind, ...] = ("label", "probability", "graded")
+LARGEST_GOLD = 1e100
+"""Gold beyond this, of either sign, is refused: the squares and cubes of statistics would overflow."""
 
 
 @dataclass(frozen=True, slots=True)

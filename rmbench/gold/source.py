@@ -22,7 +22,7 @@ from rmbench.models.runtime import Runtime
 from rmbench.results.record import SELF_GOLD
 from rmbench.scoring import Executor, Progress, Scoring, open_stores, score_items
 from rmbench.tasks import ItemShelf, hash_items
-from rmbench.types import Item
+from rmbench.types import LARGEST_GOLD, Item
 
 _VERIFIER = "verifier:"
 
@@ -175,6 +175,8 @@ def _with_gold(
 
 def _scored(items: ItemShelf, scoring: Scoring) -> Iterator[Item]:
     for item, rewards in zip(items, scoring.rewards, strict=True):
+        if any(isfinite(v) and abs(v) > LARGEST_GOLD for v in rewards):
+            raise ScoringError(f"--gold gave a reward beyond {LARGEST_GOLD:g} for item {item.id!r}")
         responses = tuple(
             replace(r, gold=v if isfinite(v) else None) for r, v in zip(item.responses, rewards, strict=True)
         )
@@ -204,7 +206,9 @@ def _ask(source: VerifierGold, item: Item, response: str) -> Verdict:
         raise
     except Exception as error:
         raise ScoringError(f"{where}: it raised {type(error).__name__}: {error}") from error
-    if not isinstance(verdict, Verdict) or (verdict.gold is not None and not isfinite(verdict.gold)):
+    if not isinstance(verdict, Verdict) or (
+        verdict.gold is not None and not -LARGEST_GOLD <= verdict.gold <= LARGEST_GOLD
+    ):
         raise ScoringError(f"{where}: it returned {verdict!r}; expected a Verdict with a finite gold or None")
     return verdict
 

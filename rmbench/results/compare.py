@@ -64,7 +64,11 @@ class CommonItems:
             a: The first run.
             b: The second run.
             metric: Its name; `win_rate@max` means the largest n on the common items.
+
+        Raises:
+            ConfigError: If their rewards are of other items, although both records name the same data.
         """
+        _check_clusters(a, b)
         first, second = (named(metric, run.suite) for run in (a, b))
         if first is None or second is None:
             return Common(a.suite.metrics.get(first or ""), b.suite.metrics.get(second or ""))
@@ -95,6 +99,15 @@ class CommonItems:
             kinds = [kind] if kind else []
             self._found[place] = run.measure_on(run.panel.take(keep), kinds)
         return self._found[place]
+
+
+def _check_clusters(a: Run, b: Run) -> None:
+    first, second = a.suite, b.suite
+    if first.n_items != second.n_items or first.clusters != second.clusters:
+        raise ConfigError(
+            f"{a.rewards_path} and {b.rewards_path} hold other items or prompts, though their records name"
+            " the same data; evaluate both models again"
+        )
 
 
 def _on(count: ItemCount) -> str:
@@ -344,7 +357,7 @@ def compare_many(
     for other in runs[1:]:
         _check_same(runs[0], other)
     first = runs[0]
-    if any(run.panel.ids != first.panel.ids for run in runs):
+    if any(not _same_items(run.panel, first.panel) for run in runs):
         raise ConfigError("the records hold different items; evaluate all models again")
     models = _names(runs)
     names = dict.fromkeys(_resolved(wanted, runs) for wanted in metrics)
@@ -396,6 +409,17 @@ def _check_same(a: Run, b: Run) -> None:
                 f"differs ({one_line(str(a.record.identity[key]), 60)} against "
                 f"{one_line(str(b.record.identity[key]), 60)})"
             )
+
+
+def _same_items(a: Panel, b: Panel) -> bool:
+    """Return whether two panels hold the same items: ids, prompts and gold. Lengths may be unknown in one."""
+    return (
+        (a.ids, a.cluster_names) == (b.ids, b.cluster_names)
+        and np.array_equal(a.offsets, b.offsets)
+        and np.array_equal(a.cluster, b.cluster)
+        and np.array_equal(a.gold, b.gold, equal_nan=True)
+        and np.array_equal(a.gold_kind, b.gold_kind)
+    )
 
 
 def _names(runs: Sequence[Run]) -> tuple[str, ...]:

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.core.files import digest, parse_json, read_arrays, write_atomic
-from rmbench.errors import DataError
+from rmbench.core.schema import parse
+from rmbench.errors import ConfigError
 from rmbench.metrics import METRICS_VERSION, Suite
 from rmbench.results.record import Record
 from rmbench.stats import Statistic
@@ -82,8 +83,11 @@ def read_influence(path: Path, record: Record) -> Suite | None:
         head = parse_json(parts["head"].tobytes())
         if head["key"] != _key(record):
             return None
+        parse(_Head, head, str(path))
+        if not all(isinstance(name, str) for name in head["clusters"]):
+            return None
         arrays = {kind: np.split(parts[kind], np.cumsum(sizes)[:-1]) for kind, sizes in head["sizes"].items()}
-        clusters = tuple(map(str, head["clusters"]))
+        clusters = tuple(head["clusters"])
         suite = Suite(
             metrics={name: _unpacked(raw, arrays, len(clusters)) for name, raw in head["metrics"].items()},
             counts=head["counts"],
@@ -95,9 +99,49 @@ def read_influence(path: Path, record: Record) -> Suite | None:
             clusters=clusters,
             n_items=int(head["n_items"]),
         )
-    except (DataError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+    except (ConfigError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
+        return None
+    if any(len(items) != suite.n_items for items in suite.left_out.values()):
         return None
     return suite if _agrees(suite, record) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Packed:
+    """A statistic in the head of the file; places of arrays in place of arrays."""
+
+    value: float
+    n: int
+    n_clusters: int
+    n_groups: int | None
+    unit: str
+    higher_is_better: bool | None
+    bounded: bool
+    linear: bool
+    limits: tuple[Any, Any] | None
+    log_scale: bool
+    ci95: tuple[Any, Any] | None
+    paired: bool
+    remark: str
+    influence: int | None
+    share: int | None
+    strata: tuple[tuple[int, int, int, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Head:
+    """The head of the file."""
+
+    key: Mapping[str, Any]
+    metrics: Mapping[str, _Packed]
+    undefined: Mapping[str, str]
+    counts: Mapping[str, Mapping[str, int]]
+    kind_of: Mapping[str, str]
+    left_out: Mapping[str, int]
+    clusters: Any
+    """Names, checked apart: there may be many."""
+    n_items: int
+    sizes: Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
@@ -158,6 +202,9 @@ def _unpacked(raw: Mapping[str, Any], arrays: Mapping[str, Sequence[NDArray[Any]
         inside = bool(((t.index >= 0) & (t.index < n)).all())
         if not (inside and len(t.index) == len(t.influence) == len(t.share)):
             raise ValueError("a stratum of other clusters")
+    for pair in filter(None, (raw["limits"], raw["ci95"])):
+        if not all(isinstance(end, int | float) and not isinstance(end, bool) for end in pair):
+            raise ValueError("an interval without numbers")
     # JSON has no tuples: limits and intervals are pairs.
     values: dict[str, Any] = {name: tuple(v) if isinstance(v := raw[name], list) else v for name in _PLAIN}
     values |= {name: per_cluster(raw[name]) for name in ("influence", "share")}

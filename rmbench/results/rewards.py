@@ -7,7 +7,7 @@ from typing import Any
 
 from rmbench.core.files import iter_jsonl
 from rmbench.errors import DataError
-from rmbench.types import GOLD_KINDS
+from rmbench.types import GOLD_KINDS, LARGEST_GOLD
 
 _MOST = 2**53
 """Counts and lengths beyond which a float64 is no longer exact."""
@@ -84,7 +84,10 @@ def _are_strata(values: Any) -> bool:
 _KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "id": (_is_text, "text"),
     "rewards": (_are_numbers, "a list of numbers or null"),
-    "gold": (_are_numbers, "a list of numbers or null"),
+    "gold": (
+        lambda v: _are_numbers(v) and all(g is None or abs(g) <= LARGEST_GOLD for g in v),
+        f"a list of numbers up to {LARGEST_GOLD:g}, or null",
+    ),
     "lengths": (_are_counts, "a list of whole numbers"),
     "cluster": (_is_text, "text"),
     "strata": (_are_strata, "a mapping of text to text"),

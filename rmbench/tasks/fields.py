@@ -7,7 +7,7 @@ from typing import Any
 
 from rmbench.core.files import prompt_cluster
 from rmbench.tasks.rows import Row
-from rmbench.types import Turn
+from rmbench.types import LARGEST_GOLD, Turn
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
 
@@ -120,11 +120,14 @@ def shared_prompt(row: Row) -> tuple[tuple[Turn, ...], str, str]:
 
 
 def finite(row: Row, key: str, value: Any) -> float:
-    """Return a finite number; a bool, a string and NaN are none."""
+    """Return a number up to `LARGEST_GOLD`; a bool, a string and NaN are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise row.error(f"{_kind(value)} {value!r}; expected a number", key, "gold is not a number")
     if not isfinite(value):
         raise row.error(f"{value}; expected a finite number", key, "gold is not finite")
+    if abs(value) > LARGEST_GOLD:
+        problem = f"{value:g}; expected a number from {-LARGEST_GOLD:g} to {LARGEST_GOLD:g}"
+        raise row.error(problem, key, "gold is too large")
     return float(value)
 
 

@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from rmbench.errors import DataError
+from rmbench.metrics import PanelRow, build_panel, measure_suite
 from rmbench.tasks import read_task_items
 from rmbench.tasks.items import ItemSet
 from rmbench.tasks.rows import BadRows, estimated_rows_of, rows_of
@@ -290,3 +291,38 @@ def test_an_empty_file_is_named_whatever_was_left_out_before_it(tmp_path: Path) 
     write(tmp_path / "b.jsonl")
     with pytest.raises(DataError, match=r"b\.jsonl: the file is empty"):
         read(tmp_path, on_bad="skip")
+
+
+@pytest.mark.parametrize("gold", [1e101, -1e308, 10**200])
+def test_gold_whose_squares_would_overflow_is_refused(tmp_path: Path, gold: float) -> None:
+    rows = [{"id": "a", "prompt": "p", "responses": ["x", "y"], "gold": [gold, 0]}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"key 'gold\[0\]': .*expected a number from -1e\+100 to 1e\+100"):
+        read_task_items(load_task("bon"), tmp_path / "a.jsonl")
+
+
+def test_whole_numbers_that_no_float_holds_are_refused(tmp_path: Path) -> None:
+    text = '{"id": "a", "prompt": "p", "responses": ["x", "y"], "gold": [1' + "0" * 400 + ", 0]}"
+    (tmp_path / "a.jsonl").write_text(text)
+    with pytest.raises(DataError, match="a number of 401 digits; expected at most 308"):
+        read_task_items(load_task("bon"), tmp_path / "a.jsonl")
+
+
+def test_clusters_keep_their_names_to_the_last_character(tmp_path: Path) -> None:
+    """numpy's own texts drop a null character at the end, and two prompts would become one."""
+    panel = build_panel(
+        PanelRow(
+            id=str(k),
+            rewards=[1, 0],
+            gold=[1, 0],
+            lengths=[1, 1],
+            cluster=c,
+            strata={"s": c},
+            gold_kind="label",
+        )
+        for k, c in enumerate(["a", "a\\x00", "b", "a"])
+    )
+    assert panel.cluster_names == ("a", "a\\x00", "b")
+    assert panel.cluster.tolist() == [0, 1, 2, 0]
+    found = measure_suite(panel, ["preference"], {"ties": "half"}, ["s"])
+    assert set(found.strata["s"]) == {"a", "a\\x00", "b"}

@@ -118,6 +118,7 @@ def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
+    tokenizer("a")  # some settings of another type fail only here
     return tokenizer
 
 
