@@ -117,7 +117,7 @@ def _command(arguments: list[str], place: str, event: int, sign: int) -> None:
     code = run(arguments)
     sys.stdout.flush()
     Path(f"{place}.writes").write_text(str(seen))
-    os._exit(code)
+    sys.exit(code)
 
 
 def _is_write(name: str, given: tuple[Any, ...], place: str) -> bool:

@@ -10,7 +10,7 @@ pytest.importorskip("accelerate", reason="needs the extra train")
 from kills import COMMANDS, campaign, make_inputs, summary
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [1, pytest.param(18, marks=pytest.mark.slow)])
 def test_a_command_that_was_killed_and_run_again_leaves_the_same_files(
     kills: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -28,7 +28,7 @@ from rmbench.core.files import read_json, write_atomic
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.format.tables import as_html, no_value
 from rmbench.metrics import Suite, resolve_metric
-from rmbench.results.compare import CommonItems
+from rmbench.results.compare import CommonItems, check_same_prompts
 from rmbench.results.run import Facts, Run, facts_of, shown_name
 from rmbench.stats import Statistic, combine
 from rmbench.types import Estimate
@@ -261,6 +261,7 @@ def make_board(spec: BoardSpec, runs: Sequence[Run]) -> Leaderboard:
         known: set[str] = set()
         shown = eligible(column, runs, left_out)
         for run, name in shown:
+            check_same_prompts(shown[0][0], run)
             cells = table.setdefault(name, {})
             measured = _measure(column, run)
             suite = run.suite

@@ -27,7 +27,7 @@ def command(model: str | None, output: str) -> None:
     """List the registered reward models and the forms that --model takes, or show one with its options.
 
     MODEL is whatever --model takes, or a scheme: `rmbench models hf` lists the options of every Hugging Face
-    model.
+    model. `rmbench models recipes` lists how heads of public reward models are read (-M recipe=NAME).
 
     Register your own with @register_reward_model("name"), by an entry point in the group rmbench.models, or
     name it by file: --model my_rm.py:MyRM.
@@ -35,6 +35,9 @@ def command(model: str | None, output: str) -> None:
     from rmbench.models.resolve import list_models, rules
 
     if model is not None:
+        if model == "recipes":
+            _show_recipes(output)
+            return
         if output not in ("text", "json"):
             raise click.UsageError(f"--{output} is for the list of models", click.get_current_context())
         _show(model, as_json=output == "json")
@@ -52,6 +55,28 @@ def command(model: str | None, output: str) -> None:
     print_tables(output, lambda: [block], lambda: table)
     if output == "text":
         click.echo(f"\n{rules()}")
+
+
+def _show_recipes(output: str) -> None:
+    """Print the recipes of the package: what each reads, for which families, and by which evidence."""
+    try:
+        from rmbench.models.hf.recipes.recipe import recipes
+    except ImportError as error:
+        raise ConfigError(str(error)) from None
+    found = list(recipes().values())
+    if output == "json":
+        click.echo(json.dumps([{**asdict(r), "identity": r.identity} for r in found], indent=1))
+        return
+    from rmbench.cli.options import print_tables
+    from rmbench.format.tables import Block, Column, Table
+
+    names = {"recipe": None, "families": 48, "found by": 44, "verified": None}
+    columns = tuple(Column(name, "text", width) for name, width in names.items())
+    rows = tuple((r.name, ", ".join(r.families), r.match.told, r.verified) for r in found)
+    table = Table(columns, rows)
+    print_tables(
+        output, lambda: [Block("recipes", (), table, caption=("How heads are read",))], lambda: table
+    )
 
 
 def _show(model: str, as_json: bool) -> None:

@@ -162,12 +162,12 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
         name = scheme["scheme"]
         return SCHEMES.get(name).load, (scheme["argument"],), spec, SCHEMES.identity(name)
     folder = Path(spec).expanduser()
-    if (folder / "config.json").is_file():
+    if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
         return SCHEMES.get("hf").load, (str(folder),), folder.resolve().name, {}
     if spec in MODELS:
         return MODELS.get(spec), (), spec, MODELS.identity(spec)
     if folder.exists():
-        what = "a folder without config.json" if folder.is_dir() else "a file"
+        what = "a folder without config.json or adapter_config.json" if folder.is_dir() else "a file"
         raise ConfigError(
             f"--model {spec}: it is {what}; expected a Hugging Face folder, FILE.py:Class or scores:FILE"
         )

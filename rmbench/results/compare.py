@@ -68,7 +68,7 @@ class CommonItems:
         Raises:
             ConfigError: If their rewards are of other items, although both records name the same data.
         """
-        _check_clusters(a, b)
+        check_same_prompts(a, b)
         first, second = (named(metric, run.suite) for run in (a, b))
         if first is None or second is None:
             return Common(a.suite.metrics.get(first or ""), b.suite.metrics.get(second or ""))
@@ -101,7 +101,8 @@ class CommonItems:
         return self._found[place]
 
 
-def _check_clusters(a: Run, b: Run) -> None:
+def check_same_prompts(a: Run, b: Run) -> None:
+    """Raise ConfigError if rewards of two runs are of other items, although their records name the same data."""
     first, second = a.suite, b.suite
     if first.n_items != second.n_items or first.clusters != second.clusters:
         raise ConfigError(

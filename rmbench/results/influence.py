@@ -90,11 +90,13 @@ def read_influence(path: Path, record: Record) -> Suite | None:
         clusters = tuple(head["clusters"])
         suite = Suite(
             metrics={name: _unpacked(raw, arrays, len(clusters)) for name, raw in head["metrics"].items()},
-            counts=head["counts"],
-            undefined=head["undefined"],
+            counts={
+                str(k): {str(n): int(c) for n, c in counts.items()} for k, counts in head["counts"].items()
+            },
+            undefined={str(name): str(why) for name, why in head["undefined"].items()},
             curves=dict(record.curves),
             strata={key: {v: dict(m) for v, m in values.items()} for key, values in record.strata.items()},
-            kind_of=head["kind_of"],
+            kind_of={str(name): str(kind) for name, kind in head["kind_of"].items()},
             left_out={k: arrays["int64"][place] > 0 for k, place in head["left_out"].items()},
             clusters=clusters,
             n_items=int(head["n_items"]),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rmbench.core.files import digest
 from rmbench.core.options import Option
-from rmbench.errors import RunError, ScoringError
+from rmbench.errors import ConfigError, RunError, ScoringError
 from rmbench.models.hf.checkpoint import Checkpoint
 from rmbench.models.hf.text import PlainFormat, decoder_format
 from rmbench.types import Turn
@@ -155,7 +155,9 @@ class Policy:
         }
         own = declared.eos_token_id
         found = {*(own if isinstance(own, list | tuple) else [own]), tokenizer.eos_token_id} - {None}
-        self.ends = tuple(sorted(int(token) for token in found))
+        if wrong := [token for token in found if isinstance(token, bool) or not isinstance(token, int)]:
+            raise ConfigError(f"{checkpoint.location}: eos_token_id has {wrong[0]!r}; expected ids of tokens")
+        self.ends = tuple(sorted(found))
         """Tokens that end a response: those of the checkpoint (one or several) and of the tokenizer."""
 
     def identity(self, engine: str, dtype: str) -> Mapping[str, Any]:

@@ -81,7 +81,7 @@ class StudySpec:
     """Name -> path, or path and settings of its own."""
     data: Annotated[tuple[DataSource, ...], Option(low=1)]
     methods: Annotated[tuple[Method, ...], Option(low=1)]
-    seeds: Annotated[int, Option(low=1)]
+    seeds: Annotated[int, Option(low=1, high=1000)]
     """How many; they are 0, 1, 2, ..."""
     train: StudyRecipe
     evaluate: Annotated[tuple[Evaluation, ...], Option(low=1)]

@@ -92,6 +92,11 @@ def load_base(name: str, seed: int, lora: int | None, runtime: Runtime, weights:
         loaded = load_classifier(checkpoint, in_fp32, None, "auto")
     except NoHeadError:
         loaded = load_classifier(checkpoint, in_fp32, seed, "auto")
+    if loaded.recipe is not None:
+        raise ConfigError(
+            f"{name}: its head is read by the recipe {loaded.recipe.name}; expected a base model, or a"
+            " classifier with the head 'score'"
+        )
     if weights not in (None, loaded.weights):
         raise ConfigError(
             f"{name}: it changed since this training began; start again when nothing writes to it"

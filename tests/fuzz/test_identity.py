@@ -121,11 +121,14 @@ SAME = frozenset({"share_prompts", "trust_remote_code", "code_revision"})
 def cases(scheme: str, below: Path) -> dict[str, dict[str, list[str]]]:
     """Return, for each set of options to begin with (as text), option -> values that must each differ."""
     (below / "t.jinja").write_text("{% for m in messages %}{{ m['content'] }} {% endfor %}")
-    shared = {"chat_template": ["plain", str(below / "t.jinja")], "max_length": ["32", "64"]}
+    # A base is an adapter's; recipes and heads have tests of their own, in tests/zoo.
+    shared = {"chat_template": ["plain", str(below / "t.jinja")], "max_length": ["32", "64"], "base": []}
     attn = {"attn": ["eager"]}
+    text = {"read_at": ["last_eos", "before_eos"], "format": ["beaver-reward", "ultrarm"],
+            "append_eos": ["yes"], "strip_newline": ["yes"]}  # fmt: skip
     return {
         "hf": {
-            "label=0": {"label": ["1"], **shared, **attn},
+            "label=0": {"label": ["1"], **shared, **attn, **text, "recipe": [], "head": []},
             "weights=1,2": {"weights": ["2,1", "1,3"]},
             "": {"fresh_head": ["0", "1"], "torch_compile": ["yes"], "gguf_file": []},
         },

@@ -192,7 +192,7 @@ CARRIED: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("key", "value"),
     [("answer", "43"), ("strata", {"kind": "chat"}), ("cluster", "d"), ("pattern", "5."), ("answer", None),
-     ("schema", {"type": "integer"}), ("checks", [{"name": "no_comma"}]), ("prompt", "What else?")],
+     ("schema", {"type": "integer"}), ("checks", [{"name": "lowercase"}]), ("prompt", "What else?")],
 )  # fmt: skip
 def test_other_keys_of_a_finished_prompt_are_refused(
     policy: Path, put: Put, tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str, value: Any

@@ -7,7 +7,7 @@ register_scheme(
     rule="hf:FOLDER or hf:org/name@revision (a Hugging Face sequence classifier)",
     kind="pattern",
     patterns={
-        "FOLDER": "a Hugging Face sequence classifier with one label (has a config.json)",
+        "FOLDER": "a Hugging Face sequence classifier with one label, or a PEFT adapter of one",
         "org/name[@revision]": "the same, from the Hugging Face Hub",
     },
 )("rmbench.models.hf.classifier:load_hf")

@@ -9,6 +9,13 @@ from typing import Any
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models.builtin import shipped_checkpoint
+from rmbench.models.runtime import Runtime
+
+PICKLE = "pytorch_model.bin"
+"""Name of pickled weights of a whole model, read as tensors alone."""
+_PARTS = ("adapter_model.", "value_head.")
+"""Beginnings of names of files that are not a whole model."""
+_OTHER_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +30,8 @@ class Checkpoint:
     """A quantised file inside it, read instead of safetensors."""
     given_name: str | None = None
     """The name in tables, where it is not that of the folder."""
+    base: str | None = None
+    """Of an adapter: the base to put it on, in place of the one that it names."""
 
     @property
     def name(self) -> str:
@@ -32,15 +41,17 @@ class Checkpoint:
         return Path(self.location).resolve().name if self.is_folder else self.location
 
 
-def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
+def find_checkpoint(argument: str, gguf_file: str | None, base: str | None = None) -> Checkpoint:
     """Return the checkpoint that `FOLDER`, `org/name[@revision]` or `builtin:NAME` means.
+
+    `base` is the base of an adapter, written like `argument`.
 
     Raises:
         ConfigError: If it names no checkpoint, or the folder has no weights that can be read safely.
     """
     if argument.startswith("builtin:") and gguf_file is None:
         shipped = shipped_checkpoint(argument.removeprefix("builtin:"))
-        return Checkpoint(str(shipped), None, is_folder=True, given_name=argument)
+        return Checkpoint(str(shipped), None, is_folder=True, given_name=argument, base=base)
     folder = Path(argument).expanduser()
     if not folder.is_dir():
         name, _, revision = argument.partition("@")
@@ -56,20 +67,53 @@ def find_checkpoint(argument: str, gguf_file: str | None) -> Checkpoint:
             raise ConfigError(
                 f"hf:{argument}: there is no such folder.{hint} To take it from the Hub, say {name}@main"
             )
-        return Checkpoint(name, revision or None, is_folder=False, gguf_file=gguf_file)
-    checkpoint = Checkpoint(str(folder), None, is_folder=True, gguf_file=gguf_file)
+        return Checkpoint(name, revision or None, is_folder=False, gguf_file=gguf_file, base=base)
+    checkpoint = Checkpoint(str(folder), None, is_folder=True, gguf_file=gguf_file, base=base)
     if gguf_file is not None:
         if not (folder / gguf_file).is_file():
             raise ConfigError(f"{folder}: there is no file {gguf_file}")
-    elif not any(any(folder.glob(f"*.safetensors{more}")) for more in ("", ".index.json")):
-        pickles = sorted(p.name for p in folder.glob("*.bin"))
+    elif not (has_safetensors(folder) or has_pickles(folder) or (folder / "adapter_config.json").is_file()):
+        pickles = sorted(p.name for pattern in _OTHER_PICKLES for p in folder.glob(pattern))
         why = (
-            f"only {pickles[0]}, a pickle that could run code; save it again as safetensors"
+            f"only {pickles[0]}, a pickle under a name that is not read; save it again as safetensors"
             if pickles
             else "none"
         )
-        raise ConfigError(f"{folder}: expected weights as *.safetensors; found {why}")
+        raise ConfigError(f"{folder}: expected weights as *.safetensors or {PICKLE}; found {why}")
     return checkpoint
+
+
+def has_safetensors(folder: Path) -> bool:
+    """Say whether a folder has weights of a whole model as safetensors, or an index of them."""
+    found = [path.name for more in ("", ".index.json") for path in folder.glob(f"*.safetensors{more}")]
+    return any(not name.startswith(_PARTS) for name in found)
+
+
+def has_pickles(folder: Path) -> bool:
+    """Say whether a folder has pickled weights of a whole model under a name that is read."""
+    return any((folder / name).is_file() for name in (PICKLE, f"{PICKLE}.index.json"))
+
+
+def file_of(checkpoint: Checkpoint, name: str, runtime: Runtime) -> Path | None:
+    """Return a file of a checkpoint: in its folder, or in the local cache of the Hub; None if it has none."""
+    if checkpoint.is_folder:
+        path = Path(checkpoint.location) / name
+        return path if path.is_file() else None
+    return on_hub(checkpoint, name, runtime)
+
+
+def on_hub(checkpoint: Checkpoint, name: str, runtime: Runtime, *, must: bool = False) -> Path | None:
+    """Return a file of a Hub repository in the local cache; None if there is none (OSError with `must`)."""
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(
+        checkpoint.location,
+        name,
+        revision=checkpoint.revision,
+        local_files_only=runtime.offline,
+        _raise_exceptions_for_missing_entries=must,
+    )
+    return None if found is None else Path(found)
 
 
 def label_names(config: Any) -> list[str]:

@@ -6,6 +6,8 @@ the padding id, which reads one token too early wherever padding is EOS. Encoder
 padding masked.
 
 The reward is the raw logit, or a weighted sum of several: no sigmoid, no softmax.
+
+A recipe (`rmbench.models.hf.recipes.recipe`) may name another head, another place and another text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +18,12 @@ from rmbench.core.overlap import TrainingPrompts
 from rmbench.models.hf.attention import compile_backbone, is_compiled, use_products
 from rmbench.models.hf.checkpoint import Checkpoint, choose_readout, find_checkpoint, label_names
 from rmbench.models.hf.device import batches_at_once, checked_length, is_fast_bfloat16
-from rmbench.models.hf.forward import EncoderLogits, TokenStates, last_places
-from rmbench.models.hf.load import float32_input, load_classifier, torch
-from rmbench.models.hf.text import Encoded, choose_format
+from rmbench.models.hf.forward import EncoderLogits, TokenStates
+from rmbench.models.hf.load import Loaded, float32_input, load_classifier, torch
+from rmbench.models.hf.recipes.heads import normalization
+from rmbench.models.hf.recipes.recipe import Asked
+from rmbench.models.hf.recipes.text import Places, RecipeFormat
+from rmbench.models.hf.text import Encoded, TextFormat, choose_format
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation, Scored, Turn
@@ -49,23 +54,29 @@ class HFRewardModel(HFModel):
         weights: str | None,
         fresh_head: int | None,
         torch_compile: bool,
+        asked: Asked | None = None,
     ) -> None:
-        loaded = load_classifier(checkpoint, setup.runtime, fresh_head, setup.attn)
+        loaded = load_classifier(checkpoint, setup.runtime, fresh_head, setup.attn, asked)
         model, tokenizer, where = loaded.model, loaded.tokenizer, checkpoint.location
         if torch_compile:
             compile_backbone(model, where)
         if setup.attn == "auto" and loaded.is_encoder and is_fast_bfloat16(model):
             use_products(model)
         self._readout = choose_readout(where, label_names(model.config), label, weights)
-        self._fresh_head, self._fresh = fresh_head, loaded.fresh
+        self._fresh_head, self._fresh, self._told = fresh_head, loaded.fresh, loaded.remarks
         self.pad_id = pad_id_of(model, tokenizer)
         self.encoder = EncoderLogits(model, self.pad_id) if loaded.is_encoder else None
         self._states = TokenStates(model, self.pad_id, share=setup.share_prompts)
         self._threads = self._threads_each = 1
-        text_format = choose_format(tokenizer, loaded.is_encoder, setup.chat_template)
+        self._recipe, self._why, self._gate = loaded.recipe, loaded.why, loaded.gate
+        self._unread = loaded.unread
+        self._normalization = (
+            (0.0, 1.0) if self._recipe is None else normalization(self._recipe, model.config)
+        )
+        text_format, self._places = _reading(loaded, setup.chat_template)
         max_length = checked_length(where, model.config, tokenizer, setup.runtime)
         reader = Reader(checkpoint, model, self.encoder or self._states, loaded.weights)
-        made_of = (setup, checkpoint, label, weights, fresh_head, torch_compile)
+        made_of = (setup, checkpoint, label, weights, fresh_head, torch_compile, asked)
         super().__init__(Tokens(text_format, max_length, checkpoint.name), tokenizer, [reader], made_of)
 
     def fingerprint(self) -> dict[str, str]:
@@ -77,6 +88,7 @@ class HFRewardModel(HFModel):
             **super().fingerprint(),
             **({"compiled": "torch"} if is_compiled(self.model) else {}),
             **({} if self._fresh_head is None else {"fresh_head": str(self._fresh_head)}),
+            **({} if self._recipe is None else {"recipe": self._recipe.identity}),
         }
 
     def batches_at_once(self) -> int:
@@ -109,14 +121,15 @@ class HFRewardModel(HFModel):
         (the text of the token whose hidden state is read; None for encoders), `own_read_at` (the one that
         transformers' own forward pass would read).
         """
-        ids = self.encode([conversation])[0].ids
+        row = self.encode([conversation])[0]
+        ids = row.ids
         eos, decoder = self.tokenizer.eos_token_id, self.encoder is None
         own = next((i for i in reversed(ids) if i != self._config_pad_id), ids[0])
         return super().diagnose(conversation) | {
             # A template may write a line break after its EOS.
             "eos_seen": eos in ids[-3:] if decoder and eos is not None else None,
             "pad_is_eos": eos is not None and self.pad_id == eos if decoder else None,
-            "read_at": self.tokenizer.decode([ids[-1]]) if decoder else None,
+            "read_at": self.tokenizer.decode([ids[self._places.of(row)[-1]]]) if decoder else None,
             "own_read_at": self.tokenizer.decode([own]) if decoder else None,
         }
 
@@ -129,29 +142,48 @@ class HFRewardModel(HFModel):
         """Return one reward per row."""
         rewards = [0.0] * len(rows)
         for group, logits in self._logits(rows):
-            for k, reward in zip(group, self._readout.rewards(logits), strict=True):
+            for k, reward in zip(group, self._rewards(logits), strict=True):
                 rewards[k] = reward
         return rewards
+
+    def _rewards(self, logits: Any) -> list[float]:
+        found = self._readout.rewards(logits)
+        if self._recipe is None:
+            return found
+        (mean, std), sign = self._normalization, -1.0 if self._recipe.negate else 1.0
+        return [sign * (reward - mean) / std for reward in found]
 
     def _logits(self, rows: Sequence[Encoded]) -> list[tuple[list[int], Any]]:
         if self.encoder:
             return self.encoder.passes(rows)
-        found = self._states.passes(rows, last_places(rows))
+        found = self._states.passes(rows, [self._places.of(row) for row in rows])
         with torch.inference_mode():
-            return [(group, self.model.score(states.float())) for group, states in found]
+            return [(group, self._head(states.float())) for group, states in found]
+
+    def _head(self, states: Any) -> Any:
+        """Return the logits (B, labels) of the states that were read, (B, D), or (2 B, D) with a gate."""
+        if self._gate is None:
+            return self.model.score(states)
+        return self._gate(self.model.score(states[1::2]), states[::2])
 
     def _own_reward(self, row: Encoded) -> float | None:
-        if self.encoder or self._config_pad_id in row.ids:
+        if self.encoder or self._config_pad_id in row.ids or self._places.of(row) != [len(row.ids) - 1]:
             return None
         ids = torch.tensor([row.ids], device=self.model.device)
         with torch.inference_mode(), float32_input(self.model.score):
-            return self._readout.rewards(self.model(input_ids=ids, use_cache=False).logits)[0]
+            return self._rewards(self.model(input_ids=ids, use_cache=False).logits)[0]
 
     def _remarks(self) -> list[str]:
-        notes = []
+        notes = list(self._told)
         if self._fresh:
             drawn = ", ".join(self._fresh)
             notes.append(f"the head is random (fresh_head={self._fresh_head}: {drawn}); a control only")
+        if self._unread:
+            notes.append(f"the files also have {self._unread}, which is not read")
+        if (recipe := self._recipe) is not None:
+            notes.append(f"recipe {recipe.name} ({self._why}): {recipe.about}; read at {recipe.read_at}")
+            if recipe.read_at != "last":
+                return notes  # where the text ends does not matter
         seen = self.diagnose(_PROBE)
         if seen["eos_seen"] is False:
             eos = self.tokenizer.eos_token
@@ -167,6 +199,15 @@ class HFRewardModel(HFModel):
         return [] if self.encoder else super()._sharing_remarks()
 
 
+def _reading(loaded: Loaded, chat_template: str) -> tuple[TextFormat, Places]:
+    """Return how a classifier's text is written, and where it is read."""
+    recipe, tokenizer = loaded.recipe, loaded.tokenizer
+    if recipe is None:
+        return choose_format(tokenizer, loaded.is_encoder, chat_template), Places(tokenizer, "last", None)
+    gate = recipe.head.gate if recipe.head else None
+    return RecipeFormat(tokenizer, recipe, chat_template), Places(tokenizer, recipe.read_at, gate)
+
+
 def load_hf(
     argument: str,
     *,
@@ -178,7 +219,14 @@ def load_hf(
     attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
     share_prompts: bool = True,
     torch_compile: bool = False,
+    recipe: str = "auto",
+    head: str | None = None,
+    read_at: str | None = None,
+    format: str | None = None,  # noqa: A002 - the option's name
+    append_eos: bool | None = None,
+    strip_newline: bool | None = None,
     gguf_file: str | None = None,
+    base: str | None = None,
     max_length: int | None = None,
     trust_remote_code: bool = False,
     code_revision: str | None = None,
@@ -195,7 +243,16 @@ def load_hf(
         attn: Attention implementation; `auto` is transformers' choice, or a faster one of rmbench.
         share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
         torch_compile: Compile the backbone first: half a minute, then a tenth faster on a CPU.
+        recipe: How the head is read: `auto` (by what the files show), `none`, a name of `rmbench models
+            recipes`, or a YAML file.
+        head: `token:ID` (the logit of a token of the vocabulary) or `token:ID-ID` (a difference of two).
+        read_at: `last` token, `last_eos`, `before_eos` (the last one that is not EOS, as transformers reads
+            where padding is EOS), or `appended:TOKEN`.
+        format: `template`, or the format of a recipe such as `beaver-reward`.
+        append_eos: Whether EOS is written where the text does not end with it.
+        strip_newline: Whether line breaks are taken from the end of the text.
         gguf_file: A quantised file of the folder to read.
+        base: Of an adapter: the base to put it on.  [default: the one that it names]
         max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
         code_revision: Commit of another repository whose code the configs name.
@@ -206,5 +263,9 @@ def load_hf(
         attn=attn,
         share_prompts=share_prompts,
     )
-    checkpoint = find_checkpoint(argument, gguf_file)
-    return HFRewardModel(setup, checkpoint, label, weights, fresh_head, torch_compile)
+    checkpoint = find_checkpoint(argument, gguf_file, base)
+    asked = Asked(
+        recipe=recipe, head=head, read_at=read_at, format=format, append_eos=append_eos,
+        strip_newline=strip_newline,
+    )  # fmt: skip
+    return HFRewardModel(setup, checkpoint, label, weights, fresh_head, torch_compile, asked)

@@ -28,10 +28,11 @@ from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint
 from rmbench.models.hf.device import allowed_gap, checked_length
 from rmbench.models.hf.forward import TokenStates
 from rmbench.models.hf.identity import runtimes_for
-from rmbench.models.hf.load import Read, load_causal, torch
+from rmbench.models.hf.load import Read, explained, load_causal, torch
 from rmbench.models.hf.sharing import made_up_ids
 from rmbench.models.hf.text import Encoded, ReplyFormat, decoder_format, reply_of
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of, tokenizer_identity
+from rmbench.models.hf.weights.adapter import is_adapter
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation, Part, Scored
 
@@ -199,6 +200,7 @@ class ImplicitReward(HFModel):
         models = [ReplyLogProb(*each, own, tokens) for each in made]
         self._policy, self._reference = models[0], None if reference is None else models[-1]
         readers = [reader for each in models for reader in each.readers]
+        self._told = list(dict.fromkeys(remark for read in reads for remark in read.remarks))
         super().__init__(tokens, own, readers, (setup, policy, reference, rule))
 
     def fingerprint(self) -> dict[str, str]:
@@ -246,10 +248,16 @@ class ImplicitReward(HFModel):
 
     def _remarks(self) -> list[str]:
         if self._reference is not None:
-            return ["an implicit reward: rewards of different prompts are apart by an unknown constant"]
+            return [
+                *self._told,
+                "an implicit reward: rewards of different prompts are apart by an unknown constant",
+            ]
         if not self._rule.average:
-            return ["no reference: longer replies are less likely and get lower rewards; see -M average"]
-        return []
+            return [
+                *self._told,
+                "no reference: longer replies are less likely and get lower rewards; see -M average",
+            ]
+        return list(self._told)
 
 
 def load_dpo(
@@ -262,6 +270,7 @@ def load_dpo(
     chat_template: str = "auto",
     attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
     share_prompts: bool = True,
+    base: str | None = None,
     max_length: int | None = None,
     trust_remote_code: bool = False,
     code_revision: str | None = None,
@@ -277,6 +286,7 @@ def load_dpo(
         chat_template: `auto` (the policy's tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice.
         share_prompts: Read what the conversations of a batch begin with once, where the models allow it.
+        base: Of each part that is an adapter: the base to put it on.  [default: the one that it names]
         max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repositories' own code, in place of --trust-remote-code.
         code_revision: Commit of another repository whose code the configs name.
@@ -298,12 +308,24 @@ def load_dpo(
         share_prompts=share_prompts,
     )
     usual = 0.1 if reference == "given" else 1.0
-    return ImplicitReward(
-        setup,
-        find_checkpoint(places["policy"], None),
-        find_checkpoint(places["ref"], None) if "ref" in places else None,
-        Rule(beta=usual if beta is None else beta, average=average),
-    )
+    policy = find_checkpoint(places["policy"], None)
+    ref = find_checkpoint(places["ref"], None) if "ref" in places else None
+    if base is not None:
+        policy, ref = _on_base(policy, ref, base, setup.runtime)
+    return ImplicitReward(setup, policy, ref, Rule(beta=usual if beta is None else beta, average=average))
+
+
+def _on_base(
+    policy: Checkpoint, reference: Checkpoint | None, base: str, runtime: Runtime
+) -> tuple[Checkpoint, Checkpoint | None]:
+    """Return policy and reference, with the base of those that are adapters; else of the policy."""
+    found = dict.fromkeys(each for each in (policy, reference) if each is not None)
+    adapters = []
+    for each in found:
+        with explained(each):
+            adapters += [each] if is_adapter(each, runtime) else []
+    on = {each: replace(each, base=base) for each in adapters or [policy]}
+    return on.get(policy, policy), None if reference is None else on.get(reference, reference)
 
 
 def parse_places(argument: str) -> dict[str, str]:

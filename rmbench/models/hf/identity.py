@@ -15,13 +15,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rmbench.core.files import digest, sha256_file
-from rmbench.errors import ConfigError
-from rmbench.models.hf.checkpoint import Checkpoint
+from rmbench.errors import ConfigError, first_line
+from rmbench.models.hf.checkpoint import Checkpoint, on_hub
+from rmbench.models.hf.weights.adapter import CONFIG as ADAPTER_CONFIG
+from rmbench.models.hf.weights.adapter import Adapter, find_adapter, leftover
 from rmbench.models.runtime import Runtime, is_commit
 
 NOT_READ_FOLDERS = (
@@ -41,7 +42,6 @@ _CONFIGS = (
     "image_processor_config.json", "video_preprocessor_config.json", "generation_config.json",
 )  # fmt: skip
 """Files of a Hub repository that may name code."""
-_ADAPTER = "adapter_config.json"
 _THREADS = 4
 
 
@@ -50,12 +50,18 @@ class Pin:
     """The identity of a checkpoint before it is loaded."""
 
     checkpoint: Checkpoint
+    """What transformers loads: of an adapter, its base."""
     weights: str
-    """`sha256:` and a hash, or `org/name@commit`; then the GGUF file, the commit of other code it runs."""
+    """`sha256:` and a hash, or `org/name@commit`; then the GGUF file, the commit of other code it runs, and
+    the same of an adapter."""
     source: Mapping[str, Any]
     """Arguments of `from_pretrained` that say where it is."""
     files: Mapping[str, str]
     """Path in the folder -> SHA-256; empty for the Hub."""
+    remarks: tuple[str, ...] = ()
+    adapter: Adapter | None = None
+    """To be merged into it."""
+    adapter_pin: "Pin | None" = None
 
     def check(self) -> None:
         """Raise ConfigError if the folder has changed since; call it after the load."""
@@ -66,21 +72,43 @@ class Pin:
                 f"{self.checkpoint.location}: {changed[0]} changed while it was being loaded; load it again"
                 " when nothing writes to the folder"
             )
+        if self.adapter_pin is not None:
+            self.adapter_pin.check()
 
 
 def pin_of(checkpoint: Checkpoint, runtime: Runtime) -> Pin:
     """Return the identity of a checkpoint, and where to load it from.
 
     Raises:
-        ConfigError: If the folder cannot be read as a whole, has an adapter that would not be read, or would
-            run code that is not pinned.
+        ConfigError: If the folder cannot be read as a whole, has an adapter that cannot be read or that may
+            not be merged, or would run code that is not pinned.
         OSError: If the Hub does not have it.
     """
     check_revision(checkpoint, runtime)
     if not checkpoint.is_folder:
         checkpoint = replace(checkpoint, revision=_commit(checkpoint, runtime))
+    adapter = find_adapter(checkpoint, runtime)
+    if adapter is None:
+        pin, told = _own_pin(checkpoint, runtime), leftover(checkpoint, runtime)
+        return pin if told is None else replace(pin, remarks=(told,))
+    own = _own_pin(checkpoint, replace(runtime, trust_remote_code=False, code_revision=None))
+    try:
+        pin = _own_pin(adapter.base, runtime)
+    except OSError as error:
+        raise ConfigError(
+            f"{checkpoint.location}: its base {adapter.base.location} cannot be read ({first_line(error)});"
+            " pass -M base=FOLDER"
+        ) from None
+    merged = f"the adapter is merged into its base {adapter.base.location}"
+    weights = f"{pin.weights} adapter {own.weights}"
+    return replace(pin, weights=weights, remarks=(merged,), adapter=adapter, adapter_pin=own)
+
+
+def _own_pin(checkpoint: Checkpoint, runtime: Runtime) -> Pin:
+    check_revision(checkpoint, runtime)
+    if not checkpoint.is_folder:
+        checkpoint = replace(checkpoint, revision=_commit(checkpoint, runtime))
     repository = check_code(checkpoint, runtime)
-    _check_adapter(checkpoint, runtime)
     files = hashes(checkpoint) if checkpoint.is_folder else {}
     weights = weights_of(files) if checkpoint.is_folder else f"{checkpoint.location}@{checkpoint.revision}"
     source: dict[str, Any] = {
@@ -277,8 +305,11 @@ def runtimes_for(checkpoints: Sequence[Checkpoint], runtime: Runtime) -> list[Ru
     found = []
     for checkpoint in checkpoints:
         check_revision(checkpoint, runtime)
-    needs = [runtime.trust_remote_code and bool(other_code(c, runtime)) for c in checkpoints]
-    for checkpoint, needed in zip(checkpoints, needs, strict=True):
+    is_run = runtime.trust_remote_code
+    adapters = [find_adapter(checkpoint, runtime) if is_run else None for checkpoint in checkpoints]
+    run = [c if a is None else a.base for c, a in zip(checkpoints, adapters, strict=True)]
+    needs = [is_run and bool(other_code(c, runtime)) for c in run]
+    for checkpoint, needed in zip(run, needs, strict=True):
         own = replace(runtime, code_revision=None) if any(needs) and not needed else runtime
         check_code(checkpoint, own)
         found.append(own)
@@ -311,56 +342,22 @@ def _configs(checkpoint: Checkpoint, runtime: Runtime) -> list[Path]:
         return [
             p for p in sorted(Path(checkpoint.location).glob("*.json")) if p.is_file() and "config" in p.name
         ]
-    return [path for name in _CONFIGS if (path := _on_hub(checkpoint, name, runtime)) is not None]
-
-
-def _on_hub(checkpoint: Checkpoint, name: str, runtime: Runtime, *, must: bool = False) -> Path | None:
-    """Return a file of a Hub repository in the local cache; None if there is none (OSError with `must`)."""
-    from transformers.utils.hub import cached_file
-
-    found = cached_file(
-        checkpoint.location,
-        name,
-        revision=checkpoint.revision,
-        local_files_only=runtime.offline,
-        _raise_exceptions_for_missing_entries=must,
-    )
-    return None if found is None else Path(found)
+    return [path for name in _CONFIGS if (path := on_hub(checkpoint, name, runtime)) is not None]
 
 
 def _commit(checkpoint: Checkpoint, runtime: Runtime) -> str:
     """Return the commit that a revision means now; all files are then read at this one."""
     if is_commit(checkpoint.revision):
         return str(checkpoint.revision)
-    path = _on_hub(checkpoint, checkpoint.gguf_file or "config.json", runtime, must=True)
+    name = checkpoint.gguf_file or "config.json"
+    found_in = (on_hub(checkpoint, each, runtime) for each in (name, ADAPTER_CONFIG))
+    path = next((p for p in found_in if p is not None), None) or on_hub(checkpoint, name, runtime, must=True)
     found = re.search(r"/snapshots/([0-9a-f]{40})/", path.as_posix() if path else "")
     if found is None:
         raise ConfigError(
             f"{checkpoint.location}: its commit is unknown; pass {checkpoint.location}@<40-hex commit>"
         )
     return found[1]
-
-
-def _check_adapter(checkpoint: Checkpoint, runtime: Runtime) -> None:
-    """Raise ConfigError for an adapter that this installation reads without, or from an unpinned base."""
-    from transformers import __version__
-
-    where = checkpoint.location
-    if checkpoint.is_folder:
-        if not (Path(where) / _ADAPTER).is_file() or checkpoint.gguf_file is not None:
-            return
-        if find_spec("peft") is None:
-            raise ConfigError(
-                f"{where}: it has an adapter ({_ADAPTER}): pip install 'rmbench[train]' for peft"
-            )
-        if int(__version__.split(".")[0]) >= 5:  # older ones take the base from where the adapter says
-            return
-    elif _on_hub(checkpoint, _ADAPTER, runtime) is None:
-        return
-    raise ConfigError(
-        f"{where}: an adapter ({_ADAPTER}), whose base may be any other model; merge the two into a folder"
-        " with peft's merge_and_unload and save_pretrained"
-    )
 
 
 def _gguf_source(checkpoint: Checkpoint) -> str:

@@ -2,19 +2,28 @@
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.checkpoint import Checkpoint, architectures
+from rmbench.models.hf.checkpoint import Checkpoint, architectures, file_of
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
-from rmbench.models.hf.identity import pin_of
+from rmbench.models.hf.identity import Pin, pin_of
+from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
+from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
+from rmbench.models.hf.recipes.tensors import head_tensors, told
+from rmbench.models.hf.weights.adapter import merge
+from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
+from rmbench.models.hf.weights.tensors import weights_format
 from rmbench.models.runtime import Runtime
 
+_NO_ADAPTER = {"adapter_kwargs": {"subfolder": ".no-adapter"}}
+"""transformers would put an adapter that lies beside whole weights on them, where peft is installed."""
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
 
 
@@ -31,7 +40,12 @@ class Read:
     weights: str
     """Identity of the files: `Pin.weights`."""
     lacks: Mapping[str, list[str]]
-    """Names of weights: `missing` from the checkpoint, `mismatched` in shape, `unexpected`."""
+    """Names of weights: `missing` from the checkpoint, `mismatched` in shape, `unexpected`.
+
+    Of those that the model does not take, only heads are left here: the others are refused or remarked on.
+    """
+    remarks: tuple[str, ...]
+    """On an adapter, and on weights that are not used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +59,118 @@ class Loaded:
     is_encoder: bool
     fresh: tuple[str, ...]
     """Parameters that the checkpoint does not have and that were drawn at random."""
+    recipe: Recipe | None = None
+    """How its head is read; None for a plain classifier."""
+    why: str = ""
+    """The evidence for the recipe."""
+    gate: Any = None
+    """Weighs the outputs of `model.score`; None for none."""
+    unread: str = ""
+    """Head tensors of the files that the user's own choice leaves out."""
+
+    remarks: tuple[str, ...] = ()
+    """As of `Read`."""
+
+
+@dataclass(slots=True)
+class _Fit:
+    """A recipe and its head, while a classifier is loaded."""
+
+    checkpoint: Checkpoint
+    runtime: Runtime
+    asked: Asked
+    fresh_head: int | None
+    recipe: Recipe | None = None
+    why: str = ""
+    head: MadeHead | None = None
+    seen: Seen | None = None
+    unread: str = ""
+
+    def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
+        """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
+        where = self.checkpoint.location
+        self.seen = seen = look_at(pin, self.runtime, config, tokenizer)
+        if self.fresh_head is not None:
+            if heads := head_tensors(seen.tensors):
+                raise ConfigError(
+                    f"{where}: option 'fresh_head': the checkpoint has a head of its own:"
+                    f" {told(seen.tensors, heads)}"
+                )
+            return {}
+        self.recipe, self.why = choose_recipe(self.asked, lambda: seen)
+        if self.recipe is None:
+            return {}
+        if pin.adapter is not None:
+            raise ConfigError(
+                f"{where}: an adapter on a base that needs the recipe {self.recipe.name} ({self.why});"
+                " merge the two with peft's merge_and_unload and save_pretrained"
+            )
+        self.head = make_head(self.recipe, seen)
+        if self.head is not None:
+            config.num_labels = 1 if self.head.gate is not None else self.head.n_labels
+        if not self.recipe.body:
+            return {}
+        known: Any = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+        prefix = known[type(config)].base_model_prefix
+        return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
+
+    def not_seen(self, names: list[str]) -> list[str]:
+        """Return the names of tensors that no recipe looked at: of a pickle, or with no name of a head."""
+        seen = set() if self.seen is None else set(head_tensors(self.seen.tensors))
+        read = frozenset[str]() if self.head is None else self.head.used
+        return [name for name in names if name not in seen | read]
+
+    def attach(self, model: Any) -> None:
+        """Put the head in place of the classifier's own; refuse heads that nothing reads."""
+        if self.seen is None or self.fresh_head is not None:
+            return
+        if self.recipe is not None and not isinstance(getattr(model, "score", None), torch.nn.Module):
+            raise ConfigError(
+                f"{self.checkpoint.location}: {type(model).__name__} is no decoder with a 'score' head; the"
+                f" recipe {self.recipe.name} reads decoders"
+            )
+        used = frozenset({"score.weight", "score.bias"}) if self.head is None else self.head.used
+        unread = unread_heads(self.seen, used)
+        self.unread = told(self.seen.tensors, unread) if unread else ""
+        if unread and self.asked.is_auto:
+            raise ConfigError(_unread(self.seen, unread, self.recipe))
+        if self.head is not None:
+            model.score = self.head.module
+
+
+def _unread(seen: Seen, unread: list[str], recipe: Recipe | None) -> str:
+    """Say which head tensors nothing reads, and which recipe would."""
+    found = [
+        each.name
+        for each in fitting(seen)
+        if each != recipe and {seen.name(name) for name in each.match.tensors} & set(unread)
+    ]
+    read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
+    advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
+    by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
+    if steps := seen.step_classes:
+        read, advice = f"{steps[0]} rates steps, which hf: does not read", "write a recipe of your own"
+    return (
+        f"{seen.where}: its files have a head{by}: {told(seen.tensors, unread)}; {read}; {advice}"
+        " (`rmbench models recipes` lists them), or write a small adapter (file.py:Class)"
+    )
 
 
 def load_classifier(
-    checkpoint: Checkpoint, runtime: Runtime, fresh_head: int | None, attention: str
+    checkpoint: Checkpoint,
+    runtime: Runtime,
+    fresh_head: int | None,
+    attention: str,
+    asked: Asked | None = None,
 ) -> Loaded:
     """Return the classifier of a checkpoint.
+
+    Args:
+        checkpoint: Where it is.
+        runtime: Device, dtype, hub access.
+        fresh_head: Seed of a random head for a checkpoint without one; None for its own.
+        attention: An implementation, or `auto`.
+        asked: The user's options of recipes.
 
     Raises:
         ConfigError: If it cannot be loaded, has no head (and no `fresh_head`), or is of a kind whose reward
@@ -58,14 +178,24 @@ def load_classifier(
     """
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
-    read = load_weights(checkpoint, runtime, auto, attention, changes)
-    model = read.model
-    fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
+    fit = _Fit(checkpoint, runtime, asked or Asked(), fresh_head)
+    read = load_weights(checkpoint, runtime, auto, attention, changes, fit=fit)
+    model, gate = read.model, None
+    if fit.head is not None:
+        own = {name: [n for n in names if not n.startswith("score.")] for name, names in read.lacks.items()}
+        fresh, gate = _check_head(checkpoint, model, own, None), fit.head.gate
+    else:
+        fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
+    refuse_heads(checkpoint.location, model, fit.not_seen(read.lacks["unexpected"]))
     is_encoder = _check_kind(checkpoint, model)
     if not is_encoder:
         model.score.float()  # the last dot product is done in fp32, whatever the backbone's type
-    model.to(pick_device(runtime.device)).eval()
-    return Loaded(model, read.tokenizer, read.weights, is_encoder, fresh)
+    model.eval()
+    gate = None if gate is None else gate.to(model.device).eval()
+    return Loaded(
+        model, read.tokenizer, read.weights, is_encoder, fresh, fit.recipe, fit.why, gate, fit.unread,
+        read.remarks,
+    )  # fmt: skip
 
 
 def load_weights(
@@ -75,38 +205,74 @@ def load_weights(
     attention: str,
     changes: Mapping[str, Any],
     check: Callable[[Any], None] | None = None,
+    fit: _Fit | None = None,
 ) -> Read:
-    """Return a checkpoint's model, still on the CPU, with its tokenizer and identity.
+    """Return a checkpoint's model on its device, with its tokenizer and identity.
 
     `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
-    `changes` has values of the config to replace, and `check` may refuse the config before weights are read.
+    `changes` has values of the config to replace, `check` may refuse the config before weights are read, and
+    `fit` chooses a recipe and puts its head in place.
 
     Raises:
-        ConfigError: If it cannot be loaded, or changed meanwhile. Whether its weights are complete is left to
-            the caller.
+        ConfigError: If it cannot be loaded, changed meanwhile, or has weights that the model does not take.
+            Whether its weights are complete is left to the caller, and other heads than the model's.
     """
     device = pick_device(runtime.device)
     with quiet(), explained(checkpoint):
         pin = pin_of(checkpoint, runtime)
+    base, adapter = pin.checkpoint, pin.adapter
+    with quiet(), explained(checkpoint if adapter is None else base):
         source = pin.source
-        config = transformers.AutoConfig.from_pretrained(checkpoint.location, **source)
-        for name, value in changes.items():
+        config = transformers.AutoConfig.from_pretrained(base.location, **source)
+        of_adapter = {} if adapter is None else adapter.changes(auto)
+        for name, value in {**changes, **of_adapter}.items():
             setattr(config, name, value)
         if check is not None:
             check(config)
-        tokenizer = load_tokenizer(checkpoint, source)
-        kwargs = {**source, **({} if checkpoint.gguf_file else {"use_safetensors": True})}
+        tokenizer = _tokenizer_of(checkpoint, pin, runtime)
+        kwargs = {**source, **weights_format(base, runtime), **_NO_ADAPTER}
+        if fit is not None:
+            kwargs |= fit.prepare(pin, config, tokenizer)
         if attention != "auto":
             kwargs["attn_implementation"] = attention
         model, info = auto.from_pretrained(
-            checkpoint.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
+            base.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
+        mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+        lacks = {kind: sorted(map(str, info[f"{kind}_keys"])) for kind in ("missing", "unexpected")}
+        lacks["mismatched"] = sorted(map(str, mismatched))
+        lacks["unexpected"], unused = check_foreign(base.location, model, lacks["unexpected"])
+        if fit is not None:
+            fit.attach(model)
+        if adapter is not None:
+            model, whole = merge(adapter, model)
+            lacks = {kind: [name for name in names if name not in whole] for kind, names in lacks.items()}
+        _take_out_of_file(model, device)
         pin.check()
-    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
-    lacks = {"missing": info["missing_keys"], "mismatched": mismatched, "unexpected": info["unexpected_keys"]}
-    named = {kind: sorted(map(str, keys)) for kind, keys in lacks.items()}
-    return Read(model, tokenizer, pin.weights, named)
+    return Read(model, tokenizer, pin.weights, lacks, (*pin.remarks, *unused))
+
+
+def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, runtime: Runtime) -> Any:
+    """Return the tokenizer of a checkpoint; of an adapter without one, its base's."""
+    if pin.adapter_pin is None:
+        return load_tokenizer(checkpoint, pin.source)
+    own = pin.adapter_pin
+    has_own = file_of(own.checkpoint, "tokenizer_config.json", runtime) is not None
+    return (
+        load_tokenizer(own.checkpoint, own.source) if has_own else load_tokenizer(pin.checkpoint, pin.source)
+    )
+
+
+def _take_out_of_file(model: Any, device: Any) -> None:
+    """Copy the weights into the memory of a device.
+
+    Safetensors are mapped into memory: on a CPU the weights are the file's pages, and would change with it.
+    """
+    model.to(device)
+    if device.type == "cpu":
+        for tensor in (*model.parameters(), *model.buffers()):  # tied ones are there once
+            tensor.data = tensor.data.clone()
 
 
 def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
@@ -229,7 +395,7 @@ def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto
     read = load_weights(
         checkpoint, runtime, auto, attention, {}, check=lambda config: check_writes(checkpoint, config)
     )
-    heads = [name for name in read.lacks["unexpected"] if name.startswith(("score.", "classifier."))]
+    heads = [n for n in read.lacks["unexpected"] if n.startswith(("score.", "classifier."))]
     if heads:
         raise ConfigError(f"{where}: a classifier (it has {heads[0]!r}), no language model; load it with hf:")
     if wrong := [*read.lacks["missing"], *read.lacks["mismatched"]]:
@@ -237,6 +403,7 @@ def load_causal(checkpoint: Checkpoint, runtime: Runtime, attention: str = "auto
             f"{where}: no whole language model: {len(wrong)} weights are missing or have another shape, first"
             f" {wrong[0]!r}; its text and its probabilities would be random"
         )
+    refuse_heads(where, read.model, read.lacks["unexpected"])
     read.model.to(pick_device(runtime.device)).eval()
     return read
 

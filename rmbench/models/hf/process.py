@@ -35,6 +35,7 @@ from rmbench.models.hf.load import (
 )
 from rmbench.models.hf.text import Encoded, ReplyFormat, decoder_format, reply_of
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of
+from rmbench.models.hf.weights.foreign import refuse_heads
 from rmbench.models.runtime import Runtime
 
 ADAPTER_VERSION = "3"
@@ -100,6 +101,7 @@ class ProcessReward(HFModel):
         where, self._reading = checkpoint.location, reading
         read, self._head = _load(checkpoint, setup.runtime, setup.attn)
         model, tokenizer = read.model, read.tokenizer
+        self._told = read.remarks
         names = label_names(model.config)
         self._label = choose_readout(where, names, reading.label, None, weighable=False).label
         inner = decoder_format(tokenizer, setup.chat_template)
@@ -139,6 +141,9 @@ class ProcessReward(HFModel):
             logits = self.model(input_ids=ids).logits[0, self._reading.places(row)].cpu()
         return self._reading.reward(logits, self._label)
 
+    def _remarks(self) -> list[str]:
+        return list(self._told)
+
 
 def load_process(
     argument: str,
@@ -151,6 +156,7 @@ def load_process(
     chat_template: str = "auto",
     attn: Literal["auto", "eager", "sdpa", "flash_attention_2"] = "auto",
     share_prompts: bool = True,
+    base: str | None = None,
     max_length: int | None = None,
     trust_remote_code: bool = False,
     code_revision: str | None = None,
@@ -167,6 +173,7 @@ def load_process(
         chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice.
         share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
+        base: Of an adapter: the base to put it on.  [default: the one that it names]
         max_length: Most tokens of a conversation; None: as many as the model takes.
         trust_remote_code: Run the repository's own code, in place of --trust-remote-code.
         code_revision: Commit of another repository whose code the configs name.
@@ -179,7 +186,7 @@ def load_process(
         attn=attn,
         share_prompts=share_prompts,
     )
-    return ProcessReward(setup, find_checkpoint(argument, None), reading)
+    return ProcessReward(setup, find_checkpoint(argument, None, base), reading)
 
 
 def _load(checkpoint: Checkpoint, runtime: Runtime, attention: str) -> tuple[Read, Any]:
@@ -190,6 +197,8 @@ def _load(checkpoint: Checkpoint, runtime: Runtime, attention: str) -> tuple[Rea
     if not is_decoder(model.config):
         raise ConfigError(f"{where}: {model.config.model_type} is an encoder; process: reads decoders")
     made_for = architectures(model.config)
+    if getattr(model.config, "task", None) == "TOKEN_CLS":  # an adapter's; its base may be any
+        made_for = [type(model).__name__]
     if not any(name.endswith("ForTokenClassification") for name in made_for):
         # The same parameters as a sequence classifier's: only its name tells.
         told = ", ".join(made_for) or "no architecture"
@@ -198,6 +207,7 @@ def _load(checkpoint: Checkpoint, runtime: Runtime, attention: str) -> tuple[Rea
         raise NoHeadError(
             f"{where}: no trained token classifier: it lacks, or has in another shape, {lacking[0]}"
         )
+    refuse_heads(where, model, read.lacks["unexpected"])
     head = getattr(model, "score", None) or getattr(model, "classifier", None)
     if not isinstance(head, torch.nn.Module):
         raise ConfigError(f"{where}: {type(model).__name__} has neither 'score' nor 'classifier'")

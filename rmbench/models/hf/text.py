@@ -145,11 +145,7 @@ class ChatFormat:
         if not self._folds_system or all(turn["role"] != "system" for turn in turns):
             return turns
         self._n_folded += 1
-        system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
-        rest = [turn for turn in turns if turn["role"] != "system"]
-        if rest[0]["role"] != "user":
-            return [Turn(role="user", content=system), *rest]
-        return [Turn(role="user", content=f"{system}\n\n{rest[0]['content']}"), *rest[1:]]
+        return fold_system(turns)
 
 
 class PlainFormat:
@@ -225,6 +221,17 @@ class PairFormat:
             type_ids=tuple(types[row][i] for i in kept) if types is not None else None,
             truncated=n_over > 0,
         )
+
+
+def fold_system(turns: Conversation) -> Conversation:
+    """Return a conversation whose system messages stand before the text of the first user turn."""
+    if all(turn["role"] != "system" for turn in turns):
+        return turns
+    system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
+    rest = [turn for turn in turns if turn["role"] != "system"]
+    if rest[0]["role"] != "user":
+        return [Turn(role="user", content=system), *rest]
+    return [Turn(role="user", content=f"{system}\n\n{rest[0]['content']}"), *rest[1:]]
 
 
 def transcript(turns: Sequence[Turn]) -> str:

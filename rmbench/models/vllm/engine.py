@@ -10,10 +10,11 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from rmbench.errors import ConfigError, ScoringError, first_line
-from rmbench.models.hf.checkpoint import Checkpoint
+from rmbench.models.hf.checkpoint import Checkpoint, has_safetensors
 from rmbench.models.hf.device import checked_length, free_bytes, pick_dtype
 from rmbench.models.hf.identity import Pin, pin_of
 from rmbench.models.hf.load import explained, load_tokenizer, quiet, torch, transformers
@@ -58,6 +59,13 @@ def read_config(checkpoint: Checkpoint, runtime: Runtime) -> Config:
         raise ConfigError(f"{checkpoint.location}: GGUF files go through hf:, not vllm:")
     with quiet(), explained(checkpoint):
         pin = pin_of(checkpoint, runtime)
+        if pin.adapter is not None:
+            raise ConfigError(
+                f"{checkpoint.location}: adapters go through hf:, not vllm:; or merge it with peft's"
+                " merge_and_unload and save_pretrained"
+            )
+        if checkpoint.is_folder and not has_safetensors(Path(checkpoint.location)):
+            raise ConfigError(f"{checkpoint.location}: pickled weights go through hf:, not vllm:")
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **pin.source)
         tokenizer = load_tokenizer(checkpoint, pin.source)
     return Config(config, tokenizer, checked_length(checkpoint.location, config, tokenizer, runtime), pin)

@@ -20,8 +20,12 @@ from rmbench.models.hf.checkpoint import (
     label_names,
 )
 from rmbench.models.hf.load import NoHeadError, is_decoder, torch
+from rmbench.models.hf.recipes.heads import unread_heads
+from rmbench.models.hf.recipes.recipe import Asked, choose_recipe, look_at
+from rmbench.models.hf.recipes.tensors import told
 from rmbench.models.hf.text import decoder_format
 from rmbench.models.hf.tokens import TokenModel, Tokens, scored
+from rmbench.models.runtime import Runtime
 from rmbench.models.vllm.engine import Config
 from rmbench.types import Conversation, Scored, Turn
 
@@ -156,6 +160,14 @@ def classifier_readout(
         )
     if not is_decoder(config):
         raise ConfigError(f"{where}: {config.model_type} is no decoder; it goes through hf:, not vllm:")
+    if checkpoint.is_folder:
+        seen = look_at(read.pin, Runtime(), config, read.tokenizer)
+        recipe, _ = choose_recipe(Asked(), lambda: seen)
+        unread = unread_heads(seen, frozenset({"score.weight"}))
+        if recipe is not None or unread:
+            has = f"its files have {told(seen.tensors, unread)}"
+            why = has if recipe is None else f"the recipe {recipe.name} reads it"
+            raise ConfigError(f"{where}: {why}, which vLLM does not do; load it with hf:")
     return choose_readout(where, label_names(config), label, weights)
 
 

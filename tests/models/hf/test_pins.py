@@ -18,6 +18,7 @@ from rmbench.errors import ConfigError  # noqa: E402
 from rmbench.models.hf import identity, load  # noqa: E402
 from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint  # noqa: E402
 from rmbench.models.hf.identity import hashes, pin_of, weights_of  # noqa: E402
+from rmbench.models.hf.weights import adapter  # noqa: E402
 from rmbench.models.resolve import load_model  # noqa: E402
 from rmbench.models.runtime import Runtime  # noqa: E402
 from rmbench.types import Turn  # noqa: E402
@@ -277,12 +278,15 @@ def test_an_adapter_counts_and_is_never_left_out(
         base, peft.LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False)
     )
     adapted.save_pretrained(folder)
-    first = (reward(folder), weights(folder))
-    assert first[0] != alone[0]
-    assert first[1] != alone[1]
-    monkeypatch.setattr(identity, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"it has an adapter \(adapter_config\.json\): pip install"):
-        load_model(str(folder), {}, CPU)
+    with pytest.raises(ConfigError, match="whether it is merged into them is unknown"):
+        reward(folder)
+    on_it = {"base": str(folder)}
+    assert reward(folder, **on_it) != alone[0]
+    made = load_model(str(folder), on_it, CPU).model.fingerprint()["weights"]
+    assert alone[1] not in made
+    monkeypatch.setattr(adapter, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"an adapter \(adapter_config\.json\), which peft reads: pip"):
+        reward(folder, **on_it)
 
 
 # --- The Hub ---
@@ -324,17 +328,17 @@ def test_a_branch_that_moves_during_the_load_is_read_at_one_commit(
     assert model.score([TALK])[0].reward == reward(folder)
 
 
-def test_an_adapter_on_the_hub_is_refused(
+def test_an_adapter_config_alone_applies_nothing(
     make_checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = use_cache(monkeypatch, tmp_path / "hub")
     folder = make_checkpoint()
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "org/base"}')
     put(cache, "org/rm", COMMIT, folder)
-    with pytest.raises(
-        ConfigError, match=r"^org/rm: an adapter \(adapter_config\.json\), whose base may be any"
-    ):
-        load_model("hf:org/rm", {}, CPU)
+    model: Any = load_model("hf:org/rm", {}, CPU).model
+    assert model.score([TALK])[0].reward == reward(folder)
+    (folder / "adapter_config.json").unlink()
+    assert model.score([TALK])[0].reward == reward(folder)
 
 
 def test_the_gguf_file_of_a_repository_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -436,6 +440,20 @@ def test_the_fingerprint_is_of_what_was_loaded_and_not_of_what_is_there_later(ma
     shutil.copy(make_checkpoint(seed=5, folder="other") / "config.json", folder)
     (folder / "config.json").write_text((folder / "config.json").read_text() + "\n")
     assert model.fingerprint()["weights"] == before != weights_of(hashes(find_checkpoint(str(folder), None)))
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_file_that_is_written_over_later_changes_no_reward(make_checkpoint: Make, tied: bool) -> None:
+    folder = make_checkpoint("gpt2", tie_word_embeddings=tied)
+    model: Any = load_model(str(folder), {}, CPU).model
+    before = model.score([TALK])
+    path = folder / "model.safetensors"
+    with path.open("r+b") as file:  # in place, as `cp` does it: the pages of a mapped file change too
+        file.seek(path.stat().st_size - 60_000)
+        file.write(b"\x11" * 60_000)
+    assert model.score([TALK]) == before
+    changed: Any = load_model(str(folder), {}, CPU).model
+    assert changed.score([TALK]) != before
 
 
 def test_a_base_that_changes_between_its_identity_and_its_load_is_refused(

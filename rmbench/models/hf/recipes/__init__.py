@@ -1,0 +1,1 @@
+"""Recipes: how families of public reward models are read."""

@@ -1,0 +1,365 @@
+"""Recipes: where a reward model's head is, where it is read, how the text is written, what the number means.
+
+A recipe is a YAML file, of the package (`rmbench/_data/recipes`) or of the user's. It applies to checkpoints
+that show its evidence: names of tensors, classes and keys of the config, special tokens; never a hub name.
+Nothing in it is code.
+
+The recipe with the most evidence applies. Two with as much as each other are refused.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from rmbench.core.files import digest
+from rmbench.core.options import NO_OPTION, Option, Texts
+from rmbench.core.schema import parse
+from rmbench.core.yaml import PACKAGE, read_yaml
+from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.models.hf.identity import Pin
+from rmbench.models.hf.recipes.tensors import Tensors, card_tags, tensors_of
+from rmbench.models.runtime import Runtime
+
+FOLDER = PACKAGE / "_data" / "recipes"
+Activation = Literal["relu", "gelu", "silu", "tanh"]
+_READ_AT = r"last|last_eos|before_eos|appended:.+"
+_TOKENS = r"token:\d+(-\d+)?"
+ReadAt = Annotated[str, Option(pattern=_READ_AT, expected="last, last_eos, before_eos, or appended:TOKEN")]
+TokenHead = Annotated[str, Option(pattern=_TOKENS, expected="token:ID or token:ID-ID, ids of the vocabulary")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """Evidence that a checkpoint has to show; none: the recipe applies only where `-M recipe=` names it."""
+
+    tensors: tuple[str, ...] = ()
+    """Tensors that the files have, all of them; {key} stands for a value of the config."""
+    without: tuple[str, ...] = ()
+    """Tensors that the files do not have."""
+    shape: tuple[int, ...] = ()
+    """Shape of the first of `tensors`; 0 fits any number."""
+    architectures: tuple[str, ...] = ()
+    """Classes of which the config names one."""
+    config: Texts = field(default_factory=dict)
+    """Values of the config; `*` is any but false or none. `a|b` is one of two."""
+    special: tuple[str, ...] = ()
+    """Special tokens that the tokenizer has, such as cls_token."""
+    tags: tuple[str, ...] = ()
+    """Tags of the model card (README.md), all of them."""
+    pad_is_eos: bool = False
+    """The config's padding token is the tokenizer's EOS."""
+
+    @property
+    def size(self) -> int:
+        """How much evidence that is."""
+        parts = self.tensors, self.without, self.shape, self.architectures[:1], self.config, self.special
+        return sum(map(len, parts)) + len(self.tags) + self.pad_is_eos
+
+    @property
+    def told(self) -> str:
+        """The evidence in words."""
+        parts = [*self.tensors, *(f"no {name}" for name in self.without), *self.architectures]
+        parts += [f"{key}={value}" for key, value in self.config.items()]
+        parts += [*self.special, *(f"tag {tag}" for tag in self.tags), *["pad == eos"] * self.pad_is_eos]
+        return ", ".join(parts) or "-M recipe= alone"
+
+    def fits(self, seen: "Seen") -> bool:
+        """Say whether a checkpoint shows all of it."""
+        names = [seen.name(name) for name in self.tensors]
+        shapes = [seen.tensors[name].shape for name in names if name in seen.tensors]
+        return (
+            self.size > 0
+            and len(shapes) == len(names)
+            and not any(seen.name(name) in seen.tensors for name in self.without)
+            and (not self.shape or _fits(self.shape, shapes[0]))
+            and (not self.architectures or bool(set(self.architectures) & set(seen.architectures)))
+            and all(_has(seen.config, key, value) for key, value in self.config.items())
+            and all(getattr(seen.tokenizer, name, None) is not None for name in self.special)
+            and (not self.pad_is_eos or seen.pad_is_eos)
+            and (not self.tags or seen.tags() >= set(self.tags))
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """A network that weighs the outputs of the head, by the hidden state at the end of the prompt."""
+
+    layers: tuple[str, ...]
+    """Linear maps, with ReLU between them; `NAME.*` stands for NAME.0, NAME.1 and so on."""
+    before: str
+    """The text at whose last occurrence the gate is read: at the first token of it."""
+    temperature: Annotated[str, Option(as_text=True)] = "1"
+    """A number, or the key of the config that has it; the outputs are divided by it before the softmax."""
+    scale: str = ""
+    """Tensor (1,) that multiplies the weights."""
+    transform: str = ""
+    """Tensor (k, k) that the head's outputs are multiplied by, from the right."""
+    stride: Annotated[int, Option(low=1)] = 1
+    """Every how manieth output of the head counts, from the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """How hidden states become numbers."""
+
+    layers: tuple[str, ...] = ()
+    """Linear maps, first to last: each NAME.weight, and NAME.bias where the files have it."""
+    activation: Activation | None = None
+    """Between the linear maps."""
+    tokens: TokenHead | None = None
+    """Logit of a token of the vocabulary, or the difference of two, in place of `layers`."""
+    gate: Gate | None = None
+    """Weighs the outputs of the last layer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turns:
+    """A format: the text of each turn, {text} is what was said."""
+
+    begin: str = ""
+    """Before the first turn."""
+    user: str
+    assistant: str
+    """Of the last turn; of an earlier one with `between` after it."""
+    system: str = ""
+    """Empty: a system message goes before the first user turn."""
+    between: str = ""
+    """After a reply that is not the last; {eos} is the tokenizer's EOS."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How a family of reward models is read."""
+
+    name: Annotated[str, NO_OPTION] = ""
+    about: str
+    """The family, in a line."""
+    families: tuple[str, ...] = ()
+    """Public models that have this layout."""
+    verified: str = ""
+    """What was compared: `replica`."""
+    match: Match = field(default_factory=Match)
+    head: Head | None = None
+    """None: the classifier's own `score`."""
+    read_at: ReadAt = "last"
+    """`last` token; `last_eos`; `before_eos`: the last one that is not EOS; `appended:TOKEN`, a token (or
+    cls_token) that is written after the text."""
+    text: Turns | None = None
+    """None: the chat template, or the plain transcript."""
+    strip_newline: bool = False
+    """Take line breaks from the end of the text."""
+    append_eos: bool = False
+    """Write EOS where the text does not end with it."""
+    before_eos: str = ""
+    """What stands before an EOS that is written so."""
+    normalize: Texts = field(default_factory=dict)
+    """`mean` and `std`, keys of the config, and `if`, the key that switches them on: (r - mean) / std."""
+    negate: bool = False
+    """The head gives a cost."""
+    refuse: tuple[str, ...] = ()
+    """Keys of the config that mean something which the recipe does not do."""
+    body: str = ""
+    """What the names of the body's tensors begin with, where that is not what transformers expects."""
+
+    @property
+    def identity(self) -> str:
+        """Name, and a hash of whatever can change a reward."""
+        told = ("name", "about", "families", "verified", "match")
+        return f"{self.name}:{digest({k: v for k, v in asdict(self).items() if k not in told}, 16)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The evidence of a checkpoint."""
+
+    where: str
+    config: Any
+    tensors: Tensors
+    tokenizer: Any
+    tags: Callable[[], set[str]] = set
+    """Reads the tags of the model card."""
+
+    @property
+    def pad_is_eos(self) -> bool:
+        """Whether transformers' own forward pass skips the EOS at the end of a text."""
+        pad, eos = self.config.get_text_config().pad_token_id, self.tokenizer.eos_token_id
+        return pad is not None and pad == eos
+
+    @property
+    def architectures(self) -> list[str]:
+        """The classes that the config names, for itself and for remote code."""
+        remote = getattr(self.config, "auto_map", None) or {}
+        named = [str(text).rpartition(".")[2] for text in remote.values() if isinstance(text, str)]
+        return [*map(str, getattr(self.config, "architectures", None) or ()), *named]
+
+    @property
+    def step_classes(self) -> list[str]:
+        """Those of `architectures` that rate the steps of a reply, as process reward models do."""
+        return [name for name in self.architectures if re.search(r"Process|Prm|PRM|TokenClass", name)]
+
+    def name(self, text: str) -> str:
+        """Return the name of a tensor, with values of the config for {key}; empty if it lacks one."""
+        missing = [key for key in re.findall(r"\{(\w+)\}", text) if not getattr(self.config, key, None)]
+        return "" if missing else re.sub(r"\{(\w+)\}", lambda m: str(getattr(self.config, m[1])), text)
+
+
+def look_at(pin: Pin, runtime: Runtime, config: Any, tokenizer: Any) -> Seen:
+    """Return the evidence of a checkpoint; its weights are not loaded.
+
+    Raises:
+        ConfigError: If a file of its weights is no safetensors file.
+    """
+    tensors = tensors_of(pin, runtime)
+    return Seen(pin.checkpoint.location, config, tensors, tokenizer, partial(card_tags, pin, runtime))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What the user says of a recipe; None and `auto` leave it to the checkpoint."""
+
+    recipe: str = "auto"
+    read_at: str | None = None
+    append_eos: bool | None = None
+    strip_newline: bool | None = None
+    head: str | None = None
+    format: str | None = None
+
+    @property
+    def is_auto(self) -> bool:
+        """Whether the head is left to the checkpoint."""
+        return self.recipe == "auto" and self.head is None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """The options that are given, without `recipe`."""
+        given = asdict(self)
+        return {name: value for name, value in given.items() if name != "recipe" and value is not None}
+
+
+@cache
+def recipes() -> Mapping[str, Recipe]:
+    """Return name -> recipe of the package, in the order of the names."""
+    return {path.stem: read_recipe(path) for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Return the recipe of a YAML file.
+
+    Raises:
+        ConfigError: With file and line, if it is no recipe.
+    """
+    found = parse(Recipe, read_yaml(path), str(path), name=path.stem)
+    if found.head is not None and bool(found.head.layers) == bool(found.head.tokens):
+        raise ConfigError(f"{path}, key 'head': expected 'layers' or 'tokens', one of the two")
+    return found
+
+
+def choose_recipe(asked: Asked, see: Callable[[], Seen]) -> tuple[Recipe | None, str]:
+    """Return the recipe of a checkpoint and the reason for it; None where the plain classifier is read.
+
+    Args:
+        asked: The user's options.
+        see: Looks at the checkpoint.
+
+    Raises:
+        ConfigError: If the recipe is not known, several fit, or an option fits none.
+    """
+    if asked.recipe == "none":
+        found, why = None, "recipe=none"
+    elif asked.recipe != "auto":
+        found, why = _named(asked.recipe), "-M recipe="
+    else:
+        found, why = _matching(see())
+        if found is not None and (steps := see().step_classes):
+            raise ConfigError(
+                f"{see().where}: {steps[0]} rates steps, which hf: does not read; write a small adapter"
+                f" (file.py:Class), or pass -M recipe={found.name} to read its head at one token alone"
+            )
+    if found is not None and found.refuse:
+        seen = see()
+        if refused := [key for key in found.refuse if getattr(seen.config, key, None)]:
+            raise ConfigError(
+                f"{seen.where}: its config has {refused[0]}={getattr(seen.config, refused[0])!r}, which the"
+                f" recipe {found.name} does not do; write a small adapter (file.py:Class)"
+            )
+    return (found, why) if not asked.changes else (_changed(found, asked), why or "options")
+
+
+def fitting(seen: Seen) -> list[Recipe]:
+    """Return the recipes whose tensors are in the files, whatever else they ask for."""
+    return [
+        recipe
+        for recipe in recipes().values()
+        if recipe.match.tensors and all(seen.name(name) in seen.tensors for name in recipe.match.tensors)
+    ]
+
+
+def _named(text: str) -> Recipe:
+    if text in recipes():
+        return recipes()[text]
+    path = Path(text).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        return read_recipe(path)
+    raise UnknownNameError("recipe", text, ["auto", "none", *recipes()], "option 'recipe' (or a YAML file)")
+
+
+def _matching(seen: Seen) -> tuple[Recipe | None, str]:
+    found = [recipe for recipe in recipes().values() if recipe.match.fits(seen)]
+    if not found:
+        return None, ""
+    most = max(recipe.match.size for recipe in found)
+    best = [recipe for recipe in found if recipe.match.size == most]
+    if len(best) > 1:
+        named = ", ".join(recipe.name for recipe in best)
+        raise ConfigError(f"{seen.where}: several recipes fit: {named}; choose one with -M recipe=NAME")
+    return best[0], _evidence(best[0].match, seen)
+
+
+def _evidence(match: Match, seen: Seen) -> str:
+    """Return what spoke for a recipe."""
+    parts = [seen.name(name) for name in match.tensors]
+    parts += [name for name in seen.architectures if name in match.architectures][:1]
+    parts += [f"{key}={getattr(seen.config, key, None)}" for key in match.config]
+    parts += [*match.special, *(f"tag {tag} of its card" for tag in match.tags)]
+    return ", ".join([*parts, *["padding is EOS"] * match.pad_is_eos])
+
+
+def _changed(found: Recipe | None, asked: Asked) -> Recipe:
+    """Return a recipe with the user's options in place of its own."""
+    changes = asked.changes
+    if "head" in changes:
+        if re.fullmatch(_TOKENS, changes["head"]) is None:
+            raise ConfigError(f"option 'head' is {changes['head']!r}; expected token:ID or token:ID-ID")
+        changes["head"] = Head(tokens=changes["head"])
+    if "read_at" in changes and re.fullmatch(_READ_AT, changes["read_at"]) is None:
+        raise ConfigError(
+            f"option 'read_at' is {changes['read_at']!r}; expected last, last_eos, before_eos or"
+            " appended:TOKEN"
+        )
+    if "format" in changes:
+        changes["text"] = _format(changes.pop("format"))
+    plain = Recipe(name="options", about="a sequence classifier, read by options")
+    return replace(found or plain, **changes)
+
+
+def _format(name: str) -> Turns | None:
+    known = {each: recipe.text for each, recipe in recipes().items() if recipe.text is not None}
+    if name == "template":
+        return None
+    if name not in known:
+        raise UnknownNameError("format", name, ["template", *known], "option 'format'")
+    return known[name]
+
+
+def _fits(wanted: Sequence[int], shape: Sequence[int]) -> bool:
+    return len(wanted) == len(shape) and all(w in (0, n) for w, n in zip(wanted, shape, strict=True))
+
+
+def _has(config: Any, key: str, wanted: str) -> bool:
+    value = getattr(config, key, None)
+    if wanted == "*":
+        return bool(value)
+    return str(value).lower() in wanted.lower().split("|")

@@ -1,0 +1,149 @@
+"""Names and shapes of a checkpoint's tensors, read from the headers of its safetensors files.
+
+No weights are loaded for that. They are the evidence of which head a reward model has: a config often names
+none, or a class that transformers does not know.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rmbench.core.files import read_whole
+from rmbench.core.yaml import parse_yaml
+from rmbench.errors import ConfigError
+from rmbench.models.hf.checkpoint import file_of
+from rmbench.models.hf.device import torch
+from rmbench.models.hf.identity import Pin
+from rmbench.models.runtime import Runtime
+
+_WEIGHTS = "model.safetensors"
+_INDEX = f"{_WEIGHTS}.index.json"
+_BESIDE = "value_head.safetensors"
+"""File in which LLaMA-Factory writes the head alone."""
+_LONGEST_HEADER = 100 * 2**20
+"""Bytes; the format allows no longer one."""
+_HEADS = frozenset(
+    {"gating", "regression_head", "regression_layer", "reward_head", "reward_transform_matrix", "rm_head",
+     "score", "score_head", "v_head", "value_head"}
+)  # fmt: skip
+"""Names that public reward models give their heads."""
+_MOST_NAMED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor of a safetensors file, not loaded."""
+
+    name: str
+    shape: tuple[int, ...]
+    file: Path
+
+
+Tensors = Mapping[str, Tensor]
+"""Name -> tensor."""
+
+
+def tensors_of(pin: Pin, runtime: Runtime) -> Tensors:
+    """Return the tensors that a load reads: of its one file, or of all files of its index, and of its head's.
+
+    It is empty for a GGUF file.
+
+    Raises:
+        ConfigError: If a file is no safetensors file, or two files have a tensor of the same name.
+    """
+    if pin.checkpoint.gguf_file is not None:
+        return {}
+    found: dict[str, Tensor] = {}
+    for path in _files(pin, runtime):
+        for name, tensor in read_header(path).items():
+            if name in found:
+                raise ConfigError(
+                    f"{pin.checkpoint.location}: {name!r} is in {found[name].file.name} and in {path.name};"
+                    " expected one; delete the file that the model was not trained with"
+                )
+            found[name] = tensor
+    return found
+
+
+def card_tags(pin: Pin, runtime: Runtime) -> set[str]:
+    """Return the tags in the head of a checkpoint's card (README.md); empty without a card or tags."""
+    path = file_of(pin.checkpoint, "README.md", runtime)
+    if path is None:
+        return set()
+    try:
+        _, head, _ = read_whole(path).split("---\n", 2)
+        tags = parse_yaml(head, path).get("tags")
+    except (ConfigError, ValueError):  # a card is prose: it may have no such head
+        return set()
+    return set(map(str, tags)) if isinstance(tags, list) else set()
+
+
+def read_header(path: Path) -> dict[str, Tensor]:
+    """Return the tensors that the header of a safetensors file names.
+
+    Raises:
+        ConfigError: If it cannot be read, or has no such header.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            raw = file.read(length) if length <= _LONGEST_HEADER else b""
+        given = json.loads(raw)
+        named = {name: each["shape"] for name, each in given.items() if name != "__metadata__"}
+        return {name: Tensor(name, tuple(map(int, shape)), path) for name, shape in named.items()}
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+        raise ConfigError(f"{path}: not a whole safetensors file; copy or download it again") from None
+
+
+def read_tensor(tensor: Tensor, rows: Iterable[int] | None = None) -> Any:
+    """Return a tensor in float32 on the CPU; with `rows` only those, in their order.
+
+    Raises:
+        ConfigError: If its type is no floating-point number of 16 bits or more, or it lacks a row.
+    """
+    from safetensors import safe_open
+
+    with safe_open(tensor.file, framework="pt") as file:
+        part = file.get_slice(tensor.name)
+        wanted = None if rows is None else list(rows)
+        if wanted and max(wanted) >= tensor.shape[0]:
+            raise ConfigError(
+                f"{tensor.file}: {tensor.name!r} has {tensor.shape[0]} rows, so no row {max(wanted)};"
+                " expected ids of the vocabulary"
+            )
+        found = part[:] if wanted is None else torch.cat([part[k : k + 1] for k in wanted])
+    if found.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        raise ConfigError(f"{tensor.file}: {tensor.name!r} is in {found.dtype}; expected float16 to float64")
+    return found.to(torch.float32, copy=True)  # a mapped tensor would change with its file
+
+
+def head_tensors(tensors: Tensors) -> list[str]:
+    """Return the names of tensors that belong to a reward head, sorted."""
+    return sorted(name for name in tensors if _HEADS & set(name.split(".")[:3]))
+
+
+def told(tensors: Tensors, names: Iterable[str]) -> str:
+    """Return tensors as messages write them: `v_head.weight (1, 4096)`."""
+    parts = [f"{name} {tensors[name].shape}" for name in names]
+    return ", ".join(parts[:_MOST_NAMED]) + (f" and {n} more" if (n := len(parts) - _MOST_NAMED) > 0 else "")
+
+
+def _files(pin: Pin, runtime: Runtime) -> list[Path]:
+    whole = file_of(pin.checkpoint, _WEIGHTS, runtime)
+    index = None if whole else file_of(pin.checkpoint, _INDEX, runtime)
+    names = sorted(set(_weight_map(index).values())) if index else []
+    parts = [file_of(pin.checkpoint, name, runtime) for name in names]
+    return [path for path in (whole, *parts, file_of(pin.checkpoint, _BESIDE, runtime)) if path is not None]
+
+
+def _weight_map(path: Path) -> Mapping[str, str]:
+    """Return tensor -> file of an index; empty for one that transformers will refuse."""
+    try:
+        found = json.loads(path.read_bytes())["weight_map"]
+    except (KeyError, OSError, RecursionError, TypeError, ValueError):
+        return {}
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}

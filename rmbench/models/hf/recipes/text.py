@@ -1,0 +1,154 @@
+"""Text of recipes: formats of named families, the end of the text, and the token whose state is read."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rmbench.errors import ConfigError, ScoringError
+from rmbench.models.hf.recipes.recipe import Gate, Recipe, Turns
+from rmbench.models.hf.text import ChatFormat, Encoded, PlainFormat, clean, cut, decoder_format, fold_system
+from rmbench.types import Conversation
+
+
+class TurnsFormat:
+    """A format that a recipe gives, turn by turn; tokenised with the tokenizer's special tokens.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        turns: The text of each turn.
+    """
+
+    def __init__(self, tokenizer: Any, turns: Turns) -> None:
+        self._tokenizer, self._turns = tokenizer, turns
+
+    def text(self, turns: Conversation) -> str:
+        """Return a conversation as the format writes it."""
+        form = self._turns
+        if not form.system:
+            turns = fold_system(turns)
+        parts = [form.begin]
+        for n, turn in enumerate(turns):
+            pattern = {"user": form.user, "system": form.system}.get(turn["role"], form.assistant)
+            parts.append(pattern.replace("{text}", turn["content"]))
+            if turn["role"] == "assistant" and n < len(turns) - 1:
+                parts.append(form.between.replace("{eos}", self._tokenizer.eos_token or ""))
+        return clean("".join(parts))
+
+    def notes(self) -> list[str]:
+        """Return no remark: the recipe's own names it."""
+        return []
+
+
+class RecipeFormat:
+    """The text of a recipe: a chat template or a format, then what the recipe does to its end.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        recipe: How the text is written and where it is read.
+        chat_template: As in `choose_format`.
+
+    Raises:
+        ConfigError: If the tokenizer lacks a token that the recipe needs.
+    """
+
+    def __init__(self, tokenizer: Any, recipe: Recipe, chat_template: str) -> None:
+        self._tokenizer, self._recipe = tokenizer, recipe
+        self._inner: ChatFormat | PlainFormat | TurnsFormat
+        if recipe.text is not None and chat_template == "auto":
+            self._inner, inner = TurnsFormat(tokenizer, recipe.text), "recipe"
+        else:
+            self._inner = decoder_format(tokenizer, chat_template)
+            inner = self._inner.identity
+        self._appended = _appended(tokenizer, recipe.read_at)
+        self._eos = tokenizer.eos_token_id
+        if self._eos is None and (recipe.append_eos or recipe.read_at in ("last_eos", "before_eos")):
+            raise ConfigError(f"the tokenizer has no EOS, which the recipe {recipe.name} needs")
+        self.identity = f"{inner}:{recipe.identity}"
+
+    def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
+        """Return at most `max_length` tokens per conversation."""
+        is_chat = isinstance(self._inner, ChatFormat)
+        texts = [self._ended(self._inner.text(turns)) for turns in batch]
+        rows = self._tokenizer(texts, add_special_tokens=not is_chat, verbose=False)["input_ids"]
+        return [cut(self._tokenizer, self._closed(row), max_length) for row in rows]
+
+    def notes(self) -> list[str]:
+        """Return the remarks of the format inside."""
+        return self._inner.notes()
+
+    def _ended(self, text: str) -> str:
+        recipe, eos = self._recipe, self._tokenizer.eos_token
+        if recipe.strip_newline:
+            text = text.rstrip("\n")
+        if recipe.append_eos and not text.endswith(eos):
+            text += recipe.before_eos + eos
+        return text
+
+    def _closed(self, ids: list[int]) -> list[int]:
+        """Return ids that end as the recipe says, whatever the tokenizer adds."""
+        if isinstance(self._inner, PlainFormat) and ids[-1:] != [self._eos] and self._eos is not None:
+            ids = [*ids, self._eos]  # as in `PlainFormat`
+        is_chat = isinstance(self._inner, ChatFormat)
+        if not is_chat and self._recipe.append_eos and ids[-2:] == [self._eos, self._eos]:
+            ids = ids[:-1]  # a tokenizer that ends every text with EOS
+        return ids if self._appended is None else [*ids, self._appended]
+
+
+def _appended(tokenizer: Any, read_at: str) -> int | None:
+    """Return the id of the token that is written after every text; None for none."""
+    kind, _, name = read_at.partition(":")
+    if kind != "appended":
+        return None
+    token = getattr(tokenizer, name, None) if name in ("cls_token", "sep_token", "eos_token") else name
+    found = None if token is None else tokenizer.get_vocab().get(str(token))
+    if found is None:
+        raise ConfigError(
+            f"read_at={read_at}: the tokenizer has no token {name!r}; expected one of its tokens"
+        )
+    return int(found)
+
+
+class Places:
+    """Finds the tokens whose states are read.
+
+    Args:
+        tokenizer: A Hugging Face tokenizer.
+        read_at: As in `Recipe`.
+        gate: Of the head; None for none.
+    """
+
+    def __init__(self, tokenizer: Any, read_at: str, gate: Gate | None) -> None:
+        self._read_at, self._eos = read_at, tokenizer.eos_token_id
+        marks = tokenizer(gate.before, add_special_tokens=False)["input_ids"] if gate else []
+        self._marks, self._gate = tuple(marks), gate
+
+    def of(self, row: Encoded) -> list[int]:
+        """Return the place of the reward in a row, after that of the gate where there is one.
+
+        Raises:
+            ScoringError: If the row has no such place.
+        """
+        if row.unreadable:
+            return [0] if self._gate is None else [0, 0]
+        return [*([] if self._gate is None else [self._gate_in(row)]), self._reward_in(row)]
+
+    def _reward_in(self, row: Encoded) -> int:
+        if self._read_at in ("last_eos", "before_eos"):
+            wanted = self._read_at == "last_eos"
+            found = [k for k, i in enumerate(row.ids) if (i == self._eos) == wanted]
+            if not found:
+                raise ScoringError(
+                    f"read_at={self._read_at}: a text of {len(row.ids)} tokens has no such token; pass"
+                    " -M append_eos=yes, or -M read_at=last"
+                )
+            return found[-1]
+        return len(row.ids) - 1
+
+    def _gate_in(self, row: Encoded) -> int:
+        n = len(self._marks)
+        for start in range(len(row.ids) - n, -1, -1):
+            if row.ids[start : start + n] == self._marks:
+                return start
+        raise ScoringError(
+            f"a text of {len(row.ids)} tokens lacks {self._gate.before if self._gate else ''!r}, where the"
+            " gate is read; pass a larger -M max_length=, or the model's own chat template"
+        )
