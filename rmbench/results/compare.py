@@ -102,7 +102,7 @@ class CommonItems:
 
 
 def check_same_prompts(a: Run, b: Run) -> None:
-    """Raise ConfigError if rewards of two runs are of other items, although their records name the same data."""
+    """Raise ConfigError if two runs have rewards of other items, though they name the same data."""
     first, second = a.suite, b.suite
     if first.n_items != second.n_items or first.clusters != second.clusters:
         raise ConfigError(

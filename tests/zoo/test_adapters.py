@@ -353,6 +353,7 @@ def test_a_head_under_another_task_type_is_found(make_checkpoint: Make, tmp_path
     ("change", "told"),
     [
         ({"base_model_name_or_path": None}, "names no base_model_name_or_path; pass -M base=FOLDER"),
+        ({"megatron_config": {"a": 1}, "megatron_core": "antigravity"}, "an adapter of Megatron"),
         ({"peft_type": "NEW"}, "adapter_config.json cannot be read by this peft"),
         ({"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 3, "r": None}, "made-up tokens|cannot be read"),
     ],

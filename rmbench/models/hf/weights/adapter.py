@@ -186,6 +186,8 @@ def merge(adapter: Adapter, model: Any) -> tuple[Any, set[str]]:
                 f"{adapter.where}: an adapter of kind {config.peft_type}, which adds made-up tokens to each"
                 " text and cannot be merged; expected LoRA or a like kind"
             )
+        if getattr(config, "megatron_config", None):  # peft would import a module that the config names
+            raise ConfigError(f"{adapter.where}: an adapter of Megatron ({CONFIG}), which is not supported")
         _resize(model, tensors)
         config.inference_mode = True
         if config.task_type == "CAUSAL_LM" and not hasattr(model, "prepare_inputs_for_generation"):
