@@ -218,6 +218,8 @@ def write_atomic_with(path: Path, write: Callable[[BinaryIO], object]) -> None:
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     path = Path(os.path.realpath(path))
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     if path.exists() and not path.is_file() and not path.is_dir():
         descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)  # else a pipe would wait for its reader
         os.set_blocking(descriptor, True)

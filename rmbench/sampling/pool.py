@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.core.files import digest, locked, parse_json, require_file
+from rmbench.core.files import LONGEST_LINE, digest, locked, parse_json, require_file
 from rmbench.errors import ConfigError, DataError, RunError
 from rmbench.sampling.policy import Decoding, Engine, Prompt, Sample
 from rmbench.sampling.prompts import CARRIED
@@ -68,7 +68,11 @@ class Pool:
         whole = 0
         try:
             with self._path.open("rb") as file:
-                for line, raw in enumerate(file, start=1):
+                lines = iter(lambda: file.readline(LONGEST_LINE), b"")
+                for line, raw in enumerate(lines, start=1):
+                    if len(raw) == LONGEST_LINE:
+                        problem = f"a line of {LONGEST_LINE:,} bytes or more; give another --out"
+                        raise DataError(problem, path=self._path, line=line)
                     if not raw.endswith(b"\n"):
                         self._check_torn(raw, line, prompts)
                         self.torn_bytes = len(raw)

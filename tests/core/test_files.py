@@ -257,3 +257,47 @@ def test_what_cannot_be_written_to_is_one_line(
     assert run(["export", "-t", "bon", "--out", str(tmp_path / name)]) == 2
     assert capsys.readouterr().err.count("error: ") == 1
     assert {p.name: p.lstat().st_mode for p in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.xz", "a.json.xz", "a.jsonl.gz", "a.jsonl", "a.parquet"])
+def test_a_file_of_zeros_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with path.open("wb") as file:
+        file.truncate(10**10)  # nothing of it is on the disk
+    with pytest.raises(DataError):
+        list(rows_of(path, BadRows(skip=False)))
+
+
+def test_a_name_that_the_terminal_cannot_show_is_no_error(tmp_path: Path) -> None:
+    """The bytes of a name need not be UTF-8, and an encoding need not have a letter."""
+    command = [sys.executable, "-m", "rmbench", "export", "-t", "bon", "--out", "ü\udcff.jsonl"]
+    done = subprocess.run(
+        command,
+        cwd=tmp_path,
+        env=os.environ
+        | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "3", '"x"', "[" * 5000])
+def test_a_schema_that_is_none_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    (tmp_path / "s.json").write_text(text)
+    data = tmp_path / "a.jsonl"
+    data.write_text(json.dumps({"id": "a", "prompt": "p", "responses": ["x", "y"]}))
+    gold = [
+        "--gold",
+        "verifier:json-schema",
+        "-G",
+        f"schema={tmp_path / 's.json'}",
+        "--results",
+        str(tmp_path / "r"),
+    ]
+    assert run(["eval", "-m", "length", "-t", "bon", "--data", str(data), *gold]) == 2
+    assert "s.json" in capsys.readouterr().err

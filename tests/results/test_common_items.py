@@ -1,6 +1,7 @@
 """Models that left different items out are compared on the items that both answered."""
 
 import csv
+import gzip
 import io
 import json
 import re
@@ -13,10 +14,12 @@ import pytest
 
 from rmbench.boards.separation import better_of, ranges_of, standings
 from rmbench.cli.main import run
+from rmbench.core.files import sha256_file, to_jsonl_gz
 from rmbench.metrics import Panel, PanelRow, Suite, build_panel, measure_suite, with_flips
 from rmbench.plot.curves import Layout, gather, notes_of
 from rmbench.results.compare import CommonItems, compare_many
 from rmbench.results.read import find_records, find_run
+from rmbench.results.record import sealed
 from rmbench.results.run import Run
 from rmbench.stats import Statistic, mean, rank_ranges
 from rmbench.stats import compare as compare_statistics
@@ -418,3 +421,18 @@ def test_a_report_says_that_numbers_rest_on_different_items(issue: Path, tmp_pat
     paths = [str(r.path) for r in find_records(issue) if r.task == "preference" and r.model in ("A", "B")]
     assert run(["report", *paths, "--out", str(page)]) == 0
     assert "B lacks 40 in preference, B lacks 40 in calibration" in page.read_text()
+
+
+def test_runs_whose_rewards_name_other_prompts_are_not_paired(tmp_path: Path, capsys: Capture) -> None:
+    """Their records name the same data; a test of pairs would pair one prompt with another."""
+    results = evaluate(tmp_path, {"a": lambda k: RIGHT, "b": lambda k: WRONG}, "-t", "preference", n=6)
+    found = next(r for r in find_records(results) if r.model == "b")
+    rows = [json.loads(line) for line in gzip.decompress(found.rewards_path.read_bytes()).splitlines()]
+    rows[0]["cluster"], rows[1]["cluster"] = "another", rows[0]["cluster"]
+    found.rewards_path.write_bytes(to_jsonl_gz(rows))
+    record = json.loads(found.path.read_text())
+    record["files"]["rewards"]["sha256"] = sha256_file(found.rewards_path)
+    found.path.write_text(json.dumps(sealed(record)))
+    for command in (["compare", "a", "b", "-t", "preference"], ["power", "a", "b", "-t", "preference"]):
+        assert run([*command, "--results", str(results)]) == 2
+        assert re.search("other items|different items", capsys.readouterr().err)

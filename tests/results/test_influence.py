@@ -16,7 +16,7 @@ import pytest
 from rmbench.boards import load_board, make_board
 from rmbench.metrics import METRICS_VERSION
 from rmbench.results.compare import compare_many
-from rmbench.results.influence import read_influence, write_influence
+from rmbench.results.influence import checksum_of, read_influence, write_influence
 from rmbench.results.read import find_records
 from rmbench.results.run import Run
 from rmbench.stats import Statistic
@@ -225,3 +225,44 @@ def test_a_folder_that_cannot_be_written_to_gives_the_same_numbers(
     monkeypatch.setattr("rmbench.results.influence.write_atomic", refused)
     assert pools.suite.metrics["gold@1"].value == pytest.approx(pools.record.metrics["gold@1"].value)
     assert not pools.influence_path.exists()
+
+
+def put(value: Any, *keys: str) -> Callable[[dict[str, Any]], None]:
+    def change(head: dict[str, Any]) -> None:
+        for key in keys[:-1]:
+            head = head[key]
+        head[keys[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put(None, "kind_of"),
+        put([], "counts"),
+        put({"best_of_n": 3}, "counts"),
+        put([1], "undefined"),
+        put({"best_of_n": 0}, "left_out"),  # not one value per item
+        put("x", "n_items"),
+        put([1, 2], "clusters"),
+        put("abc", "clusters"),
+        put("high", "metrics", "gold@1", "value"),
+        put([0, "x"], "metrics", "gold@1", "limits"),
+        put(10**6, "metrics", "gold@1", "influence"),
+        put({}, "sizes"),
+        put([[0, 0]], "metrics", "gold@1", "strata"),
+    ],
+)
+def test_a_head_of_other_types_is_not_believed_though_its_checksum_is_right(
+    pools: Run, change: Callable[[dict[str, Any]], None], measured: list[str]
+) -> None:
+    expected = pools.suite.metrics["gold@1"].estimate()
+    with np.load(pools.influence_path) as file:
+        parts = {name: file[name] for name in ("head", "float64", "int64")}
+    head = json.loads(parts["head"].tobytes())
+    change(head)
+    parts["head"] = np.frombuffer(json.dumps(head).encode(), dtype=np.uint8)
+    np.savez_compressed(pools.influence_path, checksum=checksum_of(parts), **parts)
+    assert Run(pools.record, pools.path).suite.metrics["gold@1"].estimate() == expected
+    assert measured == ["builtin:linear"]
