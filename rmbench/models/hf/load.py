@@ -290,10 +290,16 @@ def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
     needed = checkpoint.is_folder and checkpoint.gguf_file is None
     if needed and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ConfigError(f"{folder}: it has no tokenizer; expected {', '.join(_TOKENIZER_FILES)}")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
+        tokenizer("a", "b")  # some settings that do not fit fail only here
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of the library's Rust, and no Exception
+            raise
+        told = f"{checkpoint.location}: its tokenizer's files are damaged ({first_line(error)})"
+        raise ConfigError(told) from None
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
-    tokenizer("a")  # some settings of another type fail only here
     return tokenizer
 
 

@@ -1,11 +1,13 @@
 """The Hugging Face adapter against an independent reference: one text at a time, no padding, plain torch."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rmbench.errors import ConfigError
 from rmbench.models.hf.classifier import HFRewardModel
 from rmbench.models.resolve import Runtime, fingerprint_of, load_model
 from rmbench.types import Scored, Turn
@@ -393,3 +395,14 @@ def test_unusable_checkpoints(make_checkpoint: Make, tmp_path: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "t5", "num_labels": 1, "is_encoder_decoder": true}')
     with pytest.raises(ConfigError, match="tiny"):
         load(folder)
+
+
+def test_a_tokenizer_whose_library_panics_is_one_line(make_checkpoint: Make) -> None:
+    """The panic is no Exception: it would go through as a traceback."""
+    folder = make_checkpoint()
+    path = folder / "tokenizer.json"
+    piece = [{"SpecialToken": {"id": "nope", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    template = {"type": "TemplateProcessing", "single": piece, "pair": piece, "special_tokens": {}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"post_processor": template}))
+    with pytest.raises(ConfigError, match="tokenizer"):
+        load_model(str(folder), {})
