@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.errors import ConfigError, first_line
+from rmbench.errors import ConfigError, first_line, is_panic
 from rmbench.models.hf.checkpoint import Checkpoint, architectures, file_of
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
@@ -356,7 +356,9 @@ def explained(checkpoint: Checkpoint) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         where = checkpoint.location + (f"@{checkpoint.revision}" if checkpoint.revision else "")
         if "trust_remote_code=True" in str(error):
             raise ConfigError(

@@ -1,11 +1,13 @@
 """The Hugging Face adapter against an independent reference: one text at a time, no padding, plain torch."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rmbench.cli.main import run
 from rmbench.models.hf.classifier import HFRewardModel
 from rmbench.models.resolve import Runtime, fingerprint_of, load_model
 from rmbench.types import Scored, Turn
@@ -393,3 +395,18 @@ def test_unusable_checkpoints(make_checkpoint: Make, tmp_path: Path) -> None:
     (folder / "config.json").write_text('{"model_type": "t5", "num_labels": 1, "is_encoder_decoder": true}')
     with pytest.raises(ConfigError, match="tiny"):
         load(folder)
+
+
+def test_a_tokenizer_that_crashes_its_library_is_one_line(
+    make_checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A crash of the library, written in Rust, is no Exception of Python."""
+    folder = make_checkpoint("llama")
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["post_processor"]["single"][0]["SpecialToken"]["id"] = "{x}"
+    path.write_text(json.dumps(tokenizer))
+    assert run(["check", "-m", str(folder), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert f"error: {folder} cannot be loaded" in error
+    assert "Traceback" not in error
