@@ -209,9 +209,15 @@ def test_a_program_sees_a_read_only_python_and_an_empty_folder(
         )
         == 1.0
     )
-    assert seen("import os\nassert os.getcwd() == '/tmp' and os.listdir() == []", kind) == 1.0
+    # A Python that lies below /tmp, as in a clone there, is seen at its place.
+    python = [Path(place) for place in (sys.prefix, sys.base_prefix, os.__file__)]
+    held = {place.relative_to("/tmp").parts[0] for place in python if place.is_relative_to("/tmp")}
+    assert (
+        seen(f"import os\nassert os.getcwd() == '/tmp' and {{*os.listdir()}} <= {{*{sorted(held)!r}}}", kind)
+        == 1.0
+    )
     assert seen("open('a', 'w').write('b')\nassert open('a').read() == 'b'", kind) == 1.0
-    assert seen("import os\nassert os.listdir() == []", kind) == 1.0, "the folder of another program"
+    assert seen("import os\nassert 'a' not in os.listdir()", kind) == 1.0, "the folder of another program"
     for place in ("/", "/usr/lib", str(Path(os.__file__).parent)):
         denied = (
             f"try:\n    open({place + '/written'!r}, 'w')\nexcept OSError:\n    pass\nelse:\n    assert False"
