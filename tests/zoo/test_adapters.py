@@ -165,6 +165,63 @@ def test_a_policy_and_a_token_classifier(make_checkpoint: Make, tmp_path: Path) 
     assert is_close(numbers(model), last)
 
 
+@pytest.mark.parametrize("suffix", ["safetensors", "bin"])
+def test_a_value_head_beside_the_adapter(make_checkpoint: Make, tmp_path: Path, suffix: str) -> None:
+    """LLaMA-Factory writes the head of a reward model in a file of its own."""
+    from safetensors.torch import save_file
+
+    base = make_checkpoint(task="CausalLM", folder="base")
+    folder = put_adapter(base, tmp_path / "adapter", task="CAUSAL_LM", kind="CAUSAL_LM")
+    head = {"v_head.summary.weight": torch.randn(1, 32), "v_head.summary.bias": torch.randn(1)}
+    if suffix == "bin":
+        torch.save(head, folder / "value_head.bin")
+    else:
+        save_file(head, folder / "value_head.safetensors")
+    merged = merged_by_peft(base, folder, "CAUSAL_LM")
+    rows = [row.ids for row in load(folder).encode(TALKS)]
+    with torch.inference_mode():
+        last = [merged.model(input_ids=torch.tensor([ids])).last_hidden_state[0, -1] for ids in rows]
+    weight, bias = head.values()
+    model = check_reads(folder, [float(each @ weight[0] + bias[0]) for each in last])
+    assert model.fingerprint()["recipe"].startswith("trl-value-head:")
+
+
+def test_an_adapter_that_trl_trained_with_eos_as_padding(make_checkpoint: Make, tmp_path: Path) -> None:
+    base = make_checkpoint(task="CausalLM", folder="base", pad="</s>")
+    config = json.loads((base / "config.json").read_text())
+    (base / "config.json").write_text(json.dumps(config | {"pad_token_id": None}))
+    folder = put_adapter(base, tmp_path / "adapter")
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(base / name, folder)
+    merged = merged_by_peft(base, folder, "SEQ_CLS", num_labels=1)
+    rows = [row.ids for row in load(folder).encode(TALKS)]
+    assert is_close(numbers(load(folder)), reference_rewards(merged, rows))
+    (folder / "README.md").write_text("---\ntags:\n- trl\n- reward-trainer\n---\n")
+    model = check_reads(folder, reference_rewards(merged, [ids[:-1] for ids in rows]))
+    assert model.fingerprint()["recipe"].startswith("trl-pad-eos:")
+
+
+def test_a_head_of_the_base_that_a_recipe_reads(make_checkpoint: Make, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    base = make_checkpoint(task="CausalLM", folder="base")
+    folder = put_adapter(base, tmp_path / "adapter")
+    alone = put_adapter(base, tmp_path / "alone", task=None)
+    file, head = base / "model.safetensors", torch.randn(1, 32)
+    save_file({**load_file(file), "v_head.weight": head}, file, metadata={"format": "pt"})
+    with pytest.raises(ConfigError, match=r"a head that the recipe value-head does not read: score\.weight"):
+        load(folder)
+    own = load(folder, recipe="none")
+    of_adapter = merged_by_peft(base, folder, "SEQ_CLS", num_labels=1)
+    assert is_close(numbers(own), reference_rewards(of_adapter, [row.ids for row in own.encode(TALKS)]))
+    model = load(alone)
+    merged = merged_by_peft(base, alone, "SEQ_CLS", num_labels=1)
+    with torch.no_grad():
+        merged.score.weight.copy_(head)
+    rows = [row.ids for row in model.encode(TALKS)]
+    check_reads(alone, reference_rewards(merged, rows))
+
+
 # --- The base ---
 
 

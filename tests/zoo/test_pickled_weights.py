@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import replicas
 from hub_cache import put, use_cache
 
 torch = pytest.importorskip("torch", reason="needs the extra hf")
@@ -72,6 +73,19 @@ def test_pickled_tensors_give_the_rewards_of_safetensors(
     expected = reward(spec, **options)
     pickled(folder, **how)
     assert reward(spec, **options) == expected
+
+
+@pytest.mark.parametrize("build", [replicas.starling, replicas.ultrarm, replicas.armorm])
+@pytest.mark.parametrize("shards", [0, 3])
+def test_recipes_read_pickles_too(make_checkpoint: Make, build: Any, shards: int) -> None:
+    """Starling and UltraRM are published so."""
+    folder = build(make_checkpoint).folder
+    before = load(folder)
+    expected, told = float(before.score([TALK])[0].reward), before.notes()
+    pickled(folder, shards=shards)
+    assert reward(folder) == pytest.approx(expected, abs=1e-5)
+    assert load(folder).notes() == told
+    assert load(folder).fingerprint()["recipe"] == before.fingerprint()["recipe"]
 
 
 def test_the_identity_is_that_of_the_pickle(make_checkpoint: Make) -> None:

@@ -13,6 +13,8 @@ from rmbench.models.runtime import Runtime
 
 PICKLE = "pytorch_model.bin"
 """Name of pickled weights of a whole model, read as tensors alone."""
+VALUE_HEADS = ("value_head.safetensors", "value_head.bin")
+"""Files in which LLaMA-Factory writes the head alone."""
 _PARTS = ("adapter_model.", "value_head.")
 """Beginnings of names of files that are not a whole model."""
 _OTHER_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")

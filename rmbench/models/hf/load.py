@@ -67,7 +67,6 @@ class Loaded:
     """Weighs the outputs of `model.score`; None for none."""
     unread: str = ""
     """Head tensors of the files that the user's own choice leaves out."""
-
     remarks: tuple[str, ...] = ()
     """As of `Read`."""
 
@@ -100,11 +99,6 @@ class _Fit:
         self.recipe, self.why = choose_recipe(self.asked, lambda: seen)
         if self.recipe is None:
             return {}
-        if pin.adapter is not None:
-            raise ConfigError(
-                f"{where}: an adapter on a base that needs the recipe {self.recipe.name} ({self.why});"
-                " merge the two with peft's merge_and_unload and save_pretrained"
-            )
         self.head = make_head(self.recipe, seen)
         if self.head is not None:
             config.num_labels = 1 if self.head.gate is not None else self.head.n_labels
@@ -115,7 +109,7 @@ class _Fit:
         return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
 
     def not_seen(self, names: list[str]) -> list[str]:
-        """Return the names of tensors that no recipe looked at: of a pickle, or with no name of a head."""
+        """Return the names of tensors that no recipe looked at: those with no name of a head."""
         seen = set() if self.seen is None else set(head_tensors(self.seen.tensors))
         read = frozenset[str]() if self.head is None else self.head.used
         return [name for name in names if name not in seen | read]
@@ -229,7 +223,7 @@ def load_weights(
             setattr(config, name, value)
         if check is not None:
             check(config)
-        tokenizer = _tokenizer_of(checkpoint, pin, runtime)
+        tokenizer = _tokenizer_of(checkpoint, pin, config, runtime)
         kwargs = {**source, **weights_format(base, runtime), **_NO_ADAPTER}
         if fit is not None:
             kwargs |= fit.prepare(pin, config, tokenizer)
@@ -239,29 +233,44 @@ def load_weights(
             base.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
             output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
         )  # fmt: skip
-        mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
-        lacks = {kind: sorted(map(str, info[f"{kind}_keys"])) for kind in ("missing", "unexpected")}
-        lacks["mismatched"] = sorted(map(str, mismatched))
-        lacks["unexpected"], unused = check_foreign(base.location, model, lacks["unexpected"])
-        if fit is not None:
-            fit.attach(model)
+        lacks, unused = _lacking(base, model, info, None if fit is None else fit.head)
         if adapter is not None:
             model, whole = merge(adapter, model)
             lacks = {kind: [name for name in names if name not in whole] for kind, names in lacks.items()}
+        if fit is not None:
+            fit.attach(model)
         _take_out_of_file(model, device)
         pin.check()
     return Read(model, tokenizer, pin.weights, lacks, (*pin.remarks, *unused))
 
 
-def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, runtime: Runtime) -> Any:
-    """Return the tokenizer of a checkpoint; of an adapter without one, its base's."""
+def _lacking(
+    checkpoint: Checkpoint, model: Any, info: Mapping[str, Any], head: MadeHead | None
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Return (`Read.lacks`, remarks on weights that are not used); the head of a recipe is used."""
+    mismatched = [key[0] if isinstance(key, tuple) else key for key in info["mismatched_keys"]]
+    lacks = {kind: sorted(map(str, info[f"{kind}_keys"])) for kind in ("missing", "unexpected")}
+    lacks["mismatched"] = sorted(map(str, mismatched))
+    used = frozenset[str]() if head is None else head.used
+    foreign = [name for name in lacks["unexpected"] if name not in used]
+    lacks["unexpected"], unused = check_foreign(checkpoint.location, model, foreign)
+    return lacks, unused
+
+
+def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, config: Any, runtime: Runtime) -> Any:
+    """Return the tokenizer of a checkpoint; of an adapter without one, its base's.
+
+    A base without padding was trained with that of the adapter's tokenizer, so its config says that then.
+    """
     if pin.adapter_pin is None:
         return load_tokenizer(checkpoint, pin.source)
     own = pin.adapter_pin
-    has_own = file_of(own.checkpoint, "tokenizer_config.json", runtime) is not None
-    return (
-        load_tokenizer(own.checkpoint, own.source) if has_own else load_tokenizer(pin.checkpoint, pin.source)
-    )
+    if file_of(own.checkpoint, "tokenizer_config.json", runtime) is None:
+        return load_tokenizer(pin.checkpoint, pin.source)
+    tokenizer = load_tokenizer(own.checkpoint, own.source)
+    if config.get_text_config().pad_token_id is None:
+        config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    return tokenizer
 
 
 def _take_out_of_file(model: Any, device: Any) -> None:

@@ -13,15 +13,14 @@ from typing import Any
 from rmbench.core.files import read_whole
 from rmbench.core.yaml import parse_yaml
 from rmbench.errors import ConfigError
-from rmbench.models.hf.checkpoint import file_of
+from rmbench.models.hf.checkpoint import PICKLE, VALUE_HEADS, file_of
 from rmbench.models.hf.device import torch
 from rmbench.models.hf.identity import Pin
+from rmbench.models.hf.weights.adapter import whole_names
+from rmbench.models.hf.weights.tensors import TensorFile, weight_map
 from rmbench.models.runtime import Runtime
 
-_WEIGHTS = "model.safetensors"
-_INDEX = f"{_WEIGHTS}.index.json"
-_BESIDE = "value_head.safetensors"
-"""File in which LLaMA-Factory writes the head alone."""
+_WEIGHTS = ("model.safetensors", PICKLE)
 _LONGEST_HEADER = 100 * 2**20
 """Bytes; the format allows no longer one."""
 _HEADS = frozenset(
@@ -34,7 +33,7 @@ _MOST_NAMED = 4
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor of a safetensors file, not loaded."""
+    """A tensor of a file, not loaded."""
 
     name: str
     shape: tuple[int, ...]
@@ -48,7 +47,7 @@ Tensors = Mapping[str, Tensor]
 def tensors_of(pin: Pin, runtime: Runtime) -> Tensors:
     """Return the tensors that a load reads: of its one file, or of all files of its index, and of its head's.
 
-    It is empty for a GGUF file.
+    It is empty for a GGUF file. Weights that an adapter brings whole stand in place of its base's.
 
     Raises:
         ConfigError: If a file is no safetensors file, or two files have a tensor of the same name.
@@ -64,12 +63,15 @@ def tensors_of(pin: Pin, runtime: Runtime) -> Tensors:
                     " expected one; delete the file that the model was not trained with"
                 )
             found[name] = tensor
+    if pin.adapter is not None:
+        own = read_header(pin.adapter.weights)
+        found |= {plain: own[name] for name, plain in whole_names(own).items()}
     return found
 
 
 def card_tags(pin: Pin, runtime: Runtime) -> set[str]:
     """Return the tags in the head of a checkpoint's card (README.md); empty without a card or tags."""
-    path = file_of(pin.checkpoint, "README.md", runtime)
+    path = file_of((pin.adapter_pin or pin).checkpoint, "README.md", runtime)
     if path is None:
         return set()
     try:
@@ -81,11 +83,14 @@ def card_tags(pin: Pin, runtime: Runtime) -> set[str]:
 
 
 def read_header(path: Path) -> dict[str, Tensor]:
-    """Return the tensors that the header of a safetensors file names.
+    """Return the tensors that the header of a safetensors file names, or a pickle of tensors.
 
     Raises:
         ConfigError: If it cannot be read, or has no such header.
     """
+    if path.suffix == ".bin":
+        with TensorFile(path) as pickled:
+            return {name: Tensor(name, pickled.shape(name), path) for name in pickled.names}
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -105,10 +110,8 @@ def read_tensor(tensor: Tensor, rows: Iterable[int] | None = None) -> Any:
     Raises:
         ConfigError: If its type is no floating-point number of 16 bits or more, or it lacks a row.
     """
-    from safetensors import safe_open
-
-    with safe_open(tensor.file, framework="pt") as file:
-        part = file.get_slice(tensor.name)
+    with TensorFile(tensor.file) as file:
+        part = file.part(tensor.name)
         wanted = None if rows is None else list(rows)
         if wanted and max(wanted) >= tensor.shape[0]:
             raise ConfigError(
@@ -133,17 +136,14 @@ def told(tensors: Tensors, names: Iterable[str]) -> str:
 
 
 def _files(pin: Pin, runtime: Runtime) -> list[Path]:
-    whole = file_of(pin.checkpoint, _WEIGHTS, runtime)
-    index = None if whole else file_of(pin.checkpoint, _INDEX, runtime)
-    names = sorted(set(_weight_map(index).values())) if index else []
-    parts = [file_of(pin.checkpoint, name, runtime) for name in names]
-    return [path for path in (whole, *parts, file_of(pin.checkpoint, _BESIDE, runtime)) if path is not None]
-
-
-def _weight_map(path: Path) -> Mapping[str, str]:
-    """Return tensor -> file of an index; empty for one that transformers will refuse."""
-    try:
-        found = json.loads(path.read_bytes())["weight_map"]
-    except (KeyError, OSError, RecursionError, TypeError, ValueError):
-        return {}
-    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+    found: list[Path | None] = []
+    for name in _WEIGHTS:
+        whole = file_of(pin.checkpoint, name, runtime)
+        index = None if whole else file_of(pin.checkpoint, f"{name}.index.json", runtime)
+        names = sorted(set(weight_map(index).values())) if index else []
+        found = [whole, *(file_of(pin.checkpoint, each, runtime) for each in names)]
+        if any(found):
+            break
+    places = [each.checkpoint for each in (pin.adapter_pin, pin) if each is not None]
+    beside = (file_of(place, name, runtime) for place in places for name in VALUE_HEADS)
+    return [path for path in (*found, next((p for p in beside if p is not None), None)) if path is not None]

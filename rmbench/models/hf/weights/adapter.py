@@ -10,14 +10,14 @@ Adapter files beside the weights of a whole model are leftovers of a merge. The 
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.checkpoint import Checkpoint, file_of, find_checkpoint
+from rmbench.models.hf.checkpoint import VALUE_HEADS, Checkpoint, file_of, find_checkpoint
 from rmbench.models.hf.weights.tensors import TensorFile, files_of, tensors_of
 from rmbench.models.runtime import Runtime
 
@@ -43,6 +43,8 @@ class Adapter:
     """Its adapter_config.json: in the folder, or in the local cache of the Hub."""
     weights: Path
     """Its adapter_model.safetensors or .bin."""
+    value_head: Path | None = None
+    """The head that LLaMA-Factory writes beside it."""
 
     @property
     def where(self) -> str:
@@ -62,7 +64,8 @@ class Adapter:
         wanted = next((t for t, kind in _TASKS.items() if auto.__name__.endswith(kind)), None)
         is_other = task in _TASKS and task != wanted
         # A reward model trained under another task_type is known by its head.
-        if is_other and not (wanted == "SEQ_CLS" and task == "CAUSAL_LM" and head):
+        has_head = head is not None or self.value_head is not None
+        if is_other and not (wanted == "SEQ_CLS" and task == "CAUSAL_LM" and has_head):
             raise ConfigError(
                 f"{self.where}: an adapter for {task} ({CONFIG}); expected {wanted}. Load it with"
                 f" {_READ_BY[task]}"
@@ -108,7 +111,8 @@ def find_adapter(checkpoint: Checkpoint, runtime: Runtime) -> Adapter | None:
             f"{where}: its base {base.location} is an adapter too; merge that one with its own base first"
             " (peft's merge_and_unload and save_pretrained), then pass -M base=FOLDER"
         )
-    return Adapter(checkpoint, base, config, weights)
+    beside = (file_of(checkpoint, name, runtime) for name in VALUE_HEADS)
+    return Adapter(checkpoint, base, config, weights, next((p for p in beside if p is not None), None))
 
 
 def is_adapter(checkpoint: Checkpoint, runtime: Runtime) -> bool:
@@ -159,6 +163,11 @@ def plain_name(name: str) -> str:
     return name.removeprefix(_PREFIX)
 
 
+def whole_names(names: Iterable[str]) -> dict[str, str]:
+    """Return name in the adapter's file -> name in the base, of the weights that an adapter brings whole."""
+    return {name: plain_name(name) for name in names if not _TUNED.search(name)}
+
+
 def merge(adapter: Adapter, model: Any) -> tuple[Any, set[str]]:
     """Return the base with an adapter merged into it, and the names of whole weights that the adapter brings.
 
@@ -172,7 +181,7 @@ def merge(adapter: Adapter, model: Any) -> tuple[Any, set[str]]:
     import peft
 
     tensors = tensors_of(adapter.weights)
-    whole = {plain_name(name) for name in tensors if not _TUNED.search(name)}
+    whole = set(whole_names(tensors).values())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # names and shapes are compared here
         try:

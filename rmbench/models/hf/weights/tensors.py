@@ -62,6 +62,10 @@ class TensorFile:
         """Return one tensor, on the CPU."""
         return self._safe.get_tensor(name) if self._pickled is None else self._pickled[name]
 
+    def part(self, name: str) -> Any:
+        """Return a tensor to be indexed, of which safetensors read only what is asked for."""
+        return self._safe.get_slice(name) if self._pickled is None else self._pickled[name]
+
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor; of safetensors only the header is read."""
         if self._pickled is None:
@@ -135,14 +139,15 @@ def files_of(checkpoint: Checkpoint, runtime: Runtime) -> dict[str, Path]:
     for name in ("model.safetensors", PICKLE):
         for path in (file_of(checkpoint, name, runtime), file_of(checkpoint, f"{name}.index.json", runtime)):
             if path is not None and path.suffix == ".json":
-                return {each: path.parent / shard for each, shard in _weight_map(path).items()}
+                return {each: path.parent / shard for each, shard in weight_map(path).items()}
             if path is not None:
                 with TensorFile(path) as file:
                     return dict.fromkeys(file.names, path)
     return {}
 
 
-def _weight_map(index: Path) -> dict[str, str]:
+def weight_map(index: Path) -> dict[str, str]:
+    """Return tensor -> file of an index; ConfigError for one that is damaged."""
     try:
         found = json.loads(index.read_bytes())["weight_map"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
