@@ -84,6 +84,11 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
+def is_panic(error: BaseException) -> bool:
+    """Return whether a library written in Rust, such as tokenizers, crashed: no Exception of Python."""
+    return type(error).__name__ == "PanicException"
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Say whether an exception means that a smaller batch may succeed; torch's own, by its text."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

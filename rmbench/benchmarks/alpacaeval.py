@@ -99,13 +99,20 @@ def read(files: list[Path], options: Options, bad: BadRows) -> Iterator[FoundIte
 
 
 def _verdicts(path: Path, options: Options, bad: BadRows) -> Iterator[_Verdict]:
+    reference: str | None = None
     for model, source, rows in annotations(path, options.annotator):
         if model in ADVERSARIAL and not options.adversarial:
             bad.leave_out("responses of adversarial generators", len(rows))
             continue
         numbered = (Row(value, source, n) for n, value in enumerate(rows, start=1))
         for verdict in bad.parse(numbered, lambda r, m=model: _verdict(r, m)):  # type: ignore[misc]
-            if verdict.model == verdict.reference:
+            reference = reference or verdict.reference
+            if verdict.reference != reference:
+                problem = (
+                    f"{verdict.reference!r}; other rows are against {reference!r}, and are not comparable"
+                )
+                bad.add(verdict.row.error(problem, "generator_1", "another reference"))
+            elif verdict.model == verdict.reference:
                 bad.leave_out("responses of the reference itself")
             else:
                 yield verdict

@@ -181,10 +181,19 @@ def _run(file: Path, request: Import) -> PublishedRun:
         data_hash=hash_items(items),
         source=file.name,
         format="judgebench",
-        facts={"judge_name": str(found[0].value.get("judge_name") or "")},
+        facts={"judge_name": _asked(file, found)},
         pairwise=not scored or flipped > 0,
         notes=notes,
     )
+
+
+def _asked(file: Path, rows: Sequence[Row]) -> str:
+    """Return the `judge_name` that all rows share; empty without one."""
+    asked = sorted({fields.label(row, "judge_name") for row in rows})
+    if len(asked) > 1:
+        problem = f"two kinds of judge in one file: {', '.join(asked[:3])}"
+        raise DataError(problem, path=file, key="judge_name")
+    return asked[0]
 
 
 def _judgments(row: Row) -> Sequence[dict[str, Any] | None]:
@@ -199,6 +208,9 @@ def _judgments(row: Row) -> Sequence[dict[str, Any] | None]:
         ):
             problem = 'expected {"judgment": {...}, "decision": ...}'
             raise row.error(problem, f"judgments[{k}]", "judgments do not fit")
+        if judgment is not None and not isinstance(judgment.get("decision"), str | None):
+            problem = f"{str(judgment['decision'])[:40]!r}; expected text or null"
+            raise row.error(problem, f"judgments[{k}].decision", "judgments do not fit")
         found.append(None if judgment is None else {**judgment, "judgment": judgment.get("judgment") or {}})
     return found
 

@@ -13,7 +13,7 @@ from click.shell_completion import get_completion_class
 from rmbench import __version__
 from rmbench.core.address import without_secrets
 from rmbench.core.escape import one_line
-from rmbench.errors import ConfigError, RmbenchError, RunError, first_line
+from rmbench.errors import ConfigError, RmbenchError, RunError, first_line, is_panic
 
 COMMANDS = {
     "eval": "Evaluate reward models on tasks, and write records.",
@@ -113,10 +113,7 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments`; return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # Names and texts may hold what the terminal's encoding does not have, such as half a character.
-            stream.reconfigure(errors="backslashreplace")
+    _print_anything()
     try:
         code = cli.main(args=arguments, prog_name="rmbench", standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -144,6 +141,22 @@ def run(arguments: list[str]) -> int:
         return 0
     except OSError as error:
         return _refused_by_the_system(error)
+    except BaseException as error:
+        return _crash_of_a_library(error)
+
+
+def _print_anything() -> None:
+    """Let names and texts be printed that the terminal's encoding does not have, such as half a character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _crash_of_a_library(error: BaseException) -> int:
+    if not is_panic(error):
+        raise error
+    _say(f"error: a library failed: {first_line(error)}; a file of the model may be damaged")
+    return RunError.exit_code
 
 
 def _refused_by_the_system(error: OSError) -> int:

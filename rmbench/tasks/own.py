@@ -50,7 +50,7 @@ def _item(row: Row) -> Item:
     texts = [fields.reply(row, f"responses[{k}]", value) for k, value in enumerate(texts)]
     gold = gold_of(row, len(texts))
     tags = _tags(row, len(texts))
-    kind = row.value.get("gold_kind") or "label"
+    kind = "label" if row.value.get("gold_kind") is None else row.value["gold_kind"]
     if kind not in GOLD_KINDS:
         raise row.error(
             f"{kind!r}; expected one of {', '.join(GOLD_KINDS)}", "gold_kind", "unknown gold_kind"
@@ -77,8 +77,12 @@ def _item(row: Row) -> Item:
 def _policy(row: Row) -> str | None:
     """Return which policy wrote the responses, as `rmbench sample` says it; None where nothing says it."""
     sampling = row.value.get("sampling")
-    policy = sampling.get("policy") if isinstance(sampling, Mapping) else None
-    return policy if isinstance(policy, str) and policy else None
+    if sampling is None:
+        return None
+    if not isinstance(sampling, Mapping) or not isinstance(policy := sampling.get("policy"), str | None):
+        expected = "expected an object, as `rmbench sample` writes it, whose 'policy' is text"
+        raise row.error(expected, "sampling", "sampling does not fit")
+    return policy or None
 
 
 def expected_of(row: Row) -> dict[str, Any]:

@@ -160,6 +160,25 @@ def test_alpacaeval_pools_leave_out_the_reference_and_the_adversarial(tmp_path: 
         assert marked == {"NullModel", "gpt4_gamed"}
 
 
+def test_alpacaeval_verdicts_against_different_references_are_not_mixed(tmp_path: Path) -> None:
+    folder = annotations(tmp_path)
+    path = folder / "results" / "weak" / "weighted_alpaca_eval_gpt4_turbo" / "annotations.json"
+    rows = json.loads(path.read_text())
+    rows[1]["generator_1"] = "another"
+    path.write_text(json.dumps(rows))
+    for task in ("alpacaeval-bon", "alpacaeval-calibration"):
+        with pytest.raises(DataError, match="'another'; other rows are against 'gpt4_1106_preview'"):
+            read(task, folder)
+        assert read(task, folder, on_bad="skip").dropped["another reference"] == 1
+
+
+def test_a_file_of_zeros_is_no_archive(tmp_path: Path) -> None:
+    with (tmp_path / "zeros.tar.xz").open("wb") as file:
+        file.truncate(10**10)  # nothing of it is on the disk
+    with pytest.raises(DataError, match=r"no results/<model>/\w+/annotations\.json|not an archive"):
+        read("alpacaeval-bon", tmp_path / "zeros.tar.xz")
+
+
 def test_alpacaeval_folder_and_archive_are_the_same(tmp_path: Path) -> None:
     folder = annotations(tmp_path / "a")
     archive = tmp_path / "results.tar.xz"

@@ -185,3 +185,33 @@ def test_a_score_that_is_null_stops_unless_it_is_allowed(tmp_path: Path, capsys:
     assert run(["import", "judgebench", str(path), "--results", str(tmp_path / "r")]) == 2
     assert "1 of 2 items have a score that is null" in capsys.readouterr().err
     assert official(bring(capsys, path, tmp_path / "r", "-q", "-T", "invalid=wrong")) == 1 / 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"judge_name": "another"}, "two kinds of judge in one file: another, arena_hard"),
+        ({"judge_name": 3.5}, "key 'judge_name': a number; expected text"),
+        (
+            {"judgments": [verdict("A>B", "org/other"), verdict("B>A")]},
+            "two judges in one file: org/judge, org/other",
+        ),
+        (
+            {"judgments": [{**verdict("A>B"), "decision": False}, verdict("B>A")]},
+            "'False'; expected text or null",
+        ),
+        ({"judgments": [{**verdict("A>B"), "decision": ["A>B"]}, verdict("B>A")]}, "expected text or null"),
+    ],
+)
+def test_two_judges_in_one_file_and_decisions_of_another_type(
+    tmp_path: Path, capsys: Capture, change: Any, said: str
+) -> None:
+    rows = [pair(k, [verdict("A>B"), verdict("B>A")]) for k in range(5)]
+    rows[2] |= change
+    assert (
+        run(
+            ["import", "judgebench", str(write(tmp_path / "j.jsonl", rows)), "--results", str(tmp_path / "r")]
+        )
+        == 2
+    )
+    assert said in capsys.readouterr().err

@@ -412,3 +412,11 @@ def test_the_shortcuts_are_the_baselines_that_there_are() -> None:
     prints = [MODELS.get(name)().fingerprint() for name in names]
     assert {p["name"] for p in prints} == set(SHORTCUTS)
     assert {p["kind"] for p in prints} == {SHORTCUT_KIND}
+
+
+def test_a_column_counts_once_in_the_ranking(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "test.yaml").write_text(
+        BOARD.replace("rank_by: [accuracy, win]", "rank_by: [accuracy, accuracy]")
+    )
+    assert run(["leaderboard", "--boards-dir", str(tmp_path), "--out", str(tmp_path / "o")]) == 2
+    assert "key 'rank_by': 'accuracy' is given twice" in capsys.readouterr().err

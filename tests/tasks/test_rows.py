@@ -326,3 +326,14 @@ def test_clusters_keep_their_names_to_the_last_character(tmp_path: Path) -> None
     assert panel.cluster.tolist() == [0, 1, 2, 0]
     found = measure_suite(panel, ["preference"], {"ties": "half"}, ["s"])
     assert set(found.strata["s"]) == {"a", "a\\x00", "b"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"gold_kind": 0}, {"gold_kind": ""}, {"sampling": [1]}, {"sampling": "x"}, {"sampling": {"policy": 3}}],
+)
+def test_an_optional_key_of_another_type_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    rows = [{"id": "a", "prompt": "p", "responses": ["x", "y"], "gold": [1, 0], **change}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=f"key '{next(iter(change))}'"):
+        read_task_items(load_task("bon"), tmp_path / "a.jsonl")

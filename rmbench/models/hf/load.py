@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rmbench.errors import ConfigError, first_line
+from rmbench.errors import ConfigError, first_line, is_panic
 from rmbench.models.hf.checkpoint import Checkpoint, architectures, file_of
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
@@ -290,14 +290,8 @@ def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
     needed = checkpoint.is_folder and checkpoint.gguf_file is None
     if needed and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ConfigError(f"{folder}: it has no tokenizer; expected {', '.join(_TOKENIZER_FILES)}")
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
-        tokenizer("a", "b")  # some settings that do not fit fail only here
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":  # of the library's Rust, and no Exception
-            raise
-        told = f"{checkpoint.location}: its tokenizer's files are damaged ({first_line(error)})"
-        raise ConfigError(told) from None
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
+    tokenizer("a", "b")  # some settings that do not fit fail only here
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
     return tokenizer
@@ -371,7 +365,9 @@ def explained(checkpoint: Checkpoint) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception) and not is_panic(error):
+            raise
         where = checkpoint.location + (f"@{checkpoint.revision}" if checkpoint.revision else "")
         if "trust_remote_code=True" in str(error):
             raise ConfigError(

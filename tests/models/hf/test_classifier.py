@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rmbench.errors import ConfigError
+from rmbench.cli.main import run
 from rmbench.models.hf.classifier import HFRewardModel
 from rmbench.models.resolve import Runtime, fingerprint_of, load_model
 from rmbench.types import Scored, Turn
@@ -397,12 +397,16 @@ def test_unusable_checkpoints(make_checkpoint: Make, tmp_path: Path) -> None:
         load(folder)
 
 
-def test_a_tokenizer_whose_library_panics_is_one_line(make_checkpoint: Make) -> None:
-    """The panic is no Exception: it would go through as a traceback."""
-    folder = make_checkpoint()
+def test_a_tokenizer_that_crashes_its_library_is_one_line(
+    make_checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A crash of the library, written in Rust, is no Exception of Python."""
+    folder = make_checkpoint("llama")
     path = folder / "tokenizer.json"
-    piece = [{"SpecialToken": {"id": "nope", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
-    template = {"type": "TemplateProcessing", "single": piece, "pair": piece, "special_tokens": {}}
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"post_processor": template}))
-    with pytest.raises(ConfigError, match="tokenizer"):
-        load_model(str(folder), {})
+    tokenizer = json.loads(path.read_text())
+    tokenizer["post_processor"]["single"][0]["SpecialToken"]["id"] = "{x}"
+    path.write_text(json.dumps(tokenizer))
+    assert run(["check", "-m", str(folder), "--device", "cpu"]) == 2
+    error = capsys.readouterr().err
+    assert f"error: {folder} cannot be loaded" in error
+    assert "Traceback" not in error
