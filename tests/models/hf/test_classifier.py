@@ -398,14 +398,14 @@ def test_unusable_checkpoints(make_checkpoint: Make, tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_crashes_its_library_is_one_line(
-    make_checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+    make_checkpoint: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A crash of the library, written in Rust, is no Exception of Python."""
     folder = make_checkpoint("llama")
     path = folder / "tokenizer.json"
-    tokenizer = json.loads(path.read_text())
-    tokenizer["post_processor"]["single"][0]["SpecialToken"]["id"] = "{x}"
-    path.write_text(json.dumps(tokenizer))
+    piece = [{"SpecialToken": {"id": "nope", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
+    template = {"type": "TemplateProcessing", "single": piece, "pair": piece, "special_tokens": {}}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"post_processor": template}))
     assert run(["check", "-m", str(folder), "--device", "cpu"]) == 2
     error = capsys.readouterr().err
     assert f"error: {folder} cannot be loaded" in error
