@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gated
+import internlm2
 import pytest
 import replicas
 from replicas import Make, Replica
@@ -26,7 +28,11 @@ CONVERSATIONS = [
     [Turn(role="user", content=prompt), Turn(role="assistant", content=reply)] for prompt, reply in TEXTS
 ]
 Build = Callable[[Make], Replica]
+SOFTCAP = "its attention uses softcap"
+"""Why Gemma-2's prompts are not shared."""
 
+ULTRARM = partial(replicas.regression_head, arch="llama", form="Human: {prompt}\nAssistant: {reply}")
+EURUS = partial(replicas.regression_head, arch="mistral", form="[INST] {prompt} [/INST] {reply}")
 FOUND: dict[str, tuple[Build, str]] = {
     "mlp-score": (replicas.mlp_score, "mlp-score"),
     "value-head": (replicas.value_head, "value-head"),
@@ -35,7 +41,17 @@ FOUND: dict[str, tuple[Build, str]] = {
     "llama-factory": (replicas.llama_factory, "trl-value-head"),
     "grm": (replicas.grm, "grm"),
     "athene": (replicas.athene, "athene"),
-    "ultrarm": (replicas.ultrarm, "ultrarm"),
+    "grm-deep": (partial(replicas.grm, n_hidden=2), "grm"),
+    "starling-7b": (replicas.starling_7b, "starling-7b"),
+    "ultrarm": (ULTRARM, "ultrarm"),
+    "eurus-rm": (EURUS, "eurus-rm"),
+    "qrm": (gated.qrm, "qrm"),
+    "qrm-gemma": (partial(gated.qrm, arch="gemma2"), "qrm-gemma"),
+    "urm": (gated.urm, "urm"),
+    "ldl-reward": (gated.ldl, "ldl-reward"),
+    "internlm2-reward": (internlm2.reward_model, "internlm2-reward"),
+    "internlm2-sentencepiece": (partial(internlm2.reward_model, sentencepiece=True), "internlm2-reward"),
+    "internlm2-bias": (partial(internlm2.reward_model, bias=True), "internlm2-reward"),
     "beaver-reward": (replicas.beaver, "beaver-reward"),
     "beaver-cost": (partial(replicas.beaver, kind="cost"), "beaver-cost"),
     "openrlhf": (replicas.openrlhf, "openrlhf"),
@@ -58,7 +74,8 @@ def check(replica: Replica, **options: str) -> Any:
     expected = [replica.reward(*pair) for pair in TEXTS]
     assert len({round(x, 4) for x in expected}) == len(expected)
     model: Any = load_model(str(replica.folder), options).model
-    assert model.sharing_problem is None
+    assert model.sharing_problem in (None, SOFTCAP)
+    assert (model.sharing_problem is None) == (model.model.config.model_type != "gemma2")
     assert rewards(model) == pytest.approx(expected, abs=1e-5)
     assert [rewards(model, [c])[0] for c in CONVERSATIONS] == pytest.approx(expected, abs=1e-5)
     apart: Any = load_model(str(replica.folder), options | {"share_prompts": "no"}).model

@@ -18,6 +18,7 @@ from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
 from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
 from rmbench.models.hf.recipes.tensors import head_tensors, told
 from rmbench.models.hf.weights.adapter import merge
+from rmbench.models.hf.weights.bodies import Body, find_body, own_tokenizer
 from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
 from rmbench.models.hf.weights.tensors import weights_format
 from rmbench.models.runtime import Runtime
@@ -84,6 +85,8 @@ class _Fit:
     head: MadeHead | None = None
     seen: Seen | None = None
     unread: str = ""
+    own_code: bool = False
+    """Whether the model is read by its class's own forward pass: the recipe then says how the text is written."""
 
     def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
         """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
@@ -97,7 +100,7 @@ class _Fit:
                 )
             return {}
         self.recipe, self.why = choose_recipe(self.asked, lambda: seen)
-        if self.recipe is None:
+        if self.recipe is None or self.own_code:
             return {}
         self.head = make_head(self.recipe, seen)
         if self.head is not None:
@@ -116,7 +119,7 @@ class _Fit:
 
     def attach(self, model: Any) -> None:
         """Put the head in place of the classifier's own; refuse heads that nothing reads."""
-        if self.seen is None or self.fresh_head is not None:
+        if self.seen is None or self.fresh_head is not None or self.own_code:
             return
         if self.recipe is not None and not isinstance(getattr(model, "score", None), torch.nn.Module):
             raise ConfigError(
@@ -192,6 +195,24 @@ def load_classifier(
     )  # fmt: skip
 
 
+def load_own(checkpoint: Checkpoint, runtime: Runtime, attention: str, asked: Asked | None = None) -> Loaded:
+    """Return the classifier of a checkpoint as its own class makes it, to be read by its own forward pass.
+
+    Raises:
+        ConfigError: If it cannot be loaded, or its class lacks weights or leaves some out.
+    """
+    fit = _Fit(checkpoint, runtime, asked or Asked(), None, own_code=True)
+    read = load_weights(checkpoint, runtime, None, attention, {}, fit=fit)
+    refuse_heads(checkpoint.location, read.model, read.lacks["unexpected"])
+    fresh = _check_head(checkpoint, read.model, read.lacks, None)
+    is_encoder = not is_decoder(read.model.config)
+    read.model.eval()
+    return Loaded(
+        read.model, read.tokenizer, read.weights, is_encoder, fresh, fit.recipe, fit.why,
+        remarks=read.remarks,
+    )  # fmt: skip
+
+
 def load_weights(
     checkpoint: Checkpoint,
     runtime: Runtime,
@@ -205,7 +226,7 @@ def load_weights(
 
     `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
     `changes` has values of the config to replace, `check` may refuse the config before weights are read, and
-    `fit` chooses a recipe and puts its head in place.
+    `fit` chooses a recipe and puts its head in place. With its `own_code`, the config chooses among classes.
 
     Raises:
         ConfigError: If it cannot be loaded, changed meanwhile, or has weights that the model does not take.
@@ -217,22 +238,26 @@ def load_weights(
     base, adapter = pin.checkpoint, pin.adapter
     with quiet(), explained(checkpoint if adapter is None else base):
         source = pin.source
-        config = transformers.AutoConfig.from_pretrained(base.location, **source)
+        own_code = fit is not None and fit.own_code
+        known = None if own_code else find_body(pin, runtime)
+        body = None if known is None else known[0]
+        if known is None:
+            config = transformers.AutoConfig.from_pretrained(base.location, **source)
+        else:
+            config = known[0].read_config(known[1])
+        if own_code:
+            auto = _own_class(config)
         of_adapter = {} if adapter is None else adapter.changes(auto)
         for name, value in {**changes, **of_adapter}.items():
             setattr(config, name, value)
         if check is not None:
             check(config)
-        tokenizer = _tokenizer_of(checkpoint, pin, config, runtime)
-        kwargs = {**source, **weights_format(base, runtime), **_NO_ADAPTER}
-        if fit is not None:
-            kwargs |= fit.prepare(pin, config, tokenizer)
+        tokenizer = _tokenizer_of(checkpoint, pin, config, runtime, body)
+        kwargs = {} if fit is None else fit.prepare(pin, config, tokenizer)
         if attention != "auto":
             kwargs["attn_implementation"] = attention
-        model, info = auto.from_pretrained(
-            base.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
-            output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
-        )  # fmt: skip
+        kwargs |= {"config": config, "dtype": pick_dtype(runtime.dtype, device, config.dtype)}
+        model, info = _weights_in(auto, pin, runtime, body, kwargs)
         lacks, unused = _lacking(base, model, info, None if fit is None else fit.head)
         if adapter is not None:
             model, whole = merge(adapter, model)
@@ -242,6 +267,28 @@ def load_weights(
         _take_out_of_file(model, device)
         pin.check()
     return Read(model, tokenizer, pin.weights, lacks, (*pin.remarks, *unused))
+
+
+def _weights_in(
+    auto: Any, pin: Pin, runtime: Runtime, body: Body | None, kwargs: Mapping[str, Any]
+) -> tuple[Any, Mapping[str, Any]]:
+    """Return the model, and what transformers says of its weights."""
+    base = pin.checkpoint
+    asked = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    if body is None:
+        source = {**pin.source, **weights_format(base, runtime), **_NO_ADAPTER}
+        found = auto.from_pretrained(base.location, **source, **asked)
+    else:
+        state = body.state(base, kwargs["config"], runtime)
+        found = auto._model_mapping[type(kwargs["config"])].from_pretrained(None, state_dict=state, **asked)
+    return found[0], found[1]
+
+
+def _own_class(config: Any) -> Any:
+    """Return the class of transformers that makes the model which a config's own code defines."""
+    remote = getattr(config, "auto_map", None) or {}
+    named = [name for name in ("AutoModelForSequenceClassification", "AutoModel") if name in remote]
+    return getattr(transformers, named[0] if named else "AutoModelForSequenceClassification")
 
 
 def _lacking(
@@ -257,17 +304,20 @@ def _lacking(
     return lacks, unused
 
 
-def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, config: Any, runtime: Runtime) -> Any:
+def _tokenizer_of(
+    checkpoint: Checkpoint, pin: Pin, config: Any, runtime: Runtime, body: Body | None
+) -> Any:
     """Return the tokenizer of a checkpoint; of an adapter without one, its base's.
 
     A base without padding was trained with that of the adapter's tokenizer, so its config says that then.
     """
+    read = None if body is None else own_tokenizer
     if pin.adapter_pin is None:
-        return load_tokenizer(checkpoint, pin.source)
+        return load_tokenizer(checkpoint, pin.source, read)
     own = pin.adapter_pin
     if file_of(own.checkpoint, "tokenizer_config.json", runtime) is None:
-        return load_tokenizer(pin.checkpoint, pin.source)
-    tokenizer = load_tokenizer(own.checkpoint, own.source)
+        return load_tokenizer(pin.checkpoint, pin.source, read)
+    tokenizer = load_tokenizer(own.checkpoint, own.source, read)
     if config.get_text_config().pad_token_id is None:
         config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return tokenizer
@@ -284,13 +334,23 @@ def _take_out_of_file(model: Any, device: Any) -> None:
             tensor.data = tensor.data.clone()
 
 
-def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
-    """Return the checkpoint's tokenizer; one without words, as transformers makes up, is refused."""
+def load_tokenizer(
+    checkpoint: Checkpoint,
+    source: Mapping[str, Any],
+    read: Callable[[Checkpoint, Mapping[str, Any]], Any] | None = None,
+) -> Any:
+    """Return the checkpoint's tokenizer; one without words, as transformers makes up, is refused.
+
+    `read` reads it in place of transformers' AutoTokenizer.
+    """
     folder = Path(checkpoint.location)
     needed = checkpoint.is_folder and checkpoint.gguf_file is None
     if needed and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ConfigError(f"{folder}: it has no tokenizer; expected {', '.join(_TOKENIZER_FILES)}")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
+    if read is None:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
+    else:
+        tokenizer = read(checkpoint, source)
     tokenizer("a", "b")  # some settings that do not fit fail only here
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
