@@ -38,7 +38,10 @@ def qrm(make: Make, arch: str = "llama") -> Replica:
     """
     gemma = arch == "gemma2"
     linear, norm, last = ((0, 4, 8), (2, 6, 10), 11) if gemma else ((0, 3, 6), (2, 5, 8), 9)
-    heads: dict[str, Any] = {"regression_layer.weight": drawn(3 * N_QUANTILES, 32), "gating.logit_scale": drawn(1)}
+    heads: dict[str, Any] = {
+        "regression_layer.weight": drawn(3 * N_QUANTILES, 32),
+        "gating.logit_scale": drawn(1),
+    }
     for n, (at, after) in enumerate(zip(linear, norm, strict=True)):
         heads[f"gating.layers.{at}.weight"] = drawn(16, 32 if n == 0 else 16, seed=n)
         heads |= norm_tensors(f"gating.layers.{after}", 16, n)
@@ -73,7 +76,10 @@ def urm(make: Make) -> Replica:
     """URM: pairs of mean and uncertainty; a gate of SELU layers at the last token, without a softmax."""
     heads = {"score.weight": drawn(6, 32)}
     for n, size in enumerate((32, 32, 3)):
-        heads |= {f"weights.fc.{2 * n}.weight": drawn(size, 32, seed=n) / 5, f"weights.fc.{2 * n}.bias": drawn(size)}
+        heads |= {
+            f"weights.fc.{2 * n}.weight": drawn(size, 32, seed=n) / 5,
+            f"weights.fc.{2 * n}.bias": drawn(size),
+        }
     body = Body(make, heads=heads, without=("lm_head",), config={"num_labels": 6}, template=TEMPLATE)
 
     def reward(prompt: str, reply: str) -> float:

@@ -41,7 +41,10 @@ def weights(vocabulary: int, bias: bool) -> dict[str, Any]:
             f"{at}.ffn_norm.weight": drawn(SIZE, seed=n + 4),
         }
         if bias:
-            found |= {f"{at}.attention.wqkv.bias": drawn(rows, seed=n), f"{at}.attention.wo.bias": drawn(SIZE)}
+            found |= {
+                f"{at}.attention.wqkv.bias": drawn(rows, seed=n),
+                f"{at}.attention.wo.bias": drawn(SIZE),
+            }
     return found
 
 

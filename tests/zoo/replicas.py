@@ -197,6 +197,16 @@ def regression_head(make: Make, arch: str, form: str) -> Replica:
     return Replica(body.folder, reward)
 
 
+def ultrarm(make: Make) -> Replica:
+    """UltraRM: no template, no EOS, last token."""
+    return regression_head(make, "llama", "Human: {prompt}\nAssistant: {reply}")
+
+
+def eurus_rm(make: Make) -> Replica:
+    """Eurus-RM: the same on Mistral, in another text."""
+    return regression_head(make, "mistral", "[INST] {prompt} [/INST] {reply}")
+
+
 def beaver(make: Make, kind: str = "reward") -> Replica:
     """safe-rlhf's score models."""
     heads = {"score_head.weight": drawn(1, 32), "score_head.bias": drawn(1)}

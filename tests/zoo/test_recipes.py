@@ -31,8 +31,6 @@ Build = Callable[[Make], Replica]
 SOFTCAP = "its attention uses softcap"
 """Why Gemma-2's prompts are not shared."""
 
-ULTRARM = partial(replicas.regression_head, arch="llama", form="Human: {prompt}\nAssistant: {reply}")
-EURUS = partial(replicas.regression_head, arch="mistral", form="[INST] {prompt} [/INST] {reply}")
 FOUND: dict[str, tuple[Build, str]] = {
     "mlp-score": (replicas.mlp_score, "mlp-score"),
     "value-head": (replicas.value_head, "value-head"),
@@ -43,8 +41,8 @@ FOUND: dict[str, tuple[Build, str]] = {
     "athene": (replicas.athene, "athene"),
     "grm-deep": (partial(replicas.grm, n_hidden=2), "grm"),
     "starling-7b": (replicas.starling_7b, "starling-7b"),
-    "ultrarm": (ULTRARM, "ultrarm"),
-    "eurus-rm": (EURUS, "eurus-rm"),
+    "ultrarm": (replicas.ultrarm, "ultrarm"),
+    "eurus-rm": (replicas.eurus_rm, "eurus-rm"),
     "qrm": (gated.qrm, "qrm"),
     "qrm-gemma": (partial(gated.qrm, arch="gemma2"), "qrm-gemma"),
     "urm": (gated.urm, "urm"),

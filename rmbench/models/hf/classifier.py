@@ -195,7 +195,12 @@ class HFRewardModel(HFModel):
         return self._gate(self.model.score(states), states)
 
     def _own_reward(self, row: Encoded) -> float | None:
-        if self.encoder or self._gate is not None or self._config_pad_id in row.ids or self._places.of(row) != [len(row.ids) - 1]:
+        if (
+            self.encoder
+            or self._gate is not None
+            or self._config_pad_id in row.ids
+            or self._places.of(row) != [len(row.ids) - 1]
+        ):
             return None
         ids = torch.tensor([row.ids], device=self.model.device)
         with torch.inference_mode(), float32_input(self.model.score):
@@ -284,7 +289,8 @@ def load_hf(
         label: Index of the logit that is the reward; above one label, this or `weights` is needed.
         weights: Of each logit in the reward, `0.2,0.3,0.5`, or by label, `helpfulness:1,verbosity:-0.5`.
         fresh_head: Seed of a random head for a checkpoint without one (a control, not a reward model).
-        chat_template: `auto` (the tokenizer's, else plain), `plain`, or the path of a Jinja file.
+        chat_template: `auto` (the tokenizer's; without one a text pair for encoders, else plain), `plain`,
+            `pair` (encoders), or the path of a Jinja file.
         attn: Attention implementation; `auto` is transformers' choice, or a faster one of rmbench.
         share_prompts: Read what the conversations of a batch begin with once, where the model allows it.
         torch_compile: Compile the backbone first: half a minute, then a tenth faster on a CPU.

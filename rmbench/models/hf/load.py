@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,9 @@ from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
 from rmbench.models.hf.identity import Pin, pin_of
-from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
-from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
-from rmbench.models.hf.recipes.tensors import head_tensors, told
+from rmbench.models.hf.recipes.fit import Fit
+from rmbench.models.hf.recipes.heads import MadeHead
+from rmbench.models.hf.recipes.recipe import Asked, Recipe
 from rmbench.models.hf.weights.adapter import merge
 from rmbench.models.hf.weights.bodies import Body, find_body, own_tokenizer
 from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
@@ -72,87 +71,6 @@ class Loaded:
     """As of `Read`."""
 
 
-@dataclass(slots=True)
-class _Fit:
-    """A recipe and its head, while a classifier is loaded."""
-
-    checkpoint: Checkpoint
-    runtime: Runtime
-    asked: Asked
-    fresh_head: int | None
-    recipe: Recipe | None = None
-    why: str = ""
-    head: MadeHead | None = None
-    seen: Seen | None = None
-    unread: str = ""
-    own_code: bool = False
-    """Whether the model is read by its class's own forward pass: the recipe then says how the text is written."""
-
-    def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
-        """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
-        where = self.checkpoint.location
-        self.seen = seen = look_at(pin, self.runtime, config, tokenizer)
-        if self.fresh_head is not None:
-            if heads := head_tensors(seen.tensors):
-                raise ConfigError(
-                    f"{where}: option 'fresh_head': the checkpoint has a head of its own:"
-                    f" {told(seen.tensors, heads)}"
-                )
-            return {}
-        self.recipe, self.why = choose_recipe(self.asked, lambda: seen)
-        if self.recipe is None or self.own_code:
-            return {}
-        self.head = make_head(self.recipe, seen)
-        if self.head is not None:
-            config.num_labels = 1 if self.head.gate is not None else self.head.n_labels
-        if not self.recipe.body:
-            return {}
-        known: Any = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-        prefix = known[type(config)].base_model_prefix
-        return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
-
-    def not_seen(self, names: list[str]) -> list[str]:
-        """Return the names of tensors that no recipe looked at: those with no name of a head."""
-        seen = set() if self.seen is None else set(head_tensors(self.seen.tensors))
-        read = frozenset[str]() if self.head is None else self.head.used
-        return [name for name in names if name not in seen | read]
-
-    def attach(self, model: Any) -> None:
-        """Put the head in place of the classifier's own; refuse heads that nothing reads."""
-        if self.seen is None or self.fresh_head is not None or self.own_code:
-            return
-        if self.recipe is not None and not isinstance(getattr(model, "score", None), torch.nn.Module):
-            raise ConfigError(
-                f"{self.checkpoint.location}: {type(model).__name__} is no decoder with a 'score' head; the"
-                f" recipe {self.recipe.name} reads decoders"
-            )
-        used = frozenset({"score.weight", "score.bias"}) if self.head is None else self.head.used
-        unread = unread_heads(self.seen, used)
-        self.unread = told(self.seen.tensors, unread) if unread else ""
-        if unread and self.asked.is_auto:
-            raise ConfigError(_unread(self.seen, unread, self.recipe))
-        if self.head is not None:
-            model.score = self.head.module
-
-
-def _unread(seen: Seen, unread: list[str], recipe: Recipe | None) -> str:
-    """Say which head tensors nothing reads, and which recipe would."""
-    found = [
-        each.name
-        for each in fitting(seen)
-        if each != recipe and {seen.name(name) for name in each.match.tensors} & set(unread)
-    ]
-    read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
-    advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
-    by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
-    if steps := seen.step_classes:
-        read, advice = f"{steps[0]} rates steps, which hf: does not read", "write a recipe of your own"
-    return (
-        f"{seen.where}: its files have a head{by}: {told(seen.tensors, unread)}; {read}; {advice}"
-        " (`rmbench models recipes` lists them), or write a small adapter (file.py:Class)"
-    )
-
-
 def load_classifier(
     checkpoint: Checkpoint,
     runtime: Runtime,
@@ -175,7 +93,7 @@ def load_classifier(
     """
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
-    fit = _Fit(checkpoint, runtime, asked or Asked(), fresh_head)
+    fit = Fit(checkpoint, runtime, asked or Asked(), fresh_head)
     read = load_weights(checkpoint, runtime, auto, attention, changes, fit=fit)
     model, gate = read.model, None
     if fit.head is not None:
@@ -201,7 +119,7 @@ def load_own(checkpoint: Checkpoint, runtime: Runtime, attention: str, asked: As
     Raises:
         ConfigError: If it cannot be loaded, or its class lacks weights or leaves some out.
     """
-    fit = _Fit(checkpoint, runtime, asked or Asked(), None, own_code=True)
+    fit = Fit(checkpoint, runtime, asked or Asked(), None, own_code=True)
     read = load_weights(checkpoint, runtime, None, attention, {}, fit=fit)
     refuse_heads(checkpoint.location, read.model, read.lacks["unexpected"])
     fresh = _check_head(checkpoint, read.model, read.lacks, None)
@@ -220,7 +138,7 @@ def load_weights(
     attention: str,
     changes: Mapping[str, Any],
     check: Callable[[Any], None] | None = None,
-    fit: _Fit | None = None,
+    fit: Fit | None = None,
 ) -> Read:
     """Return a checkpoint's model on its device, with its tokenizer and identity.
 
@@ -246,7 +164,7 @@ def load_weights(
         else:
             config = known[0].read_config(known[1])
         if own_code:
-            auto = _own_class(config)
+            auto = _own_class(base, config, runtime)
         of_adapter = {} if adapter is None else adapter.changes(auto)
         for name, value in {**changes, **of_adapter}.items():
             setattr(config, name, value)
@@ -284,10 +202,20 @@ def _weights_in(
     return found[0], found[1]
 
 
-def _own_class(config: Any) -> Any:
-    """Return the class of transformers that makes the model which a config's own code defines."""
+def _own_class(checkpoint: Checkpoint, config: Any, runtime: Runtime) -> Any:
+    """Return the class of transformers that makes the model which a config's own code defines.
+
+    Raises:
+        ConfigError: If that code may not be run: another class would be read in its place.
+    """
     remote = getattr(config, "auto_map", None) or {}
     named = [name for name in ("AutoModelForSequenceClassification", "AutoModel") if name in remote]
+    if named and not runtime.trust_remote_code:
+        raise ConfigError(
+            f"{checkpoint.location}: forward=own: its config.json names a class of its own"
+            f" ({remote[named[0]]}), whose code was not run; read it, then pass --trust-remote-code (on the Hub"
+            " with org/name@<40-hex commit>)"
+        )
     return getattr(transformers, named[0] if named else "AutoModelForSequenceClassification")
 
 
@@ -304,9 +232,7 @@ def _lacking(
     return lacks, unused
 
 
-def _tokenizer_of(
-    checkpoint: Checkpoint, pin: Pin, config: Any, runtime: Runtime, body: Body | None
-) -> Any:
+def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, config: Any, runtime: Runtime, body: Body | None) -> Any:
     """Return the tokenizer of a checkpoint; of an adapter without one, its base's.
 
     A base without padding was trained with that of the adapter's tokenizer, so its config says that then.

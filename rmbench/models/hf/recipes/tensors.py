@@ -140,9 +140,7 @@ def read_tensor(tensor: Tensor, rows: Iterable[int] | None = None) -> Any:
 
 def head_tensors(tensors: Tensors) -> list[str]:
     """Return the names of tensors that belong to a reward head, sorted."""
-    return sorted(
-        name for name in tensors if _HEADS & set(name.split(".")[:3]) or name.startswith(_GATES)
-    )
+    return sorted(name for name in tensors if _HEADS & set(name.split(".")[:3]) or name.startswith(_GATES))
 
 
 def told(tensors: Tensors, names: Iterable[str]) -> str:
