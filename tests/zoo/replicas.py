@@ -7,6 +7,7 @@ the published description. It shares no code with rmbench.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -157,7 +158,7 @@ def grm(make: Make, n_hidden: int = 1) -> Replica:
     """GRM: a value head of linear maps, ReLU between them (`vhead_num_layers`)."""
     sizes = [32, *[24] * n_hidden, 1]
     heads = {}
-    for n, (size, after) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for n, (size, after) in enumerate(pairwise(sizes)):
         heads |= {f"v_head.summary.{2 * n}.weight": drawn(after, size, seed=n) / 4,
                   f"v_head.summary.{2 * n}.bias": drawn(after, seed=n)}  # fmt: skip
     body = Body(make, heads=heads)

@@ -194,6 +194,24 @@ def test_the_command_line_lists_recipes_and_scores_by_one(make_checkpoint: Make)
     assert checked.exit_code == 0, checked.output
 
 
+@pytest.mark.parametrize("name", ["urm", "internlm2-reward"])
+def test_check_prints_what_the_card_states(make_checkpoint: Make, name: str) -> None:
+    from click.testing import CliRunner
+
+    from rmbench.cli.main import cli
+
+    replica, recipe = FOUND[name][0](make_checkpoint), recipes()[FOUND[name][1]]
+    assert recipe.example is not None
+    own = [replica.reward(recipe.example.prompt, reply) for reply in recipe.example.replies]
+    model: Any = load_model(str(replica.folder), {}).model
+    assert model.card_example() == (recipe.example, pytest.approx(own, abs=1e-5))
+    done = CliRunner().invoke(cli, ["check", "--model", str(replica.folder), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    told = " ".join(done.output.split())
+    assert f"where the {recipe.example.source} states" in told
+    assert "expected of that very model only" in told
+
+
 HEADS = ["v_head.weight", "value_head.weight", "regression_head.weight", "score_head.weight", "score.0.weight",
          "regression_layer.weight", "gating.layers.0.weight", "reward_head.weight"]  # fmt: skip
 

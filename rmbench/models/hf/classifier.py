@@ -147,14 +147,21 @@ class HFRewardModel(HFModel):
         row = self.encode([conversation])[0]
         ids = row.ids
         eos, decoder = self.tokenizer.eos_token_id, self.encoder is None
+        asks_eos = decoder and eos is not None and not self._ends_by_recipe
         own = next((i for i in reversed(ids) if i != self._config_pad_id), ids[0])
         return super().diagnose(conversation) | {
             # A template may write a line break after its EOS.
-            "eos_seen": eos in ids[-3:] if decoder and eos is not None else None,
+            "eos_seen": eos in ids[-3:] if asks_eos else None,
             "pad_is_eos": eos is not None and self.pad_id == eos if decoder else None,
             "read_at": self.tokenizer.decode([ids[self._places.of(row)[-1]]]) if decoder else None,
             "own_read_at": self.tokenizer.decode([own]) if decoder else None,
         }
+
+    @property
+    def _ends_by_recipe(self) -> bool:
+        """Whether the recipe says how a text ends: by a token of its own, or as its family writes it."""
+        recipe = self._recipe
+        return recipe is not None and (recipe.text is not None or recipe.read_at.startswith("appended:"))
 
     @property
     def _config_pad_id(self) -> int | None:

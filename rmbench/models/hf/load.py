@@ -213,8 +213,8 @@ def _own_class(checkpoint: Checkpoint, config: Any, runtime: Runtime) -> Any:
     if named and not runtime.trust_remote_code:
         raise ConfigError(
             f"{checkpoint.location}: forward=own: its config.json names a class of its own"
-            f" ({remote[named[0]]}), whose code was not run; read it, then pass --trust-remote-code (on the Hub"
-            " with org/name@<40-hex commit>)"
+            f" ({remote[named[0]]}), whose code was not run; read it, then pass --trust-remote-code (on the"
+            " Hub with org/name@<40-hex commit>)"
         )
     return getattr(transformers, named[0] if named else "AutoModelForSequenceClassification")
 

@@ -12,8 +12,8 @@ pair   Encoders without a template: (prompt, response) as the tokenizer's text p
 An encoder whose tokenizer has a chat template was most likely trained on that (TRL does so), and reads it as
 one text.
 
-Long conversations are cut from the left: BOS or CLS stays, then the prompt's oldest tokens go first; only when the
-response alone is too long does its beginning go. The end, where the reward is read, always stays.
+Long conversations are cut from the left: BOS or CLS stays, then the prompt's oldest tokens go first; only
+when the response alone is too long does its beginning go. The end, where the reward is read, always stays.
 
 Models with a value per token need the places of a reply's tokens. They begin where the text first depends on
 the reply: after everything that the chat template writes before it, except a space, which tokens join to a

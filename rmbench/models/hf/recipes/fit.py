@@ -1,4 +1,4 @@
-"""A recipe and its head while a classifier is loaded: chosen before its weights are read, put in place after."""
+"""A recipe and its head while a classifier is loaded: chosen before its weights, put in place after."""
 
 import re
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Fit:
     seen: Seen | None = None
     unread: str = ""
     own_code: bool = False
-    """Whether the model is read by its class's own forward pass: the recipe then says how the text is written."""
+    """Whether its class's own forward pass is read: the recipe then only says how the text is written."""
 
     def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
         """Choose the recipe, make its head, and return arguments of `from_pretrained`."""

@@ -1,9 +1,9 @@
 """A class's own forward pass (`-M forward=own`): one text at a time, whatever the class does with it.
 
-It is for classes that no recipe reads: code that comes with a checkpoint (with --trust-remote-code), or a class
-of transformers that pools in its own way. What it returns has to be exactly one number per text, or one per
-label. The output is looked for under the names that such classes use: `score`, `scores`, `logits`, `rewards`,
-or it is a tensor.
+It is for classes that no recipe reads: code that comes with a checkpoint (with --trust-remote-code), or a
+class of transformers that pools in its own way. What it returns has to be exactly one number per text, or
+one per label. The output is looked for under the names that such classes use: `score`, `scores`, `logits`,
+`rewards`, or it is a tensor.
 """
 
 import inspect
@@ -64,8 +64,8 @@ class OwnLogits:
         if counts[0] != counts[1]:
             raise ConfigError(
                 f"{self._where}: forward=own: {self._told} has {counts[0]} numbers for a text of"
-                f" {len(short.ids)} tokens and {counts[1]} for one of {len(long.ids)}; expected one number per"
-                " text. A model that rates each token is read by a recipe (`rmbench models recipes`)"
+                f" {len(short.ids)} tokens and {counts[1]} for one of {len(long.ids)}; expected one number"
+                " per text. A model that rates each token is read by a recipe (`rmbench models recipes`)"
             )
         names = label_names(self._model.config)
         return names if len(names) == counts[0] else [str(k) for k in range(counts[0])]
@@ -95,9 +95,9 @@ class OwnLogits:
         """Return the tensor of an output."""
         if isinstance(output, torch.Tensor):
             return output
-        get = output.get if isinstance(output, Mapping) else lambda name: getattr(output, name, None)
         for name in _OUTPUTS:
-            if isinstance(found := get(name), torch.Tensor):
+            found = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
+            if isinstance(found, torch.Tensor):
                 self.output = name
                 return found
         if isinstance(output, tuple | list) and len(output) == 1 and isinstance(output[0], torch.Tensor):

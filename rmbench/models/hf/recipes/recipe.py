@@ -94,7 +94,7 @@ class Gate:
     activation: Activation = "relu"
     """Between the linear maps."""
     before: str = ""
-    """The text at whose last occurrence the gate is read: at the first token of it. Empty: where the head is."""
+    """The text at whose last occurrence the gate is read, at its first token. Empty: where the head is."""
     softmax: bool = True
     """Whether the weights are the softmax of the outputs, or the outputs themselves."""
     temperature: Annotated[str, Option(as_text=True)] = "1"
@@ -111,8 +111,8 @@ class Head:
     """How hidden states become numbers."""
 
     layers: tuple[str, ...] = ()
-    """Linear maps, first to last: each NAME.weight, and NAME.bias where the files have it. `NAME.*` stands for
-    NAME.0, NAME.1 and so on."""
+    """Linear maps, first to last: each NAME.weight, and NAME.bias where the files have it. `NAME.*` stands
+    for NAME.0, NAME.1 and so on."""
     activation: Activation | None = None
     """Between the linear maps."""
     tokens: TokenHead | None = None
@@ -120,8 +120,8 @@ class Head:
     per: Annotated[str, Option(as_text=True)] = "1"
     """How many outputs of the last layer make one number, side by side: as `Gate.temperature` is written."""
     pool: Pool = "mean"
-    """How they do: their mean; the first; or their softmax as a distribution over 0 to 1 in equal steps, whose
-    expectation counts."""
+    """How they do: their mean; the first; or the expectation of their softmax, a distribution over 0 to 1 in
+    equal steps."""
     gate: Gate | None = None
     """Weighs those numbers; without it they are labels."""
 
@@ -143,7 +143,7 @@ class Turns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """A prompt, replies, and the rewards that a card states for them. Only the model of that card gives them."""
+    """A prompt, replies, and the rewards that a card states: only the model of that card gives them."""
 
     prompt: str
     replies: tuple[str, ...]

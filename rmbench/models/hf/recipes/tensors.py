@@ -24,7 +24,8 @@ _WEIGHTS = ("model.safetensors", PICKLE)
 _LONGEST_HEADER = 100 * 2**20
 """Bytes; the format allows no longer one."""
 _HEADS = frozenset(
-    {"gating", "gating_layer", "regression_head", "regression_layer", "reward_head", "reward_transform_matrix", "rm_head",
+    {"gating", "gating_layer", "regression_head", "regression_layer", "reward_head",
+     "reward_transform_matrix", "rm_head",
      "score", "score_head", "v_head", "value_head"}
 )  # fmt: skip
 """Names that public reward models give their heads."""

@@ -20,7 +20,7 @@ from rmbench.models.hf.weights.tensors import TensorFile, files_of
 from rmbench.models.runtime import Runtime
 
 _PROBES = (
-    "Hello, world!  Two spaces\n\tand a tab.", " leading space", "Été, 漢字, emoji 😀, 1234567", "user\nassistant",
+    "Hello, world!  Two spaces\n\tand a tab.", " leading space", "user\nassistant", "Été, 漢字, 😀, 1234567",
 )  # fmt: skip
 """Texts without special tokens that a tokenizer has to read as its SentencePiece model does."""
 
@@ -120,8 +120,9 @@ def find_body(pin: Pin, runtime: Runtime) -> tuple[Body, dict[str, Any]] | None:
         given = None if path is None else json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None  # transformers says what is wrong with it
-    kind = given.get("model_type") if isinstance(given, dict) else None
-    found = next((body for body in BODIES if body.model_type == kind), None)
+    if not isinstance(given, dict):
+        return None
+    found = next((body for body in BODIES if body.model_type == given.get("model_type")), None)
     return None if found is None else (found, given)
 
 
@@ -157,7 +158,7 @@ def _follow(tokenizer: Any, path: Path) -> None:
         pieces = SentencePieceProcessor(str(path))
     except (OSError, RuntimeError) as error:
         raise ConfigError(f"{path}: cannot be read: {first_line(error)}") from None
-    rules = [normalizers.Replace(" ", "▁")]
+    rules: list[Any] = [normalizers.Replace(" ", "▁")]
     if pieces.encode("a", out_type=str)[0].startswith("▁"):
         rules.insert(0, normalizers.Prepend("▁"))
     backend = tokenizer.backend_tokenizer
