@@ -90,7 +90,7 @@ def states(tensors: dict[str, Any], ids: list[int]) -> Any:
     return normalised(x, tensors["model.norm.weight"])
 
 
-def sentencepiece_files(folder: Any) -> tuple[int, Any]:
+def sentencepiece_files(folder: Any, prefix: bool) -> tuple[int, Any]:
     """Train tokenizer.model as InternLM2's is (no space before a text); return its size, and how it splits."""
     import sentencepiece
     from tiny_models import CORPUS
@@ -99,7 +99,7 @@ def sentencepiece_files(folder: Any) -> tuple[int, Any]:
     corpus.write_text("\n".join([*CORPUS] * 20))
     sentencepiece.SentencePieceTrainer.train(
         input=str(corpus), model_prefix=str(folder / "tokenizer"), vocab_size=340, model_type="bpe",
-        byte_fallback=True, add_dummy_prefix=False, normalization_rule_name="identity",
+        byte_fallback=True, add_dummy_prefix=prefix, normalization_rule_name="identity",
         remove_extra_whitespaces=False, minloglevel=2,
     )  # fmt: skip
     (folder / "tokenizer.vocab").unlink()
@@ -107,7 +107,9 @@ def sentencepiece_files(folder: Any) -> tuple[int, Any]:
     return pieces.get_piece_size(), pieces.encode
 
 
-def reward_model(make: Make, sentencepiece: bool = False, bias: bool = False, **config: Any) -> Replica:
+def reward_model(
+    make: Make, sentencepiece: bool = False, bias: bool = False, prefix: bool = False
+) -> Replica:
     """Return the replica: its tokenizer's class and its model's are not those of transformers."""
     import torch
     from safetensors.torch import save_file
@@ -116,7 +118,7 @@ def reward_model(make: Make, sentencepiece: bool = False, bias: bool = False, **
     folder = make("llama", template=None, folder="internlm2")
     if sentencepiece:
         (folder / "tokenizer.json").unlink()
-        size, encode = sentencepiece_files(folder)
+        size, encode = sentencepiece_files(folder, prefix)
     else:
         plain = AutoTokenizer.from_pretrained(folder)
         size, encode = len(plain), lambda text: plain(text, add_special_tokens=False)["input_ids"]
@@ -142,7 +144,7 @@ def reward_model(make: Make, sentencepiece: bool = False, bias: bool = False, **
         "reward_token_id": ids[REWARD], "rms_norm_eps": EPSILON, "rope_theta": THETA,
         "rope_scaling": {"type": "dynamic", "factor": 2.0}, "tie_word_embeddings": False,
         "torch_dtype": "float32", "vocab_size": size + len(MARKS),
-    } | config))  # fmt: skip
+    }))  # fmt: skip
 
     def reward(prompt: str, reply: str) -> float:
         text = f"<s><|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n{reply}<|im_end|>\n{REWARD}"

@@ -104,8 +104,11 @@ def _appended(tokenizer: Any, read_at: str, config: Any) -> int | None:
         return None
     if name.startswith("{") and name.endswith("}"):
         found = getattr(config, name[1:-1], None)
-        if not isinstance(found, int) or isinstance(found, bool):
-            raise ConfigError(f"read_at={read_at}: the config has {found!r} there; expected an id")
+        n_tokens = int(config.get_text_config().vocab_size)
+        if not isinstance(found, int) or not 0 <= found < n_tokens:
+            raise ConfigError(
+                f"read_at={read_at}: the config has {found!r} there; expected an id below {n_tokens}"
+            )
         return found
     token = getattr(tokenizer, name, None) if name in ("cls_token", "sep_token", "eos_token") else name
     found = None if token is None else tokenizer.get_vocab().get(str(token))
