@@ -282,6 +282,7 @@ def load_hf(
     format: str | None = None,  # noqa: A002 - the option's name
     append_eos: bool | None = None,
     strip_newline: bool | None = None,
+    system: str | None = None,
     gguf_file: str | None = None,
     base: str | None = None,
     max_length: int | None = None,
@@ -311,6 +312,7 @@ def load_hf(
         format: `template`, or the format of a recipe such as `beaver-reward`.
         append_eos: Whether EOS is written where the text does not end with it.
         strip_newline: Whether line breaks are taken from the end of the text.
+        system: A system message for conversations without one; `system=` is an empty one.
         gguf_file: A quantised file of the folder to read.
         base: Of an adapter: the base to put it on.  [default: the one that it names]
         max_length: Most tokens of a conversation; None: as many as the model takes.
@@ -326,6 +328,6 @@ def load_hf(
     checkpoint = find_checkpoint(argument, gguf_file, base)
     asked = Asked(
         recipe=recipe, head=head, read_at=read_at, format=format, append_eos=append_eos,
-        strip_newline=strip_newline,
+        strip_newline=strip_newline, system=system,
     )  # fmt: skip
     return HFRewardModel(setup, checkpoint, label, weights, fresh_head, torch_compile, asked, forward)

@@ -150,11 +150,14 @@ class Example:
     rewards: tuple[float, ...]
     source: str
     """Where they are stated: `card of org/name`, and how that code differs where it does."""
+    system: str | None = None
+    """A system message before the prompt."""
 
     def conversations(self) -> list[list[Turn]]:
         """Return a conversation per reply."""
-        asked = Turn(role="user", content=self.prompt)
-        return [[asked, Turn(role="assistant", content=reply)] for reply in self.replies]
+        asked = [] if self.system is None else [Turn(role="system", content=self.system)]
+        asked.append(Turn(role="user", content=self.prompt))
+        return [[*asked, Turn(role="assistant", content=reply)] for reply in self.replies]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +181,9 @@ class Recipe:
     cls_token, or {key}, an id in the config) that is written after the text."""
     text: Turns | None = None
     """None: the chat template, or the plain transcript."""
+    system: str | None = None
+    """A system message for conversations that have none; it may be empty, which
+    keeps the default of a template out."""
     strip_newline: bool = False
     """Take line breaks from the end of the text."""
     append_eos: bool = False
@@ -270,6 +276,7 @@ class Asked:
     read_at: str | None = None
     append_eos: bool | None = None
     strip_newline: bool | None = None
+    system: str | None = None
     head: str | None = None
     format: str | None = None
 
