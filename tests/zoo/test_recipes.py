@@ -248,6 +248,19 @@ def test_no_head_at_all_is_still_said(make_checkpoint: Make) -> None:
         load_model(str(make_checkpoint("llama", task="CausalLM")), {})
 
 
+def test_a_head_in_a_file_that_nothing_reads_is_named(make_checkpoint: Make) -> None:
+    import torch
+
+    folder = make_checkpoint("llama", task="CausalLM")
+    torch.save({"weight": replicas.drawn(1, 32)}, folder / "reward_head.pt")
+    (folder / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(
+        ConfigError, match=r"Beside the weights lie reward_head\.pt, which nothing reads"
+    ) as error:
+        load_model(str(folder), {})
+    assert "fresh_head" not in str(error.value)
+
+
 @pytest.mark.parametrize("config", [
     {"architectures": ["Qwen2ForPrmModel"]}, {"architectures": ["Qwen2ForProcessRewardModel"]},
     {"auto_map": {"AutoModel": "modeling.SkyworkPRMModel"}},

@@ -4,6 +4,7 @@ import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,19 @@ from rmbench.models.hf.checkpoint import Checkpoint, architectures, file_of
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
-from rmbench.models.hf.identity import Pin, pin_of
+from rmbench.models.hf.identity import NOT_READ_FILES, Pin, pin_of
 from rmbench.models.hf.recipes.fit import Fit
 from rmbench.models.hf.recipes.heads import MadeHead
 from rmbench.models.hf.recipes.recipe import Asked, Recipe
 from rmbench.models.hf.weights.adapter import merge
 from rmbench.models.hf.weights.bodies import Body, find_body, own_tokenizer
 from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
-from rmbench.models.hf.weights.tensors import weights_format
+from rmbench.models.hf.weights.tensors import files_of, weights_format
 from rmbench.models.runtime import Runtime
 
 _NO_ADAPTER = {"adapter_kwargs": {"subfolder": ".no-adapter"}}
 """transformers would put an adapter that lies beside whole weights on them, where peft is installed."""
+_TENSOR_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
 
 
@@ -300,15 +302,33 @@ def _check_head(
                 f"{checkpoint.location}: {mismatched[0]!r} has another shape than its config says"
             )
         if missing:
+            beside = ", ".join(_other_tensors(checkpoint))
+            advice = (
+                f"Beside the weights lie {beside}, which nothing reads: the head may be there. Write a small"
+                " adapter (file.py:Class), or put its tensors into the safetensors files and read them by -M"
+                " recipe=FILE.yaml"
+                if beside
+                else "Pass -M fresh_head=SEED if that is what you want"
+            )
             raise NoHeadError(
                 f"{checkpoint.location}: no trained reward head: the checkpoint lacks {', '.join(missing)};"
-                " its rewards would be random. Pass -M fresh_head=SEED if that is what you want"
+                f" its rewards would be random. {advice}"
             )
         return ()
     if mismatched or not missing:
         raise ConfigError(f"{checkpoint.location}: option 'fresh_head': the checkpoint has a head of its own")
     _draw_head(model, missing, fresh_head)
     return tuple(missing)
+
+
+def _other_tensors(checkpoint: Checkpoint) -> list[str]:
+    """Return the names of files of tensors in a folder that no load reads, but for states of a training."""
+    if not checkpoint.is_folder or checkpoint.gguf_file is not None:
+        return []
+    read = {path.name for path in files_of(checkpoint, Runtime()).values()}
+    found = {p.name for pattern in _TENSOR_FILES for p in Path(checkpoint.location).glob(pattern)}
+    states = (*NOT_READ_FILES, "adapter_model.*")
+    return sorted(n for n in found - read if not any(fnmatchcase(n, p) for p in states))[:3]
 
 
 def _draw_head(model: Any, names: list[str], seed: int) -> None:
