@@ -239,6 +239,25 @@ def test_the_command_line_lists_recipes_and_scores_by_one(make_checkpoint: Make)
     assert checked.exit_code == 0, checked.output
 
 
+@pytest.mark.parametrize("name", ["urm", "armorm"])
+def test_a_gate_where_padding_ends_every_text(make_checkpoint: Make, name: str) -> None:
+    """The remark compares the rewards of both places, the gate's part in them included."""
+    from rmbench.models.hf.recipes.padding import PROBE, rankings_that_differ
+
+    folder = FOUND[name][0](make_checkpoint).folder
+    last: Any = load_model(str(folder), {}).model
+    path = folder / "config.json"
+    end = last.encode(CONVERSATIONS[:1])[0].ids[-1]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": end}))
+    padded: Any = load_model(str(folder), {}).model
+    assert rewards(padded) == pytest.approx(rewards(last), abs=1e-6)
+    told = next(note for note in padded.notes() if "transformers' own forward pass reads" in note)
+    if name == "urm":
+        early: Any = load_model(str(folder), {"read_at": "before_eos"}).model
+        n, of = rankings_that_differ(rewards(early, PROBE), rewards(padded, PROBE))
+        assert f"rank {n:,} of {of:,} pairs" in told
+
+
 def test_a_system_message_of_the_recipe(make_checkpoint: Make) -> None:
     folder = make_checkpoint("llama", template=replicas.NO_EOS)
     system = [[Turn(role="system", content="Be brief."), *turns] for turns in CONVERSATIONS]
