@@ -6,6 +6,7 @@ from typing import Any
 
 import internlm2
 import pytest
+from hub_cache import put, use_cache
 from replicas import Make, drawn
 
 from rmbench.errors import ConfigError
@@ -49,6 +50,18 @@ def test_pickled_weights_and_shards(make_checkpoint: Make) -> None:
         path.unlink()
     torch.save(tensors, replica.folder / "pytorch_model.bin")
     assert reward(replica.folder) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("sentencepiece", [False, True])
+def test_the_hub(
+    make_checkpoint: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sentencepiece: bool
+) -> None:
+    cache = use_cache(monkeypatch, tmp_path / "hub")
+    replica = internlm2.reward_model(make_checkpoint, sentencepiece=sentencepiece)
+    put(cache, "org/rm", "a" * 40, replica.folder)
+    expected = replica.reward(*(turn["content"] for turn in CONVERSATION))
+    found: Any = load_model("hf:org/rm", {}).model
+    assert found.score([CONVERSATION])[0].reward == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_language_model_is_read_too(make_checkpoint: Make) -> None:
