@@ -27,7 +27,15 @@ PAIR_KEYS = (
 
 def read_pairs(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"prompt", "chosen", "rejected"}`, strings or message lists, with `strength` or `p_chosen`."""
-    return items_of(files, bad, pair_of)
+
+    def compared(row: Row) -> Item | None:
+        item = pair_of(row)
+        problem = fields.no_comparison(*(response.text for response in item.responses))
+        if problem is not None:
+            bad.leave_out(problem)
+        return None if problem else item
+
+    return items_of(files, bad, compared)
 
 
 def item_of(row: Row) -> Item:

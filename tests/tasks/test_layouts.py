@@ -17,7 +17,10 @@ from pyarrow import parquet
 from rmbench.errors import ConfigError, DataError
 from rmbench.tasks import read_task_items
 from rmbench.tasks.items import ItemSet
+from rmbench.tasks.rows import BadRows
 from rmbench.tasks.spec import apply_params, load_task
+from rmbench.tasks.training import training_rows
+from rmbench.train.pairs import read_training_data
 
 Q, GOOD, BAD = "What is 2+2?", "It is 4.", "It is 5, I think."
 HUMAN = f"\n\nHuman: {Q}\n\nAssistant:"
@@ -430,3 +433,23 @@ def test_what_is_not_packed_as_its_name_says(tmp_path: Path) -> None:
 def test_the_identity_of_other_data_is_as_before() -> None:
     spec = load_task("preference")
     assert replace(spec, data=replace(spec.data, options={})).digest() == spec.digest()
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_training_data_is_read_alike(name: str, tmp_path: Path) -> None:
+    rows = [
+        json.loads(
+            json.dumps(SAME[name])
+            .replace("2+2", f"{n}+2")
+            .replace("\\n\\nHuman: What", f"\\n\\nHuman: {n} What")
+        )
+        for n in range(4)
+    ]
+    path = write(tmp_path / "pairs.jsonl", *rows)
+    found = read_training_data(str(path), held_out=0.5)
+    assert {(pair.chosen, pair.rejected) for pair in (*found.train, *found.held_out)} == {(GOOD, BAD)}
+    bad = BadRows(skip=False)
+    shown = {reply.text: reply.label for row in training_rows(path, "auto", bad) for reply in row.replies}
+    assert {GOOD, BAD} <= set(shown)
+    if "whole" not in name and "ms-swift" not in name:
+        assert shown == {GOOD: "chosen", BAD: "rejected"}

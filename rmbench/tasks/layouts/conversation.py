@@ -47,7 +47,9 @@ def turns_of(row: Row, key: str, value: Any) -> Turns:
     if isinstance(value, Mapping):
         value = [value]
     if not isinstance(value, list) or not value:
-        raise row.error("expected text or a list of messages", key, "no conversation")
+        raise row.error(
+            f"{fields.kind_of(value)}; expected text or a list of messages", key, "no conversation"
+        )
     return tuple(_turn(row, f"{key}[{n}]", message) for n, message in enumerate(value))
 
 

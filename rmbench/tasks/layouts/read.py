@@ -52,6 +52,9 @@ def _layout(reading: Reading, row: Row, keys: tuple[str, ...]) -> tuple[Names, L
         reading.known[keys] = names, layout_of(names, row.value, tuple(reading.renamed.values()))
     names, layout = reading.known[keys]
     if layout is None:
+        if reading.first is not None and reading.names is not None:
+            lacks = [reading.names.of[name] for name in reading.first.columns() if name not in names.of]
+            raise row.error("the key is missing", (lacks or [""])[0], "missing key")
         has = ", ".join(keys[:_MOST_TOLD]) or "none"
         raise row.error(
             f"no layout of preference data that is known: {nearest(names)}; its columns: {has}. Say which is"
@@ -59,7 +62,7 @@ def _layout(reading: Reading, row: Row, keys: tuple[str, ...]) -> tuple[Names, L
         )  # fmt: skip
     if reading.first is None:
         reading.first, reading.names, reading.told = layout, names, layout.told(names)
-    elif layout != reading.first:
+    elif (layout.kind, layout.replies) != (reading.first.kind, reading.first.replies):
         raise row.error(
             f"another layout ({layout.told(names)}) than before ({reading.told})", reason="another layout"
         )
