@@ -45,7 +45,12 @@ def drawn(*shape: int, seed: int) -> Any:
 
 
 def pairrm(
-    make: Make, *, is_original: bool = False, n_tasks: int = 1, lengths: tuple[int, int] = (1224, 412), **config: Any
+    make: Make,
+    *,
+    is_original: bool = False,
+    n_tasks: int = 1,
+    lengths: tuple[int, int] = (1224, 412),
+    **config: Any,
 ) -> PairReplica:
     """PairRM-hf; with `is_original` llm-blender/PairRM, whose config is that of its training tool."""
     import torch
@@ -101,7 +106,9 @@ def pairrm(
         prompt_state, *sides = (states[flat.index(mark)] for mark in ids)
         scores = []
         for side in sides:
-            inner = torch.tanh(head["head_layer.1.weight"] @ torch.cat([prompt_state, side]) + head["head_layer.1.bias"])
+            inner = torch.tanh(
+                head["head_layer.1.weight"] @ torch.cat([prompt_state, side]) + head["head_layer.1.bias"]
+            )
             scores.append(head["head_layer.4.weight"] @ inner + head["head_layer.4.bias"])
         return float((scores[0] - scores[1]).mean())
 
@@ -114,10 +121,13 @@ def pairrm_texts(prompt: Turns, first: str, second: str) -> tuple[str, list[str]
         return prompt[0][1], [first, second]
     users = [text for role, text in prompt if role == "user"]
     said = [text for role, text in prompt if role == "assistant"]
-    source = "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
+    source = (
+        "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
+    )
     source += "\n".join(f"USER: {u}\nAssistant: <Response {i + 1}>" for i, u in enumerate(users))
     return source, [
-        "\n".join(f"<Response {i + 1}>: {t}" for i, t in enumerate([*said, reply])) for reply in (first, second)
+        "\n".join(f"<Response {i + 1}>: {t}" for i, t in enumerate([*said, reply]))
+        for reply in (first, second)
     ]
 
 
@@ -200,7 +210,9 @@ def common(model: Any) -> Any:
 
     with torch.no_grad():
         states = model(
-            torch.arange(3, 40)[None], decoder_input_ids=torch.zeros(1, 1, dtype=torch.long), output_hidden_states=True
+            torch.arange(3, 40)[None],
+            decoder_input_ids=torch.zeros(1, 1, dtype=torch.long),
+            output_hidden_states=True,
         ).decoder_hidden_states[-1][0, 0]
     return states / states.norm()
 

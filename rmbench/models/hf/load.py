@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
 from rmbench.models.hf.identity import Pin, pin_of
 from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
+from rmbench.models.hf.recipes.pairs import refuse_pair_config, refuse_pair_head
 from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
 from rmbench.models.hf.recipes.tensors import head_tensors, told
 from rmbench.models.hf.weights.adapter import merge
@@ -89,6 +91,7 @@ class _Fit:
         """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
         where = self.checkpoint.location
         self.seen = seen = look_at(pin, self.runtime, config, tokenizer)
+        refuse_pair_head(seen)
         if self.fresh_head is not None:
             if heads := head_tensors(seen.tensors):
                 raise ConfigError(
@@ -173,7 +176,8 @@ def load_classifier(
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
     fit = _Fit(checkpoint, runtime, asked or Asked(), fresh_head)
-    read = load_weights(checkpoint, runtime, auto, attention, changes, fit=fit)
+    refuse = partial(refuse_pair_config, checkpoint.location)
+    read = load_weights(checkpoint, runtime, auto, attention, changes, check=refuse, fit=fit)
     model, gate = read.model, None
     if fit.head is not None:
         own = {name: [n for n in names if not n.startswith("score.")] for name, names in read.lacks.items()}

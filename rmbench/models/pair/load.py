@@ -68,7 +68,7 @@ def load_pair(
         runtime: Device, dtype, length.
         recipe: How it is asked and read: `auto` (by what the files show), a name of `rmbench models recipes`,
             or a YAML file.
-        chat_template: Of a recipe that asks in a chat turn: `auto` (the tokenizer's), `plain`, or a Jinja file.
+        chat_template: Of a recipe that asks in a chat turn: `auto` (the tokenizer's), `plain`, or a file.
         attn: Attention implementation; `auto` is transformers' choice.
         share_prompts: Read what the questions of a batch begin with once, where the model allows it.
         base: Where config and tokenizer of the encoder are, for a folder without them (llm-blender/PairRM);
@@ -91,17 +91,15 @@ def load_pair(
     seen = Seen(checkpoint.location, config, tensors, None)
     found, why = choose_pair_recipe(recipe, seen)
     asked = _Asked(checkpoint, runtime, chat_template, attn, share_prompts, found, why, recipe != "auto")
-    if found.marks is not None:
-        if chat_template != "auto":
-            raise ConfigError(f"{asked.where}: option 'chat_template': the recipe {found.name} has none")
-        marked = load_marked(checkpoint, pin, tensors, found.marks, runtime, attn, base)
-        return PairModel(
-            f"pair:{checkpoint.name}", found, marked.text, marked.reader, marked.identity, [asked.remark]
-        )
-    if base is not None:
-        raise ConfigError(f"{asked.where}: option 'base': it is no adapter, and has a config of its own")
-    assert found.question is not None
-    return _asking(asked, found.question, config)
+    if found.question is not None:
+        if base is not None:
+            raise ConfigError(f"{asked.where}: option 'base': it is no adapter, and has a config of its own")
+        return _asking(asked, found.question, config)
+    if chat_template != "auto":
+        raise ConfigError(f"{asked.where}: option 'chat_template': the recipe {found.name} has none")
+    marked = load_marked(checkpoint, pin, tensors, found, runtime, attn, base)
+    name = f"pair:{checkpoint.name}"
+    return PairModel(name, found, marked.text, marked.reader, marked.identity, [asked.remark])
 
 
 def _asking(asked: _Asked, form: Question, config: Any) -> PairModel:
@@ -151,5 +149,7 @@ def _letters(tokenizer: Any, form: Question, where: str) -> tuple[int, int]:
         if len(ids) != 1 or ids[0] == tokenizer.unk_token_id:
             raise ConfigError(f"{where}: its tokenizer cuts {letter!r} into {len(ids)} tokens; expected one")
     if rows[0] == rows[1]:
-        raise ConfigError(f"{where}: its tokenizer has one token for {form.letters[0]!r} and {form.letters[1]!r}")
+        raise ConfigError(
+            f"{where}: its tokenizer has one token for {form.letters[0]!r} and {form.letters[1]!r}"
+        )
     return int(rows[0][0]), int(rows[1][0])

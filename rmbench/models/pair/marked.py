@@ -18,7 +18,7 @@ from rmbench.models.hf.recipes.tensors import Tensors, read_tensor, told
 from rmbench.models.hf.tokens import pad_id_of
 from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
 from rmbench.models.pair.model import MarkReader, tokenizer_hash
-from rmbench.models.pair.recipe import Marks
+from rmbench.models.pair.recipe import Marks, PairRecipe
 from rmbench.models.pair.text import MarkedText
 from rmbench.models.runtime import Runtime
 
@@ -38,7 +38,7 @@ class Marked:
     """Weights and tokenizer."""
 
 
-class _Ranker(torch.nn.Module):  # type: ignore[misc]
+class _Ranker(torch.nn.Module):
     """An encoder, and a head of two linear maps with tanh between them; names as in published files."""
 
     def __init__(self, body: Any, n_tasks: int) -> None:
@@ -46,7 +46,11 @@ class _Ranker(torch.nn.Module):  # type: ignore[misc]
         nn, width = torch.nn, int(body.config.hidden_size)
         self.pretrained_model = body
         self.head_layer = nn.Sequential(
-            nn.Dropout(0.0), nn.Linear(2 * width, width), nn.Tanh(), nn.Dropout(0.0), nn.Linear(width, n_tasks)
+            nn.Dropout(0.0),
+            nn.Linear(2 * width, width),
+            nn.Tanh(),
+            nn.Dropout(0.0),
+            nn.Linear(width, n_tasks),
         )
 
 
@@ -54,7 +58,7 @@ def load_marked(
     checkpoint: Checkpoint,
     pin: Pin,
     tensors: Tensors,
-    marks: Marks,
+    recipe: PairRecipe,
     runtime: Runtime,
     attn: str,
     base: str | None,
@@ -65,7 +69,7 @@ def load_marked(
         checkpoint: Where it is.
         pin: Its identity before it was read.
         tensors: What its files hold.
-        marks: The marks and lengths.
+        recipe: Has the marks and lengths.
         runtime: Device, dtype, length.
         attn: Attention implementation, or `auto`.
         base: Where config and tokenizer are, for a checkpoint without them; None for what its config names.
@@ -74,7 +78,9 @@ def load_marked(
         ConfigError: If a tensor is missing, foreign or of another shape, the tokenizer does not fit, or the
             base cannot be read.
     """
-    where = checkpoint.location
+    where, marks = checkpoint.location, recipe.marks
+    if marks is None:
+        raise ConfigError(f"{where}: the recipe {recipe.name} has no marks")
     with quiet(), explained(checkpoint):
         body_pin = _base_pin(checkpoint, pin, runtime, base)
         config = transformers.AutoConfig.from_pretrained(body_pin.checkpoint.location, **body_pin.source)
@@ -110,11 +116,15 @@ def _base_pin(checkpoint: Checkpoint, pin: Pin, runtime: Runtime, base: str | No
     place = base or str(named)
     try:
         folder = Path(place).expanduser()
-        found = Checkpoint(str(folder), None, is_folder=True) if folder.is_dir() else find_checkpoint(place, None)
+        found = (
+            Checkpoint(str(folder), None, is_folder=True) if folder.is_dir() else find_checkpoint(place, None)
+        )
         return pin_of(found, runtime)
     except (ConfigError, OSError) as error:
         if base is not None:
-            raise ConfigError(f"{where}: option 'base': {place} cannot be read ({first_line(error)})") from None
+            raise ConfigError(
+                f"{where}: option 'base': {place} cannot be read ({first_line(error)})"
+            ) from None
         raise ConfigError(
             f"{where}: its config names the encoder {place}, whose config and tokenizer cannot be read here"
             f" ({first_line(error)}); pass -M base=FOLDER"
@@ -144,11 +154,13 @@ def _check_marks(text: MarkedText, config: Any, where: str) -> None:
     for key, found in zip(_MARK_KEYS, text.ids, strict=True):
         known = getattr(config, key, None)
         if known is not None and known != found:
-            raise ConfigError(f"{where}: its config says {key}={known}, its tokenizer has {found}; another tokenizer")
+            raise ConfigError(
+                f"{where}: its config says {key}={known}, its tokenizer has {found}; another tokenizer"
+            )
     if max(text.ids) >= config.vocab_size:
         raise ConfigError(
-            f"{where}: its embedding has {config.vocab_size} rows, its tokenizer's marks are {text.ids}; another"
-            " tokenizer"
+            f"{where}: its embedding has {config.vocab_size} rows, its tokenizer's marks are {text.ids}:"
+            " another tokenizer"
         )
 
 
@@ -159,7 +171,8 @@ def _ranker(config: Any, tensors: Tensors, where: str, attn: str) -> _Ranker:
             f"{where}: {told(tensors, [_HEAD])} does not fit its encoder; expected {(width, 2 * width)}"
         )
     chosen = {} if attn == "auto" else {"attn_implementation": attn}
-    body = transformers.AutoModel.from_config(config, dtype=torch.float32, **chosen)
+    auto: Any = transformers.AutoModel
+    body = auto.from_config(config, dtype=torch.float32, **chosen)
     model = _Ranker(body, n_tasks)
     wanted = model.state_dict()
     if missing := [name for name in wanted if name not in tensors]:

@@ -72,7 +72,9 @@ class FirstTokenReader:
 
     def __init__(self, model: Any, pad_id: int, letters: tuple[int, int], where: str) -> None:
         self.model, self._pad_id, self._letters, self._memory = model, pad_id, letters, Memory()
-        starts = [getattr(each, "decoder_start_token_id", None) for each in (model.generation_config, model.config)]
+        starts = [
+            getattr(each, "decoder_start_token_id", None) for each in (model.generation_config, model.config)
+        ]
         self._start = next((int(start) for start in starts if start is not None), -1)
         if self._start < 0:
             raise ConfigError(f"{where}: its config has no decoder_start_token_id")

@@ -82,14 +82,18 @@ class QuestionText:
         last = self._tokenizer.decode([self._ids([("a", "b", "c")])[0][-1]])
         found = [f"the answer is read after {last!r}, where the chat template ends"]
         if self._chat.opens_reply():
-            found.append("the chat template does not open the reply by itself; nor does the family's own code")
+            found.append(
+                "the chat template does not open the reply by itself; nor does the family's own code"
+            )
         return found
 
     def _prompt(self, prompt: Sequence[Turn]) -> str:
         turns, form = fold_system(prompt), self._form.turns
         if form is not None:
             said = [
-                (form.assistant if turn["role"] == "assistant" else form.user).replace("{text}", turn["content"])
+                (form.assistant if turn["role"] == "assistant" else form.user).replace(
+                    "{text}", turn["content"]
+                )
                 for turn in turns
             ]
             return "".join([form.begin, *said, form.end])
@@ -189,10 +193,8 @@ class MarkedText:
         """Return a remark on prompts that the family has no format for."""
         if not self._n_transcripts:
             return []
-        return [
-            f"{self._n_transcripts} questions have a prompt whose roles do not take turns: it is written as a"
-            " transcript"
-        ]
+        what = "questions have a prompt whose roles do not take turns: it is written as a transcript"
+        return [f"{self._n_transcripts} {what}"]
 
     def _mark(self, mark: str, where: str) -> int:
         ids = self._tokenizer(mark, add_special_tokens=False)["input_ids"]
@@ -231,10 +233,11 @@ class MarkedText:
 
 
 def _conversation(turns: Sequence[Turn], replies: Sequence[str]) -> tuple[str, list[str]]:
-    """Return a prompt of several turns as PairRM's code writes it, and the replies with all that came before."""
+    """Return a prompt of several turns as PairRM's code writes it, and replies with all that came before."""
     users, earlier = turns[::2], [turn["content"] for turn in turns[1::2]]
     asked = [f"USER: {turn['content']}\nAssistant: <Response {n}>" for n, turn in enumerate(users, 1)]
     said = [
-        "\n".join(f"<Response {n}>: {text}" for n, text in enumerate([*earlier, reply], 1)) for reply in replies
+        "\n".join(f"<Response {n}>: {text}" for n, text in enumerate([*earlier, reply], 1))
+        for reply in replies
     ]
     return _CONVERSATION + "\n".join(asked), said
