@@ -41,6 +41,6 @@ def refuse_pair_head(seen: Seen) -> None:
     shape = seen.tensors[_HEAD].shape if _HEAD in seen.tensors else ()
     if len(shape) == 2 and shape[1] == 2 * shape[0]:
         raise ConfigError(
-            f"{seen.where}: its files have {told(seen.tensors, [_HEAD])}, a head on two states, so it compares"
+            f"{seen.where}: its files have {told(seen.tensors, [_HEAD])}, a head on two states: it compares"
             f" two replies; use pair:{seen.where}"
         )
