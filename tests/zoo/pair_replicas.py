@@ -85,7 +85,7 @@ def pairrm(
         DebertaV2Config(**made.to_dict() | {"vocab_size": len(tokenizer) - 4}).save_pretrained(bare)
         told = {
             "ranker_type": "pairranker", "model_type": "deberta", "model_name": "microsoft/deberta-v3-large",
-            "source_maxlength": 1224, "candidate_maxlength": 412, "n_tasks": n_tasks,
+            "source_maxlength": lengths[0], "candidate_maxlength": lengths[1], "n_tasks": n_tasks,
         }  # fmt: skip
     else:
         keys = ("source_prefix_id", "cand1_prefix_id", "cand2_prefix_id")

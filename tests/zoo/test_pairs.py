@@ -90,6 +90,12 @@ def test_a_long_pair_is_cut_as_its_own_code_cuts_it(make_checkpoint: Make) -> No
     assert [scored.reward for scored in found] == pytest.approx(expected, abs=1e-5)
     assert [scored.truncated for scored in found] == [True, True, False]
     assert max(scored.n_tokens for scored in found) == 204
+    trained = pair_replicas.pairrm(make_checkpoint, is_original=True, lengths=(60, 30))  # its config says so
+    own = load(trained.folder, **trained.options)
+    expected = [probability(trained.log_odds(*pair)) for pair in asked]
+    assert [scored.reward for scored in own.prefer([pair_of(*pair) for pair in asked])] == pytest.approx(
+        expected, abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("family", ["rlhflow", "steamshp"])

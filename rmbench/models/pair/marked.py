@@ -4,7 +4,8 @@ PairRM-hf has a config of transformers. llm-blender/PairRM has the config of its
 the encoder that it was trained from: config and tokenizer are that one's, and `base` says where they are.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,13 @@ def load_marked(
     if marks is None:
         raise ConfigError(f"{where}: the recipe {recipe.name} has no marks")
     with quiet(), explained(checkpoint):
-        body_pin = _base_pin(checkpoint, pin, runtime, base)
+        tool = _tool_config(pin, runtime)
+        body_pin = _base_pin(checkpoint, pin, runtime, tool, base)
+        marks = replace(
+            marks,
+            prompt_length=_length(tool, "source_maxlength", marks.prompt_length, where),
+            reply_length=_length(tool, "candidate_maxlength", marks.reply_length, where),
+        )
         config = transformers.AutoConfig.from_pretrained(body_pin.checkpoint.location, **body_pin.source)
         config.vocab_size = _n_words(tensors, where)
         has_own = file_of(pin.checkpoint, "tokenizer_config.json", runtime) is not None
@@ -103,12 +110,28 @@ def load_marked(
     return Marked(text, MarkReader(model.eval(), pad_id_of(model.pretrained_model, tokenizer)), identity)
 
 
-def _base_pin(checkpoint: Checkpoint, pin: Pin, runtime: Runtime, base: str | None) -> Pin:
-    """Return the identity of the checkpoint whose config and tokenizer are used."""
-    where = checkpoint.location
+def _tool_config(pin: Pin, runtime: Runtime) -> Mapping[str, Any]:
+    """Return the config of LLM-Blender's training tool; empty for a config of transformers."""
     path = file_of(pin.checkpoint, "config.json", runtime)
     own = parse_json(read_whole(path)) if path is not None else {}
-    named = own.get("model_name") if isinstance(own, dict) and "ranker_type" in own else None
+    return own if isinstance(own, dict) and "ranker_type" in own else {}
+
+
+def _length(tool: Mapping[str, Any], key: str, usual: int, where: str) -> int:
+    """Return a length that the training tool's config says; `usual` where it says none."""
+    found = tool.get(key)
+    if found is None:
+        return usual
+    if type(found) is not int or found < 1:
+        raise ConfigError(f"{where}: its config says {key}={found!r}; expected a number of tokens")
+    return found
+
+
+def _base_pin(
+    checkpoint: Checkpoint, pin: Pin, runtime: Runtime, tool: Mapping[str, Any], base: str | None
+) -> Pin:
+    """Return the identity of the checkpoint whose config and tokenizer are used."""
+    where, named = checkpoint.location, tool.get("model_name")
     if named is None:
         if base is not None:
             raise ConfigError(f"{where}: option 'base': it has a config of its own; leave the option out")
