@@ -148,7 +148,13 @@ def test_by_the_command_line_both_orders_are_asked(
     ]
     assert first["rewards"] == pytest.approx(strengths, abs=1e-5)
     (stored,) = (p for p in (tmp_path / "r").rglob("*.json"))
-    assert "truncated" in stored.read_text()
+    before = json.loads(stored.read_text())
+    assert run([*ask[:-1], str(tmp_path / "again"), "--store", str(tmp_path / "s")]) == 0
+    (again,) = (p for p in (tmp_path / "again").rglob("*.json"))
+    after = json.loads(again.read_text())
+    assert after["provenance"]["computed"] == 0
+    assert after["provenance"]["remarks"] == before["provenance"]["remarks"]
+    assert after["metrics"] == before["metrics"]
     assert find_key(json.loads(stored.read_text()), "truncated") == 2, "both replies of the pair that was cut"
 
 
@@ -272,6 +278,7 @@ def test_odd_prompts_have_an_answer_and_a_remark(make_checkpoint: Make) -> None:
     )
     assert all(0 < x < 1 for x in found)
     assert any("do not take turns" in note for note in model.notes())
+    assert not any(scored.why for scored in model.prefer([pair_of(odd, "a", "b")]))
     system = preferences(model, [([("system", "Be brief."), *ONE], "a", "b")])
     assert system == preferences(model, [([("user", f"Be brief.\n\n{ONE[0][1]}")], "a", "b")])
 

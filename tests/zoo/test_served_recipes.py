@@ -194,6 +194,14 @@ def test_a_repository_of_the_hub_is_looked_at_too(
             load("vllm", server)
 
 
+def test_padding_that_is_eos_is_told(make_checkpoint: Make) -> None:
+    folder = make_checkpoint("llama", pad="</s>")
+    with serving("vllm", folder) as server:
+        assert any("-M read_at=before_eos" in note for note in load("vllm", server).notes())
+        chosen = load("vllm", server, read_at="before_eos")
+    assert not any("-M read_at=before_eos" in note for note in chosen.notes())
+
+
 def test_ids_are_sent_and_nothing_is_templated_twice(make_checkpoint: Make) -> None:
     folder = make_checkpoint("llama")
     hf: Any = load_model(str(folder), {}, Runtime(device="cpu", offline=True)).model

@@ -15,7 +15,7 @@ from rmbench.models.hf.checkpoint import Checkpoint, file_of, find_checkpoint
 from rmbench.models.hf.device import checked_length, pick_device, pick_dtype
 from rmbench.models.hf.identity import Pin, pin_of
 from rmbench.models.hf.load import explained, load_tokenizer, quiet, torch, transformers
-from rmbench.models.hf.recipes.tensors import Tensors, read_tensor, told
+from rmbench.models.hf.recipes.tensors import Tensors, read_tensors, told
 from rmbench.models.hf.tokens import pad_id_of
 from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
 from rmbench.models.pair.model import MarkReader, tokenizer_hash
@@ -205,5 +205,5 @@ def _ranker(config: Any, tensors: Tensors, where: str, attn: str) -> _Ranker:
             raise ConfigError(f"{where}: {told(tensors, [name])}; its config says {tuple(value.shape)}")
     foreign = [name.removeprefix(_BODY) for name in tensors if name not in wanted]
     refuse_heads(where, body, check_foreign(where, body, foreign)[0])
-    model.load_state_dict({name: read_tensor(tensors[name]) for name in wanted})
+    model.load_state_dict(read_tensors(tensors[name] for name in wanted))
     return model

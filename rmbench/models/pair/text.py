@@ -21,6 +21,7 @@ _CONVERSATION = (
     "Finish the following coversation in each i-th turn by filling in <Response i> with your response."
 )
 """As PairRM's code writes it, misspelling and all."""
+_FOLDED = "a system message is written before the first user turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,13 @@ class QuestionText:
         ]
 
     def notes(self) -> list[str]:
-        """Return where the answer is read, and a remark on a template that opens no reply."""
+        """Return how prompts are written, where the answer is read, and if a template opens no reply."""
+        turns = "; a prompt of several turns is written as a transcript" if self._form.turns is None else ""
+        found = [_FOLDED + turns]
         if self._chat is None:
-            return []
+            return found
         last = self._tokenizer.decode([self._ids([("a", "b", "c")])[0][-1]])
-        found = [f"the answer is read after {last!r}, where the chat template ends"]
+        found.append(f"the answer is read after {last!r}, where the chat template ends")
         if self._chat.opens_reply():
             found.append(
                 "the chat template does not open the reply by itself; nor does the family's own code"
@@ -170,7 +173,6 @@ class MarkedText:
         self._tokenizer, self._marks = tokenizer, marks
         self.max_length = whole if max_length is None else max_length
         self._prompt_length = round(marks.prompt_length * self.max_length / whole)
-        self._n_transcripts = 0
         if missing := [mark for mark in marks.added if mark not in tokenizer.get_vocab()]:
             tokenizer.add_tokens(missing)
         self.ids = tuple(self._mark(mark, where) for mark in (marks.prompt, marks.first, marks.second))
@@ -190,11 +192,8 @@ class MarkedText:
         return [self._row(texts, ids[3 * k : 3 * k + 3]) for k, texts in enumerate(three)]
 
     def notes(self) -> list[str]:
-        """Return a remark on prompts that the family has no format for."""
-        if not self._n_transcripts:
-            return []
-        what = "questions have a prompt whose roles do not take turns: it is written as a transcript"
-        return [f"{self._n_transcripts} {what}"]
+        """Return how prompts are written that the family has no format for."""
+        return [f"{_FOLDED}; a prompt whose roles do not take turns is written as a transcript"]
 
     def _mark(self, mark: str, where: str) -> int:
         ids = self._tokenizer(mark, add_special_tokens=False)["input_ids"]
@@ -209,7 +208,6 @@ class MarkedText:
         if source is None and roles == ["user", "assistant"] * (len(roles) // 2) + ["user"]:
             source, replies = _conversation(turns, replies)
         elif source is None:
-            self._n_transcripts += 1
             source = transcript(turns).lstrip("\n")
         marks = (self._marks.prompt, self._marks.first, self._marks.second)
         return [mark + clean(text) for mark, text in zip(marks, (source, *replies), strict=True)]

@@ -53,6 +53,8 @@ class Reading:
     """The evidence for the recipe."""
     normalization: tuple[float, float] = (0.0, 1.0)
     remarks: tuple[str, ...] = ()
+    pad_id: int | None = None
+    """Of the config, where transformers' own forward pass skips it; None with a recipe, which says where."""
     overrides: dict[str, Any] | None = None
     """Values of the config that an engine needs and the file does not have."""
 
@@ -68,9 +70,15 @@ class Reading:
         (mean, std), sign = self.normalization, -1.0 if self.recipe.negate else 1.0
         return [sign * (reward - mean) / std for reward in found]
 
-    def notes(self) -> list[str]:
-        """Return remarks on the recipe and its evidence."""
+    def notes(self, probe: Encoded) -> list[str]:
+        """Return remarks on the recipe, its evidence, and padding that ends every text, such as a probe."""
         found = list(self.remarks)
+        if self.pad_id is not None and probe.ids[-1] == self.pad_id:
+            found.append(
+                "the padding token ends every text; the reward is read there, but transformers' own forward"
+                " pass reads the token before; if it was trained there (TRL does so where padding is EOS),"
+                " pass -M read_at=before_eos"
+            )
         if (recipe := self.recipe) is not None:
             found.append(f"recipe {recipe.name} ({self.why}): {recipe.about}; read at {recipe.read_at}")
         return found
@@ -128,19 +136,20 @@ def choose_reading(
         readout = choose_readout(where, label_names(config), choice.label, choice.weights)
         text_format: TextFormat = decoder_format(read.tokenizer, choice.chat_template)
         places = Places(read.tokenizer, "last", None)
-        return Reading(readout, int(config.num_labels), text_format, places, remarks=remarks)
+        pad_id = config.get_text_config().pad_token_id
+        return Reading(readout, int(config.num_labels), text_format, places, remarks=remarks, pad_id=pad_id)
     has_head = recipe.head is not None
     names = ["reward"] if has_head else label_names(config)
     return Reading(
-        choose_readout(where, names, choice.label, choice.weights),
-        len(names),
-        RecipeFormat(read.tokenizer, recipe, choice.chat_template),
-        Places(read.tokenizer, recipe.read_at, None),
-        recipe,
-        why,
-        normalization(recipe, config),
-        remarks,
-        _overrides(config, used) if has_head else None,
+        readout=choose_readout(where, names, choice.label, choice.weights),
+        n_labels=len(names),
+        text_format=RecipeFormat(read.tokenizer, recipe, choice.chat_template),
+        places=Places(read.tokenizer, recipe.read_at, None),
+        recipe=recipe,
+        why=why,
+        normalization=normalization(recipe, config),
+        remarks=remarks,
+        overrides=_overrides(config, used) if has_head else None,
     )
 
 

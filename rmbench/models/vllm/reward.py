@@ -126,7 +126,8 @@ class VLLMReward(TokenModel):
     def notes(self) -> list[str]:
         """Return remarks on the format, the recipe, the engine and its output."""
         taken = ["the output is taken as it is: it may be a probability, whose margins are no log-odds"]
-        own = [*self._reading.notes(), *self._backend.notes()]
+        probe = self.encode(_PROBES[:1])[0]
+        own = [*self._reading.notes(probe), *self._backend.notes()]
         return [*super().notes(), *own, *(taken if self._switch is None else [])]
 
     def _classify(self, rows: Rows, switch: Switch) -> list[list[float]]:
