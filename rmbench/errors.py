@@ -63,6 +63,7 @@ class DataError(ConfigError):
         where = str(path) + (f", line {line}" if line is not None else "") + (f", key {key!r}" if key else "")
         super().__init__(f"{where}: {problem}")
         self.problem = problem
+        self.line = line
         self.reason = reason
 
 

@@ -11,8 +11,9 @@ from rmbench.contamination.grams import GramIndex, distinct
 from rmbench.core.overlap import words
 from rmbench.errors import ConfigError
 from rmbench.stats.clusters import Ints
+from rmbench.tasks.containers import estimated_rows_of
 from rmbench.tasks.items import open_items
-from rmbench.tasks.rows import BadRows, data_files, estimated_rows_of
+from rmbench.tasks.rows import BadRows, data_files
 from rmbench.tasks.spec import TaskSpec
 from rmbench.tasks.training import LABELS, TrainingRow, rows_of_items, training_rows, training_split
 

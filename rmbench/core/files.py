@@ -367,13 +367,18 @@ def sha256_bytes(raw: bytes) -> str:
 
 
 def open_text(path: Path) -> io.TextIOWrapper:
-    """Open a plain, `.gz` or `.xz` file as UTF-8, a byte order mark aside; newlines stay as they are."""
+    """Open a plain, `.gz`, `.xz` or `.zst` file as UTF-8, a byte order mark aside; newlines stay."""
     if path.suffix == ".gz":
         return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", newline="\n")
     if path.suffix == ".xz":
         # Not the format without a mark of its own, as which a file of zeros would be read without end.
         packed = lzma.open(path, "rb", format=lzma.FORMAT_XZ)  # noqa: SIM115
         return io.TextIOWrapper(packed, encoding="utf-8-sig", newline="\n")
+    if path.suffix == ".zst":
+        import pyarrow
+
+        stream = pyarrow.CompressedInputStream(pyarrow.OSFile(str(path)), "zstd")
+        return io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8-sig", newline="\n")
     return path.open("r", encoding="utf-8-sig", newline="\n")
 
 

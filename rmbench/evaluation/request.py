@@ -65,7 +65,11 @@ def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions)
     require_writable(options.store_folder, "--store")
     specs = with_params([load_task(name) for name in dict.fromkeys(tasks)], options.params)
     check_convention(specs, options.convention)
-    prepared = _golden([prepare_task(spec, options) for spec in specs], options)
+    prepared = [prepare_task(spec, options) for spec in specs]
+    if not options.quiet:
+        for remark in dict.fromkeys(remark for task in prepared for remark in task.remarks):
+            _say(one_line(remark, 400))
+    prepared = _golden(prepared, options)
     outcomes: list[Outcome] = []
     taken: set[str] = set()
     for asked in models:

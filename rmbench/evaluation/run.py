@@ -56,6 +56,8 @@ class PreparedTask:
     """Source of the items' gold; None: the data."""
     votes_hash: str | None = None
     """SHA-256 over the annotators' votes of all items of the data; None without votes."""
+    remarks: tuple[str, ...] = ()
+    """How the files were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +95,11 @@ def prepare_task(spec: TaskSpec, options: EvalOptions) -> PreparedTask:
         rng = np.random.default_rng(options.runtime.seed)
         chosen = np.sort(rng.choice(len(items), size=options.limit, replace=False))
         items = items.take(map(int, chosen))
+    spec = replace(spec, strata=(*spec.strata, *item_set.strata))
     return PreparedTask(
-        spec, items, n_available, item_set.dropped, data_hash, source, votes_hash=item_set.votes_hash
-    )
+        spec, items, n_available, item_set.dropped, data_hash, source, votes_hash=item_set.votes_hash,
+        remarks=item_set.remarks,
+    )  # fmt: skip
 
 
 def with_gold(task: PreparedTask, items: ItemShelf, gold: Gold) -> PreparedTask:
@@ -266,6 +270,7 @@ def _provenance(
     said = loaded.model.notes() if isinstance(loaded.model, NotingModel) else ()
     return {
         **provenance_of(model=loaded.spec, data=task.source, command=options.command),
+        **({"read_as": list(task.remarks)} if task.remarks else {}),
         "computed": scoring.n_computed,
         "reused": scoring.n_units - scoring.n_computed,
         **({} if task.gold is None else {"gold_computed": task.gold.n_computed}),

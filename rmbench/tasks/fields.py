@@ -26,7 +26,7 @@ def text(row: Row, key: str, value: Any = MISSING, *, allow_empty: bool = False)
     """
     found = required(row, key) if value is MISSING else value
     if not isinstance(found, str):
-        raise row.error(f"{_kind(found)}; expected text", key, "text is not a string")
+        raise row.error(f"{kind_of(found)}; expected text", key, "text is not a string")
     if not allow_empty and not found.strip():
         raise row.error("empty; expected text", key, "empty text")
     return found
@@ -72,7 +72,7 @@ def turns(row: Row, key: str, value: Any) -> tuple[Turn, ...]:
         return (Turn(role="user", content=text(row, key, value)),)
     if not isinstance(value, list) or not value:
         raise row.error(
-            f"{_kind(value)}; expected text or a list of messages", key, "prompt is no conversation"
+            f"{kind_of(value)}; expected text or a list of messages", key, "prompt is no conversation"
         )
     found = []
     for n, message in enumerate(value):
@@ -85,7 +85,7 @@ def turns(row: Row, key: str, value: Any) -> tuple[Turn, ...]:
             )
         content = message["content"]
         if not isinstance(content, str):
-            raise row.error(f"{_kind(content)}; expected text", f"{where}.content", "text is not a string")
+            raise row.error(f"{kind_of(content)}; expected text", f"{where}.content", "text is not a string")
         found.append(Turn(role=str(message["role"]), content=content))
     return tuple(found)
 
@@ -122,7 +122,7 @@ def shared_prompt(row: Row) -> tuple[tuple[Turn, ...], str, str]:
 def finite(row: Row, key: str, value: Any) -> float:
     """Return a number up to `LARGEST_GOLD`; a bool, a string and NaN are none."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise row.error(f"{_kind(value)} {value!r}; expected a number", key, "gold is not a number")
+        raise row.error(f"{kind_of(value)} {value!r}; expected a number", key, "gold is not a number")
     if not isfinite(value):
         raise row.error(f"{value}; expected a finite number", key, "gold is not finite")
     if abs(value) > LARGEST_GOLD:
@@ -146,7 +146,7 @@ def mapping(row: Row, key: str) -> Mapping[str, Any]:
     """
     value = required(row, key)
     if not isinstance(value, Mapping):
-        raise row.error(f"{_kind(value)}; expected an object", key, "row does not fit")
+        raise row.error(f"{kind_of(value)}; expected an object", key, "row does not fit")
     return value
 
 
@@ -183,7 +183,7 @@ def strata(row: Row, key: str = "strata") -> dict[str, str]:
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
-        raise row.error(f"{_kind(value)}; expected a mapping of text to text", key, "strata do not fit")
+        raise row.error(f"{kind_of(value)}; expected a mapping of text to text", key, "strata do not fit")
     return {str(k): v for k, v in value.items()}
 
 
@@ -259,6 +259,7 @@ def cluster_of(row: Row, turns_of_prompt: Sequence[Turn]) -> str:
     return text(row, "cluster", value)
 
 
-def _kind(value: Any) -> str:
+def kind_of(value: Any) -> str:
+    """Return the kind of a JSON value in words, for messages."""
     names = {type(None): "null", bool: "true or false", list: "a list", dict: "an object", str: "text"}
     return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

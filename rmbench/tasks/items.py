@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, overload
 
 from rmbench.core.files import canonical_json, sha256_file
-from rmbench.errors import ConfigError, first_line
+from rmbench.errors import ConfigError, DataError, first_line
 from rmbench.tasks.rows import BadRows, FoundItem, data_files
 from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader
 from rmbench.types import Item, Response, Turn
@@ -124,17 +124,22 @@ class ItemSet:
     """Where they came from, for people."""
     votes_hash: str | None = None
     """SHA-256 over the annotators' votes of the items; None where no item has any."""
+    remarks: tuple[str, ...] = ()
+    """How files were read, for the user."""
+    strata: tuple[str, ...] = ()
+    """Strata that were found in the data and that the task does not name."""
 
 
 def read_task_items(
-    spec: TaskSpec, data: Path | None, *, on_bad: str = "fail", offline: bool = False
+    spec: TaskSpec, data: Path | None, *, on_bad: str | None = None, offline: bool = False
 ) -> ItemSet:
     """Read the items of a task: from `data` if given, else the packaged file, else the hub.
 
     Args:
         spec: The task.
         data: File or folder in the task's schema, or `org/name@<40-hex commit>` of a data set on the hub.
-        on_bad: `fail` stops at the first row that does not fit; `skip` leaves it out and counts it.
+        on_bad: `fail` stops at the first row that does not fit; `skip` leaves it out and counts it. None is
+            `fail` where the user has no such option: the message does not name it.
         offline: Never reach for a hub.
 
     Raises:
@@ -144,8 +149,18 @@ def read_task_items(
     bad = BadRows(skip=on_bad == "skip")
     found, source = open_items(spec, data, bad, offline=offline)
     content, votes = _DataHash(), _VotesHash()
-    items = ItemShelf.of(votes.watch(content.watch(_unique(found, bad))))
-    return ItemSet(items, dict(sorted(bad.dropped.items())), content.hexdigest(), source, votes.hexdigest())
+    try:
+        items = ItemShelf.of(votes.watch(content.watch(_unique(found, bad))))
+    except DataError as error:
+        if on_bad != "fail" or error.line is None:
+            raise
+        error.args = (f"{error}; --on-bad skip leaves such rows out, and counts them",)
+        raise
+    new = tuple(name for name in bad.strata if name not in spec.strata)
+    return ItemSet(
+        items, dict(sorted(bad.dropped.items())), content.hexdigest(), source, votes.hexdigest(),
+        tuple(bad.remarks), new,
+    )  # fmt: skip
 
 
 def open_items(

@@ -25,23 +25,25 @@ PAIR_KEYS = (
 )  # fmt: skip
 
 
-def read_items(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
-    """Read `{"id", "prompt", "responses", "gold", ...}`: one item of any number of responses per row.
-
-    `logprobs`, one number per response: the log-probability of the whole response, in nats, under the policy
-    that it was sampled from. That policy's name, `sampling.policy`, is a stratum unless `strata` has one.
-    `votes`, of two responses: how many annotators are for the first, for the second, and (0 if left out) for
-    neither. They do not make gold; the noise ceiling is measured on them.
-    """
-    return items_of(files, bad, _item)
-
-
 def read_pairs(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     """Read `{"prompt", "chosen", "rejected"}`, strings or message lists, with `strength` or `p_chosen`."""
-    return items_of(files, bad, _pair)
+
+    def compared(row: Row) -> Item | None:
+        item = pair_of(row)
+        problem = fields.no_comparison(*(response.text for response in item.responses))
+        if problem is not None:
+            bad.leave_out(problem)
+        return None if problem else item
+
+    return items_of(files, bad, compared)
 
 
-def _item(row: Row) -> Item:
+def item_of(row: Row) -> Item:
+    """Return the item of a row of rmbench's own JSON Lines.
+
+    Raises:
+        DataError: If a key is unknown or a value does not fit.
+    """
     fields.known_keys(row, ITEM_KEYS)
     prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
     texts = fields.required(row, "responses")
@@ -161,7 +163,12 @@ def _check_probabilities(row: Row, gold: list[float | None]) -> None:
         )
 
 
-def _pair(row: Row) -> Item:
+def pair_of(row: Row) -> Item:
+    """Return the item of a row with a prompt, `chosen` and `rejected`.
+
+    Raises:
+        DataError: If a key is unknown or a value does not fit.
+    """
     fields.known_keys(row, PAIR_KEYS)
     if "prompt" in row.value and row.value["prompt"] is not None:
         prompt = fields.prompt(row, "prompt", row.value["prompt"])

@@ -222,7 +222,7 @@ def parameter_help(spec: TaskSpec) -> list[str]:
     for name, param in ({**of_kinds, **of_reader}).items():
         shown = current.get(name, param.default)
         if shown is None:
-            shown = "not set" if param.option.only_with else "by convention"
+            shown = "not set" if param.option.only_with or name in of_reader else "by convention"
         elif isinstance(shown, bool):
             shown = "yes" if shown else "no"
         lines.append(f"{name} = {shown} ({written(param.hint)}): {param.help}")

@@ -4,7 +4,7 @@ Unlike a task's reader this one skips columns that it does not know, and takes r
 data is compared with, never measured on.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,11 @@ from typing import Any
 
 from rmbench.errors import ConfigError, DataError, UnknownNameError
 from rmbench.tasks import fields
-from rmbench.tasks.hh_rlhf import parse_transcript, split_transcript
+from rmbench.tasks.layouts.columns import Names
+from rmbench.tasks.layouts.conversation import reply_of, turns_of
+from rmbench.tasks.layouts.read import read as read_layout
+from rmbench.tasks.layouts.reading import LayoutOptions
+from rmbench.tasks.layouts.recognise import layout_of
 from rmbench.tasks.own import gold_of
 from rmbench.tasks.rows import BadRows, FoundItem, Row, rows_of
 from rmbench.tasks.spec import TaskSpec, list_tasks, load_task
@@ -20,9 +24,6 @@ from rmbench.types import Response, Turn
 
 CHOSEN, REJECTED, UNLABELLED = LABELS = ("chosen", "rejected", "unlabelled")
 """A response of the highest gold among its prompt's, one of lower gold, one of which that is not known."""
-
-_TRANSCRIPT = ("\n\nHuman:", "\n\nAssistant:")
-_ROLE_OF = {"human": "user", "gpt": "assistant", "bot": "assistant"}
 
 Prompt = tuple[Turn, ...]
 
@@ -105,8 +106,15 @@ def training_rows(path: Path, layout: str, bad: BadRows) -> Iterator[TrainingRow
     """
     rows = rows_of(path, bad)
     first = next(rows, None)
-    if first is not None:
-        parse = (_layout_of(first) if layout == "auto" else LAYOUTS[layout]).parse
+    if first is None:
+        return
+    fits = next((each for each in LAYOUTS.values() if each.fits(first)), None)
+    if layout == "auto" and (fits is None or _is_told_by_columns(first)):
+        if layout_of(Names.read(first.value, {}), first.value) is None:
+            raise _unknown(first)
+        yield from rows_of_items(read_layout([path], LayoutOptions(), bad))
+    else:
+        parse = (LAYOUTS[layout] if fits is None or layout != "auto" else fits).parse
         yield from bad.parse(chain([first], rows), parse)
 
 
@@ -132,13 +140,16 @@ def _labels(gold: Sequence[float | None]) -> tuple[str, ...]:
     return tuple(UNLABELLED if g is None else CHOSEN if g == best else REJECTED for g in gold)
 
 
-def _layout_of(row: Row) -> Layout:
-    for layout in LAYOUTS.values():
-        if layout.fits(row):
-            return layout
+def _is_told_by_columns(row: Row) -> bool:
+    """Say whether a row has replies in columns that `LAYOUTS` does not know, such as a second one."""
+    layout = layout_of(Names.read(row.value, {}), row.value)
+    return layout is not None and layout.replies not in (("chosen", "rejected"), ("responses",))
+
+
+def _unknown(row: Row) -> DataError:
     known = "; ".join(f"{name}: {_needs(layout)}" for name, layout in LAYOUTS.items())
     has = ", ".join(sorted(map(str, row.value))[:12]) or "none"
-    raise DataError(f"no columns that are known as training data ({known}); it has: {has}", path=row.path)
+    return DataError(f"no columns that are known as training data ({known}); it has: {has}", path=row.path)
 
 
 def _needs(layout: Layout) -> str:
@@ -153,7 +164,7 @@ def _pair(row: Row) -> TrainingRow:
     prompts = _given_prompt(row)
     n_given, replies = len(prompts), []
     for key, label in (("chosen", CHOSEN), ("rejected", REJECTED)):
-        before, text = _reply(row, key)
+        before, text = reply_of(row, key, fields.required(row, key))
         if before and before not in prompts:
             prompts.append(before)
         asked = {*range(n_given), *([prompts.index(before)] if before else [])}
@@ -175,7 +186,7 @@ def _pool(row: Row) -> TrainingRow:
 def _conversation(row: Row) -> TrainingRow:
     """Every turn of the assistant's is a reply that is learned from, to all that stands before it."""
     key = "messages" if row.value.get("messages") is not None else "conversations"
-    turns = fields.turns(row, key, _messages(fields.required(row, key)))
+    turns = turns_of(row, key, fields.required(row, key))
     ends = [k for k, turn in enumerate(turns) if turn["role"] == "assistant"]
     prompts: list[Prompt] = []
     replies = []
@@ -204,7 +215,7 @@ def _instruction(row: Row) -> TrainingRow:
 def _completion(row: Row) -> TrainingRow:
     prompts = _given_prompt(row)
     key = next((k for k in ("completion", "response") if row.value.get(k) is not None), "completion")
-    _, text = _reply(row, key)
+    _, text = reply_of(row, key, fields.required(row, key))
     return _row(row, prompts, [Reply(text, UNLABELLED, (0,) if prompts else ())])
 
 
@@ -223,39 +234,14 @@ def _given_prompt(row: Row) -> list[Prompt]:
     value = row.value.get("prompt")
     if value is None or (isinstance(value, str) and not value.strip()):
         return []
-    if isinstance(value, str) and value.startswith(_TRANSCRIPT):
-        turns = split_transcript(row, "prompt")
-        asked = turns[:-1] if turns[-1] == Turn(role="assistant", content="") else turns
-        return [asked] if asked else []
-    return [fields.turns(row, "prompt", value)]
-
-
-def _reply(row: Row, key: str) -> tuple[Prompt, str]:
-    """Return what stands before the reply under `key` (if it says), and the reply."""
-    value = fields.required(row, key)
-    if isinstance(value, str) and not value.startswith(_TRANSCRIPT):
-        return (), value
-    turns = parse_transcript(row, key) if isinstance(value, str) else fields.turns(row, key, value)
-    if turns[-1]["role"] != "assistant":
-        raise row.error("does not end with an assistant turn", key, "no reply at the end")
-    return turns[:-1], turns[-1]["content"]
+    turns = turns_of(row, "prompt", value)
+    asked = turns[:-1] if turns[-1] == Turn(role="assistant", content="") else turns
+    return [asked] if asked else []
 
 
 def _text_of(row: Row, keys: Sequence[str]) -> str:
     key = next((k for k in keys if row.value.get(k) is not None), keys[0])
     return fields.reply(row, key)
-
-
-def _messages(value: Any) -> Any:
-    """Return ShareGPT's messages, `from` and `value`, as `role` and `content`; others as they are."""
-    if not isinstance(value, list):
-        return value
-    return [
-        {"role": _ROLE_OF.get(m["from"], m["from"]), "content": m["value"]}
-        if isinstance(m, Mapping) and isinstance(m.get("from"), str) and "value" in m
-        else m
-        for m in value
-    ]
 
 
 LAYOUTS = {

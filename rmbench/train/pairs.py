@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rmbench.core.files import digest, in_part
-from rmbench.errors import ConfigError, DataError
+from rmbench.errors import ConfigError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded, TextFormat
 from rmbench.tasks import read_task_items
@@ -102,7 +102,7 @@ def read_training_data(
         names.append(name)
     shown = " + ".join(names)
     rng = np.random.default_rng(seed)
-    pairs = [p for item in items for p in _pairs_of(item, pairs_per_prompt, rng, on_bad, counts, shown)]
+    pairs = [p for item in items for p in _pairs_of(item, pairs_per_prompt, rng, counts)]
     pairs = _distinct(pairs, counts)
     if limit is not None and limit < len(pairs):
         pairs = [pairs[k] for k in np.sort(rng.choice(len(pairs), size=limit, replace=False))]
@@ -146,24 +146,15 @@ def _items(
 def _guess_reader(path: Path, on_bad: str) -> str:
     first = next(iter(rows_of(data_files(path)[0], BadRows(skip=on_bad == "skip"))), None)
     keys = set(first.value) if first else set()
-    if first and {"chosen", "rejected"} <= keys:
-        return "hh-rlhf" if str(first.value["chosen"]).startswith("\n\nHuman:") else "pairs"
-    if "responses" in keys:
-        return "jsonl"
     if first is None:
         raise ConfigError(f"{path}: no row is a JSON object")
-    raise ConfigError(
-        f"{path}: its first row has neither 'chosen' and 'rejected' nor 'responses'; say --reader NAME"
-    )
+    if keys == {"chosen", "rejected"} and str(first.value["chosen"]).startswith("\n\nHuman:"):
+        return "hh-rlhf"
+    return "jsonl"
 
 
 def _pairs_of(
-    item: Item,
-    most: int | None,
-    rng: np.random.Generator,
-    on_bad: str,
-    counts: Counter[str],
-    source: str,
+    item: Item, most: int | None, rng: np.random.Generator, counts: Counter[str]
 ) -> list[TrainingPair]:
     gold = [r.gold for r in item.responses]
     found = [
@@ -180,9 +171,7 @@ def _pairs_of(
     for i, j, difference in found:
         chosen, rejected = item.responses[i].text, item.responses[j].text
         if chosen == rejected:
-            if on_bad != "skip":
-                raise DataError(f"item {item.id!r}: chosen and rejected are the same text", path=Path(source))
-            counts["identical chosen and rejected"] += 1
+            counts["identical responses"] += 1
             continue
         strength = None if item.gold_kind == "label" else difference
         name = item.id if len(gold) == 2 else f"{item.id}#{i}>{j}"

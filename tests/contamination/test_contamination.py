@@ -27,7 +27,7 @@ from rmbench.contamination.grams import window_hashes, windows
 from rmbench.core.files import prompt_cluster
 from rmbench.core.overlap import words
 from rmbench.errors import ConfigError, DataError, RunError, UnknownNameError
-from rmbench.tasks import rows as rows_module
+from rmbench.tasks import containers
 from rmbench.tasks.training import CHOSEN, REJECTED, UNLABELLED, labels_of
 from rmbench.types import Item, Response, Turn
 
@@ -475,7 +475,7 @@ def test_rows_are_guessed_from_the_beginning_of_files(
     (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(raw))
     (tmp_path / "c.jsonl.xz").write_bytes(lzma.compress(raw))
     assert estimated_rows(open_training([str(tmp_path)])) == 6000
-    monkeypatch.setattr(rows_module, "HEAD_BYTES", 60_000)
+    monkeypatch.setattr(containers, "HEAD_BYTES", 60_000)
     assert 4500 < (estimated_rows(open_training([str(tmp_path)])) or 0) < 7500
     (tmp_path / "d.json").write_text(json.dumps(rows))
     assert estimated_rows(open_training([str(tmp_path)])) is None

@@ -72,7 +72,7 @@ def test_a_key_given_twice_is_a_bad_row(tmp_path: Path, name: str, skip: bool) -
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds that a test can reach."""
-    for module in ("rmbench.core.files", "rmbench.tasks.rows"):
+    for module in ("rmbench.core.files", "rmbench.tasks.containers"):
         monkeypatch.setattr(f"{module}.LONGEST_LINE", 1000)
     monkeypatch.setattr(files, "MOST_BLANK_LINES", 50)
 

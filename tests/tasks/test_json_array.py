@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rmbench.errors import DataError
-from rmbench.tasks.rows import BadRows, iter_array, rows_of
+from rmbench.tasks.containers import iter_array
+from rmbench.tasks.rows import BadRows, rows_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

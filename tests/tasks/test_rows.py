@@ -13,8 +13,9 @@ from pyarrow import parquet
 from rmbench.errors import DataError
 from rmbench.metrics import PanelRow, build_panel, measure_suite
 from rmbench.tasks import read_task_items
+from rmbench.tasks.containers import estimated_rows_of
 from rmbench.tasks.items import ItemSet
-from rmbench.tasks.rows import BadRows, estimated_rows_of, rows_of
+from rmbench.tasks.rows import BadRows, rows_of
 from rmbench.tasks.spec import DataSpec, TaskSpec, load_task
 
 ITEM: dict[str, Any] = {"id": "a", "prompt": "Q", "responses": ["x", "y"], "gold": [1, 0]}

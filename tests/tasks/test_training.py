@@ -106,12 +106,12 @@ def test_unknown_columns_are_one_line_that_names_them(tmp_path: Path) -> None:
     [
         ({"prompt": "Q", "chosen": 3, "rejected": "y"}, "key 'chosen': a number; expected text or a list"),
         ({"prompt": 3, "chosen": "x", "rejected": "y"}, "key 'prompt': a number"),
-        ({"chosen": chat((A, "x"), (U, "Q")), "rejected": "y"}, "does not end with an assistant turn"),
+        ({"chosen": chat((A, "x"), (U, "Q")), "rejected": "y"}, "ends with a turn of the user"),
         ({"responses": "x"}, "key 'responses': expected a list"),
         ({"responses": ["x", 3]}, "key 'responses[1]': a number; expected text"),
         ({"responses": ["x"], "gold": [1, 2]}, "expected one per response, 1"),
         ({"messages": chat(("wizard", "x"))}, "'wizard'; expected one of system"),
-        ({"messages": {"role": "user"}}, "key 'messages': an object"),
+        ({"messages": {"role": "user"}}, "key 'messages[0]': expected"),
         ({"text": ["x"]}, "key 'text': a list; expected text"),
     ],
 )

@@ -274,7 +274,7 @@ def test_wrong_use_is_one_line_exit_code_2_and_nothing_written(
     assert not out.exists()
 
 
-def test_bad_pairs_are_refused_or_counted(
+def test_pairs_that_compare_nothing_are_counted(
     make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, out = make_checkpoint("llama", head=False), tmp_path / "out"
@@ -282,11 +282,9 @@ def test_bad_pairs_are_refused_or_counted(
     rows[3]["rejected"] = rows[3]["chosen"]
     pairs.write_text("".join(json.dumps(r) + "\n" for r in [*rows, {**rows[5], "id": "again"}]))
     capsys.readouterr()
-    assert run(arguments(base, pairs, out)) == 2
-    assert "'p3': chosen and rejected are the same text" in capsys.readouterr().err
-    assert run(arguments(base, pairs, out, on_bad="skip")) == 0
+    assert run(arguments(base, pairs, out)) == 0
     shown = capsys.readouterr().out
-    assert "1 for identical chosen and rejected" in shown
+    assert "1 for identical responses" in shown
     assert "1 for duplicate pairs" in shown
     for row in rows:
         del row["strength"]

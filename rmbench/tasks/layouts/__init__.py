@@ -1,0 +1,1 @@
+"""Layouts of preference data: recognised by their columns, read as items."""
