@@ -109,7 +109,7 @@ class PairwiseModel(Protocol):
         """Return whatever can change a preference."""
         ...
 
-    def prefer(self, batch: Sequence[Pair]) -> Sequence[float]:
+    def prefer(self, batch: Sequence[Pair]) -> Sequence[float | Scored]:
         """Return P(first is better), each in [0, 1], in order."""
         ...
 

@@ -212,20 +212,6 @@ def test_a_card_alone_does_not_move_the_reading(make_checkpoint: Make) -> None:
         assert any("own forward pass" in note for note in model.notes())
 
 
-def test_vllm_refuses_what_needs_a_recipe(make_checkpoint: Make) -> None:
-    from rmbench.models.hf.checkpoint import find_checkpoint
-    from rmbench.models.runtime import Runtime
-    from rmbench.models.vllm.engine import read_config
-    from rmbench.models.vllm.reward import classifier_readout
-
-    config = {"architectures": ["Qwen2ForSequenceClassification"]}
-    for replica in (replicas.openrlhf(make_checkpoint, **config), replicas.trl_pad_eos(make_checkpoint)):
-        checkpoint = find_checkpoint(str(replica.folder), None)
-        read = read_config(checkpoint, Runtime(device="cpu"))
-        with pytest.raises(ConfigError, match="which vLLM does not do; load it with hf:"):
-            classifier_readout(checkpoint, read, None, None)
-
-
 def test_the_command_line_lists_recipes_and_scores_by_one(make_checkpoint: Make) -> None:
     from click.testing import CliRunner
 

@@ -26,7 +26,7 @@ from typing import Any, Literal
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint
 from rmbench.models.hf.device import allowed_gap, checked_length
-from rmbench.models.hf.forward import TokenStates
+from rmbench.models.hf.forward import TokenStates, last_places
 from rmbench.models.hf.identity import runtimes_for
 from rmbench.models.hf.load import Read, explained, load_causal, torch
 from rmbench.models.hf.sharing import made_up_ids
@@ -75,6 +75,13 @@ class LogProbs:
         with torch.inference_mode():
             logps = self._logps(hidden, torch.tensor(said, dtype=torch.long, device=hidden.device))
         return [float(part.sum()) for part in logps.double().cpu().split([b - a for a, b in replies])]
+
+    def after(self, rows: Sequence[Encoded], tokens: Sequence[int]) -> Any:
+        """Return log pi of each of some tokens as the next one of each row, (rows, tokens), float32."""
+        hidden = self.states.at(rows, last_places(rows)).repeat_interleave(len(tokens), dim=0)
+        with torch.inference_mode():
+            targets = torch.tensor(tokens, device=hidden.device).repeat(len(rows))
+            return self._logps(hidden, targets).view(len(rows), len(tokens))
 
     def own_sum(self, row: Encoded) -> float:
         """Return the same of one row from the model's own forward pass, with all its logits."""

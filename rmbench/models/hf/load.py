@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rmbench.models.hf.device import transformers as transformers
 from rmbench.models.hf.identity import NOT_READ_FILES, Pin, pin_of
 from rmbench.models.hf.recipes.fit import Fit
 from rmbench.models.hf.recipes.heads import MadeHead
+from rmbench.models.hf.recipes.pairs import refuse_pair_config
 from rmbench.models.hf.recipes.recipe import Asked, Recipe
 from rmbench.models.hf.weights.adapter import merge
 from rmbench.models.hf.weights.bodies import Body, find_body, own_tokenizer
@@ -96,7 +98,8 @@ def load_classifier(
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
     fit = Fit(checkpoint, runtime, asked or Asked(), fresh_head)
-    read = load_weights(checkpoint, runtime, auto, attention, changes, fit=fit)
+    refuse = partial(refuse_pair_config, checkpoint.location)
+    read = load_weights(checkpoint, runtime, auto, attention, changes, check=refuse, fit=fit)
     model, gate = read.model, None
     if fit.head is not None:
         own = {name: [n for n in names if not n.startswith("score.")] for name, names in read.lacks.items()}

@@ -9,6 +9,7 @@ from rmbench.models.hf.checkpoint import Checkpoint
 from rmbench.models.hf.device import torch, transformers
 from rmbench.models.hf.identity import Pin
 from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
+from rmbench.models.hf.recipes.pairs import refuse_pair_head
 from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
 from rmbench.models.hf.recipes.tensors import head_tensors, told
 from rmbench.models.runtime import Runtime
@@ -34,6 +35,7 @@ class Fit:
         """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
         where = self.checkpoint.location
         self.seen = seen = look_at(pin, self.runtime, config, tokenizer)
+        refuse_pair_head(seen)
         if self.fresh_head is not None:
             if heads := head_tensors(seen.tensors):
                 raise ConfigError(

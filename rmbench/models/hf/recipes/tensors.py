@@ -134,6 +134,26 @@ def read_tensor(tensor: Tensor, rows: Iterable[int] | None = None) -> Any:
                 " expected ids of the vocabulary"
             )
         found = part[:] if wanted is None else torch.cat([part[k : k + 1] for k in wanted])
+    return _float32(tensor, found)
+
+
+def read_tensors(tensors: Iterable[Tensor]) -> dict[str, Any]:
+    """Return name -> tensor in float32 on the CPU; each file is opened once.
+
+    Raises:
+        ConfigError: As `read_tensor`.
+    """
+    by_file: dict[Path, list[Tensor]] = {}
+    for tensor in tensors:
+        by_file.setdefault(tensor.file, []).append(tensor)
+    found: dict[str, Any] = {}
+    for path, wanted in by_file.items():
+        with TensorFile(path) as file:
+            found |= {each.name: _float32(each, file.part(each.name)[:]) for each in wanted}
+    return found
+
+
+def _float32(tensor: Tensor, found: Any) -> Any:
     if found.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         raise ConfigError(f"{tensor.file}: {tensor.name!r} is in {found.dtype}; expected float16 to float64")
     return found.to(torch.float32, copy=True)  # a mapped tensor would change with its file
