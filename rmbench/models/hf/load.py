@@ -72,13 +72,15 @@ class Loaded:
 
 
 @dataclass(slots=True)
-class _Fit:
+class Fit:
     """A recipe and its head, while a classifier is loaded."""
 
     checkpoint: Checkpoint
     runtime: Runtime
     asked: Asked
     fresh_head: int | None
+    rates_steps: bool = False
+    """Whether it is for `process:`."""
     recipe: Recipe | None = None
     why: str = ""
     head: MadeHead | None = None
@@ -96,7 +98,7 @@ class _Fit:
                     f" {told(seen.tensors, heads)}"
                 )
             return {}
-        self.recipe, self.why = choose_recipe(self.asked, lambda: seen)
+        self.recipe, self.why = choose_recipe(self.asked, lambda: seen, rates_steps=self.rates_steps)
         if self.recipe is None:
             return {}
         self.head = make_head(self.recipe, seen)
@@ -118,7 +120,8 @@ class _Fit:
         """Put the head in place of the classifier's own; refuse heads that nothing reads."""
         if self.seen is None or self.fresh_head is not None:
             return
-        if self.recipe is not None and not isinstance(getattr(model, "score", None), torch.nn.Module):
+        needs_score = self.recipe is not None and (self.head is not None or not self.rates_steps)
+        if needs_score and self.recipe and not isinstance(getattr(model, "score", None), torch.nn.Module):
             raise ConfigError(
                 f"{self.checkpoint.location}: {type(model).__name__} is no decoder with a 'score' head; the"
                 f" recipe {self.recipe.name} reads decoders"
@@ -127,23 +130,26 @@ class _Fit:
         unread = unread_heads(self.seen, used)
         self.unread = told(self.seen.tensors, unread) if unread else ""
         if unread and self.asked.is_auto:
-            raise ConfigError(_unread(self.seen, unread, self.recipe))
+            raise ConfigError(_unread(self.seen, unread, self.recipe, self.rates_steps))
         if self.head is not None:
             model.score = self.head.module
 
 
-def _unread(seen: Seen, unread: list[str], recipe: Recipe | None) -> str:
+def _unread(seen: Seen, unread: list[str], recipe: Recipe | None, rates_steps: bool) -> str:
     """Say which head tensors nothing reads, and which recipe would."""
     found = [
         each.name
         for each in fitting(seen)
-        if each != recipe and {seen.name(name) for name in each.match.tensors} & set(unread)
+        if each != recipe
+        and (each.steps is not None) == rates_steps
+        and {seen.name(name) for name in each.match.tensors} & set(unread)
     ]
     read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
     advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
     by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
-    if steps := seen.step_classes:
-        read, advice = f"{steps[0]} rates steps, which hf: does not read", "write a recipe of your own"
+    if not rates_steps and (steps := seen.step_classes):
+        read = f"{steps[0]} rates steps, which hf: does not read"
+        advice = f"load it with process:{seen.where}, with a recipe of your own where none fits"
     return (
         f"{seen.where}: its files have a head{by}: {told(seen.tensors, unread)}; {read}; {advice}"
         " (`rmbench models recipes` lists them), or write a small adapter (file.py:Class)"
@@ -172,7 +178,7 @@ def load_classifier(
     """
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
-    fit = _Fit(checkpoint, runtime, asked or Asked(), fresh_head)
+    fit = Fit(checkpoint, runtime, asked or Asked(), fresh_head)
     read = load_weights(checkpoint, runtime, auto, attention, changes, fit=fit)
     model, gate = read.model, None
     if fit.head is not None:
@@ -199,7 +205,7 @@ def load_weights(
     attention: str,
     changes: Mapping[str, Any],
     check: Callable[[Any], None] | None = None,
-    fit: _Fit | None = None,
+    fit: Fit | None = None,
 ) -> Read:
     """Return a checkpoint's model on its device, with its tokenizer and identity.
 
