@@ -94,10 +94,10 @@ class StepFormat:
         reply = between.join(parts)
         text = self._inner.text([*turns[:-1], Turn(role=turns[-1]["role"], content=reply)])
         start, taken = text.rfind(reply), 0
-        if start < 0:  # templates take white space away
-            start, taken = text.rfind(reply.strip()), len(reply) - len(reply.lstrip())
+        if start < 0 and reply == reply.rstrip():  # templates take white space away
+            start, taken = text.rfind(reply.lstrip()), len(reply) - len(reply.lstrip())
         ends = [n - len(between) for n in accumulate(len(part) + len(between) for part in parts)]
-        if start < 0 or ends[-1] - taken > len(reply.strip()):
+        if start < 0:
             raise ScoringError(
                 f"the chat template changes a reply in which {self._steps.mark!r} ends the steps, so where"
                 " they end is unknown; pass -M chat_template=plain, or a Jinja file that keeps replies as"

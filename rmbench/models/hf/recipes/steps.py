@@ -40,6 +40,8 @@ class Steps:
         A reply with marks in its text is divided there: it was written for such a model.
         """
         found = re.split(self._divider(reply), reply)
+        if self._is_marked(reply):
+            found = [found[0], *(step.removeprefix(self.between) for step in found[1:])]
         if not self.blank or self._is_marked(reply):
             found = [step for step in found if step.strip()] or [reply]
         return [step.strip() for step in found] if self.strip else found
