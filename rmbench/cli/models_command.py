@@ -72,7 +72,10 @@ def _show_recipes(output: str) -> None:
 
     names = {"recipe": None, "with": None, "families": 48, "found by": 44, "verified": None}
     columns = tuple(Column(name, "text", width) for name, width in names.items())
-    rows = tuple((r.name, "process:" if r.steps else "hf:", ", ".join(r.families), r.match.told, r.verified) for r in found)
+    rows = tuple(
+        (r.name, "process:" if r.steps else "hf:", ", ".join(r.families), r.match.told, r.verified)
+        for r in found
+    )
     table = Table(columns, rows)
     print_tables(
         output, lambda: [Block("recipes", (), table, caption=("How heads are read",))], lambda: table

@@ -264,7 +264,9 @@ def _steps(loaded: LoadedModel, items: Iterable[Item]) -> Mapping[str, int] | No
     """Return how many steps the responses have, for a model that rates steps."""
     if not isinstance(loaded.model, SteppingModel):
         return None
-    return loaded.model.step_counts(item.conversation(k) for item in items for k in range(len(item.responses)))
+    return loaded.model.step_counts(
+        item.conversation(k) for item in items for k in range(len(item.responses))
+    )
 
 
 def _provenance(

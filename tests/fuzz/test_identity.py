@@ -134,7 +134,8 @@ def cases(scheme: str, below: Path) -> dict[str, dict[str, list[str]]]:
         },
         "process": {
             "label=0": {"label": ["1"], "reduce": ["min", "mean", "prod"], "step_token": ["\\n", "."],
-                        "value": ["logit"], **shared, **attn},
+                        "insert": ["\\n", "."], "value": ["logit"], **shared, **attn,
+                        "recipe": [], "head": [], "format": []},
         },
         "dpo": {
             "": {"beta": ["0.2", "0.3"], "average": ["yes"], **shared, **attn},

@@ -33,6 +33,7 @@ CONVERSATIONS = [
 REDUCED: dict[str, Callable[[list[float]], float]] = {
     "last": lambda v: v[-1], "min": min, "mean": lambda v: sum(v) / len(v), "prod": lambda v: sum(map(math.log, v)),
 }  # fmt: skip
+STEP = {"label": "1", "step_token": r"\n\n"}
 Build = Callable[[Make], StepReplica]
 
 BY_EVIDENCE: dict[str, tuple[Build, str]] = {
@@ -87,7 +88,7 @@ def test_a_language_model_that_rates_by_a_word_is_named(make_checkpoint: Make, n
     replica = BY_NAME[name](make_checkpoint)
     model = check(replica, recipe=name)
     assert model.fingerprint()["recipe"] == recipes()[name].identity
-    with pytest.raises(ConfigError, match="-M recipe= with math-shepherd, rlhflow-prm, versaprm"):
+    with pytest.raises(ConfigError, match="needs -M recipe= with math-shepherd, rlhflow-prm, versaprm"):
         load(replica.folder)
 
 
@@ -129,7 +130,7 @@ def test_inserted_after_a_chat_template(make_checkpoint: Make) -> None:
         with torch.no_grad():
             return float(own(torch.tensor([ids])).logits[0, -1].softmax(-1)[1])
 
-    model = load(folder, label="1", step_token="\\n\\n", insert="##")
+    model = load(folder, **STEP, insert="##")
     assert rewards(model) == pytest.approx([last(*pair) for pair in TEXTS], abs=1e-5)
 
 
@@ -137,7 +138,7 @@ def test_replies_that_differ_in_the_last_step_get_different_rewards(make_checkpo
     """The separator stands between the steps alone: today's way to write replies."""
     folder = make_checkpoint(task="TokenClassification", n_labels=2)
     for reduce in ("last", "mean", "prod"):
-        model = load(folder, label="1", step_token="\\n\\n", reduce=reduce)
+        model = load(folder, **STEP, reduce=reduce)
         paris, lyon = rewards(model, CONVERSATIONS[:2])
         assert abs(paris - lyon) > 1e-4
     assert any("pass -M insert=" in note for note in model.notes())
@@ -180,10 +181,38 @@ def test_a_long_reply_keeps_its_last_steps(make_checkpoint: Make) -> None:
         batch = [[Turn(role="user", content="Tell me all."), Turn(role="assistant", content=reply)]]
         model = load(folder, max_length="60")
         row = model.encode(batch)[0]
-        assert row.truncated and len(row.ids) == 60, name
+        assert row.truncated, name
+        assert len(row.ids) == 60
         assert 1 < len(row.steps) < 20
         assert all(0 < place < 60 for place in row.steps)
         assert model.score(batch)[0].truncated
+
+
+def test_an_adapter_of_trl_is_read_as_its_card_says(make_checkpoint: Make, tmp_path: Path) -> None:
+    from adapter_builders import put_adapter
+
+    base = make_checkpoint(task="CausalLM", folder="base")
+    put_adapter(base, tmp_path / "lora", task="TOKEN_CLS", kind="TOKEN_CLS", n_labels=2)
+    (tmp_path / "lora" / "README.md").write_text("---\ntags:\n- trl\n- prm\n---\n")
+    model = load(tmp_path / "lora")
+    assert model.fingerprint()["recipe"] == recipes()["trl-prm"].identity
+    plain = load(tmp_path / "lora", recipe="none", label="1")
+    assert "recipe" not in plain.fingerprint()
+    assert rewards(plain) != pytest.approx(rewards(model), abs=1e-3)
+
+
+def test_every_option_of_steps_is_part_of_the_identity(make_checkpoint: Make) -> None:
+    folder = step_replicas.trl_prm(make_checkpoint).folder
+    inserted = {"insert": "#", "label": "1", "recipe": "none"}
+    options: list[dict[str, str]] = [
+        {}, {"step_token": "."}, {"insert": "."}, {"format": "template"}, {"format": "math-shepherd"},
+        {"chat_template": "plain"}, {"reduce": "min"}, {"value": "logit"}, {"label": "0"},
+        {"recipe": "none", "label": "1"}, inserted, inserted | {"step_token": "."},
+        inserted | {"format": "trl-prm"}, {"recipe": "none", "label": "1", "step_token": "."},
+    ]  # fmt: skip
+    prints = [tuple(sorted(load(folder, **each).fingerprint().items())) for each in options]
+    assert len(set(prints)) == len(options)
+    assert len({tuple(rewards(load(folder, **each))) for each in options}) == len(options)
 
 
 def bon_data(folder: Path) -> Path:
@@ -224,10 +253,14 @@ def test_from_the_command_line(
 def test_each_scheme_sends_to_the_other(make_checkpoint: Make) -> None:
     for build, _ in list(BY_EVIDENCE.values())[:2]:
         folder = build(make_checkpoint).folder
-        with pytest.raises(ConfigError, match=f"rates steps, which hf: does not read; load it with process:{folder}"):
+        with pytest.raises(
+            ConfigError, match=f"rates steps, which hf: does not read; load it with process:{folder}"
+        ):
             load_model(str(folder), {})
     outcome = replicas.grm(make_checkpoint).folder
-    with pytest.raises(ConfigError, match=f"process: does not read; load it with hf:{outcome}"):
+    with pytest.raises(
+        ConfigError, match=f"grm reads such as one reward of a whole reply, with hf:{outcome}"
+    ):
         load(outcome)
     with pytest.raises(ConfigError, match="gives one reward of a whole reply"):
         load(outcome, recipe="grm")
@@ -244,7 +277,7 @@ def test_a_recipe_of_the_user(make_checkpoint: Make, tmp_path: Path) -> None:
     file.write_text(shipped)
     check(replica, recipe=str(file))
     check(replica, recipe="skywork-o1-prm")
-    with pytest.raises(ConfigError, match="the recipe trl-value-head, which its files fit, gives one reward"):
+    with pytest.raises(ConfigError, match="trl-value-head reads such as one reward of a whole reply"):
         load(replica.folder)
     for bad, told in {
         "read_at: before_eos\n": "'read_at': it does not go with 'steps'",
@@ -305,6 +338,8 @@ def test_a_template_that_changes_replies_is_refused(make_checkpoint: Make) -> No
     once = "{% for m in messages[:2] %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     (replica.folder.parent / "once.jinja").write_text(once)
     rlhflow = step_replicas.rlhflow_prm(make_checkpoint)
-    model = load(rlhflow.folder, recipe="rlhflow-prm", chat_template=str(replica.folder.parent / "once.jinja"))
+    model = load(
+        rlhflow.folder, recipe="rlhflow-prm", chat_template=str(replica.folder.parent / "once.jinja")
+    )
     with pytest.raises(ScoringError, match="the chat template writes 1 of 3 answers to steps"):
         model.score(CONVERSATIONS[:1])

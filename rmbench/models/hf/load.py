@@ -137,19 +137,20 @@ class Fit:
 
 def _unread(seen: Seen, unread: list[str], recipe: Recipe | None, rates_steps: bool) -> str:
     """Say which head tensors nothing reads, and which recipe would."""
-    found = [
-        each.name
+    fit = [
+        each
         for each in fitting(seen)
-        if each != recipe
-        and (each.steps is not None) == rates_steps
-        and {seen.name(name) for name in each.match.tensors} & set(unread)
+        if each != recipe and {seen.name(name) for name in each.match.tensors} & set(unread)
     ]
+    found = [each.name for each in fit if (each.steps is not None) == rates_steps]
     read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
     advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
     by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
     if not rates_steps and (steps := seen.step_classes):
         read = f"{steps[0]} rates steps, which hf: does not read"
         advice = f"load it with process:{seen.where}, with a recipe of your own where none fits"
+    elif rates_steps and (whole := [each.name for each in fit if each.steps is None]):
+        read += f" for steps; {whole[0]} reads such as one reward of a whole reply, with hf:{seen.where}"
     return (
         f"{seen.where}: its files have a head{by}: {told(seen.tensors, unread)}; {read}; {advice}"
         " (`rmbench models recipes` lists them), or write a small adapter (file.py:Class)"

@@ -116,7 +116,9 @@ class ProcessReward(HFModel):
         self._told, self._recipe, self._why, self._unread = read.remarks, fit.recipe, fit.why, fit.unread
         self._steps = None if fit.recipe is None else fit.recipe.steps
         names = label_names(model.config)
-        label = self._steps.label if self._steps and reading.label is None and len(names) > 1 else reading.label
+        label = reading.label
+        if label is None and self._steps is not None and len(names) > 1:
+            label = self._steps.label
         self._label = choose_readout(where, names, label, None, weighable=False).label
         text_format = _format_of(tokenizer, self._recipe, reading, setup.chat_template)
         max_length = checked_length(where, model.config, tokenizer, setup.runtime)
@@ -289,6 +291,6 @@ def _check_class(where: str, model: Any) -> None:
     by_words = ", ".join(name for name, each in recipes().items() if each.steps and not each.match.size)
     raise NoHeadError(
         f"{where}: its config names {told}; expected ...ForTokenClassification, or files that a recipe for"
-        f" steps fits (`rmbench models recipes`). A language model that rates steps by a word: -M recipe= with"
-        f" {by_words}"
+        " steps fits (`rmbench models recipes`). A language model that rates steps by a word needs -M recipe="
+        f" with {by_words}"
     )

@@ -396,9 +396,7 @@ class ReplyFormat:
             unreadable="" if end_of_reply > kept else NO_TOKENS,
         )
 
-    def _ends_of_steps(
-        self, text: str, start: int, end: int, begins: Sequence[int], last: int
-    ) -> list[int]:
+    def _ends_of_steps(self, text: str, start: int, end: int, begins: Sequence[int], last: int) -> list[int]:
         """Return the token that holds the last character of each separator, and the last of the reply.
 
         The last step needs no separator after it: without one it ends with the reply.

@@ -295,14 +295,14 @@ def choose_recipe(
     elif asked.recipe != "auto":
         found, why = _named(asked.recipe), "-M recipe="
     else:
-        found, why = _matching(see())
+        found, why = _matching(see(), rates_steps)
         if not rates_steps and found is not None and not found.steps and (steps := see().step_classes):
             raise ConfigError(
                 f"{see().where}: {steps[0]} rates steps, which hf: does not read; write a small adapter"
                 f" (file.py:Class), or pass -M recipe={found.name} to read its head at one token alone"
             )
     if found is not None and (found.steps is not None) != rates_steps:
-        raise ConfigError(_of_other_kind(found, see(), asked.recipe))
+        raise ConfigError(_of_other_kind(found, see()))
     if found is not None and found.refuse:
         seen = see()
         if refused := [key for key in found.refuse if getattr(seen.config, key, None)]:
@@ -315,16 +315,14 @@ def choose_recipe(
     return _changed(found, asked, rates_steps), why or "options"
 
 
-def _of_other_kind(found: Recipe, seen: Seen, asked: str) -> str:
-    by = "option 'recipe': it" if asked != "auto" else f"the recipe {found.name}, which its files fit,"
+def _of_other_kind(found: Recipe, seen: Seen) -> str:
     if found.steps is not None:
-        named = seen.step_classes[:1] or [f"the recipe {found.name}"]
-        by = by if asked != "auto" else named[0]
-        return f"{seen.where}: {by} rates steps, which hf: does not read; load it with process:{seen.where}"
-    step_recipes = ", ".join(each.name for each in recipes().values() if each.steps is not None)
+        what = [*seen.step_classes, f"the recipe {found.name}"][0]
+        return f"{seen.where}: {what} rates steps, which hf: does not read; load it with process:{seen.where}"
+    of_steps = ", ".join(each.name for each in recipes().values() if each.steps is not None)
     return (
-        f"{seen.where}: {by} gives one reward of a whole reply, which process: does not read; load it with"
-        f" hf:{seen.where}, or name a recipe for steps with -M recipe= ({step_recipes})"
+        f"{seen.where}: the recipe {found.name} gives one reward of a whole reply, which process: does not"
+        f" read; load it with hf:{seen.where}, or pass -M recipe= with one for steps ({of_steps})"
     )
 
 
@@ -346,8 +344,10 @@ def _named(text: str) -> Recipe:
     raise UnknownNameError("recipe", text, ["auto", "none", *recipes()], "option 'recipe' (or a YAML file)")
 
 
-def _matching(seen: Seen) -> tuple[Recipe | None, str]:
+def _matching(seen: Seen, rates_steps: bool) -> tuple[Recipe | None, str]:
     found = [recipe for recipe in recipes().values() if recipe.match.fits(seen)]
+    if rates_steps:
+        found = [recipe for recipe in found if recipe.steps is not None]
     if not found:
         return None, ""
     most = max(recipe.match.size for recipe in found)
@@ -400,10 +400,10 @@ def _changed_steps(found: Steps | None, changes: dict[str, Any]) -> Steps:
             f"option {next(iter(changes))!r} needs a recipe for steps (-M recipe=), or -M insert=TEXT, which"
             " is written after each step and read there"
         )
+    steps = found or Steps(mark=mark)
     if mark is not None:
-        made: dict[str, Any] = {"mark": mark, "written": "tokens", "between": "", "one_token": False}
-        found = Steps(**made) if found is None else replace(found, **made)
-    return found if split is None else replace(found, split=split)
+        steps = replace(steps, mark=mark, written="tokens", between="", one_token=False)
+    return steps if split is None else replace(steps, split=split)
 
 
 def _format(name: str) -> Turns | None:

@@ -166,7 +166,9 @@ class StepFormat:
         gone = len(ids) - len(row.ids)
         kept = [end - gone for end in ends if end - gone > 0]
         if not kept:
-            raise ScoringError(f"no step of a reply is left in {max_length} tokens; pass a larger -M max_length=")
+            raise ScoringError(
+                f"no step of a reply is left in {max_length} tokens; pass a larger -M max_length="
+            )
         return Encoded(
             row.ids, truncated=row.truncated, reply=(max(first - gone, 1), len(row.ids)), steps=tuple(kept)
         )
