@@ -36,7 +36,7 @@ from rmbench.scoring import (
 )
 from rmbench.tasks import ItemShelf, read_task_items
 from rmbench.tasks.spec import TaskSpec, check_kinds
-from rmbench.types import CountedModel, Item, SteppingModel, TrainedModel
+from rmbench.types import CountedModel, Item, NotingModel, SteppingModel, TrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,12 +273,14 @@ def _provenance(
     loaded: LoadedModel, task: PreparedTask, options: EvalOptions, scoring: Scoring
 ) -> dict[str, Any]:
     wall_s = scoring.wall_s
+    said = loaded.model.notes() if isinstance(loaded.model, NotingModel) else ()
     return {
         **provenance_of(model=loaded.spec, data=task.source, command=options.command),
         "computed": scoring.n_computed,
         "reused": scoring.n_units - scoring.n_computed,
         **({} if task.gold is None else {"gold_computed": task.gold.n_computed}),
         **({"gold": dict(task.gold.provenance)} if task.gold and task.gold.provenance else {}),
+        **({"remarks": list(said)} if said else {}),
         "wall_s": round(wall_s, 3),
         "tokens": scoring.n_tokens or None,
         "parameters": loaded.model.n_parameters() if isinstance(loaded.model, CountedModel) else None,

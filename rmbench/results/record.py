@@ -285,6 +285,8 @@ class Provenance:
     wall_s: float | None = None
     used: Mapping[str, Any] | None = None
     """Requests, tokens and cost of a metered model."""
+    remarks: tuple[str, ...] | None = None
+    """Of the model on itself: its recipe and why, its text format, what it fell back to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
