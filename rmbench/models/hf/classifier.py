@@ -270,7 +270,8 @@ def load_hf(
         torch_compile: Compile the backbone first: half a minute, then a tenth faster on a CPU.
         recipe: How the head is read: `auto` (by what the files show), `none`, a name of `rmbench models
             recipes`, or a YAML file.
-        head: `token:ID` (the logit of a token of the vocabulary) or `token:ID-ID` (a difference of two).
+        head: `token:ID` (the logit of a token of the vocabulary) or `token:ID-ID` (a difference of two); by
+            their words `text:Yes,No`.
         read_at: `last` token, `last_eos`, `before_eos` (the last one that is not EOS, as transformers reads
             where padding is EOS), or `appended:TOKEN`.
         format: `template`, or the format of a recipe such as `beaver-reward`.
