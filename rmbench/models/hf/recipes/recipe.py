@@ -30,7 +30,7 @@ Activation = Literal["relu", "gelu", "silu", "tanh"]
 _READ_AT = r"last|last_eos|before_eos|appended:.+"
 _TOKENS = r"token:\d+(-\d+)?|text:[^,]+(,[^,]+)?"
 _HEADS = "token:ID or token:ID-ID, ids of the vocabulary, or text:GOOD,BAD"
-_LATER = ("steps",)
+_LATER = ("steps", "system")
 """Fields that are part of the identity only where a recipe has them: they came after runs were made."""
 ReadAt = Annotated[str, Option(pattern=_READ_AT, expected="last, last_eos, before_eos, or appended:TOKEN")]
 TokenHead = Annotated[str, Option(pattern=_TOKENS, expected=_HEADS)]
@@ -155,6 +155,9 @@ class Recipe:
     cls_token) that is written after the text."""
     text: Turns | None = None
     """None: the chat template, or the plain transcript."""
+    system: str | None = None
+    """A system message for conversations that have none; it may be empty, which
+    keeps the default of a template out."""
     strip_newline: bool = False
     """Take line breaks from the end of the text."""
     append_eos: bool = False

@@ -41,7 +41,7 @@ class StepFormat:
     def __init__(self, tokenizer: Any, recipe: Recipe, steps: Steps, chat_template: str) -> None:
         if not getattr(tokenizer, "is_fast", False):
             raise ConfigError("rewards of steps need a fast tokenizer (a tokenizer.json beside the weights)")
-        self._tokenizer, self._steps = tokenizer, steps
+        self._tokenizer, self._steps, self._system = tokenizer, steps, recipe.system
         self._inner: ChatFormat | PlainFormat | TurnsFormat
         if recipe.text is not None and chat_template == "auto":
             self._inner, inner = TurnsFormat(tokenizer, recipe.text), "recipe"
@@ -82,8 +82,8 @@ class StepFormat:
 
     def _with_system(self, turns: Conversation) -> list[Turn]:
         *prompt, reply = turns
-        if self._steps.system and all(turn["role"] != "system" for turn in prompt):
-            prompt = [Turn(role="system", content=self._steps.system), *prompt]
+        if self._system is not None and all(turn["role"] != "system" for turn in prompt):
+            prompt = [Turn(role="system", content=self._system), *prompt]
         return [*prompt, Turn(role=reply["role"], content=clean(reply["content"]))]
 
     def _in_text(self, turns: Sequence[Turn]) -> tuple[str, list[int]]:

@@ -29,8 +29,6 @@ class Steps:
     """Empty steps count too."""
     strip: bool = False
     """White space around a step is taken away."""
-    system: str = ""
-    """System message of a conversation that has none."""
     label: Annotated[int, Option(low=0)] | None = None
     """The label that means a good step, where the head has several."""
 

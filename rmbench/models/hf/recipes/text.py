@@ -6,7 +6,7 @@ from typing import Any
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.hf.recipes.recipe import Gate, Recipe, Turns
 from rmbench.models.hf.text import ChatFormat, Encoded, PlainFormat, clean, cut, decoder_format, fold_system
-from rmbench.types import Conversation
+from rmbench.types import Conversation, Turn
 
 
 class TurnsFormat:
@@ -67,13 +67,19 @@ class RecipeFormat:
     def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
         """Return at most `max_length` tokens per conversation."""
         is_chat = isinstance(self._inner, ChatFormat)
-        texts = [self._ended(self._inner.text(turns)) for turns in batch]
+        texts = [self._ended(self._inner.text(self._asked(turns))) for turns in batch]
         rows = self._tokenizer(texts, add_special_tokens=not is_chat, verbose=False)["input_ids"]
         return [cut(self._tokenizer, self._closed(row), max_length) for row in rows]
 
     def notes(self) -> list[str]:
         """Return the remarks of the format inside."""
         return self._inner.notes()
+
+    def _asked(self, turns: Conversation) -> Conversation:
+        """Return a conversation with the recipe's system message, unless it has one."""
+        if self._recipe.system is None or any(turn["role"] == "system" for turn in turns):
+            return turns
+        return [Turn(role="system", content=self._recipe.system), *turns]
 
     def _ended(self, text: str) -> str:
         recipe, eos = self._recipe, self._tokenizer.eos_token
