@@ -28,7 +28,6 @@ from rmbench.models.hf.checkpoint import (
 from rmbench.models.hf.device import checked_length, pick_device
 from rmbench.models.hf.forward import TokenStates
 from rmbench.models.hf.load import (
-    Fit,
     NoHeadError,
     Read,
     float32_input,
@@ -37,6 +36,7 @@ from rmbench.models.hf.load import (
     torch,
     transformers,
 )
+from rmbench.models.hf.recipes.fit import Fit
 from rmbench.models.hf.recipes.recipe import Asked, Recipe, recipes
 from rmbench.models.hf.recipes.step_text import StepFormat
 from rmbench.models.hf.text import Encoded, ReplyFormat, TextFormat, decoder_format, reply_of

@@ -6,11 +6,14 @@ chat   The tokenizer's own template, rendered to text and tokenised without addi
        template is the authority on BOS and EOS.
 plain  Decoders without a template: `\\n\\nHuman: ...\\n\\nAssistant: ...` (a system text comes first, bare),
        tokenised with the tokenizer's special tokens, EOS appended if it is not there.
-pair   Encoders: (prompt, response) as the tokenizer's text pair. A prompt of one user turn is its text,
-       any other prompt is a plain transcript.
+pair   Encoders without a template: (prompt, response) as the tokenizer's text pair. A prompt of one user turn
+       is its text, any other prompt is a plain transcript.
 
-Long conversations are cut from the left: BOS stays, then the prompt's oldest tokens go first; only when the
-response alone is too long does its beginning go. The end, where the reward is read, always stays.
+An encoder whose tokenizer has a chat template was most likely trained on that (TRL does so), and reads it as
+one text.
+
+Long conversations are cut from the left: BOS or CLS stays, then the prompt's oldest tokens go first; only
+when the response alone is too long does its beginning go. The end, where the reward is read, always stays.
 
 Models with a value per token need the places of a reply's tokens. They begin where the text first depends on
 the reply: after everything that the chat template writes before it, except a space, which tokens join to a
@@ -262,14 +265,40 @@ def _prompt_text(turns: Sequence[Turn]) -> str:
 
 
 def cut(tokenizer: Any, ids: list[int], max_length: int) -> Encoded:
-    """Return at most `max_length` of `ids`, without a doubled BOS: BOS and the end stay."""
+    """Return at most `max_length` of `ids`, without a doubled BOS: BOS (or CLS) and the end stay."""
     bos = tokenizer.bos_token_id
     while bos is not None and ids[:2] == [bos, bos]:  # a template writes it after a tokenizer that adds it
         ids = ids[1:]
     if len(ids) <= max_length:
         return Encoded(tuple(ids))
-    head = ids[:1] if bos is not None and ids[0] == bos else []
+    kept = {i for i in (bos, getattr(tokenizer, "cls_token_id", None)) if i is not None}
+    head = ids[:1] if ids[0] in kept else []
     return Encoded(tuple(head + ids[len(ids) - max_length + len(head) :]), truncated=True)
+
+
+class OneText:
+    """A conversation as one text of an encoder: by a chat template, or as a plain transcript.
+
+    Args:
+        inner: How it is written.
+    """
+
+    def __init__(self, inner: ChatFormat | PlainFormat) -> None:
+        self._inner = inner
+        self.identity = f"one-text:{inner.identity}"
+
+    def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
+        """Return the conversations as ids, all of one segment."""
+        return self._inner.encode(batch, max_length)
+
+    def notes(self) -> list[str]:
+        """Say how it is read, and what else could be meant."""
+        if isinstance(self._inner, ChatFormat):
+            how = "an encoder with a chat template: a conversation is one text, written by that template"
+        else:
+            how = "an encoder: a conversation is one text, a 'Human: ... Assistant: ...' transcript"
+        inner = self._inner.notes() if isinstance(self._inner, ChatFormat) else []
+        return [f"{how}; -M chat_template=pair reads prompt and response as a text pair", *inner]
 
 
 def choose_format(tokenizer: Any, is_encoder: bool, chat_template: str) -> TextFormat:
@@ -277,18 +306,27 @@ def choose_format(tokenizer: Any, is_encoder: bool, chat_template: str) -> TextF
 
     Args:
         tokenizer: A Hugging Face tokenizer.
-        is_encoder: Whether the model reads text pairs.
-        chat_template: `auto`, `plain`, or the path of a Jinja file.
+        is_encoder: Whether the model can read text pairs.
+        chat_template: `auto`, `plain`, `pair` (encoders), or the path of a Jinja file.
+
+    Raises:
+        ConfigError: If there is no such file, or a decoder is asked for a pair.
     """
     if not is_encoder:
         return decoder_format(tokenizer, chat_template)
-    if chat_template != "auto":
-        raise ConfigError("an encoder reads prompt and response as a text pair; it has no chat template")
-    return PairFormat(tokenizer)
+    has_template = bool(getattr(tokenizer, "chat_template", None))
+    if chat_template == "pair" or (chat_template == "auto" and not has_template):
+        return PairFormat(tokenizer)
+    return OneText(decoder_format(tokenizer, chat_template))
 
 
 def decoder_format(tokenizer: Any, chat_template: str) -> ChatFormat | PlainFormat:
     """Return the format of a decoder; as `choose_format`."""
+    if chat_template == "pair":
+        raise ConfigError(
+            "option 'chat_template' is pair: a decoder reads one text, and text pairs are for encoders;"
+            " expected auto, plain or a Jinja file"
+        )
     if chat_template not in ("auto", "plain"):
         return ChatFormat(tokenizer, _read_template(chat_template))
     if chat_template == "auto" and getattr(tokenizer, "chat_template", None):

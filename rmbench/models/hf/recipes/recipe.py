@@ -9,7 +9,7 @@ The recipe with the most evidence applies. Two with as much as each other are re
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from pathlib import Path
@@ -24,14 +24,14 @@ from rmbench.models.hf.identity import Pin
 from rmbench.models.hf.recipes.steps import Steps
 from rmbench.models.hf.recipes.tensors import Tensors, card_tags, tensors_of
 from rmbench.models.runtime import Runtime
+from rmbench.types import Turn
 
 FOLDER = PACKAGE / "_data" / "recipes"
-Activation = Literal["relu", "gelu", "silu", "tanh"]
+Activation = Literal["relu", "gelu", "silu", "tanh", "selu", "leaky_relu"]
+Pool = Literal["mean", "first", "expected"]
 _READ_AT = r"last|last_eos|before_eos|appended:.+"
 _TOKENS = r"token:\d+(-\d+)?|text:[^,]+(,[^,]+)?"
 _HEADS = "token:ID or token:ID-ID, ids of the vocabulary, or text:GOOD,BAD"
-_LATER = ("steps", "system")
-"""Fields that are part of the identity only where a recipe has them: they came after runs were made."""
 ReadAt = Annotated[str, Option(pattern=_READ_AT, expected="last, last_eos, before_eos, or appended:TOKEN")]
 TokenHead = Annotated[str, Option(pattern=_TOKENS, expected=_HEADS)]
 
@@ -90,20 +90,23 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """A network that weighs the outputs of the head, by the hidden state at the end of the prompt."""
+    """A network that weighs the numbers of the head, by the hidden state at the end of the prompt."""
 
     layers: tuple[str, ...]
-    """Linear maps, with ReLU between them; `NAME.*` stands for NAME.0, NAME.1 and so on."""
-    before: str
-    """The text at whose last occurrence the gate is read: at the first token of it."""
+    """As of `Head`. A batch normalisation among them (NAME.running_mean) follows the activation."""
+    activation: Activation = "relu"
+    """Between the linear maps."""
+    before: str = ""
+    """The text at whose last occurrence the gate is read, at its first token. Empty: where the head is."""
+    softmax: bool = True
+    """Whether the weights are the softmax of the outputs, or the outputs themselves."""
     temperature: Annotated[str, Option(as_text=True)] = "1"
-    """A number, or the key of the config that has it; the outputs are divided by it before the softmax."""
+    """What the outputs are divided by before the softmax: a number, a key of the config, or `KEY|NUMBER`, for
+    a config without that key."""
     scale: str = ""
     """Tensor (1,) that multiplies the weights."""
     transform: str = ""
-    """Tensor (k, k) that the head's outputs are multiplied by, from the right."""
-    stride: Annotated[int, Option(low=1)] = 1
-    """Every how manieth output of the head counts, from the first."""
+    """Tensor (k, k) that the head's k numbers are multiplied by, from the right, where the files have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,14 +114,20 @@ class Head:
     """How hidden states become numbers."""
 
     layers: tuple[str, ...] = ()
-    """Linear maps, first to last: each NAME.weight, and NAME.bias where the files have it."""
+    """Linear maps, first to last: each NAME.weight, and NAME.bias where the files have it. `NAME.*` stands
+    for NAME.0, NAME.1 and so on."""
     activation: Activation | None = None
     """Between the linear maps."""
     tokens: TokenHead | None = None
     """Logit of a token of the vocabulary, or the difference of two, in place of `layers`: `token:ID-ID`, or
     `text:+,-`, the last token of each text."""
+    per: Annotated[str, Option(as_text=True)] = "1"
+    """How many outputs of the last layer make one number, side by side: as `Gate.temperature` is written."""
+    pool: Pool = "mean"
+    """How they do: their mean; the first; or the expectation of their softmax, a distribution over 0 to 1 in
+    equal steps."""
     gate: Gate | None = None
-    """Weighs the outputs of the last layer."""
+    """Weighs those numbers; without it they are labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,6 +146,25 @@ class Turns:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A prompt, replies, and the rewards that a card states: only the model of that card gives them."""
+
+    prompt: str
+    replies: tuple[str, ...]
+    rewards: tuple[float, ...]
+    source: str
+    """Where they are stated: `card of org/name`, and how that code differs where it does."""
+    system: str | None = None
+    """A system message before the prompt."""
+
+    def conversations(self) -> list[list[Turn]]:
+        """Return a conversation per reply."""
+        asked = [] if self.system is None else [Turn(role="system", content=self.system)]
+        asked.append(Turn(role="user", content=self.prompt))
+        return [[*asked, Turn(role="assistant", content=reply)] for reply in self.replies]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """How a family of reward models is read."""
 
@@ -147,12 +175,14 @@ class Recipe:
     """Public models that have this layout."""
     verified: str = ""
     """What was compared: `replica`."""
+    example: Example | None = None
+    """What a card expects; `rmbench check` prints it beside the model's own."""
     match: Match = field(default_factory=Match)
     head: Head | None = None
     """None: the classifier's own `score`."""
     read_at: ReadAt = "last"
     """`last` token; `last_eos`; `before_eos`: the last one that is not EOS; `appended:TOKEN`, a token (or
-    cls_token) that is written after the text."""
+    cls_token, or {key}, an id in the config) that is written after the text."""
     text: Turns | None = None
     """None: the chat template, or the plain transcript."""
     system: str | None = None
@@ -178,9 +208,9 @@ class Recipe:
     @property
     def identity(self) -> str:
         """Name, and a hash of whatever can change a reward."""
-        told = ["name", "about", "families", "verified", "match"]
-        told += [name for name in _LATER if getattr(self, name) is None]
-        return f"{self.name}:{digest({k: v for k, v in asdict(self).items() if k not in told}, 16)}"
+        told = ("name", "about", "families", "verified", "match", "example")
+        parts = {key: value for key, value in _changed_from_default(self).items() if key not in told}
+        return f"{self.name}:{digest(parts, 16)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +242,22 @@ class Seen:
         """Those of `architectures` that rate the steps of a reply, as process reward models do."""
         return [name for name in self.architectures if re.search(r"Process|Prm|PRM|TokenClass", name)]
 
+    def number(self, text: str, what: str) -> float:
+        """Return a number that a recipe writes as itself, as a key of the config, or as `KEY|NUMBER`.
+
+        Raises:
+            ConfigError: If the config has no number there.
+        """
+        key, _, otherwise = text.partition("|")
+        value = getattr(self.config, key, None)
+        value = (otherwise or key) if value is None else value
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            raise ConfigError(
+                f"{self.where}: {what}: {value!r}; expected a number, or a key of the config"
+            ) from None
+
     def name(self, text: str) -> str:
         """Return the name of a tensor, with values of the config for {key}; empty if it lacks one."""
         missing = [key for key in re.findall(r"\{(\w+)\}", text) if not getattr(self.config, key, None)]
@@ -236,6 +282,7 @@ class Asked:
     read_at: str | None = None
     append_eos: bool | None = None
     strip_newline: bool | None = None
+    system: str | None = None
     head: str | None = None
     format: str | None = None
     step_token: str | None = None
@@ -277,6 +324,8 @@ def read_recipe(path: Path) -> Recipe:
         plain = Recipe(about="")
         if other := [key for key in not_of_steps if getattr(found, key) != getattr(plain, key)]:
             raise ConfigError(f"{path}, key {other[0]!r}: it does not go with 'steps'; leave it out")
+    if found.example is not None and len(found.example.replies) != len(found.example.rewards):
+        raise ConfigError(f"{path}, key 'example': expected a reward per reply")
     return found
 
 
@@ -416,6 +465,17 @@ def _format(name: str) -> Turns | None:
     if name not in known:
         raise UnknownNameError("format", name, ["template", *known], "option 'format'")
     return known[name]
+
+
+def _changed_from_default(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that differ from their defaults: a new field changes no identity."""
+    found = {}
+    for each in fields(value):
+        own = getattr(value, each.name)
+        default = each.default_factory() if each.default_factory is not MISSING else each.default
+        if own != default:
+            found[each.name] = _changed_from_default(own) if is_dataclass(own) else own
+    return found
 
 
 def _fits(wanted: Sequence[int], shape: Sequence[int]) -> bool:

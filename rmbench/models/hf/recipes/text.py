@@ -28,14 +28,17 @@ class TurnsFormat:
         parts = [form.begin.replace("{bos}", self._tokenizer.bos_token or "")]
         for n, turn in enumerate(turns):
             pattern = {"user": form.user, "system": form.system}.get(turn["role"], form.assistant)
-            parts.append(pattern.replace("{text}", turn["content"]))
+            parts.append(self._with_eos(pattern).replace("{text}", turn["content"]))
             if turn["role"] == "assistant" and n < len(turns) - 1:
-                parts.append(form.between.replace("{eos}", self._tokenizer.eos_token or ""))
+                parts.append(self._with_eos(form.between))
         return clean("".join(parts))
 
     def notes(self) -> list[str]:
         """Return no remark: the recipe's own names it."""
         return []
+
+    def _with_eos(self, pattern: str) -> str:
+        return pattern.replace("{eos}", self._tokenizer.eos_token or "")
 
 
 class RecipeFormat:
@@ -45,12 +48,13 @@ class RecipeFormat:
         tokenizer: A Hugging Face tokenizer.
         recipe: How the text is written and where it is read.
         chat_template: As in `choose_format`.
+        config: Of the model.
 
     Raises:
         ConfigError: If the tokenizer lacks a token that the recipe needs.
     """
 
-    def __init__(self, tokenizer: Any, recipe: Recipe, chat_template: str) -> None:
+    def __init__(self, tokenizer: Any, recipe: Recipe, chat_template: str, config: Any = None) -> None:
         self._tokenizer, self._recipe = tokenizer, recipe
         self._inner: ChatFormat | PlainFormat | TurnsFormat
         if recipe.text is not None and chat_template == "auto":
@@ -58,7 +62,7 @@ class RecipeFormat:
         else:
             self._inner = decoder_format(tokenizer, chat_template)
             inner = self._inner.identity
-        self._appended = _appended(tokenizer, recipe.read_at)
+        self._appended = _appended(tokenizer, recipe.read_at, config)
         self._eos = tokenizer.eos_token_id
         if self._eos is None and (recipe.append_eos or recipe.read_at in ("last_eos", "before_eos")):
             raise ConfigError(f"the tokenizer has no EOS, which the recipe {recipe.name} needs")
@@ -99,11 +103,19 @@ class RecipeFormat:
         return ids if self._appended is None else [*ids, self._appended]
 
 
-def _appended(tokenizer: Any, read_at: str) -> int | None:
+def _appended(tokenizer: Any, read_at: str, config: Any) -> int | None:
     """Return the id of the token that is written after every text; None for none."""
     kind, _, name = read_at.partition(":")
     if kind != "appended":
         return None
+    if name.startswith("{") and name.endswith("}"):
+        found = getattr(config, name[1:-1], None)
+        n_tokens = int(config.get_text_config().vocab_size)
+        if not isinstance(found, int) or not 0 <= found < n_tokens:
+            raise ConfigError(
+                f"read_at={read_at}: the config has {found!r} there; expected an id below {n_tokens}"
+            )
+        return found
     token = getattr(tokenizer, name, None) if name in ("cls_token", "sep_token", "eos_token") else name
     found = None if token is None else tokenizer.get_vocab().get(str(token))
     if found is None:
@@ -119,7 +131,7 @@ class Places:
     Args:
         tokenizer: A Hugging Face tokenizer.
         read_at: As in `Recipe`.
-        gate: Of the head; None for none.
+        gate: Of the head, where it reads the end of the prompt; None for none.
     """
 
     def __init__(self, tokenizer: Any, read_at: str, gate: Gate | None) -> None:
