@@ -256,6 +256,18 @@ class TrainedModel(Protocol):
         ...
 
 
+@runtime_checkable
+class SteppingModel(Protocol):
+    """Optional: a model that rates the steps of a reply."""
+
+    def step_counts(self, conversations: Iterable[Conversation]) -> Mapping[str, int] | None:
+        """Return `steps`, of all replies, and `responses_without_separator`; None if it reads no steps.
+
+        They come one at a time, and may be many.
+        """
+        ...
+
+
 AnyModel: TypeAlias = RewardModel | PairwiseModel | PrecomputedRewards
 
 

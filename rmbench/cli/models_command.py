@@ -72,11 +72,18 @@ def _show_recipes(output: str) -> None:
     from rmbench.cli.options import print_tables
     from rmbench.format.tables import Block, Column, Table
 
-    names = {"recipe": None, "families": 48, "found by": 44, "verified": None}
+    names = {"recipe": None, "with": None, "families": 48, "found by": 44, "verified": None}
     columns = tuple(Column(name, "text", width) for name, width in names.items())
-    lead = dict.fromkeys(pair_recipes(), "pair: ")
+    pairs = pair_recipes()
     rows = tuple(
-        (r.name, ", ".join(r.families), lead.get(r.name, "") + r.match.told, r.verified) for r in found
+        (
+            r.name,
+            "pair:" if r.name in pairs else "process:" if getattr(r, "steps", None) else "hf:",
+            ", ".join(r.families),
+            r.match.told,
+            r.verified,
+        )
+        for r in found
     )
     table = Table(columns, rows)
     print_tables(

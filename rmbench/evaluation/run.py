@@ -36,7 +36,7 @@ from rmbench.scoring import (
 )
 from rmbench.tasks import ItemShelf, read_task_items
 from rmbench.tasks.spec import TaskSpec, check_kinds
-from rmbench.types import CountedModel, Item, NotingModel, TrainedModel
+from rmbench.types import CountedModel, Item, NotingModel, SteppingModel, TrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +234,7 @@ def _measured(
             "invalid": scoring.n_invalid,
             **_if_any("unanswered", unanswered or meter.unanswered()),
             "trained_on": _trained_on(loaded, task.items),
+            **_if_any("steps", _steps(loaded, task.items)),
             **({} if task.gold is None else {"gold": dict(task.gold.counts)}),
         },
         suite=suite,
@@ -261,6 +262,15 @@ def _trained_on(loaded: LoadedModel, items: Iterable[Item]) -> dict[str, int] | 
         else None
     )
     return None if found is None else dict(found)
+
+
+def _steps(loaded: LoadedModel, items: Iterable[Item]) -> Mapping[str, int] | None:
+    """Return how many steps the responses have, for a model that rates steps."""
+    if not isinstance(loaded.model, SteppingModel):
+        return None
+    return loaded.model.step_counts(
+        item.conversation(k) for item in items for k in range(len(item.responses))
+    )
 
 
 def _provenance(

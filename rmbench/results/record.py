@@ -263,6 +263,8 @@ class Counts:
     best_of_n: Mapping[str, int] | None = None
     unanswered: Mapping[str, int] | None = None
     """Reason -> number of judgements of a metered model that gave no reward."""
+    steps: Mapping[str, int] | None = None
+    """Of a model that rates steps: how many there are, and responses that nothing divides into steps."""
     gold: Mapping[str, int] | None = None
     """What `--gold` found -> number of responses."""
 
@@ -369,6 +371,9 @@ def caveats(record: Record) -> list[str]:
     if counts["invalid"]:
         parts.append(f"{counts['invalid']:,} invalid")
     parts += [f"{n:,} without an answer ({why})" for why, n in (counts.get("unanswered") or {}).items() if n]
+    if n := (counts.get("steps") or {}).get("responses_without_separator"):
+        what = "response has" if n == 1 else "responses have"
+        parts.append(f"{n:,} {what} no separator of steps, so one step each (-M step_token= names another)")
     if counts.get("ties"):
         parts.append(f"{counts['ties']:,} tied {'pair' if counts['ties'] == 1 else 'pairs'}")
     too_small = (counts.get("best_of_n") or {}).get("pools_too_small")

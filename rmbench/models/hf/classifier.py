@@ -335,7 +335,8 @@ def load_hf(
             --trust-remote-code that of the repository's own code).
         recipe: How the head is read: `auto` (by what the files show), `none`, a name of `rmbench models
             recipes`, or a YAML file.
-        head: `token:ID` (the logit of a token of the vocabulary) or `token:ID-ID` (a difference of two).
+        head: `token:ID` (the logit of a token of the vocabulary) or `token:ID-ID` (a difference of two); by
+            their words `text:Yes,No`.
         read_at: `last` token, `last_eos`, `before_eos` (the last one that is not EOS, as transformers reads
             where padding is EOS), or `appended:TOKEN`.
         format: `template`, or the format of a recipe such as `beaver-reward`.

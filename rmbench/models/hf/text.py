@@ -369,7 +369,7 @@ class ReplyFormat:
         self._is_chat = isinstance(inner, ChatFormat)
         # The text around a reply, per prompt: candidates of a prompt come together.
         self._around: dict[str, tuple[str, str]] = {}
-        steps = "" if step is None else f":steps-1:{digest(step, 16)}"
+        steps = "" if step is None else f":steps-2:{digest(step, 16)}"
         self.identity = f"{inner.identity}:reply-1{steps}"
 
     def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
@@ -412,7 +412,7 @@ class ReplyFormat:
         before, after = self._written_around(turns)
         start = _n_common(before.rstrip(" "), text)
         end = len(text) - (len(after) - len(after.rstrip()) if text.endswith(after) else 0)
-        begins = _begins(places)
+        begins = token_begins(places)
         first = next((i for i, place in enumerate(places) if place[1] > start), len(ids))
         last = 1 + max((i for i, begin in enumerate(begins) if begin < end), default=first - 1)
         if not self._is_chat:  # a transcript ends with EOS, which has no place in the text
@@ -423,7 +423,9 @@ class ReplyFormat:
         gone = len(ids) - len(row.ids)
         kept = max(first - gone, 1)  # nothing comes before the first token, so nothing predicts it
         end_of_reply = max(last - gone, kept)
-        steps = {i - gone for i in self._ends_of_steps(text, start, end, begins) if i - gone >= kept}
+        content_end = len(text) - len(after) if after and text.endswith(after) else len(text)
+        ends = self._ends_of_steps(text, start, content_end, begins, last - 1)
+        steps = {i - gone for i in ends if i - gone >= kept}
         return Encoded(
             row.ids,
             truncated=row.truncated,
@@ -432,15 +434,18 @@ class ReplyFormat:
             unreadable="" if end_of_reply > kept else NO_TOKENS,
         )
 
-    def _ends_of_steps(self, text: str, start: int, end: int, begins: Sequence[int]) -> list[int]:
-        """Return the token that holds the last character of each separator."""
-        found: list[int] = []
-        at = text.find(self._step, start, end) if self._step else -1
-        while at >= 0 and self._step:
-            at += len(self._step)
-            found.append(max(i for i, begin in enumerate(begins) if begin < at))
-            at = text.find(self._step, at, end)
-        return found
+    def _ends_of_steps(self, text: str, start: int, end: int, begins: Sequence[int], last: int) -> list[int]:
+        """Return the token that holds the last character of each separator, and the last of the reply.
+
+        The last step needs no separator after it: without one it ends with the reply.
+        """
+        if not self._step:
+            return []
+        found, done = list[int](), start
+        while (at := text.find(self._step, done, end)) >= 0:
+            done = at + len(self._step)
+            found.append(max(i for i, begin in enumerate(begins) if begin < done))
+        return found if found and not text[done:end].strip() else [*found, last]
 
 
 def reply_of(row: Encoded) -> tuple[int, int]:
@@ -457,7 +462,7 @@ def _n_common(left: str, right: str) -> int:
     return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), len(right))
 
 
-def _begins(places: Sequence[tuple[int, int]]) -> list[int]:
+def token_begins(places: Sequence[tuple[int, int]]) -> list[int]:
     """Return where each token begins; a token of white space may have an empty place at its end."""
     before = [0, *(place[1] for place in places)]
     return [place[0] if place[1] > place[0] else before[i] for i, place in enumerate(places)]

@@ -163,7 +163,7 @@ def test_the_places_of_a_reply_decode_to_it(
         told = tokenizer.decode(row.ids[slice(*row.reply)])
         assert told == (f"{reply}</s>" if is_chat else f" {reply}</s>")
         ends = [tokenizer.decode(row.ids[row.reply[0] : place + 1]).strip(" ") for place in row.steps]
-        assert ends == (["a\n\n", "a\n\nb\n\n"] if reply.startswith("a") else [])
+        assert ends == [*(["a\n\n", "a\n\nb\n\n"] if reply.startswith("a") else []), told.strip(" ")]
 
 
 def test_a_reply_that_is_cut_is_counted(make_checkpoint: Make) -> None:

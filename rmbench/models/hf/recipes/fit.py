@@ -23,6 +23,8 @@ class Fit:
     runtime: Runtime
     asked: Asked
     fresh_head: int | None
+    rates_steps: bool = False
+    """Whether it is for `process:`."""
     recipe: Recipe | None = None
     why: str = ""
     head: MadeHead | None = None
@@ -43,7 +45,7 @@ class Fit:
                     f" {told(seen.tensors, heads)}"
                 )
             return {}
-        self.recipe, self.why = choose_recipe(self.asked, lambda: seen)
+        self.recipe, self.why = choose_recipe(self.asked, lambda: seen, rates_steps=self.rates_steps)
         if self.recipe is None or self.own_code:
             return {}
         self.head = make_head(self.recipe, seen)
@@ -65,7 +67,8 @@ class Fit:
         """Put the head in place of the classifier's own; refuse heads that nothing reads."""
         if self.seen is None or self.fresh_head is not None or self.own_code:
             return
-        if self.recipe is not None and not isinstance(getattr(model, "score", None), torch.nn.Module):
+        needs_score = self.recipe is not None and (self.head is not None or not self.rates_steps)
+        if needs_score and self.recipe and not isinstance(getattr(model, "score", None), torch.nn.Module):
             raise ConfigError(
                 f"{self.checkpoint.location}: {type(model).__name__} is no decoder with a 'score' head; the"
                 f" recipe {self.recipe.name} reads decoders"
@@ -74,23 +77,27 @@ class Fit:
         unread = unread_heads(self.seen, used)
         self.unread = told(self.seen.tensors, unread) if unread else ""
         if unread and self.asked.is_auto:
-            raise ConfigError(_unread(self.seen, unread, self.recipe))
+            raise ConfigError(_unread(self.seen, unread, self.recipe, self.rates_steps))
         if self.head is not None:
             model.score = self.head.module
 
 
-def _unread(seen: Seen, unread: list[str], recipe: Recipe | None) -> str:
+def _unread(seen: Seen, unread: list[str], recipe: Recipe | None, rates_steps: bool) -> str:
     """Say which head tensors nothing reads, and which recipe would."""
-    found = [
-        each.name
+    fit = [
+        each
         for each in fitting(seen)
         if each != recipe and {seen.name(name) for name in each.match.tensors} & set(unread)
     ]
+    found = [each.name for each in fit if (each.steps is not None) == rates_steps]
     read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
     advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
     by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
-    if steps := seen.step_classes:
-        read, advice = f"{steps[0]} rates steps, which hf: does not read", "write a recipe of your own"
+    if not rates_steps and (steps := seen.step_classes):
+        read = f"{steps[0]} rates steps, which hf: does not read"
+        advice = f"load it with process:{seen.where}, with a recipe of your own where none fits"
+    elif rates_steps and (whole := [each.name for each in fit if each.steps is None]):
+        read += f" for steps; {whole[0]} reads such as one reward of a whole reply, with hf:{seen.where}"
     return (
         f"{seen.where}: its files have a head{by}: {told(seen.tensors, unread)}; {read}; {advice}"
         " (`rmbench models recipes` lists them), or write a small adapter (file.py:Class)"

@@ -174,7 +174,7 @@ def _of_tokens(head: Head, seen: Seen) -> MadeHead:
     config = seen.config.get_text_config()
     if scaled := [key for key in _SCALES if getattr(config, key, None) not in (None, 1, 1.0)]:
         raise ConfigError(f"{seen.where}: its config has {scaled[0]}; head={head.tokens} does not read such")
-    ids = [int(text) for text in str(head.tokens).removeprefix("token:").split("-")]
+    ids = _token_ids(str(head.tokens), seen)
     name, bias_name = _lm_head(seen)
     rows = read_tensor(seen.tensors[name], ids)  # (1 or 2, D)
     bias = read_tensor(seen.tensors[bias_name], ids) if bias_name else None
@@ -184,6 +184,22 @@ def _of_tokens(head: Head, seen: Seen) -> MadeHead:
         if bias is not None:
             linear.bias.copy_(bias[:1] - bias[1:] if len(ids) > 1 else bias)
     return MadeHead(linear, 1, frozenset({name}))
+
+
+def _token_ids(told_as: str, seen: Seen) -> list[int]:
+    """Return one or two ids of the vocabulary: as given, or the last token of each text."""
+    kind, _, rest = told_as.partition(":")
+    if kind == "token":
+        return [int(text) for text in rest.split("-")]
+    texts = rest.split(",")
+    found = [seen.tokenizer(text, add_special_tokens=False)["input_ids"][-1:] for text in texts]
+    ids = [int(k) for row in found for k in row]
+    if len(set(ids)) < len(texts):
+        raise ConfigError(
+            f"{seen.where}: head={told_as}: its tokenizer writes {', '.join(map(repr, texts))} as {ids};"
+            " expected a token of its own for each"
+        )
+    return ids
 
 
 def _lm_head(seen: Seen) -> tuple[str, str]:

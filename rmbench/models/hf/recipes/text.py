@@ -25,7 +25,7 @@ class TurnsFormat:
         form = self._turns
         if not form.system:
             turns = fold_system(turns)
-        parts = [form.begin]
+        parts = [form.begin.replace("{bos}", self._tokenizer.bos_token or "")]
         for n, turn in enumerate(turns):
             pattern = {"user": form.user, "system": form.system}.get(turn["role"], form.assistant)
             parts.append(self._with_eos(pattern).replace("{text}", turn["content"]))
