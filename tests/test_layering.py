@@ -25,7 +25,7 @@ LAYERS = [
     ["results", "scoring"],
     ["benchmarks", "boards", "check", "contamination", "gold", "sampling", "train"],
     ["evaluation", "plot"],
-    ["report", "study"],
+    ["doctor", "report", "study"],
     ["api", "cli"],
     ["__main__"],
 ]

@@ -35,6 +35,7 @@ COMMANDS = {
     "verifiers": "List the verifiers, which check responses and give gold.",
     "losses": "List the losses that a reward model can be trained with.",
     "schema": "Print the JSON Schema of task, board, study, judge or record files.",
+    "doctor": "Show versions, devices, extras and folders, for bug reports.",
     "completion": "Print the shell completion script.",
 }
 """Command -> its line in `rmbench --help`, written here so that help imports no command."""

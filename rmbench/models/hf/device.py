@@ -1,15 +1,14 @@
 """Device, dtype and memory of a Hugging Face model, and how many tokens it can read: in all, and at once."""
 
 import ctypes
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from rmbench.errors import ConfigError
+from rmbench.models.memory import free_memory
 from rmbench.models.runtime import Runtime
 
 try:
@@ -192,9 +191,4 @@ def free_bytes(device: Any) -> int:
     """Return the bytes that are free on a device; on a CPU, those that the system could hand out."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    told = Path("/proc/meminfo")
-    if told.is_file():
-        lines = dict(line.split(":", 1) for line in told.read_text(encoding="ascii").splitlines())
-        if "MemAvailable" in lines:
-            return int(lines["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return free_memory()
