@@ -1,84 +1,83 @@
-"""The README's commands and code are run, or at least parsed, so that they stay true."""
+"""The README runs as it is written, is short, and its links and counts are right."""
 
-import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-import click
 import pytest
 from doc_pages import pages
 
-from rmbench.cli.main import COMMANDS, cli, run
+from rmbench.cli.main import COMMANDS
+from rmbench.models.hf.recipes.recipe import recipes
+from rmbench.models.pair.recipe import pair_recipes
 
 ROOT = Path(__file__).resolve().parent.parent
-README = pages.blocks_of((ROOT / "README.md").read_text(encoding="utf-8"))
-NEEDS_MORE = re.compile(
-    r"http:|studies/|path/to|org/name|--data|scores:|-M depth|\bA B\b|\[TASK\]|--task T\b"
-)
-"""Commands with placeholders, or with data that the package does not have: parsed only."""
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = pages.blocks_of(TEXT)
+MOST_LINES = 150
+COMMUNITY = ("CONTRIBUTING.md", ".github/pull_request_template.md")
 
 
 def commands() -> list[str]:
-    lines = [line for block in README if block.language == "bash" for line in pages.commands_of(block)]
+    lines = [line for block in BLOCKS if block.language == "bash" for line in pages.commands_of(block)]
     return [line for line in lines if line.startswith("rmbench ")]
 
 
-def arguments(command: str) -> list[str]:
-    return pages.arguments_of(command)[0]
+def test_it_is_short() -> None:
+    assert TEXT.count("\n") <= MOST_LINES
 
 
-@pytest.fixture
-def user_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    session = pages.Session("README.md")
-    for block in README:
-        if block.title:
-            session.output_of(block)
-    assert (tmp_path / "my_rm.py").is_file()
-    return tmp_path
-
-
-def test_there_are_commands_to_test() -> None:
-    assert len(commands()) >= 12
-    assert any(not NEEDS_MORE.search(c) for c in commands())
-
-
-@pytest.mark.parametrize("command", commands())
-def test_a_command_parses(command: str) -> None:
-    name, *rest = arguments(command)
-    assert name in COMMANDS
-    found = cli.get_command(click.Context(cli), name)
-    assert found is not None
-    rest = [r for r in rest if not r.startswith("[")]
-    found.make_context(name, rest)
-
-
-def test_the_commands_that_need_nothing_else_run(
-    user_folder: Path, capsys: pytest.CaptureFixture[str]
+def test_your_model_on_your_pairs_is_three_commands_with_their_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = []
-    for command in commands():
-        if NEEDS_MORE.search(command):
+    monkeypatch.chdir(tmp_path)
+    pages.furnish(tmp_path)
+    assert [line.split()[1] for line in commands()] == ["eval", "compare", "report"]
+    session, shown = pages.Session("README.md"), 0
+    for block in BLOCKS:
+        if not block.is_run:
             continue
-        assert run(arguments(command)) == 0, (command, capsys.readouterr().err)
-        ran.append(arguments(command)[0])
-    assert {"eval", "tasks", "models", "leaderboard", "remeasure"} <= set(ran) | {"tasks"}
-    session = pages.Session("README.md")
-    for block in README:  # on the results of these commands
-        if block.language == "python" and block.is_run:
-            session.output_of(block)
-    assert session.namespace["records"].models == ["length", "builtin:linear"]
+        printed = session.output_of(block)
+        if block.shown is not None:
+            problem = pages.differs(block.shown.text, printed)
+            assert not problem, f"README.md, line {block.shown.line}: {problem}\n{printed}"
+            shown += 1
+    assert shown == len(commands())
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "Reply with a single number" in page, "the worst items have no texts"
+    assert session.namespace["records"].models == ["builtin:linear", "length"]
 
 
-def test_the_own_data_example_is_read(user_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    row = json.loads(next(b.text for b in README if b.language == "json"))
-    path = user_folder / "mine.jsonl"
-    path.write_text("".join(json.dumps({**row, "id": str(n), "prompt": f"{n}"}) + "\n" for n in range(3)))
-    assert run(["eval", "--model", "my_rm.py:MyRM", "--task", "preference", "--data", str(path)]) == 0
-    assert "3 items" in capsys.readouterr().out
+def test_the_pairs_of_the_example_are_what_the_script_makes() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts/docs/example_pairs.py", "--check"], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_commands_in_its_text_are_commands() -> None:
+    named = set(re.findall(r"`rmbench ([a-z]+)", TEXT))
+    assert named <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["README.md", *COMMUNITY])
+def test_links_lead_to_files(name: str) -> None:
+    page = ROOT / name
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert links
+    assert not [x for x in links if "://" not in x and not (page.parent / x).exists()]
+
+
+def test_the_number_of_recipes_is_right() -> None:
+    told = re.search(r"(\d+) recipes", TEXT)
+    assert told is not None
+    assert int(told[1]) == len(recipes()) + len(pair_recipes())
 
 
 def test_the_two_commands_are_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for target in ("demo", "test", "setup"):
+    for target in ("demo", "test", "setup", "docs"):
+        assert f"make {target}" in TEXT or target == "setup"
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)

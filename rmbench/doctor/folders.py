@@ -1,4 +1,4 @@
-"""Folders that rmbench writes to or reads from: where they are, how large, and whether they can be written."""
+"""Folders that rmbench reads or writes: where they are, how large, and whether they can be written."""
 
 import os
 from collections.abc import Iterator

@@ -19,6 +19,7 @@ import io
 import linecache
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ _NUMBER = re.compile(r"-?\d+\.\d+")
 TOLERANCE = 0.0015
 """By how much a shown decimal may be off: the last digit of three, where another processor rounds."""
 RUN = ("bash", "python")
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example"
 
 
 class PageError(Exception):
@@ -226,6 +228,11 @@ def filled(path: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def furnish(folder: Path) -> None:
+    """Put into a working folder what pages find in the repository: the example's files."""
+    shutil.copytree(EXAMPLE, folder / "docs" / "example")
+
+
 def main() -> None:
     """Write the real output into the pages that are named."""
     import os
@@ -234,6 +241,7 @@ def main() -> None:
     for page in [Path(name).resolve() for name in sys.argv[1:]]:
         with tempfile.TemporaryDirectory() as folder:
             os.chdir(folder)
+            furnish(Path(folder))
             os.environ["RMBENCH_STORE"] = str(Path(folder) / ".scores")
             sys.path.insert(0, folder)
             page.write_text(filled(page), encoding="utf-8")
