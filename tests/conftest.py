@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from installed_wheel import built_once  # noqa: F401  (a fixture for all folders)
 from tiny_models import make_checkpoint, tokenizers_by_kind  # noqa: F401  (fixtures for all folders)
 
 # Before anything imports the hub client, which reads them once: no test reaches a hub.

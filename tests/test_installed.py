@@ -2,82 +2,19 @@
 
 import ast
 import json
-import os
 import re
-import shutil
-import site
-import subprocess
 import sys
 import tarfile
 import tomllib
-import venv
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
 
-import pytest
+from installed_wheel import BESIDE_THE_CODE, Built, built, finished
 
 ROOT = Path(__file__).resolve().parent.parent
-BESIDE_THE_CODE = ("CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "pyproject.toml", "setup.py")
 WRITTEN_BY_SETUPTOOLS = {"PKG-INFO", "setup.cfg"}
-BUILD = "import sys, setuptools.build_meta as build; getattr(build, 'build_' + sys.argv[1])(sys.argv[2])"
 TASKS = {path.stem for path in (ROOT / "tasks").glob("*.yaml")}
-
-
-def finished(command: list[str], folder: Path, **environment: str) -> str:
-    """Return what a command printed; it knows nothing of the repository."""
-    ours = {k: v for k, v in os.environ.items() if not k.startswith(("RMBENCH_", "PYTHON"))}
-    done = subprocess.run(
-        command, cwd=folder, env={**ours, **environment}, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def built(what: str, source: Path, out: Path) -> Path:
-    """Return the `sdist` or `wheel` of a source tree, made offline by the installed setuptools."""
-    out.mkdir(exist_ok=True)
-    finished([sys.executable, "-c", BUILD, what, str(out)], source)
-    (made,) = out.iterdir()
-    return made
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A copy of the checkout: a build leaves things behind, and takes along what an earlier one left."""
-    copy = tmp_path / "source"
-    copy.mkdir()
-    for name in BESIDE_THE_CODE:
-        shutil.copy(ROOT / name, copy)
-    for name in ("rmbench", "tasks", "leaderboards", "tests"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    return copy
-
-
-@pytest.fixture
-def wheel_of_the_sdist(source: Path, tmp_path: Path) -> Path:
-    """The wheel that pip makes where it gets the sdist."""
-    sdist = built("sdist", source, tmp_path / "sdist")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path / "unpacked", filter="data")
-    (unpacked,) = (tmp_path / "unpacked").iterdir()
-    return built("wheel", unpacked, tmp_path / "from-sdist")
-
-
-@pytest.fixture
-def installed(wheel_of_the_sdist: Path, tmp_path: Path) -> Path:
-    """The programs of an environment that has the wheel, and all else from the one that runs the tests."""
-    home = tmp_path / "env"
-    venv.create(home, symlinks=os.name != "nt")
-    programs = home / ("Scripts" if os.name == "nt" else "bin")
-    pip = [sys.executable, "-m", "pip", "--python", str(programs / "python"), "--disable-pip-version-check"]
-    finished([*pip, "install", "--no-deps", "--no-index", "--no-compile", str(wheel_of_the_sdist)], tmp_path)
-    asked = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = Path(finished([str(programs / "python"), "-c", asked], tmp_path).strip())
-    # Only folders on the path, after the wheel: an editable install's finder, which is a .pth there, stays off.
-    theirs = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
-    (packages / "dependencies.pth").write_text("\n".join(theirs) + "\n", encoding="utf-8")
-    return programs
 
 
 def source_files() -> set[str]:
@@ -130,9 +67,9 @@ def test_what_is_imported_is_declared_and_the_core_is_imported() -> None:
 
 
 def test_wheel_and_sdist_hold_code_data_tasks_and_boards_and_nothing_else(
-    source: Path, wheel_of_the_sdist: Path, tmp_path: Path
+    built_once: Built, tmp_path: Path
 ) -> None:
-    with tarfile.open(next((tmp_path / "sdist").iterdir())) as archive:
+    with tarfile.open(built_once.sdist) as archive:
         files = {m.name.partition("/")[2] for m in archive if m.isfile()}
     assert {f for f in files if ".egg-info/" not in f} == {
         *source_files(),
@@ -146,11 +83,12 @@ def test_wheel_and_sdist_hold_code_data_tasks_and_boards_and_nothing_else(
         for f in source_files()
     }
     assert {f"rmbench/_tasks/{name}.yaml" for name in TASKS} < placed
-    assert in_wheel(wheel_of_the_sdist) == placed
-    assert in_wheel(built("wheel", source, tmp_path / "wheel")) == placed
+    assert in_wheel(built_once.wheel) == placed
+    assert in_wheel(built("wheel", built_once.source, tmp_path / "wheel")) == placed
 
 
-def test_the_installed_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_wheel_works_in_an_empty_folder(built_once: Built, tmp_path: Path) -> None:
+    installed = built_once.programs
     empty = tmp_path / "empty"
     empty.mkdir()
 

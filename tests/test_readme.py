@@ -1,8 +1,10 @@
 """The README runs as it is written, is short, and its links and counts are right."""
 
+import json
 import re
 import subprocess
 import sys
+from html import escape
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,9 @@ def test_your_model_on_your_pairs_is_three_commands_with_their_output(
     assert shown == len(commands())
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page
-    assert "Reply with a single number" in page, "the worst items have no texts"
+    rows = (pages.EXAMPLE / "pairs.jsonl").read_text(encoding="utf-8").splitlines()
+    prompts = {escape(json.loads(row)["prompt"]) for row in rows}
+    assert sum(prompt in page for prompt in prompts) >= 3, "the worst items have no texts"
     assert session.namespace["records"].models == ["builtin:linear", "length"]
 
 
