@@ -38,9 +38,16 @@ NOT_RUN = {
 """Page -> why its blocks are not run, in order. To leave out a block is a decision: it is written down twice."""
 
 
+@pytest.fixture(scope="module")
+def rewards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A score store for all pages: they measure the same models on the same texts."""
+    return tmp_path_factory.mktemp("rewards")
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def here(tmp_path: Path, rewards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder, from which Python imports as it does in a notebook."""
+    monkeypatch.setenv("RMBENCH_STORE", str(rewards))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)

@@ -241,12 +241,12 @@ def test_reports_are_written_with_the_board_and_every_link_has_its_target(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = ["--results", str(tmp_path / "results"), "--store", str(tmp_path / "store"), "-q"]
-    assert run(["eval", "-m", "length", "-m", "shortest", "-t", "preference", "-t", "bon", *place]) == 0
+    assert run(["eval", "-m", "length", "-m", "shortest", "-t", "bon", *place]) == 0
     (tmp_path / "boards").mkdir()
     (tmp_path / "boards" / "small.yaml").write_text(
         "name: small\ntitle: Small\nsummary: Two shortcuts.\ncolumns:\n"
-        "  - {id: a, task: preference, metric: accuracy, label: accuracy}\n"
-        "  - {id: w, task: bon, metric: win_rate@max, label: win rate}\nrank_by: [a]\n"
+        "  - {id: w, task: bon, metric: win_rate@max, label: win rate}\n"
+        "  - {id: g, task: bon, metric: gold@max, label: gold}\nrank_by: [w]\n"
     )
     command = ["leaderboard", "--boards-dir", str(tmp_path / "boards"), "--out", str(tmp_path / "site")]
     command += ["--results", str(tmp_path / "results"), "--with-reports"]

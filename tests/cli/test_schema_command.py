@@ -21,6 +21,11 @@ SHIPPED = {
 }
 
 
+def loaded(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+
+
 @pytest.fixture(scope="module")
 def checkers() -> dict[str, jsonschema.Draft202012Validator]:
     import contextlib
@@ -42,13 +47,13 @@ def checkers() -> dict[str, jsonschema.Draft202012Validator]:
 def test_every_shipped_file_fits(file: str, checkers: dict[str, jsonschema.Draft202012Validator]) -> None:
     assert SHIPPED[file]
     for path in SHIPPED[file]:
-        errors = list(checkers[file].iter_errors(yaml.safe_load(path.read_text(encoding="utf-8"))))
+        errors = list(checkers[file].iter_errors(loaded(path)))
         assert not errors, (path.name, errors[0].message)
 
 
 def changed(file: str, name: str, **changes: Any) -> dict[str, Any]:
     path = next(p for p in SHIPPED[file] if p.stem == name or not name)
-    return {**yaml.safe_load(path.read_text(encoding="utf-8")), **changes}
+    return {**loaded(path), **changes}
 
 
 @pytest.mark.parametrize(

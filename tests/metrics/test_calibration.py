@@ -89,9 +89,9 @@ def test_equal_forecasts_share_a_bin() -> None:
 
 
 def test_ece_of_a_calibrated_model_goes_to_zero_and_of_an_overconfident_one_does_not() -> None:
-    eces = [values(pair_panel(honest_margins(n, 0)))["ece"] for n in (200, 2_000, 20_000, 200_000)]
-    assert eces[-1] < 0.005
-    assert eces[0] > eces[1] > eces[2] > eces[3]
+    eces = [values(pair_panel(honest_margins(n, 0)))["ece"] for n in (200, 2_000, 40_000)]
+    assert eces[-1] < 0.01
+    assert eces[0] > eces[1] > eces[2]
     assert values(pair_panel(honest_margins(20_000, 0, temperature=4.0)))["ece"] > 0.15
 
 

@@ -133,7 +133,7 @@ def test_a_drawn_choice_agrees_with_enumeration_within_the_error_of_its_draws(
     truth = [[enumerate_rule(choice, r, g, n) for n in grid] for r, g in zip(rewards, gold, strict=True)]
     rng = np.random.default_rng(1)
     rule = Rule(select, temperature=0.7)
-    runs = np.array([expectation(rule, m, grid, rng)(rewards, [gold])[0] for _ in range(200)])
+    runs = np.array([expectation(rule, m, grid, rng)(rewards, [gold])[0] for _ in range(80)])
     error = runs.std(axis=0, ddof=1) / np.sqrt(len(runs))
     assert (np.abs(runs.mean(axis=0) - truth) <= 4.5 * error + 1e-9).all()
     # An estimator that ignored the temperature would be outside of that.

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError, ScoringError
+from rmbench.models.http import Patience
 from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm.reward import NAMES, Rows, Switch, find_switch
@@ -197,7 +198,10 @@ def test_every_name_refused_is_told() -> None:
         find_switch(classify, [(1,), (2,)], "m")
 
 
-def test_what_passes_is_asked_again(server: VLLM, folder: Path) -> None:
+def test_what_passes_is_asked_again(server: VLLM, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "rmbench.models.vllm.served.Patience", lambda **how: Patience(**{**how, "backoff_s": 0.01})
+    )
     loaded = served(server)
     server.faults = [(503, b"busy"), (200, b"{"), (200, b'{"data": []}')]
     assert rewards(loaded) == pytest.approx([logits(ids, 1)[0] for ids in tokens(folder)])

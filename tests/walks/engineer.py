@@ -28,10 +28,9 @@ def prepare(folder: Path) -> None:
 
 def answer(folder: Path, printed: str) -> str:
     """Return the line with the difference in accuracy and its verdict."""
+    cell = r"-?\d\.\d+ \[-?\d\.\d+, -?\d\.\d+\]"
     found = re.search(
-        r"^accuracy +\d\.\d+ .*? (-?\d\.\d+ \[-?\d\.\d+, -?\d\.\d+\]) .* (better|worse|equivalent|undecided) ",
-        printed,
-        re.MULTILINE,
+        rf"^accuracy +{cell} +{cell} +({cell}) .* (better|worse|equivalent|undecided) ", printed, re.MULTILINE
     )
     assert found is not None, printed
     return f"rm-new against rm-old: accuracy {found[1]}, {found[2]}"
