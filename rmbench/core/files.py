@@ -24,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
+from rmbench.core.messages import identity_of
 from rmbench.errors import ConfigError, DataError, first_line
 from rmbench.types import Turn
 
@@ -46,13 +47,13 @@ def digest(value: Any, length: int = 64) -> str:
 
 
 def conversation_key(turns: Sequence[Turn]) -> str:
-    """Return the identity of a conversation: role and content of each turn, 32 hex digits."""
-    return digest([[t["role"], t["content"]] for t in turns], 32)
+    """Return the identity of a conversation: all that its turns hold, 32 hex digits."""
+    return digest([identity_of(turn) for turn in turns], 32)
 
 
 def pair_key(prompt: Sequence[Turn], first: str, second: str) -> str:
     """Return the identity of an ordered pair of replies, 32 hex digits."""
-    return digest(["pair", [[t["role"], t["content"]] for t in prompt], first, second], 32)
+    return digest(["pair", [identity_of(turn) for turn in prompt], first, second], 32)
 
 
 def prompt_cluster(prompt: Sequence[Turn]) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from rmbench.core.files import digest, in_part
+from rmbench.core.messages import is_blank
 from rmbench.core.versions import LIBRARIES, reuse_note, uses_libraries
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.evaluation.options import EvalOptions
@@ -245,7 +246,7 @@ def _measured(
 
 def _n_empty(items: Iterable[Item]) -> int:
     """Return how many responses are empty or white space. They are measured like any other."""
-    return sum(not r.text.strip() for item in items for r in item.responses)
+    return sum(is_blank(r.turn) for item in items for r in item.responses)
 
 
 def _if_any(key: str, value: Mapping[str, float] | None) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import IO, Any, cast, overload
 
 from rmbench.core.files import canonical_json, sha256_file
+from rmbench.core.messages import identity_of
 from rmbench.errors import ConfigError, DataError, first_line
+from rmbench.tasks.own import SHOWN_KEYS
 from rmbench.tasks.rows import BadRows, FoundItem, data_files
 from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader
 from rmbench.types import Item, Response, Turn
@@ -82,8 +84,8 @@ def _encoded(item: Item) -> bytes:
     return json.dumps(
         [
             item.id,
-            [[turn["role"], turn["content"]] for turn in item.prompt],
-            [[r.text, r.gold, dict(r.tags), r.logprob] for r in item.responses],
+            [identity_of(turn) for turn in item.prompt],
+            [[r.text, r.gold, dict(r.tags), r.logprob, dict(r.more)] for r in item.responses],
             item.cluster,
             dict(item.strata),
             item.gold_kind,
@@ -97,7 +99,7 @@ def _decoded(raw: bytes) -> Item:
     name, prompt, responses, cluster, strata, gold_kind, expected, votes = json.loads(raw)
     return Item(
         id=name,
-        prompt=tuple(Turn(role=role, content=content) for role, content in prompt),
+        prompt=tuple(map(_turn, prompt)),
         responses=tuple(Response(*response) for response in responses),
         cluster=cluster,
         strata=strata,
@@ -105,6 +107,11 @@ def _decoded(raw: bytes) -> Item:
         expected=expected,
         votes=None if votes is None else tuple(votes),
     )
+
+
+def _turn(kept: list[Any]) -> Turn:
+    role, content, *more = kept
+    return cast(Turn, {"role": role, "content": content, **(more[0] if more else {})})
 
 
 PACKAGED = Path(__file__).resolve().parent.parent / "_data"
@@ -190,25 +197,35 @@ def hash_items(items: Iterable[Item]) -> str:
 
 
 def export_items(items: Iterable[Item]) -> Iterator[dict[str, Any]]:
-    """Yield `{"id", "prompt", "responses"}` per item: the input of a scorer, without gold."""
+    """Yield `{"id", "prompt", "responses"}` per item: the input of a scorer, without gold.
+
+    A response that holds more than its text is a message; `reference`, `rubric` and `principle` stand beside.
+    """
     for item in items:
         yield {
             "id": item.id,
             "prompt": [dict(turn) for turn in item.prompt],
-            "responses": [response.text for response in item.responses],
+            "responses": [dict(r.turn) if r.more else r.text for r in item.responses],
+            **{key: item.expected[key] for key in SHOWN_KEYS if key in item.expected},
         }
 
 
 def _content(item: Item) -> list[Any]:
     return [
         item.id,
-        [[t["role"], t["content"]] for t in item.prompt],
-        # Unknown log-probabilities leave no trace: data that never had any keeps its hash.
-        [[r.text, r.gold] if r.logprob is None else [r.text, r.gold, r.logprob] for r in item.responses],
+        [identity_of(turn) for turn in item.prompt],
+        [_content_of(response) for response in item.responses],
         item.cluster,
         dict(item.strata),
         item.gold_kind,
     ]
+
+
+def _content_of(response: Response) -> list[Any]:
+    # What is not there leaves no trace: data that never had log-probabilities or tools keeps its hash.
+    if response.more:
+        return [response.text, response.gold, response.logprob, dict(response.more)]
+    return [response.text, response.gold] + ([] if response.logprob is None else [response.logprob])
 
 
 class _DataHash:

@@ -164,11 +164,11 @@ def _pair(row: Row) -> TrainingRow:
     prompts = _given_prompt(row)
     n_given, replies = len(prompts), []
     for key, label in (("chosen", CHOSEN), ("rejected", REJECTED)):
-        before, text = reply_of(row, key, fields.required(row, key))
+        before, said = reply_of(row, key, fields.required(row, key))
         if before and before not in prompts:
             prompts.append(before)
         asked = {*range(n_given), *([prompts.index(before)] if before else [])}
-        replies.append(Reply(text, label, tuple(sorted(asked))))
+        replies.append(Reply(said["content"], label, tuple(sorted(asked))))
     return _row(row, prompts, replies)
 
 
@@ -215,8 +215,8 @@ def _instruction(row: Row) -> TrainingRow:
 def _completion(row: Row) -> TrainingRow:
     prompts = _given_prompt(row)
     key = next((k for k in ("completion", "response") if row.value.get(k) is not None), "completion")
-    _, text = reply_of(row, key, fields.required(row, key))
-    return _row(row, prompts, [Reply(text, UNLABELLED, (0,) if prompts else ())])
+    _, said = reply_of(row, key, fields.required(row, key))
+    return _row(row, prompts, [Reply(said["content"], UNLABELLED, (0,) if prompts else ())])
 
 
 def _text(row: Row) -> TrainingRow:

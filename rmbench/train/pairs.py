@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from rmbench.core.files import digest, in_part
+from rmbench.core.messages import identity_of
 from rmbench.errors import ConfigError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded, TextFormat
@@ -17,7 +18,7 @@ from rmbench.tasks import read_task_items
 from rmbench.tasks.rows import BadRows, data_files, rows_of
 from rmbench.tasks.spec import DataSpec, load_task
 from rmbench.tasks.training import training_split
-from rmbench.types import Conversation, Item, Turn
+from rmbench.types import Conversation, Item, Response, Turn
 
 BEYOND_EVAL_LIMIT = "held-out pairs beyond --eval-limit"
 """Reason under which unused held-out pairs are counted."""
@@ -34,10 +35,14 @@ class TrainingPair:
     strength: float | None
     """Difference of gold, where gold is more than a label."""
     cluster: str
+    more: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    """What the messages of the two replies hold beside their texts."""
 
-    def conversation(self, reply: str) -> Conversation:
-        """Return the prompt followed by `reply`."""
-        return (*self.prompt, Turn(role="assistant", content=reply))
+    def conversations(self) -> tuple[Conversation, Conversation]:
+        """Return the prompt followed by the chosen reply, and by the rejected one."""
+        texts = zip((self.chosen, self.rejected), self.more, strict=True)
+        chosen, rejected = (Response(text, more=more).turn for text, more in texts)
+        return (*self.prompt, chosen), (*self.prompt, rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +126,9 @@ def read_training_data(
 
 
 def _content(pair: TrainingPair) -> list[Any]:
-    turns = [[t["role"], t["content"]] for t in pair.prompt]
-    return [pair.id, turns, pair.chosen, pair.rejected, pair.strength]
+    turns = [identity_of(turn) for turn in pair.prompt]
+    content = [pair.id, turns, pair.chosen, pair.rejected, pair.strength]
+    return [*content, *map(dict, pair.more)] if any(pair.more) else content
 
 
 def _items(
@@ -169,13 +175,18 @@ def _pairs_of(
         found = [found[k] for k in np.sort(rng.choice(len(found), size=most, replace=False))]
     pairs = []
     for i, j, difference in found:
-        chosen, rejected = item.responses[i].text, item.responses[j].text
-        if chosen == rejected:
+        chosen, rejected = item.responses[i], item.responses[j]
+        if chosen.content == rejected.content:
             counts["identical responses"] += 1
             continue
         strength = None if item.gold_kind == "label" else difference
         name = item.id if len(gold) == 2 else f"{item.id}#{i}>{j}"
-        pairs.append(TrainingPair(name, item.prompt, chosen, rejected, strength, item.cluster))
+        pairs.append(
+            TrainingPair(
+                name, item.prompt, chosen.text, rejected.text, strength, item.cluster,
+                (chosen.more, rejected.more),
+            )
+        )  # fmt: skip
     return pairs
 
 
@@ -183,7 +194,7 @@ def _distinct(pairs: Sequence[TrainingPair], counts: Counter[str]) -> list[Train
     seen: set[str] = set()
     kept = []
     for pair in pairs:
-        key = digest([[[t["role"], t["content"]] for t in pair.prompt], pair.chosen, pair.rejected])
+        key = digest([*_content(pair)[1:4], *map(dict, pair.more)])
         if key in seen:
             counts["duplicate pairs"] += 1
         else:
@@ -232,7 +243,7 @@ class EncodedPairs(torch.utils.data.Dataset[EncodedPair]):
 
     def __init__(self, pairs: Sequence[TrainingPair], text_format: TextFormat, max_length: int) -> None:
         self.pairs = pairs
-        conversations = [p.conversation(reply) for p in pairs for reply in (p.chosen, p.rejected)]
+        conversations = [turns for pair in pairs for turns in pair.conversations()]
         encoded = text_format.encode(conversations, max_length) if conversations else []
         self.n_truncated = sum(e.truncated for e in encoded)
         self._rows = [

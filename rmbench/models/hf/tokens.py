@@ -10,6 +10,7 @@ from threading import Lock
 from typing import Any, Protocol, Self
 
 from rmbench.core.files import conversation_key, digest
+from rmbench.core.messages import is_blank
 from rmbench.errors import ScoringError
 from rmbench.models.hf.checkpoint import Checkpoint
 from rmbench.models.hf.device import dtype_name, tokens_at_once
@@ -321,7 +322,7 @@ class Tokens:
 
 
 def _is_empty(turns: Conversation) -> bool:
-    return not turns[-1]["content"].strip()
+    return is_blank(turns[-1])
 
 
 def _unreadable(why: str) -> Encoded:

@@ -17,7 +17,8 @@ class LayoutOptions:
 
     columns: Annotated[str | None, Option(later=True)] = None
     """Columns by their meaning, `prompt:question,chosen:good,rejected:bad`. Meanings: prompt, system, chosen,
-    rejected; first, second, winner; responses, scores; strength, id; any other becomes a stratum."""
+    rejected; first, second, winner; responses, scores; strength, id; tools, reference,
+    rubric, principle; any other becomes a stratum."""
     winner: Annotated[str | None, Option(later=True)] = None
     """What the values of the column of the winner mean, `1:first,0:second,2:tie`."""
     gold_from: Annotated[Literal["scores", "order"], Option(later=True)] = "scores"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from rmbench.core.messages import text_alone
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.hf.recipes.recipe import Gate, Recipe, Turns
 from rmbench.models.hf.text import ChatFormat, Encoded, PlainFormat, clean, cut, decoder_format, fold_system
@@ -23,6 +24,7 @@ class TurnsFormat:
     def text(self, turns: Conversation) -> str:
         """Return a conversation as the format writes it."""
         form = self._turns
+        text_alone(turns, "the recipe's format")
         if not form.system:
             turns = fold_system(turns)
         parts = [form.begin]
