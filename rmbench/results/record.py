@@ -263,6 +263,8 @@ class Counts:
     best_of_n: Mapping[str, int] | None = None
     unanswered: Mapping[str, int] | None = None
     """Reason -> number of judgements of a metered model that gave no reward."""
+    changed_by_template: Mapping[str, int] | None = None
+    """`replies` that the chat template does not write as they are, and `pairs_made_equal` by that."""
     gold: Mapping[str, int] | None = None
     """What `--gold` found -> number of responses."""
 
@@ -283,6 +285,8 @@ class Provenance:
     wall_s: float | None = None
     used: Mapping[str, Any] | None = None
     """Requests, tokens and cost of a metered model."""
+    remarks: tuple[str, ...] | None = None
+    """The model's own: what was guessed, and how it was read where that is not the usual way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -367,6 +371,11 @@ def caveats(record: Record) -> list[str]:
     if counts["invalid"]:
         parts.append(f"{counts['invalid']:,} invalid")
     parts += [f"{n:,} without an answer ({why})" for why, n in (counts.get("unanswered") or {}).items() if n]
+    if changed := counts.get("changed_by_template"):
+        parts.append(
+            f"the chat template drops part of {changed.get('replies', 0):,} replies, which makes"
+            f" {changed.get('pairs_made_equal', 0):,} pairs of replies equal"
+        )
     if counts.get("ties"):
         parts.append(f"{counts['ties']:,} tied {'pair' if counts['ties'] == 1 else 'pairs'}")
     too_small = (counts.get("best_of_n") or {}).get("pools_too_small")

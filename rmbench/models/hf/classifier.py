@@ -78,6 +78,10 @@ class HFRewardModel(HFModel):
         reader = Reader(checkpoint, model, self.encoder or self._states, loaded.weights)
         made_of = (setup, checkpoint, label, weights, fresh_head, torch_compile, asked)
         super().__init__(Tokens(text_format, max_length, checkpoint.name), tokenizer, [reader], made_of)
+        self.compare_with_own(
+            "pass -M forward=own to take the number that the class itself returns, one text at a time, or"
+            " write a small adapter (file.py:Class)"
+        )
 
     def fingerprint(self) -> dict[str, str]:
         """Return whatever can change a score."""
@@ -167,7 +171,10 @@ class HFRewardModel(HFModel):
         return self._gate(self.model.score(states[1::2]), states[::2])
 
     def _own_reward(self, row: Encoded) -> float | None:
-        if self.encoder or self._config_pad_id in row.ids or self._places.of(row) != [len(row.ids) - 1]:
+        if self.encoder is not None:
+            with torch.inference_mode():
+                return self._rewards(self.encoder.logits([row]))[0]
+        if self._config_pad_id in row.ids or self._places.of(row) != [len(row.ids) - 1]:
             return None
         ids = torch.tensor([row.ids], device=self.model.device)
         with torch.inference_mode(), float32_input(self.model.score):

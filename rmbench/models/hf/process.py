@@ -114,6 +114,7 @@ class ProcessReward(HFModel):
             [Reader(checkpoint, model, self._states, read.weights)],
             (setup, checkpoint, reading),
         )
+        self.compare_with_own("write a small adapter (file.py:Class)")
 
     def fingerprint(self) -> dict[str, str]:
         """Return whatever can change a score."""

@@ -22,12 +22,12 @@ the reply alone is too long, its lost tokens do not count; the conversation is r
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jinja2.exceptions import TemplateError
 
 from rmbench.core.files import conversation_key, digest, read_whole
-from rmbench.errors import ConfigError, ScoringError
+from rmbench.errors import ConfigError, ScoringError, UnwritableError, first_line
 from rmbench.types import Conversation, Turn
 
 TEMPLATE_DATE = "2024-07-26"
@@ -37,6 +37,8 @@ TEMPLATE_DATE = "2024-07-26"
 _FIXED_CLOCK = (
     "{%- macro strftime_now(format) -%}{{ '2024-07-26' if '-' in format else '26 Jul 2024' }}{%- endmacro -%}"
 )
+TEMPLATE_REFUSES = "refused by the chat template"
+"""What `--on-bad skip` counts by."""
 _SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
 
@@ -70,6 +72,15 @@ class TextFormat(Protocol):
         ...
 
 
+@runtime_checkable
+class TemplatedFormat(Protocol):
+    """A format that may be written by a chat template, which may leave something out."""
+
+    def templated(self, turns: Conversation) -> str | None:
+        """Return the text that the template writes; None where none is used."""
+        ...
+
+
 class ChatFormat:
     """The tokenizer's chat template.
 
@@ -78,12 +89,13 @@ class ChatFormat:
         template: Jinja text; None for the tokenizer's own.
 
     Raises:
-        ConfigError: If the template drops the user's or the assistant's text.
+        ConfigError: If there is no template of its own, it cannot be used, or it drops the user's or the
+            assistant's text.
     """
 
     def __init__(self, tokenizer: Any, template: str | None = None) -> None:
         self._tokenizer = tokenizer
-        own: str = template or tokenizer.get_chat_template()
+        own = template or _own_template(tokenizer)
         self._template = _FIXED_CLOCK + own if "strftime_now" in own else own
         self._folds_system = self._must_fold_system()
         self._n_folded = 0
@@ -98,6 +110,10 @@ class ChatFormat:
     def text(self, turns: Conversation) -> str:
         """Return a conversation as the template writes it."""
         return clean(self._render(self._fold(turns)))
+
+    def templated(self, turns: Conversation) -> str | None:
+        """Return what `text` does."""
+        return self.text(turns)
 
     def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
         """Return a prompt as ids, up to where the reply begins."""
@@ -122,14 +138,25 @@ class ChatFormat:
                 [dict(turn) for turn in turns], chat_template=self._template, tokenize=False,
                 add_generation_prompt=opens_reply,
             )  # fmt: skip
-        except TemplateError as error:
+        except Exception as error:  # a template is foreign code, and raises what it likes
             roles = ", ".join(turn["role"] for turn in turns)
-            raise ScoringError(f"the chat template refuses the roles {roles}: {error}") from None
+            kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+            raise UnwritableError(
+                f"the chat template refuses the roles {roles}: {kind}{first_line(error)}",
+                turns,
+                reason=TEMPLATE_REFUSES,
+            ) from None
         return str(text)
 
     def _must_fold_system(self) -> bool:
         user, reply = Turn(role="user", content="QQuestionQ"), Turn(role="assistant", content="AAnswerA")
-        plain = self._render([user, reply])
+        try:
+            plain = self._render([user, reply])
+        except UnwritableError as error:
+            raise ConfigError(
+                f"the chat template cannot write a question and its reply ({error}); pass"
+                " -M chat_template=FILE.jinja, or -M chat_template=plain to go without it"
+            ) from None
         for name, probe in (("user", "QQuestionQ"), ("assistant", "AAnswerA")):
             if probe not in plain:
                 raise ConfigError(
@@ -138,7 +165,7 @@ class ChatFormat:
                 )
         try:
             return "SSystemS" not in self._render([Turn(role="system", content="SSystemS"), user, reply])
-        except ScoringError:
+        except UnwritableError:
             return True
 
     def _fold(self, turns: Conversation) -> Conversation:
@@ -146,6 +173,21 @@ class ChatFormat:
             return turns
         self._n_folded += 1
         return fold_system(turns)
+
+
+def _own_template(tokenizer: Any) -> str:
+    """Return the chat template of a tokenizer; of several with names, the default one.
+
+    Raises:
+        ConfigError: If none of several is the default, or a template has a syntax error.
+    """
+    told = tokenizer.chat_template
+    if isinstance(told, dict) and "default" not in told:
+        raise ConfigError(
+            f"the tokenizer's chat templates are named {', '.join(map(repr, told))}, and none is the default;"
+            " write one to a file and pass -M chat_template=FILE.jinja, or -M chat_template=plain"
+        )
+    return str(tokenizer.get_chat_template())
 
 
 class PlainFormat:
@@ -347,6 +389,10 @@ class ReplyFormat:
         found = zip(batch, texts, both["input_ids"], both["offset_mapping"], strict=True)
         return [self._one(turns, text, ids, places, max_length) for turns, text, ids, places in found]
 
+    def templated(self, turns: Conversation) -> str | None:
+        """Return the text that the chat template inside writes; None without one."""
+        return self._inner.text(turns) if isinstance(self._inner, ChatFormat) else None
+
     def notes(self) -> list[str]:
         """Return the remarks of the inner format, and one if the end of a reply does not count."""
         probe = [Turn(role="user", content="Q"), Turn(role="assistant", content=_MARK)]
@@ -362,7 +408,11 @@ class ReplyFormat:
             text = self._inner.text([*turns[:-1], Turn(role=turns[-1]["role"], content=_MARK)])
             before, mark, after = text.rpartition(_MARK)
             if not mark:
-                raise ScoringError("the chat template leaves out the reply to a conversation of this kind")
+                raise UnwritableError(
+                    "the chat template leaves out the reply to a conversation of this kind",
+                    turns,
+                    reason=TEMPLATE_REFUSES,
+                )
             if len(self._around) > 1_000:
                 self._around.clear()
             self._around[key] = before, after
