@@ -70,7 +70,7 @@ class Together:
     def groups(self, rows: Sequence[Encoded]) -> list[list[int]]:
         """Return which rows are read in the same forward pass, as padded rows."""
         if _ONE_PASS.get():
-            return [list(range(len(rows)))]
+            return self.sides(rows)
         if self.by == "one":
             return [[k] for k in range(len(rows))]
         if self.by == "equal length":
@@ -87,7 +87,7 @@ class Together:
     @staticmethod
     @contextmanager
     def in_one_pass() -> Iterator[None]:
-        """Let each batch of this thread be one forward pass of padded rows: does that change a reward?"""
+        """Let each batch of this thread be one forward pass of padded rows, or one per side of a switch."""
         token = _ONE_PASS.set(True)
         try:
             yield

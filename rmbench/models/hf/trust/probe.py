@@ -1,7 +1,7 @@
 """The probe: a model's own forward pass against what rmbench reads, alone and beside other texts.
 
-Three conversations are read when a model is loaded: each alone by the model's own forward pass, and all of
-them as padded rows of one batch. Where these agree, nothing more is done. Where they do not, rmbench reads
+Three conversations are read when a model is loaded: the two shorter ones alone by the model's own forward
+pass, and all of them as padded rows of one batch. Where these agree, nothing more is done. Where they do not, rmbench reads
 each alone as well.
 
 own differs from alone      The class reads its text in a way of its own (it pools, say): refused.
@@ -34,11 +34,11 @@ GROWTH = 4
 _SHORT = [Turn(role="user", content="Hi."), Turn(role="assistant", content="No.")]
 _MIDDLE = [
     Turn(role="user", content="What is two and two?"),
-    Turn(role="assistant", content="It is four, as it was."),
+    Turn(role="assistant", content="It is four."),
 ]
 _LONG = [
-    Turn(role="user", content="Name three rivers of Europe, and say where each of them ends."),
-    Turn(role="assistant", content="The Rhine ends in the North Sea, the Rhone in the sea of the south."),
+    Turn(role="user", content="Name a river of Europe."),
+    Turn(role="assistant", content="The Rhine, which ends in the North Sea."),
 ]
 PROBES: tuple[Conversation, ...] = (_SHORT, _MIDDLE, _LONG)
 
@@ -72,8 +72,10 @@ class Probe:
             with self.together.in_one_pass():
                 batched = self.numbers(rows)
             self._check_layers(before)
-            expected = [o if o is not None else self.numbers([r])[0] for o, r in zip(own, rows, strict=True)]
-            if self._same(expected, batched):
+            if all(theirs is None for theirs in own):
+                own = [self.numbers([row])[0] for row in rows]
+            seen = [(theirs, ours) for theirs, ours in zip(own, batched, strict=True) if theirs is not None]
+            if self._same(*zip(*seen, strict=True)):
                 return remarks
             return [*remarks, *self._settle(rows, own, batched)]
         except FOREIGN as error:
@@ -85,7 +87,8 @@ class Probe:
 
     def _own(self, rows: Sequence[Encoded]) -> tuple[list[float | None], list[str]]:
         try:
-            return [self.own(row) for row in rows], []
+            longest = max(len(row.ids) for row in rows)  # nothing is padded beside it
+            return [None if len(row.ids) == longest else self.own(row) for row in rows], []
         except FOREIGN as error:
             told = f"{type(error).__name__}: {first_line(error)}"
             return [None] * len(rows), [f"its own forward pass was not compared: {told}"]
