@@ -85,6 +85,16 @@ class _Fit:
     seen: Seen | None = None
     unread: str = ""
 
+    def check_rates_texts(self, config: Any) -> None:
+        """Refuse a classifier of tokens, whose head a sequence classifier would take without its bias."""
+        found = [name for name in architectures(config) if name.endswith("ForTokenClassification")]
+        if found and self.asked.is_auto:
+            where = self.checkpoint.location
+            raise ConfigError(
+                f"{where}: {found[0]} rates the tokens of a reply, or its steps (a process reward model); load"
+                f" it with process:{where}"
+            )
+
     def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
         """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
         where = self.checkpoint.location
@@ -173,7 +183,7 @@ def load_classifier(
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
     fit = _Fit(checkpoint, runtime, asked or Asked(), fresh_head)
-    read = load_weights(checkpoint, runtime, auto, attention, changes, fit=fit)
+    read = load_weights(checkpoint, runtime, auto, attention, changes, fit=fit, check=fit.check_rates_texts)
     model, gate = read.model, None
     if fit.head is not None:
         own = {name: [n for n in names if not n.startswith("score.")] for name, names in read.lacks.items()}

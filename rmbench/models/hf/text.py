@@ -184,7 +184,7 @@ def _own_template(tokenizer: Any) -> str:
     told = tokenizer.chat_template
     if isinstance(told, dict) and "default" not in told:
         raise ConfigError(
-            f"the tokenizer's chat templates are named {', '.join(map(repr, told))}, and none is the default;"
+            f"the tokenizer's chat templates are named {', '.join(map(repr, sorted(told)))}, and none is the default;"
             " write one to a file and pass -M chat_template=FILE.jinja, or -M chat_template=plain"
         )
     return str(tokenizer.get_chat_template())

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import Any, Protocol, Self
 
 from rmbench.core.files import conversation_key, digest
-from rmbench.errors import ScoringError, UnwritableError
+from rmbench.errors import ConfigError, ScoringError, UnwritableError
 from rmbench.models.hf.checkpoint import Checkpoint
 from rmbench.models.hf.device import dtype_name, tokens_at_once
 from rmbench.models.hf.forward import Together
@@ -190,6 +190,10 @@ class HFModel(TokenModel):
                 numbers=self.numbers, own=self._own_reward, advice=advice,
             )  # fmt: skip
             self._found_out = probe.run(rows)
+        except UnwritableError as error:
+            raise ConfigError(
+                f"{reader.checkpoint.location}: a plain question and its reply: {error}"
+            ) from None
         except ScoringError:
             return  # cut to so few tokens, the probe lacks the one that is read; so does every text
         self._watch = LengthWatch(reader.model, max(len(row.ids) for row in rows))

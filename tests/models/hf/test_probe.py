@@ -17,7 +17,13 @@ from rmbench.types import Turn
 
 Make = Callable[..., Path]
 PROMPTS = ["What is the capital of France? " * 5, "Tell me all. "]
-REPLIES = ["Paris.", "No, the quick brown fox jumps.", "I do not know. " * 7, "x", "Tell me all, and then 0 1 2."]
+REPLIES = [
+    "Paris.",
+    "No, the quick brown fox jumps.",
+    "I do not know. " * 7,
+    "x",
+    "Tell me all, and then 0 1 2.",
+]
 TEXTS = [(prompt, reply) for prompt in PROMPTS for reply in REPLIES]
 BATCH = [
     [Turn(role="user", content=prompt), Turn(role="assistant", content=reply)] for prompt, reply in TEXTS
