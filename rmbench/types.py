@@ -186,8 +186,8 @@ class WritingModel(Protocol):
         """Return the kind of reason why one of these cannot be written; empty if all can."""
         ...
 
-    def written(self, conversation: Conversation) -> str | None:
-        """Return the text that is read; None where nothing can be left out."""
+    def written(self, conversation: Conversation) -> Sequence[str]:
+        """Return the texts that its parts read, of those in which something may be left out."""
         ...
 
 

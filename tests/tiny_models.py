@@ -140,7 +140,7 @@ def tiny_config(arch: str, **overrides: Any) -> Any:
             "moe_intermediate_size": 32,
             "shared_expert_intermediate_size": 32,
         },
-        **dict.fromkeys(BATCH_DEPENDENT, {}),
+        **{name: {} for name in BATCH_DEPENDENT},
         "convbert": {"embedding_size": 32},
         "big_bird": {},
     }

@@ -64,7 +64,7 @@ def changed_by_template(items: Iterable[Item], model: AnyModel) -> dict[str, int
     for item in items:
         asked = [item.conversation(k) for k in range(len(item.responses))]
         texts = [model.written(turns) for turns in asked]
-        found = [k for k, text in enumerate(texts) if text is not None and _lacks(asked[k], text)]
+        found = [k for k, own in enumerate(texts) if any(_lacks(asked[k], text) for text in own)]
         n_changed += len(found)
         n_equal += sum(
             texts[i] == texts[k] and asked[i][-1]["content"].strip() != asked[k][-1]["content"].strip()

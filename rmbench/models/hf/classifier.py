@@ -97,7 +97,7 @@ class HFRewardModel(HFModel):
 
     def batches_at_once(self) -> int:
         """Return how many batches are computed faster side by side than one after the other."""
-        if self.encoder or is_compiled(self.model) or self.sharing_problem:
+        if self.encoder or is_compiled(self.model) or self.sharing_problem or self._states.together.switches:
             return 1  # these keep something of a forward pass in the model
         self._threads = torch.get_num_threads()
         found, self._threads_each = batches_at_once(self.model)

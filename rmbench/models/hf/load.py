@@ -91,8 +91,8 @@ class _Fit:
         if found and self.asked.is_auto:
             where = self.checkpoint.location
             raise ConfigError(
-                f"{where}: {found[0]} rates the tokens of a reply, or its steps (a process reward model); load"
-                f" it with process:{where}"
+                f"{where}: {found[0]} rates the tokens of a reply, or its steps, as process reward models do;"
+                f" load it with process:{where}"
             )
 
     def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:

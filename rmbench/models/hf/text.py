@@ -183,9 +183,10 @@ def _own_template(tokenizer: Any) -> str:
     """
     told = tokenizer.chat_template
     if isinstance(told, dict) and "default" not in told:
+        names = ", ".join(map(repr, sorted(told)))
         raise ConfigError(
-            f"the tokenizer's chat templates are named {', '.join(map(repr, sorted(told)))}, and none is the default;"
-            " write one to a file and pass -M chat_template=FILE.jinja, or -M chat_template=plain"
+            f"the tokenizer's chat templates are named {names}, and none is the default; write one"
+            " to a file and pass -M chat_template=FILE.jinja, or -M chat_template=plain"
         )
     return str(tokenizer.get_chat_template())
 

@@ -61,10 +61,14 @@ class TokenModel:
             return error.reason
         return ""
 
-    def written(self, conversation: Conversation) -> str | None:
-        """Return the text that a chat template makes of a conversation; None where none is used."""
+    def written(self, conversation: Conversation) -> list[str]:
+        """Return the text that a chat template makes of a conversation; empty for none, or if it refuses."""
         form = self.text_format
-        return form.templated(conversation) if isinstance(form, TemplatedFormat) else None
+        try:
+            text = form.templated(conversation) if isinstance(form, TemplatedFormat) else None
+        except UnwritableError:  # such an empty reply is counted as one without a reward
+            return []
+        return [] if text is None else [text]
 
     def notes(self) -> list[str]:
         """Return remarks for the user; those on the text format come first."""
@@ -181,19 +185,18 @@ class HFModel(TokenModel):
             ConfigError: If the model's own forward pass gives other rewards.
         """
         reader = self.readers[0]
+        where = reader.checkpoint.location
         try:
             rows = self.encode(PROBES)
             if any(row.unreadable for row in rows):
                 return
             probe = Probe(
-                where=reader.checkpoint.location, model=reader.model, together=reader.states.together,
+                where=where, model=reader.model, together=reader.states.together,
                 numbers=self.numbers, own=self._own_reward, advice=advice,
             )  # fmt: skip
             self._found_out = probe.run(rows)
         except UnwritableError as error:
-            raise ConfigError(
-                f"{reader.checkpoint.location}: a plain question and its reply: {error}"
-            ) from None
+            raise ConfigError(f"{where}: a question and its reply cannot be read: {error}") from None
         except ScoringError:
             return  # cut to so few tokens, the probe lacks the one that is read; so does every text
         self._watch = LengthWatch(reader.model, max(len(row.ids) for row in rows))

@@ -74,6 +74,7 @@ def build(make: Make, arch: str, task: str, monkeypatch: pytest.MonkeyPatch) -> 
     settings = {key: value for key, value in SMALL.items() if key in known} | MORE.get(arch, {})
     if "qk_rope_head_dim" in settings:
         settings.pop("head_dim", None)
+        settings["num_key_value_heads"] = settings["num_attention_heads"]
     monkeypatch.setattr(
         tiny_models,
         "tiny_config",

@@ -1,8 +1,8 @@
 """The probe: a model's own forward pass against what rmbench reads, alone and beside other texts.
 
 Three conversations are read when a model is loaded: the two shorter ones alone by the model's own forward
-pass, and all of them as padded rows of one batch. Where these agree, nothing more is done. Where they do not, rmbench reads
-each alone as well.
+pass, and all of them as padded rows of one batch. Where these agree, nothing more is done. Where they do not,
+rmbench reads each alone as well.
 
 own differs from alone      The class reads its text in a way of its own (it pools, say): refused.
 alone differs from batched  A reward depends on what else is read: the batches become texts of equal length,
