@@ -207,23 +207,18 @@ def _trained_on(loaded: LoadedModel, items: Iterable[Item]) -> dict[str, int] | 
     return None if found is None else dict(found)
 
 
-def _remarks(loaded: LoadedModel) -> dict[str, list[str]]:
-    """Return the model's remarks: what was guessed, and how it was read where that is not the usual way."""
-    notes = list(loaded.model.notes()) if isinstance(loaded.model, NotingModel) else []
-    return {"remarks": notes} if notes else {}
-
-
 def _provenance(
     loaded: LoadedModel, task: PreparedTask, options: EvalOptions, scoring: Scoring
 ) -> dict[str, Any]:
     wall_s = scoring.wall_s
+    said = loaded.model.notes() if isinstance(loaded.model, NotingModel) else ()
     return {
         **provenance_of(model=loaded.spec, data=task.source, command=options.command),
-        **_remarks(loaded),
         "computed": scoring.n_computed,
         "reused": scoring.n_units - scoring.n_computed,
         **({} if task.gold is None else {"gold_computed": task.gold.n_computed}),
         **({"gold": dict(task.gold.provenance)} if task.gold and task.gold.provenance else {}),
+        **({"remarks": list(said)} if said else {}),
         "wall_s": round(wall_s, 3),
         "tokens": scoring.n_tokens or None,
         "parameters": loaded.model.n_parameters() if isinstance(loaded.model, CountedModel) else None,

@@ -181,6 +181,7 @@ def _run(label: str, source: Source) -> dict[str, Any]:
         "data": source.data,
         "read from": provenance.get("data"),
         "model": _pairs(source.fingerprint),
+        "said of the model": "; ".join(map(str, provenance.get("remarks") or ())),
         "gold": describe_gold(record.identity),
         "limit": "all items" if source.limit is None else f"{source.limit:,} items",
         "seed": source.seed,

@@ -286,7 +286,7 @@ class Provenance:
     used: Mapping[str, Any] | None = None
     """Requests, tokens and cost of a metered model."""
     remarks: tuple[str, ...] | None = None
-    """The model's own: what was guessed, and how it was read where that is not the usual way."""
+    """Of the model on itself: its recipe and why, its text format, what it fell back to."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,9 @@ import torch
 
 from rmbench.core.files import digest, sha256_bytes, write_atomic
 from rmbench.core.overlap import TrainingPrompts
+from rmbench.models.hf.checkpoint import RECORD
 from rmbench.models.runtime import Runtime
-from rmbench.train.base import RECORD, identity_of_base, load_base, prompts_seen
+from rmbench.train.base import identity_of_base, load_base, prompts_seen
 from rmbench.train.fit import head_for
 from rmbench.train.frozen import Head, Representations, RepresentationStore, Tell
 from rmbench.train.losses import find_loss

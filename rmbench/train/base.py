@@ -10,7 +10,7 @@ import torch
 
 from rmbench.core.overlap import PROMPTS_FILE, TrainingPrompts
 from rmbench.errors import ConfigError, StoreError
-from rmbench.models.hf.checkpoint import find_checkpoint
+from rmbench.models.hf.checkpoint import RECORD, find_checkpoint
 from rmbench.models.hf.device import checked_length
 from rmbench.models.hf.identity import pin_of
 from rmbench.models.hf.load import NoHeadError, explained, load_classifier, quiet
@@ -18,8 +18,6 @@ from rmbench.models.hf.text import TextFormat, choose_format
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn
 
-RECORD = "rmbench.json"
-"""Written after the model: a folder that has it holds a finished one."""
 _PROBE = (Turn(role="user", content="a"), Turn(role="assistant", content="b"))
 
 

@@ -22,11 +22,12 @@ from rmbench.core.files import digest, read_json, write_atomic
 from rmbench.core.overlap import TrainingPrompts
 from rmbench.core.schema import parse, typed_options
 from rmbench.errors import ConfigError
+from rmbench.models.hf.checkpoint import RECORD
 from rmbench.models.hf.device import pick_device
 from rmbench.models.hf.load import quiet
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import default_store_folder
-from rmbench.train.base import RECORD, Base, identity_of_base, load_base, prompts_seen
+from rmbench.train.base import Base, identity_of_base, load_base, prompts_seen
 from rmbench.train.fit import (
     WORK,
     Fitted,

@@ -12,6 +12,7 @@ import replicas
 from replicas import Make, Replica
 
 from rmbench.errors import ConfigError
+from rmbench.models.hf.recipes import padding
 from rmbench.models.hf.recipes.recipe import recipes
 from rmbench.models.resolve import load_model
 from rmbench.types import Turn
@@ -131,6 +132,50 @@ def test_read_at_decides_where_padding_is_eos(make_checkpoint: Make, pad: str) -
         with torch.no_grad():
             assert float(own(ids).logits) == pytest.approx(reward(*TEXTS[0]), abs=1e-5)
         assert not any("own forward pass" in note for note in model.notes())
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_where_the_place_is_unknown_it_says_how_much_it_matters(make_checkpoint: Make, seed: int) -> None:
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = make_checkpoint("llama", pad="</s>", seed=seed)
+    own = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    read: list[list[float]] = [[], []]
+    for turns in padding.PROBE:
+        ids = tokenizer(replicas.chat(*(t["content"] for t in turns)), add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            rewards = own.score(own.model(torch.tensor([ids])).last_hidden_state[0])[:, 0]
+            assert float(own(torch.tensor([ids])).logits) == pytest.approx(float(rewards[-2]), abs=1e-5)
+        for place, found in zip((-2, -1), read, strict=True):
+            found.append(float(rewards[place]))
+    pairs = [(a, b) for a in range(20) for b in range(a)]
+    differ = sum((read[0][a] - read[0][b]) * (read[1][a] - read[1][b]) < 0 for a, b in pairs)
+    assert 0 < differ < len(pairs) == 190
+    model: Any = load_model(str(folder), {}).model
+    (note,) = [n for n in model.notes() if "own forward pass" in n]
+    assert f"rank {differ} of 190 pairs of probe texts differently" in note
+    (folder / "rmbench.json").write_text("{}")
+    ours: Any = load_model(str(folder), {}).model
+    assert [n for n in ours.notes() if "where rmbench trained it" in n]
+    assert not any("own forward pass" in n for n in ours.notes())
+
+
+def test_what_a_model_says_of_itself_stands_in_the_record(make_checkpoint: Make, tmp_path: Path) -> None:
+
+    from click.testing import CliRunner
+
+    from rmbench.cli.main import cli
+
+    replica = replicas.grm(make_checkpoint)
+    places = ["--results", str(tmp_path / "results"), "--store", str(tmp_path / "store"), "--device", "cpu"]
+    told = ["eval", "-m", str(replica.folder), "-t", "preference", "--limit", "3", *places]
+    done = CliRunner().invoke(cli, told)
+    assert done.exit_code == 0, done.output
+    (path,) = (tmp_path / "results").glob("*/*/*.json")
+    said = json.loads(path.read_text())["provenance"]["remarks"]
+    assert [text for text in said if text.startswith("recipe grm (v_head.summary.2.weight")]
 
 
 def test_options_change_the_text_of_a_plain_classifier(make_checkpoint: Make) -> None:

@@ -11,6 +11,8 @@ from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models.builtin import shipped_checkpoint
 from rmbench.models.runtime import Runtime
 
+RECORD = "rmbench.json"
+"""Written by `rmbench train` after the model: a folder that has it holds a finished one."""
 PICKLE = "pytorch_model.bin"
 """Name of pickled weights of a whole model, read as tensors alone."""
 VALUE_HEADS = ("value_head.safetensors", "value_head.bin")

@@ -11,16 +11,18 @@ A recipe (`rmbench.models.hf.recipes.recipe`) may name another head, another pla
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from rmbench.core.overlap import TrainingPrompts
 from rmbench.models.hf.attention import compile_backbone, is_compiled, use_products
-from rmbench.models.hf.checkpoint import Checkpoint, choose_readout, find_checkpoint, label_names
+from rmbench.models.hf.checkpoint import RECORD, Checkpoint, choose_readout, find_checkpoint, label_names
 from rmbench.models.hf.device import batches_at_once, checked_length, is_fast_bfloat16
 from rmbench.models.hf.forward import EncoderLogits, TokenStates
 from rmbench.models.hf.load import Loaded, float32_input, load_classifier, torch
 from rmbench.models.hf.recipes.heads import normalization
+from rmbench.models.hf.recipes.padding import PROBE, rankings_that_differ
 from rmbench.models.hf.recipes.recipe import Asked
 from rmbench.models.hf.recipes.text import Places, RecipeFormat
 from rmbench.models.hf.text import Encoded, TextFormat, choose_format
@@ -128,7 +130,7 @@ class HFRewardModel(HFModel):
         row = self.encode([conversation])[0]
         ids = row.ids
         eos, decoder = self.tokenizer.eos_token_id, self.encoder is None
-        own = next((i for i in reversed(ids) if i != self._config_pad_id), ids[0])
+        own = ids[_last_but(self._config_pad_id, ids)]
         return super().diagnose(conversation) | {
             # A template may write a line break after its EOS.
             "eos_seen": eos in ids[-3:] if decoder and eos is not None else None,
@@ -196,14 +198,37 @@ class HFRewardModel(HFModel):
             eos = self.tokenizer.eos_token
             notes.append(f"no EOS ({eos!r}) after the response: the reward is read at {seen['read_at']!r}")
         if seen["own_read_at"] != seen["read_at"]:
-            notes.append(
-                f"the padding token {seen['read_at']!r} ends every text; the reward is read there, but"
-                f" transformers' own forward pass reads {seen['own_read_at']!r}, as published rewards may"
-            )
+            notes.append(self._padding_remark(seen["read_at"], seen["own_read_at"]))
         return notes
+
+    def _padding_remark(self, read_at: str, own: str) -> str:
+        told = f"the padding token {read_at!r} ends every text; the reward is read there"
+        checkpoint = self.readers[0].checkpoint
+        if checkpoint.is_folder and (Path(checkpoint.location) / RECORD).is_file():
+            return f"{told}, where rmbench trained it ({RECORD})"
+        n, of = self._padding_matters
+        return (
+            f"{told}, but transformers' own forward pass reads {own!r}, as published rewards may; the two"
+            f" rank {n:,} of {of:,} pairs of probe texts differently; if it was trained there (TRL does so"
+            " where padding is EOS), pass -M read_at=before_eos"
+        )
+
+    @cached_property
+    def _padding_matters(self) -> tuple[int, int]:
+        """Pairs of probe texts that the last token and transformers' own place rank differently, of all."""
+        rows = self.encode(PROBE)
+        places = [[_last_but(self._config_pad_id, row.ids), len(row.ids) - 1] for row in rows]
+        with torch.inference_mode():
+            rewards = self._rewards(self.model.score(self._states.at(rows, places).float()))
+        return rankings_that_differ(rewards[::2], rewards[1::2])
 
     def _sharing_remarks(self) -> list[str]:
         return [] if self.encoder else super()._sharing_remarks()
+
+
+def _last_but(pad_id: int | None, ids: Sequence[int]) -> int:
+    """Return the place of the last token that is not padding; 0 if all are."""
+    return next((k for k in range(len(ids) - 1, -1, -1) if ids[k] != pad_id), 0)
 
 
 def _reading(loaded: Loaded, chat_template: str) -> tuple[TextFormat, Places]:
