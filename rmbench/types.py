@@ -179,6 +179,19 @@ class PreparingModel(Protocol):
 
 
 @runtime_checkable
+class WritingModel(Protocol):
+    """Optional: a model that knows which conversations its text format refuses, or writes only in part."""
+
+    def refusal(self, batch: Sequence[Conversation]) -> str:
+        """Return the kind of reason why one of these cannot be written; empty if all can."""
+        ...
+
+    def written(self, conversation: Conversation) -> Sequence[str]:
+        """Return the texts that its parts read, of those in which something may be left out."""
+        ...
+
+
+@runtime_checkable
 class BudgetedModel(Protocol):
     """Optional: a model that knows how much fits into its memory."""
 

@@ -75,6 +75,10 @@ class RecipeFormat:
         rows = self._tokenizer(texts, add_special_tokens=not is_chat, verbose=False)["input_ids"]
         return [cut(self._tokenizer, self._closed(row), max_length) for row in rows]
 
+    def templated(self, turns: Conversation) -> str | None:
+        """Return the text that the chat template inside writes; None without one."""
+        return self._inner.text(turns) if isinstance(self._inner, ChatFormat) else None
+
     def notes(self) -> list[str]:
         """Return the remarks of the format inside."""
         return self._inner.notes()
