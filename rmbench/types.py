@@ -86,8 +86,8 @@ class Item:
     gold_kind: GoldKind = "label"
     expected: Mapping[str, Any] = field(default_factory=dict)
     """What a verifier holds a response against, or a judge may be shown (`reference`, `rubric`, `principle`),
-    as JSON values, e.g. {"answer": "42"}. Not part of the data's hash: no number depends on it but through gold,
-    or through a model whose own identity says that it reads it."""
+    as JSON values, e.g. {"answer": "42"}. Not part of the data's hash: no number depends on it but through
+    gold, or through a model whose own identity says that it reads it."""
     votes: tuple[int, int, int] | None = None
     """Annotators for the first response, for the second, and who take both for equal; None: not known, or not
     two responses. Not part of the data's hash but of a run's identity (`votes`)."""
@@ -140,7 +140,7 @@ class PairwiseModel(Protocol):
         """Return whatever can change a preference."""
         ...
 
-    def prefer(self, batch: Sequence[Pair]) -> Sequence[float]:
+    def prefer(self, batch: Sequence[Pair]) -> Sequence[float | Scored]:
         """Return P(first is better), each in [0, 1], in order."""
         ...
 
@@ -206,6 +206,19 @@ class PreparingModel(Protocol):
 
     def prepare(self, batch: Sequence[Conversation]) -> None:
         """Begin, and return at once."""
+        ...
+
+
+@runtime_checkable
+class WritingModel(Protocol):
+    """Optional: a model that knows which conversations its text format refuses, or writes only in part."""
+
+    def refusal(self, batch: Sequence[Conversation]) -> str:
+        """Return the kind of reason why one of these cannot be written; empty if all can."""
+        ...
+
+    def written(self, conversation: Conversation) -> Sequence[str]:
+        """Return the texts that its parts read, of those in which something may be left out."""
         ...
 
 
@@ -281,6 +294,18 @@ class TrainedModel(Protocol):
 
     def overlap(self, prompts: Iterable[Sequence[Turn]]) -> Mapping[str, int] | None:
         """Return how many of `prompts` were trained on: `exact`, `ngram`; None where that is unknown.
+
+        They come one at a time, and may be many.
+        """
+        ...
+
+
+@runtime_checkable
+class SteppingModel(Protocol):
+    """Optional: a model that rates the steps of a reply."""
+
+    def step_counts(self, conversations: Iterable[Conversation]) -> Mapping[str, int] | None:
+        """Return `steps`, of all replies, and `responses_without_separator`; None if it reads no steps.
 
         They come one at a time, and may be many.
         """

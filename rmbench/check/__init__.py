@@ -116,4 +116,6 @@ _CHECKS: tuple[tuple[str, Callable[[Subject], Outcome], str], ...] = (
      "the reward would be read before the end, and chosen and rejected may get the same one"),
     ("own forward pass", diagnosed("own_forward_gap"),
      "the reward is not the one that the model's authors computed"),
+    ("the card's example", engine.card_example,
+     "the reward is not the one that the model's authors computed"),
 )  # fmt: skip

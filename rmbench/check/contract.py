@@ -273,7 +273,9 @@ def order_bias(subject: Subject) -> Outcome:
         return None, "not applicable: no pairwise model"
     prompt = tuple(probes()[0][:-1])
     pairs = [(a, b) for a in ANSWERS for b in ANSWERS if a < b]
-    forward = [float(x) for x in model.prefer([Pair(prompt, a, b) for a, b in pairs])]
-    backward = [float(x) for x in model.prefer([Pair(prompt, b, a) for a, b in pairs])]
+    forward, backward = (
+        [float(x.reward if isinstance(x, Scored) else x) for x in model.prefer(asked)]
+        for asked in ([Pair(prompt, a, b) for a, b in pairs], [Pair(prompt, b, a) for a, b in pairs])
+    )
     flips = sum((f - 0.5) * (0.5 - b) < 0 for f, b in zip(forward, backward, strict=True))
     return None, f"for information: {flips} of {len(pairs)} preferences flip with the order"

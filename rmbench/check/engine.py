@@ -18,6 +18,7 @@ from rmbench.check.contract import (
     padding_invariance,
     probes,
 )
+from rmbench.core.digits import significant
 from rmbench.scoring import open_store, score_items
 from rmbench.types import Conversation, Item, PairwiseModel, Response, RewardModel, SharingModel, Turn
 
@@ -164,3 +165,39 @@ def diagnosed(key: str) -> Callable[[Subject], Outcome]:
         return _TOKEN_CHECKS[key](value, seen, subject)
 
     return check
+
+
+class CardExample(Protocol):
+    """What a model's card states of some replies to one prompt."""
+
+    rewards: tuple[float, ...]
+    """Of the replies, in order."""
+    source: str
+    """Where they are stated."""
+
+
+@runtime_checkable
+class CardModel(Protocol):
+    """Optional: an adapter that knows an example of the card of models that are read like this one."""
+
+    def card_example(self) -> tuple[CardExample, Sequence[float]] | None:
+        """Return the example and the model's own rewards of it; None if there is none."""
+        ...
+
+
+def card_example(subject: Subject) -> Outcome:
+    """Show the rewards that a card states beside the model's own: another model of the family has others."""
+    if not isinstance(subject.model, CardModel):
+        return None, "not applicable: no card states rewards"
+    try:
+        found = subject.model.card_example()
+    except Exception as error:
+        raise ContractError(f"card_example() raised {type(error).__name__}: {error}") from error
+    if found is None:
+        return None, "not applicable: no card states rewards"
+    example, own = found
+    stated, here = (", ".join(significant(x) for x in each) for each in (example.rewards, own))
+    return None, (
+        f"for information: this model gives {here}, where the {example.source} states {stated}; expected of"
+        " that very model only"
+    )

@@ -27,7 +27,8 @@ def command(model: str | None, output: str) -> None:
     """List the registered reward models and the forms that --model takes, or show one with its options.
 
     MODEL is whatever --model takes, or a scheme: `rmbench models hf` lists the options of every Hugging Face
-    model. `rmbench models recipes` lists how heads of public reward models are read (-M recipe=NAME).
+    model. `rmbench models recipes` lists how heads of public reward models are read (-M recipe=NAME), and how
+    models that compare two replies are asked.
 
     Register your own with @register_reward_model("name"), by an entry point in the group rmbench.models, or
     name it by file: --model my_rm.py:MyRM.
@@ -61,18 +62,29 @@ def _show_recipes(output: str) -> None:
     """Print the recipes of the package: what each reads, for which families, and by which evidence."""
     try:
         from rmbench.models.hf.recipes.recipe import recipes
+        from rmbench.models.pair.recipe import pair_recipes
     except ImportError as error:
         raise ConfigError(str(error)) from None
-    found = list(recipes().values())
+    found: list[Any] = [*recipes().values(), *pair_recipes().values()]
     if output == "json":
         click.echo(json.dumps([{**asdict(r), "identity": r.identity} for r in found], indent=1))
         return
     from rmbench.cli.options import print_tables
     from rmbench.format.tables import Block, Column, Table
 
-    names = {"recipe": None, "families": 48, "found by": 44, "verified": None}
+    names = {"recipe": None, "with": None, "families": 48, "found by": 44, "verified": None}
     columns = tuple(Column(name, "text", width) for name, width in names.items())
-    rows = tuple((r.name, ", ".join(r.families), r.match.told, r.verified) for r in found)
+    pairs = pair_recipes()
+    rows = tuple(
+        (
+            r.name,
+            "pair:" if r.name in pairs else "process:" if getattr(r, "steps", None) else "hf:",
+            ", ".join(r.families),
+            r.match.told,
+            r.verified,
+        )
+        for r in found
+    )
     table = Table(columns, rows)
     print_tables(
         output, lambda: [Block("recipes", (), table, caption=("How heads are read",))], lambda: table

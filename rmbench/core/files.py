@@ -24,7 +24,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
-from rmbench.core.messages import identity_of
 from rmbench.errors import ConfigError, DataError, first_line
 from rmbench.types import Turn
 
@@ -44,6 +43,12 @@ def digest(value: Any, length: int = 64) -> str:
     # surrogatepass: a lone surrogate is legal in JSON text, and must have an identity like any other string.
     raw = canonical_json(value).encode("utf-8", "surrogatepass")
     return hashlib.sha256(raw).hexdigest()[:length]
+
+
+def identity_of(turn: Turn) -> list[Any]:
+    """Return what a turn's identity is made of: role and text, and the rest only where there is some."""
+    more = {key: value for key, value in turn.items() if key not in ("role", "content") and value is not None}
+    return [turn["role"], turn["content"], more] if more else [turn["role"], turn["content"]]
 
 
 def conversation_key(turns: Sequence[Turn]) -> str:

@@ -14,10 +14,10 @@ from typing import Any
 
 from rmbench.core.address import without_secrets
 from rmbench.core.files import digest, sha256_file
-from rmbench.core.messages import text_alone
 from rmbench.core.schema import typed_options
 from rmbench.errors import ConfigError, RmbenchError, ScoringError
 from rmbench.gold.verifier import GoldVerifier, Verdict, find_verifier
+from rmbench.models.messages import text_alone
 from rmbench.models.resolve import LoadedModel, check_spec, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.results.record import SELF_GOLD

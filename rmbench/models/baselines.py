@@ -5,8 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rmbench.core.files import conversation_key
-from rmbench.core.messages import text_alone
 from rmbench.errors import ConfigError
+from rmbench.models.messages import text_alone
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation
 

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.core.files import parse_json, read_arrays, sha256_bytes
-from rmbench.core.messages import text_alone
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models import SCHEMES, register_scheme
+from rmbench.models.messages import text_alone
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation
 

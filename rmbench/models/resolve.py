@@ -20,6 +20,7 @@ from rmbench.core.schema import typed_options, written
 from rmbench.core.user_file import import_file
 from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError
 from rmbench.models import MODELS, SCHEMES
+from rmbench.models.pair import says_pair
 from rmbench.models.runtime import Runtime
 from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, RewardModel
 
@@ -27,7 +28,8 @@ _RULES = """\
 The first rule that applies decides which model --model means:
   1. path/to/my_rm.py:MyRM  that class or function; the hash of its code joins the model's identity
   2. scheme:argument        {schemes}
-  3. an existing folder     with a config.json: a Hugging Face model, yours or anyone's
+  3. an existing folder     with a config.json: a Hugging Face model, yours or anyone's (hf:, or pair: where
+                            its config names a class that compares two replies)
   4. a registered name      length, shortest, random, constant, @register_reward_model("..."), or another
                             package's entry point in the group rmbench.models
   5. org/name[@revision]    a model on the Hugging Face Hub
@@ -163,7 +165,8 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
         return SCHEMES.get(name).load, (scheme["argument"],), spec, SCHEMES.identity(name)
     folder = Path(spec).expanduser()
     if any((folder / name).is_file() for name in ("config.json", "adapter_config.json")):
-        return SCHEMES.get("hf").load, (str(folder),), folder.resolve().name, {}
+        scheme_name = "pair" if says_pair(folder) else "hf"
+        return SCHEMES.get(scheme_name).load, (str(folder),), folder.resolve().name, {}
     if spec in MODELS:
         return MODELS.get(spec), (), spec, MODELS.identity(spec)
     if folder.exists():

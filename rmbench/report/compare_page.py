@@ -6,9 +6,9 @@ from typing import Any
 
 from rmbench.core.digits import Digits, digits_of, digits_of_estimates, probability, significant
 from rmbench.core.escape import one_line
-from rmbench.core.messages import text_of
 from rmbench.format.pages import ARROWS, LONGEST_NAME, better, estimate_parts, render_page, text_block
 from rmbench.format.tables import Number, plain_rows
+from rmbench.models.messages import text_of
 from rmbench.report.compare_tables import (
     answered_notes,
     basis_notes,

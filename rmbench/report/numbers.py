@@ -154,6 +154,7 @@ _NESTED = {
     "unanswered": "without an answer",
     "trained_on": "prompts that the model was trained on",
     "gold": "gold of responses",
+    "steps": "steps of responses",
 }
 
 

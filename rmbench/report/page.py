@@ -11,11 +11,11 @@ from rmbench import __version__
 from rmbench.core.digits import Digits, significant
 from rmbench.core.escape import one_line
 from rmbench.core.files import canonical_json
-from rmbench.core.messages import text_of
 from rmbench.errors import ConfigError
 from rmbench.format.pages import LONGEST_NAME, anchor, render_page, text_block
 from rmbench.gold.source import describe_gold
 from rmbench.metrics.selection import BEST, rule_of
+from rmbench.models.messages import text_of
 from rmbench.plot import Source
 from rmbench.report.numbers import Section, all_rows, count_rows, headline_rows, notes_of
 from rmbench.report.pictures import Picture, pictures_of

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from rmbench.core.files import conversation_key, digest, require_file
-from rmbench.core.messages import more_of
 from rmbench.errors import ConfigError
+from rmbench.models.messages import more_of
 from rmbench.sampling.policy import Prompt
 from rmbench.tasks import fields, read_task_items
 from rmbench.tasks.own import EXPECTED_KEYS, expected_of, prompt_of

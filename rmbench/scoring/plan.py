@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rmbench.core.files import conversation_key, pair_key
-from rmbench.core.messages import text_alone
+from rmbench.models.messages import text_alone
 from rmbench.types import Conversation, Item, Pair, RewardModel, SharingModel, SizedModel, Turn
 
 U = TypeVar("U")
@@ -161,7 +161,7 @@ def pairs_of(item: Item) -> list[Unit[Pair]]:
     """Return every ordered pair of responses, i before j: K (K - 1) for K responses, row by row.
 
     Raises:
-        ScoringError: If a response calls tools: a pairwise model gets texts.
+        UnwritableError: If a response calls tools: a pairwise model gets texts.
     """
     text_alone((response.turn for response in item.responses), f"a pairwise model (item {item.id})")
     texts = [response.text for response in item.responses]

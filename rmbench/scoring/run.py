@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from rmbench.errors import ScoringError
+from rmbench.errors import ScoringError, UnwritableError
 from rmbench.models.pairwise import rewards_from_preferences
 from rmbench.scoring.executor import Executor, Failure, InProcess, PartBatch, executor_of
 from rmbench.scoring.plan import (
@@ -229,14 +229,18 @@ def _score_conversations(
 
 def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item], started: float) -> Scoring:
     """Compare every ordered pair of every item: K (K - 1) questions for K responses."""
-    rewards = RewardRows()
-    flips, comparisons, n_invalid = [], [], 0
+    rewards, unanswered = RewardRows(), Counter[str]()
+    flips, comparisons, n_invalid, n_truncated = [], [], 0, 0
+    tells = False
     for answered in flow.answer(items):
         k = len(answered.item.responses)
         first_wins = _table(answered)
+        cut = _cut_responses(answered)
+        tells, n_truncated = tells or cut is not None, n_truncated + (cut or 0)
         if not np.isfinite(first_wins).all():
             rewards.append((nan,) * k)
             n_invalid += k
+            unanswered.update([_why(answered)] * k)
             flips.append(0)
             comparisons.append(0)
             continue
@@ -246,9 +250,9 @@ def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item],
         comparisons.append(n_pairs)
     return Scoring(
         rewards=rewards,
-        n_truncated=None,
+        n_truncated=n_truncated if tells else None,
         n_invalid=n_invalid,
-        unanswered={},
+        unanswered={why: n for why, n in sorted(unanswered.items()) if why},
         n_units=flow.n_units,
         n_computed=work.n_computed,
         n_tokens=work.n_tokens,
@@ -256,6 +260,23 @@ def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item],
         flips=tuple(flips),
         comparisons=tuple(comparisons),
     )
+
+
+def _cut_responses(answered: Answered[Pair]) -> int | None:
+    """Return how many responses of an item were in a question that was cut; None if that is not told."""
+    told = [answered.scored[unit.key].truncated for unit in answered.units]
+    if None in told:
+        return None
+    texts = [response.text for response in answered.item.responses]
+    pairs = [unit.payload for unit, cut in zip(answered.units, told, strict=True) if cut]
+    found = {text for pair in pairs for text in (pair.first, pair.second)}
+    return sum(text in found for text in texts)
+
+
+def _why(answered: Answered[Pair]) -> str:
+    """Return why an item has no rewards, as the model says of its first question without an answer."""
+    silent = (answered.scored[unit.key] for unit in answered.units)
+    return next((scored.why for scored in silent if not isfinite(scored.reward)), "")
 
 
 def _table(answered: Answered[Pair]) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
@@ -325,6 +346,8 @@ class PartedWork:
         for name, work in zip(self._names, self._works, strict=True):
             try:
                 found.append(work.do(units))
+            except UnwritableError:
+                raise
             except ScoringError as error:
                 raise ScoringError(f"{name}: {error}") from error
         return self._combined(units, found)

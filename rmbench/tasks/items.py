@@ -13,10 +13,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any, cast, overload
 
-from rmbench.core.files import canonical_json, sha256_file
-from rmbench.core.messages import identity_of
+from rmbench.core.files import canonical_json, identity_of, sha256_file
 from rmbench.errors import ConfigError, DataError, first_line
-from rmbench.tasks.own import SHOWN_KEYS
+from rmbench.tasks.messages import SHOWN_KEYS
 from rmbench.tasks.rows import BadRows, FoundItem, data_files
 from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader
 from rmbench.types import Item, Response, Turn

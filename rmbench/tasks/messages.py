@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from rmbench.core.files import parse_json
-from rmbench.core.messages import MORE_KEYS
+from rmbench.models.messages import MORE_KEYS
 from rmbench.tasks.rows import Row
 from rmbench.types import Turn
+
+SHOWN_KEYS = ("reference", "rubric", "principle")
+"""Keys of what a judge may be shown beside the responses: text, or JSON values."""
 
 _TEXTS = ("name", "tool_call_id", "reasoning_content", "thinking")
 _PARTS = ("text", "input_text", "output_text")

@@ -5,14 +5,12 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
-from rmbench.core.messages import more_of, tools_of
+from rmbench.models.messages import more_of, tools_of
 from rmbench.tasks import fields
-from rmbench.tasks.messages import tools_in, with_tools
+from rmbench.tasks.messages import SHOWN_KEYS, tools_in, with_tools
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import GOLD_KINDS, GoldKind, Item, Response, Turn
 
-SHOWN_KEYS = ("reference", "rubric", "principle")
-"""Keys of what a judge may be shown beside the responses: text, or JSON values."""
 EXPECTED_KEYS = ("answer", "checks", "pattern", "schema", "tests", *SHOWN_KEYS)
 """Keys that verifiers compare responses with, or that judges may be shown."""
 ITEM_KEYS = (
@@ -25,8 +23,8 @@ _LOGPROB_ROUNDING = 1e-4
 """Log-probabilities added up in float32 may end this far above 0 nats."""
 
 PAIR_KEYS = (
-    "id", "prompt", "chosen", "rejected", "strength", "p_chosen", "cluster", "strata", "subset", "votes", "tools",
-    *SHOWN_KEYS,
+    "id", "prompt", "chosen", "rejected", "strength", "p_chosen", "cluster", "strata", "subset", "votes",
+    "tools", *SHOWN_KEYS,
 )  # fmt: skip
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rmbench.core.files import digest, in_part
-from rmbench.core.messages import identity_of
+from rmbench.core.files import digest, identity_of, in_part
 from rmbench.errors import ConfigError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded, TextFormat

@@ -222,3 +222,21 @@ def test_another_dtype_is_told_of_and_never_fails() -> None:
     assert found.passed is None
     assert "bfloat16 in place of float32 changes rewards by up to 0.0" in found.detail
     assert results(Sound())["dtype"].detail == "not applicable: the model has no other dtype"
+
+
+def test_the_rewards_of_a_card_stand_beside_the_models_own() -> None:
+    from rmbench.models.hf.recipes.recipe import Example
+
+    example = Example(prompt="What?", replies=("a", "b"), rewards=(1.5, -2.25), source="card of org/name")
+
+    class Carded(Sound):
+        def card_example(self) -> Any:
+            return example, [0.5, 0.25]
+
+    found = results(Carded())["the card's example"]
+    assert found.passed is None
+    assert found.detail == (
+        "for information: this model gives 0.5, 0.25, where the card of org/name states 1.5, -2.25; expected of"
+        " that very model only"
+    )
+    assert results(Sound())["the card's example"].detail == "not applicable: no card states rewards"

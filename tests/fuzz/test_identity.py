@@ -125,16 +125,17 @@ def cases(scheme: str, below: Path) -> dict[str, dict[str, list[str]]]:
     shared = {"chat_template": ["plain", str(below / "t.jinja")], "max_length": ["32", "64"], "base": []}
     attn = {"attn": ["eager"]}
     text = {"read_at": ["last_eos", "before_eos"], "format": ["beaver-reward", "ultrarm"],
-            "append_eos": ["yes"], "strip_newline": ["yes"]}  # fmt: skip
+            "append_eos": ["yes"], "strip_newline": ["yes"], "system": ["Be brief."]}  # fmt: skip
     return {
         "hf": {
-            "label=0": {"label": ["1"], **shared, **attn, **text, "recipe": [], "head": []},
+            "label=0": {"label": ["1"], **shared, **attn, **text, "recipe": [], "head": [], "forward": ["own"]},
             "weights=1,2": {"weights": ["2,1", "1,3"]},
             "": {"fresh_head": ["0", "1"], "torch_compile": ["yes"], "gguf_file": []},
         },
         "process": {
             "label=0": {"label": ["1"], "reduce": ["min", "mean", "prod"], "step_token": ["\\n", "."],
-                        "value": ["logit"], **shared, **attn},
+                        "insert": ["\\n", "."], "value": ["logit"], **shared, **attn,
+                        "recipe": [], "head": [], "format": []},
         },
         "dpo": {
             "": {"beta": ["0.2", "0.3"], "average": ["yes"], **shared, **attn},

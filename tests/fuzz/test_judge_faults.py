@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -24,8 +24,9 @@ from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.http import Dialect, Patience, Server
 from rmbench.models.judge.judge import JudgeOfPairs, load_judge
 from rmbench.models.runtime import Runtime
+from rmbench.models.sglang.load import SGLangServed, load_sglang
 from rmbench.models.vllm.load import load_vllm
-from rmbench.models.vllm.served import Served
+from rmbench.models.vllm.served import Connection, Served
 from rmbench.types import Pair, Turn
 
 TIMEOUT_S = 0.3
@@ -305,10 +306,39 @@ def test_a_classifier_behind_a_server_mixes_up_no_texts(name: str) -> None:
         assert served_by(server).classify([[1], [2]], {}) == [[1.0], [2.0]]
 
 
+EMBEDDED = {
+    "one text": [{"embedding": [1.0]}],
+    "text for numbers": [{"embedding": ["1"]}, {"embedding": ["2"]}],
+    "yes for a number": [{"embedding": [True]}, {"embedding": [2.0]}],
+    "one number for a list": [{"embedding": 1.0}, {"embedding": 2.0}],
+    "an object": {"embedding": [1.0]},
+    "other tokens": [{"embedding": [1.0], "meta_info": {"prompt_tokens": 7}}, {"embedding": [2.0]}],
+}
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_sglang_too_mixes_up_no_texts(name: str) -> None:
+    wrong = json.dumps(EMBEDDED[name]).encode()
+    with serving(answer(wrong)) as server, pytest.raises(ScoringError, match="no reply of /classify"):
+        sglang_at(server).classify([[1], [2]], {})
+    right = [{"embedding": [2], "meta_info": {"prompt_tokens": 1}}, {"embedding": [1.5]}]
+    with serving(answer(json.dumps(right).encode())) as server:
+        assert sglang_at(server).classify([[1], [2]], {}) == [[2.0], [1.5]]
+
+
+def sglang_at(server: RawServer) -> SGLangServed:
+    patience = Patience(timeout_s=PATIENT_S, retries=0, backoff_s=0.001, stop_after=1, seed=0)
+    client = Server(server.url.removesuffix("/v1"), "SGLang's server", None, patience, Dialect())
+    return SGLangServed(Connection(client, "m", *cast(Any, (None, None)), 100, {}, [], 1))
+
+
+@pytest.mark.parametrize("load", [load_vllm, load_sglang])
 @pytest.mark.parametrize("name", ["an endless drip of a body", "a gzip bomb"])
-def test_a_server_that_is_asked_what_it_serves_has_the_same_bounds(name: str) -> None:
+def test_a_server_that_is_asked_what_it_serves_has_the_same_bounds(
+    name: str, load: Callable[..., Any]
+) -> None:
     with serving(FAULTS[name][0]) as server, pytest.raises(ConfigError) as caught:
-        load_vllm(server.url, runtime=Runtime(), timeout=timeout_of(name))
+        load(server.url, runtime=Runtime(), timeout=timeout_of(name))
     assert FAULTS[name][1] in str(caught.value)
 
 

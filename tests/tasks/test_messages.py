@@ -8,7 +8,7 @@ import pytest
 
 from rmbench.cli.main import run
 from rmbench.core.files import conversation_key, prompt_cluster
-from rmbench.errors import DataError, ScoringError
+from rmbench.errors import DataError, UnwritableError
 from rmbench.scoring.plan import pairs_of
 from rmbench.tasks import ItemShelf, read_task_items
 from rmbench.tasks.items import export_items, hash_items
@@ -174,7 +174,7 @@ def test_models_that_read_text_alone_refuse_calls(
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps({"prompt": [ASK], "chosen": [CALLED], "rejected": [NO]}))
     where = ["--results", str(tmp_path / "r"), "--store", str(tmp_path / "s")]
-    assert run(["eval", "--model", model, "--task", "preference", "--data", str(path), "-q", *where]) == 1
+    assert run(["eval", "--model", model, "--task", "preference", "--data", str(path), "-q", *where]) == 2
     said = capsys.readouterr().err
     assert "holds tool_calls" in said
     assert len(said.splitlines()) == 1
@@ -182,7 +182,7 @@ def test_models_that_read_text_alone_refuse_calls(
 
 def test_pairwise_models_are_not_asked_about_calls() -> None:
     called = Response.of(Turn(role="assistant", content="", tool_calls=[CALL]), 1.0)
-    with pytest.raises(ScoringError, match=r"a pairwise model \(item i\)"):
+    with pytest.raises(UnwritableError, match=r"a pairwise model \(item i\)"):
         pairs_of(Item("i", (Turn(role="user", content="Q"),), (called, Response("b", 0.0)), "c"))
 
 

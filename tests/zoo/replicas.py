@@ -7,6 +7,7 @@ the published description. It shares no code with rmbench.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,18 @@ def value_head(make: Make) -> Replica:
     return Replica(body.folder, last_token(body, "v_head"))
 
 
+def starling_7b(make: Make) -> Replica:
+    """Starling-RM-7B: the text of its card, to which the tokenizer adds BOS."""
+    body = Body(make, heads={"v_head.weight": drawn(1, 32)}, rename=("model.", "transformer."),
+                without=("lm_head",), config={"vocab_size": 32000}, vocab_size=32000)  # fmt: skip
+
+    def reward(prompt: str, reply: str) -> float:
+        text = f"[INST] {prompt} </s> [/INST] {reply}</s>"
+        return float(body.linear("v_head", body.states(text, special=True)[1][-1]))
+
+    return Replica(body.folder, reward)
+
+
 def starling(make: Make) -> Replica:
     """Starling: the body is saved as `transformer`."""
     body = Body(
@@ -141,17 +154,20 @@ def llama_factory(make: Make) -> Replica:
     return Replica(body.folder, last_token(body, "v_head.summary"))
 
 
-def grm(make: Make) -> Replica:
-    """GRM: a value head of two linear maps, ReLU between them."""
-    heads = {
-        "v_head.summary.0.weight": drawn(24, 32), "v_head.summary.0.bias": drawn(24),
-        "v_head.summary.2.weight": drawn(1, 24), "v_head.summary.2.bias": drawn(1),
-    }  # fmt: skip
+def grm(make: Make, n_hidden: int = 1) -> Replica:
+    """GRM: a value head of linear maps, ReLU between them (`vhead_num_layers`)."""
+    sizes = [32, *[24] * n_hidden, 1]
+    heads = {}
+    for n, (size, after) in enumerate(pairwise(sizes)):
+        heads |= {f"v_head.summary.{2 * n}.weight": drawn(after, size, seed=n) / 4,
+                  f"v_head.summary.{2 * n}.bias": drawn(after, seed=n)}  # fmt: skip
     body = Body(make, heads=heads)
 
     def reward(prompt: str, reply: str) -> float:
-        last = body.states(chat(prompt, reply))[1][-1]
-        return float(body.linear("v_head.summary.2", body.linear("v_head.summary.0", last).relu()))
+        x = body.states(chat(prompt, reply))[1][-1]
+        for n in range(n_hidden + 1):
+            x = body.linear(f"v_head.summary.{2 * n}", x if n == 0 else x.relu())
+        return float(x)
 
     return Replica(body.folder, reward)
 
@@ -170,15 +186,26 @@ def athene(make: Make) -> Replica:
     return Replica(body.folder, reward)
 
 
-def ultrarm(make: Make) -> Replica:
-    """UltraRM: no template, no EOS, last token."""
-    body = Body(make, heads={"regression_head.weight": drawn(1, 32)}, template=None, without=("lm_head",))
+def regression_head(make: Make, arch: str, form: str) -> Replica:
+    """UltraRM, Eurus-RM: no EOS, last token."""
+    heads = {"regression_head.weight": drawn(1, 32)}
+    body = Body(make, arch, heads=heads, template=None, without=("lm_head",))
 
     def reward(prompt: str, reply: str) -> float:
-        text = f"Human: {prompt}\n\nAssistant: {reply}"
+        text = form.format(prompt=prompt, reply=reply)
         return float(body.linear("regression_head", body.states(text, special=True)[1][-1]))
 
     return Replica(body.folder, reward)
+
+
+def ultrarm(make: Make) -> Replica:
+    """UltraRM: no template, no EOS, last token."""
+    return regression_head(make, "llama", "Human: {prompt}\nAssistant: {reply}")
+
+
+def eurus_rm(make: Make) -> Replica:
+    """Eurus-RM: the same on Mistral, in another text."""
+    return regression_head(make, "mistral", "[INST] {prompt} [/INST] {reply}")
 
 
 def beaver(make: Make, kind: str = "reward") -> Replica:

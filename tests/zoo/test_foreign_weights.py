@@ -109,7 +109,7 @@ def test_a_second_head_of_a_policy_or_a_token_classifier_is_refused(make_checkpo
         load(f"dpo:policy={policy}", reference="none")
     steps = make_checkpoint(task="TokenClassification", folder="steps")
     put_in(steps, {"v_head.weight": torch.ones(1, 32)})
-    with pytest.raises(ConfigError, match=r"v_head\.weight\): another head"):
+    with pytest.raises(ConfigError, match=r"its files have a head: v_head\.weight \(1, 32\)"):
         load(f"process:{steps}")
 
 

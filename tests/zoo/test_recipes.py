@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gated
+import internlm2
 import pytest
 import replicas
 from replicas import Make, Replica
@@ -27,6 +29,8 @@ CONVERSATIONS = [
     [Turn(role="user", content=prompt), Turn(role="assistant", content=reply)] for prompt, reply in TEXTS
 ]
 Build = Callable[[Make], Replica]
+SOFTCAP = "its attention uses softcap"
+"""Why Gemma-2's prompts are not shared."""
 
 FOUND: dict[str, tuple[Build, str]] = {
     "mlp-score": (replicas.mlp_score, "mlp-score"),
@@ -36,7 +40,17 @@ FOUND: dict[str, tuple[Build, str]] = {
     "llama-factory": (replicas.llama_factory, "trl-value-head"),
     "grm": (replicas.grm, "grm"),
     "athene": (replicas.athene, "athene"),
+    "grm-deep": (partial(replicas.grm, n_hidden=2), "grm"),
+    "starling-7b": (replicas.starling_7b, "starling-7b"),
     "ultrarm": (replicas.ultrarm, "ultrarm"),
+    "eurus-rm": (replicas.eurus_rm, "eurus-rm"),
+    "qrm": (gated.qrm, "qrm"),
+    "qrm-gemma": (partial(gated.qrm, arch="gemma2"), "qrm-gemma"),
+    "urm": (gated.urm, "urm"),
+    "ldl-reward": (gated.ldl, "ldl-reward"),
+    "internlm2-reward": (internlm2.reward_model, "internlm2-reward"),
+    "internlm2-sentencepiece": (partial(internlm2.reward_model, sentencepiece=True), "internlm2-reward"),
+    "internlm2-bias": (partial(internlm2.reward_model, bias=True), "internlm2-reward"),
     "beaver-reward": (replicas.beaver, "beaver-reward"),
     "beaver-cost": (partial(replicas.beaver, kind="cost"), "beaver-cost"),
     "openrlhf": (replicas.openrlhf, "openrlhf"),
@@ -59,7 +73,8 @@ def check(replica: Replica, **options: str) -> Any:
     expected = [replica.reward(*pair) for pair in TEXTS]
     assert len({round(x, 4) for x in expected}) == len(expected)
     model: Any = load_model(str(replica.folder), options).model
-    assert model.sharing_problem is None
+    assert model.sharing_problem in (None, SOFTCAP)
+    assert (model.sharing_problem is None) == (model.model.config.model_type != "gemma2")
     assert rewards(model) == pytest.approx(expected, abs=1e-5)
     assert [rewards(model, [c])[0] for c in CONVERSATIONS] == pytest.approx(expected, abs=1e-5)
     apart: Any = load_model(str(replica.folder), options | {"share_prompts": "no"}).model
@@ -78,7 +93,8 @@ def test_a_replica_is_read_as_its_own_code_reads_it(make_checkpoint: Make, name:
 
 
 def test_every_recipe_has_a_replica() -> None:
-    assert {recipe for _, recipe in FOUND.values()} | {"nemotron-reward-hf"} == set(recipes())
+    of_replies = {name for name, recipe in recipes().items() if recipe.steps is None}  # others: test_steps.py
+    assert {recipe for _, recipe in FOUND.values()} | {"nemotron-reward-hf"} == of_replies
     assert {recipe.verified for recipe in recipes().values()} == {"replica"}
 
 
@@ -197,20 +213,6 @@ def test_a_card_alone_does_not_move_the_reading(make_checkpoint: Make) -> None:
         assert any("own forward pass" in note for note in model.notes())
 
 
-def test_vllm_refuses_what_needs_a_recipe(make_checkpoint: Make) -> None:
-    from rmbench.models.hf.checkpoint import find_checkpoint
-    from rmbench.models.runtime import Runtime
-    from rmbench.models.vllm.engine import read_config
-    from rmbench.models.vllm.reward import classifier_readout
-
-    config = {"architectures": ["Qwen2ForSequenceClassification"]}
-    for replica in (replicas.openrlhf(make_checkpoint, **config), replicas.trl_pad_eos(make_checkpoint)):
-        checkpoint = find_checkpoint(str(replica.folder), None)
-        read = read_config(checkpoint, Runtime(device="cpu"))
-        with pytest.raises(ConfigError, match="which vLLM does not do; load it with hf:"):
-            classifier_readout(checkpoint, read, None, None)
-
-
 def test_the_command_line_lists_recipes_and_scores_by_one(make_checkpoint: Make) -> None:
     from click.testing import CliRunner
 
@@ -222,6 +224,57 @@ def test_the_command_line_lists_recipes_and_scores_by_one(make_checkpoint: Make)
     replica = replicas.grm(make_checkpoint)
     checked = CliRunner().invoke(cli, ["check", "--model", str(replica.folder), "--device", "cpu"])
     assert checked.exit_code == 0, checked.output
+
+
+@pytest.mark.parametrize("name", ["urm", "armorm"])
+def test_a_gate_where_padding_ends_every_text(make_checkpoint: Make, name: str) -> None:
+    """The remark compares the rewards of both places, the gate's part in them included."""
+    from rmbench.models.hf.recipes.padding import PROBE, rankings_that_differ
+
+    folder = FOUND[name][0](make_checkpoint).folder
+    last: Any = load_model(str(folder), {}).model
+    path = folder / "config.json"
+    end = last.encode(CONVERSATIONS[:1])[0].ids[-1]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token_id": end}))
+    padded: Any = load_model(str(folder), {}).model
+    assert rewards(padded) == pytest.approx(rewards(last), abs=1e-6)
+    told = next(note for note in padded.notes() if "transformers' own forward pass reads" in note)
+    if name == "urm":
+        early: Any = load_model(str(folder), {"read_at": "before_eos"}).model
+        n, of = rankings_that_differ(rewards(early, PROBE), rewards(padded, PROBE))
+        assert f"rank {n:,} of {of:,} pairs" in told
+
+
+def test_a_system_message_of_the_recipe(make_checkpoint: Make) -> None:
+    folder = make_checkpoint("llama", template=replicas.NO_EOS)
+    system = [[Turn(role="system", content="Be brief."), *turns] for turns in CONVERSATIONS]
+    plain, changed = (load_model(str(folder), o).model for o in ({}, {"system": "Be brief."}))
+    assert rewards(changed) == pytest.approx(rewards(plain, system), abs=1e-6)
+    assert rewards(changed, system) == rewards(changed)
+    empty: Any = load_model(str(folder), {"system": ""}).model
+    text = empty.tokenizer.decode(empty.encode(CONVERSATIONS[:1])[0].ids)
+    assert text.startswith("<|system|>\n<|user|>")
+    identities = {str(model.fingerprint()) for model in (plain, changed, empty)}
+    assert len(identities) == 3
+
+
+@pytest.mark.parametrize("name", ["urm", "internlm2-reward", "mlp-score"])
+def test_check_prints_what_the_card_states(make_checkpoint: Make, name: str) -> None:
+    from click.testing import CliRunner
+
+    from rmbench.cli.main import cli
+
+    replica, recipe = FOUND[name][0](make_checkpoint), recipes()[FOUND[name][1]]
+    assert recipe.example is not None
+    model: Any = load_model(str(replica.folder), {}).model
+    if recipe.example.system is None:
+        own = [replica.reward(recipe.example.prompt, reply) for reply in recipe.example.replies]
+        assert model.card_example() == (recipe.example, pytest.approx(own, abs=1e-5))
+    done = CliRunner().invoke(cli, ["check", "--model", str(replica.folder), "--device", "cpu"])
+    assert done.exit_code == 0, done.output
+    told = " ".join(done.output.split())
+    assert f"where the {recipe.example.source} states" in told
+    assert "expected of that very model only" in told
 
 
 HEADS = ["v_head.weight", "value_head.weight", "regression_head.weight", "score_head.weight", "score.0.weight",
@@ -244,6 +297,19 @@ def test_no_head_at_all_is_still_said(make_checkpoint: Make) -> None:
         ConfigError, match=re.escape("no trained reward head: the checkpoint lacks score.weight")
     ):
         load_model(str(make_checkpoint("llama", task="CausalLM")), {})
+
+
+def test_a_head_in_a_file_that_nothing_reads_is_named(make_checkpoint: Make) -> None:
+    import torch
+
+    folder = make_checkpoint("llama", task="CausalLM")
+    torch.save({"weight": replicas.drawn(1, 32)}, folder / "reward_head.pt")
+    (folder / "optimizer.pt").write_bytes(b"")
+    with pytest.raises(
+        ConfigError, match=r"Beside the weights lie reward_head\.pt, which nothing reads"
+    ) as error:
+        load_model(str(folder), {})
+    assert "fresh_head" not in str(error.value)
 
 
 @pytest.mark.parametrize("config", [

@@ -22,8 +22,8 @@ register_scheme(
 
 register_scheme(
     "process",
-    rule="process:FOLDER (a token classifier)",
+    rule="process:FOLDER (a model that rates steps)",
     patterns={
-        "process:FOLDER": "a token classifier (process reward model), its steps made one number",
+        "process:FOLDER": "a process reward model, which rates steps: their values made one number",
     },
 )("rmbench.models.hf.process:load_process")

@@ -17,6 +17,8 @@ PICKLE = "pytorch_model.bin"
 """Name of pickled weights of a whole model, read as tensors alone."""
 VALUE_HEADS = ("value_head.safetensors", "value_head.bin")
 """Files in which LLaMA-Factory writes the head alone."""
+HEAD_PARTS = {"regression_layer.pt": "regression_layer.", "gating_layer.pt": "gating_layer."}
+"""Files in which LDL-Reward keeps the parts of its head -> what their tensors' names begin with."""
 _PARTS = ("adapter_model.", "value_head.")
 """Beginnings of names of files that are not a whole model."""
 _OTHER_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")

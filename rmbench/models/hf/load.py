@@ -2,9 +2,9 @@
 
 import contextlib
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +13,20 @@ from rmbench.models.hf.checkpoint import Checkpoint, architectures, file_of
 from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
-from rmbench.models.hf.identity import Pin, pin_of
-from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
-from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
-from rmbench.models.hf.recipes.tensors import head_tensors, told
+from rmbench.models.hf.identity import NOT_READ_FILES, Pin, pin_of
+from rmbench.models.hf.recipes.fit import Fit
+from rmbench.models.hf.recipes.heads import MadeHead
+from rmbench.models.hf.recipes.pairs import refuse_pair_config
+from rmbench.models.hf.recipes.recipe import Asked, Recipe
 from rmbench.models.hf.weights.adapter import merge
+from rmbench.models.hf.weights.bodies import Body, find_body, own_tokenizer
 from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
-from rmbench.models.hf.weights.tensors import weights_format
+from rmbench.models.hf.weights.tensors import files_of, weights_format
 from rmbench.models.runtime import Runtime
 
 _NO_ADAPTER = {"adapter_kwargs": {"subfolder": ".no-adapter"}}
 """transformers would put an adapter that lies beside whole weights on them, where peft is installed."""
+_TENSOR_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt")
 _TOKENIZER_FILES = ("tokenizer*.json", "vocab.*", "*.model", "tekken.json")
 
 
@@ -71,85 +74,6 @@ class Loaded:
     """As of `Read`."""
 
 
-@dataclass(slots=True)
-class _Fit:
-    """A recipe and its head, while a classifier is loaded."""
-
-    checkpoint: Checkpoint
-    runtime: Runtime
-    asked: Asked
-    fresh_head: int | None
-    recipe: Recipe | None = None
-    why: str = ""
-    head: MadeHead | None = None
-    seen: Seen | None = None
-    unread: str = ""
-
-    def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
-        """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
-        where = self.checkpoint.location
-        self.seen = seen = look_at(pin, self.runtime, config, tokenizer)
-        if self.fresh_head is not None:
-            if heads := head_tensors(seen.tensors):
-                raise ConfigError(
-                    f"{where}: option 'fresh_head': the checkpoint has a head of its own:"
-                    f" {told(seen.tensors, heads)}"
-                )
-            return {}
-        self.recipe, self.why = choose_recipe(self.asked, lambda: seen)
-        if self.recipe is None:
-            return {}
-        self.head = make_head(self.recipe, seen)
-        if self.head is not None:
-            config.num_labels = 1 if self.head.gate is not None else self.head.n_labels
-        if not self.recipe.body:
-            return {}
-        known: Any = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
-        prefix = known[type(config)].base_model_prefix
-        return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
-
-    def not_seen(self, names: list[str]) -> list[str]:
-        """Return the names of tensors that no recipe looked at: those with no name of a head."""
-        seen = set() if self.seen is None else set(head_tensors(self.seen.tensors))
-        read = frozenset[str]() if self.head is None else self.head.used
-        return [name for name in names if name not in seen | read]
-
-    def attach(self, model: Any) -> None:
-        """Put the head in place of the classifier's own; refuse heads that nothing reads."""
-        if self.seen is None or self.fresh_head is not None:
-            return
-        if self.recipe is not None and not isinstance(getattr(model, "score", None), torch.nn.Module):
-            raise ConfigError(
-                f"{self.checkpoint.location}: {type(model).__name__} is no decoder with a 'score' head; the"
-                f" recipe {self.recipe.name} reads decoders"
-            )
-        used = frozenset({"score.weight", "score.bias"}) if self.head is None else self.head.used
-        unread = unread_heads(self.seen, used)
-        self.unread = told(self.seen.tensors, unread) if unread else ""
-        if unread and self.asked.is_auto:
-            raise ConfigError(_unread(self.seen, unread, self.recipe))
-        if self.head is not None:
-            model.score = self.head.module
-
-
-def _unread(seen: Seen, unread: list[str], recipe: Recipe | None) -> str:
-    """Say which head tensors nothing reads, and which recipe would."""
-    found = [
-        each.name
-        for each in fitting(seen)
-        if each != recipe and {seen.name(name) for name in each.match.tensors} & set(unread)
-    ]
-    read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
-    advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
-    by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
-    if steps := seen.step_classes:
-        read, advice = f"{steps[0]} rates steps, which hf: does not read", "write a recipe of your own"
-    return (
-        f"{seen.where}: its files have a head{by}: {told(seen.tensors, unread)}; {read}; {advice}"
-        " (`rmbench models recipes` lists them), or write a small adapter (file.py:Class)"
-    )
-
-
 def load_classifier(
     checkpoint: Checkpoint,
     runtime: Runtime,
@@ -172,8 +96,13 @@ def load_classifier(
     """
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
-    fit = _Fit(checkpoint, runtime, asked or Asked(), fresh_head)
-    read = load_weights(checkpoint, runtime, auto, attention, changes, fit=fit)
+    fit = Fit(checkpoint, runtime, asked or Asked(), fresh_head)
+
+    def refuse(config: Any) -> None:
+        refuse_pair_config(checkpoint.location, config)
+        fit.check_rates_texts(config)
+
+    read = load_weights(checkpoint, runtime, auto, attention, changes, check=refuse, fit=fit)
     model, gate = read.model, None
     if fit.head is not None:
         own = {name: [n for n in names if not n.startswith("score.")] for name, names in read.lacks.items()}
@@ -192,6 +121,24 @@ def load_classifier(
     )  # fmt: skip
 
 
+def load_own(checkpoint: Checkpoint, runtime: Runtime, attention: str, asked: Asked | None = None) -> Loaded:
+    """Return the classifier of a checkpoint as its own class makes it, to be read by its own forward pass.
+
+    Raises:
+        ConfigError: If it cannot be loaded, or its class lacks weights or leaves some out.
+    """
+    fit = Fit(checkpoint, runtime, asked or Asked(), None, own_code=True)
+    read = load_weights(checkpoint, runtime, None, attention, {}, fit=fit)
+    refuse_heads(checkpoint.location, read.model, read.lacks["unexpected"])
+    fresh = _check_head(checkpoint, read.model, read.lacks, None)
+    is_encoder = not is_decoder(read.model.config)
+    read.model.eval()
+    return Loaded(
+        read.model, read.tokenizer, read.weights, is_encoder, fresh, fit.recipe, fit.why,
+        remarks=read.remarks,
+    )  # fmt: skip
+
+
 def load_weights(
     checkpoint: Checkpoint,
     runtime: Runtime,
@@ -199,13 +146,13 @@ def load_weights(
     attention: str,
     changes: Mapping[str, Any],
     check: Callable[[Any], None] | None = None,
-    fit: _Fit | None = None,
+    fit: Fit | None = None,
 ) -> Read:
     """Return a checkpoint's model on its device, with its tokenizer and identity.
 
     `auto` is the class of transformers that makes the model, `attention` an implementation or `auto`,
     `changes` has values of the config to replace, `check` may refuse the config before weights are read, and
-    `fit` chooses a recipe and puts its head in place.
+    `fit` chooses a recipe and puts its head in place. With its `own_code`, the config chooses among classes.
 
     Raises:
         ConfigError: If it cannot be loaded, changed meanwhile, or has weights that the model does not take.
@@ -217,22 +164,26 @@ def load_weights(
     base, adapter = pin.checkpoint, pin.adapter
     with quiet(), explained(checkpoint if adapter is None else base):
         source = pin.source
-        config = transformers.AutoConfig.from_pretrained(base.location, **source)
+        own_code = fit is not None and fit.own_code
+        known = None if own_code else find_body(pin, runtime)
+        body = None if known is None else known[0]
+        if known is None:
+            config = transformers.AutoConfig.from_pretrained(base.location, **source)
+        else:
+            config = known[0].read_config(known[1])
+        if own_code:
+            auto = _own_class(base, config, runtime)
         of_adapter = {} if adapter is None else adapter.changes(auto)
         for name, value in {**changes, **of_adapter}.items():
             setattr(config, name, value)
         if check is not None:
             check(config)
-        tokenizer = _tokenizer_of(checkpoint, pin, config, runtime)
-        kwargs = {**source, **weights_format(base, runtime), **_NO_ADAPTER}
-        if fit is not None:
-            kwargs |= fit.prepare(pin, config, tokenizer)
+        tokenizer = _tokenizer_of(checkpoint, pin, config, runtime, body)
+        kwargs = {} if fit is None else fit.prepare(pin, config, tokenizer)
         if attention != "auto":
             kwargs["attn_implementation"] = attention
-        model, info = auto.from_pretrained(
-            base.location, config=config, dtype=pick_dtype(runtime.dtype, device, config.dtype),
-            output_loading_info=True, ignore_mismatched_sizes=True, **kwargs,
-        )  # fmt: skip
+        kwargs |= {"config": config, "dtype": pick_dtype(runtime.dtype, device, config.dtype)}
+        model, info = _weights_in(auto, pin, runtime, body, kwargs)
         lacks, unused = _lacking(base, model, info, None if fit is None else fit.head)
         if adapter is not None:
             model, whole = merge(adapter, model)
@@ -242,6 +193,38 @@ def load_weights(
         _take_out_of_file(model, device)
         pin.check()
     return Read(model, tokenizer, pin.weights, lacks, (*pin.remarks, *unused))
+
+
+def _weights_in(
+    auto: Any, pin: Pin, runtime: Runtime, body: Body | None, kwargs: Mapping[str, Any]
+) -> tuple[Any, Mapping[str, Any]]:
+    """Return the model, and what transformers says of its weights."""
+    base = pin.checkpoint
+    asked = {**kwargs, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    if body is None:
+        source = {**pin.source, **weights_format(base, runtime), **_NO_ADAPTER}
+        found = auto.from_pretrained(base.location, **source, **asked)
+    else:
+        state = body.state(base, kwargs["config"], runtime)
+        found = auto._model_mapping[type(kwargs["config"])].from_pretrained(None, state_dict=state, **asked)
+    return found[0], found[1]
+
+
+def _own_class(checkpoint: Checkpoint, config: Any, runtime: Runtime) -> Any:
+    """Return the class of transformers that makes the model which a config's own code defines.
+
+    Raises:
+        ConfigError: If that code may not be run: another class would be read in its place.
+    """
+    remote = getattr(config, "auto_map", None) or {}
+    named = [name for name in ("AutoModelForSequenceClassification", "AutoModel") if name in remote]
+    if named and not runtime.trust_remote_code:
+        raise ConfigError(
+            f"{checkpoint.location}: forward=own: its config.json names a class of its own"
+            f" ({remote[named[0]]}), whose code was not run; read it, then pass --trust-remote-code (on the"
+            " Hub with org/name@<40-hex commit>)"
+        )
+    return getattr(transformers, named[0] if named else "AutoModelForSequenceClassification")
 
 
 def _lacking(
@@ -257,17 +240,18 @@ def _lacking(
     return lacks, unused
 
 
-def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, config: Any, runtime: Runtime) -> Any:
+def _tokenizer_of(checkpoint: Checkpoint, pin: Pin, config: Any, runtime: Runtime, body: Body | None) -> Any:
     """Return the tokenizer of a checkpoint; of an adapter without one, its base's.
 
     A base without padding was trained with that of the adapter's tokenizer, so its config says that then.
     """
+    read = None if body is None else own_tokenizer
     if pin.adapter_pin is None:
-        return load_tokenizer(checkpoint, pin.source)
+        return load_tokenizer(checkpoint, pin.source, read)
     own = pin.adapter_pin
     if file_of(own.checkpoint, "tokenizer_config.json", runtime) is None:
-        return load_tokenizer(pin.checkpoint, pin.source)
-    tokenizer = load_tokenizer(own.checkpoint, own.source)
+        return load_tokenizer(pin.checkpoint, pin.source, read)
+    tokenizer = load_tokenizer(own.checkpoint, own.source, read)
     if config.get_text_config().pad_token_id is None:
         config.get_text_config().pad_token_id = tokenizer.pad_token_id
     return tokenizer
@@ -284,13 +268,23 @@ def _take_out_of_file(model: Any, device: Any) -> None:
             tensor.data = tensor.data.clone()
 
 
-def load_tokenizer(checkpoint: Checkpoint, source: Mapping[str, Any]) -> Any:
-    """Return the checkpoint's tokenizer; one without words, as transformers makes up, is refused."""
+def load_tokenizer(
+    checkpoint: Checkpoint,
+    source: Mapping[str, Any],
+    read: Callable[[Checkpoint, Mapping[str, Any]], Any] | None = None,
+) -> Any:
+    """Return the checkpoint's tokenizer; one without words, as transformers makes up, is refused.
+
+    `read` reads it in place of transformers' AutoTokenizer.
+    """
     folder = Path(checkpoint.location)
     needed = checkpoint.is_folder and checkpoint.gguf_file is None
     if needed and not any(any(folder.glob(pattern)) for pattern in _TOKENIZER_FILES):
         raise ConfigError(f"{folder}: it has no tokenizer; expected {', '.join(_TOKENIZER_FILES)}")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
+    if read is None:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.location, **source)
+    else:
+        tokenizer = read(checkpoint, source)
     tokenizer("a", "b")  # some settings that do not fit fail only here
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
@@ -314,15 +308,33 @@ def _check_head(
                 f"{checkpoint.location}: {mismatched[0]!r} has another shape than its config says"
             )
         if missing:
+            beside = ", ".join(_other_tensors(checkpoint))
+            advice = (
+                f"Beside the weights lie {beside}, which nothing reads: the head may be there. Write a small"
+                " adapter (file.py:Class), or put its tensors into the safetensors files and read them by -M"
+                " recipe=FILE.yaml"
+                if beside
+                else "Pass -M fresh_head=SEED if that is what you want"
+            )
             raise NoHeadError(
                 f"{checkpoint.location}: no trained reward head: the checkpoint lacks {', '.join(missing)};"
-                " its rewards would be random. Pass -M fresh_head=SEED if that is what you want"
+                f" its rewards would be random. {advice}"
             )
         return ()
     if mismatched or not missing:
         raise ConfigError(f"{checkpoint.location}: option 'fresh_head': the checkpoint has a head of its own")
     _draw_head(model, missing, fresh_head)
     return tuple(missing)
+
+
+def _other_tensors(checkpoint: Checkpoint) -> list[str]:
+    """Return the names of files of tensors in a folder that no load reads, but for states of a training."""
+    if not checkpoint.is_folder or checkpoint.gguf_file is not None:
+        return []
+    read = {path.name for path in files_of(checkpoint, Runtime()).values()}
+    found = {p.name for pattern in _TENSOR_FILES for p in Path(checkpoint.location).glob(pattern)}
+    states = (*NOT_READ_FILES, "adapter_model.*")
+    return sorted(n for n in found - read if not any(fnmatchcase(n, p) for p in states))[:3]
 
 
 def _draw_head(model: Any, names: list[str], seed: int) -> None:

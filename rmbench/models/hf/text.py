@@ -6,30 +6,27 @@ chat   The tokenizer's own template, rendered to text and tokenised without addi
        template is the authority on BOS and EOS.
 plain  Decoders without a template: `\\n\\nHuman: ...\\n\\nAssistant: ...` (a system text comes first, bare),
        tokenised with the tokenizer's special tokens, EOS appended if it is not there.
-pair   Encoders: (prompt, response) as the tokenizer's text pair. A prompt of one user turn is its text,
-       any other prompt is a plain transcript.
+pair   Encoders without a template: (prompt, response) as the tokenizer's text pair. A prompt of one user turn
+       is its text, any other prompt is a plain transcript.
 
-Long conversations are cut from the left: BOS stays, then the prompt's oldest tokens go first; only when the
-response alone is too long does its beginning go. The end, where the reward is read, always stays.
+An encoder whose tokenizer has a chat template was most likely trained on that (TRL does so), and reads it as
+one text.
 
-Models with a value per token need the places of a reply's tokens. They begin where the text first depends on
-the reply: after everything that the chat template writes before it, except a space, which tokens join to a
-word. They end with the token that ends the turn: a policy has to generate that too. White space that a
-template writes after it does not count. A token that reaches over the beginning belongs to the reply. When
-the reply alone is too long, its lost tokens do not count; the conversation is reported as truncated.
+Long conversations are cut from the left: BOS or CLS stays, then the prompt's oldest tokens go first; only
+when the response alone is too long does its beginning go. The end, where the reward is read, always stays.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from jinja2.exceptions import TemplateError
 
-from rmbench.core.files import conversation_key, digest, read_whole
-from rmbench.core.messages import more_of, text_alone, tools_of, write_all
-from rmbench.errors import ConfigError, ScoringError
+from rmbench.core.files import digest, read_whole
+from rmbench.errors import ConfigError, UnwritableError, first_line
+from rmbench.models.messages import more_of, text_alone, tools_of, write_all
 from rmbench.types import Conversation, Turn
 
 TEMPLATE_DATE = "2024-07-26"
@@ -39,6 +36,8 @@ TEMPLATE_DATE = "2024-07-26"
 _FIXED_CLOCK = (
     "{%- macro strftime_now(format) -%}{{ '2024-07-26' if '-' in format else '26 Jul 2024' }}{%- endmacro -%}"
 )
+TEMPLATE_REFUSES = "refused by the chat template"
+"""What `--on-bad skip` counts by."""
 _SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
 
@@ -72,6 +71,15 @@ class TextFormat(Protocol):
         ...
 
 
+@runtime_checkable
+class TemplatedFormat(Protocol):
+    """A format that may be written by a chat template, which may leave something out."""
+
+    def templated(self, turns: Conversation) -> str | None:
+        """Return the text that the template writes; None where none is used."""
+        ...
+
+
 class ChatFormat:
     """The tokenizer's chat template.
 
@@ -80,12 +88,13 @@ class ChatFormat:
         template: Jinja text; None for the tokenizer's own.
 
     Raises:
-        ConfigError: If the template drops the user's or the assistant's text.
+        ConfigError: If there is no template of its own, it cannot be used, or it drops the user's or the
+            assistant's text.
     """
 
     def __init__(self, tokenizer: Any, template: str | None = None) -> None:
         self._tokenizer = tokenizer
-        own: str = template or tokenizer.get_chat_template()
+        own = template or _own_template(tokenizer)
         self._template = _FIXED_CLOCK + own if "strftime_now" in own else own
         self._folds_system = self._must_fold_system()
         self._n_folded = 0
@@ -102,6 +111,10 @@ class ChatFormat:
         """Return a conversation as the template writes it."""
         return clean(self._render(self._fold(turns)))
 
+    def templated(self, turns: Conversation) -> str | None:
+        """Return what `text` does."""
+        return self.text(turns)
+
     def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
         """Return a prompt as ids, up to where the reply begins."""
         text = clean(self._render(self._fold(turns), opens_reply=True))
@@ -114,7 +127,7 @@ class ChatFormat:
         return self._render(user) != self._render(user, opens_reply=True)
 
     def notes(self) -> list[str]:
-        """Return one line where system messages were moved, and one where messages hold more than is written."""
+        """Return what was moved: system messages; and what messages hold that is not written."""
         told = []
         if self._n_folded:
             told.append(
@@ -139,14 +152,25 @@ class ChatFormat:
                 messages, tools=tools_of(turns), chat_template=self._template, tokenize=False,
                 add_generation_prompt=opens_reply,
             )  # fmt: skip
-        except (TemplateError, TypeError) as error:
+        except Exception as error:  # a template is foreign code, and raises what it likes
             roles = ", ".join(turn["role"] for turn in turns)
-            raise ScoringError(f"the chat template refuses the roles {roles}: {error}") from None
+            kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+            raise UnwritableError(
+                f"the chat template refuses the roles {roles}: {kind}{first_line(error)}",
+                turns,
+                reason=TEMPLATE_REFUSES,
+            ) from None
         return str(text)
 
     def _must_fold_system(self) -> bool:
         user, reply = Turn(role="user", content="QQuestionQ"), Turn(role="assistant", content="AAnswerA")
-        plain = self._render([user, reply])
+        try:
+            plain = self._render([user, reply])
+        except UnwritableError as error:
+            raise ConfigError(
+                f"the chat template cannot write a question and its reply ({error}); pass"
+                " -M chat_template=FILE.jinja, or -M chat_template=plain to go without it"
+            ) from None
         for name, probe in (("user", "QQuestionQ"), ("assistant", "AAnswerA")):
             if probe not in plain:
                 raise ConfigError(
@@ -155,7 +179,7 @@ class ChatFormat:
                 )
         try:
             return "SSystemS" not in self._render([Turn(role="system", content="SSystemS"), user, reply])
-        except ScoringError:
+        except UnwritableError:
             return True
 
     def _fold(self, turns: Conversation) -> Conversation:
@@ -163,6 +187,22 @@ class ChatFormat:
             return turns
         self._n_folded += 1
         return fold_system(turns)
+
+
+def _own_template(tokenizer: Any) -> str:
+    """Return the chat template of a tokenizer; of several with names, the default one.
+
+    Raises:
+        ConfigError: If none of several is the default, or a template has a syntax error.
+    """
+    told = tokenizer.chat_template
+    if isinstance(told, dict) and "default" not in told:
+        names = ", ".join(map(repr, sorted(told)))
+        raise ConfigError(
+            f"the tokenizer's chat templates are named {names}, and none is the default; write one"
+            " to a file and pass -M chat_template=FILE.jinja, or -M chat_template=plain"
+        )
+    return str(tokenizer.get_chat_template())
 
 
 class PlainFormat:
@@ -285,14 +325,40 @@ def _prompt_text(turns: Sequence[Turn]) -> str:
 
 
 def cut(tokenizer: Any, ids: list[int], max_length: int) -> Encoded:
-    """Return at most `max_length` of `ids`, without a doubled BOS: BOS and the end stay."""
+    """Return at most `max_length` of `ids`, without a doubled BOS: BOS (or CLS) and the end stay."""
     bos = tokenizer.bos_token_id
     while bos is not None and ids[:2] == [bos, bos]:  # a template writes it after a tokenizer that adds it
         ids = ids[1:]
     if len(ids) <= max_length:
         return Encoded(tuple(ids))
-    head = ids[:1] if bos is not None and ids[0] == bos else []
+    kept = {i for i in (bos, getattr(tokenizer, "cls_token_id", None)) if i is not None}
+    head = ids[:1] if ids[0] in kept else []
     return Encoded(tuple(head + ids[len(ids) - max_length + len(head) :]), truncated=True)
+
+
+class OneText:
+    """A conversation as one text of an encoder: by a chat template, or as a plain transcript.
+
+    Args:
+        inner: How it is written.
+    """
+
+    def __init__(self, inner: ChatFormat | PlainFormat) -> None:
+        self._inner = inner
+        self.identity = f"one-text:{inner.identity}"
+
+    def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
+        """Return the conversations as ids, all of one segment."""
+        return self._inner.encode(batch, max_length)
+
+    def notes(self) -> list[str]:
+        """Say how it is read, and what else could be meant."""
+        if isinstance(self._inner, ChatFormat):
+            how = "an encoder with a chat template: a conversation is one text, written by that template"
+        else:
+            how = "an encoder: a conversation is one text, a 'Human: ... Assistant: ...' transcript"
+        inner = self._inner.notes() if isinstance(self._inner, ChatFormat) else []
+        return [f"{how}; -M chat_template=pair reads prompt and response as a text pair", *inner]
 
 
 def choose_format(tokenizer: Any, is_encoder: bool, chat_template: str) -> TextFormat:
@@ -300,18 +366,27 @@ def choose_format(tokenizer: Any, is_encoder: bool, chat_template: str) -> TextF
 
     Args:
         tokenizer: A Hugging Face tokenizer.
-        is_encoder: Whether the model reads text pairs.
-        chat_template: `auto`, `plain`, or the path of a Jinja file.
+        is_encoder: Whether the model can read text pairs.
+        chat_template: `auto`, `plain`, `pair` (encoders), or the path of a Jinja file.
+
+    Raises:
+        ConfigError: If there is no such file, or a decoder is asked for a pair.
     """
     if not is_encoder:
         return decoder_format(tokenizer, chat_template)
-    if chat_template != "auto":
-        raise ConfigError("an encoder reads prompt and response as a text pair; it has no chat template")
-    return PairFormat(tokenizer)
+    has_template = bool(getattr(tokenizer, "chat_template", None))
+    if chat_template == "pair" or (chat_template == "auto" and not has_template):
+        return PairFormat(tokenizer)
+    return OneText(decoder_format(tokenizer, chat_template))
 
 
 def decoder_format(tokenizer: Any, chat_template: str) -> ChatFormat | PlainFormat:
     """Return the format of a decoder; as `choose_format`."""
+    if chat_template == "pair":
+        raise ConfigError(
+            "option 'chat_template' is pair: a decoder reads one text, and text pairs are for encoders;"
+            " expected auto, plain or a Jinja file"
+        )
     if chat_template not in ("auto", "plain"):
         return ChatFormat(tokenizer, _read_template(chat_template))
     if chat_template == "auto" and getattr(tokenizer, "chat_template", None):
@@ -331,118 +406,3 @@ def _read_template(path: str) -> str:
 
 NO_TOKENS = "a response without any tokens"
 """Why an empty response has no reward where the format writes nothing after it."""
-_MARK = "QReplyQ"
-"""Stands for a reply, to see what a template writes around it."""
-
-
-class ReplyFormat:
-    """A text format that also gives the places of the reply's tokens, and of the tokens that end a step.
-
-    Args:
-        tokenizer: A fast Hugging Face tokenizer: only those give a token's place in the text.
-        inner: How a conversation is written.
-        step: The text that ends a step of a reply; None for no steps.
-
-    Raises:
-        ConfigError: If the tokenizer is a slow one.
-    """
-
-    def __init__(self, tokenizer: Any, inner: ChatFormat | PlainFormat, step: str | None = None) -> None:
-        if not getattr(tokenizer, "is_fast", False):
-            raise ConfigError("rewards per token need a fast tokenizer (a tokenizer.json beside the weights)")
-        self._tokenizer, self._inner, self._step = tokenizer, inner, step
-        self._is_chat = isinstance(inner, ChatFormat)
-        # The text around a reply, per prompt: candidates of a prompt come together.
-        self._around: dict[str, tuple[str, str]] = {}
-        steps = "" if step is None else f":steps-1:{digest(step, 16)}"
-        self.identity = f"{inner.identity}:reply-1{steps}"
-
-    def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
-        """Return the conversations as ids, with the places of the reply's tokens.
-
-        Raises:
-            ScoringError: If the chat template refuses one.
-        """
-        texts = [self._inner.text(turns) for turns in batch]
-        both = self._tokenizer(
-            texts, add_special_tokens=not self._is_chat, return_offsets_mapping=True, verbose=False
-        )
-        found = zip(batch, texts, both["input_ids"], both["offset_mapping"], strict=True)
-        return [self._one(turns, text, ids, places, max_length) for turns, text, ids, places in found]
-
-    def notes(self) -> list[str]:
-        """Return the remarks of the inner format, and one if the end of a reply does not count."""
-        probe = [Turn(role="user", content="Q"), Turn(role="assistant", content=_MARK)]
-        notes = list(self._inner.notes())
-        if self._is_chat and not self._written_around(probe)[1].strip():
-            notes.append("the chat template writes nothing after a reply: that it ends does not count")
-        return notes
-
-    def _written_around(self, turns: Conversation) -> tuple[str, str]:
-        """Return the text before and after the last turn's content."""
-        key = conversation_key(turns[:-1])
-        if key not in self._around:
-            text = self._inner.text([*turns[:-1], Turn(role=turns[-1]["role"], content=_MARK)])
-            before, mark, after = text.rpartition(_MARK)
-            if not mark:
-                raise ScoringError("the chat template leaves out the reply to a conversation of this kind")
-            if len(self._around) > 1_000:
-                self._around.clear()
-            self._around[key] = before, after
-        return self._around[key]
-
-    def _one(
-        self, turns: Conversation, text: str, ids: list[int], places: list[tuple[int, int]], max_length: int
-    ) -> Encoded:
-        before, after = self._written_around(turns)
-        start = _n_common(before.rstrip(" "), text)
-        end = len(text) - (len(after) - len(after.rstrip()) if text.endswith(after) else 0)
-        begins = _begins(places)
-        first = next((i for i, place in enumerate(places) if place[1] > start), len(ids))
-        last = 1 + max((i for i, begin in enumerate(begins) if begin < end), default=first - 1)
-        if not self._is_chat:  # a transcript ends with EOS, which has no place in the text
-            eos = self._tokenizer.eos_token_id
-            ids = ids if eos is None or ids[-1:] == [eos] else [*ids, eos]
-            last = len(ids)
-        row = cut(self._tokenizer, ids, max_length)
-        gone = len(ids) - len(row.ids)
-        kept = max(first - gone, 1)  # nothing comes before the first token, so nothing predicts it
-        end_of_reply = max(last - gone, kept)
-        steps = {i - gone for i in self._ends_of_steps(text, start, end, begins) if i - gone >= kept}
-        return Encoded(
-            row.ids,
-            truncated=row.truncated,
-            reply=(kept, end_of_reply),
-            steps=tuple(sorted(steps)),
-            unreadable="" if end_of_reply > kept else NO_TOKENS,
-        )
-
-    def _ends_of_steps(self, text: str, start: int, end: int, begins: Sequence[int]) -> list[int]:
-        """Return the token that holds the last character of each separator."""
-        found: list[int] = []
-        at = text.find(self._step, start, end) if self._step else -1
-        while at >= 0 and self._step:
-            at += len(self._step)
-            found.append(max(i for i, begin in enumerate(begins) if begin < at))
-            at = text.find(self._step, at, end)
-        return found
-
-
-def reply_of(row: Encoded) -> tuple[int, int]:
-    """Return the places of the reply's tokens, [first, end)."""
-    if row.reply is None:
-        raise ScoringError("the text format does not tell where the reply is")
-    return row.reply
-
-
-def _n_common(left: str, right: str) -> int:
-    """Return how many characters two texts begin with in common."""
-    if right.startswith(left):
-        return len(left)
-    return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), len(right))
-
-
-def _begins(places: Sequence[tuple[int, int]]) -> list[int]:
-    """Return where each token begins; a token of white space may have an empty place at its end."""
-    before = [0, *(place[1] for place in places)]
-    return [place[0] if place[1] > place[0] else before[i] for i, place in enumerate(places)]

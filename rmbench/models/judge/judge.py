@@ -19,7 +19,6 @@ from typing import Any, Literal, TypeAlias
 
 from rmbench.core.address import public_address
 from rmbench.core.files import conversation_key, digest, pair_key
-from rmbench.core.messages import text_alone
 from rmbench.core.schema import parse
 from rmbench.core.yaml import read_yaml
 from rmbench.errors import ConfigError, DataError, UnknownNameError
@@ -34,6 +33,7 @@ from rmbench.models.judge.answer import (
     rating,
     verdict,
 )
+from rmbench.models.messages import text_alone
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation, Pair, Turn
 

@@ -47,10 +47,12 @@ class Config:
     """Tokens of a text."""
     pin: Pin
     """The identity before it was read; `start_engine` checks it after the load."""
+    needs_weights: bool = True
+    """Whether an engine loads weights from there."""
 
 
-def read_config(checkpoint: Checkpoint, runtime: Runtime) -> Config:
-    """Return a checkpoint's config and tokenizer.
+def read_config(checkpoint: Checkpoint, runtime: Runtime, *, needs_weights: bool = True) -> Config:
+    """Return a checkpoint's config and tokenizer; `needs_weights` if an engine is to load its weights.
 
     Raises:
         ConfigError: If they cannot be read, or run code of another repository.
@@ -64,11 +66,12 @@ def read_config(checkpoint: Checkpoint, runtime: Runtime) -> Config:
                 f"{checkpoint.location}: adapters go through hf:, not vllm:; or merge it with peft's"
                 " merge_and_unload and save_pretrained"
             )
-        if checkpoint.is_folder and not has_safetensors(Path(checkpoint.location)):
+        if needs_weights and checkpoint.is_folder and not has_safetensors(Path(checkpoint.location)):
             raise ConfigError(f"{checkpoint.location}: pickled weights go through hf:, not vllm:")
         config = transformers.AutoConfig.from_pretrained(checkpoint.location, **pin.source)
         tokenizer = load_tokenizer(checkpoint, pin.source)
-    return Config(config, tokenizer, checked_length(checkpoint.location, config, tokenizer, runtime), pin)
+    max_length = checked_length(checkpoint.location, config, tokenizer, runtime)
+    return Config(config, tokenizer, max_length, pin, needs_weights)
 
 
 def start_engine(

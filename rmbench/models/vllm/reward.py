@@ -9,24 +9,12 @@ asks two texts at the start, with the parameter on and off, and finds the name t
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from rmbench.errors import ConfigError, ScoringError
-from rmbench.models.hf.checkpoint import (
-    Checkpoint,
-    Readout,
-    architectures,
-    choose_readout,
-    label_names,
-)
-from rmbench.models.hf.load import NoHeadError, is_decoder, torch
-from rmbench.models.hf.recipes.heads import unread_heads
-from rmbench.models.hf.recipes.recipe import Asked, choose_recipe, look_at
-from rmbench.models.hf.recipes.tensors import told
-from rmbench.models.hf.text import decoder_format
+from rmbench.models.hf.load import torch
 from rmbench.models.hf.tokens import TokenModel, Tokens, scored
-from rmbench.models.runtime import Runtime
-from rmbench.models.vllm.engine import Config
+from rmbench.models.vllm.reading import Reading, check_labels
 from rmbench.types import Conversation, Scored, Turn
 
 ADAPTER_VERSION = "1"
@@ -52,6 +40,10 @@ _TOLERANCE = 0.01
 class Backend(Protocol):
     """Reads tokens with vLLM: in this machine, or behind a server."""
 
+    kind: str
+    """What runs the model: `vllm`, `sglang`."""
+    switches: Sequence[str]
+    """Names that the parameter for logits may have; none where there is no such parameter."""
     max_length: int
     """Tokens of a text."""
     batch_tokens: int
@@ -80,39 +72,34 @@ class VLLMReward(TokenModel):
     Args:
         name: Name in tables.
         backend: Reads the tokens.
-        tokenizer: The model's tokenizer.
-        readout: Which label is the reward.
-        chat_template: As in `load_vllm`.
+        reading: How texts are written, and how a reward is made.
         output: As in `load_vllm`.
 
     Raises:
-        ConfigError: If what the backend returns cannot be shown to be logits.
+        ConfigError: If what the backend returns cannot be shown to be logits, one per label.
     """
 
     def __init__(
-        self,
-        name: str,
-        backend: Backend,
-        tokenizer: Any,
-        readout: Readout,
-        chat_template: str,
-        output: Literal["logit", "any"],
+        self, name: str, backend: Backend, reading: Reading, output: Literal["logit", "any"]
     ) -> None:
-        super().__init__(Tokens(decoder_format(tokenizer, chat_template), backend.max_length, name))
-        self._backend, self._readout = backend, readout
+        super().__init__(Tokens(reading.text_format, backend.max_length, name))
+        self._backend, self._reading = backend, reading
         self._switch: Switch | None = None
         if output == "logit":
-            self._switch = find_switch(backend.classify, [row.ids for row in self.encode(_PROBES)], name)
+            rows = [reading.sent(row) for row in self.encode(_PROBES)]
+            self._switch = find_switch(self._classify, rows, name, backend.switches)
 
     def fingerprint(self) -> dict[str, str]:
         """Return whatever can change a score."""
+        recipe = self._reading.recipe
         return {
-            "kind": "vllm",
+            "kind": self._backend.kind,
             "adapter": ADAPTER_VERSION,
-            "label": self._readout.identity,
+            "label": self._reading.readout.identity,
             "output": "any" if self._switch is None else "logit",
             **super().fingerprint(),
             **self._backend.identity(),
+            **({} if recipe is None else {"recipe": recipe.identity}),
         }
 
     def joint_length(self, batch: Sequence[Conversation]) -> int:
@@ -132,46 +119,29 @@ class VLLMReward(TokenModel):
         if not batch:
             return []
         rows = self.encode(batch)
-        found = self._backend.classify([row.ids for row in rows], self._switch or {})
-        rewards = self._readout.rewards(torch.tensor(found, dtype=torch.float64))
+        found = self._classify([self._reading.sent(row) for row in rows], self._switch or {})
+        rewards = self._reading.rewards(torch.tensor(found, dtype=torch.float64))
         return [scored(row, reward) for reward, row in zip(rewards, rows, strict=True)]
 
     def notes(self) -> list[str]:
-        """Return remarks on the format, the engine and its output."""
-        taken = ["vLLM's output is taken as it is: it may be a probability, whose margins are no log-odds"]
-        return [*super().notes(), *self._backend.notes(), *(taken if self._switch is None else [])]
+        """Return remarks on the format, the recipe, the engine and its output."""
+        taken = ["the output is taken as it is: it may be a probability, whose margins are no log-odds"]
+        probe = self.encode(_PROBES[:1])[0]
+        own = [*self._reading.notes(probe), *self._backend.notes()]
+        return [*super().notes(), *own, *(taken if self._switch is None else [])]
+
+    def _classify(self, rows: Rows, switch: Switch) -> list[list[float]]:
+        found = self._backend.classify(rows, switch)
+        check_labels(self.display_name, found, self._reading.n_labels)
+        return found
 
 
-def classifier_readout(
-    checkpoint: Checkpoint, read: Config, label: int | None, weights: str | None
-) -> Readout:
-    """Return which label of a classifier is the reward.
-
-    Raises:
-        NoHeadError: If the config names no classifier.
-        ConfigError: If it is an encoder, or none of its labels is the reward.
-    """
-    config, where = read.config, checkpoint.location
-    names = architectures(config)
-    if not any(name.endswith(("ForSequenceClassification", "RewardModel")) for name in names):
-        raise NoHeadError(
-            f"{where}: its config names {', '.join(names) or 'no architecture'}; expected a classifier"
-            " (...ForSequenceClassification)"
-        )
-    if not is_decoder(config):
-        raise ConfigError(f"{where}: {config.model_type} is no decoder; it goes through hf:, not vllm:")
-    if checkpoint.is_folder:
-        seen = look_at(read.pin, Runtime(), config, read.tokenizer)
-        recipe, _ = choose_recipe(Asked(), lambda: seen)
-        unread = unread_heads(seen, frozenset({"score.weight"}))
-        if recipe is not None or unread:
-            has = f"its files have {told(seen.tensors, unread)}"
-            why = has if recipe is None else f"the recipe {recipe.name} reads it"
-            raise ConfigError(f"{where}: {why}, which vLLM does not do; load it with hf:")
-    return choose_readout(where, label_names(config), label, weights)
-
-
-def find_switch(classify: Callable[[Rows, Switch], list[list[float]]], rows: Rows, where: str) -> Switch:
+def find_switch(
+    classify: Callable[[Rows, Switch], list[list[float]]],
+    rows: Rows,
+    where: str,
+    names: Sequence[str] = NAMES,
+) -> Switch:
     """Return the parameter with which logits are returned.
 
     It is the one whose outputs, switched on, are the sigmoid or the softmax of the outputs switched off. If
@@ -179,14 +149,15 @@ def find_switch(classify: Callable[[Rows, Switch], list[list[float]]], rows: Row
 
     Args:
         classify: Returns a number per label and row; raises ScoringError for an unknown parameter.
-        rows: Two texts.
+        rows: Some texts.
         where: The model, for messages.
+        names: Names that the parameter may have; empty where there is none.
 
     Raises:
-        ConfigError: If vLLM returns no logits, or they cannot be told from probabilities.
+        ConfigError: If no logits are returned, or they cannot be told from probabilities.
     """
     refused, seen = list[str](), list[list[float]]()
-    for name in NAMES:
+    for name in names:
         try:
             off, on = (classify(rows, {name: value}) for value in (False, True))
         except ScoringError as error:
@@ -195,15 +166,17 @@ def find_switch(classify: Callable[[Rows, Switch], list[list[float]]], rows: Row
         if any(_close(on, squashed(off)) and not _close(on, off) for squashed in (_sigmoid, _softmax)):
             return {name: False}
         seen = off
+    if not names:
+        seen = classify(rows, {})
     if not seen:
-        raise ConfigError(f"{where}: vLLM refuses every name of the switch for logits: {refused[0]}")
+        raise ConfigError(f"{where}: it refuses every name of the switch for logits: {refused[0]}")
     if any(not 0 <= value <= 1 for row in seen for value in row):
         return {}
     told = "; ".join(", ".join(f"{value:.4g}" for value in row) for row in seen)
+    advice = "Give its config problem_type regression, or take" if names else "Take"
     raise ConfigError(
-        f"{where}: vLLM returns {told} for two probes, whatever it is told: these may be probabilities, whose"
-        " differences are no margins. Give its config problem_type regression, or take them as they are with"
-        " -M output=any"
+        f"{where}: it returns {told} for {len(seen)} probes, whatever it is told: these may be probabilities,"
+        f" whose differences are no margins. {advice} them as they are with -M output=any"
     )
 
 

@@ -6,7 +6,7 @@ from itertools import takewhile
 from typing import Any
 
 from rmbench.core.files import prompt_cluster
-from rmbench.core.messages import is_blank
+from rmbench.models.messages import is_blank
 from rmbench.tasks import fields
 from rmbench.tasks.containers import is_table_of_text
 from rmbench.tasks.layouts import columns as known

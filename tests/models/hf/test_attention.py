@@ -89,7 +89,7 @@ TALK = [
 def test_an_encoder_in_bfloat16_attends_by_products_and_scores_as_with_torchs_kernel(
     make_checkpoint: Callable[..., Path],
 ) -> None:
-    folder = make_checkpoint("bert")
+    folder = make_checkpoint("bert", template=None)
 
     def rewards(dtype: Any, attn: Any) -> list[float]:
         model = load_hf(str(folder), runtime=Runtime(device="cpu", offline=True, dtype=dtype), attn=attn)

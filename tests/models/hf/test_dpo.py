@@ -10,7 +10,8 @@ from tiny_models import SPECIAL
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError
 from rmbench.models.hf.dpo import ImplicitReward, parse_places
-from rmbench.models.hf.text import ChatFormat, PlainFormat, ReplyFormat
+from rmbench.models.hf.reply import ReplyFormat
+from rmbench.models.hf.text import ChatFormat, PlainFormat
 from rmbench.models.resolve import Runtime, load_model
 from rmbench.types import Scored, Turn
 
@@ -163,7 +164,7 @@ def test_the_places_of_a_reply_decode_to_it(
         told = tokenizer.decode(row.ids[slice(*row.reply)])
         assert told == (f"{reply}</s>" if is_chat else f" {reply}</s>")
         ends = [tokenizer.decode(row.ids[row.reply[0] : place + 1]).strip(" ") for place in row.steps]
-        assert ends == (["a\n\n", "a\n\nb\n\n"] if reply.startswith("a") else [])
+        assert ends == [*(["a\n\n", "a\n\nb\n\n"] if reply.startswith("a") else []), told.strip(" ")]
 
 
 def test_a_reply_that_is_cut_is_counted(make_checkpoint: Make) -> None:

@@ -14,7 +14,7 @@ from rmbench.models.resolve import Runtime, load_model
 from rmbench.types import Turn
 
 Make = Callable[..., Path]
-REPLIES = ("First this.\n\nThen that.\n\nSo no.", "One step", "", "a\n\n\n\nb " * 9)
+REPLIES = ("First this.\n\nThen that.\n\nSo no.", "One step", "", "a\n\n\n\nb " * 9, "It ends.\n\nSo. \n\n")
 BATCH = [[Turn(role="user", content="Why?"), Turn(role="assistant", content=text)] for text in REPLIES]
 
 
@@ -53,7 +53,8 @@ def plain(folder: Path, label: int, by_step: bool) -> list[Any]:
         if by_step:  # a step is complete at the token whose text up to there has one more separator
             texts = [tokenizer.decode(ids[n : i + 1]).replace("</s>", "") for i in places]
             counts = [0] + [text.count("\n\n") for text in texts]
-            places = [i for k, i in enumerate(places) if counts[k + 1] > counts[k]] or places[-1:]
+            ends = [i for k, i in enumerate(places) if counts[k + 1] > counts[k]]
+            places = ends if reply.endswith("\n\n") else [*ends, places[-1]]  # the last step ends, too
         found.append((logits[places, label], p[places]))
     return found
 
@@ -75,7 +76,7 @@ def test_rewards_equal_a_plain_computation(
         assert [rewards(model, [c])[0] for c in BATCH] == pytest.approx(wanted, abs=1e-5, rel=1e-6)
     wanted = [float(logits.min()) for logits, _ in expected]
     assert rewards(load(folder, reduce="min", value="logit", **options)) == pytest.approx(wanted, abs=1e-5)
-    assert len(set(wanted)) == 4
+    assert len(set(wanted)) == 5
 
 
 def test_other_heads_and_the_models_own_forward_pass(make_checkpoint: Make) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rmbench.cli.main import run
-from rmbench.errors import ScoringError
+from rmbench.errors import UnwritableError
 from rmbench.models.resolve import load_model
 from rmbench.models.runtime import Runtime
 from rmbench.tasks import read_task_items
@@ -97,14 +97,14 @@ def test_what_a_format_cannot_write_is_refused(
     template: str | None, turns: Any, says: str, make_checkpoint: Callable[..., Path]
 ) -> None:
     model: Any = load_model(str(make_checkpoint(template=template)), {}, Runtime(device="cpu")).model
-    with pytest.raises(ScoringError, match=says):
+    with pytest.raises(UnwritableError, match=says):
         model.score([turns])
 
 
 def test_an_encoder_refuses_calls(make_checkpoint: Callable[..., Path]) -> None:
     folder = make_checkpoint("bert", tokenizer="pair", template=None)
     model: Any = load_model(str(folder), {}, Runtime(device="cpu")).model
-    with pytest.raises(ScoringError, match="an encoder's pair of texts cannot write"):
+    with pytest.raises(UnwritableError, match="an encoder's pair of texts cannot write"):
         model.score([[USER, CALLED]])
 
 

@@ -7,15 +7,17 @@ from typing import Any
 
 from rmbench.errors import ConfigError
 from rmbench.models.hf.device import torch
-from rmbench.models.hf.recipes.recipe import Activation, Gate, Head, Recipe, Seen
+from rmbench.models.hf.recipes.recipe import Activation, Gate, Head, Pool, Recipe, Seen
 from rmbench.models.hf.recipes.tensors import head_tensors, read_tensor, told
 
 _ACTIVATIONS = {
     "relu": torch.nn.ReLU, "gelu": torch.nn.GELU, "silu": torch.nn.SiLU, "tanh": torch.nn.Tanh,
-    None: torch.nn.Identity,
+    "selu": torch.nn.SELU, "leaky_relu": torch.nn.LeakyReLU, None: torch.nn.Identity,
 }  # fmt: skip
 _LM_HEADS = ("lm_head", "embed_out", "output")
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "word_embeddings.weight", "embed_in.weight")
+_EPSILON = 1e-5
+"""Of torch's batch normalisation."""
 _SCALES = ("logits_scaling", "logit_scale", "final_logit_softcapping")
 """Keys of configs with which a logit is not the product of a row of the LM head and a hidden state."""
 
@@ -33,29 +35,54 @@ class MadeHead:
     """`GateNetwork` where there is one."""
 
 
-class GateNetwork(torch.nn.Module):
-    """Weighs the outputs of a head by the hidden state at the end of the prompt.
+class Pooled(torch.nn.Module):
+    """Makes one number of several outputs that stand side by side.
 
     Args:
-        network: Maps (B, D) to (B, n).
-        temperature: Divides its outputs before the softmax.
-        scale: Multiplies the weights.
-        transform: (k, k), multiplies the outputs of the head from the right; None for none.
-        stride: Every how manieth output counts.
+        per: How many.
+        pool: As in `Head`.
     """
 
-    def __init__(self, network: Any, temperature: float, scale: float, transform: Any, stride: int) -> None:
+    def __init__(self, per: int, pool: Pool) -> None:
         super().__init__()
-        self.network, self._temperature, self._scale, self._stride = network, temperature, scale, stride
+        self._per, self._pool = per, pool
+
+    def forward(self, outputs: Any) -> Any:
+        """Return (..., k) of outputs (..., k * per)."""
+        parts = outputs.unflatten(-1, (-1, self._per))
+        if self._pool == "first":
+            return parts[..., 0]
+        if self._pool == "mean":
+            return parts.mean(dim=-1)
+        values = torch.linspace(0, 1, self._per, device=outputs.device)
+        return (parts.softmax(dim=-1) * values).sum(dim=-1)
+
+
+class GateNetwork(torch.nn.Module):
+    """Weighs the numbers of a head by a hidden state.
+
+    Args:
+        gate: As the recipe says.
+        network: Maps (B, D) to (B, k).
+        temperature: Divides its outputs before the softmax.
+        scale: Multiplies the weights.
+        transform: (k, k), multiplies the numbers of the head from the right; None for none.
+    """
+
+    def __init__(self, gate: Gate, network: Any, temperature: float, scale: float, transform: Any) -> None:
+        super().__init__()
+        self.network, self._temperature, self._scale = network, temperature, scale
+        self._softmax, self.reads_prompt = gate.softmax, bool(gate.before)
         self.register_buffer("transform", transform, persistent=False)
 
-    def forward(self, outputs: Any, prompt: Any) -> Any:
-        """Return the reward (B, 1) of the head's outputs (B, k) and the states at the prompt's end (B, D)."""
+    def forward(self, numbers: Any, states: Any) -> Any:
+        """Return the reward (B, 1) of the head's numbers (B, k) and the states that the gate reads (B, D)."""
         if self.transform is not None:
-            outputs = outputs @ self.transform
-        outputs = outputs[:, :: self._stride]
-        weights = (self.network(prompt) / self._temperature).softmax(dim=1) * self._scale
-        return (weights * outputs).sum(dim=1, keepdim=True)
+            numbers = numbers @ self.transform
+        weights = self.network(states)
+        if self._softmax:
+            weights = (weights / self._temperature).softmax(dim=1)
+        return (weights * self._scale * numbers).sum(dim=1, keepdim=True)
 
 
 def make_head(recipe: Recipe, seen: Seen) -> MadeHead | None:
@@ -79,18 +106,32 @@ def unread_heads(seen: Seen, used: frozenset[str]) -> list[str]:
 
 
 def _of_layers(recipe: Recipe, head: Head, seen: Seen, width: int) -> MadeHead:
-    names = [seen.name(name) or name for name in head.layers]
-    module, used, n_labels = _network(recipe, names, head.activation, seen, width)
-    return MadeHead(module, n_labels, used)
+    module, used, n_outputs = _network(recipe, head.layers, head.activation, seen, width)
+    per = int(seen.number(head.per, f"recipe {recipe.name}, key 'per'"))
+    if per < 1 or n_outputs % per:
+        raise ConfigError(
+            f"{seen.where}: the head has {n_outputs} outputs, and the recipe {recipe.name} makes a number of"
+            f" each {per} (per={head.per})"
+        )
+    if per > 1:
+        module.append(Pooled(per, head.pool))
+    return MadeHead(module, n_outputs // per, used)
 
 
 def _network(
-    recipe: Recipe, names: Sequence[str], activation: Activation | None, seen: Seen, width: int
+    recipe: Recipe, layers: Sequence[str], activation: Activation | None, seen: Seen, width: int
 ) -> tuple[Any, frozenset[str], int]:
-    """Return linear maps with an activation between them, their tensors, and how many numbers they give."""
+    """Return linear maps with an activation between them, their tensors, and how many numbers they give.
+
+    A batch normalisation follows the activation, as it does in training: it is a product and a sum here.
+    """
     parts: list[Any] = []
     used: set[str] = set()
-    for name in names:
+    for name in [each for layer in layers for each in _numbered(seen.name(layer) or layer, seen)]:
+        if f"{name}.running_mean" in seen.tensors:
+            parts += [_ACTIVATIONS[activation](), _Normalised(seen, name)]
+            used |= {each for each in seen.tensors if each.startswith(f"{name}.")}
+            continue
         weight = _tensor(recipe, f"{name}.weight", seen)
         if len(weight.shape) != 2 or weight.shape[1] != width:
             raise ConfigError(
@@ -104,9 +145,28 @@ def _network(
             if bias is not None:
                 linear.bias.copy_(read_tensor(bias))
         used |= {weight.name} | ({bias.name} if bias is not None else set())
-        parts += [*([_ACTIVATIONS[activation]()] if parts else []), linear]
+        follows = bool(parts) and not isinstance(parts[-1], _Normalised)
+        parts += [*([_ACTIVATIONS[activation]()] if follows else []), linear]
         width = weight.shape[0]
     return torch.nn.Sequential(*parts), frozenset(used), width
+
+
+class _Normalised(torch.nn.Module):
+    """The batch normalisation of a name, as it is after training: with the means that it has seen."""
+
+    def __init__(self, seen: Seen, name: str) -> None:
+        super().__init__()
+        parts = ("running_mean", "running_var", "weight", "bias")
+        if missing := [part for part in parts if f"{name}.{part}" not in seen.tensors]:
+            raise ConfigError(f"{seen.where}: {name!r} is a batch normalisation without its {missing[0]}")
+        mean, variance, weight, bias = (read_tensor(seen.tensors[f"{name}.{part}"]) for part in parts)
+        factor = weight / (variance + _EPSILON).sqrt()
+        self.register_buffer("factor", factor, persistent=False)
+        self.register_buffer("shift", bias - mean * factor, persistent=False)
+
+    def forward(self, x: Any) -> Any:
+        """Return (..., n) normalised."""
+        return x * self.factor + self.shift
 
 
 def _of_tokens(head: Head, seen: Seen) -> MadeHead:
@@ -114,7 +174,7 @@ def _of_tokens(head: Head, seen: Seen) -> MadeHead:
     config = seen.config.get_text_config()
     if scaled := [key for key in _SCALES if getattr(config, key, None) not in (None, 1, 1.0)]:
         raise ConfigError(f"{seen.where}: its config has {scaled[0]}; head={head.tokens} does not read such")
-    ids = [int(text) for text in str(head.tokens).removeprefix("token:").split("-")]
+    ids = _token_ids(str(head.tokens), seen)
     name, bias_name = _lm_head(seen)
     rows = read_tensor(seen.tensors[name], ids)  # (1 or 2, D)
     bias = read_tensor(seen.tensors[bias_name], ids) if bias_name else None
@@ -124,6 +184,22 @@ def _of_tokens(head: Head, seen: Seen) -> MadeHead:
         if bias is not None:
             linear.bias.copy_(bias[:1] - bias[1:] if len(ids) > 1 else bias)
     return MadeHead(linear, 1, frozenset({name}))
+
+
+def _token_ids(told_as: str, seen: Seen) -> list[int]:
+    """Return one or two ids of the vocabulary: as given, or the last token of each text."""
+    kind, _, rest = told_as.partition(":")
+    if kind == "token":
+        return [int(text) for text in rest.split("-")]
+    texts = rest.split(",")
+    found = [seen.tokenizer(text, add_special_tokens=False)["input_ids"][-1:] for text in texts]
+    ids = [int(k) for row in found for k in row]
+    if len(set(ids)) < len(texts):
+        raise ConfigError(
+            f"{seen.where}: head={told_as}: its tokenizer writes {', '.join(map(repr, texts))} as {ids};"
+            " expected a token of its own for each"
+        )
+    return ids
 
 
 def _lm_head(seen: Seen) -> tuple[str, str]:
@@ -139,23 +215,21 @@ def _lm_head(seen: Seen) -> tuple[str, str]:
 
 
 def _gated(recipe: Recipe, gate: Gate, made: MadeHead, seen: Seen, width: int) -> MadeHead:
-    names = [each for name in gate.layers for each in _numbered(name, seen)]
-    network, used, n_outputs = _network(recipe, names, "relu", seen, width)
-    temperature = _number(gate.temperature, seen, f"{seen.where}: recipe {recipe.name}, temperature")
+    network, used, n_outputs = _network(recipe, gate.layers, gate.activation, seen, width)
+    temperature = seen.number(gate.temperature, f"recipe {recipe.name}, key 'temperature'")
     scale, transform = 1.0, None
     if gate.scale:
         scale = float(read_tensor(_tensor(recipe, gate.scale, seen)).reshape(-1)[0])
         used |= {gate.scale}
-    if gate.transform:
-        transform = read_tensor(_tensor(recipe, gate.transform, seen))
+    if gate.transform in seen.tensors:
+        transform = read_tensor(seen.tensors[gate.transform])
         used |= {gate.transform}
-    n_counted = len(range(0, made.n_labels, gate.stride))
-    if n_outputs != n_counted or (transform is not None and transform.shape != (made.n_labels,) * 2):
+    if n_outputs != made.n_labels or (transform is not None and transform.shape != (made.n_labels,) * 2):
         raise ConfigError(
-            f"{seen.where}: the gate has {n_outputs} outputs and the head {made.n_labels}, which the recipe"
-            f" {recipe.name} does not fit together"
+            f"{seen.where}: the gate has {n_outputs} outputs and the head {made.n_labels} numbers, which the"
+            f" recipe {recipe.name} does not fit together"
         )
-    network_of = GateNetwork(network, temperature, scale, transform, gate.stride)
+    network_of = GateNetwork(gate, network, temperature, scale, transform)
     return MadeHead(made.module, made.n_labels, made.used | used, network_of)
 
 
@@ -164,7 +238,7 @@ def _numbered(name: str, seen: Seen) -> list[str]:
     if not name.endswith(".*"):
         return [name]
     found = [re.fullmatch(rf"{re.escape(name[:-1])}(\d+)\.weight", each) for each in seen.tensors]
-    return [f"{name[:-1]}{n}" for n in sorted(int(each[1]) for each in found if each)]
+    return [f"{name[:-1]}{n}" for n in sorted(int(each[1]) for each in found if each)] or [f"{name[:-1]}0"]
 
 
 def _tensor(recipe: Recipe, name: str, seen: Seen) -> Any:
@@ -175,14 +249,6 @@ def _tensor(recipe: Recipe, name: str, seen: Seen) -> Any:
     raise ConfigError(
         f"{seen.where}: the recipe {recipe.name} reads {name!r}, which is not in its files; {has}"
     )
-
-
-def _number(text: str, seen: Seen, where: str) -> float:
-    value = getattr(seen.config, text, text)
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{where}: {value!r}; expected a number, or a key of the config") from None
 
 
 def normalization(recipe: Recipe | None, config: Any) -> tuple[float, float]:

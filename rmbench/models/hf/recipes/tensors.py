@@ -13,7 +13,7 @@ from typing import Any
 from rmbench.core.files import read_whole
 from rmbench.core.yaml import parse_yaml
 from rmbench.errors import ConfigError
-from rmbench.models.hf.checkpoint import PICKLE, VALUE_HEADS, file_of
+from rmbench.models.hf.checkpoint import HEAD_PARTS, PICKLE, VALUE_HEADS, file_of
 from rmbench.models.hf.device import torch
 from rmbench.models.hf.identity import Pin
 from rmbench.models.hf.weights.adapter import whole_names
@@ -24,10 +24,13 @@ _WEIGHTS = ("model.safetensors", PICKLE)
 _LONGEST_HEADER = 100 * 2**20
 """Bytes; the format allows no longer one."""
 _HEADS = frozenset(
-    {"gating", "regression_head", "regression_layer", "reward_head", "reward_transform_matrix", "rm_head",
+    {"gating", "gating_layer", "regression_head", "regression_layer", "reward_head",
+     "reward_transform_matrix", "rm_head",
      "score", "score_head", "v_head", "value_head"}
 )  # fmt: skip
 """Names that public reward models give their heads."""
+_GATES = ("weights.fc.",)
+"""Beginnings of names that would be of something else in the middle of a name."""
 _MOST_NAMED = 4
 
 
@@ -38,6 +41,13 @@ class Tensor:
     name: str
     shape: tuple[int, ...]
     file: Path
+    before: str = ""
+    """What `name` has before the name in the file, where a file holds one part of a model."""
+
+    @property
+    def inside(self) -> str:
+        """The name in the file."""
+        return self.name.removeprefix(self.before)
 
 
 Tensors = Mapping[str, Tensor]
@@ -56,7 +66,7 @@ def tensors_of(pin: Pin, runtime: Runtime) -> Tensors:
         return {}
     found: dict[str, Tensor] = {}
     for path in _files(pin, runtime):
-        for name, tensor in read_header(path).items():
+        for name, tensor in read_header(path, HEAD_PARTS.get(path.name, "")).items():
             if name in found:
                 raise ConfigError(
                     f"{pin.checkpoint.location}: {name!r} is in {found[name].file.name} and in {path.name};"
@@ -82,15 +92,20 @@ def card_tags(pin: Pin, runtime: Runtime) -> set[str]:
     return set(map(str, tags)) if isinstance(tags, list) else set()
 
 
-def read_header(path: Path) -> dict[str, Tensor]:
+def read_header(path: Path, before: str = "") -> dict[str, Tensor]:
     """Return the tensors that the header of a safetensors file names, or a pickle of tensors.
+
+    `before` is put before each name.
 
     Raises:
         ConfigError: If it cannot be read, or has no such header.
     """
-    if path.suffix == ".bin":
+    if path.suffix in (".bin", ".pt"):
         with TensorFile(path) as pickled:
-            return {name: Tensor(name, pickled.shape(name), path) for name in pickled.names}
+            return {
+                before + name: Tensor(before + name, pickled.shape(name), path, before)
+                for name in pickled.names
+            }
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -111,7 +126,7 @@ def read_tensor(tensor: Tensor, rows: Iterable[int] | None = None) -> Any:
         ConfigError: If its type is no floating-point number of 16 bits or more, or it lacks a row.
     """
     with TensorFile(tensor.file) as file:
-        part = file.part(tensor.name)
+        part = file.part(tensor.inside)
         wanted = None if rows is None else list(rows)
         if wanted and max(wanted) >= tensor.shape[0]:
             raise ConfigError(
@@ -119,6 +134,26 @@ def read_tensor(tensor: Tensor, rows: Iterable[int] | None = None) -> Any:
                 " expected ids of the vocabulary"
             )
         found = part[:] if wanted is None else torch.cat([part[k : k + 1] for k in wanted])
+    return _float32(tensor, found)
+
+
+def read_tensors(tensors: Iterable[Tensor]) -> dict[str, Any]:
+    """Return name -> tensor in float32 on the CPU; each file is opened once.
+
+    Raises:
+        ConfigError: As `read_tensor`.
+    """
+    by_file: dict[Path, list[Tensor]] = {}
+    for tensor in tensors:
+        by_file.setdefault(tensor.file, []).append(tensor)
+    found: dict[str, Any] = {}
+    for path, wanted in by_file.items():
+        with TensorFile(path) as file:
+            found |= {each.name: _float32(each, file.part(each.name)[:]) for each in wanted}
+    return found
+
+
+def _float32(tensor: Tensor, found: Any) -> Any:
     if found.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         raise ConfigError(f"{tensor.file}: {tensor.name!r} is in {found.dtype}; expected float16 to float64")
     return found.to(torch.float32, copy=True)  # a mapped tensor would change with its file
@@ -126,7 +161,7 @@ def read_tensor(tensor: Tensor, rows: Iterable[int] | None = None) -> Any:
 
 def head_tensors(tensors: Tensors) -> list[str]:
     """Return the names of tensors that belong to a reward head, sorted."""
-    return sorted(name for name in tensors if _HEADS & set(name.split(".")[:3]))
+    return sorted(name for name in tensors if _HEADS & set(name.split(".")[:3]) or name.startswith(_GATES))
 
 
 def told(tensors: Tensors, names: Iterable[str]) -> str:
@@ -146,4 +181,5 @@ def _files(pin: Pin, runtime: Runtime) -> list[Path]:
             break
     places = [each.checkpoint for each in (pin.adapter_pin, pin) if each is not None]
     beside = (file_of(place, name, runtime) for place in places for name in VALUE_HEADS)
-    return [path for path in (*found, next((p for p in beside if p is not None), None)) if path is not None]
+    parts = (file_of(pin.checkpoint, name, runtime) for name in HEAD_PARTS)
+    return [p for p in (*found, next((p for p in beside if p is not None), None), *parts) if p is not None]

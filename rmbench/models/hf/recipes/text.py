@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rmbench.core.messages import text_alone
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.hf.recipes.recipe import Gate, Recipe, Turns
 from rmbench.models.hf.text import ChatFormat, Encoded, PlainFormat, clean, cut, decoder_format, fold_system
-from rmbench.types import Conversation
+from rmbench.models.messages import text_alone
+from rmbench.types import Conversation, Turn
 
 
 class TurnsFormat:
@@ -27,17 +27,20 @@ class TurnsFormat:
         text_alone(turns, "the recipe's format")
         if not form.system:
             turns = fold_system(turns)
-        parts = [form.begin]
+        parts = [form.begin.replace("{bos}", self._tokenizer.bos_token or "")]
         for n, turn in enumerate(turns):
             pattern = {"user": form.user, "system": form.system}.get(turn["role"], form.assistant)
-            parts.append(pattern.replace("{text}", turn["content"]))
+            parts.append(self._with_eos(pattern).replace("{text}", turn["content"]))
             if turn["role"] == "assistant" and n < len(turns) - 1:
-                parts.append(form.between.replace("{eos}", self._tokenizer.eos_token or ""))
+                parts.append(self._with_eos(form.between))
         return clean("".join(parts))
 
     def notes(self) -> list[str]:
         """Return no remark: the recipe's own names it."""
         return []
+
+    def _with_eos(self, pattern: str) -> str:
+        return pattern.replace("{eos}", self._tokenizer.eos_token or "")
 
 
 class RecipeFormat:
@@ -47,12 +50,13 @@ class RecipeFormat:
         tokenizer: A Hugging Face tokenizer.
         recipe: How the text is written and where it is read.
         chat_template: As in `choose_format`.
+        config: Of the model.
 
     Raises:
         ConfigError: If the tokenizer lacks a token that the recipe needs.
     """
 
-    def __init__(self, tokenizer: Any, recipe: Recipe, chat_template: str) -> None:
+    def __init__(self, tokenizer: Any, recipe: Recipe, chat_template: str, config: Any = None) -> None:
         self._tokenizer, self._recipe = tokenizer, recipe
         self._inner: ChatFormat | PlainFormat | TurnsFormat
         if recipe.text is not None and chat_template == "auto":
@@ -60,7 +64,7 @@ class RecipeFormat:
         else:
             self._inner = decoder_format(tokenizer, chat_template)
             inner = self._inner.identity
-        self._appended = _appended(tokenizer, recipe.read_at)
+        self._appended = _appended(tokenizer, recipe.read_at, config)
         self._eos = tokenizer.eos_token_id
         if self._eos is None and (recipe.append_eos or recipe.read_at in ("last_eos", "before_eos")):
             raise ConfigError(f"the tokenizer has no EOS, which the recipe {recipe.name} needs")
@@ -69,13 +73,23 @@ class RecipeFormat:
     def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
         """Return at most `max_length` tokens per conversation."""
         is_chat = isinstance(self._inner, ChatFormat)
-        texts = [self._ended(self._inner.text(turns)) for turns in batch]
+        texts = [self._ended(self._inner.text(self._asked(turns))) for turns in batch]
         rows = self._tokenizer(texts, add_special_tokens=not is_chat, verbose=False)["input_ids"]
         return [cut(self._tokenizer, self._closed(row), max_length) for row in rows]
+
+    def templated(self, turns: Conversation) -> str | None:
+        """Return the text that the chat template inside writes; None without one."""
+        return self._inner.text(turns) if isinstance(self._inner, ChatFormat) else None
 
     def notes(self) -> list[str]:
         """Return the remarks of the format inside."""
         return self._inner.notes()
+
+    def _asked(self, turns: Conversation) -> Conversation:
+        """Return a conversation with the recipe's system message, unless it has one."""
+        if self._recipe.system is None or any(turn["role"] == "system" for turn in turns):
+            return turns
+        return [Turn(role="system", content=self._recipe.system), *turns]
 
     def _ended(self, text: str) -> str:
         recipe, eos = self._recipe, self._tokenizer.eos_token
@@ -95,11 +109,19 @@ class RecipeFormat:
         return ids if self._appended is None else [*ids, self._appended]
 
 
-def _appended(tokenizer: Any, read_at: str) -> int | None:
+def _appended(tokenizer: Any, read_at: str, config: Any) -> int | None:
     """Return the id of the token that is written after every text; None for none."""
     kind, _, name = read_at.partition(":")
     if kind != "appended":
         return None
+    if name.startswith("{") and name.endswith("}"):
+        found = getattr(config, name[1:-1], None)
+        n_tokens = int(config.get_text_config().vocab_size)
+        if not isinstance(found, int) or not 0 <= found < n_tokens:
+            raise ConfigError(
+                f"read_at={read_at}: the config has {found!r} there; expected an id below {n_tokens}"
+            )
+        return found
     token = getattr(tokenizer, name, None) if name in ("cls_token", "sep_token", "eos_token") else name
     found = None if token is None else tokenizer.get_vocab().get(str(token))
     if found is None:
@@ -115,7 +137,7 @@ class Places:
     Args:
         tokenizer: A Hugging Face tokenizer.
         read_at: As in `Recipe`.
-        gate: Of the head; None for none.
+        gate: Of the head, where it reads the end of the prompt; None for none.
     """
 
     def __init__(self, tokenizer: Any, read_at: str, gate: Gate | None) -> None:

@@ -30,7 +30,7 @@ _UNUSED = {
 """Weights that no reward of a text depends on -> patterns of whole names."""
 
 _HEAD = re.compile(
-    r"(?:\w+\.)?(?:score|classifier|[vr]_?head|\w+_head|regression_layer|gating|reward_transform_matrix"
+    r"(?:\w+\.)?(?:score|classifier|[vr]_?head|\w+_head|regression_layer|gating(?:_layer)?|weights\.fc|reward_transform_matrix"
     r"|qa_outputs|summary|mean|std)(?:\..+|$)"
 )
 """Names of heads of any kind; a head for text is looked for before."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, cast
 
-from rmbench.errors import ScoringError
+from rmbench.errors import UnwritableError
 from rmbench.types import Turn
 
 Write: TypeAlias = Callable[[Sequence[Turn]], str]
@@ -24,12 +24,6 @@ MORE_KEYS = (*REQUIRED_KEYS, *OTHER_KEYS)
 def more_of(turn: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a turn holds beside role and content."""
     return {key: value for key, value in turn.items() if key not in ("role", "content") and value is not None}
-
-
-def identity_of(turn: Turn) -> list[Any]:
-    """Return what a turn's identity is made of: role and text, and the rest only where there is some."""
-    more = more_of(turn)
-    return [turn["role"], turn["content"], more] if more else [turn["role"], turn["content"]]
 
 
 def is_blank(turn: Turn) -> bool:
@@ -52,14 +46,16 @@ def text_alone(turns: Iterable[Turn], who: str) -> None:
     """Make sure that nothing gets lost where `who` reads the text of turns alone.
 
     Raises:
-        ScoringError: If a turn holds calls of tools, or the conversation declares tools.
+        UnwritableError: If a turn holds calls of tools, or the conversation declares tools.
     """
     for number, turn in enumerate(turns, start=1):
         for key in REQUIRED_KEYS:
             if turn.get(key):
-                raise ScoringError(
+                raise UnwritableError(
                     f"turn {number} of a conversation ({turn['role']}) holds {key}, which {who} cannot write;"
-                    " expected a model with a chat template that does, or data without them"
+                    " expected a model with a chat template that does, or data without them",
+                    list(turns),
+                    reason=f"{who} cannot write {key}",
                 )
 
 
@@ -67,16 +63,18 @@ def write_all(write: Write, turns: Sequence[Turn]) -> tuple[str, list[str]]:
     """Return the text of a conversation, and which of `OTHER_KEYS` it does not show.
 
     Raises:
-        ScoringError: If the text does not show each call of a tool and the tools.
+        UnwritableError: If the text does not show each call of a tool and the tools.
     """
     text, unwritten = write(turns), []
     for key in dict.fromkeys(key for turn in turns for key in more_of(turn)):
         if _shows(write, text, turns, key):
             continue
         if key in REQUIRED_KEYS:
-            raise ScoringError(
+            raise UnwritableError(
                 f"the chat template does not write {key}, which the data holds; give the template that the"
-                " model was trained with as -M chat_template=FILE, or data without them"
+                " model was trained with as -M chat_template=FILE, or data without them",
+                turns,
+                reason=f"the chat template does not write {key}",
             )
         unwritten.append(key)
     return text, unwritten
@@ -89,7 +87,7 @@ def _shows(write: Write, text: str, turns: Sequence[Turn], key: str) -> bool:
             try:
                 if write([*turns[:place], less, *turns[place + 1 :]]) == text:
                     return False
-            except ScoringError:  # the template refuses to go without it
+            except UnwritableError:  # the template refuses to go without it
                 continue
     return True
 

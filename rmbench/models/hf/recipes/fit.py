@@ -1,0 +1,114 @@
+"""A recipe and its head while a classifier is loaded: chosen before its weights, put in place after."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from rmbench.errors import ConfigError
+from rmbench.models.hf.checkpoint import Checkpoint, architectures
+from rmbench.models.hf.device import torch, transformers
+from rmbench.models.hf.identity import Pin
+from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
+from rmbench.models.hf.recipes.pairs import refuse_pair_head
+from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, fitting, look_at
+from rmbench.models.hf.recipes.tensors import head_tensors, told
+from rmbench.models.runtime import Runtime
+
+
+@dataclass(slots=True)
+class Fit:
+    """A recipe and its head, while a classifier is loaded."""
+
+    checkpoint: Checkpoint
+    runtime: Runtime
+    asked: Asked
+    fresh_head: int | None
+    rates_steps: bool = False
+    """Whether it is for `process:`."""
+    recipe: Recipe | None = None
+    why: str = ""
+    head: MadeHead | None = None
+    seen: Seen | None = None
+    unread: str = ""
+    own_code: bool = False
+    """Whether its class's own forward pass is read: the recipe then only says how the text is written."""
+
+    def check_rates_texts(self, config: Any) -> None:
+        """Refuse a classifier of tokens, whose head a sequence classifier would take without its bias."""
+        found = [name for name in architectures(config) if name.endswith("ForTokenClassification")]
+        if found and self.asked.is_auto and not self.own_code:
+            where = self.checkpoint.location
+            raise ConfigError(
+                f"{where}: {found[0]} rates the tokens of a reply, or its steps, as process reward models do;"
+                f" load it with process:{where}"
+            )
+
+    def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
+        """Choose the recipe, make its head, and return arguments of `from_pretrained`."""
+        where = self.checkpoint.location
+        self.seen = seen = look_at(pin, self.runtime, config, tokenizer)
+        refuse_pair_head(seen)
+        if self.fresh_head is not None:
+            if heads := head_tensors(seen.tensors):
+                raise ConfigError(
+                    f"{where}: option 'fresh_head': the checkpoint has a head of its own:"
+                    f" {told(seen.tensors, heads)}"
+                )
+            return {}
+        self.recipe, self.why = choose_recipe(self.asked, lambda: seen, rates_steps=self.rates_steps)
+        if self.recipe is None or self.own_code:
+            return {}
+        self.head = make_head(self.recipe, seen)
+        if self.head is not None:
+            config.num_labels = 1 if self.head.gate is not None else self.head.n_labels
+        if not self.recipe.body:
+            return {}
+        known: Any = transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+        prefix = known[type(config)].base_model_prefix
+        return {"key_mapping": {f"^{re.escape(self.recipe.body)}": f"{prefix}."}}
+
+    def not_seen(self, names: list[str]) -> list[str]:
+        """Return the names of tensors that no recipe looked at: those with no name of a head."""
+        seen = set() if self.seen is None else set(head_tensors(self.seen.tensors))
+        read = frozenset[str]() if self.head is None else self.head.used
+        return [name for name in names if name not in seen | read]
+
+    def attach(self, model: Any) -> None:
+        """Put the head in place of the classifier's own; refuse heads that nothing reads."""
+        if self.seen is None or self.fresh_head is not None or self.own_code:
+            return
+        needs_score = self.recipe is not None and (self.head is not None or not self.rates_steps)
+        if needs_score and self.recipe and not isinstance(getattr(model, "score", None), torch.nn.Module):
+            raise ConfigError(
+                f"{self.checkpoint.location}: {type(model).__name__} is no decoder with a 'score' head; the"
+                f" recipe {self.recipe.name} reads decoders"
+            )
+        used = frozenset({"score.weight", "score.bias"}) if self.head is None else self.head.used
+        unread = unread_heads(self.seen, used)
+        self.unread = told(self.seen.tensors, unread) if unread else ""
+        if unread and self.asked.is_auto:
+            raise ConfigError(_unread(self.seen, unread, self.recipe, self.rates_steps))
+        if self.head is not None:
+            model.score = self.head.module
+
+
+def _unread(seen: Seen, unread: list[str], recipe: Recipe | None, rates_steps: bool) -> str:
+    """Say which head tensors nothing reads, and which recipe would."""
+    fit = [
+        each
+        for each in fitting(seen)
+        if each != recipe and {seen.name(name) for name in each.match.tensors} & set(unread)
+    ]
+    found = [each.name for each in fit if (each.steps is not None) == rates_steps]
+    read = f"the recipe {' or '.join(found)} reads such" if found else "no recipe reads such"
+    advice = f"pass -M recipe={found[0]}" if found else "pass -M recipe=FILE.yaml"
+    by = "" if recipe is None else f" that the recipe {recipe.name} does not read"
+    if not rates_steps and (steps := seen.step_classes):
+        read = f"{steps[0]} rates steps, which hf: does not read"
+        advice = f"load it with process:{seen.where}, with a recipe of your own where none fits"
+    elif rates_steps and (whole := [each.name for each in fit if each.steps is None]):
+        read += f" for steps; {whole[0]} reads such as one reward of a whole reply, with hf:{seen.where}"
+    return (
+        f"{seen.where}: its files have a head{by}: {told(seen.tensors, unread)}; {read}; {advice}"
+        " (`rmbench models recipes` lists them), or write a small adapter (file.py:Class)"
+    )
