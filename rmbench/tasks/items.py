@@ -7,6 +7,7 @@ import json
 import tempfile
 import weakref
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,8 +16,9 @@ from typing import IO, Any, cast, overload
 
 from rmbench.core.files import canonical_json, identity_of, sha256_file
 from rmbench.errors import ConfigError, DataError, first_line
+from rmbench.tasks.hub import HubData, fetch, hub_data, resolve
 from rmbench.tasks.messages import SHOWN_KEYS
-from rmbench.tasks.rows import BadRows, FoundItem, data_files
+from rmbench.tasks.rows import BadRows, FoundItem, Reader, data_files
 from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader
 from rmbench.types import Item, Response, Turn
 
@@ -134,6 +136,8 @@ class ItemSet:
     """How files were read, for the user."""
     strata: tuple[str, ...] = ()
     """Strata that were found in the data and that the task does not name."""
+    most_responses: int = 0
+    """Responses of the item that has most."""
 
 
 def read_task_items(
@@ -143,7 +147,7 @@ def read_task_items(
 
     Args:
         spec: The task.
-        data: File or folder in the task's schema, or `org/name@<40-hex commit>` of a data set on the hub.
+        data: File or folder, or `org/name[/config][:split][@commit]` of a data set on the hub.
         on_bad: `fail` stops at the first row that does not fit; `skip` leaves it out and counts it. None is
             `fail` where the user has no such option: the message does not name it.
         offline: Never reach for a hub.
@@ -154,9 +158,9 @@ def read_task_items(
     """
     bad = BadRows(skip=on_bad == "skip")
     found, source = open_items(spec, data, bad, offline=offline)
-    content, votes = _DataHash(), _VotesHash()
+    content, votes, sizes = _DataHash(), _VotesHash(), Counter[int]()
     try:
-        items = ItemShelf.of(votes.watch(content.watch(_unique(found, bad))))
+        items = ItemShelf.of(votes.watch(content.watch(_counted(_unique(found, bad), sizes))))
     except DataError as error:
         if on_bad != "fail" or error.line is None:
             raise
@@ -165,8 +169,14 @@ def read_task_items(
     new = tuple(name for name in bad.strata if name not in spec.strata)
     return ItemSet(
         items, dict(sorted(bad.dropped.items())), content.hexdigest(), source, votes.hexdigest(),
-        tuple(bad.remarks), new,
+        tuple(bad.remarks), new, max(sizes, default=0),
     )  # fmt: skip
+
+
+def _counted(items: Iterable[Item], sizes: Counter[int]) -> Iterator[Item]:
+    for item in items:
+        sizes[len(item.responses)] += 1
+        yield item
 
 
 def open_items(
@@ -178,13 +188,36 @@ def open_items(
         DataError: If there is nothing to read; while it is read, with file, line and key.
         ConfigError: If there is no data.
     """
-    paths, source = _locate(spec, data, offline)
     reader = find_reader(spec.data.reader, spec.path)
-    files: list[Path] = []
+    hub = None if data is None else hub_data(data.as_posix())
+    if hub is not None and not (HUB_DATA.fullmatch(hub.told()) and _own_files(spec, reader)):
+        commit = resolve(hub, offline=offline)
+        bad.remarks.extend(filter(None, [commit.remark]))
+        if not _own_files(spec, reader):
+            (files,) = fetch(commit).values()
+            return reader(files, spec.data.options, bad), f"hub: {commit.data.told()}"
+        data = Path(_whole(spec, commit.data))
+    paths, source = _locate(spec, data, offline)
+    files = []
     for path in paths:
         pattern = spec.data.files if path.is_dir() else None
         files += [path] if reader.whole_path and path.is_dir() else data_files(path, pattern)
     return reader(files, spec.data.options, bad), source
+
+
+def _whole(spec: TaskSpec, hub: HubData) -> str:
+    """Return the name of a whole data set, of which a task takes its own files."""
+    if hub.config or hub.split:
+        raise ConfigError(
+            f"task {spec.name!r} reads its own files of a data set; expected --data org/name[@commit], found"
+            f" {hub.told()}"
+        )
+    return hub.told()
+
+
+def _own_files(spec: TaskSpec, reader: Reader) -> bool:
+    """Say whether a task knows which files of a data set it reads."""
+    return bool(spec.data.files or reader.whole_path)
 
 
 def hash_items(items: Iterable[Item]) -> str:

@@ -14,8 +14,9 @@ from rmbench.errors import ConfigError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded, TextFormat
 from rmbench.tasks import read_task_items
+from rmbench.tasks.hub import hub_data
 from rmbench.tasks.rows import BadRows, data_files, rows_of
-from rmbench.tasks.spec import DataSpec, load_task
+from rmbench.tasks.spec import DataSpec, TaskSpec, apply_reader_options, load_task
 from rmbench.tasks.training import training_split
 from rmbench.types import Conversation, Item, Response, Turn
 
@@ -67,6 +68,7 @@ def read_training_data(
     *,
     reader: str = "auto",
     like: str | None = None,
+    params: Mapping[str, str] | None = None,
     part: tuple[float, float] | None = None,
     on_bad: str = "fail",
     pairs_per_prompt: int | None = None,
@@ -79,9 +81,11 @@ def read_training_data(
     """Return the pairs of `source`, split by prompt.
 
     Args:
-        source: A file or folder, or `TASK:train` for the training split of a task; several are joined.
+        source: A file or folder, `org/name[/config][:split][@commit]` on the Hub, or `TASK:train` for the
+            training split of a task; several are joined.
         reader: Format of the file; `auto` looks at its first row.
         like: A task whose reader and options replace `reader`.
+        params: Options of the reader, as texts.
         part: Only prompts whose hash lies in [low, high), see `in_part`; None: all.
         on_bad: `fail` stops at the first row or pair that does not fit; `skip` leaves it out and counts it.
         pairs_per_prompt: Most pairs from a pool of many responses, drawn by seed; None: all.
@@ -100,7 +104,7 @@ def read_training_data(
     counts: Counter[str] = Counter()
     names = []
     for one in sources:
-        found, dropped, name = _items(one, reader, like, on_bad, offline)
+        found, dropped, name = _items(one, _reading(reader, like, params or {}), on_bad, offline)
         items += [item for item in found if in_part(item.cluster, part)]
         counts.update(dropped)
         names.append(name)
@@ -130,22 +134,44 @@ def _content(pair: TrainingPair) -> list[Any]:
     return [*content, *map(dict, pair.more)] if any(pair.more) else content
 
 
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How files are read."""
+
+    spec: TaskSpec | None
+    """A task with the reader; None: by the first row."""
+    params: Mapping[str, str]
+
+
+def _reading(reader: str, like: str | None, params: Mapping[str, str]) -> _Reading:
+    if like is not None:
+        spec = load_task(like)
+        return _Reading(
+            replace(spec, data=DataSpec(reader=spec.data.reader, options=spec.data.options)), params
+        )
+    if reader == "auto" and not params:
+        return _Reading(None, params)
+    return _Reading(_with_reader("jsonl" if reader == "auto" else reader), params)
+
+
+def _with_reader(reader: str) -> TaskSpec:
+    return replace(load_task("preference"), data=DataSpec(reader=reader))
+
+
 def _items(
-    source: str, reader: str, like: str | None, on_bad: str, offline: bool
+    source: str, reading: _Reading, on_bad: str, offline: bool
 ) -> tuple[Sequence[Item], Mapping[str, int], str]:
     of_task = training_split(source, f"--data {source}")
     if of_task is not None:
+        if reading.params:
+            raise ConfigError(f"--data {source}: -T is for files; a task's split is read as the task says")
         found = read_task_items(of_task, None, on_bad=on_bad, offline=offline)
         return found.items, found.dropped, source
-    path = Path(source)
-    if like is not None:
-        spec = load_task(like)
-        spec = replace(spec, data=DataSpec(reader=spec.data.reader, options=spec.data.options))
-    else:
-        reader = _guess_reader(path, on_bad) if reader == "auto" else reader
-        spec = replace(load_task("preference"), data=DataSpec(reader=reader))
-    found = read_task_items(spec, path, on_bad=on_bad, offline=True)
-    return found.items, found.dropped, path.name
+    path, hub = Path(source), hub_data(source)
+    spec = reading.spec or _with_reader("jsonl" if hub else _guess_reader(path, on_bad))
+    spec = apply_reader_options(spec, reading.params)
+    found = read_task_items(spec, path, on_bad=on_bad, offline=offline)
+    return found.items, found.dropped, found.source.removeprefix("hub: ") if hub else path.name
 
 
 def _guess_reader(path: Path, on_bad: str) -> str:

@@ -58,8 +58,9 @@ def _layout(reading: Reading, row: Row, keys: tuple[str, ...]) -> tuple[Names, L
         has = ", ".join(keys[:_MOST_TOLD]) or "none"
         raise row.error(
             f"no layout of preference data that is known: {nearest(names)}; its columns: {has}. Say which is"
-            " which: -T columns=prompt:COLUMN,chosen:COLUMN,rejected:COLUMN", reason="unknown layout",
-        )  # fmt: skip
+            f" which: {reading.bad.option} columns=prompt:COLUMN,chosen:COLUMN,rejected:COLUMN",
+            reason="unknown layout",
+        )
     if reading.first is None:
         reading.first, reading.names, reading.told = layout, names, layout.told(names)
     elif (layout.kind, layout.replies) != (reading.first.kind, reading.first.replies):

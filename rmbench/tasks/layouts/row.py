@@ -178,7 +178,7 @@ class RowReader:
             size = self._number(name)
             if size <= 0:
                 raise self.row.error(
-                    f"{size:g}; expected a number above 0, or -T gold_from=order",
+                    f"{size:g}; expected a number above 0, or {self.reading.bad.option} gold_from=order",
                     self.names.of[name],
                     "strength is not positive",
                 )
@@ -208,7 +208,15 @@ class RowReader:
             value, replies = self.value(name), self.layout.replies
             if name == "preference" and _is_share(value) and {replies[0][-1], replies[1][-1]} == {"1", "2"}:
                 return [2.0 - value, value - 1.0], "probability"  # AlpacaEval: from 1, the first, to 2
-            side, size = winner_of(self.row, self.names.of[name], value, replies, self.reading.sides, name)
+            side, size = winner_of(
+                self.row,
+                self.names.of[name],
+                value,
+                replies,
+                self.reading.sides,
+                name,
+                self.reading.bad.option,
+            )
         if side == "tie":
             self.reading.bad.leave_out("no reply is better")
             return None
