@@ -190,7 +190,7 @@ def _splits(
                 f" such as {replace(data, config=next(iter(configs))).told()}"
             )
         config = (default or list(configs))[0]
-    if config in configs:
+    if config is not None and config in configs:
         return _declared(configs[config], names)
     below = "" if config is None else f"{config}/"
     inside = [name for name in names if name.startswith(below)]

@@ -35,7 +35,7 @@ def read_pairs(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem
         item = pair_of(row)
         problem = fields.no_comparison(*(response.content for response in item.responses))
         if problem is not None:
-            bad.leave_out(problem)
+            bad.leave_out(problem, row=row)
         return None if problem else item
 
     return items_of(files, bad, compared)

@@ -79,9 +79,11 @@ class BadRows:
         self.dropped[error.reason] += 1
         self.first.setdefault(error.reason, str(error))
 
-    def leave_out(self, reason: str, count: int = 1) -> None:
+    def leave_out(self, reason: str, count: int = 1, row: Row | None = None) -> None:
         """Count what a benchmark's own rules leave out; never an error."""
         self.dropped[reason] += count
+        if row is not None:
+            self.first.setdefault(reason, f"{row.path.name}, line {row.line}")
 
 
 def data_files(path: Path, pattern: str | None = None) -> list[Path]:

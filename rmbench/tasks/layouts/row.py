@@ -59,7 +59,7 @@ class RowReader:
         prompt, replies = self._prompt(befores, replies)
         responses = tuple(map(Response.of, replies, gold))
         if len({response.content for response in responses}) == 1:
-            self.reading.bad.leave_out("identical responses")
+            self.reading.bad.leave_out("identical responses", row=self.row)
             return None
         expected, strata = self._shown(), self._strata()
         self._note_unread()
