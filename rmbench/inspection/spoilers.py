@@ -30,7 +30,8 @@ _BROKEN = re.compile("\ufffd|Ã[\u0080-\u00bf\u0192-\u2122]|Â[\u00a0-\u00bf]|â
 _SCRIPTS = {
     "Latin": "A-Za-z\u00c0-\u024f", "Greek": "\u0370-\u03ff", "Cyrillic": "\u0400-\u052f",
     "Hebrew": "\u0590-\u05ff", "Arabic": "\u0600-\u06ff", "Devanagari": "\u0900-\u097f",
-    "Thai": "\u0e00-\u0e7f", "Chinese or Japanese": "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff", "Korean": "\uac00-\ud7af",
+    "Thai": "\u0e00-\u0e7f",
+    "Chinese or Japanese": "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff", "Korean": "\uac00-\ud7af",
 }  # fmt: skip
 _OF_SCRIPT = {name: re.compile(f"[{signs}]") for name, signs in _SCRIPTS.items()}
 _MEASURED = 2_000
