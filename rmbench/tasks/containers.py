@@ -30,6 +30,8 @@ _AFTER_VALUE = (",", "]", " ", "\t", "\n", "\r")
 _PARQUET_ROWS = 1024
 _PACKED = ("", ".gz", ".xz", ".zst")
 _DELIMITERS = (",", ";", "\t")
+_LONGEST_OF_TABLE = 2**24
+"""Characters of a line."""
 _JSON_CELL = ("[{", "[[", '["')
 
 HEAD_BYTES = 2**20
@@ -207,9 +209,10 @@ def _table(path: Path) -> Values:
     csv.field_size_limit(LONGEST_LINE)
     try:
         with open_text(path) as file:
-            first = file.readline(LONGEST_LINE)
+            lines = _bounded(path, file)
+            first = next(lines, "")
             sign = "\t" if _kind_of(path) == "tsv" else max(_DELIMITERS, key=first.count)
-            rows = csv.reader(chain([first], file), delimiter=sign, strict=True)
+            rows = csv.reader(chain([first], lines), delimiter=sign, strict=True)
             names = next(rows, [])
             if twice := [name for name, n in Counter(names).items() if n > 1]:
                 raise DataError("two columns have this name", path=path, key=twice[0])
@@ -230,6 +233,19 @@ def _table(path: Path) -> Values:
         raise DataError(f"not a table that can be read: {error}", path=path) from None
     except UNREADABLE as error:
         raise DataError(f"cannot be read: {error}", path=path) from None
+
+
+def _bounded(path: Path, file: TextIO) -> Iterator[str]:
+    """Yield the lines of a table; a line that no table has is an error."""
+    number = 0
+    while line := file.readline(_LONGEST_OF_TABLE):
+        number += 1
+        if len(line) == _LONGEST_OF_TABLE or "\0" in line:
+            what = (
+                "a null character" if "\0" in line else f"a line of {_LONGEST_OF_TABLE:,} characters or more"
+            )
+            raise DataError(f"{what}; expected a table of text", path=path, line=number)
+        yield line
 
 
 def _cell(path: Path, line: int, name: str, text: str) -> Any:
@@ -279,11 +295,17 @@ def _of_arrow(path: Path, name: str, open_batches: Callable[[Any], tuple[Any, It
                 raise DataError("two columns have this name", path=path, key=twice[0])
             # Columns of mixed types, as `datasets` writes them, hold JSON.
             mixed = {column.name: column.type for column in columns if "arrow.json" in str(column.type)}
-            rows = (row for batch in batches for row in batch.to_pylist())
+            rows = (row for batch in batches for row in _checked(batch).to_pylist())
             for number, row in enumerate(rows, start=1):
                 yield number, row | {name: _from_json(row[name], mixed[name]) for name in mixed}
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"not {_an(name)} file that can be read: {first_line(error)}", path=path) from None
+
+
+def _checked(batch: Any) -> Any:
+    """Return a batch whose offsets and texts are whole: reading others would crash, or give other texts."""
+    batch.validate(full=True)
+    return batch
 
 
 def _an(name: str) -> str:
