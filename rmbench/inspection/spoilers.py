@@ -2,11 +2,12 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from rmbench.core.escape import one_line
-from rmbench.models.messages import is_blank
+from rmbench.models.messages import is_blank, text_of
 from rmbench.tasks.rows import Row
 from rmbench.types import Item
 
@@ -50,6 +51,10 @@ WHAT_TO_DO = {
     ),
     "replies without any text": "they keep their place and their gold; leave them out if they are no answers",
     "prompts without any text": "nothing is asked: look at the column of the prompt",
+    "arguments of calls as JSON text": (
+        "chat templates expect objects, and write such text with its quotes escaped: parse it, if the model"
+        " was trained on objects"
+    ),
     "broken encoding": "the file was written or read in another encoding than UTF-8: make it again",
     "prompt and reply in different scripts": "the model may know one of the languages alone: look at them",
     "one side is longer": (
@@ -162,6 +167,11 @@ def script_of(text: str) -> str:
     return best if counts[best] * 2 > sum(counts.values()) else ""
 
 
+def _has_text_arguments(call: Mapping[str, Any]) -> bool:
+    told = call.get("function", call)
+    return isinstance(told, Mapping) and isinstance(told.get("arguments"), str)
+
+
 def _in_texts(item: Item) -> Iterator[tuple[str, str]]:
     """Yield (name, text to show) for each text of an item that has something."""
     asked = item.prompt[-1]["content"].strip() if item.prompt else ""
@@ -174,6 +184,8 @@ def _in_texts(item: Item) -> Iterator[tuple[str, str]]:
             yield "a transcript in one turn", text
         if found := _BROKEN.search(text):
             yield "broken encoding", text[max(0, found.start() - 20) :]
+        if any(_has_text_arguments(call) for call in turn.get("tool_calls") or ()):
+            yield "arguments of calls as JSON text", text_of(turn)
     if not any(turn["content"].strip() for turn in item.prompt):
         yield "prompts without any text", item.id
     for turn in replies:

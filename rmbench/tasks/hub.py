@@ -58,6 +58,11 @@ def hub_data(text: str) -> HubData | None:
     return HubData(form["name"], form["config"], form["split"], form["revision"])
 
 
+def is_name(text: str) -> bool:
+    """Say whether a text has the form of a data set's name, whatever lies on this machine."""
+    return _FORM.fullmatch(text) is not None and not text.endswith(SUFFIXES)
+
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """A data set at one commit."""

@@ -16,7 +16,7 @@ from typing import IO, Any, cast, overload
 
 from rmbench.core.files import canonical_json, identity_of, sha256_file
 from rmbench.errors import ConfigError, DataError, first_line
-from rmbench.tasks.hub import HubData, fetch, hub_data, resolve
+from rmbench.tasks.hub import HubData, fetch, hub_data, is_name, resolve
 from rmbench.tasks.messages import SHOWN_KEYS
 from rmbench.tasks.rows import BadRows, FoundItem, Reader, data_files
 from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader
@@ -308,6 +308,11 @@ def _unique(found: Iterable[FoundItem], bad: BadRows) -> Iterator[Item]:
 
 def _locate(spec: TaskSpec, data: Path | None, offline: bool) -> tuple[list[Path], str]:
     if data is not None and (data.exists() or not HUB_DATA.fullmatch(data.as_posix())):
+        if not data.exists() and is_name(data.as_posix()):
+            raise DataError(
+                f"there is no such file or folder; a data set on the Hub is --data hf:{data.as_posix()}",
+                path=data,
+            )
         return [data], str(data)
     if data is None and spec.data.path is not None:
         path = (PACKAGED / spec.data.path).resolve()

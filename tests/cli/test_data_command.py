@@ -77,6 +77,14 @@ SPOILED: dict[str, tuple[dict[str, Any], str]] = {
         "replies that repeat their prompt",
     ),
     "an empty reply": ({"rejected": " \n"}, "replies without any text"),
+    "a call with text": (
+        {
+            "chosen": [
+                {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}
+            ]
+        },
+        "arguments of calls as JSON text",
+    ),
     "mojibake": ({"chosen": "It was a cafÃ© day"}, "broken encoding"),
     "mojibake of a dash": ({"chosen": "so â€” it is"}, "broken encoding"),
     "a lost sign": ({"chosen": "caf\ufffd"}, "broken encoding"),

@@ -225,7 +225,9 @@ def test_a_path_with_a_typo_is_not_asked_for_on_the_hub(
     (tmp_path / "data").mkdir()
     for name in ("data/pairs", "nowhere/pairs.jsonl", "pairs"):
         assert run(["export", "--task", "preference", "--data", name]) == 2
-        assert f"{name}: there is no such file or folder" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert f"{name}: there is no such file or folder" in said
+        assert ("--data hf:data/pairs" in said) == (name == "data/pairs")
 
 
 def test_a_task_with_files_of_its_own_takes_whole_data_sets(hub: str, tmp_path: Path) -> None:

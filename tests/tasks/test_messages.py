@@ -198,3 +198,25 @@ def test_training_keeps_them(tmp_path: Path) -> None:
     assert dict(chosen[-1]) == CALLED
     assert dict(rejected[-1]) == NO
     assert chosen[0].get("tools") == [TOOL]
+
+
+def test_contamination_compares_texts_whatever_tools_stand_beside_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"prompt": [ASK, CALLED, TOLD], "chosen": [YES], "rejected": [NO]}
+    task, train = tmp_path / "task.jsonl", tmp_path / "train.jsonl"
+    task.write_text(json.dumps(row | {"tools": [TOOL]}))
+    train.write_text(json.dumps(row))
+    asked = [
+        "contamination",
+        "--train",
+        str(train),
+        "--task",
+        "preference",
+        "--data",
+        str(task),
+        "--json",
+        "-q",
+    ]
+    assert run(asked) == 0
+    assert len(json.loads(capsys.readouterr().out)["examples"]) == 1
