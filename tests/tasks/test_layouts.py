@@ -395,10 +395,9 @@ def test_nested_folders_and_splits(tmp_path: Path) -> None:
 def test_tables_of_text_hold_numbers_and_lists(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text(as_csv([{"prompt": Q, "responses": json.dumps([GOOD, BAD]), "scores": "[4, 1]"}]))
-    with pytest.raises(
-        DataError, match="responses"
-    ):  # a cell that is no list of texts or messages stays text
-        read(path)
+    assert sides(read(path)) == expected(4.0, 1.0)
+    path.write_text(as_csv([DPO | {"chosen": '["a"]', "rejected": '{"a": 1}'}]))  # replies may be JSON
+    assert [r.text for r in read(path).items[0].responses] == ['["a"]', '{"a": 1}']
     path.write_text(as_csv([DPO | {"score_chosen": "4", "score_rejected": "1.5"}]))
     assert sides(read(path)) == expected(4.0, 1.5)
     path.write_text(as_csv([{"chosen": json.dumps([USER, YES]), "rejected": json.dumps([USER, NO])}]))
