@@ -162,6 +162,18 @@ class Leaderboard:
         labels = {column.id: column.label for column in self.spec.columns}
         return no_value((r.model, {labels[c]: why for c, why in r.undefined.items()}) for r in self.rows)
 
+    @property
+    def beside_score(self) -> tuple[ColumnSpec, ...]:
+        """Columns that a table shows besides the score: without the one that alone ranks the models."""
+        alone = self.spec.rank_by if len(self.spec.rank_by) == 1 else ()
+        return tuple(c for c in self.spec.columns if c.id not in alone)
+
+    @property
+    def score_label(self) -> str:
+        """Heading of the score: the label of the column that alone ranks the models, else `score`."""
+        alone = [c.label for c in self.spec.columns if self.spec.rank_by == (c.id,)]
+        return alone[0] if alone else "score"
+
     def estimates(self, name: str) -> list[Estimate]:
         """Return the numbers of a column, or the scores (`score`)."""
         if name == "score":

@@ -1,9 +1,11 @@
 """A board as Markdown, CSV, LaTeX, JSON and HTML. Same board, same bytes: no clock, no locale."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from rmbench.boards.board import FEWER, BoardCell, Leaderboard
+from rmbench.boards.definition import ColumnSpec
 from rmbench.boards.page import FEWER_TEXT, Links, board_notes, column_notes, fewer_items, page_of
 from rmbench.boards.separation import SHOWS
 from rmbench.core.escape import for_markdown
@@ -68,14 +70,38 @@ def notebook_block(board: Leaderboard) -> Block:
     return Block(board.spec.name, (board.spec.title,), board_table(board), tuple(notes))
 
 
+def terminal_block(board: Leaderboard, out: Path) -> Block:
+    """Return the board for a terminal: its table, what it lacks in numbers, and where its page lies."""
+    spec = board.spec
+    ranked_by = ", ".join(c.label for c in spec.columns if c.id in spec.rank_by)
+    what = "mean of " if len(spec.rank_by) > 1 else ""
+    notes = [
+        f"95% intervals by prompt. Ranked by {what}{ranked_by}. Models that share a letter are not told apart."
+    ]
+    if tests := board.tests("score"):
+        notes.append(f"Tests: {tests}.")
+    notes += [f"{FEWER} {line}" for line in fewer_items(board)]
+    lacks = [f"{note['title'].lower()}: {len(note['lines']):,}" for note in board_notes(board)]
+    if lacks:
+        notes.append(f"{'; '.join(lacks)} (see {out / spec.name}.md)")
+    notes.append(f"page: {out / spec.name}.html")
+    return Block(spec.name, (spec.title,), board_table(board), tuple(notes))
+
+
 def board_table(board: Leaderboard, *, paper: bool = False) -> Table:
-    """Return the board's table; for a paper with bold numbers, and with a mark on contaminated ones."""
+    """Return the board's table; for a paper with bold numbers, and with a mark on contaminated ones.
+
+    A column that alone ranks the models is the score, and stands once.
+    """
+    shown = board.beside_score
     columns = [
         Column("ranks", "count"),
-        Column("rank", "count"),
+        Column("rank", "count", drop=4),
         Column("model", "text", 80 if paper else None),
+        Column(board.score_label),
+        Column("group", "text", drop=1),
+        *(Column(c.label, drop=_drop(board, c)) for c in shown),
     ]
-    columns += [Column("score"), Column("group", "text"), *(Column(c.label) for c in board.spec.columns)]
     rows = [
         (
             row.ranks,
@@ -83,11 +109,16 @@ def board_table(board: Leaderboard, *, paper: bool = False) -> Table:
             Text(row.model, "shortcut") if row.shortcut else row.model,
             cell_of(row.score, strong=row.leads and paper, mark=FEWER if row.partial else ""),
             row.group or None,
-            *(_cell(row.cells.get(c.id), paper) for c in board.spec.columns),
+            *(_cell(row.cells.get(c.id), paper) for c in shown),
         )
         for row in board.rows
     ]
     return Table(tuple(columns), tuple(rows))
+
+
+def _drop(board: Leaderboard, column: ColumnSpec) -> int:
+    """Return when a narrow terminal leaves a column out: empty ones first, then those that do not rank."""
+    return 3 if not board.estimates(column.id) else 0 if column.id in board.spec.rank_by else 2
 
 
 def _cell(cell: BoardCell | None, paper: bool) -> Cell:

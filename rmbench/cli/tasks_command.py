@@ -113,7 +113,8 @@ def command(name: str | None, page: bool, output: str) -> None:
     from rmbench.format.tables import Block, Column, Table
 
     rows = tuple((s.name, ", ".join(s.kinds), s.primary, s.data.where, s.summary) for s in specs)
-    columns = [Column(head, "text") for head in ("task", "kinds", "headline", "data")]
+    heads = {"task": 0, "kinds": 2, "headline": 1, "data": 0}
+    columns = [Column(head, "text", drop=drop) for head, drop in heads.items()]
     table = Table((*columns, Column("what", "text", 70)), rows)
     block = Block("tasks", (), table, caption=("Tasks: what each measures, and where its data comes from",))
     print_tables(output, lambda: [block], lambda: table)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import eval_options, output_options
+from rmbench.cli.options import eval_options, output_options, print_blocks
 from rmbench.cli.results.report_command import ITEMS
 from rmbench.errors import ConfigError, RunError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rmbench.boards import Leaderboard
     from rmbench.results.run import Run
 
-_ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
+_ENDS = {"markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
 """Output format -> suffix of the board's file in that format."""
 
 
@@ -92,6 +92,7 @@ def command(
     """
     from rmbench.boards import render_board
     from rmbench.boards.page import report_links
+    from rmbench.boards.render import terminal_block
     from rmbench.core.digits import same_text
     from rmbench.core.files import write_atomic
 
@@ -118,11 +119,14 @@ def command(
             )
         own = render_board(board, links)
         files |= {out / name: content for name, content in own.items()}
-        printed.append(own[f"{board.spec.name}.{_ENDS[output]}"])
+        if output in _ENDS:
+            printed.append(own[f"{board.spec.name}.{_ENDS[output]}"])
     for path, content in files.items():
         put(path, content)
-    for text in printed if output != "text" or not check_only else ():
-        click.echo(text, nl=output in ("text", "markdown"))
+    for text in printed:
+        click.echo(text, nl=output == "markdown")
+    if output == "text" and not check_only:
+        print_blocks([terminal_block(board, out) for board in made])
     if stale:
         raise RunError(f"out of date: {', '.join(stale)}; run `rmbench leaderboard` and commit the result")
     if check_only:
