@@ -130,6 +130,11 @@ class BoardRow:
         return any(cell.contaminated for cell in self.cells.values())
 
     @property
+    def untrained(self) -> bool:
+        """Whether it is a control whose head was never trained."""
+        return any(cell.facts.untrained for cell in self.cells.values())
+
+    @property
     def ranks(self) -> str:
         """The ranks that the tests allow, such as `2–4`; a dash without any."""
         return "–" if self.rank_range is None else "–".join(map(str, dict.fromkeys(self.rank_range)))

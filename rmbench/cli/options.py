@@ -157,7 +157,7 @@ _WIDE = "rmbench.wide"
 
 
 def output_options(function: F) -> F:
-    """Add `--json`, `--markdown`, `--csv`, `--latex`: at most one, passed as `output` (else `text`); `--wide`."""
+    """Add `--wide`, and `--json`, `--markdown`, `--csv`, `--latex`: at most one, passed as `output`."""
 
     def widen(context: click.Context, _option: click.Parameter, value: bool) -> None:
         context.meta[_WIDE] = value

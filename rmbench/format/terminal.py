@@ -226,7 +226,7 @@ def _cut(text: str, width: int) -> int:
 
 
 def _columns(text: str) -> int:
-    """Return how many places of a terminal a text takes: two for a wide character, none for a combining one."""
+    """Return the places that a text takes: two for a wide character, none for a combining one."""
     if text.isascii():
         return len(text)
     return sum(

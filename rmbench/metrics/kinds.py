@@ -198,7 +198,7 @@ def meaning_of(metric: str, kinds: Iterable[str]) -> str:
 
 
 def metric_of(metric: str, kinds: Iterable[str]) -> Metric | None:
-    """Return the declaration of a metric of these kinds (`gold@max` is that of `gold@24`); None without one."""
+    """Return the declaration of a metric of these kinds, `gold@max` for `gold@24`; None without one."""
     told = [m for kind in kinds if (found := known_kind(kind)) for m in found.metrics]
     exact = (m for m in told if m.name == metric)
     largest = (m for m in told if m.name.endswith("@max") and stem(m.name) == stem(metric))

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -106,7 +107,7 @@ def test_the_width_is_that_of_columns_and_none_without_a_terminal(monkeypatch: p
         assert terminal_width() is None
     monkeypatch.delenv("COLUMNS")
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((61, 20)))
-    with open(os.devnull) as stream:
+    with Path(os.devnull).open() as stream:
         monkeypatch.setattr("sys.stdout", stream)
         assert terminal_width() == 61
         monkeypatch.undo()

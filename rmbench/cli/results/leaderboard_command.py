@@ -1,6 +1,6 @@
 """`rmbench leaderboard`: make leaderboards from records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,7 +92,6 @@ def command(
     """
     from rmbench.boards import render_board
     from rmbench.boards.page import report_links
-    from rmbench.boards.render import terminal_block
     from rmbench.core.digits import same_text
     from rmbench.core.files import write_atomic
 
@@ -108,8 +107,7 @@ def command(
     # Pages, then boards, are all made before the first is written: an error leaves the folder as it was.
     for path, page in list(_reports(made, runs, reports, out)) if with_reports else ():
         put(path, page)
-    files: dict[Path, str] = {}
-    printed: list[str] = []
+    own: dict[str, str] = {}
     for board in made:
         links = report_links(board, reports, out)
         if reports is not None or with_reports:
@@ -117,20 +115,27 @@ def command(
             click.echo(
                 f"{board.spec.name}: {n_linked} of {len(board.rows)} models link to a report", err=True
             )
-        own = render_board(board, links)
-        files |= {out / name: content for name, content in own.items()}
-        if output in _ENDS:
-            printed.append(own[f"{board.spec.name}.{_ENDS[output]}"])
+        own |= render_board(board, links)
+    files = {out / name: content for name, content in own.items()}
     for path, content in files.items():
         put(path, content)
-    for text in printed:
-        click.echo(text, nl=output == "markdown")
-    if output == "text" and not check_only:
-        print_blocks([terminal_block(board, out) for board in made])
+    if output != "text" or not check_only:
+        _show(made, own, output, out)
     if stale:
         raise RunError(f"out of date: {', '.join(stale)}; run `rmbench leaderboard` and commit the result")
     if check_only:
         click.echo(f"{len(made)} boards are up to date", err=True)
+
+
+def _show(made: Sequence["Leaderboard"], files: Mapping[str, str], output: str, out: Path) -> None:
+    """Print the boards: fitted to the terminal, or as one of their files."""
+    from rmbench.boards.render import terminal_block
+
+    if output == "text":
+        print_blocks([terminal_block(board, out) for board in made])
+        return
+    for board in made:
+        click.echo(files[f"{board.spec.name}.{_ENDS[output]}"], nl=output == "markdown")
 
 
 def _boards(
