@@ -26,7 +26,7 @@ from tabulate import tabulate
 
 from rmbench.core.files import digest
 from rmbench.evaluation.options import EvalOptions
-from rmbench.evaluation.run import prepare_task
+from rmbench.evaluation.task import prepare_task
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.scoring import Executor, open_store, score_items

@@ -6,15 +6,17 @@ RmbenchError
 │   └── DataError          a file, line or key that does not fit its format
 └── RunError               the run itself failed: exit code 1
     ├── ScoringError       a reward model broke its contract
+    │   └── UnwritableError    a conversation that a model's text format cannot write: exit code 2
     └── StoreError         a score store or record is corrupt or foreign
 
 An error is one line that says what is wrong, where, and what was expected. It is turned into an exit
 code once, at the edge of the command line, and never caught to be logged.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 
 class RmbenchError(Exception):
@@ -73,6 +75,22 @@ class RunError(RmbenchError):
 
 class ScoringError(RunError):
     """A reward model broke its contract (count, finiteness, type) or raised."""
+
+
+class UnwritableError(ScoringError):
+    """A conversation that a model's text format cannot write, such as roles that its template refuses.
+
+    Args:
+        problem: What is wrong, and what was expected.
+        turns: The conversation; None where it is not known.
+        reason: The kind of problem, in a few words: what `--on-bad skip` counts by.
+    """
+
+    exit_code = 2
+
+    def __init__(self, problem: str, turns: Sequence[Any] | None = None, *, reason: str) -> None:
+        super().__init__(problem)
+        self.problem, self.turns, self.reason = problem, turns, reason
 
 
 class StoreError(RunError):

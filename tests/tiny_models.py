@@ -14,6 +14,8 @@ CORPUS = [
 ]
 SPECIAL = {"bos_token": "<s>", "eos_token": "</s>"}
 PAIR_SPECIAL = {"cls_token": "<s>", "sep_token": "</s>"}
+BATCH_DEPENDENT = ("canine", "convbert", "fnet", "nystromformer", "yoso")
+"""Encoders whose reward of a text depends on the padding beside it."""
 CHAT = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}{{ eos_token }}{% endfor %}"
 )
@@ -130,5 +132,16 @@ def tiny_config(arch: str, **overrides: Any) -> Any:
         "roberta": {"type_vocab_size": 2, "max_position_embeddings": 258},
         "distilbert": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 4},
         "modernbert": {"cls_token_id": 1, "sep_token_id": 2, "global_attn_every_n_layers": 1},
+        "phi3": {"num_key_value_heads": 2, "pad_token_id": 0},
+        "phimoe": {"num_key_value_heads": 2, "num_local_experts": 4},
+        "qwen2_moe": {
+            "num_key_value_heads": 2,
+            "num_experts": 4,
+            "moe_intermediate_size": 32,
+            "shared_expert_intermediate_size": 32,
+        },
+        **{name: {} for name in BATCH_DEPENDENT},
+        "convbert": {"embedding_size": 32},
+        "big_bird": {},
     }
     return AutoConfig.for_model(arch, **common | special[arch] | overrides)

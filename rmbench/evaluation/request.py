@@ -11,7 +11,8 @@ from rmbench.core.files import digest, require_writable
 from rmbench.core.progress import Bar
 from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalOptions
-from rmbench.evaluation.run import Outcome, PreparedTask, evaluate, prepare_task, with_gold
+from rmbench.evaluation.run import Outcome, evaluate
+from rmbench.evaluation.task import PreparedTask, prepare_task, with_gold
 from rmbench.gold.source import (
     VerifierGold,
     check_gold,

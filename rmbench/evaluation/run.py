@@ -4,14 +4,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from rmbench.core.files import digest, in_part
 from rmbench.core.versions import LIBRARIES, reuse_note, uses_libraries
-from rmbench.errors import ConfigError, ScoringError
+from rmbench.errors import ScoringError
 from rmbench.evaluation.options import EvalOptions
-from rmbench.gold.source import Gold
+from rmbench.evaluation.task import PreparedTask
+from rmbench.evaluation.written import changed_by_template, without_unwritable
 from rmbench.metrics import measure_suite, panel_of
+from rmbench.models.messages import is_blank
 from rmbench.models.resolve import LoadedModel, fingerprint_of
 from rmbench.results.read import complete_run
 from rmbench.results.record import SELF_GOLD, make_identity, run_id
@@ -34,30 +33,8 @@ from rmbench.scoring import (
     open_stores,
     score_items,
 )
-from rmbench.tasks import ItemShelf, read_task_items
-from rmbench.tasks.spec import TaskSpec, check_kinds
+from rmbench.tasks.spec import check_kinds
 from rmbench.types import CountedModel, Item, NotingModel, SteppingModel, TrainedModel
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedTask:
-    """A task with its items read and checked, before a model is loaded."""
-
-    spec: TaskSpec
-    items: ItemShelf
-    """In data order; the limit is applied."""
-    n_available: int
-    """Items before the limit."""
-    dropped: Mapping[str, int]
-    """Reason why items or responses of the data were left out -> count."""
-    data_hash: str
-    source: str
-    gold: Gold | None = None
-    """Source of the items' gold; None: the data."""
-    votes_hash: str | None = None
-    """SHA-256 over the annotators' votes of all items of the data; None without votes."""
-    remarks: tuple[str, ...] = ()
-    """How the files were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,42 +46,6 @@ class Outcome:
     """True if the record existed and no work was done."""
     n_computed: int
     """Texts that the model scored."""
-
-
-def prepare_task(spec: TaskSpec, options: EvalOptions) -> PreparedTask:
-    """Read the items of a task: those of `options.part` (`in_part`), at most `options.limit`.
-
-    Raises:
-        ConfigError: If the data does not fit, nothing is left of it, or its kinds have changed since it was
-            loaded.
-    """
-    check_kinds(spec)
-    part = options.part
-    item_set = read_task_items(spec, options.data, on_bad=options.on_bad, offline=options.runtime.offline)
-    items = item_set.items
-    if part is not None:
-        items = items.take(k for k, item in enumerate(items) if in_part(item.cluster, part))
-    if not items:
-        raise ConfigError(f"task {spec.name!r}: no item left in {item_set.source}")
-    n_available, data_hash, source = len(items), item_set.data_hash, item_set.source
-    if part is not None:
-        # Other data, as far as a number is concerned: another hash, hence another record.
-        data_hash = digest(["part", data_hash, *part])
-        source = f"{source}, prompts {part[0]:g} to {part[1]:g}"
-    if options.limit is not None and options.limit < len(items):
-        rng = np.random.default_rng(options.runtime.seed)
-        chosen = np.sort(rng.choice(len(items), size=options.limit, replace=False))
-        items = items.take(map(int, chosen))
-    spec = replace(spec, strata=(*spec.strata, *item_set.strata))
-    return PreparedTask(
-        spec, items, n_available, item_set.dropped, data_hash, source, votes_hash=item_set.votes_hash,
-        remarks=item_set.remarks,
-    )  # fmt: skip
-
-
-def with_gold(task: PreparedTask, items: ItemShelf, gold: Gold) -> PreparedTask:
-    """Return the task with `items`: its own, with another gold."""
-    return replace(task, items=items, data_hash=gold.data_hash, gold=gold)
 
 
 def evaluate(
@@ -129,9 +70,12 @@ def evaluate(
 
     Raises:
         ConfigError: If the gold is the model's own and `self_gold` is False.
+        UnwritableError: If the model's text format cannot write an item, unless `options.on_bad` is `skip`.
         ScoringError: If the model breaks its contract. Rewards that it gave before stay in the store.
         StoreError: If the store or an existing record is damaged.
     """
+    if options.on_bad == "skip":
+        task = without_unwritable(task, loaded.model)
     fingerprint = fingerprint_of(loaded)
     identity = make_identity(
         task=task_identity(task.spec),
@@ -233,6 +177,7 @@ def _measured(
             "truncated": scoring.n_truncated,
             "invalid": scoring.n_invalid,
             **_if_any("unanswered", unanswered or meter.unanswered()),
+            **_if_any("changed_by_template", changed_by_template(task.items, loaded.model) or None),
             "trained_on": _trained_on(loaded, task.items),
             **_if_any("steps", _steps(loaded, task.items)),
             **({} if task.gold is None else {"gold": dict(task.gold.counts)}),
@@ -246,7 +191,7 @@ def _measured(
 
 def _n_empty(items: Iterable[Item]) -> int:
     """Return how many responses are empty or white space. They are measured like any other."""
-    return sum(not r.text.strip() for item in items for r in item.responses)
+    return sum(is_blank(r.turn) for item in items for r in item.responses)
 
 
 def _if_any(key: str, value: Mapping[str, float] | None) -> dict[str, Any]:

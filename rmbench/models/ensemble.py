@@ -20,7 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmbench.core.address import without_secrets
-from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError, is_out_of_memory
+from rmbench.errors import (
+    ConfigError,
+    RmbenchError,
+    ScoringError,
+    UnknownNameError,
+    UnwritableError,
+    is_out_of_memory,
+)
 from rmbench.models import register_scheme
 from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model, model_hash
 from rmbench.models.runtime import Runtime
@@ -39,6 +46,7 @@ from rmbench.types import (
     SizedModel,
     TrainedModel,
     Turn,
+    WritingModel,
 )
 
 How: TypeAlias = Literal["min", "mean", "median", "mean-minus-std"]
@@ -165,6 +173,17 @@ class Ensemble:
             if isinstance(member.model, PreparingModel):
                 member.model.prepare(batch)
 
+    def refusal(self, batch: Sequence[Conversation]) -> str:
+        """Return the kind of reason why a member cannot read one of these; empty if all can."""
+        return next((why for member in self._writing() if (why := member.refusal(batch))), "")
+
+    def written(self, conversation: Conversation) -> list[str]:
+        """Return the texts that members read, of those whose template may leave something out."""
+        return [text for member in self._writing() for text in member.written(conversation)]
+
+    def _writing(self) -> list[WritingModel]:
+        return [member.model for member in self._members if isinstance(member.model, WritingModel)]
+
     def notes(self) -> list[str]:
         """Return the members' remarks, and one on scales."""
         notes = []
@@ -180,6 +199,8 @@ class Ensemble:
         where, model = self._where(number), cast(RewardModel, member.model)
         try:
             answers = list(model.score(batch))
+        except UnwritableError:
+            raise
         except RmbenchError as error:
             raise ScoringError(f"{where}: {error}") from error
         except Exception as error:

@@ -265,6 +265,8 @@ class Counts:
     """Reason -> number of judgements of a metered model that gave no reward."""
     steps: Mapping[str, int] | None = None
     """Of a model that rates steps: how many there are, and responses that nothing divides into steps."""
+    changed_by_template: Mapping[str, int] | None = None
+    """`replies` that the chat template does not write as they are, and `pairs_made_equal` by that."""
     gold: Mapping[str, int] | None = None
     """What `--gold` found -> number of responses."""
 
@@ -374,6 +376,11 @@ def caveats(record: Record) -> list[str]:
     if n := (counts.get("steps") or {}).get("responses_without_separator"):
         what = "response has" if n == 1 else "responses have"
         parts.append(f"{n:,} {what} no separator of steps, so one step each (-M step_token= names another)")
+    if changed := counts.get("changed_by_template"):
+        parts.append(
+            f"the chat template drops part of {changed.get('replies', 0):,} replies, which makes"
+            f" {changed.get('pairs_made_equal', 0):,} pairs of replies equal"
+        )
     if counts.get("ties"):
         parts.append(f"{counts['ties']:,} tied {'pair' if counts['ties'] == 1 else 'pairs'}")
     too_small = (counts.get("best_of_n") or {}).get("pools_too_small")

@@ -13,7 +13,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from rmbench.errors import ScoringError
+from rmbench.errors import ScoringError, UnwritableError
 from rmbench.models.pairwise import rewards_from_preferences
 from rmbench.scoring.executor import Executor, Failure, InProcess, PartBatch, executor_of
 from rmbench.scoring.plan import (
@@ -346,6 +346,8 @@ class PartedWork:
         for name, work in zip(self._names, self._works, strict=True):
             try:
                 found.append(work.do(units))
+            except UnwritableError:
+                raise
             except ScoringError as error:
                 raise ScoringError(f"{name}: {error}") from error
         return self._combined(units, found)

@@ -13,7 +13,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from rmbench.errors import RmbenchError, ScoringError
+from rmbench.core.files import conversation_key
+from rmbench.errors import RmbenchError, ScoringError, UnwritableError
 from rmbench.scoring.executor import Executor, Failure
 from rmbench.scoring.plan import Measure, Unit, distinct, plan, windows
 from rmbench.scoring.store import ScoreStore
@@ -273,11 +274,26 @@ class Flow(Generic[U]):
         return window
 
     def _finish(self, window: _Window[U]) -> Iterator[Answered[U]]:
-        scored = self._work.do(window.distinct)
+        try:
+            scored = self._work.do(window.distinct)
+        except UnwritableError as error:
+            raise _of_item(error, window.items) from None
         if self._progress:
             self._progress.advance(sum(map(len, window.units)) - len(window.distinct), 0)
         for item, units in zip(window.items, window.units, strict=True):
             yield Answered(item, units, scored)
+
+
+def _of_item(error: UnwritableError, items: Iterable[Item]) -> UnwritableError:
+    """Return the error with the id of the item that it is about."""
+    key = None if error.turns is None else conversation_key(error.turns)
+    for item in items:
+        for k in range(len(item.responses)):
+            if conversation_key(item.conversation(k)) == key:
+                advice = "`--on-bad skip` leaves such items out and counts them"
+                told = f"item {item.id!r}, response {k + 1}: {error.problem}; {advice}"
+                return UnwritableError(told, error.turns, reason=error.reason)
+    return error
 
 
 def _characters(item: Item) -> int:

@@ -10,7 +10,8 @@ import numpy as np
 
 from rmbench.core.files import require_writable
 from rmbench.evaluation.options import EvalOptions
-from rmbench.evaluation.run import Outcome, evaluate, prepare_task
+from rmbench.evaluation.run import Outcome, evaluate
+from rmbench.evaluation.task import prepare_task
 from rmbench.models.resolve import LoadedModel, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.study.frozen_model import FrozenBase, FrozenHead, fit_head_of, train_cell

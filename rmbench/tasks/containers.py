@@ -30,7 +30,8 @@ _AFTER_VALUE = (",", "]", " ", "\t", "\n", "\r")
 _PARQUET_ROWS = 1024
 _PACKED = ("", ".gz", ".xz", ".zst")
 _DELIMITERS = (",", ";", "\t")
-_JSON_CELL = ("[{", "[[", '["')
+_LONGEST_OF_TABLE = 2**24
+"""Characters of a line."""
 
 HEAD_BYTES = 2**20
 """Bytes at the beginning of a file from which its number of rows is estimated."""
@@ -203,13 +204,14 @@ def _array(path: Path) -> Iterator[Any]:
 
 
 def _table(path: Path) -> Values:
-    """Yield the rows of a CSV or TSV file, all values text but for cells that hold a list as JSON."""
+    """Yield the rows of a CSV or TSV file, all values text."""
     csv.field_size_limit(LONGEST_LINE)
     try:
         with open_text(path) as file:
-            first = file.readline(LONGEST_LINE)
+            lines = _bounded(path, file)
+            first = next(lines, "")
             sign = "\t" if _kind_of(path) == "tsv" else max(_DELIMITERS, key=first.count)
-            rows = csv.reader(chain([first], file), delimiter=sign, strict=True)
+            rows = csv.reader(chain([first], lines), delimiter=sign, strict=True)
             names = next(rows, [])
             if twice := [name for name, n in Counter(names).items() if n > 1]:
                 raise DataError("two columns have this name", path=path, key=twice[0])
@@ -222,7 +224,7 @@ def _table(path: Path) -> Values:
                 else:
                     yield (
                         rows.line_num,
-                        {k: _cell(path, rows.line_num, k, v) for k, v in zip(names, cells, strict=True)},
+                        dict(zip(names, cells, strict=True)),
                     )
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text ({error.reason})", path=path) from None
@@ -232,16 +234,17 @@ def _table(path: Path) -> Values:
         raise DataError(f"cannot be read: {error}", path=path) from None
 
 
-def _cell(path: Path, line: int, name: str, text: str) -> Any:
-    if not text.startswith(_JSON_CELL):
-        return text
-    try:
-        return parse_json(text)
-    except ValueError:
-        if text.startswith(("[{'", "[['", "[{\"role'")):
-            problem = "a list as Python prints it; expected JSON (write it with json.dumps)"
-            raise DataError(problem, path=path, line=line, key=name, reason="a list is no JSON") from None
-        return text
+def _bounded(path: Path, file: TextIO) -> Iterator[str]:
+    """Yield the lines of a table; a line that no table has is an error."""
+    number = 0
+    while line := file.readline(_LONGEST_OF_TABLE):
+        number += 1
+        if len(line) == _LONGEST_OF_TABLE or "\0" in line:
+            what = (
+                "a null character" if "\0" in line else f"a line of {_LONGEST_OF_TABLE:,} characters or more"
+            )
+            raise DataError(f"{what}; expected a table of text", path=path, line=number)
+        yield line
 
 
 def _parquet(path: Path) -> Values:
@@ -279,11 +282,17 @@ def _of_arrow(path: Path, name: str, open_batches: Callable[[Any], tuple[Any, It
                 raise DataError("two columns have this name", path=path, key=twice[0])
             # Columns of mixed types, as `datasets` writes them, hold JSON.
             mixed = {column.name: column.type for column in columns if "arrow.json" in str(column.type)}
-            rows = (row for batch in batches for row in batch.to_pylist())
+            rows = (row for batch in batches for row in _checked(batch).to_pylist())
             for number, row in enumerate(rows, start=1):
                 yield number, row | {name: _from_json(row[name], mixed[name]) for name in mixed}
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise DataError(f"not {_an(name)} file that can be read: {first_line(error)}", path=path) from None
+
+
+def _checked(batch: Any) -> Any:
+    """Return a batch whose offsets and texts are whole: reading others would crash, or give other texts."""
+    batch.validate(full=True)
+    return batch
 
 
 def _an(name: str) -> str:

@@ -208,14 +208,23 @@ def damage_values(path: Path, rng: random.Random) -> str:
 
 
 def unpacked(path: Path) -> str:
-    """Return the text of a plain, .gz or .xz file."""
+    """Return the text of a plain, .gz, .xz or .zst file."""
     raw = path.read_bytes()
+    if path.suffix == ".zst":
+        import pyarrow
+
+        return str(pyarrow.CompressedInputStream(pyarrow.BufferReader(raw), "zstd").read().decode())
     return {".gz": gzip.decompress, ".xz": lzma.decompress}.get(path.suffix, bytes)(raw).decode()
 
 
 def repack(path: Path, text: str) -> None:
-    """Write the text of a plain, .gz or .xz file."""
+    """Write the text of a plain, .gz, .xz or .zst file."""
     raw = text.encode("utf-8", "surrogatepass")
+    if path.suffix == ".zst":
+        import pyarrow
+
+        path.write_bytes(pyarrow.compress(raw, codec="zstd", asbytes=True))
+        return
     path.write_bytes({".gz": gzip.compress, ".xz": lzma.compress}.get(path.suffix, bytes)(raw))
 
 

@@ -1,5 +1,6 @@
 """Valid inputs of every kind, each with commands that read it: what the campaign damages."""
 
+import csv
 import gzip
 import hashlib
 import io
@@ -95,6 +96,19 @@ STUDY: dict[str, Any] = {
 }  # fmt: skip
 
 
+SIDES = [{"role": "assistant", "content": "good"}], [{"role": "assistant", "content": "bad, bad"}]
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "trl": {"prompt": "Q", "chosen": "good", "rejected": "bad, bad", "margin": 2.5, "source": "s"},
+    "messages": {"prompt": [{"role": "user", "content": "Q"}], "chosen": SIDES[0], "rejected": SIDES[1]},
+    "swift": {"messages": [{"role": "user", "content": "Q"}, *SIDES[0]], "rejected_response": "bad, bad"},
+    "sharegpt": {"conversations": [{"from": "human", "value": "Q"}], "chosen": {"from": "gpt", "value": "good"},
+                 "rejected": {"from": "gpt", "value": "bad, bad"}},
+    "winner": {"system": "s", "prompt": "Q", "response_a": "good", "response_b": "bad, bad", "winner": "model_a"},
+    "scores": {"instruction": "Q", "input": "x", "completions": [{"response": "good", "rating": 5}, {"response": "b", "rating": 1}]},
+    "ranks": {"prompt": "Q", "responses": ["good", "b", "c"], "ranks": [1, 2, 3]},
+}  # fmt: skip
+
+
 def jsonl(path: Path, rows: Sequence[Any]) -> Path:
     """Write JSON Lines, packed or as an array or a table by the file's name."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,8 +117,25 @@ def jsonl(path: Path, rows: Sequence[Any]) -> Path:
 
         pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
         return path
+    if path.suffix == ".arrow":
+        import pyarrow
+
+        table = pyarrow.Table.from_pylist(list(rows))
+        with pyarrow.OSFile(str(path), "wb") as out, pyarrow.ipc.new_stream(out, table.schema) as stream:
+            stream.write_table(table)
+        return path
     text = "".join(json.dumps(r) + "\n" for r in rows) if ".jsonl" in path.name else json.dumps(rows)
+    if path.suffix in (".csv", ".tsv"):
+        lines = io.StringIO()
+        writer = csv.writer(lines, delimiter="\t" if path.suffix == ".tsv" else ",")
+        cells = [[v if isinstance(v, str) else json.dumps(v) for v in row.values()] for row in rows]
+        writer.writerows([list(rows[0]), *cells])
+        text = lines.getvalue()
     raw = text.encode()
+    if path.suffix == ".zst":
+        import pyarrow
+
+        raw = pyarrow.compress(raw, codec="zstd", asbytes=True)
     if path.suffix == ".xz":
         import lzma
 
@@ -148,6 +179,9 @@ def rows(root: Path) -> list[Sample]:
         found.append(Sample("rows pairs", folder, [name], evaluated("{d}/mine.yaml", name), weight=3))
     for name in ("a.jsonl", "a.json"):
         add("hh-harmless", name, HH)
+    for layout, row in LAYOUTS.items():
+        for kind in ("jsonl", "csv", "tsv", "arrow", "jsonl.zst", "parquet"):
+            add("preference", f"{layout}.{kind}", [row | {"id": f"{k}"} for k in range(4)])
     for verifier in ("math", "exact", "regex", "json-schema", "instruction"):
         given = ["-t", "bon", "--data", "{d}/v.jsonl", "--gold", f"verifier:{verifier}", *OUT]
         add("verifiers", f"v-{verifier}/v.jsonl", CHECKED)

@@ -1,5 +1,6 @@
 """Recipes against replicas: one text at a time, batched, and with shared prompts, the same reward to 1e-5."""
 
+import gzip
 import json
 import re
 from collections.abc import Callable
@@ -90,6 +91,33 @@ def test_a_replica_is_read_as_its_own_code_reads_it(make_checkpoint: Make, name:
     assert any(note.startswith(f"recipe {recipe} (") for note in model.notes())
     gap = model.diagnose(CONVERSATIONS[0])["own_forward_gap"]
     assert gap is None or gap < 1e-5
+
+
+BY_COMMAND = ("mlp-score", "llama-factory", "athene", "ultrarm", "qrm", "internlm2-reward", "beaver-cost",
+              "openrlhf-normalised", "armorm", "trl-pad-eos")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_COMMAND)
+def test_from_the_command_line(make_checkpoint: Make, tmp_path: Path, name: str) -> None:
+    """The rewards in the record, of pairs in the layout that trainers write."""
+    from click.testing import CliRunner
+
+    from rmbench.cli.main import cli
+
+    replica = FOUND[name][0](make_checkpoint)
+    questions = {prompt: [reply for p, reply in TEXTS if p == prompt] for prompt, _ in TEXTS}
+    rows = [{"prompt": q, "chosen": replies[0], "rejected": replies[1]} for q, replies in questions.items()]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["eval", "-m", str(replica.folder), "-t", "preference", "--data", str(tmp_path / "pairs.jsonl")]
+    places = ["--results", str(tmp_path / "results"), "--store", str(tmp_path / "store"), "--device", "cpu"]
+    done = CliRunner().invoke(cli, [*asked, *places])
+    assert done.exit_code == 0, done.output
+    assert f"recipe {FOUND[name][1]} (" in done.output.replace("\n", " ")
+    (path,) = (tmp_path / "results").glob("*/*/*.rewards.jsonl.gz")
+    stored = [json.loads(line)["rewards"] for line in gzip.decompress(path.read_bytes()).splitlines()]
+    expected = [[replica.reward(row["prompt"], row[side]) for side in ("chosen", "rejected")] for row in rows]
+    for found, wanted in zip(stored, expected, strict=True):
+        assert found == pytest.approx(wanted, abs=1e-5)
 
 
 def test_every_recipe_has_a_replica() -> None:

@@ -329,17 +329,16 @@ def test_a_tokenizer_without_the_mark_is_refused(make_checkpoint: Make) -> None:
 
 
 def test_a_template_that_changes_replies_is_refused(make_checkpoint: Make) -> None:
-    from rmbench.errors import ScoringError
+    from rmbench.errors import UnwritableError
 
     upper = replicas.HEADERS.replace("{{ m['content'] }}", "{{ m['content'] | replace('<extra_0>', '') }}")
     replica = step_replicas.qwen_math_prm(make_checkpoint, template=upper)
-    with pytest.raises(ScoringError, match="the chat template changes a reply in which '<extra_0>' ends"):
-        load(replica.folder).score(CONVERSATIONS)
+    with pytest.raises(ConfigError, match="the chat template changes a reply in which '<extra_0>' ends"):
+        load(replica.folder)
     once = "{% for m in messages[:2] %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
     (replica.folder.parent / "once.jinja").write_text(once)
     rlhflow = step_replicas.rlhflow_prm(make_checkpoint)
-    model = load(
-        rlhflow.folder, recipe="rlhflow-prm", chat_template=str(replica.folder.parent / "once.jinja")
-    )
-    with pytest.raises(ScoringError, match="the chat template writes 1 of 3 answers to steps"):
+    once_file = str(replica.folder.parent / "once.jinja")
+    model = load(rlhflow.folder, recipe="rlhflow-prm", chat_template=once_file)
+    with pytest.raises(UnwritableError, match="the chat template writes 1 of 3 answers to steps"):
         model.score(CONVERSATIONS[:1])

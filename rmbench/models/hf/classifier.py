@@ -102,6 +102,11 @@ class HFRewardModel(HFModel):
         reader = Reader(checkpoint, model, self.encoder or self._states, loaded.weights)
         made_of = (setup, checkpoint, label, weights, fresh_head, torch_compile, asked, forward)
         super().__init__(Tokens(text_format, max_length, checkpoint.name), tokenizer, [reader], made_of)
+        if not isinstance(self.encoder, OwnLogits):
+            self.compare_with_own(
+                "pass -M forward=own to take the number that the class itself returns, one text at a time, or"
+                " write a small adapter (file.py:Class)"
+            )
 
     def fingerprint(self) -> dict[str, str]:
         """Return whatever can change a score."""
@@ -118,7 +123,7 @@ class HFRewardModel(HFModel):
 
     def batches_at_once(self) -> int:
         """Return how many batches are computed faster side by side than one after the other."""
-        if self.encoder or is_compiled(self.model) or self.sharing_problem:
+        if self.encoder or is_compiled(self.model) or self.sharing_problem or self._states.together.switches:
             return 1  # these keep something of a forward pass in the model
         self._threads = torch.get_num_threads()
         found, self._threads_each = batches_at_once(self.model)
@@ -204,9 +209,13 @@ class HFRewardModel(HFModel):
         return self._gate(self.model.score(states), states)
 
     def _own_reward(self, row: Encoded) -> float | None:
+        if isinstance(self.encoder, OwnLogits):
+            return None
+        if self.encoder is not None:
+            with torch.inference_mode():
+                return self._rewards(self.encoder.logits([row]))[0]
         if (
-            self.encoder
-            or self._gate is not None
+            self._gate is not None
             or self._config_pad_id in row.ids
             or self._places.of(row) != [len(row.ids) - 1]
         ):

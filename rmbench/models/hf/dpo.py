@@ -29,8 +29,9 @@ from rmbench.models.hf.device import allowed_gap, checked_length
 from rmbench.models.hf.forward import TokenStates, last_places
 from rmbench.models.hf.identity import runtimes_for
 from rmbench.models.hf.load import Read, explained, load_causal, torch
+from rmbench.models.hf.reply import ReplyFormat, reply_of
 from rmbench.models.hf.sharing import made_up_ids
-from rmbench.models.hf.text import Encoded, ReplyFormat, decoder_format, reply_of
+from rmbench.models.hf.text import Encoded, decoder_format
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of, tokenizer_identity
 from rmbench.models.hf.weights.adapter import is_adapter
 from rmbench.models.runtime import Runtime
@@ -134,6 +135,7 @@ class ReplyLogProb(HFModel):
     ) -> None:
         super().__init__(tokens, tokenizer, [Reader(checkpoint, logprobs.model, logprobs.states, weights)])
         self._logprobs = logprobs
+        self.compare_with_own("write a small adapter (file.py:Class)")
 
     def fingerprint(self) -> dict[str, str]:
         """Return whatever can change the log-probability of a reply; beta and the like do not."""
@@ -145,13 +147,16 @@ class ReplyLogProb(HFModel):
         places = [reply_of(row) for row in self.encode(batch)]
         return [end - first for first, end in places]
 
-    def own_sum(self, row: Encoded) -> float:
-        """Return the number of one row from the model's own forward pass, with all its logits."""
-        return self._logprobs.own_sum(row)
-
     def numbers(self, rows: Sequence[Encoded]) -> list[float]:
         """Return one log-probability per row."""
         return self._logprobs.sums(rows)
+
+    def found_out(self) -> list[str]:
+        """Return what the probe found."""
+        return self._found_out
+
+    def _own_reward(self, row: Encoded) -> float:
+        return self._logprobs.own_sum(row)
 
 
 ADAPTER_VERSION = "3"
@@ -207,7 +212,8 @@ class ImplicitReward(HFModel):
         models = [ReplyLogProb(*each, own, tokens) for each in made]
         self._policy, self._reference = models[0], None if reference is None else models[-1]
         readers = [reader for each in models for reader in each.readers]
-        self._told = list(dict.fromkeys(remark for read in reads for remark in read.remarks))
+        told = [remark for read in reads for remark in read.remarks]
+        self._told = list(dict.fromkeys([*told, *(remark for each in models for remark in each.found_out())]))
         super().__init__(tokens, own, readers, (setup, policy, reference, rule))
 
     def fingerprint(self) -> dict[str, str]:
@@ -249,9 +255,9 @@ class ImplicitReward(HFModel):
         return self.combine(batch, [found[id(part)] for part in self._asked()])
 
     def _own_reward(self, row: Encoded) -> float:
-        other = 0.0 if self._reference is None else self._reference.own_sum(row)
+        other = 0.0 if self._reference is None else self._reference._own_reward(row)
         first, end = reply_of(row)
-        return self._rule.reward(self._policy.own_sum(row), other, end - first)
+        return self._rule.reward(self._policy._own_reward(row), other, end - first)
 
     def _remarks(self) -> list[str]:
         if self._reference is not None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -27,12 +27,75 @@ from rmbench.models.hf.forest import Forest, share_beginnings
 from rmbench.models.hf.load import torch, transformers
 from rmbench.models.hf.sharing import SharedBackbone, made_up_ids
 from rmbench.models.hf.text import Encoded
+from rmbench.models.hf.trust.lengths import side_of, switches
 
 _LOG = logging.getLogger(__name__)
 TOKENS_PER_SEGMENT = 4
 """Cost of one more segment, in tokens: its attention is computed apart from the others'."""
 TOKENS_PER_FORWARD = 32
 """Cost of one more forward pass on a CPU, in tokens per thread: its small operations."""
+
+
+class Together:
+    """Which rows of a batch one forward pass may read.
+
+    Args:
+        model: A model of transformers.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.switches = switches(model.config)
+        """Lengths at which the model changes its positions: texts on two sides are never read together."""
+        self.by: Literal["similar length", "equal length", "one"] = "similar length"
+
+    @property
+    def is_free(self) -> bool:
+        """Whether no reward depends on the other texts of a batch, as far as the probe found."""
+        return self.by == "similar length"
+
+    def identity(self, max_length: int) -> dict[str, str]:
+        """Return what tells rewards from those of versions of rmbench that read such a model wrongly."""
+        found: list[str] = [] if self.is_free else [self.by]
+        found += [f"switch:{switch}" for switch in self.switches if switch < max_length]
+        return {"together": ",".join(found)} if found else {}
+
+    def sides(self, rows: Sequence[Encoded]) -> list[list[int]]:
+        """Return which rows are on the same side of every switch."""
+        found: dict[int, list[int]] = {}
+        for k, row in enumerate(rows):
+            found.setdefault(side_of(len(row.ids), self.switches), []).append(k)
+        return list(found.values())
+
+    def groups(self, rows: Sequence[Encoded]) -> list[list[int]]:
+        """Return which rows are read in the same forward pass, as padded rows."""
+        if _ONE_PASS.get():
+            return self.sides(rows)
+        if self.by == "one":
+            return [[k] for k in range(len(rows))]
+        if self.by == "equal length":
+            found: dict[int, list[int]] = {}
+            for k, row in enumerate(rows):
+                found.setdefault(len(row.ids), []).append(k)
+            return list(found.values())
+        return [
+            [side[k] for k in group]
+            for side in self.sides(rows)
+            for group in groups_of_rows(self._model.device, [rows[k] for k in side])
+        ]
+
+    @staticmethod
+    @contextmanager
+    def in_one_pass() -> Iterator[None]:
+        """Let each batch of this thread be one forward pass of padded rows, or one per side of a switch."""
+        token = _ONE_PASS.set(True)
+        try:
+            yield
+        finally:
+            _ONE_PASS.reset(token)
+
+
+_ONE_PASS: ContextVar[bool] = ContextVar("one_pass", default=False)
 
 
 class TokenStates:
@@ -47,13 +110,16 @@ class TokenStates:
     def __init__(self, model: Any, pad_id: int, *, share: bool = True) -> None:
         self._model, self._pad_id, self._share = model, pad_id, share
         self._memory = Memory()
+        self.together = Together(model)
 
     @cached_property
     def sharing_problem(self) -> str | None:
         """Why conversations are not read together without padding; None where they are."""
         if not self._share:
             return "it was asked not to"
-        problem = self._shared.probe(lambda ids: self.at_last([Encoded(tuple(ids))])[0])
+        if not self.together.is_free:
+            return "its rewards depend on the other texts of a batch"
+        problem = self._shared.problem(self.at_last)
         if problem is not None:
             _LOG.info("prompts are not shared: %s", problem)
         return problem
@@ -62,8 +128,14 @@ class TokenStates:
         """Return the tokens read for these in one batch; None where each is a padded row."""
         if self.sharing_problem:
             return None
-        forest = share_beginnings([row.ids for row in rows])
-        return None if self._shared.why_not(forest) else forest.n_tokens
+        forests = [share_beginnings([rows[k].ids for k in side]) for side in self.together.sides(rows)]
+        if any(self._shared.why_not(forest) for forest in forests):
+            return None
+        return sum(forest.n_tokens for forest in forests)
+
+    def identity(self, max_length: int) -> dict[str, str]:
+        """Return what tells rewards from those of versions of rmbench that read such a model wrongly."""
+        return self.together.identity(max_length) | self._shared.identity(max_length, self.at_last)
 
     def at(self, rows: Sequence[Encoded], places: Sequence[Sequence[int]]) -> Any:
         """Return the hidden states at some places of each row, (sum of places, D), row after row.
@@ -80,13 +152,25 @@ class TokenStates:
     def passes(self, rows: Sequence[Encoded], places: Sequence[Sequence[int]]) -> list[tuple[list[int], Any]]:
         """Return for each forward pass the numbers of its rows, and their hidden states as in `at`."""
         with self._memory.in_use(self._model.device), torch.inference_mode():
-            forest = None if self.sharing_problem else share_beginnings([row.ids for row in rows])
-            if forest is not None and self._pays(forest, rows):
-                return [(list(range(len(rows))), self._in_forest(forest, places))]
-            return [
-                (group, self._in_padded_rows([rows[k] for k in group], [places[k] for k in group]))
-                for group in groups_of_rows(self._model.device, rows)
-            ]
+            if _ONE_PASS.get() or self.sharing_problem:
+                return self._in_groups(rows, places)
+            found = []
+            for side in self.together.sides(rows):
+                own, at = [rows[k] for k in side], [places[k] for k in side]
+                forest = share_beginnings([row.ids for row in own])
+                if self._pays(forest, own):
+                    found.append((side, self._in_forest(forest, at)))
+                else:
+                    found += [([side[k] for k in group], read) for group, read in self._in_groups(own, at)]
+            return found
+
+    def _in_groups(
+        self, rows: Sequence[Encoded], places: Sequence[Sequence[int]]
+    ) -> list[tuple[list[int], Any]]:
+        return [
+            (group, self._in_padded_rows([rows[k] for k in group], [places[k] for k in group]))
+            for group in self.together.groups(rows)
+        ]
 
     def at_last(self, rows: Sequence[Encoded]) -> Any:
         """Return the hidden state of the last token of each row, (B, D), read as padded rows."""
@@ -99,7 +183,7 @@ class TokenStates:
 
     def _pays(self, forest: Forest, rows: Sequence[Encoded]) -> bool:
         """Return whether reading rows as a forest is possible, and less work than padding them."""
-        groups = [[len(rows[k].ids) for k in group] for group in groups_of_rows(self._model.device, rows)]
+        groups = [[len(rows[k].ids) for k in group] for group in self.together.groups(rows)]
         n_padded = sum(len(lengths) * max(lengths) for lengths in groups)
         n_shared = forest.n_tokens + TOKENS_PER_SEGMENT * (len(forest.starts) - 1)
         return n_shared <= n_padded and self._shared.why_not(forest) is None
@@ -192,10 +276,15 @@ class EncoderLogits:
     def __init__(self, model: Any, pad_id: int) -> None:
         self._model, self._pad_id = model, pad_id
         self._memory = Memory()
+        self.together = Together(model)
 
     def joint_length(self, rows: Sequence[Encoded]) -> int | None:
         """Return None: each conversation is a padded row."""
         return None
+
+    def identity(self, max_length: int) -> dict[str, str]:
+        """Return what tells rewards from those of versions of rmbench that read such a model wrongly."""
+        return self.together.identity(max_length)
 
     def passes(self, rows: Sequence[Encoded]) -> list[tuple[list[int], Any]]:
         """Return for each forward pass the numbers of its rows, and their logits, (rows, labels).
@@ -204,11 +293,11 @@ class EncoderLogits:
             torch.OutOfMemoryError: If the batch is too large; the next one begins with what that leaves free.
         """
         with self._memory.in_use(self._model.device), torch.inference_mode():
-            groups = groups_of_rows(self._model.device, rows)
+            groups = self.together.groups(rows)
             return [(group, self._narrowed_logits([rows[k] for k in group])) for group in groups]
 
     def _narrowed_logits(self, rows: Sequence[Encoded]) -> Any:
-        with nullcontext() if self.narrowing_problem else self.first_token.narrowed():
+        with nullcontext() if _ONE_PASS.get() or self.narrowing_problem else self.first_token.narrowed():
             return self.logits(rows)
 
     def logits(self, rows: Sequence[Encoded]) -> Any:

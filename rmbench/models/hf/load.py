@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,11 @@ def load_classifier(
     auto = transformers.AutoModelForSequenceClassification
     changes = {} if fresh_head is None else {"num_labels": 1}
     fit = Fit(checkpoint, runtime, asked or Asked(), fresh_head)
-    refuse = partial(refuse_pair_config, checkpoint.location)
+
+    def refuse(config: Any) -> None:
+        refuse_pair_config(checkpoint.location, config)
+        fit.check_rates_texts(config)
+
     read = load_weights(checkpoint, runtime, auto, attention, changes, check=refuse, fit=fit)
     model, gate = read.model, None
     if fit.head is not None:

@@ -39,7 +39,8 @@ from rmbench.models.hf.load import (
 from rmbench.models.hf.recipes.fit import Fit
 from rmbench.models.hf.recipes.recipe import Asked, Recipe, recipes
 from rmbench.models.hf.recipes.step_text import StepFormat
-from rmbench.models.hf.text import Encoded, ReplyFormat, TextFormat, decoder_format, reply_of
+from rmbench.models.hf.reply import ReplyFormat, reply_of
+from rmbench.models.hf.text import Encoded, TextFormat, decoder_format
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of
 from rmbench.models.hf.weights.foreign import refuse_heads
 from rmbench.models.runtime import Runtime
@@ -129,6 +130,7 @@ class ProcessReward(HFModel):
             [Reader(checkpoint, model, self._states, read.weights)],
             (setup, checkpoint, reading, asked),
         )
+        self.compare_with_own("write a small adapter (file.py:Class)")
 
     def fingerprint(self) -> dict[str, str]:
         """Return whatever can change a score."""

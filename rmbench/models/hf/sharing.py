@@ -24,6 +24,8 @@ from rmbench.models.hf.attention import asked_for_more, attention, register_atte
 from rmbench.models.hf.device import allowed_gap
 from rmbench.models.hf.forest import Block, Forest, attention_blocks, share_beginnings
 from rmbench.models.hf.load import torch
+from rmbench.models.hf.text import Encoded
+from rmbench.models.hf.trust.lengths import named_window
 
 _NAME = "rmbench_forest"
 _WASTE = 0.25
@@ -156,15 +158,31 @@ class SharedBackbone:
         self._model = model
         self._backbone = getattr(model, model.base_model_prefix)
         self._window: int | None = None
+        self._named_window = named_window(model.config)
+        self._probed: tuple[str | None] | None = None
         self._name = register_attention(_NAME, _attend, self._backbone)
         self._usual = str(model.config._attn_implementation)
         self._gate = Gate(self._switch, lambda _: self._switch("rows"))
 
     def why_not(self, forest: Forest) -> str | None:
         """Return what is in the way of reading this batch so, or None. The model itself passed the probe."""
-        if self._window is not None and forest.depth > self._window:
-            return f"texts of {forest.depth} tokens, and its attention sees {self._window} at a time"
+        windows = [w for w in (self._window, self._named_window) if w is not None]
+        if windows and forest.depth > min(windows):
+            return f"texts of {forest.depth} tokens, and its attention sees {min(windows)} at a time"
         return None
+
+    def identity(self, max_length: int, at_last: Callable[[list[Encoded]], Any]) -> dict[str, str]:
+        """Return the window that the model holds in its mask alone: it was overlooked before."""
+        window = self._named_window
+        if window is None or window >= max_length or self.problem(at_last) is not None:
+            return {}
+        return {} if self._window is not None else {"window": str(window)}
+
+    def problem(self, at_last: Callable[[list[Encoded]], Any]) -> str | None:
+        """Return what `probe` finds, once; `at_last` gives the states of the last tokens of padded rows."""
+        if self._probed is None:
+            self._probed = (self.probe(lambda ids: at_last([Encoded(tuple(ids))])[0]),)
+        return self._probed[0]
 
     def last_hidden(self, forest: Forest) -> Any:
         """Return the hidden state at the end of each sequence, (R, D)."""

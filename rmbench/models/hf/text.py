@@ -14,23 +14,19 @@ one text.
 
 Long conversations are cut from the left: BOS or CLS stays, then the prompt's oldest tokens go first; only
 when the response alone is too long does its beginning go. The end, where the reward is read, always stays.
-
-Models with a value per token need the places of a reply's tokens. They begin where the text first depends on
-the reply: after everything that the chat template writes before it, except a space, which tokens join to a
-word. They end with the token that ends the turn: a policy has to generate that too. White space that a
-template writes after it does not count. A token that reaches over the beginning belongs to the reply. When
-the reply alone is too long, its lost tokens do not count; the conversation is reported as truncated.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
 from jinja2.exceptions import TemplateError
 
-from rmbench.core.files import conversation_key, digest, read_whole
-from rmbench.errors import ConfigError, ScoringError
+from rmbench.core.files import digest, read_whole
+from rmbench.errors import ConfigError, UnwritableError, first_line
+from rmbench.models.messages import more_of, text_alone, tools_of, write_all
 from rmbench.types import Conversation, Turn
 
 TEMPLATE_DATE = "2024-07-26"
@@ -40,6 +36,8 @@ TEMPLATE_DATE = "2024-07-26"
 _FIXED_CLOCK = (
     "{%- macro strftime_now(format) -%}{{ '2024-07-26' if '-' in format else '26 Jul 2024' }}{%- endmacro -%}"
 )
+TEMPLATE_REFUSES = "refused by the chat template"
+"""What `--on-bad skip` counts by."""
 _SPEAKERS = {"user": "Human", "assistant": "Assistant"}
 
 
@@ -73,6 +71,15 @@ class TextFormat(Protocol):
         ...
 
 
+@runtime_checkable
+class TemplatedFormat(Protocol):
+    """A format that may be written by a chat template, which may leave something out."""
+
+    def templated(self, turns: Conversation) -> str | None:
+        """Return the text that the template writes; None where none is used."""
+        ...
+
+
 class ChatFormat:
     """The tokenizer's chat template.
 
@@ -81,15 +88,17 @@ class ChatFormat:
         template: Jinja text; None for the tokenizer's own.
 
     Raises:
-        ConfigError: If the template drops the user's or the assistant's text.
+        ConfigError: If there is no template of its own, it cannot be used, or it drops the user's or the
+            assistant's text.
     """
 
     def __init__(self, tokenizer: Any, template: str | None = None) -> None:
         self._tokenizer = tokenizer
-        own: str = template or tokenizer.get_chat_template()
+        own = template or _own_template(tokenizer)
         self._template = _FIXED_CLOCK + own if "strftime_now" in own else own
         self._folds_system = self._must_fold_system()
         self._n_folded = 0
+        self._unwritten: Counter[str] = Counter()
         self.identity = f"chat-1:{digest(own, 16)}" + (f":{TEMPLATE_DATE}" if self._template != own else "")
 
     def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
@@ -101,6 +110,10 @@ class ChatFormat:
     def text(self, turns: Conversation) -> str:
         """Return a conversation as the template writes it."""
         return clean(self._render(self._fold(turns)))
+
+    def templated(self, turns: Conversation) -> str | None:
+        """Return what `text` does."""
+        return self.text(turns)
 
     def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
         """Return a prompt as ids, up to where the reply begins."""
@@ -114,25 +127,50 @@ class ChatFormat:
         return self._render(user) != self._render(user, opens_reply=True)
 
     def notes(self) -> list[str]:
-        """Return one line where system messages were moved."""
-        if not self._n_folded:
-            return []
-        return ["the chat template has no system role: system messages were put before the first user turn"]
+        """Return what was moved: system messages; and what messages hold that is not written."""
+        told = []
+        if self._n_folded:
+            told.append(
+                "the chat template has no system role: system messages were put before the first user turn"
+            )
+        if self._unwritten:
+            keys = ", ".join(f"{key} ({n:,})" for key, n in sorted(self._unwritten.items()))
+            told.append(f"messages hold what the chat template does not write: {keys} (conversations)")
+        return told
 
     def _render(self, turns: Sequence[Turn], *, opens_reply: bool = False) -> str:
+        if not any(more_of(turn) for turn in turns):
+            return self._written(turns, opens_reply=opens_reply)
+        text, unwritten = write_all(lambda some: self._written(some, opens_reply=opens_reply), turns)
+        self._unwritten.update(unwritten)
+        return text
+
+    def _written(self, turns: Sequence[Turn], *, opens_reply: bool) -> str:
+        messages = [{key: value for key, value in turn.items() if key != "tools"} for turn in turns]
         try:
             text = self._tokenizer.apply_chat_template(
-                [dict(turn) for turn in turns], chat_template=self._template, tokenize=False,
+                messages, tools=tools_of(turns), chat_template=self._template, tokenize=False,
                 add_generation_prompt=opens_reply,
             )  # fmt: skip
-        except TemplateError as error:
+        except Exception as error:  # a template is foreign code, and raises what it likes
             roles = ", ".join(turn["role"] for turn in turns)
-            raise ScoringError(f"the chat template refuses the roles {roles}: {error}") from None
+            kind = "" if isinstance(error, TemplateError) else f"{type(error).__name__}: "
+            raise UnwritableError(
+                f"the chat template refuses the roles {roles}: {kind}{first_line(error)}",
+                turns,
+                reason=TEMPLATE_REFUSES,
+            ) from None
         return str(text)
 
     def _must_fold_system(self) -> bool:
         user, reply = Turn(role="user", content="QQuestionQ"), Turn(role="assistant", content="AAnswerA")
-        plain = self._render([user, reply])
+        try:
+            plain = self._render([user, reply])
+        except UnwritableError as error:
+            raise ConfigError(
+                f"the chat template cannot write a question and its reply ({error}); pass"
+                " -M chat_template=FILE.jinja, or -M chat_template=plain to go without it"
+            ) from None
         for name, probe in (("user", "QQuestionQ"), ("assistant", "AAnswerA")):
             if probe not in plain:
                 raise ConfigError(
@@ -141,7 +179,7 @@ class ChatFormat:
                 )
         try:
             return "SSystemS" not in self._render([Turn(role="system", content="SSystemS"), user, reply])
-        except ScoringError:
+        except UnwritableError:
             return True
 
     def _fold(self, turns: Conversation) -> Conversation:
@@ -149,6 +187,22 @@ class ChatFormat:
             return turns
         self._n_folded += 1
         return fold_system(turns)
+
+
+def _own_template(tokenizer: Any) -> str:
+    """Return the chat template of a tokenizer; of several with names, the default one.
+
+    Raises:
+        ConfigError: If none of several is the default, or a template has a syntax error.
+    """
+    told = tokenizer.chat_template
+    if isinstance(told, dict) and "default" not in told:
+        names = ", ".join(map(repr, sorted(told)))
+        raise ConfigError(
+            f"the tokenizer's chat templates are named {names}, and none is the default; write one"
+            " to a file and pass -M chat_template=FILE.jinja, or -M chat_template=plain"
+        )
+    return str(tokenizer.get_chat_template())
 
 
 class PlainFormat:
@@ -169,10 +223,12 @@ class PlainFormat:
 
     def text(self, turns: Conversation) -> str:
         """Return the transcript of a conversation."""
+        text_alone(turns, "a plain transcript")
         return clean(transcript(turns))
 
     def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
         """Return a prompt as ids, up to where the reply begins: a space, then its text."""
+        text_alone(turns, "a plain transcript")
         ids = self._tokenizer(clean(f"{transcript(turns)}\n\nAssistant:"), verbose=False)["input_ids"]
         while ids and ids[-1] == self._tokenizer.eos_token_id:  # some tokenizers end every text
             ids = ids[:-1]
@@ -199,6 +255,8 @@ class PairFormat:
 
     def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
         """Return the pairs as ids, with type ids where the model knows them."""
+        for turns in batch:
+            text_alone(turns, "an encoder's pair of texts")
         prompts = [clean(_prompt_text(turns[:-1])) for turns in batch]
         replies = [clean(turns[-1]["content"]) for turns in batch]
         both = self._tokenizer(prompts, replies, verbose=False)
@@ -232,9 +290,11 @@ def fold_system(turns: Conversation) -> Conversation:
         return turns
     system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
     rest = [turn for turn in turns if turn["role"] != "system"]
-    if rest[0]["role"] != "user":
-        return [Turn(role="user", content=system), *rest]
-    return [Turn(role="user", content=f"{system}\n\n{rest[0]['content']}"), *rest[1:]]
+    tools = {"tools": found} if (found := tools_of(turns)) else {}
+    first = rest[0] if rest[0]["role"] == "user" else None
+    text = system if first is None else f"{system}\n\n{first['content']}"
+    joined = cast(Turn, {**(first or {"role": "user"}), "content": text, **tools})
+    return [joined, *(rest if first is None else rest[1:])]
 
 
 def transcript(turns: Sequence[Turn]) -> str:
@@ -346,123 +406,3 @@ def _read_template(path: str) -> str:
 
 NO_TOKENS = "a response without any tokens"
 """Why an empty response has no reward where the format writes nothing after it."""
-_MARK = "QReplyQ"
-"""Stands for a reply, to see what a template writes around it."""
-
-
-class ReplyFormat:
-    """A text format that also gives the places of the reply's tokens, and of the tokens that end a step.
-
-    Args:
-        tokenizer: A fast Hugging Face tokenizer: only those give a token's place in the text.
-        inner: How a conversation is written.
-        step: The text that ends a step of a reply; None for no steps.
-
-    Raises:
-        ConfigError: If the tokenizer is a slow one.
-    """
-
-    def __init__(self, tokenizer: Any, inner: ChatFormat | PlainFormat, step: str | None = None) -> None:
-        if not getattr(tokenizer, "is_fast", False):
-            raise ConfigError("rewards per token need a fast tokenizer (a tokenizer.json beside the weights)")
-        self._tokenizer, self._inner, self._step = tokenizer, inner, step
-        self._is_chat = isinstance(inner, ChatFormat)
-        # The text around a reply, per prompt: candidates of a prompt come together.
-        self._around: dict[str, tuple[str, str]] = {}
-        steps = "" if step is None else f":steps-2:{digest(step, 16)}"
-        self.identity = f"{inner.identity}:reply-1{steps}"
-
-    def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
-        """Return the conversations as ids, with the places of the reply's tokens.
-
-        Raises:
-            ScoringError: If the chat template refuses one.
-        """
-        texts = [self._inner.text(turns) for turns in batch]
-        both = self._tokenizer(
-            texts, add_special_tokens=not self._is_chat, return_offsets_mapping=True, verbose=False
-        )
-        found = zip(batch, texts, both["input_ids"], both["offset_mapping"], strict=True)
-        return [self._one(turns, text, ids, places, max_length) for turns, text, ids, places in found]
-
-    def notes(self) -> list[str]:
-        """Return the remarks of the inner format, and one if the end of a reply does not count."""
-        probe = [Turn(role="user", content="Q"), Turn(role="assistant", content=_MARK)]
-        notes = list(self._inner.notes())
-        if self._is_chat and not self._written_around(probe)[1].strip():
-            notes.append("the chat template writes nothing after a reply: that it ends does not count")
-        return notes
-
-    def _written_around(self, turns: Conversation) -> tuple[str, str]:
-        """Return the text before and after the last turn's content."""
-        key = conversation_key(turns[:-1])
-        if key not in self._around:
-            text = self._inner.text([*turns[:-1], Turn(role=turns[-1]["role"], content=_MARK)])
-            before, mark, after = text.rpartition(_MARK)
-            if not mark:
-                raise ScoringError("the chat template leaves out the reply to a conversation of this kind")
-            if len(self._around) > 1_000:
-                self._around.clear()
-            self._around[key] = before, after
-        return self._around[key]
-
-    def _one(
-        self, turns: Conversation, text: str, ids: list[int], places: list[tuple[int, int]], max_length: int
-    ) -> Encoded:
-        before, after = self._written_around(turns)
-        start = _n_common(before.rstrip(" "), text)
-        end = len(text) - (len(after) - len(after.rstrip()) if text.endswith(after) else 0)
-        begins = token_begins(places)
-        first = next((i for i, place in enumerate(places) if place[1] > start), len(ids))
-        last = 1 + max((i for i, begin in enumerate(begins) if begin < end), default=first - 1)
-        if not self._is_chat:  # a transcript ends with EOS, which has no place in the text
-            eos = self._tokenizer.eos_token_id
-            ids = ids if eos is None or ids[-1:] == [eos] else [*ids, eos]
-            last = len(ids)
-        row = cut(self._tokenizer, ids, max_length)
-        gone = len(ids) - len(row.ids)
-        kept = max(first - gone, 1)  # nothing comes before the first token, so nothing predicts it
-        end_of_reply = max(last - gone, kept)
-        content_end = len(text) - len(after) if after and text.endswith(after) else len(text)
-        ends = self._ends_of_steps(text, start, content_end, begins, last - 1)
-        steps = {i - gone for i in ends if i - gone >= kept}
-        return Encoded(
-            row.ids,
-            truncated=row.truncated,
-            reply=(kept, end_of_reply),
-            steps=tuple(sorted(steps)),
-            unreadable="" if end_of_reply > kept else NO_TOKENS,
-        )
-
-    def _ends_of_steps(self, text: str, start: int, end: int, begins: Sequence[int], last: int) -> list[int]:
-        """Return the token that holds the last character of each separator, and the last of the reply.
-
-        The last step needs no separator after it: without one it ends with the reply.
-        """
-        if not self._step:
-            return []
-        found, done = list[int](), start
-        while (at := text.find(self._step, done, end)) >= 0:
-            done = at + len(self._step)
-            found.append(max(i for i, begin in enumerate(begins) if begin < done))
-        return found if found and not text[done:end].strip() else [*found, last]
-
-
-def reply_of(row: Encoded) -> tuple[int, int]:
-    """Return the places of the reply's tokens, [first, end)."""
-    if row.reply is None:
-        raise ScoringError("the text format does not tell where the reply is")
-    return row.reply
-
-
-def _n_common(left: str, right: str) -> int:
-    """Return how many characters two texts begin with in common."""
-    if right.startswith(left):
-        return len(left)
-    return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), len(right))
-
-
-def token_begins(places: Sequence[tuple[int, int]]) -> list[int]:
-    """Return where each token begins; a token of white space may have an empty place at its end."""
-    before = [0, *(place[1] for place in places)]
-    return [place[0] if place[1] > place[0] else before[i] for i, place in enumerate(places)]

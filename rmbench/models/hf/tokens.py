@@ -10,10 +10,14 @@ from threading import Lock
 from typing import Any, Protocol, Self
 
 from rmbench.core.files import conversation_key, digest
-from rmbench.errors import ScoringError
+from rmbench.errors import ConfigError, ScoringError, UnwritableError
 from rmbench.models.hf.checkpoint import Checkpoint
 from rmbench.models.hf.device import dtype_name, tokens_at_once
-from rmbench.models.hf.text import NO_TOKENS, Encoded, TextFormat
+from rmbench.models.hf.forward import Together
+from rmbench.models.hf.text import NO_TOKENS, Encoded, TemplatedFormat, TextFormat
+from rmbench.models.hf.trust.known import KnownTokens
+from rmbench.models.hf.trust.probe import PROBES, LengthWatch, Probe
+from rmbench.models.messages import is_blank
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.types import Conversation, Scored, Turn
 
@@ -50,6 +54,23 @@ class TokenModel:
         """Begin to tokenise conversations that will be asked for, in a thread."""
         self._tokens.prepare(batch)
 
+    def refusal(self, batch: Sequence[Conversation]) -> str:
+        """Return the kind of reason why one of them cannot be written; empty if all can."""
+        try:
+            self.encode(batch)
+        except UnwritableError as error:
+            return error.reason
+        return ""
+
+    def written(self, conversation: Conversation) -> list[str]:
+        """Return the text that a chat template makes of a conversation; empty for none, or if it refuses."""
+        form = self.text_format
+        try:
+            text = form.templated(conversation) if isinstance(form, TemplatedFormat) else None
+        except UnwritableError:  # such an empty reply is counted as one without a reward
+            return []
+        return [] if text is None else [text]
+
     def notes(self) -> list[str]:
         """Return remarks for the user; those on the text format come first."""
         return list(self.text_format.notes())
@@ -78,6 +99,13 @@ class Setup:
 
 class States(Protocol):
     """Reads token ids with one model."""
+
+    together: Together
+    """Which texts are read together."""
+
+    def identity(self, max_length: int) -> Mapping[str, str]:
+        """Return what tells rewards from those of versions of rmbench that read such a model wrongly."""
+        ...
 
     @property
     def sharing_problem(self) -> str | None:
@@ -126,6 +154,9 @@ class HFModel(TokenModel):
     ) -> None:
         super().__init__(tokens)
         self.tokenizer, self.readers, self._made_of = tokenizer, list(readers), made_of
+        tokens.known = KnownTokens(tokenizer, [reader.model for reader in self.readers])
+        self._found_out: list[str] = []
+        self._watch: LengthWatch | None = None
 
     @property
     def model(self) -> Any:
@@ -139,17 +170,53 @@ class HFModel(TokenModel):
 
     def fingerprint(self) -> dict[str, str]:
         """Return whatever can change a score."""
-        return {**super().fingerprint(), **self.readers[0].fingerprint()}
+        found = {**super().fingerprint(), **self.readers[0].fingerprint()}
+        for k, reader in enumerate(self.readers):
+            other = "" if k == 0 else f"_{k + 1}"
+            found |= {f"{key}{other}": told for key, told in reader.states.identity(self.max_length).items()}
+        return found
+
+    def compare_with_own(self, advice: str) -> None:
+        """Compare with the model's own forward pass, alone and in a batch, before any reward is given.
+
+        Args:
+            advice: What to do where they differ.
+
+        Raises:
+            ConfigError: If the model's own forward pass gives other rewards.
+        """
+        reader = self.readers[0]
+        where = reader.checkpoint.location
+        try:
+            rows = self.encode(PROBES)
+            if any(row.unreadable for row in rows):
+                return
+            probe = Probe(
+                where=where, model=reader.model, together=reader.states.together,
+                numbers=self.numbers, own=self._own_reward, advice=advice,
+            )  # fmt: skip
+            self._found_out = probe.run(rows)
+        except UnwritableError as error:
+            raise ConfigError(f"{where}: a question and its reply cannot be read: {error}") from None
+        except ScoringError:
+            return  # cut to so few tokens, the probe lacks the one that is read; so does every text
+        self._watch = LengthWatch(reader.model, max(len(row.ids) for row in rows))
 
     def score(self, batch: Sequence[Conversation]) -> list[Scored]:
         """Return one reward per conversation."""
         rows = self.encode(batch) if batch else []
         numbers = self.numbers(rows) if rows else []
+        if rows and self._watch is not None:
+            self._watch.look(rows, numbers, self._in_one_pass)
         return [scored(row, number) for number, row in zip(numbers, rows, strict=True)]
 
     def numbers(self, rows: Sequence[Encoded]) -> list[float]:
         """Return one number per row, whether it can be read or not."""
         raise NotImplementedError
+
+    def _in_one_pass(self, rows: Sequence[Encoded]) -> list[float]:
+        with self.readers[0].states.together.in_one_pass():
+            return self.numbers(rows)
 
     def joint_length(self, batch: Sequence[Conversation]) -> int | None:
         """Return the tokens read for these in one batch; None where each is a padded row."""
@@ -167,7 +234,7 @@ class HFModel(TokenModel):
 
     def notes(self) -> list[str]:
         """Return remarks on the format, the model, and prompts that are read again."""
-        return [*super().notes(), *self._remarks(), *self._sharing_remarks()]
+        return [*super().notes(), *self._remarks(), *self._reading_remarks(), *self._sharing_remarks()]
 
     def recast(self, dtype: Dtype) -> Self:
         """Return the same model in another dtype, loaded again: a cast would round its buffers too."""
@@ -194,6 +261,15 @@ class HFModel(TokenModel):
     def _remarks(self) -> list[str]:
         """Return remarks on the model."""
         return []
+
+    def _reading_remarks(self) -> list[str]:
+        """Return what the probe found, lengths at which the model reads otherwise, and unknown tokens."""
+        switches = [n for n in self.readers[0].states.together.switches if n < self.max_length]
+        return [
+            *self._found_out,
+            *(f"texts above {n:,} tokens have other positions, and are read apart" for n in switches),
+            *([] if self._tokens.known is None else self._tokens.known.notes()),
+        ]
 
     def _sharing_remarks(self) -> list[str]:
         """Return why prompts are read again for each candidate."""
@@ -241,6 +317,8 @@ class Tokens:
 
     def __init__(self, text_format: TextFormat, max_length: int, name: str) -> None:
         self.text_format, self.max_length, self.name = text_format, max_length, name
+        self.known: KnownTokens | None = None
+        """Refuses texts with tokens that the model does not have; None: not known."""
         self._kept: OrderedDict[str, Encoded] = OrderedDict()
         self._n_kept = 0
         self._lock = Lock()
@@ -263,7 +341,8 @@ class Tokens:
         (`Encoded.unreadable`).
 
         Raises:
-            ScoringError: If another has no tokens at all, or the chat template refuses it.
+            UnwritableError: If the chat template refuses another, or it has tokens that the model lacks.
+            ScoringError: If another has no tokens at all.
         """
         keys = [conversation_key(turns) for turns in batch]
         asked = dict(zip(keys, batch, strict=True))
@@ -273,6 +352,8 @@ class Tokens:
                 found |= self._known(asked)  # the thread may have been at it
                 new = {key: turns for key, turns in asked.items() if key not in found}
                 fresh = self._encoded(list(new.values()))
+                if self.known is not None:
+                    self.known.check(list(new.values()), fresh)
                 self._keep(dict(zip(new, fresh, strict=True)))
                 found |= zip(new, fresh, strict=True)
         return [found[key] for key in keys]
@@ -321,7 +402,7 @@ class Tokens:
 
 
 def _is_empty(turns: Conversation) -> bool:
-    return not turns[-1]["content"].strip()
+    return is_blank(turns[-1])
 
 
 def _unreadable(why: str) -> Encoded:

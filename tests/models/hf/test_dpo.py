@@ -10,7 +10,8 @@ from tiny_models import SPECIAL
 from rmbench.cli.main import run
 from rmbench.errors import ConfigError
 from rmbench.models.hf.dpo import ImplicitReward, parse_places
-from rmbench.models.hf.text import ChatFormat, PlainFormat, ReplyFormat
+from rmbench.models.hf.reply import ReplyFormat
+from rmbench.models.hf.text import ChatFormat, PlainFormat
 from rmbench.models.resolve import Runtime, load_model
 from rmbench.types import Scored, Turn
 

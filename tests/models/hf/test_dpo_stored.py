@@ -23,6 +23,8 @@ ROWS = [
     for k in range(1, 6)
 ]  # fmt: skip
 N_TEXTS = 15
+N_LOADING = 4
+"""Rows that each model compares with its own forward pass when it is loaded."""
 
 
 def causal(make: Make, folder: str, seed: int) -> Path:
@@ -77,8 +79,8 @@ def test_another_beta_and_an_average_read_nothing(
     spec = f"dpo:policy={policy},ref={ref}"
     with rows_read(monkeypatch) as seen:
         first = evaluated(spec, "beta=1")
-        n_loading = {"policy": 1, "ref": 1}  # each compares itself with its own forward pass
-        assert seen == {"policy": N_TEXTS + 1, "ref": N_TEXTS + 1}
+        n_loading = {"policy": N_LOADING, "ref": N_LOADING}
+        assert seen == {"policy": N_TEXTS + N_LOADING, "ref": N_TEXTS + N_LOADING}
         assert first["provenance"]["computed"] == N_TEXTS
     with rows_read(monkeypatch) as seen:
         for options in (["beta=0.5"], ["average=yes"]):
@@ -87,7 +89,7 @@ def test_another_beta_and_an_average_read_nothing(
         assert seen == {name: 2 * n for name, n in n_loading.items()}
     with rows_read(monkeypatch) as seen:
         evaluated(f"dpo:policy={policy}", "reference=none")
-        assert seen == {"policy": 1}
+        assert seen == {"policy": N_LOADING}
     # One file of numbers per language model, and none of rewards.
     assert [path.name.partition("-")[0] for path in (tmp_path / "store").glob("*.sqlite")] == ["logprob"] * 2
 
@@ -99,10 +101,10 @@ def test_a_reference_is_read_once_for_two_policies(
     with rows_read(monkeypatch) as seen:
         evaluated(f"dpo:policy={one},ref={ref}")
         evaluated(f"dpo:policy={two},ref={ref}")
-    assert seen == {"one": N_TEXTS + 1, "two": N_TEXTS + 1, "ref": N_TEXTS + 2}
+    assert seen == {"one": N_TEXTS + N_LOADING, "two": N_TEXTS + N_LOADING, "ref": N_TEXTS + 2 * N_LOADING}
     with rows_read(monkeypatch) as seen:  # either way round, all is known
         evaluated(f"dpo:policy={ref},ref={two}")
-    assert seen == {"ref": 1, "two": 1}
+    assert seen == {"ref": N_LOADING, "two": N_LOADING}
 
 
 def test_implicit_rewards_in_an_ensemble_are_read_where_they_are_not_known(
@@ -112,7 +114,11 @@ def test_implicit_rewards_in_an_ensemble_are_read_where_they_are_not_known(
     with rows_read(monkeypatch) as seen:
         evaluated(f"dpo:policy={one},ref={ref}")
         evaluated(f"ensemble:dpo:policy={one},ref={ref};dpo:policy={two},ref={ref};length", "how=min")
-    assert seen == {"one": N_TEXTS + 2, "two": N_TEXTS + 1, "ref": N_TEXTS + 3}
+    assert seen == {
+        "one": N_TEXTS + 2 * N_LOADING,
+        "two": N_TEXTS + N_LOADING,
+        "ref": N_TEXTS + 3 * N_LOADING,
+    }
 
 
 def test_rewards_from_stores_are_those_without(make_checkpoint: Make, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rmbench.errors import ConfigError
-from rmbench.models.hf.checkpoint import Checkpoint
+from rmbench.models.hf.checkpoint import Checkpoint, architectures
 from rmbench.models.hf.device import torch, transformers
 from rmbench.models.hf.identity import Pin
 from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
@@ -32,6 +32,16 @@ class Fit:
     unread: str = ""
     own_code: bool = False
     """Whether its class's own forward pass is read: the recipe then only says how the text is written."""
+
+    def check_rates_texts(self, config: Any) -> None:
+        """Refuse a classifier of tokens, whose head a sequence classifier would take without its bias."""
+        found = [name for name in architectures(config) if name.endswith("ForTokenClassification")]
+        if found and self.asked.is_auto and not self.own_code:
+            where = self.checkpoint.location
+            raise ConfigError(
+                f"{where}: {found[0]} rates the tokens of a reply, or its steps, as process reward models do;"
+                f" load it with process:{where}"
+            )
 
     def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
         """Choose the recipe, make its head, and return arguments of `from_pretrained`."""

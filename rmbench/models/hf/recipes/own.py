@@ -13,7 +13,7 @@ from typing import Any
 from rmbench.errors import ConfigError, ScoringError, first_line, is_panic
 from rmbench.models.hf.checkpoint import label_names
 from rmbench.models.hf.device import torch
-from rmbench.models.hf.forward import padded
+from rmbench.models.hf.forward import Together, padded
 from rmbench.models.hf.text import Encoded
 
 _OUTPUTS = ("score", "scores", "logits", "rewards")
@@ -33,11 +33,16 @@ class OwnLogits:
 
     def __init__(self, model: Any, where: str, pad_id: int) -> None:
         self._model, self._where, self._pad_id = model, where, pad_id
+        self.together = Together(model)
         known = inspect.signature(model.forward).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
         self._takes = None if takes_all else set(known)
         self.output = ""
         """The name of the output that is read; empty for a tensor."""
+
+    def identity(self, max_length: int) -> dict[str, str]:
+        """Return nothing: each text was always read alone."""
+        return {}
 
     def joint_length(self, rows: Sequence[Encoded]) -> int | None:
         """Return None: each conversation is read alone."""

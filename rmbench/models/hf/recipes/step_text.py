@@ -5,10 +5,11 @@ from itertools import accumulate
 from typing import Any
 
 from rmbench.core.files import conversation_key
-from rmbench.errors import ConfigError, ScoringError
+from rmbench.errors import ConfigError, UnwritableError
 from rmbench.models.hf.recipes.recipe import Recipe
 from rmbench.models.hf.recipes.steps import Steps
 from rmbench.models.hf.recipes.text import TurnsFormat
+from rmbench.models.hf.reply import token_begins
 from rmbench.models.hf.text import (
     ChatFormat,
     Encoded,
@@ -16,8 +17,8 @@ from rmbench.models.hf.text import (
     clean,
     cut,
     decoder_format,
-    token_begins,
 )
+from rmbench.models.messages import text_alone
 from rmbench.types import Conversation, Turn
 
 _STAND_IN = "QStepQ"
@@ -64,7 +65,7 @@ class StepFormat:
         """Return the conversations as ids, with the token of each step.
 
         Raises:
-            ScoringError: If the chat template refuses one, or changes its steps.
+            UnwritableError: If the chat template refuses one, or changes its steps.
         """
         if self._steps.written == "tokens":
             return [self._in_tokens(turns, max_length) for turns in map(self._with_system, batch)]
@@ -81,6 +82,7 @@ class StepFormat:
         return self._inner.notes()
 
     def _with_system(self, turns: Conversation) -> list[Turn]:
+        text_alone(turns, "a format with steps")
         *prompt, reply = turns
         if self._system is not None and all(turn["role"] != "system" for turn in prompt):
             prompt = [Turn(role="system", content=self._system), *prompt]
@@ -98,18 +100,21 @@ class StepFormat:
             start, taken = text.rfind(reply.lstrip()), len(reply) - len(reply.lstrip())
         ends = [n - len(between) for n in accumulate(len(part) + len(between) for part in parts)]
         if start < 0:
-            raise ScoringError(
+            raise UnwritableError(
                 f"the chat template changes a reply in which {self._steps.mark!r} ends the steps, so where"
                 " they end is unknown; pass -M chat_template=plain, or a Jinja file that keeps replies as"
-                " they are"
-            )
+                " they are", turns, reason="the template changes a reply with marks",
+            )  # fmt: skip
         return text, [start - taken + end for end in ends]
 
     def _in_turns(self, turns: Sequence[Turn]) -> tuple[str, list[int]]:
         """Return the text, and where each answer to a step begins in it."""
         *earlier, reply = turns
         if not earlier or earlier[-1]["role"] != "user":
-            raise ScoringError("each step is a turn of the user, so the turn before the reply has to be one")
+            raise UnwritableError(
+                "each step is a turn of the user, so the turn before the reply has to be one", turns,
+                reason="no turn of the user before the reply",
+            )  # fmt: skip
         first, *rest = self._steps.of(reply["content"])
         asked = [f"{earlier[-1]['content']}{self._steps.between}{first}", *rest]
         talk = [*earlier[:-1]]
@@ -117,10 +122,11 @@ class StepFormat:
             talk += [Turn(role="user", content=step), Turn(role="assistant", content=_STAND_IN)]
         parts = self._inner.text(talk).split(_STAND_IN)
         if len(parts) != len(asked) + 1:
-            raise ScoringError(
+            raise UnwritableError(
                 f"the chat template writes {len(parts) - 1} of {len(asked)} answers to steps; pass"
-                " -M chat_template=FILE with one that writes all turns"
-            )
+                " -M chat_template=FILE with one that writes all turns", turns,
+                reason="the template leaves out answers to steps",
+            )  # fmt: skip
         mark = self._steps.mark
         begins = list(accumulate(len(part) + len(mark) for part in parts[:-1]))
         return mark.join(parts), [end - len(mark) for end in begins]
@@ -140,7 +146,10 @@ class StepFormat:
             text = self._inner.text([*prompt, Turn(role=role, content=_STAND_IN)])
             before, mark, _ = text.rpartition(_STAND_IN)
             if not mark:
-                raise ScoringError("the chat template leaves out the reply to a conversation of this kind")
+                raise UnwritableError(
+                    "the chat template leaves out the reply to a conversation of this kind", prompt,
+                    reason="the template leaves out the reply",
+                )  # fmt: skip
             ids = self._tokenizer(before, add_special_tokens=not self._is_chat, verbose=False)["input_ids"]
             while ids and ids[-1] == self._tokenizer.eos_token_id and not self._is_chat:
                 ids = ids[:-1]  # some tokenizers end every text
@@ -166,8 +175,9 @@ class StepFormat:
         gone = len(ids) - len(row.ids)
         kept = [end - gone for end in ends if end - gone > 0]
         if not kept:
-            raise ScoringError(
-                f"no step of a reply is left in {max_length} tokens; pass a larger -M max_length="
+            raise UnwritableError(
+                f"no step of a reply is left in {max_length} tokens; pass a larger -M max_length=",
+                reason="no step is left after truncation",
             )
         return Encoded(
             row.ids, truncated=row.truncated, reply=(max(first - gone, 1), len(row.ids)), steps=tuple(kept)

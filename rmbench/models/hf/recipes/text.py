@@ -6,6 +6,7 @@ from typing import Any
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.hf.recipes.recipe import Gate, Recipe, Turns
 from rmbench.models.hf.text import ChatFormat, Encoded, PlainFormat, clean, cut, decoder_format, fold_system
+from rmbench.models.messages import text_alone
 from rmbench.types import Conversation, Turn
 
 
@@ -23,6 +24,7 @@ class TurnsFormat:
     def text(self, turns: Conversation) -> str:
         """Return a conversation as the format writes it."""
         form = self._turns
+        text_alone(turns, "the recipe's format")
         if not form.system:
             turns = fold_system(turns)
         parts = [form.begin.replace("{bos}", self._tokenizer.bos_token or "")]
@@ -74,6 +76,10 @@ class RecipeFormat:
         texts = [self._ended(self._inner.text(self._asked(turns))) for turns in batch]
         rows = self._tokenizer(texts, add_special_tokens=not is_chat, verbose=False)["input_ids"]
         return [cut(self._tokenizer, self._closed(row), max_length) for row in rows]
+
+    def templated(self, turns: Conversation) -> str | None:
+        """Return the text that the chat template inside writes; None without one."""
+        return self._inner.text(turns) if isinstance(self._inner, ChatFormat) else None
 
     def notes(self) -> list[str]:
         """Return the remarks of the format inside."""
