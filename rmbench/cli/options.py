@@ -152,7 +152,7 @@ FORMATS = {
 """Output formats other than the terminal's."""
 
 
-_WIDE = "rmbench.wide"
+_WIDE = f"{__name__}:wide"
 """Key of `--wide` in what a command's context holds."""
 
 
