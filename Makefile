@@ -29,8 +29,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 demo: $(VENV)/.core
 	$(RMBENCH) eval --model builtin:tiny --model builtin:linear --model length --model random \
 		--task preference --task calibration --task bon --results .demo/results --store .demo/scores
-	$(RMBENCH) compare builtin:tiny builtin:linear --task bon --items 5 --results .demo/results
 	$(RMBENCH) leaderboard main --results .demo/results --out .demo/leaderboards
+	$(RMBENCH) compare builtin:tiny builtin:linear --task bon --items 5 --results .demo/results \
+		--html .demo/compare.html
+	@echo "\nThe board as a page: .demo/leaderboards/main.html; the comparison: .demo/compare.html"
 
 # A thread for each of the two processes: with more they wait for each other, and take twice as long.
 test: $(VENV)/.dev lint

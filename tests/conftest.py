@@ -29,5 +29,6 @@ def shared_data() -> Path:
 
 @pytest.fixture(autouse=True)
 def _isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test reads or writes a user's score store."""
+    """No test reads or writes a user's score store, and no table is fitted to the tester's terminal."""
     monkeypatch.setenv("RMBENCH_STORE", str(tmp_path_factory.mktemp("store")))
+    monkeypatch.delenv("COLUMNS", raising=False)

@@ -44,7 +44,9 @@ def facts(n: int, **changes: object) -> Facts:
 def spec(n_columns: int, *, title: str = "A made-up board", name: str = "made-up") -> BoardSpec:
     task = load_task("preference")
     columns = tuple(ColumnSpec(f"c{k}", task, "accuracy", f"column {k}") for k in range(n_columns))
-    return BoardSpec(name, title, "For tests.", columns, ("c0",), Path("made-up.yaml"))
+    return BoardSpec(
+        name, title, "For tests.", columns, tuple(c.id for c in columns[:2]), Path("made-up.yaml")
+    )
 
 
 def synthetic(n_models: int = 12, n_columns: int = 6, names: tuple[str, ...] = ()) -> Leaderboard:

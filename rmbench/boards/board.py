@@ -130,6 +130,11 @@ class BoardRow:
         return any(cell.contaminated for cell in self.cells.values())
 
     @property
+    def untrained(self) -> bool:
+        """Whether it is a control whose head was never trained."""
+        return any(cell.facts.untrained for cell in self.cells.values())
+
+    @property
     def ranks(self) -> str:
         """The ranks that the tests allow, such as `2–4`; a dash without any."""
         return "–" if self.rank_range is None else "–".join(map(str, dict.fromkeys(self.rank_range)))
@@ -161,6 +166,18 @@ class Leaderboard:
         """Numbers without a value although there is a record: a line per reason."""
         labels = {column.id: column.label for column in self.spec.columns}
         return no_value((r.model, {labels[c]: why for c, why in r.undefined.items()}) for r in self.rows)
+
+    @property
+    def beside_score(self) -> tuple[ColumnSpec, ...]:
+        """Columns that a table shows besides the score: without the one that alone ranks the models."""
+        alone = self.spec.rank_by if len(self.spec.rank_by) == 1 else ()
+        return tuple(c for c in self.spec.columns if c.id not in alone)
+
+    @property
+    def score_label(self) -> str:
+        """Heading of the score: the label of the column that alone ranks the models, else `score`."""
+        alone = [c.label for c in self.spec.columns if self.spec.rank_by == (c.id,)]
+        return alone[0] if alone else "score"
 
     def estimates(self, name: str) -> list[Estimate]:
         """Return the numbers of a column, or the scores (`score`)."""

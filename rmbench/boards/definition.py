@@ -1,5 +1,7 @@
 """Board definitions: facts in YAML, unknown keys refused."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +30,17 @@ class ColumnSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What a board says of a model besides its records."""
+
+    license: str = ""
+    link: str = ""
+    """Address of its card, http:// or https://."""
+    parameters: Annotated[int | None, Option(low=1)] = None
+    """Size, where records do not hold it."""
+
+
+@dataclass(frozen=True, slots=True)
 class BoardSpec:
     """A leaderboard: which metrics of which tasks it shows, and which of them rank the models."""
 
@@ -39,6 +52,8 @@ class BoardSpec:
     rank_by: tuple[str, ...]
     """Ids of the columns whose unweighted mean ranks the models."""
     path: Annotated[Path, NO_OPTION]
+    models: Mapping[str, ModelCard] = field(default_factory=dict)
+    """Model -> licence, link and size, which the page shows beside its name."""
 
 
 def board_folder() -> Path:
@@ -74,6 +89,10 @@ def load_board(folder: Path, name: str) -> BoardSpec:
     ids = [c.id for c in columns]
     if len(set(ids)) < len(ids):
         raise ConfigError(f"{path}, key 'columns': two columns have the same id")
+    for model, card in board.models.items():
+        if card.link and not re.match(r"https?://[^/\s]\S*$", card.link):
+            where = f"{path}, key 'models', {model!r}"
+            raise ConfigError(f"{where}: link {card.link!r}; expected an address http(s)://HOST/...")
     for entry in board.rank_by:
         if entry not in ids:
             raise UnknownNameError("column", entry, ids, f"{path}, key 'rank_by'")

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from rmbench.boards.board import FEWER, BoardCell, BoardRow, Leaderboard
+from rmbench.boards.definition import ModelCard
 from rmbench.boards.pareto import plots_of
 from rmbench.boards.separation import MOST_IN_COLUMNS, SHOWS
 from rmbench.core.digits import Digits
@@ -39,6 +40,10 @@ FEWER_TEXT = (
 def row_notes(board: Leaderboard, row: BoardRow) -> list[dict[str, str]]:
     """Return the marks of a row: kind, short text and explanation."""
     marks = []
+    if row.untrained:
+        marks.append(
+            _mark("control", "control: untrained head", "Its head is random: a trained model must beat it.")
+        )
     if row.shortcut:
         marks.append(_mark("shortcut", "shortcut", "Reads no meaning: a reward model must beat it."))
     if seen := _per_task(board, row, lambda cell: cell.trained_on or 0):
@@ -123,15 +128,20 @@ def column_notes(board: Leaderboard) -> list[dict[str, str]]:
 def board_notes(board: Leaderboard) -> list[dict[str, Any]]:
     """Return notes on what the board lacks: headings, each with its lines."""
     shortcuts = [f"{name}: rmbench eval --model {name}" for name in board.missing_shortcuts]
+    models = {row.model for row in board.rows}
     small = len(board.rows) <= MOST_IN_COLUMNS
     limits = (
         [] if small else [f"Columns have no groups of their own on boards above {MOST_IN_COLUMNS} models."]
     )
+    cards = [f"{name}: the definition describes it" for name in board.spec.models if name not in models]
+    undrawn = [f"{p['title']}: {p['missing']}" for p in plots_of(board) if not p["points"] and p["missing"]]
     found = {
         "No value": list(board.undefined),
         "Records left out": list(board.left_out),
         "Not tested: no number on common items": list(board.untested),
         "Shortcuts without a rank here": shortcuts,
+        "Models that are not here": cards,
+        "Not drawn": undrawn,
         "Limits": limits,
     }
     return [{"title": title, "lines": lines} for title, lines in found.items() if lines]
@@ -218,6 +228,8 @@ def checked_link(link: str) -> str:
     return link
 
 
+MOST_BANDS = 12
+"""Groups above which a page writes their letters and draws no bands."""
 LARGE = 60
 """Rows above which columns have fixed widths, so that a browser lays out only what is in view."""
 
@@ -234,23 +246,28 @@ def page_of(board: Leaderboard, links: Links | None = None) -> str:
         ValueError: If a link is neither relative nor an address that begins with http:// or https://.
     """
     groups = _groups(board)
-    names = ["score", *(c.id for c in board.spec.columns)]
-    lines = {name: _Line(scale_of(board.estimates(name)), board.digits(name)) for name in names}
+    shown = board.beside_score
+    names = ["score", *(c.id for c in shown)]
+    lines = {
+        name: _Line(scale_of(board.estimates(name)), board.digits(name), _best(board, name)) for name in names
+    }
     return render_page(
         "board",
-        extra_style=_widths({group["span"] for group in groups}),
+        extra_style=_widths({group["span"] for group in groups}, len(_letters(board))),
         board=board,
         summary=prose(board.spec.summary),
         groups=groups,
-        columns=[_head(board, c.id, lines[c.id].scale) for c in board.spec.columns],
-        score_axis=lines["score"].scale.ends(),
+        columns=[_head(board, c.id, lines[c.id].scale) for c in shown],
+        score=_score_head(board, lines["score"].scale),
+        dates=_dates(board),
         large=len(board.rows) > LARGE,
         rows=[_row(board, n, row, lines, links or {}) for n, row in enumerate(board.rows, 1)],
-        plots=plots_of(board),
+        plots=[plot for plot in plots_of(board) if plot["points"]],
         notes=board_notes(board),
         tests=board.tests("score"),
         shows=SHOWS,
         score_shows=_told_apart_from(board, "score"),
+        ranked_by=[one_line(c.label, LONGEST_NAME) for c in board.spec.columns if c.id in board.spec.rank_by],
         definitions=column_notes(board),
         fewer=FEWER_TEXT if fewer_items(board) else "",
         n_shortcuts=sum(row.shortcut for row in board.rows),
@@ -264,18 +281,25 @@ class _Line:
 
     scale: Scale
     digits: Digits
+    best: float | None
 
 
-def _widths(spans: set[int]) -> str:
-    """Return the style of heads over several columns of fixed width."""
+def _letters(board: Leaderboard) -> list[str]:
+    """Return the groups of the score, in order; none if there are too many for bands."""
+    found = sorted({letter for row in board.rows for letter in row.group})
+    return found if len(found) <= MOST_BANDS else []
+
+
+def _widths(spans: set[int], n_bands: int) -> str:
+    """Return the style of heads over several columns of fixed width, and of the room for bands."""
     rule = '#board.large .groups th[colspan="{0}"] {{ width: calc({0} * var(--column)); }}\n'
-    return "".join(rule.format(n) for n in sorted(spans))
+    return f"#board {{ --bands: {n_bands}; }}\n" + "".join(rule.format(n) for n in sorted(spans))
 
 
 def _groups(board: Leaderboard) -> list[dict[str, Any]]:
     """Return neighbouring columns of one task kind as groups."""
     found: list[dict[str, Any]] = []
-    for column in board.spec.columns:
+    for column in board.beside_score:
         kind = board.kinds[column.id]
         if not found or found[-1]["kind"] != kind:
             title = known.title if (known := known_kind(kind)) else kind
@@ -298,8 +322,66 @@ def _head(board: Leaderboard, column_id: str, scale: Scale) -> dict[str, Any]:
         "arrow": ARROWS[direction],
         "group": group,
         "axis": scale.ends(),
-        "ranks": column_id in board.spec.rank_by,
+        "prompts": _prompts(board, column_id),
     }
+
+
+def _score_head(board: Leaderboard, scale: Scale) -> dict[str, Any]:
+    """Return the head of the score; a column that alone ranks the models is the score."""
+    alone = next((c.id for c in board.spec.columns if board.spec.rank_by == (c.id,)), None)
+    return {
+        "label": one_line(board.score_label, LONGEST_NAME),
+        "metric": "mean of the ranking columns" if alone is None else board.metrics[alone],
+        "axis": scale.ends(),
+        "prompts": "" if alone is None else _prompts(board, alone),
+    }
+
+
+def _prompts(board: Leaderboard, column_id: str) -> str:
+    clusters = board.sizes[column_id][1]
+    return f"{clusters:,} prompts" if clusters else ""
+
+
+def _dates(board: Leaderboard) -> str:
+    """Return the days on which the records were made: one, or the first and the last."""
+    days = sorted({cell.facts.date for row in board.rows for cell in row.cells.values()} - {""})
+    return " to ".join(dict.fromkeys(days[:1] + days[-1:]))
+
+
+def _card(board: Leaderboard, row: BoardRow) -> dict[str, str]:
+    """Return the facts beside a model's name: size, licence, the day of its newest record, and its link."""
+    card = board.spec.models.get(row.model, ModelCard())
+    sizes = [cell.facts.parameters for cell in row.cells.values() if cell.facts.parameters]
+    size = max(sizes, default=card.parameters)
+    date = max((cell.facts.date for cell in row.cells.values()), default="")
+    told = [f"{_short(size)} parameters" if size else "", card.license, date]
+    return {"text": one_line(" · ".join(filter(None, told)), LONGEST_NAME), "link": card.link}
+
+
+def _short(count: int) -> str:
+    """Return a count of parameters in three digits, such as 135M."""
+    for unit, name in ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):
+        if count >= unit:
+            return f"{count / unit:.3g}{name}"
+    return str(count)
+
+
+def _best(board: Leaderboard, name: str) -> float | None:
+    """Return the best value of a column, or of the score; None where neither direction is better.
+
+    Shortcuts, untrained heads, and numbers that are contaminated or rest on fewer items are not the best.
+    """
+    rows = [r for r in board.rows if not (r.shortcut or r.untrained)]
+    if name == "score":
+        found = [r.score for r in rows if r.score and not (r.contaminated or r.partial)]
+    else:
+        cells = [r.cells[name] for r in rows if name in r.cells]
+        found = [c.estimate for c in cells if not c.contaminated and c.answered is None]
+    found = [e for e in found if isfinite(e.value)]
+    if len(found) < 2 or found[0].higher_is_better is None:
+        return None
+    values = [e.value for e in found]
+    return max(values) if found[0].higher_is_better else min(values)
 
 
 def _told_apart_from(board: Leaderboard, name: str) -> str:
@@ -308,7 +390,7 @@ def _told_apart_from(board: Leaderboard, name: str) -> str:
 
 
 def _group_of(board: Leaderboard) -> list[tuple[int, list[str]]]:
-    ids = [c.id for c in board.spec.columns]
+    ids = [c.id for c in board.beside_score]
     found, start = [], 0
     for group in _groups(board):
         found.append((group["n"], ids[start : start + group["span"]]))
@@ -332,16 +414,30 @@ def _row(
         "contaminated": row.contaminated,
         "marks": row_notes(board, row),
         "rank": rank,
+        "card": _card(board, row),
         "group": row.group,
-        "score": _number(row.score, lines["score"], row.group) if row.score else None,
+        "bands": [letter in row.group for letter in _letters(board)] if row.group else [],
+        "score": _score(board, row, lines["score"], links),
         "why_no_score": "" if row.score else "a rank needs a value in every ranking column",
         "cells": [
             # Without a report, the number links to the model's part of this page.
             _cell(row, c.id, c.task.name, lines[c.id], _link(links, row.model, c.id) or f"#m{number}")
-            for c in board.spec.columns
+            for c in board.beside_score
         ],
         "runs": _runs(board, row),
     }
+
+
+def _score(board: Leaderboard, row: BoardRow, line: "_Line", links: Links) -> dict[str, Any] | None:
+    if row.score is None:
+        return None
+    (*_, alone) = board.spec.rank_by if len(board.spec.rank_by) == 1 else (None,)
+    cell = row.cells.get(alone) if alone else None
+    rests = "{:,} of {:,} items".format(*cell.answered) if cell and cell.answered else ""
+    found = _number(row.score, line, rests)
+    if cell is None or alone is None:
+        return found
+    return {**found, "link": _link(links, row.model, alone), "marked": cell.contaminated}
 
 
 def _link(links: Links, model: str, column: str) -> str | None:
@@ -364,6 +460,7 @@ def _number(estimate: Estimate, line: _Line, *beside: str) -> dict[str, Any]:
         **found,
         "key": f"{estimate.value:.6g}" if isfinite(estimate.value) else None,
         "small": " ".join(filter(None, (found["small"], *beside))),
+        "best": estimate.value == line.best,
         "link": None,
         "marked": False,
     }

@@ -1,9 +1,11 @@
 """A board as Markdown, CSV, LaTeX, JSON and HTML. Same board, same bytes: no clock, no locale."""
 
 import json
+from pathlib import Path
 from typing import Any
 
-from rmbench.boards.board import FEWER, BoardCell, Leaderboard
+from rmbench.boards.board import FEWER, BoardCell, BoardRow, Leaderboard
+from rmbench.boards.definition import ColumnSpec
 from rmbench.boards.page import FEWER_TEXT, Links, board_notes, column_notes, fewer_items, page_of
 from rmbench.boards.separation import SHOWS
 from rmbench.core.escape import for_markdown
@@ -50,10 +52,17 @@ def paper_block(board: Leaderboard) -> Block:
         notes = [f"{FEWER_TEXT}.", *rests, *notes]
     return Block(
         name=spec.name,
-        lines=(spec.title, f"Score: mean of {ranked_by}.", _RANKS, _BOLD, _LETTERS),
+        lines=(spec.title, _what_ranks(board, ranked_by), _RANKS, _BOLD, _LETTERS),
         table=board_table(board, paper=True),
         notes=tuple(notes),
     )
+
+
+def _what_ranks(board: Leaderboard, ranked_by: str) -> str:
+    """Return a sentence on what ranks the models."""
+    if len(board.spec.rank_by) == 1:
+        return f"Ranked by {ranked_by}."
+    return f"Score: unweighted mean of {ranked_by}."
 
 
 def notebook_block(board: Leaderboard) -> Block:
@@ -68,26 +77,59 @@ def notebook_block(board: Leaderboard) -> Block:
     return Block(board.spec.name, (board.spec.title,), board_table(board), tuple(notes))
 
 
+def terminal_block(board: Leaderboard, out: Path) -> Block:
+    """Return the board for a terminal: its table, what it lacks in numbers, and where its page lies."""
+    spec = board.spec
+    ranks = _what_ranks(board, ", ".join(c.label for c in spec.columns if c.id in spec.rank_by))
+    notes = [f"95% intervals by prompt. {ranks} Models that share a letter are not told apart."]
+    if tests := board.tests("score"):
+        notes.append(f"Tests: {tests}.")
+    notes += [f"{FEWER} {line}" for line in fewer_items(board)]
+    lacks = [f"{note['title'].lower()}: {len(note['lines']):,}" for note in board_notes(board)]
+    if lacks:
+        notes.append(f"{'; '.join(lacks)} (see {out / spec.name}.md)")
+    notes.append(f"page: {out / spec.name}.html")
+    return Block(spec.name, (spec.title,), board_table(board), tuple(notes))
+
+
 def board_table(board: Leaderboard, *, paper: bool = False) -> Table:
-    """Return the board's table; for a paper with bold numbers, and with a mark on contaminated ones."""
+    """Return the board's table; for a paper with bold numbers, and with a mark on contaminated ones.
+
+    A column that alone ranks the models is the score, and stands once.
+    """
+    shown = board.beside_score
     columns = [
         Column("ranks", "count"),
-        Column("rank", "count"),
+        Column("rank", "count", drop=4),
         Column("model", "text", 80 if paper else None),
+        Column(board.score_label),
+        Column("group", "text", drop=1),
+        *(Column(c.label, drop=_drop(board, c)) for c in shown),
     ]
-    columns += [Column("score"), Column("group", "text"), *(Column(c.label) for c in board.spec.columns)]
     rows = [
         (
             row.ranks,
             "–" if row.rank is None else str(row.rank),
             Text(row.model, "shortcut") if row.shortcut else row.model,
-            cell_of(row.score, strong=row.leads and paper, mark=FEWER if row.partial else ""),
+            cell_of(row.score, strong=row.leads and paper, mark=_score_mark(board, row, paper)),
             row.group or None,
-            *(_cell(row.cells.get(c.id), paper) for c in board.spec.columns),
+            *(_cell(row.cells.get(c.id), paper) for c in shown),
         )
         for row in board.rows
     ]
     return Table(tuple(columns), tuple(rows))
+
+
+def _drop(board: Leaderboard, column: ColumnSpec) -> int:
+    """Return when a narrow terminal leaves a column out: empty ones first, then those that do not rank."""
+    return 3 if not board.estimates(column.id) else 0 if column.id in board.spec.rank_by else 2
+
+
+def _score_mark(board: Leaderboard, row: BoardRow, paper: bool) -> str:
+    """Return the marks of a score; that of a column that alone ranks the models is marked as its cell is."""
+    alone = row.cells.get(board.spec.rank_by[0]) if len(board.spec.rank_by) == 1 else None
+    seen = "\u2020" if alone is not None and alone.contaminated and paper else ""
+    return seen + (FEWER if row.partial else "")
 
 
 def _cell(cell: BoardCell | None, paper: bool) -> Cell:
@@ -127,8 +169,8 @@ def _legend(board: Leaderboard) -> list[str]:
     lines = [
         (
             "Values with 95% intervals, clustered by prompt. *Ranks*: those that paired tests on the same "
-            "prompts allow. *Score*, and *rank* by it alone: unweighted mean of "
-            f"{ranked_by}. *Group*: models that share a letter are not told apart. *Shortcut* rows read no "
+            f"prompts allow. {_what_ranks(board, ranked_by)} *Rank*: by it alone. "
+            "*Group*: models that share a letter are not told apart. *Shortcut* rows read no "
             "meaning: a model must beat them. A dash: no record of that task, or no value (see below). A "
             "rank needs a value in every ranking column."
         ),

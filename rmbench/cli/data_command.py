@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rmbench.cli.options import eval_options, json_option, runtime_options
+from rmbench.cli.options import eval_options, json_option, print_blocks, runtime_options
 
 
 @click.command("data")
@@ -48,7 +48,6 @@ def command(
     fit.
     """
     from rmbench.errors import ConfigError
-    from rmbench.format.tables import as_text
     from rmbench.inspection.run import inspect_data
     from rmbench.inspection.told import as_json_values, blocks_of, shown_lines
     from rmbench.models.resolve import load_model
@@ -64,6 +63,6 @@ def command(
     if as_json:
         click.echo(json.dumps(as_json_values(found), indent=1))
         return
-    click.echo(as_text(blocks_of(found)))
+    print_blocks(blocks_of(found))
     for line in shown_lines(found):
         click.echo(line)

@@ -152,8 +152,15 @@ FORMATS = {
 """Output formats other than the terminal's."""
 
 
+_WIDE = f"{__name__}:wide"
+"""Key of `--wide` in what a command's context holds."""
+
+
 def output_options(function: F) -> F:
-    """Add `--json`, `--markdown`, `--csv` and `--latex`: at most one, passed as `output` (else `text`)."""
+    """Add `--wide`, and `--json`, `--markdown`, `--csv`, `--latex`: at most one, passed as `output`."""
+
+    def widen(context: click.Context, _option: click.Parameter, value: bool) -> None:
+        context.meta[_WIDE] = value
 
     def choose(context: click.Context, option: click.Parameter, value: bool) -> None:
         before = context.params.setdefault("output", "text")
@@ -162,6 +169,13 @@ def output_options(function: F) -> F:
         if value:
             context.params["output"] = option.name
 
+    function = click.option(
+        "--wide",
+        is_flag=True,
+        expose_value=False,
+        callback=widen,
+        help="Print every column in one line, however narrow the terminal is.",
+    )(function)
     for name, meaning in reversed(FORMATS.items()):
         function = click.option(f"--{name}", is_flag=True, expose_value=False, callback=choose, help=meaning)(
             function
@@ -177,9 +191,19 @@ def print_tables(output: str, blocks: "Callable[[], Sequence[Block]]", values: "
         blocks: Returns the tables with their captions.
         values: Returns their numbers in one table, for CSV.
     """
-    from rmbench.format.tables import as_csv, as_latex, as_markdown, as_text  # after the options are read
+    from rmbench.format.tables import as_csv, as_latex, as_markdown  # after the options are read
 
     if output == "csv":
         click.echo(as_csv(values()), nl=False)
+    elif output == "text":
+        print_blocks(blocks())
     else:
-        click.echo({"text": as_text, "markdown": as_markdown, "latex": as_latex}[output](blocks()))
+        click.echo({"markdown": as_markdown, "latex": as_latex}[output](blocks()))
+
+
+def print_blocks(blocks: "Sequence[Block]") -> None:
+    """Print tables as text, as wide as the terminal; with `--wide`, or into a file, as wide as they are."""
+    from rmbench.format.terminal import as_text, terminal_width
+
+    wide = click.get_current_context().meta.get(_WIDE, False)
+    click.echo(as_text(blocks, None if wide else terminal_width()))

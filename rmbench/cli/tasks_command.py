@@ -17,7 +17,7 @@ from rmbench.core.schema import json_schema
 from rmbench.metrics import KINDS
 from rmbench.tasks.spec import TaskSpec
 
-_HEADS = ("task", "what", "official number", "clean numbers", "published size", "licence", "data")
+_HEADS = ("task", "licence", "data", "published size", "what", "official number", "clean numbers")
 _NOTHING = "nothing yet"
 _INTRODUCTION = """\
 # Benchmarks
@@ -51,12 +51,12 @@ def _row(cells: Sequence[str]) -> str:
 def _summary(spec: TaskSpec) -> list[str]:
     return [
         f"[`{spec.name}`](#{spec.name})",
+        for_markdown(spec.license),
+        spec.data.where,
+        for_markdown(spec.size),
         for_markdown(spec.summary),
         ", ".join(f"`{kind}`" for kind in spec.kinds_of("official")) or "–",
         ", ".join(spec.kinds_of("clean")) or "–",
-        for_markdown(spec.size),
-        for_markdown(spec.license),
-        spec.data.where,
     ]
 
 
@@ -66,6 +66,8 @@ def _section(spec: TaskSpec) -> list[str]:
         "",
         f"{one_line(spec.summary)} Version {spec.version}; source: <{spec.source}>.",
         "",
+        f"- licence: {one_line(spec.license)}",
+        f"- where the data is: {spec.data.where}; size: {one_line(spec.size)}",
     ]
     fetched = spec.data.hub_files or spec.data.files or "*"
     lines += [f"- data: `{name}`, files `{fetched}`" for name in spec.data.hub]
@@ -113,7 +115,8 @@ def command(name: str | None, page: bool, output: str) -> None:
     from rmbench.format.tables import Block, Column, Table
 
     rows = tuple((s.name, ", ".join(s.kinds), s.primary, s.data.where, s.summary) for s in specs)
-    columns = [Column(head, "text") for head in ("task", "kinds", "headline", "data")]
+    heads = {"task": 0, "kinds": 2, "headline": 1, "data": 0}
+    columns = [Column(head, "text", drop=drop) for head, drop in heads.items()]
     table = Table((*columns, Column("what", "text", 70)), rows)
     block = Block("tasks", (), table, caption=("Tasks: what each measures, and where its data comes from",))
     print_tables(output, lambda: [block], lambda: table)

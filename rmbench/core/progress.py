@@ -89,30 +89,67 @@ class Bar:
             self._bar.update(task, completed=self._done, total=self._total, shown=text)
 
 
+def line_of(width: int, *, label: str, count: str, shown: str, times: tuple[str, str], share: float) -> str:
+    """Return a bar's line that fits into `width`; what matters least is left out first.
+
+    Args:
+        width: Columns of the terminal.
+        label: Work that goes on; shortened to what the rest leaves, at least 8 characters.
+        count: What is done, and of how much.
+        shown: Speed, or losses.
+        times: Time that passed, and time left.
+        share: What is done, in [0, 1].
+    """
+    passed, left = times
+    for parts in ((shown, passed, left), (shown, left), (shown,), (left,), ()):
+        tail = "  ".join(filter(None, (count, *parts)))
+        room = width - len(tail) - 2
+        if room < min(len(label), _LEAST_LABEL):
+            continue
+        name = one_line(label, max(room, 1))
+        drawn = min(room - len(name) - 2, _WIDEST_BAR)
+        if drawn >= _LEAST_LABEL:
+            done = round(drawn * min(max(share, 0.0), 1.0))
+            name += "  " + "━" * done + "─" * (drawn - done)
+        return f"{name}  {tail}"
+    return count[:width]
+
+
+_LEAST_LABEL, _WIDEST_BAR = 8, 40
+"""Characters below which a label is not shortened and a bar is not drawn; the longest bar."""
+
+
 def _drawn(label: str, unit: str) -> "Progress":
     # Here and not above: without a terminal nobody waits for the import.
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        SpinnerColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import Progress, ProgressColumn, Task
+    from rich.text import Text
 
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(f"{unit} {{task.fields[shown]}}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
+    console = Console(stderr=True)
+
+    class Line(ProgressColumn):
+        """The whole line, made for the width of the terminal."""
+
+        def render(self, task: Task) -> Text:
+            of = "" if task.total is None else f"/{task.total:,.0f}"
+            line = line_of(
+                console.width,
+                label=task.description,
+                count=f"{task.completed:,.0f}{of} {unit}",
+                shown=task.fields["shown"],
+                times=(_time(task.elapsed), f"{_time(task.time_remaining)} left"),
+                share=task.completed / task.total if task.total else 0.0,
+            )
+            return Text(line, no_wrap=True, overflow="crop")
+
+    bar = Progress(Line(), console=console, transient=True)
     bar.add_task(label, total=None, shown="")
     return bar
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-:--"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -41,7 +41,7 @@ def render_page(folder: str, *, extra_style: str = "", **values: Any) -> str:
         values: Content; text that is not `Markup` is escaped.
     """
     style = _asset("page", "base.css") + _asset(folder, "page.css") + extra_style
-    script = _asset("page", "theme.js") + _asset(folder, "page.js")
+    script = _asset("page", "theme.js") + _asset("page", "tips.js") + _asset(folder, "page.js")
     page: str = _template(folder).render(
         style=Markup(style),  # noqa: S704  (the package's own file)
         script=Markup(script),  # noqa: S704

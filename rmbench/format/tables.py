@@ -1,4 +1,4 @@
-"""Tables in every format: terminal, Markdown, CSV, LaTeX (package booktabs) and HTML for notebooks.
+"""Tables in Markdown, CSV, LaTeX (package booktabs) and HTML for notebooks; for terminals see `terminal`.
 
 Texts of a table are untrusted: each format escapes them by its own rule. The numbers of one column have one
 number of digits (`rmbench.core.digits`); CSV is for programs and has six digits of each number.
@@ -8,11 +8,9 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Literal, TypeAlias
-
-from tabulate import tabulate
 
 from rmbench.core.digits import Digits, Interval, digits_of, is_count, probability
 from rmbench.core.escape import for_csv, for_latex, for_markdown, one_line
@@ -57,6 +55,13 @@ class Number:
         if self.spread is not None:
             text += f" ± {digits.write(self.spread)}"
         return f"{text} {digits.interval(self.ci95, plus=self.form == 'signed')}" if self.ci95 else text
+
+    def lines(self, digits: Digits) -> tuple[str, ...]:
+        """Return the number with its mark, its interval, and its remark: each is a line."""
+        alone = replace(self, ci95=None)
+        interval = digits.interval(self.ci95, plus=self.form == "signed") if self.ci95 else ""
+        remark = f"({self.remark})" if self.remark else ""
+        return (alone.told(digits) + self.mark, *filter(None, (interval, remark)))
 
     def after(self) -> str:
         """Return the mark, and the remark in brackets."""
@@ -112,16 +117,20 @@ def no_value(missing: Iterable[tuple[str, Mapping[str, str]]]) -> list[str]:
     Args:
         missing: (model, number -> why it has no value) of every model, with or without missing numbers.
     """
-    found: dict[tuple[str, str], list[str]] = {}
+    of: dict[tuple[str, str], list[str]] = {}
     models = 0
     for model, reasons in missing:
         models += 1
-        for why in dict.fromkeys(reasons.values()):
-            names = ", ".join(name for name, reason in reasons.items() if reason == why)
-            found.setdefault((names, why), []).append(model)
+        for name, why in reasons.items():
+            of.setdefault((name, why), []).append(model)
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (name, why), lacking in of.items():
+        found.setdefault((why, tuple(lacking)), []).append(name)
     return [
-        one_line(f"no {names}{'' if len(of) == models else ' for ' + ', '.join(of)}: {why}")
-        for (names, why), of in found.items()
+        one_line(
+            f"no {', '.join(names)}{'' if len(lacking) == models else ' for ' + ', '.join(lacking)}: {why}"
+        )
+        for (why, lacking), names in found.items()
     ]
 
 
@@ -134,6 +143,8 @@ class Column:
     """An estimate is three columns of CSV: `head`, `head_low`, `head_high`."""
     limit: int | None = None
     """Most characters of its texts; CSV has them whole."""
+    drop: int = 0
+    """Where a terminal is too narrow, columns of a higher one are left out first, then the last ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,8 @@ class Table:
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
+    turns: bool = False
+    """Whether a narrow terminal may show each row as a column."""
 
     def __post_init__(self) -> None:
         """Raise ValueError on a row of another length."""
@@ -176,20 +189,6 @@ class Block:
     """Whether it belongs to the block before: a terminal shows no empty line between them."""
     caption: tuple[str, ...] = ()
     """Caption in LaTeX, where the table stands by itself; if empty, the lines are the caption."""
-
-
-def as_text(blocks: Sequence[Block]) -> str:
-    """Return blocks for a terminal."""
-    parts: list[str] = []
-    for block in blocks:
-        if parts and not block.joined:
-            parts.append("")
-        parts += [one_line(line) for line in block.lines]
-        if block.table is not None:
-            heads, *rows = plain_rows(block.table)
-            parts.append(tabulate(rows, headers=heads, tablefmt="simple", disable_numparse=True))
-        parts += [f"  {one_line(note)}" for note in block.notes]
-    return "\n".join(parts)
 
 
 def plain_rows(table: Table) -> list[list[str]]:

@@ -187,9 +187,9 @@ def prepare(panel: Panel, params: Any) -> Prepared:
     needs_scale=lambda params: rule_of(params).needs_scale,
     metrics=[
         Metric("win_rate@max", "share of the rest of the pool that the pick beats", in_strata=True),
-        Metric("gold@1", "gold of the pick", in_strata=True, compared=False),
+        Metric("gold@1", "gold of the pick", in_strata=True, compared=False, of_data=True),
         Metric("gold@max"),
-        Metric("oracle@max", "gold of the best in the pool", compared=False),
+        Metric("oracle@max", "gold of the best in the pool", compared=False, of_data=True),
         Metric("recovery@max", "share of the possible gain that is reached", in_strata=True),
         Metric("best_n", "the N of the highest gold"),
     ],

@@ -145,8 +145,8 @@ def claims_of(panel: Panel, params: Any) -> Claims:
     needs_scale=lambda _: True,
     metrics=[
         Metric("ece", "distance between claimed and observed probability", in_strata=True),
-        Metric("ece_debiased", "the same, less what noise adds", in_strata=True),
-        Metric("ece_scaled", "the first, after a cross-fitted temperature", in_strata=True),
+        Metric("ece_debiased", "the same, less what noise adds", in_strata=True, brief=False),
+        Metric("ece_scaled", "the first, after a cross-fitted temperature", in_strata=True, brief=False),
         Metric("temperature", "what margins must be divided by", in_strata=True),
         Metric("brier", "mean squared error of the claimed probability", in_strata=True),
         Metric("nll", "cross-entropy of the claimed probability", in_strata=True),

@@ -64,6 +64,10 @@ class Metric:
     """True if it is reported per stratum; for `name@n`, every n."""
     compared: bool = True
     """False for a metric that describes the data alone, or is the same for all models."""
+    of_data: bool = False
+    """True for a metric that describes the data alone. Tables tell it once, not per model."""
+    brief: bool = True
+    """False for a headline that a narrow terminal leaves out before the others."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -191,6 +195,14 @@ def meaning_of(metric: str, kinds: Iterable[str]) -> str:
     """Return the meaning of a metric of these kinds, in a few words; empty if no kind gives one."""
     told = (m for kind in kinds if (found := known_kind(kind)) for m in found.metrics)
     return next((m.meaning for m in told if m.meaning and stem(m.name) == stem(metric)), "")
+
+
+def metric_of(metric: str, kinds: Iterable[str]) -> Metric | None:
+    """Return the declaration of a metric of these kinds, `gold@max` for `gold@24`; None without one."""
+    told = [m for kind in kinds if (found := known_kind(kind)) for m in found.metrics]
+    exact = (m for m in told if m.name == metric)
+    largest = (m for m in told if m.name.endswith("@max") and stem(m.name) == stem(metric))
+    return next(exact, None) or next(largest, None)
 
 
 def at_largest_n(metric: str, held: Sequence[Iterable[str]]) -> str:

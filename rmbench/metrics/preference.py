@@ -222,11 +222,21 @@ def macro_accuracy(panel: Panel, pairs: Pairs, credit: Floats, key: str | None) 
             "longer_wins_length_controlled",
             "the same of a scorer of pure length: 0.5 where length is controlled",
             compared=False,
+            of_data=True,
         ),
-        Metric("longer_wins", "how often gold prefers the longer response", in_strata=True, compared=False),
+        Metric(
+            "longer_wins",
+            "how often gold prefers the longer response",
+            in_strata=True,
+            compared=False,
+            of_data=True,
+        ),
         Metric("accuracy_of_ceiling", "accuracy over that of the best possible predictor", compared=False),
         Metric(
-            "ceiling", "accuracy of the best possible predictor of the annotators' majority", compared=False
+            "ceiling",
+            "accuracy of the best possible predictor of the annotators' majority",
+            compared=False,
+            of_data=True,
         ),
         Metric("ceiling_low", "the least that the ceiling can be", headline=False),
         Metric("ceiling_high", "the most that the ceiling can be", headline=False),

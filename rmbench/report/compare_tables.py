@@ -3,14 +3,14 @@
 If a model left items out, they say on how many items each number rests.
 """
 
-import shutil
 from collections.abc import Mapping, Sequence
 from math import isnan
 from typing import Any
 
 from rmbench.core.digits import digits_of_estimates, significant
 from rmbench.core.escape import one_line
-from rmbench.format.tables import Block, Cell, Column, Number, Table, as_text, cell_of, no_value, number
+from rmbench.format.tables import Block, Cell, Column, Number, Table, cell_of, no_value, number
+from rmbench.format.terminal import as_text, terminal_width
 from rmbench.results.compare import (
     Disagreement,
     ManyReport,
@@ -342,7 +342,7 @@ def _matrices(report: ManyReport, terminal: bool) -> list[Block]:
     if not terminal:
         return blocks
     need = max((len(line) for block in blocks for line in as_text([block]).splitlines()), default=0)
-    if need <= shutil.get_terminal_size((100, 24)).columns:
+    if need <= (terminal_width() or 100):
         return blocks
     line = (
         f"Matrices of differences would need {need} columns here; --html, --markdown and --latex have them."

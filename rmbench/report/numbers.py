@@ -8,7 +8,7 @@ from typing import Any
 from rmbench.core.digits import Digits, digits_of_estimates
 from rmbench.format.pages import ARROWS, Scale, better, estimate_parts, scale_of
 from rmbench.format.tables import no_value
-from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of, meaning_of
+from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of, meaning_of, metric_of
 from rmbench.plot import Source, name_sources
 from rmbench.report.tables import side_by_side
 from rmbench.results.read import find_runs
@@ -100,8 +100,16 @@ def _row(name: str, sources: Sequence[Source]) -> dict[str, Any]:
         "meaning": meaning_of(name, sources[0].kinds),
         "unit": estimates[0].unit if estimates else "",
         "axis": scale.ends() if estimates else None,
+        "once": len(sources) > 1 and _is_of_data(name, sources),
         "cells": [_cell(name, s, scale, digits) for s in sources],
     }
+
+
+def _is_of_data(name: str, sources: Sequence[Source]) -> bool:
+    """Return whether a metric describes the data alone, and all records have the same value of it."""
+    known = metric_of(name, sources[0].kinds)
+    told = {(e.value, e.ci95) if (e := s.record.metrics.get(name)) else None for s in sources}
+    return known is not None and known.of_data and len(told) == 1 and None not in told
 
 
 def _cell(name: str, source: Source, scale: Scale, digits: Digits) -> dict[str, Any]:

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rmbench.core.digits import digits_of_estimates
 from rmbench.core.escape import one_line
-from rmbench.format.tables import Block, Column, Table, as_text, cell_of, no_value
+from rmbench.format.tables import Block, Column, Number, Table, cell_of, no_value
+from rmbench.format.terminal import as_text
 from rmbench.gold.source import describe_gold
-from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of
+from rmbench.metrics.kinds import at_largest_n, headlines_of, is_official, kinds_of, metric_of
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.results.record import Record, caveats, dropped, kept_empty, remarks
 from rmbench.results.run import Run, shown_name
+from rmbench.types import Estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +29,34 @@ class Grid:
     """Of the models, one per record; two models never share one."""
 
     @property
+    def facts(self) -> dict[str, Estimate]:
+        """Metrics that describe the data alone, where all models have the same value of it."""
+        found = {}
+        for name in self.metrics:
+            known = metric_of(name, (self.kind,))
+            first = self.records[0].metrics.get(name)
+            if known is not None and known.of_data and first is not None:
+                told = (first.value, first.ci95)
+                others = (record.metrics.get(name) for record in self.records)
+                if all(e is not None and (e.value, e.ci95) == told for e in others):
+                    found[name] = first
+        return found
+
+    @property
     def table(self) -> Table:
-        """A row per model, a column per metric."""
+        """A row per model, a column per metric without the facts of the data."""
+        facts = self.facts
+        shown = [name for name in self.metrics if name not in facts]
         rows = [
-            (model, *(cell_of(record.metrics.get(name)) for name in self.metrics))
+            (model, *(cell_of(record.metrics.get(name)) for name in shown))
             for model, record in zip(self.names, self.records, strict=True)
         ]
-        return Table((Column("model", "text", 40), *map(Column, self.metrics)), tuple(rows))
+        columns = [Column(name, drop=self._drop(name)) for name in shown]
+        return Table((Column("model", "text", 40), *columns), tuple(rows), turns=True)
+
+    def _drop(self, name: str) -> int:
+        known = metric_of(name, (self.kind,))
+        return 0 if known is None or known.brief else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +108,28 @@ def record_blocks(runs: Sequence[Run], convention: str = "both") -> list[Block]:
     blocks = []
     for section in record_sections(runs, convention):
         names = "-".join(name for name, _ in section.tasks)
+        facts = _facts_line(section.grids)
         for grid in section.grids:
             first, last = grid is section.grids[0], grid is section.grids[-1]
             label = (grid.label,) if grid.label else ()
             blocks.append(
                 Block(
                     name=f"{names}-{grid.kind}" if len(section.grids) > 1 else names,
-                    lines=(*section.about, *label) if first else label,
+                    lines=(*section.about, *facts, *label) if first else label,
                     table=grid.table,
                     notes=section.notes if last else (),
                     joined=not first,
-                    caption=(f"{grid.kind}, task {section.about[0]}", *section.about[1:]),
+                    caption=(f"{grid.kind}, task {section.about[0]}", *section.about[1:], *facts),
                 )
             )
     return blocks
+
+
+def _facts_line(grids: Sequence[Grid]) -> tuple[str, ...]:
+    """Return a line with the facts of the data; no line without any."""
+    found = {name: estimate for grid in grids for name, estimate in grid.facts.items()}
+    told = [f"{name} {Number(e.value, e.ci95).told(digits_of_estimates([e]))}" for name, e in found.items()]
+    return (f"of the data: {', '.join(told)}",) if told else ()
 
 
 def record_values(runs: Sequence[Run], convention: str = "both") -> Table:

@@ -232,7 +232,8 @@ class MetricComparison:
 
 def test_columns(*, items: bool) -> tuple[Column, ...]:
     """Return the columns of a paired test; with `items` also the number of its items."""
-    numbers = [Column(head, "number") for head in ("p", "p (Holm)", "shows from")]
+    heads = {"p": 3, "p (Holm)": 2, "shows from": 1}
+    numbers = [Column(head, "number", drop=drop) for head, drop in heads.items()]
     verdict = (*numbers[:2], Column("verdict", "text"), numbers[2])
     return (*verdict, Column("items", "text")) if items else verdict
 

@@ -3,6 +3,7 @@
 Other facts (speed, size, command) are untrusted input, and checked here.
 """
 
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -284,6 +285,7 @@ def find_own_kinds(record: Record) -> None:
 
 
 _LEAST, _MOST = 1e-6, 1e15
+_DATE = re.compile(r"\d{4}-\d\d-\d\d(?=T|$)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,6 +304,10 @@ class Facts:
     """Parameters of the model; None if not recorded."""
     self_gold: bool
     """True if the gold comes from the measured model: its verdicts (`import`) or scores (`--self-gold`)."""
+    date: str = ""
+    """Day on which the record was made, such as 2026-05-01; empty if not recorded."""
+    untrained: bool = False
+    """True if the model's head is random, a control: it was never trained."""
 
 
 def facts_of(run: Run) -> Facts:
@@ -311,7 +317,7 @@ def facts_of(run: Run) -> Facts:
     words = [str(word) for word in command] if isinstance(command, list) else []
     speed = _positive(found.get("tokens_per_s"))
     tokens, parameters = _positive(found.get("tokens")), _positive(found.get("parameters"))
-    machine = found.get("machine")
+    machine, date = found.get("machine"), _DATE.match(str(found.get("time") or ""))
     return Facts(
         command=shlex.join(words),
         tokens_per_s=speed,
@@ -319,6 +325,8 @@ def facts_of(run: Run) -> Facts:
         machine=machine if isinstance(machine, str) else "",
         parameters=int(parameters) if parameters else None,
         self_gold=SELF_GOLD in (run.fingerprint.get("gold"), (run.gold or {}).get("relation")),
+        date=date[0] if date else "",
+        untrained=run.fingerprint.get("fresh_head") is not None,
     )
 
 

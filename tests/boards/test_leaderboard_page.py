@@ -17,6 +17,7 @@ from parsed_page import Page
 from synthetic_boards import HOSTILE, estimate, facts, spec, synthetic
 
 from rmbench.boards import Leaderboard, load_board, make_board
+from rmbench.boards.definition import ModelCard
 from rmbench.boards.page import page_of, report_file, report_links
 from rmbench.boards.pareto import plots_of
 from rmbench.boards.render import render_board
@@ -466,3 +467,126 @@ def test_hostile_texts_break_no_table_and_are_no_formula_in_the_other_formats() 
     assert [row["model"] for row in json.loads(files["made-up.json"])["rows"]][: len(HOSTILE)] == list(
         HOSTILE
     )
+
+
+def row_of(text: str, n: int) -> str:
+    """Return the n-th row of a page's board, from 0."""
+    return text[text.index("<tbody>") :].split("<tr")[n + 1]
+
+
+def test_the_best_of_a_column_is_marked_and_controls_and_shortcuts_are_not() -> None:
+    board = synthetic(5, 2)
+    values = (0.9, 0.8, 0.7, 0.6, 0.6)
+    rows = []
+    for n, row in enumerate(board.rows):
+        cell = replace(
+            row.cells["c0"],
+            estimate=estimate(values[n]),
+            trained_on=3 if n == 1 else 0,
+            facts=facts(n, untrained=n == 2),
+        )
+        rows.append(replace(row, shortcut=n == 0, cells={"c0": cell}))
+    text = page_of(replace(board, rows=tuple(rows)))
+    marked = [re.findall(r'<td[^>]*class="([^"]*)"[^>]*><a', row_of(text, n)) for n in range(5)]
+    assert [["best" in found for found in one] for one in marked] == [[], [False], [], [True], [True]]
+    control = '<span class="mark control" title="Its head is random: a trained model must beat it.">'
+    assert [control in row_of(text, n) for n in range(5)] == [False, False, True, False, False]
+    lower = [
+        replace(
+            r, shortcut=False, cells={"c0": replace(r.cells["c0"], estimate=estimate(0.3 + n, higher=False))}
+        )
+        for n, r in enumerate(board.rows)
+    ]
+    text = page_of(replace(board, rows=tuple(lower)))
+    assert "accuracy, lower is better</small>" in text
+    assert ["best" in row_of(text, n) for n in (0, 2, 3)] == [True, False, False]
+
+
+def test_arrows_are_for_sorting_alone() -> None:
+    text = page_of(synthetic())
+    assert "↑" not in text
+    assert "↓" not in text
+
+
+def test_groups_of_the_score_are_bands_that_a_screen_reader_reads_as_letters() -> None:
+    board = synthetic(3, 2)
+    groups = ("a", "ab", "b")
+    rows = tuple(replace(row, group=group) for row, group in zip(board.rows, groups, strict=True))
+    text = page_of(replace(board, rows=rows))
+    assert "#board { --bands: 2; }" in text
+    on, off = '<i class="on"></i>', "<i></i>"
+    for n, (bands, group) in enumerate(zip((on + off, on + on, off + on), groups, strict=True)):
+        assert f'<span class="bands">{bands}</span><span class="hidden">group {group}</span>' in row_of(
+            text, n
+        )
+    many = tuple(replace(row, group="abcdefghijklm"[n : n + 12]) for n, row in enumerate(board.rows))
+    text = page_of(replace(board, rows=many))
+    assert 'class="bands"' not in text
+    assert "<small>group abcdefghijkl</small>" in text
+
+
+def test_a_column_that_alone_ranks_the_models_stands_once() -> None:
+    board = synthetic(4, 3)
+    alone = replace(board, spec=replace(board.spec, rank_by=("c0",)))
+    assert [c.id for c in alone.beside_score] == ["c1", "c2"]
+    name = alone.rows[0].model
+    text = page_of(alone, {(name, "c0"): "models/a.html#accuracy"})
+    heads = re.findall(r'<button type="button">(column \d|score)</button>', text)
+    assert heads == ["column 0", "column 1", "column 2"]
+    assert text.count('<a href="models/a.html#accuracy">') == 1
+    assert render_board(alone)["made-up.md"].count("| column 0 |") == 1
+    assert "column 0" in render_board(board)["made-up.md"].splitlines()[4]
+    assert "c0,c0_low" in render_board(alone)["made-up.csv"], "files for programs keep every column"
+
+
+def test_a_plot_without_points_is_a_line_and_no_figure() -> None:
+    board = synthetic(4, 2)
+    none = {"tokens_per_s": None, "parameters": None}
+    rows = tuple(
+        replace(r, cells={k: replace(c, facts=facts(n, **none)) for k, c in r.cells.items()})
+        for n, r in enumerate(board.rows)
+    )
+    text = page_of(replace(board, rows=rows))
+    assert "<figure>" not in text
+    assert "Score against speed: " in text[text.index("<h2>Not drawn</h2>") :]
+    assert page_of(board).count("<figure>") == 2
+
+
+def test_a_model_has_its_size_licence_date_and_link_and_a_column_its_prompts(tmp_path: Path) -> None:
+    board = synthetic(3, 2)
+    name, other = board.rows[0].model, board.rows[1].model
+    cards = {name: ModelCard("Apache-2.0", "https://example.org/card", 7), "gone": ModelCard("MIT")}
+    rows = tuple(
+        replace(
+            r,
+            cells={
+                k: replace(
+                    c, facts=facts(n, date=f"2026-0{n + 1}-02", parameters=None if n == 0 else 134_515_008)
+                )
+                for k, c in r.cells.items()
+            },
+        )
+        for n, r in enumerate(board.rows)
+    )
+    text = page_of(replace(board, rows=rows, spec=replace(board.spec, models=cards)))
+    assert "7 parameters · Apache-2.0 · 2026-01-02 <a" in row_of(text, 0)
+    assert '<a href="https://example.org/card" rel="noreferrer">card</a>' in row_of(text, 0)
+    assert "135M parameters · 2026-02-02</small>" in row_of(text, 1)
+    assert other in row_of(text, 1)
+    assert "Records of 2026-01-02 to 2026-03-02." in text
+    assert "<small>300 prompts</small>" in text
+    assert "gone: the definition describes it" in text
+    for link in ("javascript:alert(1)", "file:///etc/passwd", "https:///x", "card.html"):
+        (tmp_path / "b.yaml").write_text(
+            "name: b\ntitle: B\nsummary: s\ncolumns: [{id: a, task: preference, metric: accuracy, label: a}]\n"
+            f"rank_by: [a]\nmodels: {{m: {{link: '{link}'}}}}\n"
+        )
+        with pytest.raises(ConfigError, match="expected an address http"):
+            load_board(tmp_path, "b")
+
+
+def test_what_hovering_shows_is_shown_by_a_tap() -> None:
+    page = Page(page_of(synthetic()))
+    (script,) = page.text["script"]
+    assert 'addEventListener("click", (event) => show(told(event.target)))' in script
+    assert "innerHTML" not in script

@@ -18,7 +18,8 @@ from synthetic_boards import synthetic
 from rmbench.boards import render_board
 from rmbench.core.digits import Digits, digits_of, digits_of_estimates, same_text, significant
 from rmbench.format.pages import Scale, scale_of
-from rmbench.format.tables import Block, Column, Form, Number, Table, as_csv, as_latex, as_markdown, as_text
+from rmbench.format.tables import Block, Column, Form, Number, Table, as_csv, as_latex, as_markdown
+from rmbench.format.terminal import as_text
 from rmbench.plot.style import reach
 from rmbench.results.read import estimate_from_json
 from rmbench.results.record import estimate_to_json

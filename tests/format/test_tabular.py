@@ -13,7 +13,8 @@ from strict_latex import NotStrictError, read_latex, visible
 from synthetic_boards import HOSTILE
 
 from rmbench.core.escape import for_latex, one_line
-from rmbench.format.tables import Block, Column, Form, Number, Table, as_csv, as_latex, as_markdown, as_text
+from rmbench.format.tables import Block, Column, Form, Number, Table, as_csv, as_latex, as_markdown
+from rmbench.format.terminal import as_text
 
 TABLE = Table(
     (Column("model", "text"), Column("accuracy"), Column("n", "count"), Column("p", "number")),

@@ -1,13 +1,13 @@
 """`rmbench leaderboard`: make leaderboards from records."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import eval_options, output_options
+from rmbench.cli.options import eval_options, output_options, print_blocks
 from rmbench.cli.results.report_command import ITEMS
 from rmbench.errors import ConfigError, RunError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rmbench.boards import Leaderboard
     from rmbench.results.run import Run
 
-_ENDS = {"text": "md", "markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
+_ENDS = {"markdown": "md", "csv": "csv", "latex": "tex", "json": "json"}
 """Output format -> suffix of the board's file in that format."""
 
 
@@ -107,8 +107,7 @@ def command(
     # Pages, then boards, are all made before the first is written: an error leaves the folder as it was.
     for path, page in list(_reports(made, runs, reports, out)) if with_reports else ():
         put(path, page)
-    files: dict[Path, str] = {}
-    printed: list[str] = []
+    own: dict[str, str] = {}
     for board in made:
         links = report_links(board, reports, out)
         if reports is not None or with_reports:
@@ -116,17 +115,27 @@ def command(
             click.echo(
                 f"{board.spec.name}: {n_linked} of {len(board.rows)} models link to a report", err=True
             )
-        own = render_board(board, links)
-        files |= {out / name: content for name, content in own.items()}
-        printed.append(own[f"{board.spec.name}.{_ENDS[output]}"])
+        own |= render_board(board, links)
+    files = {out / name: content for name, content in own.items()}
     for path, content in files.items():
         put(path, content)
-    for text in printed if output != "text" or not check_only else ():
-        click.echo(text, nl=output in ("text", "markdown"))
+    if output != "text" or not check_only:
+        _show(made, own, output, out)
     if stale:
         raise RunError(f"out of date: {', '.join(stale)}; run `rmbench leaderboard` and commit the result")
     if check_only:
         click.echo(f"{len(made)} boards are up to date", err=True)
+
+
+def _show(made: Sequence["Leaderboard"], files: Mapping[str, str], output: str, out: Path) -> None:
+    """Print the boards: fitted to the terminal, or as one of their files."""
+    from rmbench.boards.render import terminal_block
+
+    if output == "text":
+        print_blocks([terminal_block(board, out) for board in made])
+        return
+    for board in made:
+        click.echo(files[f"{board.spec.name}.{_ENDS[output]}"], nl=output == "markdown")
 
 
 def _boards(
