@@ -23,10 +23,11 @@ from rmbench.models.hf.checkpoint import RECORD, Checkpoint, choose_readout, fin
 from rmbench.models.hf.device import batches_at_once, checked_length, is_fast_bfloat16
 from rmbench.models.hf.forward import EncoderLogits, TokenStates
 from rmbench.models.hf.load import Loaded, float32_input, load_classifier, load_own, torch
+from rmbench.models.hf.recipes.choose import Asked
 from rmbench.models.hf.recipes.heads import normalization
 from rmbench.models.hf.recipes.own import OwnLogits
 from rmbench.models.hf.recipes.padding import PROBE, rankings_that_differ
-from rmbench.models.hf.recipes.recipe import Asked, Example
+from rmbench.models.hf.recipes.recipe import Example
 from rmbench.models.hf.recipes.text import Places, RecipeFormat
 from rmbench.models.hf.text import Encoded, TextFormat, choose_format
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of
@@ -64,12 +65,13 @@ class HFRewardModel(HFModel):
         asked: Asked | None = None,
         forward: Forward = "auto",
     ) -> None:
-        where, self._is_own = checkpoint.location, forward == "own"
+        where, self._is_own, asked = checkpoint.location, forward == "own", asked or Asked()
+        asked.check_template(setup.chat_template)
         if self._is_own:
-            if fresh_head is not None or torch_compile or (asked is not None and asked.head is not None):
+            if fresh_head is not None or torch_compile or asked.head is not None or asked.read_at is not None:
                 raise ConfigError(
-                    f"{where}: forward=own reads the class as it is; leave out fresh_head, torch_compile and"
-                    " head"
+                    f"{where}: forward=own reads the class as it is; leave out fresh_head, torch_compile,"
+                    " head and read_at"
                 )
             loaded = load_own(checkpoint, setup.runtime, setup.attn, asked)
         else:
@@ -93,7 +95,7 @@ class HFRewardModel(HFModel):
         self._normalization = (
             (0.0, 1.0) if self._recipe is None else normalization(self._recipe, model.config)
         )
-        text_format, self._places = _reading(loaded, setup.chat_template)
+        text_format, self._places = _reading(loaded, setup.chat_template, self._is_own)
         max_length = checked_length(where, model.config, tokenizer, setup.runtime)
         names = label_names(model.config)
         if isinstance(self.encoder, OwnLogits):
@@ -292,14 +294,15 @@ def _last_but(pad_id: int | None, ids: Sequence[int]) -> int:
     return next((k for k in range(len(ids) - 1, -1, -1) if ids[k] != pad_id), 0)
 
 
-def _reading(loaded: Loaded, chat_template: str) -> tuple[TextFormat, Places]:
-    """Return how a classifier's text is written, and where it is read."""
+def _reading(loaded: Loaded, chat_template: str, is_own: bool) -> tuple[TextFormat, Places]:
+    """Return how a classifier's text is written, and where it is read, unless its own forward pass says."""
     recipe, tokenizer = loaded.recipe, loaded.tokenizer
     if recipe is None:
         return choose_format(tokenizer, loaded.is_encoder, chat_template), Places(tokenizer, "last", None)
-    text_format = RecipeFormat(tokenizer, recipe, chat_template, loaded.model.config)
     gate = recipe.head.gate if recipe.head else None
-    return text_format, Places(tokenizer, recipe.read_at, gate if gate and gate.before else None)
+    places = Places(tokenizer, recipe.read_at, gate if gate and gate.before else None)
+    config = loaded.model.config
+    return RecipeFormat(tokenizer, recipe, chat_template, config, None if is_own else places), places
 
 
 def load_hf(
