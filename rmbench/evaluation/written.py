@@ -88,7 +88,7 @@ def with_special_tokens(items: Iterable[Item], model: AnyModel) -> dict[str, int
     found = Counter[str]()
     for item in items:
         prompt = "\n".join(turn["content"] for turn in item.prompt)
-        for text in (prompt, *map(str, item.responses)):
+        for text in (prompt, *(response.text for response in item.responses)):
             found.update(set(pattern.findall(text)))
     return dict(found.most_common())
 

@@ -171,7 +171,9 @@ def test_weights_that_the_class_lacks_or_leaves(make_checkpoint: Make) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize("options", [{"fresh_head": "1"}, {"torch_compile": "yes"}, {"head": "token:1"}])
+@pytest.mark.parametrize("options", [
+    {"fresh_head": "1"}, {"torch_compile": "yes"}, {"head": "token:1"}, {"read_at": "before_eos"},
+])  # fmt: skip
 def test_options_that_would_change_the_class(make_checkpoint: Make, options: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="forward=own reads the class as it is"):
         load_model(str(make_checkpoint("llama")), {"forward": "own"} | options)

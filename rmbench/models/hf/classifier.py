@@ -68,7 +68,8 @@ class HFRewardModel(HFModel):
         where, self._is_own, asked = checkpoint.location, forward == "own", asked or Asked()
         asked.check_template(setup.chat_template)
         if self._is_own:
-            if fresh_head is not None or torch_compile or asked.head is not None or asked.read_at is not None:
+            read_at = asked.read_at if asked.read_at and not asked.read_at.startswith("appended:") else None
+            if fresh_head is not None or torch_compile or asked.head or read_at:
                 raise ConfigError(
                     f"{where}: forward=own reads the class as it is; leave out fresh_head, torch_compile,"
                     " head and read_at"

@@ -86,9 +86,11 @@ class Fit:
         task = "Token" if self.rates_steps else "Sequence"
         config, auto = self.seen.config, f"AutoModelFor{task}Classification"
         remote = {key: code for key, code in (getattr(config, "auto_map", None) or {}).items() if code}
-        unknown = [name for name in architectures(config) if not hasattr(transformers, name)]
+        saved = architectures(config)
+        unknown = [name for name in saved if not hasattr(transformers, name)]
         is_run = self.runtime.trust_remote_code and auto in remote
-        of_its_own = [key for key in (auto, "AutoModel") if key in remote and (key == auto or unknown)]
+        classes = {key: str(remote[key]).rpartition(".")[2] for key in (auto, "AutoModel") if key in remote}
+        of_its_own = [key for key, name in classes.items() if name in saved or (unknown or not saved)]
         if of_its_own and not is_run:
             raise ConfigError(
                 f"{self.checkpoint.location}: its config.json names a class of its own"
