@@ -362,3 +362,15 @@ def test_an_ensemble_passes_the_count_of_steps_on(make_checkpoint: Make) -> None
     assert counted["steps"] > len(conversations)
     assert both.step_counts(iter(conversations)) == counted
     assert not hasattr(load_model("ensemble:length,shortest", {}).model, "step_counts")
+
+
+def test_the_card_s_example_of_math_shepherd(make_checkpoint: Make) -> None:
+    """Its card writes the tag itself after each line; so does the recipe."""
+    replica = step_replicas.math_shepherd(partial(make_checkpoint, max_position_embeddings=1_024))
+    model = load(replica.folder, recipe="math-shepherd")
+    example, found = model.card_example()
+    assert "$18" in example.replies[0]
+    assert "$17" in example.replies[1]
+    own = [replica.values(example.prompt, reply)[-1] for reply in example.replies]
+    assert found == pytest.approx(own, abs=1e-5)
+    assert load(replica.folder, recipe="math-shepherd", reduce="min").card_example() is None

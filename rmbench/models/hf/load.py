@@ -175,7 +175,8 @@ def load_weights(
             config = known[0].read_config(known[1])
         if own_code:
             auto = _own_class(base, config, runtime)
-        of_adapter = {} if adapter is None else adapter.changes(auto)
+        other = adapter is not None and fit is not None and fit.has_other_head(pin)
+        of_adapter = {} if adapter is None else adapter.changes(auto, has_other_head=other)
         for name, value in {**changes, **of_adapter}.items():
             setattr(config, name, value)
         _check_padding(base, config)

@@ -38,7 +38,7 @@ from rmbench.models.hf.load import (
 )
 from rmbench.models.hf.recipes.choose import Asked
 from rmbench.models.hf.recipes.fit import Fit
-from rmbench.models.hf.recipes.recipe import Recipe, recipes
+from rmbench.models.hf.recipes.recipe import Example, Recipe, recipes
 from rmbench.models.hf.recipes.step_text import StepFormat
 from rmbench.models.hf.reply import ReplyFormat, reply_of
 from rmbench.models.hf.text import Encoded, TextFormat, decoder_format
@@ -183,6 +183,16 @@ class ProcessReward(HFModel):
         with torch.inference_mode(), float32_input(self._head):
             logits = self.model(input_ids=ids).logits[0, self._reading.places(row)].cpu()
         return self._reading.reward(logits, self._label)
+
+    def card_example(self) -> tuple[Example, list[float]] | None:
+        """Return what the recipe's card states, and the rewards of this model; None if it states nothing.
+
+        Cards state values of last steps.
+        """
+        example = None if self._recipe is None else self._recipe.example
+        if example is None or (self._reading.reduce, self._reading.value) != ("last", "probability"):
+            return None
+        return example, [scored.reward for scored in self.score(example.conversations())]
 
     def _remarks(self) -> list[str]:
         notes = list(self._told)

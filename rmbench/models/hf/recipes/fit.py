@@ -12,7 +12,7 @@ from rmbench.models.hf.recipes.choose import OPTIONS, Asked, choose_recipe, fitt
 from rmbench.models.hf.recipes.heads import MadeHead, make_head, unread_heads
 from rmbench.models.hf.recipes.pairs import refuse_pair_head
 from rmbench.models.hf.recipes.recipe import Recipe, Seen, look_at
-from rmbench.models.hf.recipes.tensors import head_tensors, told
+from rmbench.models.hf.recipes.tensors import head_tensors, tensors_of, told
 from rmbench.models.runtime import Runtime
 
 
@@ -44,6 +44,12 @@ class Fit:
                 f"{where}: {found[0]} rates the tokens of a reply, or its steps, as process reward models do;"
                 f" load it with process:{where}"
             )
+
+    def has_other_head(self, pin: Pin) -> bool:
+        """Say whether a head that no classifier has is in the files, or is named by the user."""
+        if self.asked.head is not None or self.asked.recipe not in ("auto", "none"):
+            return True
+        return not set(head_tensors(tensors_of(pin, self.runtime))) <= {"score.weight", "score.bias"}
 
     def prepare(self, pin: Pin, config: Any, tokenizer: Any) -> dict[str, Any]:
         """Choose the recipe, make its head, and return arguments of `from_pretrained`."""

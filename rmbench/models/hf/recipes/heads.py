@@ -144,7 +144,8 @@ def _network(
             linear.weight.copy_(read_tensor(weight))
             if bias is not None:
                 linear.bias.copy_(read_tensor(bias))
-        used |= {weight.name} | ({bias.name} if bias is not None else set())
+        # By the name in `seen`: an adapter's file has another one.
+        used |= {f"{name}.weight"} | ({f"{name}.bias"} if bias is not None else set())
         follows = bool(parts) and not isinstance(parts[-1], _Normalised)
         if follows and activation is None:
             raise ConfigError(

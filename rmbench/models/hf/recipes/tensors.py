@@ -75,7 +75,10 @@ def tensors_of(pin: Pin, runtime: Runtime) -> Tensors:
             found[name] = tensor
     if pin.adapter is not None:
         own = read_header(pin.adapter.weights)
-        found |= {plain: own[name] for name, plain in whole_names(own).items()}
+        whole = {plain: own[name] for name, plain in whole_names(own).items()}
+        for name in whole:  # a module comes with its bias, or it was trained without
+            found.pop(f"{name.removesuffix('weight')}bias", None)
+        found |= whole
     return found
 
 
