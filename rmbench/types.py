@@ -6,7 +6,7 @@ rewards per item; everything else is arithmetic on stored rewards. Standard libr
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, runtime_checkable
+from typing import Any, Literal, NotRequired, Protocol, TypeAlias, TypedDict, cast, runtime_checkable
 
 
 class Turn(TypedDict):
@@ -15,6 +15,18 @@ class Turn(TypedDict):
     role: str
     """`system`, `user` or `assistant` (or what the data says: never guessed from position)."""
     content: str
+    name: NotRequired[str]
+    """Of who speaks, or of the tool that answers."""
+    tool_calls: NotRequired[Sequence[Mapping[str, Any]]]
+    """Calls of tools, as chat templates take them: `{"function": {"name", "arguments"}}`."""
+    tool_call_id: NotRequired[str]
+    """The call that a tool answers."""
+    tools: NotRequired[Sequence[Mapping[str, Any]]]
+    """At the first turn alone: the tools that the conversation may call, as JSON schemas."""
+    reasoning_content: NotRequired[str]
+    """The assistant's reasoning, where the data keeps it apart from the text."""
+    thinking: NotRequired[str]
+    """The same under another name; chat templates ask for one or the other."""
 
 
 Conversation: TypeAlias = Sequence[Turn]
@@ -39,6 +51,24 @@ class Response:
     """Facts about this response, e.g. {"generator": "gpt-4o"} or {"style": "concise"}."""
     logprob: float | None = None
     """Sum over its tokens of log P under the policy it was sampled from, nats; None: unknown."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What the assistant's message holds beside its text, such as `tool_calls`: the keys of a `Turn`."""
+
+    @classmethod
+    def of(cls, turn: Turn, gold: float | None = None) -> "Response":
+        """Return a turn of the assistant's as a response, with all that it holds."""
+        more = {key: value for key, value in turn.items() if key not in ("role", "content")}
+        return cls(turn["content"], gold, more=more)
+
+    @property
+    def turn(self) -> Turn:
+        """The response as a turn of the assistant's."""
+        return cast(Turn, {"role": "assistant", "content": self.text, **self.more})
+
+    @property
+    def content(self) -> str | tuple[str, str]:
+        """What two responses are told apart by: the text, and what stands beside it."""
+        return (self.text, repr(sorted(self.more.items()))) if self.more else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +85,16 @@ class Item:
     """Named groups to report on, e.g. {"category": "Math"}."""
     gold_kind: GoldKind = "label"
     expected: Mapping[str, Any] = field(default_factory=dict)
-    """What a verifier holds a response against, as JSON values, e.g. {"answer": "42"}. Not part of the data's
-    hash: no number depends on it but through gold."""
+    """What a verifier holds a response against, or a judge may be shown (`reference`, `rubric`, `principle`),
+    as JSON values, e.g. {"answer": "42"}. Not part of the data's hash: no number depends on it but through
+    gold, or through a model whose own identity says that it reads it."""
     votes: tuple[int, int, int] | None = None
     """Annotators for the first response, for the second, and who take both for equal; None: not known, or not
     two responses. Not part of the data's hash but of a run's identity (`votes`)."""
 
     def conversation(self, k: int) -> tuple[Turn, ...]:
         """Return the prompt followed by response `k` as an assistant turn."""
-        return (*self.prompt, Turn(role="assistant", content=self.responses[k].text))
+        return (*self.prompt, self.responses[k].turn)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ PARSED = {"scaling.md": "plans for many machines, with placeholders for models a
 RUN = [name for name, blocks in PAGES.items() if any(b.is_run for b in blocks) and name not in PARSED]
 SLOW = [name for name in RUN if any(b.slow for b in PAGES[name])]
 NOT_RUN = {
+    "data.md": ["it needs the Hub"],
     "how-to/best-of-n.md": ["it needs a language model"],
     "how-to/judges.md": ["it needs a server", "it needs a server"],
     "how-to/model.md": ["it needs a folder with a model"],

@@ -23,7 +23,7 @@ LAYERS = [
     ["format", "metrics", "models"],
     ["tasks"],
     ["results", "scoring"],
-    ["benchmarks", "boards", "check", "contamination", "gold", "sampling", "train"],
+    ["benchmarks", "boards", "check", "contamination", "gold", "inspection", "sampling", "train"],
     ["evaluation", "plot"],
     ["report", "study"],
     ["api", "cli"],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import FiniteRange, eval_options, output_options
+from rmbench.cli.options import FiniteRange, eval_options, key_values, output_options
 from rmbench.errors import ConfigError
 
 FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "text")
@@ -17,8 +17,8 @@ FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "t
     "train",
     required=True,
     multiple=True,
-    metavar="PATH|TASK:train",
-    help="Training data: a file, a folder of files, or a task's training split (repeat: they are one set).",
+    metavar="PATH|TASK:train|ORG/NAME:SPLIT",
+    help="Training data: files, folders, tasks' training splits, data sets on the Hub (repeat: one set).",
 )
 @click.option("-t", "--task", required=True, help="Task whose items are looked for.")
 @eval_options("data", "params", "on_bad")
@@ -29,6 +29,14 @@ FORMATS = ("auto", "pairs", "items", "messages", "instruction", "completion", "t
     default="auto",
     show_default=True,
     help="Columns of the training files; auto: by the first row of each.",
+)
+@click.option(
+    "--train-option",
+    "train_options",
+    multiple=True,
+    metavar="KEY=VALUE",
+    callback=lambda _context, _option, given: key_values(given, "--train-option"),
+    help="How the training files are read: columns=prompt:ask,chosen:good, winner=1:first (repeat).",
 )
 @click.option(
     "--ngram",
@@ -74,6 +82,7 @@ def command(
     params: dict[str, str],
     on_bad: str,
     layout: str,
+    train_options: dict[str, str],
     ngram: int,
     common: int,
     share: float,
@@ -116,10 +125,12 @@ def command(
     from rmbench.core.files import write_atomic_with
     from rmbench.core.progress import Bar
     from rmbench.tasks import read_task_items
+    from rmbench.tasks.layouts.reading import reading_of
     from rmbench.tasks.spec import apply_params, load_task
 
     spec = apply_params(load_task(task), params)
-    sources = open_training(train)
+    reading = reading_of(train_options, "--train-option")
+    sources = open_training(train, offline=offline)
     found = read_task_items(spec, data, on_bad=on_bad, offline=offline)
     if not found.items:
         raise ConfigError(f"task {spec.name!r}: no item is left to look for")
@@ -127,7 +138,10 @@ def command(
     with Bar("reading", "rows", enabled=not quiet) as bar:
         if bar.is_shown:
             bar.start(estimated_rows(sources))
-        findings = scan(index, sources, layout=layout, on_bad=on_bad, offline=offline, on_rows=bar.advance_to)
+        findings = scan(
+            index, sources, layout=layout, options=reading, on_bad=on_bad, offline=offline,
+            on_rows=bar.advance_to,
+        )  # fmt: skip
     measures = measure(findings, found.items, strata=spec.strata, share=share)
     if out is not None:
         lines = (json.dumps(f.values) for f in measures.findings)

@@ -17,6 +17,7 @@ from rmbench.errors import ConfigError, RmbenchError, RunError, first_line, is_p
 
 COMMANDS = {
     "eval": "Evaluate reward models on tasks, and write records.",
+    "data": "Show what preference data holds, what spoils numbers, and how a model reads it.",
     "tasks": "List the tasks, or show one.",
     "models": "List the registered reward models.",
     "leaderboard": "Regenerate leaderboards from records.",

@@ -38,7 +38,7 @@ class TaskIndex:
         prompt_of, reply_of, label_of = array("q"), array("q"), array("b")
         ends, clusters, codes = array("q", [0]), array("q"), dict[str, int]()
         for item in items:
-            prompt = self._prompts.add(prompt_cluster(item.prompt), _last(item.prompt))
+            prompt = self._prompts.add(_identity(item.prompt), _last(item.prompt))
             if prompt == len(self._prompts.words):
                 self._prompts.words.append(self._numbered(item.prompt))
             prompt_of.append(prompt)
@@ -101,13 +101,18 @@ class TaskIndex:
         """Return the index of this prompt among the task's distinct prompts; None if it is not one."""
         if hash(_last(turns)) not in self._prompts.likely:
             return None
-        return self._prompts.known.get(prompt_cluster(turns))
+        return self._prompts.known.get(_identity(turns))
 
     def reply(self, text: str) -> int | None:
         """Return the index of this response, compared exactly; None if it is not one."""
         if hash(text) not in self._replies.likely:
             return None
         return self._replies.known.get(digest(text, 32))
+
+
+def _identity(turns: Sequence[Turn]) -> str:
+    """Return what a prompt is known by: roles and texts, whatever tools are declared beside them."""
+    return prompt_cluster([Turn(role=turn["role"], content=turn["content"]) for turn in turns])
 
 
 def _last(turns: Sequence[Turn]) -> str:

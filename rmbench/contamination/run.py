@@ -12,13 +12,17 @@ from rmbench.core.overlap import words
 from rmbench.errors import ConfigError
 from rmbench.stats.clusters import Ints
 from rmbench.tasks.containers import estimated_rows_of
+from rmbench.tasks.hub import fetch, hub_data, resolve
 from rmbench.tasks.items import open_items
+from rmbench.tasks.layouts.reading import LayoutOptions
 from rmbench.tasks.rows import BadRows, data_files
 from rmbench.tasks.spec import TaskSpec
 from rmbench.tasks.training import LABELS, TrainingRow, rows_of_items, training_rows, training_split
 
 BATCH_WORDS = 2**18
 """Words of prompts or of responses that are looked up together."""
+OPTION = "--train-option"
+"""How the command takes options of reading the training data, for messages."""
 BATCH_ROWS = 2**14
 """Rows that are looked up together, however short their texts are."""
 
@@ -33,21 +37,27 @@ class TrainingSource:
     """The file; None for a task's split."""
     split: TaskSpec | None = None
 
-    def rows(self, layout: str, bad: BadRows, *, offline: bool) -> Iterator[tuple[str, TrainingRow]]:
+    def rows(
+        self, layout: str, bad: BadRows, options: LayoutOptions | None = None, *, offline: bool
+    ) -> Iterator[tuple[str, TrainingRow]]:
         """Yield rows, each with the name of its file."""
         if self.path is not None:
-            yield from ((self.name, row) for row in training_rows(self.path, layout, bad))
+            yield from ((self.name, row) for row in training_rows(self.path, layout, bad, options))
         elif self.split is not None:
             found, _ = open_items(self.split, None, bad, offline=offline)
             for row in rows_of_items(found):
                 yield f"{self.name}/{row.path.name}", row
 
 
-def open_training(sources: Sequence[str]) -> list[TrainingSource]:
-    """Return the files behind `sources` (files, folders, `TASK:train`), in an order that only names decide.
+def open_training(sources: Sequence[str], *, offline: bool = False) -> list[TrainingSource]:
+    """Return the files behind `sources`, in an order that only names decide.
+
+    Args:
+        sources: Files, folders, `TASK:train`, or data sets on the Hub.
+        offline: Never reach for a hub.
 
     Raises:
-        ConfigError: If a file is named twice, or a task has no training split.
+        ConfigError: If a file is named twice, a task has no training split, or the Hub is needed.
         DataError: If there is nothing at a path.
     """
     found = []
@@ -55,6 +65,10 @@ def open_training(sources: Sequence[str]) -> list[TrainingSource]:
         split = training_split(source, f"--train {source}")
         if split is not None:
             found.append(TrainingSource(source, None, split))
+        elif (hub := hub_data(source)) is not None:
+            commit = resolve(hub, offline=offline)
+            (files,) = fetch(commit).values()
+            found += [TrainingSource(f"{commit.data.told()}/{path.name}", path) for path in files]
         else:
             found += [TrainingSource(str(path), path) for path in data_files(Path(source))]
     first: dict[str, str] = {}
@@ -78,6 +92,7 @@ def scan(
     sources: Sequence[TrainingSource],
     *,
     layout: str = "auto",
+    options: LayoutOptions | None = None,
     on_bad: str = "fail",
     offline: bool = False,
     on_rows: Callable[[int], None] | None = None,
@@ -88,6 +103,7 @@ def scan(
         index: The task.
         sources: What to read.
         layout: A name in `LAYOUTS`, or `auto`.
+        options: Which column is which, where their names do not say it.
         on_bad: `fail` stops at the first row that does not fit; `skip` leaves it out and counts it.
         offline: Never reach for a hub.
         on_rows: Called now and then with how many rows are done.
@@ -98,8 +114,10 @@ def scan(
     findings = Findings(index)
     batch = _Batch(findings)
     for source in sources:
-        bad = BadRows(skip=on_bad == "skip")  # one per file: each says for itself that it is empty
-        for name, row in source.rows(layout, bad, offline=offline):
+        bad = BadRows(
+            skip=on_bad == "skip", option=OPTION
+        )  # one per file: each says for itself that it is empty
+        for name, row in source.rows(layout, bad, options, offline=offline):
             batch.add(name, row)
             if batch.is_full:
                 batch.look_up()

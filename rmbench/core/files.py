@@ -45,14 +45,20 @@ def digest(value: Any, length: int = 64) -> str:
     return hashlib.sha256(raw).hexdigest()[:length]
 
 
+def identity_of(turn: Turn) -> list[Any]:
+    """Return what a turn's identity is made of: role and text, and the rest only where there is some."""
+    more = {key: value for key, value in turn.items() if key not in ("role", "content") and value is not None}
+    return [turn["role"], turn["content"], more] if more else [turn["role"], turn["content"]]
+
+
 def conversation_key(turns: Sequence[Turn]) -> str:
-    """Return the identity of a conversation: role and content of each turn, 32 hex digits."""
-    return digest([[t["role"], t["content"]] for t in turns], 32)
+    """Return the identity of a conversation: all that its turns hold, 32 hex digits."""
+    return digest([identity_of(turn) for turn in turns], 32)
 
 
 def pair_key(prompt: Sequence[Turn], first: str, second: str) -> str:
     """Return the identity of an ordered pair of replies, 32 hex digits."""
-    return digest(["pair", [[t["role"], t["content"]] for t in prompt], first, second], 32)
+    return digest(["pair", [identity_of(turn) for turn in prompt], first, second], 32)
 
 
 def prompt_cluster(prompt: Sequence[Turn]) -> str:

@@ -21,8 +21,8 @@ class EvalOptions:
     data: Annotated[
         Path | None,
         Option(
-            "Read the task's data from this file or folder, in the same schema, or from org/name@COMMIT on"
-            " the Hugging Face Hub (40 hex digits)."
+            "Read the task's data from this file or folder, or from the Hugging Face Hub:"
+            " org/name[/config][:split][@commit]."
         ),
     ] = None
     params: Annotated[Texts, Option("Parameter of the task (repeat).", flags="-T")] = field(

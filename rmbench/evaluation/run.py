@@ -10,6 +10,7 @@ from rmbench.evaluation.options import EvalOptions
 from rmbench.evaluation.task import PreparedTask
 from rmbench.evaluation.written import changed_by_template, with_special_tokens, without_unwritable
 from rmbench.metrics import measure_suite, panel_of
+from rmbench.models.messages import is_blank
 from rmbench.models.resolve import LoadedModel, fingerprint_of
 from rmbench.results.read import complete_run
 from rmbench.results.record import SELF_GOLD, make_identity, run_id
@@ -191,7 +192,7 @@ def _measured(
 
 def _n_empty(items: Iterable[Item]) -> int:
     """Return how many responses are empty or white space. They are measured like any other."""
-    return sum(not r.text.strip() for item in items for r in item.responses)
+    return sum(is_blank(r.turn) for item in items for r in item.responses)
 
 
 def _if_any(key: str, value: Mapping[str, float] | None) -> dict[str, Any]:

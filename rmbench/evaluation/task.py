@@ -10,6 +10,7 @@ from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalOptions
 from rmbench.gold.source import Gold
 from rmbench.tasks import ItemShelf, read_task_items
+from rmbench.tasks.items import ItemSet
 from rmbench.tasks.spec import TaskSpec, check_kinds
 
 
@@ -61,8 +62,24 @@ def prepare_task(spec: TaskSpec, options: EvalOptions) -> PreparedTask:
     spec = replace(spec, strata=(*spec.strata, *item_set.strata))
     return PreparedTask(
         spec, items, n_available, item_set.dropped, data_hash, source, votes_hash=item_set.votes_hash,
-        remarks=item_set.remarks,
+        remarks=(*item_set.remarks, *(_sizes_told(spec, item_set) if options.data else ())),
     )  # fmt: skip
+
+
+def _sizes_told(spec: TaskSpec, data: ItemSet) -> list[str]:
+    """Return what the task makes of pairs where it is about pools, and of pools where it is about pairs."""
+    told = []
+    if "best_of_n" in spec.kinds and data.most_responses == 2:
+        told.append(
+            f"{spec.name}: the items are pairs, so best-of-N is measured at N = 2 alone, one of two replies;"
+            " larger N need pools of more responses to a prompt, such as `rmbench sample` writes"
+        )
+    if "preference" in spec.kinds and data.most_responses > 2:
+        told.append(
+            f"{spec.name}: items have up to {data.most_responses:,} replies; any two of different gold are a"
+            " pair"
+        )
+    return told
 
 
 def with_gold(task: PreparedTask, items: ItemShelf, gold: Gold) -> PreparedTask:

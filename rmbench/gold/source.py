@@ -17,6 +17,7 @@ from rmbench.core.files import digest, sha256_file
 from rmbench.core.schema import typed_options
 from rmbench.errors import ConfigError, RmbenchError, ScoringError
 from rmbench.gold.verifier import GoldVerifier, Verdict, find_verifier
+from rmbench.models.messages import text_alone
 from rmbench.models.resolve import LoadedModel, check_spec, fingerprint_of, load_model
 from rmbench.models.runtime import Runtime
 from rmbench.results.record import SELF_GOLD
@@ -188,6 +189,7 @@ def _verified(items: ItemShelf, source: VerifierGold, counts: Counter[str]) -> I
     for item in items:
         responses = []
         for response in item.responses:
+            text_alone([response.turn], f"a verifier (item {item.id})")
             verdict = _ask(source, item, response.text)
             if verdict.reason or verdict.gold is None:
                 reason = verdict.reason or "no reason given"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from rmbench.core.files import conversation_key
 from rmbench.errors import ConfigError
+from rmbench.models.messages import text_alone
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation
 
@@ -19,7 +20,7 @@ class Length:
 
     def score(self, batch: Sequence[Conversation]) -> list[float]:
         """Return the characters of each last turn; equal lengths tie."""
-        return [float(len(turns[-1]["content"])) for turns in batch]
+        return [float(len(_reply(turns))) for turns in batch]
 
 
 class Shortest:
@@ -31,7 +32,7 @@ class Shortest:
 
     def score(self, batch: Sequence[Conversation]) -> list[float]:
         """Return minus the characters of each last turn; equal lengths tie."""
-        return [-float(len(turns[-1]["content"])) for turns in batch]
+        return [-float(len(_reply(turns))) for turns in batch]
 
 
 _MARKDOWN = re.compile(
@@ -57,7 +58,7 @@ class Markdown:
 
     def score(self, batch: Sequence[Conversation]) -> list[float]:
         """Return the density of each last turn; texts without a mark tie at 0."""
-        return [_density(turns[-1]["content"]) for turns in batch]
+        return [_density(_reply(turns)) for turns in batch]
 
 
 def _density(text: str) -> float:
@@ -89,6 +90,11 @@ class Random:
     def _draw(self, key: str) -> float:
         raw = hashlib.sha256(f"{self.seed}:{key}".encode()).digest()
         return (int.from_bytes(raw[:8], "big") >> 11) / 2**53
+
+
+def _reply(turns: Conversation) -> str:
+    text_alone(turns[-1:], "a rule about texts")
+    return turns[-1]["content"]
 
 
 class Constant:

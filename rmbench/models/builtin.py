@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from rmbench.core.files import parse_json, read_arrays, sha256_bytes
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models import SCHEMES, register_scheme
+from rmbench.models.messages import text_alone
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation
 
@@ -62,6 +63,7 @@ def featurize(turns: Conversation) -> tuple[NDArray[np.int64], NDArray[np.float6
 
     Shapes (n,) and (n,); 0 <= index < N_FEATURES. Pure: the same in every process and version of Python.
     """
+    text_alone(turns, "builtin:linear")
     prompt = "\n".join(turn["content"] for turn in turns[:-1])[-_MAX_CHARS:]
     response = turns[-1]["content"][:_MAX_CHARS]
     found: dict[int, float] = {}

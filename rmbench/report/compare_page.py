@@ -8,6 +8,7 @@ from rmbench.core.digits import Digits, digits_of, digits_of_estimates, probabil
 from rmbench.core.escape import one_line
 from rmbench.format.pages import ARROWS, LONGEST_NAME, better, estimate_parts, render_page, text_block
 from rmbench.format.tables import Number, plain_rows
+from rmbench.models.messages import text_of
 from rmbench.report.compare_tables import (
     answered_notes,
     basis_notes,
@@ -142,15 +143,13 @@ def _item(
     given = [rewards[n][name]["rewards"] for n in range(len(values))]
     shown["of"] = len(item.responses)
     shown["prompt"] = one_line(item.prompt[-1]["content"], 100) if item.prompt else ""
-    shown["turns"] = [
-        {"role": one_line(t["role"], 30), "text": text_block(t["content"])} for t in item.prompt
-    ]
+    shown["turns"] = [{"role": one_line(t["role"], 30), "text": text_block(text_of(t))} for t in item.prompt]
     shown["responses"] = [
         {
             "place": k + 1,
             "gold": _value(item.responses[k].gold),
             "rewards": [f"{m} {_value(found[k])}" for (m, _), found in zip(values, given, strict=True)],
-            "text": text_block(item.responses[k].text),
+            "text": text_block(text_of(item.responses[k].turn)),
         }
         for k in _picked(item, given)
     ]

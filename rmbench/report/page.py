@@ -15,6 +15,7 @@ from rmbench.errors import ConfigError
 from rmbench.format.pages import LONGEST_NAME, anchor, render_page, text_block
 from rmbench.gold.source import describe_gold
 from rmbench.metrics.selection import BEST, rule_of
+from rmbench.models.messages import text_of
 from rmbench.plot import Source
 from rmbench.report.numbers import Section, all_rows, count_rows, headline_rows, notes_of
 from rmbench.report.pictures import Picture, pictures_of
@@ -133,7 +134,7 @@ def _facts(sources: Sequence[Source]) -> str:
 
 def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> dict[str, Any]:
     lead = f"gold lost {Digits().write(worst.loss)}" if picks(source) else f"margin {_reward(worst.margin)}"
-    prompt = [(t["role"], t["content"]) for t in item.prompt] if item else []
+    prompt = [(t["role"], text_of(t)) for t in item.prompt] if item else []
     others = [
         f"{one_line(other.label, LONGEST_NAME)}: {_judged(margin)}"
         for other in section.sources
@@ -152,7 +153,7 @@ def _item(worst: Worst, source: Source, section: Section, item: Item | None) -> 
                 "reward": _reward(shown.reward),
                 "gold": significant(shown.gold),
                 "length": f"{shown.length:,} characters" if shown.length else "",
-                "text": text_block(item.responses[shown.place].text) if item else None,
+                "text": text_block(text_of(item.responses[shown.place].turn)) if item else None,
             }
             for shown in worst.responses
         ],

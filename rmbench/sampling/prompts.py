@@ -8,14 +8,15 @@ from typing import Any
 
 from rmbench.core.files import conversation_key, digest, require_file
 from rmbench.errors import ConfigError
+from rmbench.models.messages import more_of
 from rmbench.sampling.policy import Prompt
 from rmbench.tasks import fields, read_task_items
-from rmbench.tasks.own import EXPECTED_KEYS, expected_of
+from rmbench.tasks.own import EXPECTED_KEYS, expected_of, prompt_of
 from rmbench.tasks.rows import BadRows, Row, rows_of
 from rmbench.tasks.spec import TaskSpec
 from rmbench.types import Item, Turn
 
-CARRIED = ("cluster", "strata", *EXPECTED_KEYS)
+CARRIED = ("cluster", "strata", "tools", *EXPECTED_KEYS)
 """Keys beside the prompt's that a pool keeps, as its readers know them."""
 
 REPEATED = "prompt stands before already"
@@ -92,7 +93,7 @@ def limited(prompts: Sequence[Prompt], limit: int | None, seed: int) -> list[Pro
 
 
 def _of_row(row: Row, system: str | None) -> Prompt:
-    turns = fields.prompt(row, "prompt", fields.required(row, "prompt"))
+    turns = prompt_of(row)
     # Checked here, so that no pool holds what its reader refuses.
     fields.strata(row)
     fields.cluster_of(row, turns)
@@ -103,7 +104,7 @@ def _of_row(row: Row, system: str | None) -> Prompt:
 
 
 def _of_item(item: Item, system: str | None, source: str) -> Prompt:
-    is_text = len(item.prompt) == 1 and item.prompt[0]["role"] == "user"
+    is_text = len(item.prompt) == 1 and item.prompt[0]["role"] == "user" and not more_of(item.prompt[0])
     given = item.prompt[0]["content"] if is_text else [dict(turn) for turn in item.prompt]
     carried = (
         {"cluster": item.cluster}

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rmbench.core.files import conversation_key, pair_key
+from rmbench.models.messages import text_alone
 from rmbench.types import Conversation, Item, Pair, RewardModel, SharingModel, SizedModel, Turn
 
 U = TypeVar("U")
@@ -157,7 +158,12 @@ def conversations_of(item: Item) -> list[Unit[Conversation]]:
 
 
 def pairs_of(item: Item) -> list[Unit[Pair]]:
-    """Return every ordered pair of responses, i before j: K (K - 1) for K responses, row by row."""
+    """Return every ordered pair of responses, i before j: K (K - 1) for K responses, row by row.
+
+    Raises:
+        UnwritableError: If a response calls tools: a pairwise model gets texts.
+    """
+    text_alone((response.turn for response in item.responses), f"a pairwise model (item {item.id})")
     texts = [response.text for response in item.responses]
     return [
         Unit(pair_key(item.prompt, texts[i], texts[j]), Pair(item.prompt, texts[i], texts[j]))

@@ -32,7 +32,6 @@ _PACKED = ("", ".gz", ".xz", ".zst")
 _DELIMITERS = (",", ";", "\t")
 _LONGEST_OF_TABLE = 2**24
 """Characters of a line."""
-_JSON_CELL = ("[{", "[[", '["')
 
 HEAD_BYTES = 2**20
 """Bytes at the beginning of a file from which its number of rows is estimated."""
@@ -205,7 +204,7 @@ def _array(path: Path) -> Iterator[Any]:
 
 
 def _table(path: Path) -> Values:
-    """Yield the rows of a CSV or TSV file, all values text but for cells that hold a list as JSON."""
+    """Yield the rows of a CSV or TSV file, all values text."""
     csv.field_size_limit(LONGEST_LINE)
     try:
         with open_text(path) as file:
@@ -225,7 +224,7 @@ def _table(path: Path) -> Values:
                 else:
                     yield (
                         rows.line_num,
-                        {k: _cell(path, rows.line_num, k, v) for k, v in zip(names, cells, strict=True)},
+                        dict(zip(names, cells, strict=True)),
                     )
     except UnicodeDecodeError as error:
         raise DataError(f"not UTF-8 text ({error.reason})", path=path) from None
@@ -246,18 +245,6 @@ def _bounded(path: Path, file: TextIO) -> Iterator[str]:
             )
             raise DataError(f"{what}; expected a table of text", path=path, line=number)
         yield line
-
-
-def _cell(path: Path, line: int, name: str, text: str) -> Any:
-    if not text.startswith(_JSON_CELL):
-        return text
-    try:
-        return parse_json(text)
-    except ValueError:
-        if text.startswith(("[{'", "[['", "[{\"role'")):
-            problem = "a list as Python prints it; expected JSON (write it with json.dumps)"
-            raise DataError(problem, path=path, line=line, key=name, reason="a list is no JSON") from None
-        return text
 
 
 def _parquet(path: Path) -> Values:

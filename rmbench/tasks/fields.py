@@ -6,6 +6,8 @@ from math import isfinite
 from typing import Any
 
 from rmbench.core.files import prompt_cluster
+from rmbench.tasks.messages import kind_of as kind_of
+from rmbench.tasks.messages import turn_of
 from rmbench.tasks.rows import Row
 from rmbench.types import LARGEST_GOLD, Turn
 
@@ -77,16 +79,15 @@ def turns(row: Row, key: str, value: Any) -> tuple[Turn, ...]:
     found = []
     for n, message in enumerate(value):
         where = f"{key}[{n}]"
-        if not isinstance(message, Mapping) or not {"role", "content"} <= set(message):
+        if not isinstance(message, Mapping) or not (
+            {"role", "content"} <= set(message) or {"role", "tool_calls"} <= set(message)
+        ):
             raise row.error('expected {"role": ..., "content": ...}', where, "prompt is no conversation")
         if message["role"] not in ROLES:
             raise row.error(
                 f"{message['role']!r}; expected one of {', '.join(ROLES)}", f"{where}.role", "unknown role"
             )
-        content = message["content"]
-        if not isinstance(content, str):
-            raise row.error(f"{kind_of(content)}; expected text", f"{where}.content", "text is not a string")
-        found.append(Turn(role=str(message["role"]), content=content))
+        found.append(turn_of(row, where, str(message["role"]), message))
     return tuple(found)
 
 
@@ -102,8 +103,8 @@ def prompt(row: Row, key: str, value: Any) -> tuple[Turn, ...]:
     return found
 
 
-def shared_prompt(row: Row) -> tuple[tuple[Turn, ...], str, str]:
-    """Return the prompt of two whole conversations, `chosen` and `rejected`, and the reply that ends each.
+def shared_prompt(row: Row) -> tuple[tuple[Turn, ...], Turn, Turn]:
+    """Return the prompt of two whole conversations, `chosen` and `rejected`, and the turn that ends each.
 
     Raises:
         DataError: If one is no conversation that ends with a reply, or they differ before it.
@@ -116,7 +117,7 @@ def shared_prompt(row: Row) -> tuple[tuple[Turn, ...], str, str]:
         raise row.error(
             "the conversation before the reply differs from 'chosen'", "rejected", "prompts differ"
         )
-    return chosen[:-1], chosen[-1]["content"], rejected[-1]["content"]
+    return chosen[:-1], chosen[-1], rejected[-1]
 
 
 def finite(row: Row, key: str, value: Any) -> float:
@@ -172,7 +173,7 @@ def known_name(row: Row, key: str, value: str, known: Sequence[str]) -> str:
     return value
 
 
-def no_comparison(first: str, second: str) -> str | None:
+def no_comparison(first: object, second: object) -> str | None:
     """Return why two replies are no comparison, or None: the reason under which the pair is left out."""
     return "identical responses" if first == second else None
 
@@ -257,9 +258,3 @@ def cluster_of(row: Row, turns_of_prompt: Sequence[Turn]) -> str:
     if value is None:
         return prompt_cluster(turns_of_prompt)
     return text(row, "cluster", value)
-
-
-def kind_of(value: Any) -> str:
-    """Return the kind of a JSON value in words, for messages."""
-    names = {type(None): "null", bool: "true or false", list: "a list", dict: "an object", str: "text"}
-    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

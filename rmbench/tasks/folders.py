@@ -1,6 +1,7 @@
 """Data files in folders: those of one split, those that `datasets` saved, those in folders below."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from rmbench.errors import DataError
 from rmbench.tasks.containers import SUFFIXES
 
 _SPLIT = re.compile(r"(train|test|validation|valid|val|dev|eval)(?![a-z])")
+_SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-\d{5}\.")
 _OF_HUB = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json")
 """JSON files beside data that hold no rows."""
 
@@ -59,17 +61,50 @@ def files_below(folder: Path) -> list[Path]:
     splits: dict[str, Path] = {}
     for path in found:
         parts = path.relative_to(folder).parts
-        named = [(k, match[1]) for k, part in enumerate(parts) if (match := _SPLIT.match(part.lower()))]
-        if named:
-            k, split = named[0]
-            splits.setdefault(split, folder.joinpath(*parts[: k + 1]))
+        if (place := split_of(parts)) is not None:
+            splits.setdefault(place[1], folder.joinpath(*parts[: place[0] + 1]))
     if len(splits) > 1:
         raise _which(folder, splits)
     return found
 
 
+def splits_below(folder: Path) -> dict[str, list[Path]]:
+    """Return split -> its files, for a folder that has several; empty for another.
+
+    Raises:
+        DataError: If a folder that `datasets` saved is damaged.
+    """
+    if (folder / "dataset_dict.json").is_file():
+        names = [str(split) for split in _keys(folder / "dataset_dict.json", "splits")]
+        return {name: saved_files(folder / name) for name in names} if len(names) > 1 else {}
+    found: dict[str, list[Path]] = {}
+    for path in sorted(path for path in folder.rglob("*") if _is_data(path)):
+        place = split_of(path.relative_to(folder).parts)
+        if place is not None:
+            found.setdefault(place[1], []).append(path)
+    return found if len(found) > 1 else {}
+
+
+def split_of(parts: Sequence[str]) -> tuple[int, str] | None:
+    """Return which part of a file's path names its split, and the split; None where none does.
+
+    `data/train_prefs-00000-of-00001.parquet` is of `train_prefs`, `test/x.jsonl` of `test`.
+    """
+    for place, part in enumerate(parts):
+        if place == len(parts) - 1 and (shard := _SHARD.match(part)):
+            return place, shard["split"]
+        if match := _SPLIT.match(part.lower()):
+            return place, match[1]
+    return None
+
+
+def is_data_name(name: str) -> bool:
+    """Say whether a file's name is one of data."""
+    return name.endswith(SUFFIXES) and name.rpartition("/")[2] not in _OF_HUB
+
+
 def _is_data(path: Path) -> bool:
-    return path.name.endswith(SUFFIXES) and path.name not in _OF_HUB and path.is_file()
+    return is_data_name(path.name) and path.is_file()
 
 
 def _which(folder: Path, splits: dict[str, Path]) -> DataError:

@@ -7,15 +7,18 @@ import json
 import tempfile
 import weakref
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any, overload
+from typing import IO, Any, cast, overload
 
-from rmbench.core.files import canonical_json, sha256_file
+from rmbench.core.files import canonical_json, identity_of, sha256_file
 from rmbench.errors import ConfigError, DataError, first_line
-from rmbench.tasks.rows import BadRows, FoundItem, data_files
+from rmbench.tasks.hub import HubData, fetch, hub_data, is_name, resolve
+from rmbench.tasks.messages import SHOWN_KEYS
+from rmbench.tasks.rows import BadRows, FoundItem, Reader, data_files
 from rmbench.tasks.spec import HUB_DATA, TaskSpec, find_reader
 from rmbench.types import Item, Response, Turn
 
@@ -82,8 +85,8 @@ def _encoded(item: Item) -> bytes:
     return json.dumps(
         [
             item.id,
-            [[turn["role"], turn["content"]] for turn in item.prompt],
-            [[r.text, r.gold, dict(r.tags), r.logprob] for r in item.responses],
+            [identity_of(turn) for turn in item.prompt],
+            [[r.text, r.gold, dict(r.tags), r.logprob, dict(r.more)] for r in item.responses],
             item.cluster,
             dict(item.strata),
             item.gold_kind,
@@ -97,7 +100,7 @@ def _decoded(raw: bytes) -> Item:
     name, prompt, responses, cluster, strata, gold_kind, expected, votes = json.loads(raw)
     return Item(
         id=name,
-        prompt=tuple(Turn(role=role, content=content) for role, content in prompt),
+        prompt=tuple(map(_turn, prompt)),
         responses=tuple(Response(*response) for response in responses),
         cluster=cluster,
         strata=strata,
@@ -105,6 +108,11 @@ def _decoded(raw: bytes) -> Item:
         expected=expected,
         votes=None if votes is None else tuple(votes),
     )
+
+
+def _turn(kept: list[Any]) -> Turn:
+    role, content, *more = kept
+    return cast(Turn, {"role": role, "content": content, **(more[0] if more else {})})
 
 
 PACKAGED = Path(__file__).resolve().parent.parent / "_data"
@@ -128,6 +136,8 @@ class ItemSet:
     """How files were read, for the user."""
     strata: tuple[str, ...] = ()
     """Strata that were found in the data and that the task does not name."""
+    most_responses: int = 0
+    """Responses of the item that has most."""
 
 
 def read_task_items(
@@ -137,7 +147,7 @@ def read_task_items(
 
     Args:
         spec: The task.
-        data: File or folder in the task's schema, or `org/name@<40-hex commit>` of a data set on the hub.
+        data: File or folder, or `org/name[/config][:split][@commit]` of a data set on the hub.
         on_bad: `fail` stops at the first row that does not fit; `skip` leaves it out and counts it. None is
             `fail` where the user has no such option: the message does not name it.
         offline: Never reach for a hub.
@@ -148,9 +158,9 @@ def read_task_items(
     """
     bad = BadRows(skip=on_bad == "skip")
     found, source = open_items(spec, data, bad, offline=offline)
-    content, votes = _DataHash(), _VotesHash()
+    content, votes, sizes = _DataHash(), _VotesHash(), Counter[int]()
     try:
-        items = ItemShelf.of(votes.watch(content.watch(_unique(found, bad))))
+        items = ItemShelf.of(votes.watch(content.watch(_counted(_unique(found, bad), sizes))))
     except DataError as error:
         if on_bad != "fail" or error.line is None:
             raise
@@ -159,8 +169,14 @@ def read_task_items(
     new = tuple(name for name in bad.strata if name not in spec.strata)
     return ItemSet(
         items, dict(sorted(bad.dropped.items())), content.hexdigest(), source, votes.hexdigest(),
-        tuple(bad.remarks), new,
+        tuple(bad.remarks), new, max(sizes, default=0),
     )  # fmt: skip
+
+
+def _counted(items: Iterable[Item], sizes: Counter[int]) -> Iterator[Item]:
+    for item in items:
+        sizes[len(item.responses)] += 1
+        yield item
 
 
 def open_items(
@@ -172,13 +188,36 @@ def open_items(
         DataError: If there is nothing to read; while it is read, with file, line and key.
         ConfigError: If there is no data.
     """
-    paths, source = _locate(spec, data, offline)
     reader = find_reader(spec.data.reader, spec.path)
-    files: list[Path] = []
+    hub = None if data is None else hub_data(data.as_posix())
+    if hub is not None and not (HUB_DATA.fullmatch(hub.told()) and _own_files(spec, reader)):
+        commit = resolve(hub, offline=offline)
+        bad.remarks.extend(filter(None, [commit.remark]))
+        if not _own_files(spec, reader):
+            (files,) = fetch(commit).values()
+            return reader(files, spec.data.options, bad), f"hub: {commit.data.told()}"
+        data = Path(_whole(spec, commit.data))
+    paths, source = _locate(spec, data, offline)
+    files = []
     for path in paths:
         pattern = spec.data.files if path.is_dir() else None
         files += [path] if reader.whole_path and path.is_dir() else data_files(path, pattern)
     return reader(files, spec.data.options, bad), source
+
+
+def _whole(spec: TaskSpec, hub: HubData) -> str:
+    """Return the name of a whole data set, of which a task takes its own files."""
+    if hub.config or hub.split:
+        raise ConfigError(
+            f"task {spec.name!r} reads its own files of a data set; expected --data org/name[@commit], found"
+            f" {hub.told()}"
+        )
+    return hub.told()
+
+
+def _own_files(spec: TaskSpec, reader: Reader) -> bool:
+    """Say whether a task knows which files of a data set it reads."""
+    return bool(spec.data.files or reader.whole_path)
 
 
 def hash_items(items: Iterable[Item]) -> str:
@@ -190,25 +229,35 @@ def hash_items(items: Iterable[Item]) -> str:
 
 
 def export_items(items: Iterable[Item]) -> Iterator[dict[str, Any]]:
-    """Yield `{"id", "prompt", "responses"}` per item: the input of a scorer, without gold."""
+    """Yield `{"id", "prompt", "responses"}` per item: the input of a scorer, without gold.
+
+    A response that holds more than its text is a message; `reference`, `rubric` and `principle` stand beside.
+    """
     for item in items:
         yield {
             "id": item.id,
             "prompt": [dict(turn) for turn in item.prompt],
-            "responses": [response.text for response in item.responses],
+            "responses": [dict(r.turn) if r.more else r.text for r in item.responses],
+            **{key: item.expected[key] for key in SHOWN_KEYS if key in item.expected},
         }
 
 
 def _content(item: Item) -> list[Any]:
     return [
         item.id,
-        [[t["role"], t["content"]] for t in item.prompt],
-        # Unknown log-probabilities leave no trace: data that never had any keeps its hash.
-        [[r.text, r.gold] if r.logprob is None else [r.text, r.gold, r.logprob] for r in item.responses],
+        [identity_of(turn) for turn in item.prompt],
+        [_content_of(response) for response in item.responses],
         item.cluster,
         dict(item.strata),
         item.gold_kind,
     ]
+
+
+def _content_of(response: Response) -> list[Any]:
+    # What is not there leaves no trace: data that never had log-probabilities or tools keeps its hash.
+    if response.more:
+        return [response.text, response.gold, response.logprob, dict(response.more)]
+    return [response.text, response.gold] + ([] if response.logprob is None else [response.logprob])
 
 
 class _DataHash:
@@ -259,6 +308,11 @@ def _unique(found: Iterable[FoundItem], bad: BadRows) -> Iterator[Item]:
 
 def _locate(spec: TaskSpec, data: Path | None, offline: bool) -> tuple[list[Path], str]:
     if data is not None and (data.exists() or not HUB_DATA.fullmatch(data.as_posix())):
+        if not data.exists() and is_name(data.as_posix()):
+            raise DataError(
+                f"there is no such file or folder; a data set on the Hub is --data hf:{data.as_posix()}",
+                path=data,
+            )
         return [data], str(data)
     if data is None and spec.data.path is not None:
         path = (PACKAGED / spec.data.path).resolve()

@@ -5,15 +5,17 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
+from rmbench.models.messages import more_of, tools_of
 from rmbench.tasks import fields
+from rmbench.tasks.messages import SHOWN_KEYS, tools_in, with_tools
 from rmbench.tasks.rows import BadRows, FoundItem, Row, items_of
 from rmbench.types import GOLD_KINDS, GoldKind, Item, Response, Turn
 
-EXPECTED_KEYS = ("answer", "checks", "pattern", "schema", "tests")
-"""Keys that verifiers compare responses with."""
+EXPECTED_KEYS = ("answer", "checks", "pattern", "schema", "tests", *SHOWN_KEYS)
+"""Keys that verifiers compare responses with, or that judges may be shown."""
 ITEM_KEYS = (
     "id", "prompt", "responses", "gold", "gold_kind", "cluster", "strata", "tags", "logprobs", "sampling",
-    "votes", *EXPECTED_KEYS,
+    "votes", "tools", *EXPECTED_KEYS,
 )  # fmt: skip
 """Keys of an item row. Of `sampling`, how responses were made, only the policy's name is read."""
 
@@ -22,6 +24,7 @@ _LOGPROB_ROUNDING = 1e-4
 
 PAIR_KEYS = (
     "id", "prompt", "chosen", "rejected", "strength", "p_chosen", "cluster", "strata", "subset", "votes",
+    "tools", *SHOWN_KEYS,
 )  # fmt: skip
 
 
@@ -30,9 +33,9 @@ def read_pairs(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem
 
     def compared(row: Row) -> Item | None:
         item = pair_of(row)
-        problem = fields.no_comparison(*(response.text for response in item.responses))
+        problem = fields.no_comparison(*(response.content for response in item.responses))
         if problem is not None:
-            bad.leave_out(problem)
+            bad.leave_out(problem, row=row)
         return None if problem else item
 
     return items_of(files, bad, compared)
@@ -45,11 +48,11 @@ def item_of(row: Row) -> Item:
         DataError: If a key is unknown or a value does not fit.
     """
     fields.known_keys(row, ITEM_KEYS)
-    prompt = fields.prompt(row, "prompt", fields.required(row, "prompt"))
+    prompt = prompt_of(row)
     texts = fields.required(row, "responses")
     if not isinstance(texts, list) or len(texts) < 2:
         raise row.error("expected a list of at least two responses", "responses", "fewer than two responses")
-    texts = [fields.reply(row, f"responses[{k}]", value) for k, value in enumerate(texts)]
+    said = [_response(row, f"responses[{k}]", value) for k, value in enumerate(texts)]
     gold = gold_of(row, len(texts))
     tags = _tags(row, len(texts))
     kind = "label" if row.value.get("gold_kind") is None else row.value["gold_kind"]
@@ -62,8 +65,8 @@ def item_of(row: Row) -> Item:
     labels = fields.strata(row)
     if policy := _policy(row):
         labels.setdefault("policy", policy)
-    columns = zip(texts, gold, tags, _logprobs(row, len(texts)), strict=True)
-    responses = tuple(Response(*column) for column in columns)
+    columns = zip(said, gold, tags, _logprobs(row, len(texts)), strict=True)
+    responses = tuple(Response(s["content"], g, t, p, more_of(s)) for s, g, t, p in columns)
     return Item(
         id=fields.identifier(row),
         prompt=prompt,
@@ -74,6 +77,26 @@ def item_of(row: Row) -> Item:
         expected=expected_of(row),
         votes=fields.votes(row, len(texts)),
     )
+
+
+def prompt_of(row: Row) -> tuple[Turn, ...]:
+    """Return the prompt of a row, with the tools that the row declares.
+
+    Raises:
+        DataError: If one of them does not fit.
+    """
+    turns = fields.prompt(row, "prompt", fields.required(row, "prompt"))
+    return with_tools(turns, tools_in(row, "tools", row.value.get("tools")))
+
+
+def _response(row: Row, key: str, value: Any) -> Turn:
+    """Return a response: text, or a message of the assistant's."""
+    if not isinstance(value, Mapping):
+        return Turn(role="assistant", content=fields.reply(row, key, value))
+    (found,) = fields.turns(row, key, [value])
+    if found["role"] != "assistant":
+        raise row.error(f"a message of the {found['role']}; expected the assistant's", key, "no reply")
+    return found
 
 
 def _policy(row: Row) -> str | None:
@@ -99,6 +122,7 @@ def expected_of(row: Row) -> dict[str, Any]:
     for key in ("pattern", "tests"):
         if row.value.get(key) is not None:
             found[key] = fields.text(row, key)
+    found |= shown_of(row)
     if (checks := row.value.get("checks")) is not None:
         if not isinstance(checks, list) or not all(isinstance(c, Mapping) and "name" in c for c in checks):
             raise row.error("expected a list of objects with 'name'", "checks", "checks do not fit")
@@ -107,6 +131,27 @@ def expected_of(row: Row) -> dict[str, Any]:
         if not isinstance(schema, Mapping):
             raise row.error("expected a JSON schema, an object", "schema", "schema does not fit")
         found["schema"] = schema
+    return found
+
+
+def shown_of(row: Row, names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what a judge may be shown of the row: those of `SHOWN_KEYS` that are given.
+
+    Args:
+        row: The row.
+        names: Key -> column, where the columns have other names; None: the keys' own.
+
+    Raises:
+        DataError: If one of them is neither text nor a list or an object.
+    """
+    found = {}
+    for key, column in (names or {key: key for key in SHOWN_KEYS}).items():
+        value = row.value.get(column)
+        if value is None or value == "":
+            continue
+        if not isinstance(value, str | list | Mapping):
+            raise row.error(f"{fields.kind_of(value)}; expected text", column, f"{key} is not text")
+        found[key] = value
     return found
 
 
@@ -171,13 +216,14 @@ def pair_of(row: Row) -> Item:
     """
     fields.known_keys(row, PAIR_KEYS)
     if "prompt" in row.value and row.value["prompt"] is not None:
-        prompt = fields.prompt(row, "prompt", row.value["prompt"])
+        prompt = prompt_of(row)
         replies = [_reply(row, key, prompt) for key in ("chosen", "rejected")]
     else:
         for key in ("chosen", "rejected"):
             if isinstance(row.value.get(key), str):
                 raise row.error(f"missing, and {key!r} is plain text without one", "prompt", "missing key")
         prompt, *replies = fields.shared_prompt(row)
+        prompt = with_tools(prompt, tools_in(row, "tools", row.value.get("tools")))
     gold, kind = _preference(row)
     labels = fields.strata(row)
     if row.value.get("subset") is not None:
@@ -185,25 +231,26 @@ def pair_of(row: Row) -> Item:
     return Item(
         id=fields.identifier(row),
         prompt=prompt,
-        responses=(Response(replies[0], gold[0]), Response(replies[1], gold[1])),
+        responses=(Response.of(replies[0], gold[0]), Response.of(replies[1], gold[1])),
         cluster=fields.cluster_of(row, prompt),
         strata=labels,
         gold_kind=kind,
+        expected=shown_of(row),
         votes=fields.votes(row, 2),
     )
 
 
-def _reply(row: Row, key: str, prompt: tuple[Turn, ...]) -> str:
+def _reply(row: Row, key: str, prompt: tuple[Turn, ...]) -> Turn:
     """Return the reply under `key`: text, one assistant message, or the whole conversation."""
     value = fields.required(row, key)
     if isinstance(value, str):
-        return fields.reply(row, key, value)
+        return Turn(role="assistant", content=fields.reply(row, key, value))
     found = fields.turns(row, key, value)
     if found[-1]["role"] != "assistant":
         raise row.error("does not end with an assistant turn", key, "no reply at the end")
-    if len(found) > 1 and found[:-1] != prompt:
+    if len(found) > 1 and with_tools(found[:-1], tools_of(prompt)) != prompt:
         raise row.error("its conversation differs from 'prompt'", key, "prompts differ")
-    return found[-1]["content"]
+    return found[-1]
 
 
 def _preference(row: Row) -> tuple[tuple[float, float], GoldKind]:

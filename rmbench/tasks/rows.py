@@ -52,6 +52,10 @@ class BadRows:
     """How files were read, for the user."""
     strata: dict[str, None] = field(default_factory=dict)
     """Strata that a reader found, which no task names."""
+    option: str = "-T"
+    """How the command that reads takes the reader's options, for messages."""
+    first: dict[str, str] = field(default_factory=dict)
+    """Reason -> the message of the first row that was left out for it."""
 
     def parse(self, rows: Iterable[Row], parse: Callable[[Row], T | None]) -> Iterator[T]:
         """Yield `parse(row)` for each row that fits; None stands for a row that was left out.
@@ -73,10 +77,13 @@ class BadRows:
         if not self.skip:
             raise error
         self.dropped[error.reason] += 1
+        self.first.setdefault(error.reason, str(error))
 
-    def leave_out(self, reason: str, count: int = 1) -> None:
+    def leave_out(self, reason: str, count: int = 1, row: Row | None = None) -> None:
         """Count what a benchmark's own rules leave out; never an error."""
         self.dropped[reason] += count
+        if row is not None:
+            self.first.setdefault(reason, f"{row.path.name}, line {row.line}")
 
 
 def data_files(path: Path, pattern: str | None = None) -> list[Path]:

@@ -208,6 +208,23 @@ def apply_params(spec: TaskSpec, options: Mapping[str, str]) -> TaskSpec:
     return replace(spec, params=params, data=replace(spec.data, options=reader))
 
 
+def apply_reader_options(spec: TaskSpec, options: Mapping[str, str], flag: str = "-T") -> TaskSpec:
+    """Return the task with options of its reader applied, where no metric is computed.
+
+    Raises:
+        UnknownNameError: If the reader has no such option.
+        ConfigError: If a value is not of the option's type.
+    """
+    where = f"{flag}, reader {spec.data.reader!r}"
+    known = parameters_of(find_reader(spec.data.reader, spec.path).options)
+    given = dict(spec.data.options)
+    for key, text in options.items():
+        if key not in known:
+            raise UnknownNameError("option", key, known, where)
+        given[key] = from_text(known[key].hint, text, f"{where}, option {key!r}")
+    return replace(spec, data=replace(spec.data, options=settled(given, known, where)))
+
+
 def parameter_names(spec: TaskSpec) -> list[str]:
     """Return the names of the parameters that `-T` may set on this task."""
     of_kinds, of_reader = _known(spec)

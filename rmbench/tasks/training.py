@@ -82,6 +82,8 @@ def training_split(source: str, where: str) -> TaskSpec | None:
     if split != "train":
         return None
     if name not in list_tasks():
+        if "/" in name:
+            return None  # a path, or a data set on the Hub
         if not Path(source).exists():
             raise UnknownNameError("task", name, list_tasks(), where)
         return None
@@ -93,17 +95,23 @@ def training_split(source: str, where: str) -> TaskSpec | None:
     return replace(spec, data=replace(spec.data, sha256=None, **part))
 
 
-def training_rows(path: Path, layout: str, bad: BadRows) -> Iterator[TrainingRow]:
+def training_rows(
+    path: Path, layout: str, bad: BadRows, options: LayoutOptions | None = None
+) -> Iterator[TrainingRow]:
     """Yield the rows of one training file.
 
     Args:
         path: JSON Lines, a JSON array or Parquet.
         layout: A name in `LAYOUTS`, or `auto`: the first that the file's first row fits.
         bad: What becomes of rows that do not fit.
+        options: Which column is which, where their names do not say it.
 
     Raises:
         DataError: If the file cannot be read or has no column that is known, or at a row that does not fit.
     """
+    if options is not None and options != LayoutOptions():
+        yield from rows_of_items(read_layout([path], options, bad))
+        return
     rows = rows_of(path, bad)
     first = next(rows, None)
     if first is None:
@@ -111,7 +119,7 @@ def training_rows(path: Path, layout: str, bad: BadRows) -> Iterator[TrainingRow
     fits = next((each for each in LAYOUTS.values() if each.fits(first)), None)
     if layout == "auto" and (fits is None or _is_told_by_columns(first)):
         if layout_of(Names.read(first.value, {}), first.value) is None:
-            raise _unknown(first)
+            raise _unknown(first, bad.option)
         yield from rows_of_items(read_layout([path], LayoutOptions(), bad))
     else:
         parse = (LAYOUTS[layout] if fits is None or layout != "auto" else fits).parse
@@ -146,10 +154,14 @@ def _is_told_by_columns(row: Row) -> bool:
     return layout is not None and layout.replies not in (("chosen", "rejected"), ("responses",))
 
 
-def _unknown(row: Row) -> DataError:
+def _unknown(row: Row, option: str) -> DataError:
     known = "; ".join(f"{name}: {_needs(layout)}" for name, layout in LAYOUTS.items())
     has = ", ".join(sorted(map(str, row.value))[:12]) or "none"
-    return DataError(f"no columns that are known as training data ({known}); it has: {has}", path=row.path)
+    return DataError(
+        f"no columns that are known as training data ({known}); it has: {has}. Say which is which: {option}"
+        " columns=prompt:COLUMN,chosen:COLUMN,rejected:COLUMN",
+        path=row.path,
+    )
 
 
 def _needs(layout: Layout) -> str:
@@ -164,11 +176,11 @@ def _pair(row: Row) -> TrainingRow:
     prompts = _given_prompt(row)
     n_given, replies = len(prompts), []
     for key, label in (("chosen", CHOSEN), ("rejected", REJECTED)):
-        before, text = reply_of(row, key, fields.required(row, key))
+        before, said = reply_of(row, key, fields.required(row, key))
         if before and before not in prompts:
             prompts.append(before)
         asked = {*range(n_given), *([prompts.index(before)] if before else [])}
-        replies.append(Reply(text, label, tuple(sorted(asked))))
+        replies.append(Reply(said["content"], label, tuple(sorted(asked))))
     return _row(row, prompts, replies)
 
 
@@ -215,8 +227,8 @@ def _instruction(row: Row) -> TrainingRow:
 def _completion(row: Row) -> TrainingRow:
     prompts = _given_prompt(row)
     key = next((k for k in ("completion", "response") if row.value.get(k) is not None), "completion")
-    _, text = reply_of(row, key, fields.required(row, key))
-    return _row(row, prompts, [Reply(text, UNLABELLED, (0,) if prompts else ())])
+    _, said = reply_of(row, key, fields.required(row, key))
+    return _row(row, prompts, [Reply(said["content"], UNLABELLED, (0,) if prompts else ())])
 
 
 def _text(row: Row) -> TrainingRow:

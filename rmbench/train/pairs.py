@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from rmbench.core.files import digest, in_part
+from rmbench.core.files import digest, identity_of, in_part
 from rmbench.errors import ConfigError
 from rmbench.models.hf.forward import padded
 from rmbench.models.hf.text import Encoded, TextFormat
 from rmbench.tasks import read_task_items
+from rmbench.tasks.hub import hub_data
 from rmbench.tasks.rows import BadRows, data_files, rows_of
-from rmbench.tasks.spec import DataSpec, load_task
+from rmbench.tasks.spec import DataSpec, TaskSpec, apply_reader_options, load_task
 from rmbench.tasks.training import training_split
-from rmbench.types import Conversation, Item, Turn
+from rmbench.types import Conversation, Item, Response, Turn
 
 BEYOND_EVAL_LIMIT = "held-out pairs beyond --eval-limit"
 """Reason under which unused held-out pairs are counted."""
@@ -34,10 +35,14 @@ class TrainingPair:
     strength: float | None
     """Difference of gold, where gold is more than a label."""
     cluster: str
+    more: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+    """What the messages of the two replies hold beside their texts."""
 
-    def conversation(self, reply: str) -> Conversation:
-        """Return the prompt followed by `reply`."""
-        return (*self.prompt, Turn(role="assistant", content=reply))
+    def conversations(self) -> tuple[Conversation, Conversation]:
+        """Return the prompt followed by the chosen reply, and by the rejected one."""
+        texts = zip((self.chosen, self.rejected), self.more, strict=True)
+        chosen, rejected = (Response(text, more=more).turn for text, more in texts)
+        return (*self.prompt, chosen), (*self.prompt, rejected)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ def read_training_data(
     *,
     reader: str = "auto",
     like: str | None = None,
+    params: Mapping[str, str] | None = None,
     part: tuple[float, float] | None = None,
     on_bad: str = "fail",
     pairs_per_prompt: int | None = None,
@@ -75,9 +81,11 @@ def read_training_data(
     """Return the pairs of `source`, split by prompt.
 
     Args:
-        source: A file or folder, or `TASK:train` for the training split of a task; several are joined.
+        source: A file or folder, `org/name[/config][:split][@commit]` on the Hub, or `TASK:train` for the
+            training split of a task; several are joined.
         reader: Format of the file; `auto` looks at its first row.
         like: A task whose reader and options replace `reader`.
+        params: Options of the reader, as texts.
         part: Only prompts whose hash lies in [low, high), see `in_part`; None: all.
         on_bad: `fail` stops at the first row or pair that does not fit; `skip` leaves it out and counts it.
         pairs_per_prompt: Most pairs from a pool of many responses, drawn by seed; None: all.
@@ -96,7 +104,7 @@ def read_training_data(
     counts: Counter[str] = Counter()
     names = []
     for one in sources:
-        found, dropped, name = _items(one, reader, like, on_bad, offline)
+        found, dropped, name = _items(one, _reading(reader, like, params or {}), on_bad, offline)
         items += [item for item in found if in_part(item.cluster, part)]
         counts.update(dropped)
         names.append(name)
@@ -121,26 +129,49 @@ def read_training_data(
 
 
 def _content(pair: TrainingPair) -> list[Any]:
-    turns = [[t["role"], t["content"]] for t in pair.prompt]
-    return [pair.id, turns, pair.chosen, pair.rejected, pair.strength]
+    turns = [identity_of(turn) for turn in pair.prompt]
+    content = [pair.id, turns, pair.chosen, pair.rejected, pair.strength]
+    return [*content, *map(dict, pair.more)] if any(pair.more) else content
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How files are read."""
+
+    spec: TaskSpec | None
+    """A task with the reader; None: by the first row."""
+    params: Mapping[str, str]
+
+
+def _reading(reader: str, like: str | None, params: Mapping[str, str]) -> _Reading:
+    if like is not None:
+        spec = load_task(like)
+        return _Reading(
+            replace(spec, data=DataSpec(reader=spec.data.reader, options=spec.data.options)), params
+        )
+    if reader == "auto" and not params:
+        return _Reading(None, params)
+    return _Reading(_with_reader("jsonl" if reader == "auto" else reader), params)
+
+
+def _with_reader(reader: str) -> TaskSpec:
+    return replace(load_task("preference"), data=DataSpec(reader=reader))
 
 
 def _items(
-    source: str, reader: str, like: str | None, on_bad: str, offline: bool
+    source: str, reading: _Reading, on_bad: str, offline: bool
 ) -> tuple[Sequence[Item], Mapping[str, int], str]:
     of_task = training_split(source, f"--data {source}")
     if of_task is not None:
+        if reading.params:
+            raise ConfigError(f"--data {source}: -T is for files; a task's split is read as the task says")
         found = read_task_items(of_task, None, on_bad=on_bad, offline=offline)
         return found.items, found.dropped, source
-    path = Path(source)
-    if like is not None:
-        spec = load_task(like)
-        spec = replace(spec, data=DataSpec(reader=spec.data.reader, options=spec.data.options))
-    else:
-        reader = _guess_reader(path, on_bad) if reader == "auto" else reader
-        spec = replace(load_task("preference"), data=DataSpec(reader=reader))
-    found = read_task_items(spec, path, on_bad=on_bad, offline=True)
-    return found.items, found.dropped, path.name
+    path, hub = Path(source), hub_data(source)
+    spec = reading.spec or _with_reader("jsonl" if hub else _guess_reader(path, on_bad))
+    spec = apply_reader_options(spec, reading.params)
+    found = read_task_items(spec, path, on_bad=on_bad, offline=offline)
+    return found.items, found.dropped, found.source.removeprefix("hub: ") if hub else path.name
 
 
 def _guess_reader(path: Path, on_bad: str) -> str:
@@ -169,13 +200,18 @@ def _pairs_of(
         found = [found[k] for k in np.sort(rng.choice(len(found), size=most, replace=False))]
     pairs = []
     for i, j, difference in found:
-        chosen, rejected = item.responses[i].text, item.responses[j].text
-        if chosen == rejected:
+        chosen, rejected = item.responses[i], item.responses[j]
+        if chosen.content == rejected.content:
             counts["identical responses"] += 1
             continue
         strength = None if item.gold_kind == "label" else difference
         name = item.id if len(gold) == 2 else f"{item.id}#{i}>{j}"
-        pairs.append(TrainingPair(name, item.prompt, chosen, rejected, strength, item.cluster))
+        pairs.append(
+            TrainingPair(
+                name, item.prompt, chosen.text, rejected.text, strength, item.cluster,
+                (chosen.more, rejected.more),
+            )
+        )  # fmt: skip
     return pairs
 
 
@@ -183,7 +219,7 @@ def _distinct(pairs: Sequence[TrainingPair], counts: Counter[str]) -> list[Train
     seen: set[str] = set()
     kept = []
     for pair in pairs:
-        key = digest([[[t["role"], t["content"]] for t in pair.prompt], pair.chosen, pair.rejected])
+        key = digest([*_content(pair)[1:4], *map(dict, pair.more)])
         if key in seen:
             counts["duplicate pairs"] += 1
         else:
@@ -232,7 +268,7 @@ class EncodedPairs(torch.utils.data.Dataset[EncodedPair]):
 
     def __init__(self, pairs: Sequence[TrainingPair], text_format: TextFormat, max_length: int) -> None:
         self.pairs = pairs
-        conversations = [p.conversation(reply) for p in pairs for reply in (p.chosen, p.rejected)]
+        conversations = [turns for pair in pairs for turns in pair.conversations()]
         encoded = text_format.encode(conversations, max_length) if conversations else []
         self.n_truncated = sum(e.truncated for e in encoded)
         self._rows = [

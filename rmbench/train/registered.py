@@ -19,7 +19,7 @@ _OF_COMMAND = ("warmup", "method_options")
 """Options of `rmbench train` alone. Here `warmup` is the loss's, and every option of the loss is one."""
 
 
-@takes_options(TrainSettings, PairsOptions, without=(*_OF_COMMAND, "part"))
+@takes_options(TrainSettings, PairsOptions, without=(*_OF_COMMAND, "part", "params"))
 def confidence_margin(
     base: str,
     data: str,

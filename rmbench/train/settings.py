@@ -75,8 +75,9 @@ class PairsOptions:
     data: Annotated[
         tuple[str, ...],
         Option(
-            "Pairs, pools with gold, or a task's training split (repeat: they are joined).",
-            metavar="PATH|TASK:train",
+            "Pairs, pools with gold, a data set on the Hub, or a task's training split (repeat: they are"
+            " joined).",
+            metavar="PATH|TASK:train|ORG/NAME:SPLIT",
             single=True,
         ),
     ]
@@ -88,6 +89,13 @@ class PairsOptions:
             metavar="TASK",
         ),
     ] = None
+    params: Annotated[
+        Texts,
+        Option(
+            "Option of the data's reader, such as columns=prompt:ask,chosen:good,rejected:bad (repeat).",
+            flags="-T",
+        ),
+    ] = field(default_factory=dict)
     part: Part = None
     on_bad: OnBad = "fail"
     pairs_per_prompt: Annotated[

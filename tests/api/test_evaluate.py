@@ -127,9 +127,9 @@ def test_remarks_are_on_stderr_unless_it_is_quiet(pairs: Path, capsys: pytest.Ca
         def notes(self) -> list[str]:
             return ["a remark\nof two lines"]
 
-    rmbench.evaluate(Noting(), "bon", data=pairs)
+    rmbench.evaluate(Noting(), "preference", data=pairs)
     assert capsys.readouterr() == ("", "note: Noting: a remark of two lines\n")
-    rmbench.evaluate(Noting(), "bon", data=pairs, quiet=True)
+    rmbench.evaluate(Noting(), "preference", data=pairs, quiet=True)
     assert capsys.readouterr() == ("", "")
 
 

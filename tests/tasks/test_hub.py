@@ -7,17 +7,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from hub_server import COMMIT, Served
 
 from rmbench.cli.main import run
 from rmbench.tasks.spec import load_task
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TRANSCRIPTS = {
     "chosen": "\n\nHuman: Q\n\nAssistant: yes",
     "rejected": "\n\nHuman: Q\n\nAssistant: no no",
@@ -35,49 +32,11 @@ SETS = {
 }
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Answers what the hub's client asks of the data sets at one commit."""
-
-    def do_GET(self) -> None:
-        self._answer(body=True)
-
-    def do_HEAD(self) -> None:
-        self._answer(body=False)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-    def _answer(self, *, body: bool) -> None:
-        path = self.path.partition("?")[0]
-        content = b""
-        for name, files in SETS.items():
-            if path == f"/api/datasets/{name}/revision/{COMMIT}":
-                siblings = [{"rfilename": file} for file in files]
-                content = json.dumps({"id": name, "sha": COMMIT, "siblings": siblings}).encode()
-            elif path == f"/api/datasets/{name}/tree/{COMMIT}":
-                tree = [{"type": "file", "path": n, "size": len(c), "oid": "0"} for n, c in files.items()]
-                content = json.dumps(tree).encode()
-            elif path.startswith(prefix := f"/datasets/{name}/resolve/{COMMIT}/"):
-                content = files.get(path.removeprefix(prefix), b"")
-        self.send_response(200 if content else 404)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("ETag", f'"{sha256(content).hexdigest()}"')
-        self.send_header("X-Repo-Commit", COMMIT)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-
 @pytest.fixture
 def hub() -> Iterator[str]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    thread = Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    server = Served(SETS)
+    yield server.address
+    server.stop()
 
 
 def export(hub: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -126,10 +85,157 @@ def test_a_commit_that_is_not_there_is_one_line(hub: str, tmp_path: Path) -> Non
     assert f"org/name@{COMMIT[::-1]} cannot be fetched" in done.stderr
 
 
-@pytest.mark.parametrize("data", ["org/name", "org/name@main", f"org/name@{COMMIT[1:]}"])
-def test_only_a_whole_commit_means_the_hub(data: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["export", "--task", "hh-harmless", "--data", data]) == 2
-    assert f"{data}: there is no such file or folder" in capsys.readouterr().err
+def row(prompt: str, chosen: str = "yes", rejected: str = "no") -> bytes:
+    return json.dumps({"prompt": prompt, "chosen": chosen, "rejected": rejected}).encode()
+
+
+CARD = b"""---
+license: mit
+configs:
+- config_name: easy
+  data_files:
+  - split: train_prefs
+    path: data/train_prefs-*
+  - split: test_prefs
+    path: [data/test_prefs-*]
+- config_name: hard
+  data_files: hard/**/*.jsonl
+---
+# A data set
+"""
+SETS |= {
+    "org/carded": {
+        "README.md": CARD,
+        "data/train_prefs-00000-of-00001.jsonl": row("in training"),
+        "data/test_prefs-00000-of-00002.jsonl": row("first shard"),
+        "data/test_prefs-00001-of-00002.jsonl": row("second shard"),
+        "hard/deep/x.jsonl": row("hard"),
+    },
+    "org/names": {
+        "data/train_sft-00000-of-00001.jsonl": row("sft"),
+        "data/train_prefs-00000-of-00001.jsonl": row("prefs"),
+        "extra/test.jsonl": row("extra"),
+    },
+    "org/single": {"README.md": b"no head", "pairs.jsonl": row("one") + b"\n" + row("two")},
+    "org/nothing": {"README.md": b"a picture", "picture.png": b"x"},
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "prompts"),
+    [
+        ("org/single", ["one", "two"]),
+        ("hf:org/single", ["one", "two"]),
+        ("org/single@main", ["one", "two"]),
+        (f"org/single@{COMMIT}", ["one", "two"]),
+        ("org/carded/easy:test_prefs", ["first shard", "second shard"]),
+        (f"org/carded/easy:train_prefs@{COMMIT}", ["in training"]),
+        ("org/carded/hard", ["hard"]),
+        ("org/names:train_prefs", ["prefs"]),
+        ("org/names/extra", ["extra"]),
+    ],
+)
+def test_a_split_of_a_data_set(data: str, prompts: list[str], hub: str, tmp_path: Path) -> None:
+    done = export(hub, tmp_path, "preference", "--data", data)
+    assert done.returncode == 0, done.stderr
+    assert [json.loads(line)["prompt"][0]["content"] for line in done.stdout.splitlines()] == prompts
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("org/carded", "several configurations: easy, hard; name one, such as org/carded/easy"),
+        ("org/carded/easy", f"several splits: train_prefs, test_prefs; name one of them, such as org/carded/easy:test_prefs@{COMMIT}"),
+        ("org/names", "several splits: train_prefs, train_sft, test; name one of them"),
+        ("org/carded/easy:valid", "it has no split 'valid'; it has train_prefs, test_prefs"),
+        ("org/carded/medium", "it has no configuration or folder 'medium'; it has easy, hard, data"),
+        ("org/nothing", "no files that can be read"),
+        ("org/missing", "there is no such file or folder, and it cannot be fetched from the Hub"),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_named_is_said_in_one_line(data: str, says: str, hub: str, tmp_path: Path) -> None:
+    done = export(hub, tmp_path, "preference", "--data", data)
+    assert done.returncode == 2
+    assert says in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_the_commit_is_said_and_recorded(hub: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    where = ["--results", str(tmp_path / "r"), "--store", str(tmp_path / "s"), "--json"]
+    asked = ["eval", "--model", "length", "--task", "preference", "--data", "org/single", *where]
+    done = subprocess.run(
+        [sys.executable, "-m", "rmbench", *asked],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    remark = f"org/single is now at commit {COMMIT}; --data org/single@{COMMIT} reads the same again"
+    assert remark in done.stderr
+    (record,) = json.loads(done.stdout)
+    assert record["provenance"]["data"] == f"hub: org/single@{COMMIT}"
+    assert record["provenance"]["read_as"][0] == remark
+
+
+def test_training_and_contamination_read_the_same(hub: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    task = tmp_path / "pairs.jsonl"
+    task.write_bytes(row("in training"))
+    asked = [
+        "contamination",
+        "--train",
+        "org/carded/easy:train_prefs",
+        "--task",
+        "preference",
+        "--data",
+        str(task),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "rmbench", *asked, "--json"], env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["training"]["rows"] == 1
+    code = (
+        "from rmbench.train.pairs import read_training_data as read\n"
+        "found = read('org/single', held_out=0.5)\n"
+        "print(found.source, len(found.train) + len(found.held_out))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"org/single@{COMMIT} 2\n", done.stderr
+
+
+@pytest.mark.parametrize("command", [["--offline"], []])
+def test_offline_is_one_line_at_once(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", not command)
+    assert run(["export", "--task", "preference", "--data", "org/name:test", *command]) == 2
+    name = command[0] if command else "HF_HUB_OFFLINE"
+    assert f"--data org/name:test is on the Hub and {name} is set" in capsys.readouterr().err
+
+
+def test_a_path_with_a_typo_is_not_asked_for_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    for name in ("data/pairs", "nowhere/pairs.jsonl", "pairs"):
+        assert run(["export", "--task", "preference", "--data", name]) == 2
+        said = capsys.readouterr().err
+        assert f"{name}: there is no such file or folder" in said
+        assert ("--data hf:data/pairs" in said) == (name == "data/pairs")
+
+
+def test_a_task_with_files_of_its_own_takes_whole_data_sets(hub: str, tmp_path: Path) -> None:
+    done = export(hub, tmp_path, "hh-harmless", "--data", "org/name")
+    assert done.returncode == 0, done.stderr
+    done = export(hub, tmp_path, "hh-harmless", "--data", "org/name:test")
+    assert done.returncode == 2
+    assert "reads its own files of a data set" in done.stderr
 
 
 def test_offline_never_asks(capsys: pytest.CaptureFixture[str]) -> None:

@@ -243,7 +243,8 @@ ERRORS: dict[str, tuple[Mapping[str, Any], str]] = {
     "nothing": ({"a": 1, "b": 2}, "expected prompt, chosen and rejected, .*its columns: a, b.*-T columns=prompt:COLUMN"),
     "no prompt": ({"chosen": GOOD, "rejected": "Five"}, "no prompt: expected a column such as 'prompt'"),
     "an image": (DPO | {"prompt": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]}, "a part of kind 'image_url'"),
-    "a tool call": (DPO | {"chosen": [USER, YES | {"tool_calls": [{"id": 1}]}], "rejected": [USER, NO]}, "calls of tools"),
+    "a tool call": (DPO | {"chosen": [USER, YES | {"tool_calls": [{"id": 1}]}], "rejected": [USER, NO]}, "tool_calls': expected a list"),
+    "an old call": (DPO | {"chosen": [USER, YES | {"function_call": {"name": "f"}}], "rejected": [USER, NO]}, "an older form of calls"),
     "other prompts": (DPO | {"chosen": [said("user", "x"), YES], "rejected": [USER, NO]}, "differ before the last reply"),
     "not its prompt": (DPO | {"prompt": "Other"} | {"chosen": [USER, YES], "rejected": [USER, NO]}, "differs from the prompt"),
     "no reply at the end": (DPO | {"chosen": [YES, USER]}, "ends with a turn of the user"),
@@ -394,10 +395,9 @@ def test_nested_folders_and_splits(tmp_path: Path) -> None:
 def test_tables_of_text_hold_numbers_and_lists(tmp_path: Path) -> None:
     path = tmp_path / "x.csv"
     path.write_text(as_csv([{"prompt": Q, "responses": json.dumps([GOOD, BAD]), "scores": "[4, 1]"}]))
-    with pytest.raises(
-        DataError, match="responses"
-    ):  # a cell that is no list of texts or messages stays text
-        read(path)
+    assert sides(read(path)) == expected(4.0, 1.0)
+    path.write_text(as_csv([DPO | {"chosen": '["a"]', "rejected": '{"a": 1}'}]))  # replies may be JSON
+    assert [r.text for r in read(path).items[0].responses] == ['["a"]', '{"a": 1}']
     path.write_text(as_csv([DPO | {"score_chosen": "4", "score_rejected": "1.5"}]))
     assert sides(read(path)) == expected(4.0, 1.5)
     path.write_text(as_csv([{"chosen": json.dumps([USER, YES]), "rejected": json.dumps([USER, NO])}]))

@@ -232,8 +232,7 @@ def test_a_head_on_a_frozen_backbone(
     model = load_model(str(tmp_path / "a")).model
     held_out = read_training_data(str(pairs)).held_out
     margins = [
-        model.score([p.conversation(p.chosen)])[0].reward
-        - model.score([p.conversation(p.rejected)])[0].reward  # type: ignore[union-attr]
+        model.score([p.conversations()[0]])[0].reward - model.score([p.conversations()[1]])[0].reward  # type: ignore[union-attr]
         for p in held_out
     ]
     assert sum(margins) / len(margins) == pytest.approx(record["held_out"]["margin"], abs=1e-4)

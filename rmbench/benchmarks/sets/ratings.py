@@ -180,8 +180,8 @@ def _ultrafeedback_item(row: Row) -> Item:
         id=fields.identifier(row),
         prompt=prompt,
         responses=(
-            Response(chosen, _rating(row, "score_chosen")),
-            Response(rejected, _rating(row, "score_rejected")),
+            Response.of(chosen, _rating(row, "score_chosen")),
+            Response.of(rejected, _rating(row, "score_rejected")),
         ),
         cluster=prompt_cluster(prompt),
         gold_kind="graded",

@@ -16,15 +16,17 @@ Long conversations are cut from the left: BOS or CLS stays, then the prompt's ol
 when the response alone is too long does its beginning go. The end, where the reward is read, always stays.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from jinja2.exceptions import TemplateError
 
 from rmbench.core.files import digest, read_whole
 from rmbench.errors import ConfigError, UnwritableError, first_line
+from rmbench.models.messages import more_of, text_alone, tools_of, write_all
 from rmbench.types import Conversation, Turn
 
 TEMPLATE_DATE = "2024-07-26"
@@ -96,6 +98,7 @@ class ChatFormat:
         self._template = _FIXED_CLOCK + own if "strftime_now" in own else own
         self._folds_system = self._must_fold_system()
         self._n_folded = 0
+        self._unwritten: Counter[str] = Counter()
         self.identity = f"chat-1:{digest(own, 16)}" + (f":{TEMPLATE_DATE}" if self._template != own else "")
 
     def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
@@ -124,15 +127,29 @@ class ChatFormat:
         return self._render(user) != self._render(user, opens_reply=True)
 
     def notes(self) -> list[str]:
-        """Return one line where system messages were moved."""
-        if not self._n_folded:
-            return []
-        return ["the chat template has no system role: system messages were put before the first user turn"]
+        """Return what was moved: system messages; and what messages hold that is not written."""
+        told = []
+        if self._n_folded:
+            told.append(
+                "the chat template has no system role: system messages were put before the first user turn"
+            )
+        if self._unwritten:
+            keys = ", ".join(f"{key} ({n:,})" for key, n in sorted(self._unwritten.items()))
+            told.append(f"messages hold what the chat template does not write: {keys} (conversations)")
+        return told
 
     def _render(self, turns: Sequence[Turn], *, opens_reply: bool = False) -> str:
+        if not any(more_of(turn) for turn in turns):
+            return self._written(turns, opens_reply=opens_reply)
+        text, unwritten = write_all(lambda some: self._written(some, opens_reply=opens_reply), turns)
+        self._unwritten.update(unwritten)
+        return text
+
+    def _written(self, turns: Sequence[Turn], *, opens_reply: bool) -> str:
+        messages = [{key: value for key, value in turn.items() if key != "tools"} for turn in turns]
         try:
             text = self._tokenizer.apply_chat_template(
-                [dict(turn) for turn in turns], chat_template=self._template, tokenize=False,
+                messages, tools=tools_of(turns), chat_template=self._template, tokenize=False,
                 add_generation_prompt=opens_reply,
             )  # fmt: skip
         except Exception as error:  # a template is foreign code, and raises what it likes
@@ -206,10 +223,12 @@ class PlainFormat:
 
     def text(self, turns: Conversation) -> str:
         """Return the transcript of a conversation."""
+        text_alone(turns, "a plain transcript")
         return clean(transcript(turns))
 
     def encode_prompt(self, turns: Sequence[Turn]) -> tuple[int, ...]:
         """Return a prompt as ids, up to where the reply begins: a space, then its text."""
+        text_alone(turns, "a plain transcript")
         ids = self._tokenizer(clean(f"{transcript(turns)}\n\nAssistant:"), verbose=False)["input_ids"]
         while ids and ids[-1] == self._tokenizer.eos_token_id:  # some tokenizers end every text
             ids = ids[:-1]
@@ -236,6 +255,8 @@ class PairFormat:
 
     def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
         """Return the pairs as ids, with type ids where the model knows them."""
+        for turns in batch:
+            text_alone(turns, "an encoder's pair of texts")
         prompts = [clean(_prompt_text(turns[:-1])) for turns in batch]
         replies = [clean(turns[-1]["content"]) for turns in batch]
         both = self._tokenizer(prompts, replies, verbose=False)
@@ -269,9 +290,11 @@ def fold_system(turns: Conversation) -> Conversation:
         return turns
     system = "\n\n".join(turn["content"] for turn in turns if turn["role"] == "system")
     rest = [turn for turn in turns if turn["role"] != "system"]
-    if rest[0]["role"] != "user":
-        return [Turn(role="user", content=system), *rest]
-    return [Turn(role="user", content=f"{system}\n\n{rest[0]['content']}"), *rest[1:]]
+    tools = {"tools": found} if (found := tools_of(turns)) else {}
+    first = rest[0] if rest[0]["role"] == "user" else None
+    text = system if first is None else f"{system}\n\n{first['content']}"
+    joined = cast(Turn, {**(first or {"role": "user"}), "content": text, **tools})
+    return [joined, *(rest if first is None else rest[1:])]
 
 
 def transcript(turns: Sequence[Turn]) -> str:

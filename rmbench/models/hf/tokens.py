@@ -17,6 +17,7 @@ from rmbench.models.hf.forward import Together
 from rmbench.models.hf.text import NO_TOKENS, Encoded, TemplatedFormat, TextFormat
 from rmbench.models.hf.trust.known import KnownTokens
 from rmbench.models.hf.trust.probe import PROBES, LengthWatch, Probe
+from rmbench.models.messages import is_blank
 from rmbench.models.runtime import Dtype, Runtime
 from rmbench.types import Conversation, Scored, Turn
 
@@ -407,7 +408,7 @@ class Tokens:
 
 
 def _is_empty(turns: Conversation) -> bool:
-    return not turns[-1]["content"].strip()
+    return is_blank(turns[-1])
 
 
 def _unreadable(why: str) -> Encoded:

@@ -33,6 +33,7 @@ from rmbench.models.judge.answer import (
     rating,
     verdict,
 )
+from rmbench.models.messages import text_alone
 from rmbench.models.runtime import Runtime
 from rmbench.types import Conversation, Pair, Turn
 
@@ -80,6 +81,7 @@ class Template:
 
     def of_reply(self, turns: Conversation, form: Form) -> Messages:
         """Return the messages that ask how good the last turn is."""
+        text_alone(turns[-1:], "a judge's prompt")
         mark = conversation_key(turns)[:12]
         return self._filled({"prompt": _told(turns[:-1], mark), "response": turns[-1]["content"]}, mark, form)
 
@@ -116,6 +118,7 @@ def read_template(path: Path | None, kind: Literal["pairwise", "rating"]) -> Tem
 
 def _told(prompt: Sequence[Turn], mark: str) -> str:
     """Return a prompt as one text: a question as it is, a longer conversation turn by turn."""
+    text_alone(prompt, "a judge's prompt")
     if len(prompt) == 1 and prompt[0]["role"] == "user":
         return prompt[0]["content"]
     return "\n".join(f"<{t['role']} {mark}>\n{t['content']}\n</{t['role']} {mark}>" for t in prompt)

@@ -14,6 +14,7 @@ from typing import Any
 
 from rmbench.errors import ConfigError
 from rmbench.models.hf.text import ChatFormat, Encoded, clean, decoder_format, fold_system, transcript
+from rmbench.models.messages import text_alone
 from rmbench.models.pair.recipe import Marks, Question
 from rmbench.types import Pair, Turn
 
@@ -91,6 +92,7 @@ class QuestionText:
         return found
 
     def _prompt(self, prompt: Sequence[Turn]) -> str:
+        text_alone(prompt, "the format of a pairwise model")
         turns, form = fold_system(prompt), self._form.turns
         if form is not None:
             said = [
@@ -202,6 +204,7 @@ class MarkedText:
         return int(ids[0])
 
     def _texts(self, pair: Pair) -> list[str]:
+        text_alone(pair.prompt, "the format of a pairwise model")
         turns = fold_system(pair.prompt)
         roles = [turn["role"] for turn in turns]
         source, replies = turns[0]["content"] if roles == ["user"] else None, [pair.first, pair.second]

@@ -16,6 +16,13 @@ PROMPTS = (
 )  # fmt: skip
 """Columns of prompts, the first that a file has is read."""
 SYSTEMS = ("system", "system_prompt", "system_message")
+TOOLS = ("tools",)
+SHOWN = {
+    "reference": ("reference", "reference_answer", "reference_response"),
+    "rubric": ("rubric", "rubrics"),
+    "principle": ("principle", "principles"),
+}
+"""What a judge may be shown, and the columns that hold it."""
 IDS = ("id", "pair_id", "comparison_id", "uid", "uuid")
 STRATA = (
     "subset", "category", "subcategory", "domain", "source", "task", "task_type", "language", "lang",

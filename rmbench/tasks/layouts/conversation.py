@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rmbench.tasks import fields
+from rmbench.tasks.messages import turn_of
 from rmbench.tasks.rows import Row
 from rmbench.types import Turn
 
@@ -20,6 +21,8 @@ _ROLES = {
 }  # fmt: skip
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 _OF_SPEAKER = {"Human": "user", "Assistant": "assistant"}
+_CALLS = ("role", "tool_calls")
+"""Keys of a message without a text."""
 _KEYS = (("role", "content"), ("from", "value"), ("role", "value"), ("role", "text"))
 
 
@@ -31,7 +34,7 @@ def is_transcript(value: Any) -> bool:
 def is_messages(value: Any) -> bool:
     """Say whether a value is a message, or a list of them."""
     first = value[0] if isinstance(value, Sequence) and not isinstance(value, str) and value else value
-    return isinstance(first, Mapping) and any({a, b} <= set(first) for a, b in _KEYS)
+    return isinstance(first, Mapping) and any({a, b} <= set(first) for a, b in (*_KEYS, _CALLS))
 
 
 def turns_of(row: Row, key: str, value: Any) -> Turns:
@@ -53,14 +56,14 @@ def turns_of(row: Row, key: str, value: Any) -> Turns:
     return tuple(_turn(row, f"{key}[{n}]", message) for n, message in enumerate(value))
 
 
-def reply_of(row: Row, key: str, value: Any) -> tuple[Turns, str]:
-    """Return the turns before a reply, where the value holds them, and the reply's text, which may be empty.
+def reply_of(row: Row, key: str, value: Any) -> tuple[Turns, Turn]:
+    """Return the turns before a reply, where the value holds them, and the reply, whose text may be empty.
 
     Raises:
         DataError: If it is no text and no conversation that ends with the assistant.
     """
     if isinstance(value, str) and not is_transcript(value):
-        return (), value
+        return (), Turn(role="assistant", content=value)
     if value is None:
         raise row.error("null; expected a reply", key, "reply is missing")
     turns = turns_of(row, key, value)
@@ -70,7 +73,7 @@ def reply_of(row: Row, key: str, value: Any) -> tuple[Turns, str]:
             key,
             "no reply at the end",
         )
-    return turns[:-1], turns[-1]["content"]
+    return turns[:-1], turns[-1]
 
 
 def _of_transcript(text: str) -> Turns:
@@ -84,14 +87,13 @@ def _of_transcript(text: str) -> Turns:
 
 
 def _turn(row: Row, where: str, message: Any) -> Turn:
-    keys = next((pair for pair in _KEYS if isinstance(message, Mapping) and set(pair) <= set(message)), None)
+    keys = None
+    if isinstance(message, Mapping):
+        keys = next((pair for pair in _KEYS if set(pair) <= set(message)), None)
+        if keys is None and set(_CALLS) <= set(message):
+            keys = _KEYS[0]
     if keys is None:
         raise row.error('expected {"role": ..., "content": ...}', where, "no conversation")
-    for key in ("tool_calls", "function_call"):
-        if message.get(key):
-            raise row.error(
-                "calls of tools are no text, and are not read", f"{where}.{key}", "a message calls tools"
-            )
     said = str(message[keys[0]]).strip().lower()
     role = _ROLES.get(said, said)
     if role not in fields.ROLES:
@@ -100,29 +102,4 @@ def _turn(row: Row, where: str, message: Any) -> Turn:
             f"{where}.{keys[0]}",
             "unknown role",
         )
-    return Turn(role=role, content=_content(row, f"{where}.{keys[1]}", message[keys[1]]))
-
-
-def _content(row: Row, where: str, value: Any) -> str:
-    """Return text, or the text of parts joined; other parts than text are refused by name."""
-    if isinstance(value, str):
-        return value
-    if not isinstance(value, list) or not value:
-        raise row.error("expected text, or a list of parts with text", where, "text is not a string")
-    parts = []
-    for n, part in enumerate(value):
-        kind = (
-            part.get("type", "text")
-            if isinstance(part, Mapping)
-            else "text"
-            if isinstance(part, str)
-            else None
-        )
-        text = part.get("text") if isinstance(part, Mapping) else part
-        if kind not in ("text", "input_text", "output_text") or not isinstance(text, str):
-            found = kind or type(part).__name__
-            raise row.error(
-                f"a part of kind {found!r}; rmbench reads text alone", f"{where}[{n}]", f"part: {found}"
-            )
-        parts.append(text)
-    return "".join(parts)
+    return turn_of(row, where, role, message, keys[1])

@@ -1,10 +1,16 @@
 """Reads preference data of any layout that is known, and says which it took."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from rmbench.core.files import parse_json
+from rmbench.tasks.containers import is_table_of_text
+from rmbench.tasks.layouts import columns as known
 from rmbench.tasks.layouts.columns import Names, renames
+from rmbench.tasks.layouts.conversation import is_messages
 from rmbench.tasks.layouts.reading import LayoutOptions, Reading
 from rmbench.tasks.layouts.recognise import Layout, layout_of, nearest
 from rmbench.tasks.layouts.row import RowReader
@@ -32,7 +38,29 @@ def read(files: list[Path], options: LayoutOptions, bad: BadRows) -> Iterator[Fo
         _tell(reading, path)
 
 
+def _of_table(row: Row) -> Row:
+    """Return a row of a table of text with the lists and messages in its cells, which are JSON there."""
+    return replace(row, value={key: _cell(row, key, value) for key, value in row.value.items()})
+
+
+def _cell(row: Row, key: str, text: str) -> Any:
+    """Return a list where the column has lists, messages in any column, else the text: it may be a reply."""
+    is_list = known.plain(key) in (*known.POOLS, *known.SCORES) and text.startswith("[")
+    if not is_list and not text.startswith(("[{", "{")):
+        return text
+    try:
+        found = parse_json(text)
+    except ValueError:
+        if is_list or text.startswith(("[{'role'", "[{'content'", "[{'from'", "{'role'")):
+            problem = "a list as Python prints it; expected JSON (write it with json.dumps)"
+            raise row.error(problem, key, "a list is no JSON") from None
+        return text
+    return found if is_list or is_messages(found) else text
+
+
 def _found(reading: Reading, row: Row) -> FoundItem | None:
+    if is_table_of_text(row.path):
+        row = _of_table(row)
     keys = tuple(map(str, row.value))
     if not reading.renamed:
         if "responses" in keys and ("gold" in keys or set(keys) <= set(ITEM_KEYS)):
@@ -58,8 +86,9 @@ def _layout(reading: Reading, row: Row, keys: tuple[str, ...]) -> tuple[Names, L
         has = ", ".join(keys[:_MOST_TOLD]) or "none"
         raise row.error(
             f"no layout of preference data that is known: {nearest(names)}; its columns: {has}. Say which is"
-            " which: -T columns=prompt:COLUMN,chosen:COLUMN,rejected:COLUMN", reason="unknown layout",
-        )  # fmt: skip
+            f" which: {reading.bad.option} columns=prompt:COLUMN,chosen:COLUMN,rejected:COLUMN",
+            reason="unknown layout",
+        )
     if reading.first is None:
         reading.first, reading.names, reading.told = layout, names, layout.told(names)
     elif (layout.kind, layout.replies) != (reading.first.kind, reading.first.replies):

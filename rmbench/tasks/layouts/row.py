@@ -6,6 +6,7 @@ from itertools import takewhile
 from typing import Any
 
 from rmbench.core.files import prompt_cluster
+from rmbench.models.messages import is_blank
 from rmbench.tasks import fields
 from rmbench.tasks.containers import is_table_of_text
 from rmbench.tasks.layouts import columns as known
@@ -14,6 +15,8 @@ from rmbench.tasks.layouts.conversation import Turns, is_messages, reply_of, tur
 from rmbench.tasks.layouts.reading import Reading
 from rmbench.tasks.layouts.recognise import Layout, score_key
 from rmbench.tasks.layouts.winners import winner_of
+from rmbench.tasks.messages import tools_in, unread_keys, with_tools
+from rmbench.tasks.own import shown_of
 from rmbench.tasks.rows import Row
 from rmbench.types import GoldKind, Item, Response, Turn
 
@@ -48,23 +51,24 @@ class RowReader:
 
     def item(self) -> Item | None:
         """Return the row's item; None if it is left out, which is counted."""
-        texts, befores = self._replies()
-        golds = self._gold(len(texts))
+        replies, befores = self._replies()
+        golds = self._gold(len(replies))
         if golds is None:
             return None
         gold, kind = golds
-        prompt, texts = self._prompt(befores, texts)
-        if len(set(texts)) == 1:
-            self.reading.bad.leave_out("identical responses")
+        prompt, replies = self._prompt(befores, replies)
+        responses = tuple(map(Response.of, replies, gold))
+        if len({response.content for response in responses}) == 1:
+            self.reading.bad.leave_out("identical responses", row=self.row)
             return None
-        strata = self._strata()
+        expected, strata = self._shown(), self._strata()
         self._note_unread()
         return Item(
             id=self._id(), prompt=prompt, cluster=prompt_cluster(prompt), strata=strata, gold_kind=kind,
-            responses=tuple(Response(text, value) for text, value in zip(texts, gold, strict=True)),
+            responses=responses, expected=expected,
         )  # fmt: skip
 
-    def _replies(self) -> tuple[list[str], list[Turns]]:
+    def _replies(self) -> tuple[list[Turn], list[Turns]]:
         if self.layout.kind != "pool":
             values = [(self.names.of[name], self.value(name)) for name in self.layout.replies]
             if all(isinstance(v, list) and v and all(isinstance(t, str) for t in v) for _, v in values):
@@ -78,9 +82,9 @@ class RowReader:
                 )
             values = [(f"{self.names.of[name]}[{n}]", _text_in(reply)) for n, reply in enumerate(found)]
         read = [reply_of(self.row, key, value) for key, value in values]
-        return [text for _, text in read], [before for before, _ in read]
+        return [reply for _, reply in read], [before for before, _ in read]
 
-    def _prompt(self, befores: list[Turns], texts: list[str]) -> tuple[Turns, list[str]]:
+    def _prompt(self, befores: list[Turns], replies: list[Turn]) -> tuple[Turns, list[Turn]]:
         given = self._given_prompt()
         before = max(befores, key=len)
         if any(each not in (before, ()) for each in befores):
@@ -97,7 +101,7 @@ class RowReader:
                 "prompts differ",
             )
         if not prompt:
-            prompt, texts = self._implicit(texts)
+            prompt, replies = self._implicit(replies)
         if prompt[-1]["role"] == "assistant":
             raise self.row.error(
                 "the prompt ends with a turn of the assistant", reason="prompt ends with a reply"
@@ -106,7 +110,23 @@ class RowReader:
         if system is not None and prompt[0]["role"] != "system":
             content = fields.text(self.row, self.names.of[system[0]], system[1])
             prompt = (Turn(role="system", content=content), *prompt)
-        return prompt, texts
+        return self._with_tools(prompt), replies
+
+    def _with_tools(self, prompt: Turns) -> Turns:
+        found, column = self.optional(known.TOOLS), self.names.of.get("tools", "tools")
+        value = None if found is None else found[1]
+        asked = self.row.value.get(self.names.of.get("input", ""))
+        if value is None and isinstance(asked, Mapping):
+            value, column = asked.get("tools"), f"{self.names.of['input']}.tools"  # OpenAI's preference data
+        return with_tools(prompt, tools_in(self.row, column, value))
+
+    def _shown(self) -> dict[str, Any]:
+        names = {}
+        for key, columns in known.SHOWN.items():
+            found = self.optional(columns, self.layout.columns())
+            if found is not None and isinstance(found[1], str | list | Mapping):
+                names[key] = self.names.of[found[0]]
+        return shown_of(self.row, names)
 
     def _given_prompt(self) -> Turns:
         found = self.optional(known.PROMPTS, self.layout.columns())
@@ -117,7 +137,7 @@ class RowReader:
         if isinstance(value, Mapping) and is_messages(value.get("messages")):
             value = value["messages"]  # OpenAI's preference data
         turns = turns_of(self.row, key, value)
-        if len(turns) > 1 and turns[-1]["role"] == "assistant" and not turns[-1]["content"].strip():
+        if len(turns) > 1 and turns[-1]["role"] == "assistant" and is_blank(turns[-1]):
             turns = turns[:-1]  # a transcript that waits for the reply
         if name == "instruction" and (more := self.optional(("input",), self.layout.columns())):
             asked = fields.text(self.row, self.names.of["input"], more[1], allow_empty=True)
@@ -128,19 +148,22 @@ class RowReader:
             turns = (*_past(self.row, self.names.of["history"], past[1]), *turns)
         return turns
 
-    def _implicit(self, texts: list[str]) -> tuple[Turns, list[str]]:
+    def _implicit(self, replies: list[Turn]) -> tuple[Turns, list[Turn]]:
         """Return the text that all replies begin with, up to a word's end, as the prompt; as TRL does."""
+        texts = [reply["content"] for reply in replies]
         same = takewhile(lambda signs: len(set(signs)) == 1, zip(*texts, strict=False))
         shared = "".join(signs[0] for signs in same)
         shared = shared[: max((k + 1 for k, sign in enumerate(shared) if sign.isspace()), default=0)]
-        if not shared.strip() or len(texts) != 2:
+        if not shared.strip() or len(texts) != 2 or any(reply.get("tool_calls") for reply in replies):
             raise self.row.error(
                 "no prompt: expected a column such as 'prompt', whole conversations, or a text that both"
                 " replies begin with",
                 reason="no prompt",
             )
         self.reading.n_implicit += 1
-        return (Turn(role="user", content=shared.rstrip()),), [text[len(shared) :] for text in texts]
+        return (Turn(role="user", content=shared.rstrip()),), [
+            Turn(role="assistant", content=text[len(shared) :]) for text in texts
+        ]
 
     def _gold(self, n: int) -> tuple[list[float | None], GoldKind] | None:
         if self.layout.kind == "pool":
@@ -155,7 +178,7 @@ class RowReader:
             size = self._number(name)
             if size <= 0:
                 raise self.row.error(
-                    f"{size:g}; expected a number above 0, or -T gold_from=order",
+                    f"{size:g}; expected a number above 0, or {self.reading.bad.option} gold_from=order",
                     self.names.of[name],
                     "strength is not positive",
                 )
@@ -185,7 +208,15 @@ class RowReader:
             value, replies = self.value(name), self.layout.replies
             if name == "preference" and _is_share(value) and {replies[0][-1], replies[1][-1]} == {"1", "2"}:
                 return [2.0 - value, value - 1.0], "probability"  # AlpacaEval: from 1, the first, to 2
-            side, size = winner_of(self.row, self.names.of[name], value, replies, self.reading.sides, name)
+            side, size = winner_of(
+                self.row,
+                self.names.of[name],
+                value,
+                replies,
+                self.reading.sides,
+                name,
+                self.reading.bad.option,
+            )
         if side == "tie":
             self.reading.bad.leave_out("no reply is better")
             return None
@@ -235,6 +266,9 @@ class RowReader:
         for name, column in self.names.of.items():
             if name not in self.seen and name not in known.IDS[:1]:
                 self.reading.unread.setdefault(column)
+            elif name in self.seen:
+                for key in unread_keys(self.row.value[column]):
+                    self.reading.unread.setdefault(f"{column}[].{key}")
 
     def _id(self) -> str:
         name = self.names.first(known.IDS)

@@ -48,7 +48,13 @@ def sides_of(text: str | None) -> dict[str, Side]:
 
 
 def winner_of(
-    row: Row, key: str, value: Any, replies: Sequence[str], said: Mapping[str, Side], name: str
+    row: Row,
+    key: str,
+    value: Any,
+    replies: Sequence[str],
+    said: Mapping[str, Side],
+    name: str,
+    option: str = "-T",
 ) -> tuple[Side, float]:
     """Return which of two replies is better, and by how much (1 where the column does not say).
 
@@ -59,6 +65,7 @@ def winner_of(
         replies: The names of the columns of the two replies.
         said: What the user says that values mean.
         name: The column, as names are compared.
+        option: How the command takes `winner=`, for messages.
 
     Raises:
         DataError: If the value is missing.
@@ -74,7 +81,7 @@ def winner_of(
     if said:
         if text not in said:
             raise ConfigError(
-                f"{_where(row, key)}: {value!r} is not in -T winner=; add {text}:first, :second or :tie"
+                f"{_where(row, key)}: {value!r} is not in {option} winner=; add {text}:first, :second or :tie"
             )
         return said[text], 1.0
     if name in SIGNED and _number(value) is not None:
@@ -88,7 +95,7 @@ def winner_of(
     one, two = (_suffix(reply, replies) for reply in replies)
     raise ConfigError(
         f"{_where(row, key)}: {value!r} names neither {replies[0]} nor {replies[1]} (expected {one}, {two} or"
-        f" tie); say what the values mean, such as -T winner={text}:first,OTHER:second"
+        f" tie); say what the values mean, such as {option} winner={text}:first,OTHER:second"
     )
 
 

@@ -18,6 +18,7 @@ from rmbench.models.hf.text import (
     cut,
     decoder_format,
 )
+from rmbench.models.messages import text_alone
 from rmbench.types import Conversation, Turn
 
 _STAND_IN = "QStepQ"
@@ -81,6 +82,7 @@ class StepFormat:
         return self._inner.notes()
 
     def _with_system(self, turns: Conversation) -> list[Turn]:
+        text_alone(turns, "a format with steps")
         *prompt, reply = turns
         if self._system is not None and all(turn["role"] != "system" for turn in prompt):
             prompt = [Turn(role="system", content=self._system), *prompt]

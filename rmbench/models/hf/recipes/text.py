@@ -6,6 +6,7 @@ from typing import Any
 from rmbench.errors import ConfigError, ScoringError, UnwritableError
 from rmbench.models.hf.recipes.recipe import Gate, Recipe, Turns
 from rmbench.models.hf.text import ChatFormat, Encoded, PlainFormat, clean, cut, decoder_format, fold_system
+from rmbench.models.messages import text_alone
 from rmbench.types import Conversation, Turn
 
 NOT_THERE = "a text without the token that is read"
@@ -26,6 +27,7 @@ class TurnsFormat:
     def text(self, turns: Conversation) -> str:
         """Return a conversation as the format writes it."""
         form = self._turns
+        text_alone(turns, "the recipe's format")
         if not form.system:
             turns = fold_system(turns)
         parts = [form.begin.replace("{bos}", self._tokenizer.bos_token or "")]

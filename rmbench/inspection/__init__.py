@@ -1,0 +1,1 @@
+"""What preference data holds, what spoils numbers measured on it, and how a model reads it."""
