@@ -121,7 +121,7 @@ class HFRewardModel(HFModel):
             **({"compiled": "torch"} if is_compiled(self.model) else {}),
             **({} if self._fresh_head is None else {"fresh_head": str(self._fresh_head)}),
             **({} if self._recipe is None else {"recipe": self._recipe.identity}),
-            **({"forward": f"own:{self.encoder.output}"} if isinstance(self.encoder, OwnLogits) else {}),
+            **({"forward": self._own_output} if isinstance(self.encoder, OwnLogits) else {}),
         }
 
     def batches_at_once(self) -> int:
@@ -168,6 +168,12 @@ class HFRewardModel(HFModel):
         }
 
     @property
+    def _own_output(self) -> str:
+        """The output of its own forward pass that is the reward; `-` before a cost."""
+        sign = "-" if self._recipe is not None and self._recipe.negate else ""
+        return f"own:{sign}{self.encoder.output if isinstance(self.encoder, OwnLogits) else ''}"
+
+    @property
     def _ends_by_recipe(self) -> bool:
         """Whether the recipe says how a text ends: by a token of its own, or as its family writes it."""
         recipe = self._recipe
@@ -188,9 +194,11 @@ class HFRewardModel(HFModel):
 
     def _rewards(self, logits: Any) -> list[float]:
         found = self._readout.rewards(logits)
-        if self._recipe is None or self._is_own:
+        if self._recipe is None:
             return found
         (mean, std), sign = self._normalization, -1.0 if self._recipe.negate else 1.0
+        if self._is_own:  # a class normalises by itself, and gives a cost as a cost
+            return [sign * reward for reward in found]
         return [sign * (reward - mean) / std for reward in found]
 
     def _logits(self, rows: Sequence[Encoded]) -> list[tuple[list[int], Any]]:
@@ -247,7 +255,8 @@ class HFRewardModel(HFModel):
                 f" {type(self.model).__name__}'s own forward pass, one text at a time"
             )
             if self._recipe is not None:
-                notes.append(f"the text is written as for the recipe {self._recipe.name} ({self._why})")
+                cost = "; it is a cost, and negated" if self._recipe.negate else ""
+                notes.append(f"the text is written as for the recipe {self._recipe.name} ({self._why}){cost}")
             return notes
         if (recipe := self._recipe) is not None:
             notes.append(f"recipe {recipe.name} ({self._why}): {recipe.about}; read at {recipe.read_at}")
