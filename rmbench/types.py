@@ -223,6 +223,15 @@ class WritingModel(Protocol):
 
 
 @runtime_checkable
+class ControlledModel(Protocol):
+    """Optional: a model whose tokenizer reads some texts as control tokens, wherever they stand."""
+
+    def special_tokens(self) -> Sequence[str]:
+        """Return these texts, such as `<|im_end|>`."""
+        ...
+
+
+@runtime_checkable
 class BudgetedModel(Protocol):
     """Optional: a model that knows how much fits into its memory."""
 

@@ -89,6 +89,11 @@ def _show_recipes(output: str) -> None:
     print_tables(
         output, lambda: [Block("recipes", (), table, caption=("How heads are read",))], lambda: table
     )
+    if output == "text":
+        click.echo(
+            "\nrmbench finds a recipe by what the files show (found by). One that nothing in the files"
+            " shows has to be named: -M recipe=NAME.\n--json prints all families, the evidence and what each recipe says."
+        )
 
 
 def _show(model: str, as_json: bool) -> None:

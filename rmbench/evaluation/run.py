@@ -8,7 +8,7 @@ from rmbench.core.versions import LIBRARIES, reuse_note, uses_libraries
 from rmbench.errors import ScoringError
 from rmbench.evaluation.options import EvalOptions
 from rmbench.evaluation.task import PreparedTask
-from rmbench.evaluation.written import changed_by_template, without_unwritable
+from rmbench.evaluation.written import changed_by_template, with_special_tokens, without_unwritable
 from rmbench.metrics import measure_suite, panel_of
 from rmbench.models.messages import is_blank
 from rmbench.models.resolve import LoadedModel, fingerprint_of
@@ -177,6 +177,7 @@ def _measured(
             "truncated": scoring.n_truncated,
             "invalid": scoring.n_invalid,
             **_if_any("unanswered", unanswered or meter.unanswered()),
+            **_if_any("special_tokens", with_special_tokens(task.items, loaded.model) or None),
             **_if_any("changed_by_template", changed_by_template(task.items, loaded.model) or None),
             "trained_on": _trained_on(loaded, task.items),
             **_if_any("steps", _steps(loaded, task.items)),

@@ -3,8 +3,12 @@
 A chat template may leave out part of a reply: `<think>...</think>`, as those of Qwen3 and DeepSeek do. Two
 replies of one prompt that differ in that part alone then get the same reward. Other templates refuse some
 conversations, such as two user turns in a row.
+
+A tokenizer reads the text of a control token as that token, wherever it stands: a reply that quotes
+`<|im_end|>` ends its own turn.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,7 +17,7 @@ from itertools import combinations
 from rmbench.core.files import digest
 from rmbench.errors import ConfigError
 from rmbench.evaluation.task import PreparedTask
-from rmbench.types import AnyModel, Conversation, Item, WritingModel
+from rmbench.types import AnyModel, ControlledModel, Conversation, Item, WritingModel
 
 CHANGED, MADE_EQUAL = "replies", "pairs_made_equal"
 """Keys of the count `changed_by_template`."""
@@ -72,6 +76,21 @@ def changed_by_template(items: Iterable[Item], model: AnyModel) -> dict[str, int
             if i in found or k in found
         )
     return {CHANGED: n_changed, MADE_EQUAL: n_equal} if n_changed else {}
+
+
+def with_special_tokens(items: Iterable[Item], model: AnyModel) -> dict[str, int]:
+    """Return how many prompts and replies have the text of a control token of the model, by that text."""
+    tokens = model.special_tokens() if isinstance(model, ControlledModel) else ()
+    if not tokens:
+        return {}
+    longest_first = sorted(tokens, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, longest_first)))
+    found = Counter[str]()
+    for item in items:
+        prompt = "\n".join(turn["content"] for turn in item.prompt)
+        for text in (prompt, *(response.text for response in item.responses)):
+            found.update(set(pattern.findall(text)))
+    return dict(found.most_common())
 
 
 def _lacks(turns: Conversation, text: str) -> bool:

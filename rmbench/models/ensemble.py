@@ -33,6 +33,7 @@ from rmbench.models.resolve import LoadedModel, fingerprint_of, load_model, mode
 from rmbench.models.runtime import Runtime
 from rmbench.types import (
     BudgetedModel,
+    ControlledModel,
     Conversation,
     CountedModel,
     NotingModel,
@@ -44,6 +45,7 @@ from rmbench.types import (
     RewardModel,
     Scored,
     SizedModel,
+    SteppingModel,
     TrainedModel,
     Turn,
     WritingModel,
@@ -93,6 +95,12 @@ class Ensemble:
         counted = [m.model.n_parameters() for m in members if isinstance(m.model, CountedModel)]
         if len(counted) == len(members):
             self.n_parameters = lambda: sum(counted)
+        stepping = [m.model for m in members if isinstance(m.model, SteppingModel)]
+        if stepping:
+            self.step_counts = partial(_step_counts, stepping)
+        controlled = [m.model for m in members if isinstance(m.model, ControlledModel)]
+        if controlled:
+            self.special_tokens = lambda: sorted({t for model in controlled for t in model.special_tokens()})
         if any(isinstance(m.model, TrainedModel) for m in members):
             self.overlap = self._overlap
 
@@ -240,6 +248,20 @@ class Ensemble:
         keys = {key for total in totals for key in total}
         most = {key: max(total.get(key, 0) for total in totals) for key in sorted(keys)}
         return most if any(most.values()) or (most and all_know) else None
+
+
+def _step_counts(
+    models: Sequence[SteppingModel], conversations: Iterable[Conversation]
+) -> Mapping[str, int] | None:
+    """Return the most that any one of the models counts, of each key; None if none reads steps."""
+    totals: list[dict[str, int]] = [{} for _ in models]
+    rest = iter(conversations)
+    while part := list(islice(rest, _PROMPTS_AT_ONCE)):
+        for model, total in zip(models, totals, strict=True):
+            for key, count in (model.step_counts(part) or {}).items():
+                total[key] = total.get(key, 0) + count
+    keys = {key for total in totals for key in total}
+    return {key: max(total.get(key, 0) for total in totals) for key in sorted(keys)} or None
 
 
 @register_scheme(

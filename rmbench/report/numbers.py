@@ -163,6 +163,7 @@ _NESTED = {
     "trained_on": "prompts that the model was trained on",
     "gold": "gold of responses",
     "steps": "steps of responses",
+    "special_tokens": "with the text of a special token",
 }
 
 

@@ -22,6 +22,7 @@ from rmbench.types import Estimate
 
 FORMAT = 1
 _SIGNIFICANT = 10
+_MOST_NAMED = 3
 SELF_GOLD = "self-gold"
 """Marks a record whose gold comes from the measured model itself."""
 
@@ -267,6 +268,8 @@ class Counts:
     """Of a model that rates steps: how many there are, and responses that nothing divides into steps."""
     changed_by_template: Mapping[str, int] | None = None
     """`replies` that the chat template does not write as they are, and `pairs_made_equal` by that."""
+    special_tokens: Mapping[str, int] | None = None
+    """Control token of the model's tokenizer -> prompts and replies that have its text, and are read so."""
     gold: Mapping[str, int] | None = None
     """What `--gold` found -> number of responses."""
 
@@ -380,6 +383,13 @@ def caveats(record: Record) -> list[str]:
         parts.append(
             f"the chat template drops part of {changed.get('replies', 0):,} replies, which makes"
             f" {changed.get('pairs_made_equal', 0):,} pairs of replies equal"
+        )
+    if special := counts.get("special_tokens"):
+        most = sorted(special.items(), key=lambda pair: -pair[1])
+        told = ", ".join(f"{token!r} in {n:,}" for token, n in most[:_MOST_NAMED])
+        more = ", ..." if len(special) > _MOST_NAMED else ""
+        parts.append(
+            f"prompts and replies with the text of a special token, read as that token: {told}{more}"
         )
     if counts.get("ties"):
         parts.append(f"{counts['ties']:,} tied {'pair' if counts['ties'] == 1 else 'pairs'}")

@@ -241,6 +241,26 @@ def openrlhf(make: Make, template: str = WITH_NEWLINE, prefix: str = "score", **
     return Replica(body.folder, reward)
 
 
+def old_openrlhf(make: Make) -> Replica:
+    """OpenRLHF before `value_head_prefix`: a value head, and no key of the config that says so."""
+    replica = openrlhf(make, prefix="value_head")
+    path = replica.folder / "config.json"
+    told = json.loads(path.read_text())
+    del told["value_head_prefix"]
+    path.write_text(json.dumps(told))
+    return replica
+
+
+def score_bias(make: Make, n_labels: int = 1) -> Replica:
+    """A classifier whose own class gave `score` a bias, which transformers' class has no place for."""
+    heads = {"score.weight": drawn(n_labels, 32), "score.bias": drawn(n_labels)}
+    config = {"architectures": ["LlamaForSequenceClassification"], "num_labels": n_labels}
+    body = Body(make, heads=heads, without=("lm_head",), config=config)
+    return Replica(
+        body.folder, lambda p, r: float(body.linear("score", body.states(chat(p, r))[1][-1])[n_labels - 1])
+    )
+
+
 def nemotron(make: Make, ids: tuple[int, ...] = (0,)) -> Replica:
     """Nemotron-70B-Reward-HF: the logit of token 0 that would come next; with two ids their difference."""
     body = Body(make, heads={})

@@ -59,7 +59,7 @@ FOREIGN = {
     "biases": ([f"{ATTENTION}q_proj.bias"], "weights of another architecture"),
     "head": (
         ["v_head.summary.weight"],
-        r"v_head\.summary\.weight \(4,\); the recipe trl-value-head reads such",
+        r"v_head\.summary\.weight \(4,\); no recipe reads such",
     ),
     "normalisation": (["mean", "std"], r"\(mean, std\): another head"),
 }

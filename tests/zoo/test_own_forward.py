@@ -162,6 +162,15 @@ def test_the_text_is_that_of_the_recipe(make_checkpoint: Make) -> None:
     assert text[-2:] == (2, 1)
 
 
+def test_a_cost_is_negated(make_checkpoint: Make) -> None:
+    folder = with_code(make_checkpoint, "mean")
+    cost, reward = (load(folder, recipe=f"beaver-{kind}") for kind in ("cost", "reward"))
+    found = [scored.reward for scored in reward.score(CONVERSATIONS)]
+    assert [scored.reward for scored in cost.score(CONVERSATIONS)] == [-x for x in found]
+    assert any("it is a cost, and negated" in note for note in cost.notes())
+    assert cost.fingerprint()["forward"] == f"own:-{reward.fingerprint()['forward'].removeprefix('own:')}"
+
+
 def test_weights_that_the_class_lacks_or_leaves(make_checkpoint: Make) -> None:
     body = replicas.Body(make_checkpoint, heads={"v_head.weight": replicas.drawn(1, 32)})
     with pytest.raises(ConfigError, match=r"v_head\.weight"):
@@ -171,7 +180,9 @@ def test_weights_that_the_class_lacks_or_leaves(make_checkpoint: Make) -> None:
         load(folder)
 
 
-@pytest.mark.parametrize("options", [{"fresh_head": "1"}, {"torch_compile": "yes"}, {"head": "token:1"}])
+@pytest.mark.parametrize("options", [
+    {"fresh_head": "1"}, {"torch_compile": "yes"}, {"head": "token:1"}, {"read_at": "before_eos"},
+])  # fmt: skip
 def test_options_that_would_change_the_class(make_checkpoint: Make, options: dict[str, str]) -> None:
     with pytest.raises(ConfigError, match="forward=own reads the class as it is"):
         load_model(str(make_checkpoint("llama")), {"forward": "own"} | options)

@@ -287,3 +287,9 @@ def test_check_knows_such_a_model(make_checkpoint: Make, capsys: pytest.CaptureF
     replica = pair_replicas.pairrm(make_checkpoint)
     assert run(["check", "--model", f"pair:{replica.folder}", "--device", "cpu"]) == 0
     assert "preferences flip with the order" in capsys.readouterr().out
+
+
+def test_a_model_of_the_same_files_and_another_text_is_a_remark(make_checkpoint: Make) -> None:
+    replica = pair_replicas.pairrm(make_checkpoint)
+    model: Any = load_model(f"pair:{replica.folder}", {}).model
+    assert any("Better-PairRM has the same files but for their values" in note for note in model.notes())

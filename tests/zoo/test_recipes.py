@@ -60,7 +60,9 @@ FOUND: dict[str, tuple[Build, str]] = {
     "openrlhf-normalised": (
         partial(replicas.openrlhf, normalize_reward=True, mean=0.5, std=2.0), "openrlhf",
     ),
+    "openrlhf-old": (replicas.old_openrlhf, "openrlhf-value-head"),
     "armorm": (replicas.armorm, "armorm"),
+    "score-bias": (replicas.score_bias, "score-bias"),
     "trl-pad-eos": (replicas.trl_pad_eos, "trl-pad-eos"),
 }  # fmt: skip
 """Replica -> how it is built, and the recipe that its evidence finds."""

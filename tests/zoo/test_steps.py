@@ -108,7 +108,7 @@ def test_a_separator_is_inserted_as_tokens(make_checkpoint: Make, separator: str
     model = load(replica.folder, reduce="mean", **written)
     expected = [REDUCED["mean"](replica.values(*pair)) for pair in texts]
     assert rewards(model, batch) == pytest.approx(expected, abs=1e-5)
-    assert "recipe options (options)" in " ".join(model.notes())
+    assert "recipe options (-M format=trl-prm, -M step_token=" in " ".join(model.notes())
 
 
 def test_inserted_after_a_chat_template(make_checkpoint: Make) -> None:
@@ -342,3 +342,35 @@ def test_a_template_that_changes_replies_is_refused(make_checkpoint: Make) -> No
     model = load(rlhflow.folder, recipe="rlhflow-prm", chat_template=once_file)
     with pytest.raises(UnwritableError, match="the chat template writes 1 of 3 answers to steps"):
         model.score(CONVERSATIONS[:1])
+
+
+def test_an_encoder_that_has_no_masked_language_model_is_refused(make_checkpoint: Make) -> None:
+    """CANINE's token classifier reads to both sides: it is no process reward model."""
+    folder = make_checkpoint(
+        "canine", task="TokenClassification", n_labels=2, tokenizer="pair", template=None
+    )
+    with pytest.raises(ConfigError, match="canine is an encoder; process: reads decoders"):
+        load(folder, label="1")
+
+
+def test_an_ensemble_passes_the_count_of_steps_on(make_checkpoint: Make) -> None:
+    folder = step_replicas.trl_prm(make_checkpoint).folder
+    alone: Any = load(folder)
+    both: Any = load_model(f"ensemble:process:{folder},length", {"scale": "1,100"}).model
+    conversations = [[Turn(role="user", content=p), Turn(role="assistant", content=r)] for p, r in TEXTS]
+    counted = alone.step_counts(iter(conversations))
+    assert counted["steps"] > len(conversations)
+    assert both.step_counts(iter(conversations)) == counted
+    assert not hasattr(load_model("ensemble:length,shortest", {}).model, "step_counts")
+
+
+def test_the_card_s_example_of_math_shepherd(make_checkpoint: Make) -> None:
+    """Its card writes the tag itself after each line; so does the recipe."""
+    replica = step_replicas.math_shepherd(partial(make_checkpoint, max_position_embeddings=1_024))
+    model = load(replica.folder, recipe="math-shepherd")
+    example, found = model.card_example()
+    assert "$18" in example.replies[0]
+    assert "$17" in example.replies[1]
+    own = [replica.values(example.prompt, reply)[-1] for reply in example.replies]
+    assert found == pytest.approx(own, abs=1e-5)
+    assert load(replica.folder, recipe="math-shepherd", reduce="min").card_example() is None

@@ -23,10 +23,11 @@ from rmbench.models.hf.checkpoint import RECORD, Checkpoint, choose_readout, fin
 from rmbench.models.hf.device import batches_at_once, checked_length, is_fast_bfloat16
 from rmbench.models.hf.forward import EncoderLogits, TokenStates
 from rmbench.models.hf.load import Loaded, float32_input, load_classifier, load_own, torch
+from rmbench.models.hf.recipes.choose import Asked
 from rmbench.models.hf.recipes.heads import normalization
 from rmbench.models.hf.recipes.own import OwnLogits
 from rmbench.models.hf.recipes.padding import PROBE, rankings_that_differ
-from rmbench.models.hf.recipes.recipe import Asked, Example
+from rmbench.models.hf.recipes.recipe import Example
 from rmbench.models.hf.recipes.text import Places, RecipeFormat
 from rmbench.models.hf.text import Encoded, TextFormat, choose_format
 from rmbench.models.hf.tokens import HFModel, Reader, Setup, Tokens, pad_id_of
@@ -64,12 +65,14 @@ class HFRewardModel(HFModel):
         asked: Asked | None = None,
         forward: Forward = "auto",
     ) -> None:
-        where, self._is_own = checkpoint.location, forward == "own"
+        where, self._is_own, asked = checkpoint.location, forward == "own", asked or Asked()
+        asked.check_template(setup.chat_template)
         if self._is_own:
-            if fresh_head is not None or torch_compile or (asked is not None and asked.head is not None):
+            read_at = asked.read_at if asked.read_at and not asked.read_at.startswith("appended:") else None
+            if fresh_head is not None or torch_compile or asked.head or read_at:
                 raise ConfigError(
-                    f"{where}: forward=own reads the class as it is; leave out fresh_head, torch_compile and"
-                    " head"
+                    f"{where}: forward=own reads the class as it is; leave out fresh_head, torch_compile,"
+                    " head and read_at"
                 )
             loaded = load_own(checkpoint, setup.runtime, setup.attn, asked)
         else:
@@ -93,7 +96,7 @@ class HFRewardModel(HFModel):
         self._normalization = (
             (0.0, 1.0) if self._recipe is None else normalization(self._recipe, model.config)
         )
-        text_format, self._places = _reading(loaded, setup.chat_template)
+        text_format, self._places = _reading(loaded, setup.chat_template, self._is_own)
         max_length = checked_length(where, model.config, tokenizer, setup.runtime)
         names = label_names(model.config)
         if isinstance(self.encoder, OwnLogits):
@@ -118,7 +121,7 @@ class HFRewardModel(HFModel):
             **({"compiled": "torch"} if is_compiled(self.model) else {}),
             **({} if self._fresh_head is None else {"fresh_head": str(self._fresh_head)}),
             **({} if self._recipe is None else {"recipe": self._recipe.identity}),
-            **({"forward": f"own:{self.encoder.output}"} if isinstance(self.encoder, OwnLogits) else {}),
+            **({"forward": self._own_output} if isinstance(self.encoder, OwnLogits) else {}),
         }
 
     def batches_at_once(self) -> int:
@@ -165,6 +168,12 @@ class HFRewardModel(HFModel):
         }
 
     @property
+    def _own_output(self) -> str:
+        """The output of its own forward pass that is the reward; `-` before a cost."""
+        sign = "-" if self._recipe is not None and self._recipe.negate else ""
+        return f"own:{sign}{self.encoder.output if isinstance(self.encoder, OwnLogits) else ''}"
+
+    @property
     def _ends_by_recipe(self) -> bool:
         """Whether the recipe says how a text ends: by a token of its own, or as its family writes it."""
         recipe = self._recipe
@@ -185,9 +194,11 @@ class HFRewardModel(HFModel):
 
     def _rewards(self, logits: Any) -> list[float]:
         found = self._readout.rewards(logits)
-        if self._recipe is None or self._is_own:
+        if self._recipe is None:
             return found
         (mean, std), sign = self._normalization, -1.0 if self._recipe.negate else 1.0
+        if self._is_own:  # a class normalises by itself, and gives a cost as a cost
+            return [sign * reward for reward in found]
         return [sign * (reward - mean) / std for reward in found]
 
     def _logits(self, rows: Sequence[Encoded]) -> list[tuple[list[int], Any]]:
@@ -244,7 +255,8 @@ class HFRewardModel(HFModel):
                 f" {type(self.model).__name__}'s own forward pass, one text at a time"
             )
             if self._recipe is not None:
-                notes.append(f"the text is written as for the recipe {self._recipe.name} ({self._why})")
+                cost = "; it is a cost, and negated" if self._recipe.negate else ""
+                notes.append(f"the text is written as for the recipe {self._recipe.name} ({self._why}){cost}")
             return notes
         if (recipe := self._recipe) is not None:
             notes.append(f"recipe {recipe.name} ({self._why}): {recipe.about}; read at {recipe.read_at}")
@@ -292,14 +304,15 @@ def _last_but(pad_id: int | None, ids: Sequence[int]) -> int:
     return next((k for k in range(len(ids) - 1, -1, -1) if ids[k] != pad_id), 0)
 
 
-def _reading(loaded: Loaded, chat_template: str) -> tuple[TextFormat, Places]:
-    """Return how a classifier's text is written, and where it is read."""
+def _reading(loaded: Loaded, chat_template: str, is_own: bool) -> tuple[TextFormat, Places]:
+    """Return how a classifier's text is written, and where it is read, unless its own forward pass says."""
     recipe, tokenizer = loaded.recipe, loaded.tokenizer
     if recipe is None:
         return choose_format(tokenizer, loaded.is_encoder, chat_template), Places(tokenizer, "last", None)
-    text_format = RecipeFormat(tokenizer, recipe, chat_template, loaded.model.config)
     gate = recipe.head.gate if recipe.head else None
-    return text_format, Places(tokenizer, recipe.read_at, gate if gate and gate.before else None)
+    places = Places(tokenizer, recipe.read_at, gate if gate and gate.before else None)
+    config = loaded.model.config
+    return RecipeFormat(tokenizer, recipe, chat_template, config, None if is_own else places), places
 
 
 def load_hf(

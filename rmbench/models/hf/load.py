@@ -14,10 +14,11 @@ from rmbench.models.hf.device import pick_device, pick_dtype
 from rmbench.models.hf.device import torch as torch
 from rmbench.models.hf.device import transformers as transformers
 from rmbench.models.hf.identity import NOT_READ_FILES, Pin, pin_of
+from rmbench.models.hf.recipes.choose import Asked
 from rmbench.models.hf.recipes.fit import Fit
 from rmbench.models.hf.recipes.heads import MadeHead
 from rmbench.models.hf.recipes.pairs import refuse_pair_config
-from rmbench.models.hf.recipes.recipe import Asked, Recipe
+from rmbench.models.hf.recipes.recipe import Recipe
 from rmbench.models.hf.weights.adapter import merge
 from rmbench.models.hf.weights.bodies import Body, find_body, own_tokenizer
 from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
@@ -108,6 +109,7 @@ def load_classifier(
         own = {name: [n for n in names if not n.startswith("score.")] for name, names in read.lacks.items()}
         fresh, gate = _check_head(checkpoint, model, own, None), fit.head.gate
     else:
+        _check_own_head(fit, model, read.lacks)
         fresh = _check_head(checkpoint, model, read.lacks, fresh_head)
     refuse_heads(checkpoint.location, model, fit.not_seen(read.lacks["unexpected"]))
     is_encoder = _check_kind(checkpoint, model)
@@ -117,7 +119,7 @@ def load_classifier(
     gate = None if gate is None else gate.to(model.device).eval()
     return Loaded(
         model, read.tokenizer, read.weights, is_encoder, fresh, fit.recipe, fit.why, gate, fit.unread,
-        read.remarks,
+        (*fit.remarks, *read.remarks),
     )  # fmt: skip
 
 
@@ -173,9 +175,11 @@ def load_weights(
             config = known[0].read_config(known[1])
         if own_code:
             auto = _own_class(base, config, runtime)
-        of_adapter = {} if adapter is None else adapter.changes(auto)
+        other = adapter is not None and fit is not None and fit.has_other_head(pin)
+        of_adapter = {} if adapter is None else adapter.changes(auto, has_other_head=other)
         for name, value in {**changes, **of_adapter}.items():
             setattr(config, name, value)
+        _check_padding(base, config)
         if check is not None:
             check(config)
         tokenizer = _tokenizer_of(checkpoint, pin, config, runtime, body)
@@ -193,6 +197,16 @@ def load_weights(
         _take_out_of_file(model, device)
         pin.check()
     return Read(model, tokenizer, pin.weights, lacks, (*pin.remarks, *unused))
+
+
+def _check_padding(checkpoint: Checkpoint, config: Any) -> None:
+    text = config.get_text_config()
+    pad, n_tokens = text.pad_token_id, getattr(text, "vocab_size", None)
+    if isinstance(pad, int) and isinstance(n_tokens, int) and pad >= n_tokens:
+        raise ConfigError(
+            f"{checkpoint.location}: pad_token_id is {pad} in its config.json, and vocab_size is {n_tokens};"
+            " set it to the id of the tokenizer's padding token, or to null"
+        )
 
 
 def _weights_in(
@@ -289,6 +303,16 @@ def load_tokenizer(
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ConfigError(f"{checkpoint.location}: its tokenizer knows {len(tokenizer)} tokens, all special")
     return tokenizer
+
+
+def _check_own_head(fit: Fit, model: Any, info: Mapping[str, list[str]]) -> None:
+    """Refuse a classifier whose own head is not in its files, or of another shape, where they say more."""
+    if fit.fresh_head is not None:
+        return
+    if problem := fit.lacks_head(info["missing"]):
+        raise ConfigError(problem)
+    if heads := [name for name in info["mismatched"] if name.startswith("score.")]:
+        raise ConfigError(fit.other_shape(heads[0], model.config))
 
 
 def _check_head(

@@ -36,8 +36,9 @@ from rmbench.models.hf.load import (
     torch,
     transformers,
 )
+from rmbench.models.hf.recipes.choose import Asked
 from rmbench.models.hf.recipes.fit import Fit
-from rmbench.models.hf.recipes.recipe import Asked, Recipe, recipes
+from rmbench.models.hf.recipes.recipe import Example, Recipe, recipes
 from rmbench.models.hf.recipes.step_text import StepFormat
 from rmbench.models.hf.reply import ReplyFormat, reply_of
 from rmbench.models.hf.text import Encoded, TextFormat, decoder_format
@@ -110,8 +111,9 @@ class ProcessReward(HFModel):
     def __init__(
         self, setup: Setup, checkpoint: Checkpoint, reading: Reading, asked: Asked | None = None
     ) -> None:
-        where, self._reading = checkpoint.location, reading
-        fit = Fit(checkpoint, setup.runtime, asked or Asked(), None, rates_steps=True)
+        where, self._reading, asked = checkpoint.location, reading, asked or Asked()
+        asked.check_template(setup.chat_template)
+        fit = Fit(checkpoint, setup.runtime, asked, None, rates_steps=True)
         read, self._head = _load(checkpoint, setup.runtime, setup.attn, fit)
         model, tokenizer = read.model, read.tokenizer
         self._told, self._recipe, self._why, self._unread = read.remarks, fit.recipe, fit.why, fit.unread
@@ -162,6 +164,11 @@ class ProcessReward(HFModel):
             n_whole += is_whole
         return {"steps": n_steps, "responses_without_separator": n_whole}
 
+    def special_tokens(self) -> list[str]:
+        """Return the texts that the tokenizer reads as control tokens, but for the mark of the recipe."""
+        mark = None if self._steps is None else self._steps.mark
+        return [token for token in super().special_tokens() if token != mark]
+
     def numbers(self, rows: Sequence[Encoded]) -> list[float]:
         """Return one reward per row."""
         places = [self._reading.places(row) for row in rows]
@@ -176,6 +183,16 @@ class ProcessReward(HFModel):
         with torch.inference_mode(), float32_input(self._head):
             logits = self.model(input_ids=ids).logits[0, self._reading.places(row)].cpu()
         return self._reading.reward(logits, self._label)
+
+    def card_example(self) -> tuple[Example, list[float]] | None:
+        """Return what the recipe's card states, and the rewards of this model; None if it states nothing.
+
+        Cards state values of last steps.
+        """
+        example = None if self._recipe is None else self._recipe.example
+        if example is None or (self._reading.reduce, self._reading.value) != ("last", "probability"):
+            return None
+        return example, [scored.reward for scored in self.score(example.conversations())]
 
     def _remarks(self) -> list[str]:
         notes = list(self._told)
@@ -265,7 +282,7 @@ def _load(checkpoint: Checkpoint, runtime: Runtime, attention: str, fit: Fit) ->
     auto = transformers.AutoModelForTokenClassification
     read = load_weights(checkpoint, runtime, auto, attention, {}, fit=fit)
     model, where = read.model, checkpoint.location
-    if not is_decoder(model.config):
+    if not is_decoder(model.config) or not _may_read_left_to_right(model):
         raise ConfigError(f"{where}: {model.config.model_type} is an encoder; process: reads decoders")
     if fit.head is None:
         _check_class(where, model)
@@ -280,6 +297,12 @@ def _load(checkpoint: Checkpoint, runtime: Runtime, attention: str, fit: Fit) ->
         raise ConfigError(f"{where}: {type(model).__name__} has neither 'score' nor 'classifier'")
     model.to(pick_device(runtime.device)).eval()
     return read, head.float()
+
+
+def _may_read_left_to_right(model: Any) -> bool:
+    """Say no for encoders that transformers has no masked language model of, such as CANINE."""
+    decoders = transformers.models.auto.modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return hasattr(model, "score") or model.config.model_type in decoders
 
 
 def _check_class(where: str, model: Any) -> None:

@@ -232,6 +232,12 @@ class HFModel(TokenModel):
         """Return the number of weights, tied ones once; those of a reference are not counted."""
         return sum(weight.numel() for weight in self.model.parameters())
 
+    def special_tokens(self) -> list[str]:
+        """Return the texts that the tokenizer reads as control tokens, in a reply too."""
+        added = getattr(self.tokenizer, "added_tokens_decoder", {}).values()
+        named = {str(token) for token in added if token.special} | set(self.tokenizer.all_special_tokens)
+        return sorted(token for token in named if token.strip())
+
     def notes(self) -> list[str]:
         """Return remarks on the format, the model, and prompts that are read again."""
         return [*super().notes(), *self._remarks(), *self._reading_remarks(), *self._sharing_remarks()]

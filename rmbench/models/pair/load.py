@@ -45,7 +45,8 @@ class _Asked:
 
     @property
     def remark(self) -> str:
-        return f"recipe {self.recipe.name} ({self.why}): {self.recipe.about}"
+        more = f"; {self.recipe.remark}" if self.recipe.remark else ""
+        return f"recipe {self.recipe.name} ({self.why}): {self.recipe.about}{more}"
 
 
 def load_pair(

@@ -83,6 +83,8 @@ class PairRecipe:
     """Public models that have this layout."""
     verified: str = ""
     """What was compared: `replica`."""
+    remark: str = ""
+    """What a user of a model of this layout has to know, said with every run."""
     match: Match = field(default_factory=Match)
     question: Question | None = None
     marks: Marks | None = None
@@ -90,7 +92,7 @@ class PairRecipe:
     @property
     def identity(self) -> str:
         """Name, and a hash of whatever can change a preference."""
-        apart = ("name", "about", "families", "verified", "match")
+        apart = ("name", "about", "families", "verified", "remark", "match")
         return f"{self.name}:{digest({k: v for k, v in asdict(self).items() if k not in apart}, 16)}"
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from rmbench.core.address import public_address
 from rmbench.errors import ConfigError
-from rmbench.models.hf.recipes.recipe import Asked
+from rmbench.models.hf.recipes.choose import Asked
 from rmbench.models.http import Server
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm.reading import Choice, choose_reading

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from rmbench.core.address import public_address
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.hf.checkpoint import Checkpoint, find_checkpoint
-from rmbench.models.hf.recipes.recipe import Asked
+from rmbench.models.hf.recipes.choose import Asked
 from rmbench.models.runtime import Runtime
 from rmbench.models.vllm.engine import (
     Config,

@@ -20,9 +20,10 @@ from rmbench.models.hf.checkpoint import (
     label_names,
 )
 from rmbench.models.hf.load import NoHeadError, is_decoder, transformers
+from rmbench.models.hf.recipes.choose import Asked, choose_recipe
 from rmbench.models.hf.recipes.heads import normalization, unread_heads
 from rmbench.models.hf.recipes.pairs import refuse_pair_config, refuse_pair_head
-from rmbench.models.hf.recipes.recipe import Asked, Recipe, Seen, choose_recipe, look_at
+from rmbench.models.hf.recipes.recipe import Recipe, Seen, look_at
 from rmbench.models.hf.recipes.tensors import Tensor, told
 from rmbench.models.hf.recipes.text import Places, RecipeFormat
 from rmbench.models.hf.text import Encoded, TextFormat, decoder_format
@@ -119,6 +120,7 @@ def choose_reading(
             the reward.
     """
     config, where = read.config, checkpoint.location
+    choice.asked.check_template(choice.chat_template)
     refuse_pair_config(where, config)
     seen, remarks = _look(engine, checkpoint, read, runtime)
     refuse_pair_head(seen)
@@ -139,12 +141,13 @@ def choose_reading(
         pad_id = config.get_text_config().pad_token_id
         return Reading(readout, int(config.num_labels), text_format, places, remarks=remarks, pad_id=pad_id)
     has_head = recipe.head is not None
+    places = Places(read.tokenizer, recipe.read_at, None)
     names = ["reward"] if has_head else label_names(config)
     return Reading(
         readout=choose_readout(where, names, choice.label, choice.weights),
         n_labels=len(names),
-        text_format=RecipeFormat(read.tokenizer, recipe, choice.chat_template),
-        places=Places(read.tokenizer, recipe.read_at, None),
+        text_format=RecipeFormat(read.tokenizer, recipe, choice.chat_template, config, places),
+        places=places,
         recipe=recipe,
         why=why,
         normalization=normalization(recipe, config),

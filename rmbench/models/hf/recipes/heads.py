@@ -144,8 +144,14 @@ def _network(
             linear.weight.copy_(read_tensor(weight))
             if bias is not None:
                 linear.bias.copy_(read_tensor(bias))
-        used |= {weight.name} | ({bias.name} if bias is not None else set())
+        # By the name in `seen`: an adapter's file has another one.
+        used |= {f"{name}.weight"} | ({f"{name}.bias"} if bias is not None else set())
         follows = bool(parts) and not isinstance(parts[-1], _Normalised)
+        if follows and activation is None:
+            raise ConfigError(
+                f"{seen.where}: the recipe {recipe.name} has several linear maps and no 'activation' between"
+                " them"
+            )
         parts += [*([_ACTIVATIONS[activation]()] if follows else []), linear]
         width = weight.shape[0]
     return torch.nn.Sequential(*parts), frozenset(used), width
@@ -190,7 +196,10 @@ def _token_ids(told_as: str, seen: Seen) -> list[int]:
     """Return one or two ids of the vocabulary: as given, or the last token of each text."""
     kind, _, rest = told_as.partition(":")
     if kind == "token":
-        return [int(text) for text in rest.split("-")]
+        named = [int(text) for text in rest.split("-")]
+        if len(set(named)) < len(named):
+            raise ConfigError(f"{seen.where}: head={told_as} is 0 for every text; expected two different ids")
+        return named
     texts = rest.split(",")
     found = [seen.tokenizer(text, add_special_tokens=False)["input_ids"][-1:] for text in texts]
     ids = [int(k) for row in found for k in row]
@@ -260,6 +269,9 @@ def normalization(recipe: Recipe | None, config: Any) -> tuple[float, float]:
     rule: Mapping[str, str] = {} if recipe is None else recipe.normalize
     if recipe is None or not rule or ("if" in rule and not getattr(config, rule["if"], None)):
         return 0.0, 1.0
+    keys = [rule[part] for part in ("mean", "std") if part in rule]
+    if "if" not in rule and (lacking := [key for key in keys if not hasattr(config, key)]):
+        raise ConfigError(f"recipe {recipe.name}: key 'normalize': the config has no {lacking[0]!r}")
     mean = getattr(config, rule.get("mean", ""), 0.0)
     std = getattr(config, rule.get("std", ""), 1.0)
     if not all(isinstance(n, int | float) for n in (mean, std)) or not std > 0:

@@ -4,12 +4,12 @@ A recipe is a YAML file, of the package (`rmbench/_data/recipes`) or of the user
 that show its evidence: names of tensors, classes and keys of the config, special tokens; never a hub name.
 Nothing in it is code.
 
-The recipe with the most evidence applies. Two with as much as each other are refused.
+Which one applies is chosen in `rmbench.models.hf.recipes.choose`.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from pathlib import Path
@@ -19,21 +19,22 @@ from rmbench.core.files import digest
 from rmbench.core.options import NO_OPTION, Option, Texts
 from rmbench.core.schema import parse
 from rmbench.core.yaml import PACKAGE, read_yaml
-from rmbench.errors import ConfigError, UnknownNameError
+from rmbench.errors import ConfigError
 from rmbench.models.hf.identity import Pin
 from rmbench.models.hf.recipes.steps import Steps
 from rmbench.models.hf.recipes.tensors import Tensors, card_tags, tensors_of
 from rmbench.models.runtime import Runtime
 from rmbench.types import Turn
 
+_KEY = re.compile(r"\{(\w+)(?:\|(\w+))?\}")
 FOLDER = PACKAGE / "_data" / "recipes"
 Activation = Literal["relu", "gelu", "silu", "tanh", "selu", "leaky_relu"]
 Pool = Literal["mean", "first", "expected"]
-_READ_AT = r"last|last_eos|before_eos|appended:.+"
-_TOKENS = r"token:\d+(-\d+)?|text:[^,]+(,[^,]+)?"
-_HEADS = "token:ID or token:ID-ID, ids of the vocabulary, or text:GOOD,BAD"
-ReadAt = Annotated[str, Option(pattern=_READ_AT, expected="last, last_eos, before_eos, or appended:TOKEN")]
-TokenHead = Annotated[str, Option(pattern=_TOKENS, expected=_HEADS)]
+READ_AT = r"last|last_eos|before_eos|appended:.+"
+TOKENS = r"token:\d+(-\d+)?|text:[^,]+(,[^,]+)?"
+HEADS = "token:ID or token:ID-ID, ids of the vocabulary, or text:GOOD,BAD"
+ReadAt = Annotated[str, Option(pattern=READ_AT, expected="last, last_eos, before_eos, or appended:TOKEN")]
+TokenHead = Annotated[str, Option(pattern=TOKENS, expected=HEADS)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ class Match:
             and len(shapes) == len(names)
             and not any(seen.name(name) in seen.tensors for name in self.without)
             and (not self.shape or _fits(self.shape, shapes[0]))
-            and (not self.architectures or bool(_named_classes(self, seen)))
+            and (not self.architectures or bool(named_classes(self, seen)))
             and all(_has(seen.config, key, value) for key, value in self.config.items())
             and all(getattr(seen.tokenizer, name, None) is not None for name in self.special)
             and (not self.pad_is_eos or seen.pad_is_eos)
@@ -259,9 +260,16 @@ class Seen:
             ) from None
 
     def name(self, text: str) -> str:
-        """Return the name of a tensor, with values of the config for {key}; empty if it lacks one."""
-        missing = [key for key in re.findall(r"\{(\w+)\}", text) if not getattr(self.config, key, None)]
-        return "" if missing else re.sub(r"\{(\w+)\}", lambda m: str(getattr(self.config, m[1])), text)
+        """Return the name of a tensor, with values of the config for {key} or {key|otherwise}.
+
+        It is empty if the config lacks one that has no `otherwise`.
+        """
+        found = [(m, getattr(self.config, m[1], None) or m[2]) for m in _KEY.finditer(text)]
+        if any(value is None for _, value in found):
+            return ""
+        for match, value in found:
+            text = text.replace(match[0], str(value))
+        return text
 
 
 def look_at(pin: Pin, runtime: Runtime, config: Any, tokenizer: Any) -> Seen:
@@ -272,34 +280,6 @@ def look_at(pin: Pin, runtime: Runtime, config: Any, tokenizer: Any) -> Seen:
     """
     tensors = tensors_of(pin, runtime)
     return Seen(pin.checkpoint.location, config, tensors, tokenizer, partial(card_tags, pin, runtime))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the user says of a recipe; None and `auto` leave it to the checkpoint."""
-
-    recipe: str = "auto"
-    read_at: str | None = None
-    append_eos: bool | None = None
-    strip_newline: bool | None = None
-    system: str | None = None
-    head: str | None = None
-    format: str | None = None
-    step_token: str | None = None
-    """Text between two steps."""
-    insert: str | None = None
-    """The mark that is written after each step, as tokens of its own."""
-
-    @property
-    def is_auto(self) -> bool:
-        """Whether the head is left to the checkpoint."""
-        return self.recipe == "auto" and self.head is None
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """The options that are given, without `recipe`."""
-        given = asdict(self)
-        return {name: value for name, value in given.items() if name != "recipe" and value is not None}
 
 
 @cache
@@ -315,8 +295,14 @@ def read_recipe(path: Path) -> Recipe:
         ConfigError: With file and line, if it is no recipe.
     """
     found = parse(Recipe, read_yaml(path), str(path), name=path.stem)
-    if found.head is not None and bool(found.head.layers) == bool(found.head.tokens):
-        raise ConfigError(f"{path}, key 'head': expected 'layers' or 'tokens', one of the two")
+    if found.head is not None and (problem := _problem_of_head(found.head)):
+        raise ConfigError(f"{path}, key 'head': {problem}")
+    if found.text is not None and (problem := _problem_of_text(found.text)):
+        raise ConfigError(f"{path}, key 'text': {problem}")
+    if found.before_eos and not found.append_eos:
+        raise ConfigError(f"{path}, key 'before_eos': nothing is written without 'append_eos: true'")
+    if unknown := set(found.normalize) - {"mean", "std", "if"}:
+        raise ConfigError(f"{path}, key 'normalize': {min(unknown)!r}; expected mean, std and if")
     if found.steps is not None:
         if not found.steps.mark:
             raise ConfigError(f"{path}, key 'steps': 'mark' is empty; expected the text that ends a step")
@@ -329,142 +315,35 @@ def read_recipe(path: Path) -> Recipe:
     return found
 
 
-def choose_recipe(
-    asked: Asked, see: Callable[[], Seen], *, rates_steps: bool = False
-) -> tuple[Recipe | None, str]:
-    """Return the recipe of a checkpoint and the reason for it; None where the plain classifier is read.
-
-    Args:
-        asked: The user's options.
-        see: Looks at the checkpoint.
-        rates_steps: Whether it is for `process:`, which reads recipes for steps, and those alone.
-
-    Raises:
-        ConfigError: If the recipe is not known, several fit, it is of the other kind, or an option fits none.
-    """
-    if asked.recipe == "none":
-        found, why = None, "recipe=none"
-    elif asked.recipe != "auto":
-        found, why = _named(asked.recipe), "-M recipe="
-    else:
-        found, why = _matching(see(), rates_steps)
-        if not rates_steps and found is not None and not found.steps and (steps := see().step_classes):
-            raise ConfigError(
-                f"{see().where}: {steps[0]} rates steps, which hf: does not read; write a small adapter"
-                f" (file.py:Class), or pass -M recipe={found.name} to read its head at one token alone"
-            )
-    if found is not None and (found.steps is not None) != rates_steps:
-        raise ConfigError(_of_other_kind(found, see()))
-    if found is not None and found.refuse:
-        seen = see()
-        if refused := [key for key in found.refuse if getattr(seen.config, key, None)]:
-            raise ConfigError(
-                f"{seen.where}: its config has {refused[0]}={getattr(seen.config, refused[0])!r}, which the"
-                f" recipe {found.name} does not do; write a small adapter (file.py:Class)"
-            )
-    if not asked.changes or (found is None and set(asked.changes) == {"step_token"}):
-        return found, why
-    return _changed(found, asked, rates_steps), why or "options"
+def _problem_of_head(head: Head) -> str:
+    """Return what of a head contradicts itself or would have no effect; empty if nothing does."""
+    if bool(head.layers) == bool(head.tokens):
+        return "expected 'layers' or 'tokens', one of the two"
+    if head.tokens and (head.activation or head.per != "1" or head.pool != "mean"):
+        return "'activation', 'per' and 'pool' go with 'layers', not with 'tokens'"
+    if head.pool != "mean" and head.per == "1":
+        return "'pool' needs 'per', how many outputs make one number"
+    if head.gate is not None and not head.gate.softmax and head.gate.temperature != "1":
+        return "'temperature' of 'gate' divides before the softmax, and 'softmax' is false"
+    return ""
 
 
-def _of_other_kind(found: Recipe, seen: Seen) -> str:
-    if found.steps is not None:
-        what = [*seen.step_classes, f"the recipe {found.name}"][0]
-        return f"{seen.where}: {what} rates steps, which hf: does not read; load it with process:{seen.where}"
-    of_steps = ", ".join(each.name for each in recipes().values() if each.steps is not None)
-    return (
-        f"{seen.where}: the recipe {found.name} gives one reward of a whole reply, which process: does not"
-        f" read; load it with hf:{seen.where}, or pass -M recipe= with one for steps ({of_steps})"
-    )
+def _problem_of_text(text: Turns) -> str:
+    """Return which text of a turn has not what it needs; empty if all are right."""
+    wanted = {"user": True, "assistant": True, "system": bool(text.system), "begin": False, "between": False}
+    for key, needs_text in wanted.items():
+        written = getattr(text, key)
+        if written.count("{text}") != needs_text:
+            return f"{key!r} has {{text}} {written.count('{text}')} times; expected {int(needs_text)}"
+        other = "{eos}" if key == "begin" else "{bos}"
+        if other in written:
+            return f"{key!r} has {other}, which stands for nothing there; {{bos}} goes into 'begin' alone"
+    return ""
 
 
-def fitting(seen: Seen) -> list[Recipe]:
-    """Return the recipes whose tensors are in the files, whatever else they ask for."""
-    return [
-        recipe
-        for recipe in recipes().values()
-        if recipe.match.tensors and all(seen.name(name) in seen.tensors for name in recipe.match.tensors)
-    ]
-
-
-def _named(text: str) -> Recipe:
-    if text in recipes():
-        return recipes()[text]
-    path = Path(text).expanduser()
-    if path.suffix in (".yaml", ".yml") or path.is_file():
-        return read_recipe(path)
-    raise UnknownNameError("recipe", text, ["auto", "none", *recipes()], "option 'recipe' (or a YAML file)")
-
-
-def _matching(seen: Seen, rates_steps: bool) -> tuple[Recipe | None, str]:
-    found = [recipe for recipe in recipes().values() if recipe.match.fits(seen)]
-    if rates_steps:
-        found = [recipe for recipe in found if recipe.steps is not None]
-    if not found:
-        return None, ""
-    most = max(recipe.match.size for recipe in found)
-    best = [recipe for recipe in found if recipe.match.size == most]
-    if len(best) > 1:
-        named = ", ".join(recipe.name for recipe in best)
-        raise ConfigError(f"{seen.where}: several recipes fit: {named}; choose one with -M recipe=NAME")
-    return best[0], _evidence(best[0].match, seen)
-
-
-def _named_classes(match: Match, seen: Seen) -> list[str]:
+def named_classes(match: Match, seen: Seen) -> list[str]:
+    """Return the classes that a config names, of those that are evidence."""
     return [name for name in seen.architectures if any(fnmatchcase(name, p) for p in match.architectures)]
-
-
-def _evidence(match: Match, seen: Seen) -> str:
-    """Return what spoke for a recipe."""
-    parts = [seen.name(name) for name in match.tensors]
-    parts += _named_classes(match, seen)[:1]
-    parts += [f"{key}={getattr(seen.config, key, None)}" for key in match.config]
-    parts += [*match.special, *(f"tag {tag} of its card" for tag in match.tags)]
-    return ", ".join([*parts, *["padding is EOS"] * match.pad_is_eos])
-
-
-def _changed(found: Recipe | None, asked: Asked, rates_steps: bool) -> Recipe:
-    """Return a recipe with the user's options in place of its own."""
-    changes = asked.changes
-    if rates_steps:
-        changes["steps"] = _changed_steps(None if found is None else found.steps, changes)
-    if "head" in changes:
-        if re.fullmatch(_TOKENS, changes["head"]) is None:
-            raise ConfigError(f"option 'head' is {changes['head']!r}; expected {_HEADS}")
-        changes["head"] = Head(tokens=changes["head"])
-    if "read_at" in changes and re.fullmatch(_READ_AT, changes["read_at"]) is None:
-        raise ConfigError(
-            f"option 'read_at' is {changes['read_at']!r}; expected last, last_eos, before_eos or"
-            " appended:TOKEN"
-        )
-    if "format" in changes:
-        changes["text"] = _format(changes.pop("format"))
-    kind = "a token classifier" if rates_steps else "a sequence classifier"
-    plain = Recipe(name="options", about=f"{kind}, read by options")
-    return replace(found or plain, **changes)
-
-
-def _changed_steps(found: Steps | None, changes: dict[str, Any]) -> Steps:
-    """Take the options of steps out of `changes`; return the steps with them in place of the recipe's."""
-    split, mark = changes.pop("step_token", None), changes.pop("insert", None)
-    if found is None and mark is None:
-        raise ConfigError(
-            f"option {next(iter(changes))!r} needs a recipe for steps (-M recipe=), or -M insert=TEXT, which"
-            " is written after each step and read there"
-        )
-    steps = found or Steps(mark=mark)
-    if mark is not None:
-        steps = replace(steps, mark=mark, written="tokens", between="", one_token=False)
-    return steps if split is None else replace(steps, split=split)
-
-
-def _format(name: str) -> Turns | None:
-    known = {each: recipe.text for each, recipe in recipes().items() if recipe.text is not None}
-    if name == "template":
-        return None
-    if name not in known:
-        raise UnknownNameError("format", name, ["template", *known], "option 'format'")
-    return known[name]
 
 
 def _changed_from_default(value: Any) -> dict[str, Any]:

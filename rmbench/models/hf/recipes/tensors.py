@@ -75,7 +75,10 @@ def tensors_of(pin: Pin, runtime: Runtime) -> Tensors:
             found[name] = tensor
     if pin.adapter is not None:
         own = read_header(pin.adapter.weights)
-        found |= {plain: own[name] for name, plain in whole_names(own).items()}
+        whole = {plain: own[name] for name, plain in whole_names(own).items()}
+        for name in whole:  # a module comes with its bias, or it was trained without
+            found.pop(f"{name.removesuffix('weight')}bias", None)
+        found |= whole
     return found
 
 
@@ -180,6 +183,12 @@ def _files(pin: Pin, runtime: Runtime) -> list[Path]:
         if any(found):
             break
     places = [each.checkpoint for each in (pin.adapter_pin, pin) if each is not None]
+    for place in places:
+        if place.is_folder and all((Path(place.location) / name).is_file() for name in VALUE_HEADS):
+            raise ConfigError(
+                f"{place.location}: it has {' and '.join(VALUE_HEADS)}; expected one; delete the file that"
+                " the model was not trained with"
+            )
     beside = (file_of(place, name, runtime) for place in places for name in VALUE_HEADS)
     parts = (file_of(pin.checkpoint, name, runtime) for name in HEAD_PARTS)
     return [p for p in (*found, next((p for p in beside if p is not None), None), *parts) if p is not None]

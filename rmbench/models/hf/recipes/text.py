@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rmbench.errors import ConfigError, ScoringError
+from rmbench.errors import ConfigError, ScoringError, UnwritableError
 from rmbench.models.hf.recipes.recipe import Gate, Recipe, Turns
 from rmbench.models.hf.text import ChatFormat, Encoded, PlainFormat, clean, cut, decoder_format, fold_system
 from rmbench.models.messages import text_alone
 from rmbench.types import Conversation, Turn
+
+NOT_THERE = "a text without the token that is read"
+"""What `--on-bad skip` counts by."""
 
 
 class TurnsFormat:
@@ -51,13 +54,17 @@ class RecipeFormat:
         recipe: How the text is written and where it is read.
         chat_template: As in `choose_format`.
         config: Of the model.
+        places: Where the text is read; None where that is not known here.
 
     Raises:
         ConfigError: If the tokenizer lacks a token that the recipe needs.
     """
 
-    def __init__(self, tokenizer: Any, recipe: Recipe, chat_template: str, config: Any = None) -> None:
-        self._tokenizer, self._recipe = tokenizer, recipe
+    def __init__(
+        self, tokenizer: Any, recipe: Recipe, chat_template: str, config: Any, places: "Places | None"
+    ) -> None:
+        self._tokenizer, self._recipe, self._places = tokenizer, recipe, places
+        self._replaces_text = recipe.text is not None and chat_template != "auto"
         self._inner: ChatFormat | PlainFormat | TurnsFormat
         if recipe.text is not None and chat_template == "auto":
             self._inner, inner = TurnsFormat(tokenizer, recipe.text), "recipe"
@@ -71,19 +78,35 @@ class RecipeFormat:
         self.identity = f"{inner}:{recipe.identity}"
 
     def encode(self, batch: Sequence[Conversation], max_length: int) -> list[Encoded]:
-        """Return at most `max_length` tokens per conversation."""
+        """Return at most `max_length` tokens per conversation.
+
+        Raises:
+            UnwritableError: If the chat template refuses one, or it lacks a token that is read.
+        """
         is_chat = isinstance(self._inner, ChatFormat)
         texts = [self._ended(self._inner.text(self._asked(turns))) for turns in batch]
-        rows = self._tokenizer(texts, add_special_tokens=not is_chat, verbose=False)["input_ids"]
-        return [cut(self._tokenizer, self._closed(row), max_length) for row in rows]
+        ids = self._tokenizer(texts, add_special_tokens=not is_chat, verbose=False)["input_ids"]
+        rows = [cut(self._tokenizer, self._closed(row), max_length) for row in ids]
+        for turns, row in zip(batch, rows, strict=True):
+            self._check_places(turns, row)
+        return rows
+
+    def _check_places(self, turns: Conversation, row: Encoded) -> None:
+        if self._places is None or not row.ids:
+            return
+        try:
+            self._places.of(row)
+        except ScoringError as error:
+            raise UnwritableError(str(error), turns, reason=NOT_THERE) from None
 
     def templated(self, turns: Conversation) -> str | None:
         """Return the text that the chat template inside writes; None without one."""
         return self._inner.text(turns) if isinstance(self._inner, ChatFormat) else None
 
     def notes(self) -> list[str]:
-        """Return the remarks of the format inside."""
-        return self._inner.notes()
+        """Return the remarks of the format inside, and that a template stands in place of a recipe's text."""
+        other = f"-M chat_template= writes the text, in place of the recipe {self._recipe.name}"
+        return [*self._inner.notes(), *[other] * self._replaces_text]
 
     def _asked(self, turns: Conversation) -> Conversation:
         """Return a conversation with the recipe's system message, unless it has one."""

@@ -51,11 +51,12 @@ class Adapter:
         """Its place, for messages."""
         return self.place.location
 
-    def changes(self, auto: type) -> dict[str, Any]:
+    def changes(self, auto: type, *, has_other_head: bool = False) -> dict[str, Any]:
         """Return what of the base's config it changes: labels, and the class that it was trained as.
 
         Args:
             auto: The class of transformers that makes the model, such as AutoModelForCausalLM.
+            has_other_head: Whether its base has a head on a language model, or the user names one.
 
         Raises:
             ConfigError: If it was trained for another kind of model.
@@ -64,8 +65,10 @@ class Adapter:
         wanted = next((t for t, kind in _TASKS.items() if auto.__name__.endswith(kind)), None)
         is_other = task in _TASKS and task != wanted
         # A reward model trained under another task_type is known by its head.
-        has_head = head is not None or self.value_head is not None
-        if is_other and not (wanted == "SEQ_CLS" and task == "CAUSAL_LM" and has_head):
+        has_head = has_other_head or (
+            wanted == "SEQ_CLS" and (head is not None or self.value_head is not None)
+        )
+        if is_other and not (task == "CAUSAL_LM" and has_head):
             raise ConfigError(
                 f"{self.where}: an adapter for {task} ({CONFIG}); expected {wanted}. Load it with"
                 f" {_READ_BY[task]}"
