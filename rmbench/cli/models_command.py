@@ -92,8 +92,8 @@ def _show_recipes(output: str) -> None:
     if output == "text":
         click.echo(
             "\nrmbench finds a recipe by what the files show (found by). One that nothing in the files"
-            " shows has to be named: -M recipe=NAME.\n"
-            "--json prints all families, the evidence and what each recipe says."
+            " shows has to be named: -M recipe=NAME.\n--json prints all families, the evidence and what each"
+            " recipe says."
         )
 
 

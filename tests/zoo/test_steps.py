@@ -374,3 +374,12 @@ def test_the_card_s_example_of_math_shepherd(make_checkpoint: Make) -> None:
     own = [replica.values(example.prompt, reply)[-1] for reply in example.replies]
     assert found == pytest.approx(own, abs=1e-5)
     assert load(replica.folder, recipe="math-shepherd", reduce="min").card_example() is None
+
+
+def test_of_three_labels_none_is_guessed(make_checkpoint: Make) -> None:
+    folder = make_checkpoint("llama", task="TokenClassification", n_labels=3)
+    (folder / "README.md").write_text("---\ntags:\n- trl\n- prm\n---\n")
+    with pytest.raises(ConfigError, match=r"3 labels .*pass -M label=K"):
+        load(folder)
+    notes = load(folder, label="2", insert="\\n\\n").notes()
+    assert any("-M insert=\\n\\n)" in note for note in notes)

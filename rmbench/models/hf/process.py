@@ -120,7 +120,9 @@ class ProcessReward(HFModel):
         self._steps = None if fit.recipe is None else fit.recipe.steps
         names = label_names(model.config)
         label = reading.label
-        if label is None and self._steps is not None and len(names) > 1:
+        if (
+            label is None and self._steps is not None and len(names) == 2
+        ):  # good or bad; of three nobody knows
             label = self._steps.label
         self._label = choose_readout(where, names, label, None, weighable=False).label
         text_format = _format_of(tokenizer, self._recipe, reading, setup.chat_template)

@@ -59,8 +59,8 @@ class Asked:
     @property
     def told(self) -> str:
         """The options that are given, as they are typed."""
-        written = {True: "yes", False: "no"}
-        return ", ".join(f"-M {name}={written.get(value, value)}" for name, value in self.changes.items())
+        given = {name: {True: "yes", False: "no"}.get(value, value) for name, value in self.changes.items()}
+        return ", ".join(f"-M {name}={value}" for name, value in given.items()).replace("\n", "\\n")
 
     @property
     def given(self) -> str:
