@@ -104,7 +104,7 @@ def _asked(extra: str) -> Iterator[Requirement]:
     except PackageNotFoundError:
         return
     for asked in map(Requirement, lines):
-        if (asked.marker is None) != (not extra):
+        if bool(extra) != ("extra ==" in str(asked.marker or "")):
             continue
         if asked.marker is not None and not asked.marker.evaluate({"extra": extra}):
             continue
@@ -120,8 +120,7 @@ def plugins() -> list[str]:
     found = {
         f"{entry.group} {entry.name}: {package.name} {package.version}"
         for package in distributions()
-        if package.name != "rmbench"
         for entry in package.entry_points
-        if entry.group.startswith("rmbench.")
+        if entry.group.startswith("rmbench.") and package.name != "rmbench"
     }
     return sorted(found)

@@ -51,17 +51,17 @@ def examine(results: Path, store: Path) -> Report:
         look("score stores", store, "--store"),
         look("hub cache", Path(constants.HF_HUB_CACHE), "HF_HUB_CACHE"),
     ]
-    found, itself = machine(), core()
+    found, itself, others = machine(), core(), extras()
     lacks = [*(f"{name} is not installed" for name in itself.missing), *itself.old]
     problems = [
         *(f"{lack}; {itself.install}" for lack in lacks),
-        *(f"{old}; {extra.install}" for extra in extras() for old in extra.old),
+        *(f"{old}; {extra.install}" for extra in others for old in extra.old),
         *problems_of(found),
         *(folder.problem for folder in folders if folder.problem),
         *problems_of_settings(),
     ]
     return Report(
-        program(), versions(), plugins(), found, extras(), folders, offline(), settings(),
+        program(), versions(), plugins(), found, others, folders, offline(), settings(),
         list(dict.fromkeys(problems)),
     )  # fmt: skip
 
