@@ -255,7 +255,7 @@ def test_the_keywords_are_the_options_of_the_command_line() -> None:
             assert hints[name] == get_type_hints(field.owner)[name]
     command: Any = cli.get_command(click.Context(cli), "eval")
     named = {parameter.name for parameter in command.params}
-    assert named - {"json", "markdown", "csv", "latex"} == {*fields, "models", "tasks"}
+    assert named - {"json", "markdown", "csv", "latex", "wide"} == {*fields, "models", "tasks"}
     shown = inspect.signature(rmbench.evaluate).parameters
     assert {name: p.default for name, p in shown.items() if name in fields} == {
         name: field.default for name, field in fields.items()
