@@ -54,7 +54,7 @@ def compared_runs(arguments: Sequence[str], tasks: Sequence[str], options: EvalO
     """
     found = _Found(arguments, options)
     own = options_by_model(arguments, options.options)
-    missing = {n for n, name in enumerate(arguments) if found.must_be_evaluated(name, own[n])}
+    missing = {n for n, name in enumerate(arguments) if found.must_be_evaluated(name, own[n], tasks)}
     for n in sorted(missing):
         _check_name(arguments[n], found)
     with with_tasks_of(found.runs):
@@ -65,7 +65,7 @@ def compared_runs(arguments: Sequence[str], tasks: Sequence[str], options: EvalO
         if not tasks and options.data is None:
             first = arguments[min(missing)]
             raise ConfigError(f"{first} has no record: give --data FILE with pairs, or --task NAME")
-        prepared = _prepared(tasks, options)
+        prepared = _prepared([found.task(name) for name in tasks], options)
     made = {n: found.on(a, prepared) for n, a in enumerate(arguments) if n not in missing}
     asked = {n: Asked(a, own[n]) for n, a in enumerate(arguments) if made.get(n) is None}
     models = named_apart(list(asked.values()))
@@ -82,7 +82,8 @@ def _check_name(spec: str, found: "_Found") -> None:
     try:
         check_spec(spec)
     except UnknownNameError as error:
-        raise ConfigError(f"{error} Models with records in {found.where}: {found.known}.") from None
+        # A name may be mistyped of a record, or of a model.
+        raise UnknownNameError("model or record", spec, [*error.known, *found.models], found.where) from None
 
 
 def _prepared(tasks: Sequence[str], options: EvalOptions) -> list[PreparedTask]:
@@ -104,18 +105,25 @@ class _Found:
         self.remarks: list[str] = []
 
     @property
-    def known(self) -> str:
-        return ", ".join(dict.fromkeys(run.model for run in self.runs)) or "none"
+    def models(self) -> list[str]:
+        return list(dict.fromkeys(run.model for run in self.runs))
 
-    def must_be_evaluated(self, argument: str, options: Mapping[str, str]) -> bool:
-        """Say whether an argument is a model whose record a name does not find."""
+    def task(self, name: str) -> str:
+        """Return the task's name in place of its file, where the file is gone and a record holds it."""
+        own = task_name(name)
+        gone = own != name and not Path(name).is_file()
+        return own if gone and own in {run.task for run in self.runs} else name
+
+    def must_be_evaluated(self, argument: str, options: Mapping[str, str], tasks: Sequence[str]) -> bool:
+        """Say whether an argument is a model of which no record is found by its name on each task."""
         if argument in self._records:
             if options:
                 raise ConfigError(f"-M is for a model; {argument} is a record")
             return False
         if options or self._options.fresh or place_of(argument) is not None:
             return True
-        return not any(argument in (run.model, full_name(run)) for run in self.runs)
+        measured = {run.task for run in self.runs if argument in (run.model, full_name(run))}
+        return not measured or not (measured >= set(map(task_name, tasks)) or not _is_model(argument))
 
     def tasks_of_records(self) -> list[str]:
         tasks = list(dict.fromkeys(run.task for run in self._records.values()))
@@ -141,9 +149,7 @@ class _Found:
         if all(found):
             pairs = zip(found, prepared, strict=True)
             return [pick_run(runs, argument, task.spec.name, self.where) for runs, task in pairs]
-        try:
-            check_spec(argument)
-        except ConfigError:
+        if not _is_model(argument):
             # A name of records alone, say of published results: there is no model to ask.
             return [self.pick(argument, task.spec.name) for task in prepared]
         return None
@@ -163,6 +169,14 @@ class _Found:
             for run in self.runs
             if argument in (run.model, full_name(run)) and _without_model(run.record.identity) == wanted
         ]
+
+
+def _is_model(argument: str) -> bool:
+    try:
+        check_spec(argument)
+    except ConfigError:
+        return False
+    return True
 
 
 def _without_model(identity: Mapping[str, Any]) -> str:

@@ -55,8 +55,8 @@ def strata_note(strata: StrataReport) -> str:
     n = len(strata.rows)
     left = f"; {strata.n_left:,} more strata have no number or are too small to show" * (strata.n_left > 0)
     return (
-        f"{len(strata.apart)} of {n} strata tell them apart by {strata.metric} (paired, Holm's correction over"
-        f" {n} tests{left})."
+        f"{len(strata.apart)} of {n} strata tell them apart by {strata.metric} (paired, Holm's correction"
+        f" over {n} tests{left})."
     )
 
 
@@ -121,7 +121,8 @@ def decision_json(decisions: Sequence[Decision], gated: Gated | None) -> dict[st
     gate = (
         {} if gated is None else {"gate": {"rule": gated.rule, "shown": gated.shown, "why": gated.sentence}}
     )
-    return {**found[0], **gate} if len(found) == 1 else {"tasks": found, **gate}
+    whole = found[0] if len(found) == 1 else {"tasks": found}
+    return whole if gate is None else {**whole, "gate": gate}
 
 
 def _strata_json(strata: StrataReport) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def command(
     gated = _gated(decisions[0], gate, margin)
     texts = _texts(decisions, options.data) if output not in ("json", "csv") else []
     if page is not None:
-        _write_page(page, decisions, options.data, items)
+        _write_page(page, decisions, options.data, items, options.command)
     if output == "json":
         click.echo(json.dumps(decision_json(decisions, gated), indent=1))
     else:
@@ -153,10 +153,20 @@ def _texts(decisions: "Sequence[Decision]", data: Path | None) -> "list[Texts]":
     return [read_texts(d.runs[0], {item.item for item in d.report.disagreements}, data) for d in decisions]
 
 
-def _write_page(page: Path, decisions: "Sequence[Decision]", data: Path | None, items: int) -> None:
+def _write_page(
+    page: Path, decisions: "Sequence[Decision]", data: Path | None, items: int, again: Sequence[str]
+) -> None:
+    """Write the page of a comparison: that of `rmbench report`, of these runs and these metrics."""
     from rmbench.core.files import write_atomic
-    from rmbench.report.compare_page import comparison_page
+    from rmbench.plot import name_sources
+    from rmbench.report.numbers import Section
+    from rmbench.report.page import make_report
 
-    texts = _texts(decisions, data)
-    write_atomic(page, comparison_page(decisions[0].report, decisions[0].runs, texts[0]))
+    sections = [
+        Section(f"s{n}", (decision.report.task,), tuple(name_sources(decision.runs)))
+        for n, decision in enumerate(decisions, 1)
+    ]
+    paths = {} if data is None else {section.task: data for section in sections}
+    report = make_report(sections, n_items=items, data=paths, command=again, decisions=decisions)
+    write_atomic(page, report.html)
     click.echo(f"page in {one_line(str(page))}", err=True)
