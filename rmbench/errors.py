@@ -35,7 +35,7 @@ class UnknownNameError(ConfigError):
     """A name nobody registered; the message names the nearest known ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], where: str = "") -> None:
-        known = sorted(set(known))
+        self.known = known = sorted(set(known))
         close = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         place = f"{where}: " if where else ""

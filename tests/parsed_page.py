@@ -39,3 +39,20 @@ class Page(HTMLParser):
 
     def values(self, name: str) -> list[str]:
         return [value for _, found, value in self.attributes if found == name]
+
+
+class Drawn(Page):
+    """A page with figures; their shapes have no end tags."""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in ("meta", "br", "input", "link", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.open.pop()

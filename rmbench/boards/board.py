@@ -10,6 +10,7 @@ from math import isfinite
 from pathlib import Path
 
 from rmbench.boards.definition import BoardSpec, ColumnSpec
+from rmbench.boards.names import under_one_name
 from rmbench.boards.separation import (
     Columns,
     Family,
@@ -263,14 +264,16 @@ def make_board(spec: BoardSpec, runs: Sequence[Run]) -> Leaderboard:
     """Return the board of `runs`: depends on the definition, the task files and the records alone.
 
     A record counts if it is of the column's task with exactly its parameters, complete (no `--limit`), and
-    on the same data and seed as the others. Ranking: the mean of the `rank_by` columns; all pairs of models
-    are compared on the same prompts, with Holm's correction.
+    on the same data and seed as the others. A model with two names stands under its newest one. Ranking: the
+    mean of the `rank_by` columns; all pairs of models are compared on the same prompts, with Holm's
+    correction.
 
     Raises:
         ConfigError: If a column's metric does not exist, or `rank_by` mixes directions.
         StoreError: If the rewards of a record are missing or damaged.
     """
     left_out: list[str] = []
+    runs = under_one_name(runs, left_out)
     table: dict[str, dict[str, _Measured]] = {}
     reasons: dict[str, dict[str, str]] = {}
     kinds: dict[str, str] = {}

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import options_of, output_options, print_tables
+from rmbench.cli.options import PerModelCommand, options_of, output_options, print_tables
 from rmbench.core.escape import one_line
-from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalOptions
 from rmbench.models.resolve import rules
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from rmbench.evaluation.run import Outcome
 
 
-class _WithRules(click.Command):
+class _WithRules(PerModelCommand):
     """A command whose help ends with the rules of `--model`, which are formatted when they are shown."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -46,21 +45,25 @@ def command(models: tuple[str, ...], tasks: tuple[str, ...], options: EvalOption
     rmbench eval --model builtin:linear --task bon
     rmbench eval --model length --model path/to/my-rm --task preference --task bon
     rmbench eval --model my_rm.py:MyRM --task hh-harmless --data hh/test.jsonl.gz
+    rmbench eval --model runs/a -M label=1 --model runs/b -M max_length=512 --task preference
     rmbench eval --model scores:rewards.jsonl --task judgebench --data judgebench/ --convention official
     rmbench eval --model my/rm --task gsm8k-bon --data pools.jsonl --gold verifier:math
     rmbench eval --model my/rm --task bon --gold org/bigger-rm
     RAY_ADDRESS=10.0.0.1:6379 rmbench eval --model my/rm --task bon --executor ray --workers 8
 
     Rewards are stored as they are computed: after a kill, the same command continues, and a second run does
-    no model work. A record always holds the numbers of both conventions. --latex, --csv and --markdown print
-    the same tables for a paper, a spreadsheet, an issue.
+    no model work. With several models, -M belongs to the --model before it, or to the one in brackets:
+    -M '[runs/a]label=1', -M '[2]label=1'. A record always holds the numbers of both conventions. --latex,
+    --csv and --markdown print the same tables for a paper, a spreadsheet, an issue.
     `rmbench tasks` and `rmbench models` list the names.
     """
+    from rmbench.evaluation.names import options_by_model
     from rmbench.evaluation.request import Asked, run_all
 
-    if options.options and len(models) > 1:
-        raise ConfigError("-M belongs to one model; give a single --model with it")
-    asked = [Asked(spec, options.options) for spec in dict.fromkeys(models)]
+    own = options_by_model(models, options.options)
+    asked = list[Asked]()
+    for one in map(Asked, models, own):
+        asked += [one] if one not in asked else []
     outcomes = run_all(asked, tasks, replace(options, command=("rmbench", *sys.argv[1:])))
     if output == "json":
         click.echo(json.dumps([o.run.record.to_json() for o in outcomes], indent=1))

@@ -21,9 +21,10 @@ COMMANDS = {
     "tasks": "List the tasks, or show one.",
     "models": "List the registered reward models.",
     "leaderboard": "Regenerate leaderboards from records.",
-    "compare": "Compare two models on the same items (paired).",
+    "compare": "Compare models or checkpoints on the same items, verdict first.",
     "power": "Say how small a difference data can show, and how many prompts one needs.",
     "report": "Write a page on one model or several: numbers, figures, worst items.",
+    "records": "List the records of a results folder, or remove some.",
     "curve": "Draw best-of-N curves of records: gold, win rate, KL, over-optimisation.",
     "check": "Test a reward model for defects that spoil its numbers.",
     "contamination": "Look for a task's data in a training set.",
@@ -48,7 +49,17 @@ _PLACES = {
     "verifiers": "models_command:verifiers",
     **{
         name: f"results.{name}_command:command"
-        for name in ("leaderboard", "compare", "power", "report", "curve", "remeasure", "import", "export")
+        for name in (
+            "leaderboard",
+            "compare",
+            "power",
+            "report",
+            "records",
+            "curve",
+            "remeasure",
+            "import",
+            "export",
+        )
     },
 }
 """Command -> module below `rmbench.cli` and name there; by default `NAME_command:command`."""

@@ -35,6 +35,34 @@ def key_values(pairs: tuple[str, ...], option: str) -> dict[str, str]:
     return found
 
 
+class PerModelCommand(click.Command):
+    """A command whose `-M` belongs to the `--model` before it, where there are several."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse as click does; before it, note which model each `-M` follows."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        names = [parameter.name for parameter in order]
+        n_models = names.count("models")
+        ctx.meta[_PLACES] = [names[:k].count("models") for k, name in enumerate(names) if name == "options"]
+        if n_models < 2:
+            ctx.meta[_PLACES] = []
+        return super().parse_args(ctx, args)
+
+
+_PLACES = "models of each -M"
+
+
+def _of_models(context: click.Context, flag: str, pairs: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the texts of `-M` with the place of their model in brackets, `[2]key=value`, if known."""
+    places = context.meta.get(_PLACES, [])
+    if flag != "-M" or len(places) != len(pairs):
+        return pairs
+    return tuple(
+        f"[{place}]{text}" if place and not text.startswith("[") else text
+        for place, text in zip(places, pairs, strict=True)
+    )
+
+
 class FiniteRange(click.FloatRange):
     """A number within bounds. `click.FloatRange` accepts nan, and inf without an upper bound."""
 
@@ -102,7 +130,10 @@ def _click_option(of: Parameter) -> Callable[[F], F]:
     if kind is bool:
         more = {"is_flag": True}
     elif get_origin(kind) is Mapping:
-        more |= {"metavar": "KEY=VALUE", "callback": lambda _context, _option, v: key_values(v, flags[0])}
+        more |= {
+            "metavar": "KEY=VALUE",
+            "callback": lambda context, _, v: key_values(_of_models(context, flags[0], v), flags[0]),
+        }
     elif (convert := asked.convert) is not None:
         more["callback"] = lambda _context, _option, v: None if v is None else convert(v, flags[0])
     else:

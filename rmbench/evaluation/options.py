@@ -29,9 +29,9 @@ class EvalOptions:
         default_factory=dict
     )
     on_bad: OnBad = "fail"
-    options: Annotated[Texts, Option("Option of the model (repeat).", flags="-M")] = field(
-        default_factory=dict
-    )
+    options: Annotated[
+        Texts, Option("Option of the model (repeat); '[MODEL]key=value' with several.", flags="-M")
+    ] = field(default_factory=dict)
     runtime: Annotated[Runtime, Group()] = field(default_factory=Runtime)
     gold: Annotated[
         str | None,

@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from rmbench.core.escape import one_line
 from rmbench.core.files import digest, require_writable
 from rmbench.core.progress import Bar
 from rmbench.errors import ConfigError
+from rmbench.evaluation.names import distinct_names
 from rmbench.evaluation.options import EvalOptions
 from rmbench.evaluation.run import Outcome, evaluate
 from rmbench.evaluation.task import PreparedTask, prepare_task, with_gold
@@ -46,12 +47,40 @@ class Asked:
 def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions) -> list[Outcome]:
     """Run every model on every task, one model in memory at a time.
 
-    All names are resolved, the folders of records and stores are tried, and all data is read and checked
-    before the first model is loaded.
+    Two models of one name are told apart by the folders that they are in. All names are resolved, the folders
+    of records and stores are tried, and all data is read and checked before the first model is loaded.
 
     Raises:
         ConfigError: If a name, an option or a row does not fit, or a folder cannot be written to.
         RunError: If a model fails. Records that were complete by then stay.
+    """
+    models = named_apart(models)
+    check_models(models, options)
+    return evaluate_all(models, prepare_all(tasks, options), options)
+
+
+def named_apart(models: Sequence[Asked]) -> list[Asked]:
+    """Return the models with names that differ, where their texts say that two would have one name.
+
+    Raises:
+        UnknownNameError: If a text names no model.
+        ConfigError: If two have one name, and nothing tells them apart.
+    """
+    texts = [asked for asked in models if asked.loaded is None]
+    names = iter(distinct_names([(asked.spec, asked.options) for asked in texts]))
+    return [
+        asked
+        if asked.loaded is not None or (name := next(names)) is None
+        else replace(asked, options={**asked.options, "name": name})
+        for asked in models
+    ]
+
+
+def check_models(models: Sequence[Asked], options: EvalOptions) -> None:
+    """Check the texts of models and the options of the gold, before data is read.
+
+    Raises:
+        ConfigError: If a text names no model, or an option does not fit.
     """
     for asked in models:
         if asked.loaded is None:
@@ -62,6 +91,14 @@ def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions)
                 " is given by its text, such as 'my_rm.py:MyRM'"
             )
     _check_gold(models, options)
+
+
+def prepare_all(tasks: Sequence[str], options: EvalOptions) -> list[PreparedTask]:
+    """Try the folders of records and stores, then read and check the data of all tasks.
+
+    Raises:
+        ConfigError: If a name, an option or a row does not fit, or a folder cannot be written to.
+    """
     require_writable(options.results, "--results")
     require_writable(options.store_folder, "--store")
     specs = with_params([load_task(name) for name in dict.fromkeys(tasks)], options.params)
@@ -70,6 +107,18 @@ def run_all(models: Sequence[Asked], tasks: Sequence[str], options: EvalOptions)
     if not options.quiet:
         for remark in dict.fromkeys(remark for task in prepared for remark in task.remarks):
             _say(one_line(remark, 400))
+    return prepared
+
+
+def evaluate_all(
+    models: Sequence[Asked], prepared: list[PreparedTask], options: EvalOptions
+) -> list[Outcome]:
+    """Run every model on every prepared task, one model in memory at a time.
+
+    Raises:
+        ConfigError: If two models have one name.
+        RunError: If a model fails. Records that were complete by then stay.
+    """
     prepared = _golden(prepared, options)
     outcomes: list[Outcome] = []
     taken: set[str] = set()

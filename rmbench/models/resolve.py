@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,31 @@ def model_hash(loaded: LoadedModel) -> str:
     return digest(fingerprint_of(loaded), 16)
 
 
+def name_of(spec: str) -> str:
+    """Return the name that the model of `spec` has by its text alone; raises as `check_spec` does.
+
+    A model may know a better one, which is known only when it is loaded.
+    """
+    return _find(spec)[2]
+
+
+def place_of(spec: str) -> Path | None:
+    """Return the file or folder of this machine that `spec` names, absolute; None where it names none."""
+    scheme = _SCHEME.match(spec)
+    if scheme is not None and scheme["scheme"] in SCHEMES:
+        path = Path(scheme["argument"]).expanduser()
+    else:
+        match = _FILE.match(spec)
+        path = Path(match["path"] if match else spec).expanduser()
+        if match is None and not _is_checkpoint(path):
+            return None
+    return path.resolve() if path.exists() else None
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+
+
 def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str, str]]:
     """Return (factory, positional arguments, default name, identity to add)."""
     scheme = _SCHEME.match(spec)
@@ -174,10 +200,26 @@ def _find(spec: str) -> tuple[Callable[..., Any], tuple[str, ...], str, dict[str
         raise ConfigError(
             f"--model {spec}: it is {what}; expected a Hugging Face folder, FILE.py:Class or scores:FILE"
         )
+    _check_exists(spec, folder)
     if _HUB.match(spec):
         return SCHEMES.get("hf").load, (spec,), spec, {}
     schemes = [f"{name}:..." for name in SCHEMES if name != "builtin"]
     raise UnknownNameError("model", spec, [*MODELS, "builtin:linear", "builtin:tiny", *schemes])
+
+
+def _check_exists(spec: str, folder: Path) -> None:
+    """Raise ConfigError if `spec`, which does not exist, is the path of a folder and no name on the Hub."""
+    parts = spec.split("/")
+    is_name = _HUB.match(spec) is not None
+    # `runs/final` may be a name on the Hub; beside a folder `runs` it is a folder that is missing.
+    if len(parts) < 2 or (is_name and not (len(parts) == 2 and Path(parts[0]).is_dir())):
+        return
+    near = next((parent for parent in folder.parents if parent.is_dir()), None)
+    held = sorted(p.name for p in near.iterdir() if p.is_dir()) if near is not None else []
+    close = get_close_matches(folder.name, held, n=1)
+    hint = f" Did you mean {near / close[0]}?" if near is not None and close else ""
+    on_hub = f"; a model of that name on the Hub is hf:{spec}" if is_name else ""
+    raise ConfigError(f"--model {spec}: there is no such folder or file here{on_hub}.{hint}")
 
 
 def _from_file(

@@ -18,7 +18,7 @@ class Runtime:
         ConfigError: If a value is outside what its field says.
     """
 
-    device: Annotated[str, Option("auto, cpu, cuda, cuda:1, mps.", env="RMBENCH_DEVICE")] = "auto"
+    device: Annotated[str, Option("auto, cpu, cuda (or gpu), cuda:1, mps.", env="RMBENCH_DEVICE")] = "auto"
     dtype: Annotated[
         Dtype,
         Option(
@@ -51,7 +51,10 @@ class Runtime:
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
             raise UnknownNameError("dtype", self.dtype, get_args(Dtype))
-        kind, _, index = self.device.partition(":")
+        kind, colon, index = self.device.partition(":")
+        if kind == "gpu":
+            kind = "cuda"
+            object.__setattr__(self, "device", f"{kind}{colon}{index}")
         if kind not in {"auto", "cpu", "cuda", "mps"} or (index and not (kind == "cuda" and index.isdigit())):
             raise UnknownNameError("device", self.device, ["auto", "cpu", "cuda", "cuda:0", "mps"])
         if self.max_length is not None and self.max_length < 8:

@@ -1,4 +1,4 @@
-"""The page of `rmbench compare --html` (`rmbench.format.pages`): one HTML file."""
+"""The part of a page that compares models: verdict, differences, strata, items on which they disagree."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite, isnan
@@ -6,9 +6,10 @@ from typing import Any
 
 from rmbench.core.digits import Digits, digits_of, digits_of_estimates, probability, significant
 from rmbench.core.escape import one_line
-from rmbench.format.pages import ARROWS, LONGEST_NAME, better, estimate_parts, render_page, text_block
+from rmbench.format.pages import ARROWS, LONGEST_NAME, better, text_block
 from rmbench.format.tables import Number, plain_rows
 from rmbench.models.messages import text_of
+from rmbench.plot.forest import ForestRow, draw_forest, turned
 from rmbench.report.compare_tables import (
     answered_notes,
     basis_notes,
@@ -19,56 +20,147 @@ from rmbench.report.compare_tables import (
     test_notes,
     undefined_lines,
 )
+from rmbench.report.decision import strata_note, strata_table
+from rmbench.report.numbers import Section
+from rmbench.report.pictures import Picture, inline_svg, stem_of
 from rmbench.report.worst import Texts
 from rmbench.results.compare import ManyReport, MetricComparison
-from rmbench.results.run import Run
+from rmbench.results.verdict import Decision
 from rmbench.types import Item
 
 MOST_RESPONSES = 8
 """Of an item. A larger pool shows the models' picks, and the responses of highest and lowest gold."""
 
 
-def comparison_page(report: ManyReport, runs: Sequence[Run], texts: Texts) -> str:
-    """Return the page; the same report and texts give the same bytes.
+def compared_part(decision: Decision, key: str, texts: Texts) -> dict[str, Any]:
+    """Return what the template shows of a comparison; the same report and texts give the same bytes.
 
     Args:
-        report: What to show.
-        runs: The records, in the order of the report's models.
+        decision: The comparison.
+        key: Prefix of the ids of its section.
         texts: Texts of the items on which the models disagree.
     """
+    report, runs = decision.report, decision.runs
     shown = {d.item for d in report.disagreements}
     rewards = {n: {row["id"]: row for row in run.rows() if row["id"] in shown} for n, run in enumerate(runs)}
-    digits = {m: digits_of_estimates([e for e in found if e]) for m, found in report.estimates.items()}
     of_items = digits_of(value for d in report.disagreements for value in d.values)
-    table = differences(report)
-    heads, *rows = plain_rows(table)
+    heads, *rows = plain_rows(differences(report))
+    if len(report.models) == 2:  # each row would name both again
+        heads, *rows = [[row[0], *row[3:]] for row in (heads, *rows)]
     names = [one_line(m, LONGEST_NAME) for m in report.models]
-    return render_page(
-        "compare",
-        title=f"{len(names)} models compared on {one_line(report.task, LONGEST_NAME)}",
-        task=report.task,
-        models=[
+    strata = decision.strata
+    return {
+        "verdicts": [
             {
-                "name": name,
-                "cells": [
-                    estimate_parts(found[n], digits[m], why="no value; see below")
-                    for m, found in report.estimates.items()
-                ],
+                "text": f"{v.sentence()}.",
+                "needed": v.needed(),
+                "kind": "none" if v.test is None else v.test.verdict.split()[0],
             }
-            for n, name in enumerate(names)
+            for v in decision.verdicts
         ],
-        metrics=[_metric(report, metric, names) for metric in report.estimates],
-        undefined=[*answered_notes(report), *undefined_lines(report)],
-        margin="" if report.margin is None else f"{report.margin:g}",
-        adjusted=f"P-values are adjusted: {family_words(report)}.",
-        pairs={"heads": heads, "rows": rows, "notes": [*basis_notes(report), *test_notes(report)]},
-        measure=report.measure,
-        why=texts.why,
-        items=[
+        "metric": decision.metric,
+        "names": names,
+        "pictures": forest_pictures(decision, key),
+        "metrics": [_metric(report, metric, names) for metric in report.estimates] if len(names) > 2 else [],
+        "undefined": [*answered_notes(report), *undefined_lines(report)],
+        "margin": "" if report.margin is None else f"{report.margin:g}",
+        "adjusted": f"P-values are adjusted: {family_words(report)}.",
+        "pairs": {
+            "heads": heads,
+            "rows": rows,
+            "n_texts": 1 if len(names) == 2 else 3,
+            "notes": [*basis_notes(report), *test_notes(report)],
+        },
+        "strata": _strata(decision) if strata is not None and strata.rows else None,
+        "measure": report.measure,
+        "items": [
             _item(d.item, list(zip(names, d.values, strict=True)), of_items, rewards, texts.items.get(d.item))
             for d in report.disagreements
         ],
-    )
+    }
+
+
+def _strata(decision: Decision) -> dict[str, Any]:
+    assert decision.strata is not None  # noqa: S101  (the caller looked)
+    heads, *rows = plain_rows(strata_table(decision, decision.strata.rows))
+    return {"note": strata_note(decision.strata), "heads": heads, "rows": rows}
+
+
+def forest_pictures(decision: Decision, key: str) -> list[Picture]:
+    """Return the figures of a comparison for a page: differences, and differences by stratum."""
+    return [
+        Picture(
+            name, title, caption, inline_svg(image, f"{key}-{name}", f"{title}: {decision.report.task}"), ()
+        )
+        for name, (title, caption, image) in forest_images(decision, "svg").items()
+    ]
+
+
+def comparison_files(sections: Sequence[Section], decisions: Sequence[Decision | None]) -> dict[str, bytes]:
+    """Return file name -> content of the figures of comparisons, as SVG and PNG."""
+    return {
+        f"{stem_of(section, sections)}.{name}.{kind}": image
+        for section, decision in zip(sections, decisions, strict=True)
+        if decision is not None
+        for kind in ("svg", "png")
+        for name, (_, _, image) in forest_images(decision, kind).items()
+    }
+
+
+_READ = (
+    "Point and line: paired difference and its 95% interval. A filled point: told apart after Holm's"
+    " correction. Grey: smaller differences than the data shows with 80% power."
+)
+
+
+def forest_images(decision: Decision, kind: str) -> dict[str, tuple[str, str, bytes]]:
+    """Return name -> (title, caption, image) of the figures of a comparison that have something to show.
+
+    Args:
+        decision: The comparison.
+        kind: `svg` or `png`.
+    """
+    models = decision.report.models
+    first, second = (models[0], models[1]) if len(models) == 2 else (models[0], "")
+    found: dict[str, tuple[str, str, bytes]] = {}
+    title, caption, rows = _forest(decision)
+    if rows:
+        found["differences"] = (title, caption, draw_forest(rows, first, second, "differences", kind))
+    strata = decision.strata
+    if strata is not None and strata.rows:
+        rows = [
+            ForestRow(f"{r.label} ({r.n_items:,})", turned(r.test.paired.difference), r.test.told_apart)
+            for r in strata.rows
+        ]
+        caption = f"{strata.metric} within each stratum, with its number of items. {strata_note(strata)}"
+        image = draw_forest(rows, first, second, "differences by stratum", kind)
+        found["strata-differences"] = ("Differences by stratum", caption, image)
+    return found
+
+
+def _forest(decision: Decision) -> tuple[str, str, list[ForestRow]]:
+    """Return title, caption and rows: the metrics of two models, or the first model against each other."""
+    models = decision.report.models
+    if len(models) == 2:
+        metrics = decision.report.pairs[0].metrics
+        of_metric = {m.metric: _forest_row(m.metric, m) for m in metrics}
+        left = [name for name, row in of_metric.items() if row is None]
+        more = f" Not in it, for their units or directions: {', '.join(left)}." if left else ""
+        return "Differences", _READ + more, [row for row in of_metric.values() if row is not None]
+    rows = [
+        ForestRow(f"against {v.second}", turned(test.paired.difference), test.told_apart, test.smallest())
+        for v in decision.verdicts
+        if (test := v.test) is not None
+    ]
+    return f"{decision.metric}: {one_line(models[0], 40)} against each other model", _READ, rows
+
+
+def _forest_row(name: str, found: MetricComparison) -> ForestRow | None:
+    """Return a metric's row; None for a metric that is no fraction, or has no better direction."""
+    difference = found.paired.difference
+    if difference.unit != "fraction" or difference.higher_is_better is None:
+        return None
+    return ForestRow(name, turned(difference), found.test.told_apart, found.test.smallest())
 
 
 def _metric(report: ManyReport, metric: str, names: Sequence[str]) -> dict[str, Any]:

@@ -17,10 +17,13 @@ from rmbench.gold.source import describe_gold
 from rmbench.metrics.selection import BEST, rule_of
 from rmbench.models.messages import text_of
 from rmbench.plot import Source
+from rmbench.report.compare_page import compared_part
 from rmbench.report.numbers import Section, all_rows, count_rows, headline_rows, notes_of
 from rmbench.report.pictures import Picture, pictures_of
 from rmbench.report.worst import Texts, Worst, margin_of, picks, read_texts, worst_items
+from rmbench.results.compare import comparable
 from rmbench.results.run import facts_of, shown_name
+from rmbench.results.verdict import Decision, decide
 from rmbench.types import Item
 
 _EXCERPT = 110
@@ -32,19 +35,26 @@ class Report:
 
     html: str
     sections: tuple[Mapping[str, Any], ...]
-    """Per section: `tasks`, `models`, `figures`, `missing` (figure -> why), `items`, `texts` (reason)."""
+    """Per section: `tasks`, `models`, `figures`, `missing` (figure -> why), `items`, `texts` (reason),
+    `verdicts`."""
 
 
 def make_report(
-    sections: Sequence[Section], *, n_items: int, data: Mapping[str, Path], command: Sequence[str]
+    sections: Sequence[Section],
+    *,
+    n_items: int,
+    data: Mapping[str, Path],
+    command: Sequence[str],
+    decisions: Sequence[Decision | None] | None = None,
 ) -> Report:
-    """Return the report of sections.
+    """Return the report of sections. Models of a section are also compared with each other.
 
     Args:
         sections: Models by the items that they were measured on.
-        n_items: Largest number of wrong items shown per model.
+        n_items: Largest number of wrong items shown per model, and of items on which models disagree.
         data: Task -> path of its data, for tasks whose data is not in the package.
         command: Command that makes this page again, shown on the page.
+        decisions: The comparison of each section; None: made here, of the tasks' headlines.
 
     Raises:
         ConfigError: If matplotlib is not installed, or there is nothing to report on.
@@ -55,17 +65,22 @@ def make_report(
         raise ConfigError("no record to report on")
     runs = [source for section in sections for source in section.sources]
     models = list(dict.fromkeys(shown_name(run, runs) for run in runs))
+    if decisions is None:
+        decisions = [decision_of(section, n_items) for section in sections]
     shown, summaries, taken = [], [], set[str]()
-    for section in sections:
+    for section, decision in zip(sections, decisions, strict=True):
         pictures, missing = pictures_of(section)
         worst = [worst_items(source, n_items) for source in section.sources]
         wanted = {w.item for items in worst for w in items}
+        parted = {d.item for d in decision.report.disagreements} if decision else set[str]()
         path = next((data[task] for task in section.tasks if task in data), None)
-        texts = read_texts(section.sources[0], wanted, path)
+        texts = read_texts(section.sources[0], wanted | parted, path)
+        compared = compared_part(decision, section.key, texts) if decision else None
         # A link to a task leads to the first section on it.
         anchors = [name for name in map(anchor, section.tasks) if name not in taken]
         taken.update(anchors)
-        shown.append(_section(section, anchors, pictures, missing, worst, texts))
+        part = _section(section, anchors, pictures, missing, worst, texts)
+        shown.append({**part, "compared": compared})
         summaries.append(
             {
                 "tasks": list(section.tasks),
@@ -74,6 +89,7 @@ def make_report(
                 "missing": missing,
                 "items": [len(items) for items in worst],
                 "texts": texts.why,
+                "verdicts": [v.sentence() for v in decision.verdicts] if decision else [],
             }
         )
     html = render_page(
@@ -86,6 +102,13 @@ def make_report(
         command=shlex.join(command),
     )
     return Report(html, tuple(summaries))
+
+
+def decision_of(section: Section, n_items: int) -> Decision | None:
+    """Return the comparison of a section's models; None of one model, or of settings that differ."""
+    if len(section.sources) < 2 or not comparable(section.sources):
+        return None
+    return decide(section.sources, n_items=n_items)
 
 
 def _section(

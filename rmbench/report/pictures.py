@@ -127,9 +127,7 @@ def figure_files(sections: Sequence[Section]) -> dict[str, bytes]:
     """Return file name -> content of every figure as SVG and PNG; sections of one task are numbered."""
     files: dict[str, bytes] = {}
     for section in sections:
-        stem = slug(section.task)
-        if sum(slug(s.task) == stem for s in sections) > 1:
-            stem = f"{stem}.{section.key}"
+        stem = stem_of(section, sections)
         for name in FIGURES:
             found, _ = _found(section, name)
             if found:
@@ -139,6 +137,13 @@ def figure_files(sections: Sequence[Section]) -> dict[str, bytes]:
                 for kind in ("svg", "png"):
                     files[f"{stem}.{name}.{kind}"] = image_of(name, figure, kind)
     return files
+
+
+def stem_of(section: Section, sections: Sequence[Section]) -> str:
+    """Return how the names of a section's files begin: by its task, and its key if another has that task."""
+    stem = slug(section.task)
+    shared = sum(slug(s.task) == stem for s in sections) > 1
+    return f"{stem}.{section.key}" if shared else stem
 
 
 def _found(section: Section, name: str) -> tuple[list[tuple[str, Any]], Mapping[str, str]]:

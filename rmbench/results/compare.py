@@ -402,9 +402,20 @@ def _resolved(wanted: str, runs: Sequence[Run]) -> str:
     return resolve_metric(wanted, {name: None for run in runs for name in run.suite.metrics})
 
 
+_SAME = ("task", "data", "limit", "seed")
+"""Keys of the identity that compared records share."""
+
+
+def comparable(runs: Sequence[Run]) -> bool:
+    """Say whether records are of the same items, task and settings, so that they can be compared."""
+    first = [runs[0].record.identity[key] for key in _SAME]
+    alike = all([run.record.identity[key] for key in _SAME] == first for run in runs)
+    return alike and all(_same_items(run.panel, runs[0].panel) for run in runs)
+
+
 def _check_same(a: Run, b: Run) -> None:
     """Raise ConfigError unless both runs are of the same items."""
-    for key in ("task", "data", "limit", "seed"):
+    for key in _SAME:
         if a.record.identity[key] != b.record.identity[key]:
             raise ConfigError(
                 f"{a.record.model!r} and {b.record.model!r} were not measured on the same items: their {key} "

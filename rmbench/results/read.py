@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from math import inf, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from rmbench.core.files import read_json, slug
+from rmbench.core.files import digest, read_json, slug
 from rmbench.core.options import parameters_of
 from rmbench.core.schema import checked, parse
 from rmbench.errors import ConfigError, RmbenchError, UnknownNameError
@@ -102,26 +102,34 @@ def runs_at(place: Path, *, as_written: bool = True) -> list[Run]:
     return runs
 
 
-def find_run(results: Path, name: str, task: str) -> Run:
+Tell: TypeAlias = Callable[[str], None]
+"""Takes a remark for the user."""
+
+
+def find_run(results: Path, name: str, task: str, tell: Tell | None = None) -> Run:
     """Return the record that `name` means: a record's path, or a model's name in `results`.
 
-    A name with the hash that tables show, `model (a1b2c3)`, means one of several models of that name.
+    A name with the hash that tables show, `model (a1b2c3)`, means one of several models of that name. Of a
+    model's records on all items and on samples (`--limit`), the one on all items is meant.
 
     Args:
         results: Folder in which a model's name is looked up.
         name: Path or name, as on the command line.
         task: Name of the task, or its file.
+        tell: Is told which of several records is taken.
 
     Raises:
         ConfigError: If no record matches, or more than one does (the message names them).
     """
     if name.endswith(".json") and Path(name).is_file():
         return runs_at(Path(name))[0]
-    return pick_run(runs_at(results), name, task, str(results))
+    return pick_run(runs_at(results), name, task, str(results), tell)
 
 
 def find_runs(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) -> list[Run]:
-    """Return all records that `names` mean: paths of records or folders, or models in `results`.
+    """Return all records that `names` mean: models in `results`, else paths of records or folders.
+
+    A model of `results` comes before a folder of the same name, such as its checkpoint.
 
     Args:
         names: Paths or names, as on the command line; the records have their order.
@@ -135,8 +143,7 @@ def find_runs(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) ->
     """
     found: dict[Path, Run] = {}
     for name in names:
-        at_path = Path(name).exists() or name.endswith(".json")
-        for run in runs_at(Path(name)) if at_path else _of_model(runs_at(results), name, str(results)):
+        for run in _meant(name, results):
             found.setdefault(run.path.resolve(), run)
     wanted = [task_name(task) for task in tasks]
     known = {run.task for run in found.values()}
@@ -144,6 +151,27 @@ def find_runs(names: Sequence[str], results: Path, tasks: Sequence[str] = ()) ->
         if task not in known:
             raise UnknownNameError("task", task, known, f"records of {', '.join(names)}")
     return [run for run in found.values() if not wanted or run.task in wanted]
+
+
+def _meant(name: str, results: Path) -> list[Run]:
+    path = Path(name)
+    if name.endswith(".json"):
+        return runs_at(path)
+    known = runs_at(results) if results.exists() and (path.resolve() != results.resolve()) else []
+    if of_model := [run for run in known if name in (run.model, full_name(run))]:
+        return of_model
+    if not path.exists():
+        return _of_model(known or runs_at(results), name, str(results))
+    if any((path / config).is_file() for config in ("config.json", "adapter_config.json")):
+        # A checkpoint: its records have the name of its folder, or the end of its path.
+        ends = ["/".join(path.resolve().parts[-n:]) for n in range(1, len(path.resolve().parts))]
+        if of_model := [run for run in known if run.model in ends]:
+            return of_model
+        raise ConfigError(
+            f"{name} is a checkpoint, and {results} has no record of it; evaluate it first:"
+            f" rmbench eval --model {name} --task TASK"
+        )
+    return runs_at(path)
 
 
 @contextmanager
@@ -154,8 +182,10 @@ def with_tasks_of(runs: Iterable[Run]) -> Iterator[None]:
         yield
 
 
-def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
-    """Return the run of this model and task among `runs`; `where` begins messages.
+def pick_run(runs: Sequence[Run], name: str, task: str, where: str, tell: Tell | None = None) -> Run:
+    """Return the run of this model and task among `runs`; `where` begins messages, `tell` gets remarks.
+
+    Of records that differ in `--limit` alone, the one on all items is taken, and `tell` is told.
 
     Raises:
         ConfigError: If no record matches, or more than one does (the message names them).
@@ -164,13 +194,31 @@ def pick_run(runs: Sequence[Run], name: str, task: str, where: str) -> Run:
     of_task = [r for r in of_model if r.task == task]
     if not of_task:
         raise UnknownNameError("task", task, {r.task for r in of_model}, f"records of {name}")
-    if len(of_task) > 1:
-        paths = ", ".join(f"{r.path} ({shown_name(r, of_task)})" for r in of_task)
-        raise ConfigError(
-            f"{len(of_task)} records of {name!r} on {task!r}: name one by its path, or by its name in"
-            f" brackets: {paths}"
-        )
-    return of_task[0]
+    if len(of_task) == 1:
+        return of_task[0]
+    whole = [r for r in of_task if r.limit is None]
+    if len(whole) == 1 and len({_without_sample(r) for r in of_task}) == 1:
+        if tell is not None:
+            others = ", ".join(_sample(r) for r in of_task if r is not whole[0])
+            tell(f"{name} has {len(of_task)} records on {task}: the one on all items is taken, not {others}")
+        return whole[0]
+    shown = ", ".join(f"{r.path} ({shown_name(r, of_task)}; {_sample(r)})" for r in of_task)
+    raise ConfigError(
+        f"{len(of_task)} records of {name!r} on {task!r}: name one by its path, or by its name in"
+        f" brackets: {shown}"
+    )
+
+
+def _sample(run: Run) -> str:
+    """Return which items a record is of, and its seed."""
+    items = "all items" if run.limit is None else f"--limit {run.limit}"
+    return f"{items}, seed {run.seed}" + (f", data {run.data[:6]}" if run.limit is None else "")
+
+
+def _without_sample(run: Run) -> str:
+    """Return what a record is of apart from the sample: records that differ otherwise are not one choice."""
+    left_out = ("limit", "seed")
+    return digest({key: value for key, value in run.record.identity.items() if key not in left_out})
 
 
 def _of_model(runs: Sequence[Run], name: str, where: str) -> list[Run]:

@@ -201,10 +201,14 @@ class Run:
         find_own_kinds(self.record)
         return measure_suite(self.panel, self.kinds, self.settings, self.strata, report_strata=strata)
 
-    def measure_on(self, panel: Panel, kinds: Sequence[str]) -> Suite:
-        """Measure some task kinds of the run on some of its items, `panel`, without strata."""
+    def measure_on(self, panel: Panel, kinds: Sequence[str], *, short: bool = False) -> Suite:
+        """Measure some task kinds of the run on some of its items, `panel`, without strata.
+
+        `short` leaves out the metrics that no stratum has.
+        """
         find_own_kinds(self.record)
-        return measure_suite(panel, kinds, self.settings, self.strata, report_strata=False)
+        settings = {**self.settings, "short": True} if short else self.settings
+        return measure_suite(panel, kinds, settings, self.strata, report_strata=False)
 
     def leaves_out(self, metric: str) -> bool:
         """Return whether a metric (or `win_rate@max`) leaves items out because of the rewards."""

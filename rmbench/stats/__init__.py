@@ -1,7 +1,17 @@
 """Statistics of evaluation: estimates with clustered errors, bootstrap, paired tests, ranks."""
 
 from rmbench.stats.bootstrap import cluster_bootstrap
-from rmbench.stats.compare import Comparison, Tested, compare, equivalence, family, groups, holm, rank_ranges
+from rmbench.stats.compare import (
+    Comparison,
+    Tested,
+    compare,
+    corrected,
+    equivalence,
+    family,
+    groups,
+    holm,
+    rank_ranges,
+)
 from rmbench.stats.estimates import (
     cluster_sums,
     combine,
@@ -34,6 +44,7 @@ __all__ = [
     "cluster_sums",
     "combine",
     "compare",
+    "corrected",
     "difference",
     "equivalence",
     "family",

@@ -228,7 +228,7 @@ class Lacking:
         ("length", {"part": (0.5, 0.5)}, "option 'part': '0.5:0.5'; expected LOW:HIGH"),
         ("length", {"on_bad": "ignore"}, "option 'on_bad': unknown value 'ignore'.*fail, skip"),
         ("length", {"self_gold": True}, "belong to --gold"),
-        ("length", {"device": "gpu"}, "unknown device 'gpu'"),
+        ("length", {"device": "tpu"}, "unknown device 'tpu'"),
         ("length", {"dtype": "float3"}, "Did you mean 'float32'"),
         ("length", {"n_worker": 2}, r"rmbench.evaluate: unknown option 'n_worker'.*Did you mean 'n_workers'"),
         ("length", {"executor": "rey"}, "option 'executor': unknown value 'rey'.*Did you mean 'ray'"),

@@ -169,7 +169,7 @@ def test_every_promised_metric_is_there_or_says_why(evaluated: Path) -> None:
         (["eval", "-m", "length", "-t", "preference", "-T", "ties=hlaf"], "Did you mean 'half'?"),
         (["eval", "-m", "length", "-t", "preference", "-T", "ties"], "expected key=value"),
         (["eval", "-m", "random", "-M", "sed=1", "-t", "bon"], "Did you mean 'seed'?"),
-        (["eval", "-m", "length", "-m", "random", "-M", "seed=1", "-t", "bon"], "single --model"),
+        (["eval", "-M", "seed=1", "-m", "length", "-m", "random", "-t", "bon"], "-M"),
         (["eval", "-m", "length", "-t", "hh-harmless"], "give --data"),
         (["eval", "-m", "length", "-t", "hh-harmless", "--data", "absent.jsonl"], "absent.jsonl"),
         (["eval", "-m", "length", "-t", "bon", "--dtype", "fp32"], "float32"),

@@ -211,7 +211,9 @@ def test_a_bad_fingerprint_is_an_error(returned: Any) -> None:
 
 
 def test_runtime_values() -> None:
-    for given in ({"device": "gpu"}, {"dtype": "half"}):
+    assert Runtime(device="gpu") == Runtime(device="cuda")
+    assert Runtime(device="gpu:1").device == "cuda:1"
+    for given in ({"device": "tpu"}, {"dtype": "half"}):
         with pytest.raises(UnknownNameError):
             Runtime(**given)  # type: ignore[arg-type]
     with pytest.raises(ConfigError):

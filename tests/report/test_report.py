@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from markupsafe import escape
-from parsed_page import Page
+from parsed_page import Drawn
 from report_records import HOSTILE, evaluate, rows, spoil, spoil_identity
 
 from rmbench.cli.main import run
@@ -53,23 +53,6 @@ def data(folder: Path) -> list[str]:
     return [*where, "--data", f"preference={path}", "--data", f"bon={path}"]
 
 
-class Drawn(Page):
-    """A page with figures; their shapes have no end tags."""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        self.attributes += [(tag, name, value or "") for name, value in attrs]
-        if tag not in ("meta", "br", "input", "link", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.open.pop()
-
-
 def test_every_headline_is_there_with_its_interval(made: Path, page_text: str) -> None:
     for stored in find_records(made / "results"):
         names = ("accuracy", "ece") if stored.record.task == "preference" else ("win_rate@4", "gold@4")
@@ -95,6 +78,7 @@ def test_a_page_is_whole_and_its_contents_lead_to_its_parts(page_text: str) -> N
 
 def test_each_figure_is_drawn_or_said_not_to_be(page_text: str) -> None:
     drawn = {i for i in Drawn(page_text).values("id") if re.fullmatch(r"s\d-[a-z_]+", i)}
+    assert {"s1-differences", "s2-differences"} <= drawn
     figures = {f"{s}-{name}" for s in ("s1", "s2") for name in FIGURES}
     missing = {"s1-best_of_n", "s1-styles"} | {f"s2-{n}" for n in FIGURES if n not in ("best_of_n", "strata")}
     assert drawn & figures == figures - missing
@@ -143,6 +127,9 @@ def test_the_same_records_give_the_same_bytes(made: Path, page_text: str, tmp_pa
     names = sorted(p.name for p in (tmp_path / "figures").iterdir())
     figures = ["bon.best_of_n", "bon.strata"]
     figures += [f"preference.{n}" for n in FIGURES if n not in ("best_of_n", "styles")]
+    figures += [
+        f"{task}.{n}" for task in ("preference", "bon") for n in ("differences", "strata-differences")
+    ]
     assert names == sorted(f"{f}.{kind}" for f in figures for kind in ("svg", "png"))
     first = {n: (tmp_path / "figures" / n).read_bytes() for n in names}
     assert run([*command]) == 0

@@ -48,12 +48,12 @@ def command(
     figures: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a page on one model or several: numbers, figures, worst items, what was left out.
+    """Write a page on one model or several: verdict, numbers, figures, worst items, what was left out.
 
     RECORDS are records, folders of them, or names of models in the results folder. Models on the same items
-    are side by side; each task is a section. The page is one file that opens from disk and needs no network.
-    No model and no data set is needed. If a task's data is not in the package, give --data to show the texts
-    of its items.
+    are side by side, and the first is compared with the others; each task is a section. The page is one file
+    that opens from disk and needs no network. No model and no data set is needed. If a task's data is not in
+    the package, give --data to show the texts of its items.
 
     \b
     rmbench report builtin:linear --out linear.html
@@ -63,8 +63,9 @@ def command(
     The figures from Python: rmbench.plot.reliability("results/.../run.json"), and so on.
     """
     from rmbench.core.files import write_atomic
+    from rmbench.report.compare_page import comparison_files
     from rmbench.report.numbers import runs_of, sections_of
-    from rmbench.report.page import make_report
+    from rmbench.report.page import decision_of, make_report
     from rmbench.report.pictures import figure_files
     from rmbench.report.worst import data_by_task
     from rmbench.results.run import shown_name
@@ -76,6 +77,7 @@ def command(
     runs = runs_of(records, results, tasks)
     sections = sections_of(runs)
     found = data_by_task(data, {task for section in sections for task in section.tasks})
+    decisions = [decision_of(section, items) for section in sections]
     files: dict[Path, str | bytes] = {}
     summaries = []
     if out is not None:
@@ -83,17 +85,21 @@ def command(
         again += ["--results", str(results)] if str(results) != "results" else []
         again += ["--out", "FILE.html", *(word for text in data for word in ("--data", text))]
         again += ["--items", str(items)]
-        report = make_report(sections, n_items=items, data=found, command=again)
+        report = make_report(sections, n_items=items, data=found, command=again, decisions=decisions)
         summaries = list(report.sections)
         files[out] = report.html
     if figures is not None:
-        files |= {figures / name: content for name, content in figure_files(sections).items()}
+        drawn = {**figure_files(sections), **comparison_files(sections, decisions)}
+        files |= {figures / name: content for name, content in drawn.items()}
     for path, content in files.items():
         write_atomic(path, content)
     if as_json:
         click.echo(json.dumps({"files": [str(path) for path in files], "sections": summaries}, indent=1))
         return
     for summary in summaries:
+        lead = f"{one_line(summary['tasks'][0])}: " if len(summaries) > 1 else ""
+        for sentence in summary["verdicts"]:
+            click.echo(f"{lead}{sentence}.")
         if summary["texts"]:
             click.echo(
                 f"note: {one_line(', '.join(summary['tasks']))}: {one_line(summary['texts'])}", err=True

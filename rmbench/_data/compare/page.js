@@ -1,1 +1,0 @@
-// A comparison has no script beyond that of all pages.
