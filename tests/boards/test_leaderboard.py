@@ -77,9 +77,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run(["eval", "-m", "length", "-m", "random", *both, *base, *store]) == 0
     for name, weight in (("oracle", 50.0), ("good", 1.0)):
         assert run(["eval", "-m", scores(name, weight), *both, *base, *store]) == 0
-    (folder / "copy.jsonl").write_text(
-        (folder / "good.jsonl").read_text() + "\n"
-    )  # another file, no other name
+    rewards = (folder / "good.jsonl").read_text()
+    other = json.dumps({"id": "of no item", "rewards": [0.0]})  # the same rewards, and still another model
+    (folder / "copy.jsonl").write_text(f"{rewards}{other}\n")
     copy = ["eval", "-m", f"scores:{folder}/copy.jsonl", "-M", f"name={HOSTILE}"]
     assert run([*copy, *both, *base, *store]) == 0
     assert run(["eval", "-m", "shortest", "-t", "preference", *base, *store]) == 0
