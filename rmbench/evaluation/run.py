@@ -11,9 +11,9 @@ from rmbench.evaluation.task import PreparedTask
 from rmbench.evaluation.written import changed_by_template, with_special_tokens, without_unwritable
 from rmbench.metrics import measure_suite, panel_of
 from rmbench.models.messages import is_blank
-from rmbench.models.resolve import LoadedModel, fingerprint_of
+from rmbench.models.resolve import LoadedModel, fingerprint_of, run_fingerprint_of
 from rmbench.results.read import complete_run
-from rmbench.results.record import SELF_GOLD, make_identity, run_id
+from rmbench.results.record import SELF_GOLD, make_identity, rounded, run_id
 from rmbench.results.run import Run
 from rmbench.results.write import (
     encode_rewards,
@@ -80,7 +80,7 @@ def evaluate(
     identity = make_identity(
         task=task_identity(task.spec),
         data_hash=task.data_hash,
-        fingerprint=fingerprint,
+        fingerprint=run_fingerprint_of(loaded),
         limit=options.limit if len(task.items) < task.n_available else None,
         seed=options.runtime.seed,
         gold=task.gold.identity_for(fingerprint, self_gold=options.self_gold) if task.gold else None,
@@ -106,6 +106,7 @@ def evaluate(
             batch_tokens=options.batch_tokens,
             progress=progress,
             executor=executor,
+            schedule=loaded.schedule,
         )
     run = _measured(loaded, task, options, identity, scoring, meter, _served(store))
     return Outcome(run, reused=False, n_computed=scoring.n_computed)
@@ -177,6 +178,7 @@ def _measured(
             "truncated": scoring.n_truncated,
             "invalid": scoring.n_invalid,
             **_if_any("unanswered", unanswered or meter.unanswered()),
+            **_if_any("pairs", scoring.pairs and {"asked": scoring.pairs.asked, "of": scoring.pairs.of}),
             **_if_any("special_tokens", with_special_tokens(task.items, loaded.model) or None),
             **_if_any("changed_by_template", changed_by_template(task.items, loaded.model) or None),
             "trained_on": _trained_on(loaded, task.items),
@@ -232,6 +234,7 @@ def _provenance(
         **({} if task.gold is None else {"gold_computed": task.gold.n_computed}),
         **({"gold": dict(task.gold.provenance)} if task.gold and task.gold.provenance else {}),
         **({"remarks": list(said)} if said else {}),
+        **({} if scoring.pairs is None else {"reward_stderr_nats": rounded(scoring.pairs.stderr)}),
         "wall_s": round(wall_s, 3),
         "tokens": scoring.n_tokens or None,
         "parameters": loaded.model.n_parameters() if isinstance(loaded.model, CountedModel) else None,

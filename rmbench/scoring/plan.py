@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 
 from rmbench.core.files import conversation_key, pair_key
 from rmbench.models.messages import text_alone
+from rmbench.models.schedule import FULL, Schedule
 from rmbench.types import Conversation, Item, Pair, RewardModel, SharingModel, SizedModel, Turn
 
 U = TypeVar("U")
@@ -157,8 +158,10 @@ def conversations_of(item: Item) -> list[Unit[Conversation]]:
     return [Unit(conversation_key(turns), turns) for turns in found]
 
 
-def pairs_of(item: Item) -> list[Unit[Pair]]:
-    """Return every ordered pair of responses, i before j: K (K - 1) for K responses, row by row.
+def pairs_of(item: Item, schedule: Schedule = FULL) -> list[Unit[Pair]]:
+    """Return the ordered pairs of responses that are asked: (i, j) and (j, i) of each pair, sorted.
+
+    The full round robin has K (K - 1) for K responses, row by row.
 
     Raises:
         UnwritableError: If a response calls tools: a pairwise model gets texts.
@@ -167,9 +170,7 @@ def pairs_of(item: Item) -> list[Unit[Pair]]:
     texts = [response.text for response in item.responses]
     return [
         Unit(pair_key(item.prompt, texts[i], texts[j]), Pair(item.prompt, texts[i], texts[j]))
-        for i in range(len(texts))
-        for j in range(len(texts))
-        if i != j
+        for i, j in sorted(order for i, j in schedule.pairs(item) for order in ((i, j), (j, i)))
     ]
 
 
