@@ -281,10 +281,11 @@ def _tell_of_namesakes(loaded: LoadedModel, options: EvalOptions) -> None:
 
 
 def _tell_cost(loaded: LoadedModel, task: PreparedTask, options: EvalOptions) -> None:
-    """Say what a pairwise model is asked, where a schedule is set or every pair of many responses is asked."""
-    if not options.quiet and isinstance(loaded.model, PairwiseModel):
-        if told := loaded.schedule.cost(task.items):
-            _say(f"{one_line(loaded.name)} on {one_line(task.spec.name)}: {told}")
+    """Say what a pairwise model is asked, if a schedule is set or there are many responses."""
+    if options.quiet or not isinstance(loaded.model, PairwiseModel):
+        return
+    if told := loaded.schedule.cost(task.items):
+        _say(f"{one_line(loaded.name)} on {one_line(task.spec.name)}: {told}")
 
 
 @contextmanager

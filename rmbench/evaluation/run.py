@@ -178,7 +178,7 @@ def _measured(
             "truncated": scoring.n_truncated,
             "invalid": scoring.n_invalid,
             **_if_any("unanswered", unanswered or meter.unanswered()),
-            **_if_any("pairs", scoring.pairs and {"asked": scoring.pairs.asked, "of": scoring.pairs.of}),
+            **_if_any("pairs", _pairs(scoring)),
             **_if_any("special_tokens", with_special_tokens(task.items, loaded.model) or None),
             **_if_any("changed_by_template", changed_by_template(task.items, loaded.model) or None),
             "trained_on": _trained_on(loaded, task.items),
@@ -190,6 +190,12 @@ def _measured(
         provenance={**_provenance(loaded, task, options, scoring), **served, **_if_any("used", meter.used())},
         task_file=spec.text,
     )
+
+
+def _pairs(scoring: Scoring) -> dict[str, int] | None:
+    """Return what a schedule asked of the pairs; None without one."""
+    pairs = scoring.pairs
+    return None if pairs is None else {"asked": pairs.asked, "of": pairs.of}
 
 
 def _n_empty(items: Iterable[Item]) -> int:

@@ -1,10 +1,9 @@
 """From preferences to rewards: how a pairwise model joins tasks that are about rewards.
 
-Every ordered pair of an item's K responses is asked (a round robin: K * (K - 1) questions), or those of a
-schedule; the two orders of a pair are averaged, and the rewards are the least-squares Bradley-Terry strengths.
-For K = 2 the
-margin is exactly the log-odds of the averaged preference, so accuracy and calibration mean what they mean
-for a reward model.
+Every ordered pair of an item's K responses is asked (a round robin: K * (K - 1) questions), or the pairs of a
+schedule. The two orders of a pair are averaged, and the rewards are the least-squares Bradley-Terry
+strengths. For K = 2 the margin is exactly the log-odds of the averaged preference, so accuracy and
+calibration mean what they mean for a reward model.
 """
 
 from collections.abc import Sequence
@@ -73,7 +72,7 @@ def rewards_from_preferences(p_first: NDArray[np.float64]) -> tuple[NDArray[np.f
 def rewards_from_pairs(
     p_first: NDArray[np.float64], edges: Sequence[tuple[int, int]]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, int]:
-    """Return rewards from some of the pairs of an item, their standard errors, and how often the order decided.
+    """Return rewards from some pairs of an item, their standard errors, and how often the order decided.
 
     The rewards minimise sum over edges of (r_i - r_j - logit(p_ij))^2 with mean 0: r = L^+ B' y, with the
     graph's Laplacian L = B'B. With every pair they equal those of `rewards_from_preferences`. The standard
@@ -85,12 +84,12 @@ def rewards_from_pairs(
         edges: M pairs (i, j), i < j, that connect all K responses.
 
     Returns:
-        (rewards, stderr, n_flips): shape (K,), in nats, mean 0; shape (K,), in nats, or None for a tree, whose
-        answers cannot contradict each other; the edges whose two orders name different winners.
+        (rewards, stderr, n_flips): shape (K,), in nats, mean 0; shape (K,), in nats, or None for a tree,
+        whose answers cannot contradict each other; the edges whose two orders name different winners.
 
     Raises:
-        ScoringError: If a preference of an edge is outside [0, 1] or not a number, or the edges do not connect
-            all responses.
+        ScoringError: If a preference of an edge is outside [0, 1] or not a number, or the edges do not
+            connect all responses.
 
     Source: least squares on paired comparisons, Mosteller 1951; on a graph, Jiang et al. 2011 (HodgeRank).
     """

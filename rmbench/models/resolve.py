@@ -65,8 +65,8 @@ class LoadedModel:
     identity: Mapping[str, str] = field(default_factory=dict)
     """Further keys of the fingerprint, e.g. {"source_sha256": ...}."""
     schedule: Schedule = FULL
-    """Pairs that a pairwise model is asked. Part of a run's identity, not of the score store's: a pair's answer
-    does not depend on the other pairs."""
+    """Pairs that a pairwise model is asked. Part of a run's identity, not of the score store's: a pair's
+    answer does not depend on the other pairs."""
 
 
 def load_model(
@@ -94,7 +94,7 @@ def load_model(
     if not (known and accepts(factory, "name")) or "name" in known[: len(arguments)]:
         options.pop("name", None)
     own = parameters_of(factory) if callable(factory) else {}
-    planned = {
+    planned: dict[str, str] = {
         key: options.pop(key) for key in ("comparisons", "schedule") if key in options and key not in own
     }
     model = _make(factory, arguments, options, runtime, spec)

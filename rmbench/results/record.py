@@ -382,7 +382,8 @@ def caveats(record: Record) -> list[str]:
         stderr = record.provenance.get("reward_stderr_nats")
         known = "unknown" if stderr is None else f"{stderr:.2g} nats"
         parts.append(
-            f"{pairs['asked']:,} of {pairs['of']:,} pairs of responses asked; standard error of a reward {known}"
+            f"{pairs['asked']:,} of {pairs['of']:,} pairs of responses asked; standard error of a reward"
+            f" {known}"
         )
     if n := (counts.get("steps") or {}).get("responses_without_separator"):
         what = "response has" if n == 1 else "responses have"

@@ -149,7 +149,8 @@ def test_both_orders_of_the_scheduled_pairs_are_asked_and_no_pair_twice(tmp_path
     assert len(judge.asked) == len(set(judge.asked)) == full.n_units == 72
     for scoring in (small, wide, full):  # a judge without noise: every graph has the same rewards
         assert scoring.rewards[0] == pytest.approx([0.3 * (n - 4) for n in range(9)], abs=1e-9)
-    assert wide.pairs is not None and (wide.pairs.asked, wide.pairs.of) == (18, 36)
+    assert wide.pairs is not None
+    assert (wide.pairs.asked, wide.pairs.of) == (18, 36)
     assert wide.pairs.stderr == pytest.approx(0, abs=1e-9)
     assert (wide.comparisons, full.pairs) == ((18,), None)
 
