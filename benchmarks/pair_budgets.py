@@ -2,8 +2,8 @@
 
 Gold is normal with standard deviation 1. The judge's log-odds for a pair are twice the gap in gold plus
 normal noise, drawn for each pair once. With hard verdicts only the winner is told (0 or 1), as most judges
-do. The pick is the response with the largest reward; ties share. Gold lost: that of the best response minus that
-of the pick.
+do. The pick is the response with the largest reward; ties share. Gold lost: that of the best response minus
+that of the pick.
 
     python benchmarks/pair_budgets.py
 """
