@@ -9,7 +9,7 @@ import numpy as np
 from rmbench.core.files import slug
 from rmbench.metrics.kinds import sizes_of
 from rmbench.metrics.margins import QUANTILES
-from rmbench.plot.style import doublings, dress, level, panel_files, six, style_of
+from rmbench.plot.style import doublings, dress, label, legend_columns, level, panel_files, six, style_of
 from rmbench.stats.clusters import Floats
 from rmbench.study.run import BatchRow, Cell, StudyRun
 from rmbench.study.spec import DataSource, StudySpec
@@ -24,6 +24,8 @@ class Line:
     error: Floats
 
 
+_PANEL, _AROUND = 2.7, 1.2
+"""Inches: width of a panel, and of what stands beside all of them."""
 Lines = Mapping[str, Line]
 """Method -> line."""
 
@@ -58,10 +60,10 @@ def render_figures(spec: StudySpec, run: StudyRun, batches: Sequence[BatchRow] =
             if grid:
                 files |= _draw(f"{slug(data.name)}.{kind}", _title(data), grid, style)
         grid = {
-            label: {base: _training(spec, run, base, data, key) for base in spec.bases}
-            for key, label in _CURVES.items()
+            words: {base: _training(spec, run, base, data, key) for base in spec.bases}
+            for key, words in _CURVES.items()
         }
-        grid = {label: row for label, row in grid.items() if any(row.values())}
+        grid = {words: row for words, row in grid.items() if any(row.values())}
         if grid:
             style = _Style("optimiser steps", marked=False)
             files |= _draw(f"{slug(data.name)}.training", _title(data), grid, style)
@@ -162,12 +164,22 @@ def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Lines]], style:
     rows, columns = list(grid.values()), list(dict.fromkeys(base for row in grid.values() for base in row))
     panels = [panel for row in rows for panel in row.values()]
     names = list(dict.fromkeys(name for panel in panels for name in panel))
-    bars = any(np.any(line.error) for panel in panels for line in panel.values())
+    bars = bool(any(np.any(line.error) for panel in panels for line in panel.values()))
+
+    labels = [label(name) for name in names]
+    n_columns = min(len(labels) or 1, legend_columns(labels, _AROUND + _PANEL * len(columns)))
+    n_rows = -(-len(labels) // n_columns)
 
     def finish(figure: Any, axes: Any) -> None:
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", frameon=False)
-        figure.suptitle(f"{title}{'; bars: standard deviation' if bars else ''}", fontsize=9)
+        found: dict[str, Any] = {}
+        for panel in axes.flat:
+            handles, shown = panel.get_legend_handles_labels()
+            found |= dict(zip(shown, handles, strict=True))
+        order = [name for name in labels if name in found]
+        look = {"ncols": n_columns, "frameon": False, "fontsize": 7}
+        figure.legend([found[n] for n in order], order, loc="outside lower left", **look)
+        said = [label(title, 60), "bars: standard deviation"][: 1 + bars]
+        figure.suptitle("\n".join(said), fontsize=8, x=0.01, ha="left")
 
     return panel_files(
         stem,
@@ -175,8 +187,8 @@ def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Lines]], style:
         columns,
         lambda axes, i, j: _fill(axes, rows[i].get(columns[j], {}), names, style),
         finish,
-        panel=(2.7, 1.9),
-        around=(1.9, 0.7),
+        panel=(_PANEL, 1.9),
+        around=(_AROUND, 0.75 + 0.16 * n_rows),
         x_label=style.x_label,
     )
 
@@ -186,7 +198,7 @@ def _fill(axes: Any, lines: Lines, names: Sequence[str], style: _Style) -> None:
         look = style_of(names.index(name)) | ({} if style.marked else {"marker": None})
         error = line.error if np.any(line.error) else None
         axes.errorbar(
-            line.x, line.y, yerr=error, label=name, markersize=3, linewidth=1, elinewidth=0.6, **look
+            line.x, line.y, yerr=error, label=label(name), markersize=3, linewidth=1, elinewidth=0.6, **look
         )
     if style.level is not None:
         level(axes, style.level, color="#888888", linewidth=0.8)
