@@ -60,20 +60,7 @@ def command(
     After a kill, the same command continues: trained models and complete records are not made again.
     """
     try:
-        from rmbench.study import (
-            batch_rows,
-            forest_files,
-            forests_of,
-            load_study,
-            packed_records,
-            render_figures,
-            rows_of_study,
-            run_study,
-            study_page,
-            to_csv,
-            to_latex,
-            to_markdown,
-        )
+        from rmbench.study import batch_rows, load_study, packed_records, run_study, write_study
     except ImportError as error:
         missing = str(error).partition(";")[0]
         raise ConfigError(f"{missing}; training needs: pip install 'rmbench[train]'") from None
@@ -100,16 +87,7 @@ def command(
             tell=bar.step,
             tell_texts=bar.texts,
         )
-    batches = batch_rows(spec, place, runtime)
-    rows, versus = rows_of_study(spec, done.outcomes)
-    figures = forest_files(spec, forests_of(spec, rows)) | render_figures(spec, done, batches)
-    page = to_markdown(spec, rows, versus, batches, figures)
-    tables = {"study.csv": to_csv(rows), "study.tex": to_latex(spec, rows, versus, batches), "study.md": page}
-    tables["study.html"] = study_page(spec, rows, versus, batches, figures, _again(file, places, out))
-    for name, content in tables.items():
-        write_atomic(folder / name, content)
-    for name, image in figures.items():
-        write_atomic(folder / name, image)
+    page = write_study(spec, done, batch_rows(spec, place, runtime), folder, _again(file, places, out))
     if records is not None:
         write_atomic(records, packed_records(outcome.run.record for outcome in done.outcomes.values()))
     click.echo(page)

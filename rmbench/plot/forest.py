@@ -85,7 +85,8 @@ def _drawn(figure_class: Any, rows: Sequence[ForestRow], first: str, second: str
         f"{label(name, 22)} better" if name else f"{other} better"
         for name, other in ((second, "the other"), (first, "the first"))
     ]
-    axes.set_xlabel(f"← {sides[0]} | {sides[1]} →", fontsize=7)
+    # Below the figure, not the axes: long names leave those little room.
+    figure.supxlabel(f"← {sides[0]} | {sides[1]} →", fontsize=7)
     dress(axes, grid="x")
     axes.tick_params(axis="y", length=0)
     return figure

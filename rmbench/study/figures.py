@@ -31,7 +31,9 @@ Lines = Mapping[str, Line]
 
 
 @dataclass(frozen=True, slots=True)
-class _Style:
+class Look:
+    """How the panels of a figure look."""
+
     x_label: str
     doubling: bool = False
     level: float | None = None
@@ -44,11 +46,11 @@ def render_figures(spec: StudySpec, run: StudyRun, batches: Sequence[BatchRow] =
     tasks = dict.fromkeys(e.task for e in spec.evaluate)
     files: dict[str, bytes] = {}
     for data in spec.data:
-        kinds: tuple[tuple[str, Callable[[Any], _Points], str, _Style], ...] = (
-            ("best-of-n", _win_rates, "win rate", _Style("N (responses to choose from)", True, 0.5)),
-            ("gold", _gold, "gold", _Style("N (responses to choose from)", True)),
-            ("deciles", _tenths, "accuracy", _Style("tenth of |margin|, least sure first", level=0.5)),
-            ("margins", _quantiles, "share of pairs", _Style("margin", level=0.5, marked=False)),
+        kinds: tuple[tuple[str, Callable[[Any], _Points], str, Look], ...] = (
+            ("best-of-n", _win_rates, "win rate", Look("N (responses to choose from)", True, 0.5)),
+            ("gold", _gold, "gold", Look("N (responses to choose from)", True)),
+            ("deciles", _tenths, "accuracy", Look("tenth of |margin|, least sure first", level=0.5)),
+            ("margins", _quantiles, "share of pairs", Look("margin", level=0.5, marked=False)),
         )
         for kind, points, y_label, style in kinds:
             grid = {}
@@ -58,18 +60,18 @@ def render_figures(spec: StudySpec, run: StudyRun, batches: Sequence[BatchRow] =
                     shown = next(o.run.record.task for (_, t), o in run.outcomes.items() if t == task)
                     grid[f"{shown}\n{y_label}"] = row
             if grid:
-                files |= _draw(f"{slug(data.name)}.{kind}", _title(data), grid, style)
+                files |= draw_grid(f"{slug(data.name)}.{kind}", _title(data), grid, style)
         grid = {
             words: {base: _training(spec, run, base, data, key) for base in spec.bases}
             for key, words in _CURVES.items()
         }
         grid = {words: row for words, row in grid.items() if any(row.values())}
         if grid:
-            style = _Style("optimiser steps", marked=False)
-            files |= _draw(f"{slug(data.name)}.training", _title(data), grid, style)
+            style = Look("optimiser steps", marked=False)
+            files |= draw_grid(f"{slug(data.name)}.training", _title(data), grid, style)
     if batches:
         title = "mu_B of confidence-margin from step to step, first seed"
-        files |= _draw("batch-size", title, _batch_grid(batches), _Style("share of training", marked=False))
+        files |= draw_grid("batch-size", title, _batch_grid(batches), Look("share of training", marked=False))
     return files
 
 
@@ -160,7 +162,10 @@ def _batch_grid(batches: Sequence[BatchRow]) -> Mapping[str, Mapping[str, Lines]
     return grid
 
 
-def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Lines]], style: _Style) -> dict[str, bytes]:
+def draw_grid(
+    stem: str, title: str, grid: Mapping[str, Mapping[str, Lines]], style: Look
+) -> dict[str, bytes]:
+    """Return `stem`.svg and `stem`.png: a row per label of the grid, a column per base, a line per method."""
     rows, columns = list(grid.values()), list(dict.fromkeys(base for row in grid.values() for base in row))
     panels = [panel for row in rows for panel in row.values()]
     names = list(dict.fromkeys(name for panel in panels for name in panel))
@@ -193,7 +198,7 @@ def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Lines]], style:
     )
 
 
-def _fill(axes: Any, lines: Lines, names: Sequence[str], style: _Style) -> None:
+def _fill(axes: Any, lines: Lines, names: Sequence[str], style: Look) -> None:
     for name, line in lines.items():
         look = style_of(names.index(name)) | ({} if style.marked else {"marker": None})
         error = line.error if np.any(line.error) else None

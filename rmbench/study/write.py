@@ -1,4 +1,4 @@
-"""The page of a study: one HTML file with the finding, the differences, the tables and the figures."""
+"""The files of a study; the page is one HTML file with finding, differences, tables and figures."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -9,14 +9,44 @@ from markupsafe import Markup
 
 from rmbench import __version__
 from rmbench.core.escape import one_line
+from rmbench.core.files import write_atomic
 from rmbench.format.pages import LONGEST_NAME, render_page
 from rmbench.format.tables import Block, plain_rows
 from rmbench.plot.inline import inline_svg
-from rmbench.study.finding import finding, forests_of
-from rmbench.study.report import FIGURES, LEGEND, SURE, blocks_of, unmarked
-from rmbench.study.run import BatchRow
+from rmbench.study.figures import render_figures
+from rmbench.study.finding import finding, forest_files, forests_of
+from rmbench.study.report import FIGURES, LEGEND, SURE, blocks_of, to_latex, to_markdown, unmarked
+from rmbench.study.run import BatchRow, StudyRun
 from rmbench.study.spec import StudySpec
-from rmbench.study.tables import Row, Versus
+from rmbench.study.tables import Row, Versus, rows_of_study, to_csv
+
+
+def write_study(
+    spec: StudySpec, done: StudyRun, batches: Sequence[BatchRow], folder: Path, command: Sequence[str]
+) -> str:
+    """Write page, tables and figures into `folder`, and return the page as Markdown.
+
+    Args:
+        spec: The study.
+        done: Its records and trainings.
+        batches: Rows of the table of batch sizes.
+        folder: For study.html, study.md, study.csv, study.tex and the figures.
+        command: What makes the study again, for the page.
+    """
+    rows, versus = rows_of_study(spec, done.outcomes)
+    figures = forest_files(spec, forests_of(spec, rows)) | render_figures(spec, done, batches)
+    page = to_markdown(spec, rows, versus, batches, figures)
+    tables = {
+        "study.csv": to_csv(rows),
+        "study.tex": to_latex(spec, rows, versus, batches),
+        "study.md": page,
+        "study.html": study_page(spec, rows, versus, batches, figures, command),
+    }
+    for name, text in tables.items():
+        write_atomic(folder / name, text)
+    for name, image in figures.items():
+        write_atomic(folder / name, image)
+    return page
 
 
 def study_page(
