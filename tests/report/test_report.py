@@ -23,9 +23,9 @@ from rmbench.errors import ConfigError
 from rmbench.format.pages import text_block
 from rmbench.metrics.panel import PanelRow, build_panel
 from rmbench.plot import FIGURES, Source
+from rmbench.plot.inline import inline_svg
 from rmbench.report.numbers import runs_of, sections_of
 from rmbench.report.page import make_report
-from rmbench.report.pictures import inline_svg
 from rmbench.report.worst import margin_of, worst_items
 from rmbench.results.read import find_records
 from rmbench.results.record import sealed

@@ -266,11 +266,12 @@ def test_official_numbers_leave_nothing_out() -> None:
 
 def test_a_difference_over_seeds_is_on_common_items(issue: Path) -> None:
     a, b = (seed_of(find_run(issue, name, "preference")) for name in "AB")
-    found, items = paired_over_seeds([a], [b], "accuracy", Pairing())
+    found, by_seed, items = paired_over_seeds([a], [b], "accuracy", Pairing())
     assert found is not None
     assert found.difference.value == pytest.approx(1 / 60)
+    assert by_seed == pytest.approx([1 / 60])
     assert items == (60, 100)
-    found, items = paired_over_seeds([a], [a], "accuracy", Pairing())
+    found, _, items = paired_over_seeds([a], [a], "accuracy", Pairing())
     assert found is not None
     assert items is None
 
