@@ -13,10 +13,26 @@ from judge_server import JudgeServer, judged_texts
 
 from rmbench.errors import ConfigError
 from rmbench.models.http import LONGEST_PAUSE_S, Patience
-from rmbench.models.judge.answer import Endpoint, NoAnswerError, Reply, first_letter, rating, verdict
-from rmbench.models.judge.judge import load_judge, read_template
+from rmbench.models.judge.answer import read
+from rmbench.models.judge.endpoint import Endpoint
+from rmbench.models.judge.load import load_judge
+from rmbench.models.judge.question import messages
+from rmbench.models.judge.reply import NoAnswerError, Reply
+from rmbench.models.judge.template import LETTER, RATING, VERDICT, read_template
 from rmbench.models.runtime import Runtime
-from rmbench.types import Pair, Turn
+from rmbench.types import Lineup, Pair, Turn
+
+
+def verdict(reply: Reply) -> float:
+    return read(VERDICT, "pair", ("think",), reply, 2)[0]
+
+
+def rating(reply: Reply) -> float:
+    return read(RATING, "response", ("think",), reply, 1)[0]
+
+
+def first_letter(reply: Reply) -> float:
+    return read(LETTER, "pair", (), reply, 2)[0]
 
 
 def said(text: str, finish: str = "stop", refusal: str = "", **first: float) -> Reply:
@@ -90,9 +106,9 @@ ANY_TEXT = st.text(st.characters(codec=None))
 def test_any_text_is_put_in_as_it_is(prompt: str, first: str, second: str) -> None:
     pair = Pair((Turn(role="user", content=prompt),), first, second)
     for form in ("json", "line", "letter"):
-        messages = read_template(None, "pairwise").of_pair(pair, form)  # type: ignore[arg-type]
-        assert judged_texts({"messages": messages}) == (prompt, first, second)
-        assert [m["role"] for m in messages] == ["system", "user"]
+        asked = messages(read_template(None, "pairwise").pack("pairwise", form), pair)  # type: ignore[arg-type]
+        assert judged_texts({"messages": asked}) == (prompt, first, second)
+        assert [m["role"] for m in asked] == ["system", "user"]
 
 
 def test_a_longer_conversation_is_told_turn_by_turn() -> None:
@@ -101,7 +117,8 @@ def test_a_longer_conversation_is_told_turn_by_turn() -> None:
         Turn(role="user", content="Hi {first}"),
         Turn(role="assistant", content="Hello"),
     )
-    (_, message) = read_template(None, "rating").of_reply(turns, "line")
+    pack = read_template(None, "rating").pack("rating", "line")
+    (_, message) = messages(pack, Lineup(turns[:-1], turns[-1:]))
     mark = message["content"].split(">")[0].removeprefix("<conversation ")
     assert f"<system {mark}>\nBe brief.\n</system {mark}>\n<user {mark}>\nHi {{first}}" in message["content"]
     assert judged_texts({"messages": [message]})[1] == "Hello"
