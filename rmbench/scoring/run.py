@@ -8,8 +8,9 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite, nan
-from typing import Any, overload
+from typing import Any, TypeGuard, TypeVar, overload
 
 import numpy as np
 
@@ -19,26 +20,36 @@ from rmbench.scoring.executor import Executor, Failure, InProcess, PartBatch, ex
 from rmbench.scoring.plan import (
     DEFAULT_BATCH_TOKENS,
     Unit,
+    Q,
     conversation_measure,
     conversations_of,
+    lineup_measure,
+    lineups_of,
     pair_measure,
-    pairs_of,
+    pairs_for,
 )
 from rmbench.scoring.store import PartStores, ScoreStore
+from rmbench.scoring.voted import Contradictions, VotedWork
 from rmbench.scoring.work import Answered, Answering, Flow, Progress, Work
 from rmbench.types import (
     AnyModel,
     BudgetedModel,
     Conversation,
     Item,
+    JudgingModel,
+    Lineup,
     Pair,
     PairwiseModel,
     PartedModel,
     PrecomputedRewards,
     PreparingModel,
+    RatingJudge,
     RewardModel,
     Scored,
 )
+
+
+U = TypeVar("U")
 
 
 class RewardRows(Sequence[tuple[float, ...]]):
@@ -119,6 +130,8 @@ class Scoring:
     """Pairwise models: per item, pairs whose winner depends on the order shown."""
     comparisons: tuple[int, ...] | None
     """Pairwise models: per item, pairs compared."""
+    contradictions: tuple[tuple[int, int], ...] | None = None
+    """Judges that vote: per item, pairs of votes that contradict each other, and pairs of votes."""
 
 
 def score_items(
@@ -154,15 +167,56 @@ def score_items(
     if isinstance(model, PairwiseModel):
         if progress:
             progress.start(sum(len(item.responses) * (len(item.responses) - 1) for item in items))
+        progress = _per_question(progress, model)
         with executor_of(model, model.prefer, executor) as ready:
-            pairs = Work[Pair](store, ready, pair_measure(), batch_tokens, progress, fraction=True)
-            return _play_round_robin(Flow(pairs, pairs_of, None, progress), pairs, items, started)
+            pairs = _voted(
+                Work[Pair](store, ready, pair_measure(), batch_tokens, progress, fraction=True), model
+            )
+            units_of = partial(pairs_for, model)
+            return _play_round_robin(Flow(pairs, units_of, None, progress), pairs, items, started)
+    if _is_asked_in_rows(model):
+        return _score_lineups(model, items, store, executor, progress, started)
     if progress:
         progress.start(sum(len(item.responses) for item in items))
     prepare = model.prepare if isinstance(model, PreparingModel) else None
     with executor_of(model, model.score, executor) as ready:
         texts = Work[Conversation](store, ready, conversation_measure(model), batch_tokens, progress)
-        return _score_conversations(Flow(texts, conversations_of, prepare, progress), texts, items, started)
+        return _score_rows(Flow(texts, conversations_of, prepare, progress), texts, items, started)
+
+
+def _is_asked_in_rows(model: AnyModel) -> TypeGuard[RatingJudge]:
+    """Say whether a judge rates all replies together, is shown more than replies, or votes."""
+    if not isinstance(model, RatingJudge):
+        return False
+    return not isinstance(model, RewardModel) or isinstance(model, JudgingModel)
+
+
+def _score_lineups(
+    model: RatingJudge,
+    items: Sequence[Item],
+    store: ScoreStore,
+    executor: Executor[Any] | None,
+    progress: Progress | None,
+    started: float,
+) -> Scoring:
+    if progress:
+        progress.start(sum(len(item.responses) for item in items))
+    progress = _per_question(progress, model)
+    with executor_of(model, model.rate, executor) as ready:
+        rows = _voted(Work[Lineup](store, ready, lineup_measure(), 1, progress), model)
+        flow = Flow(rows, partial(lineups_of, model), None, progress)
+        return _score_rows(flow, rows, items, started)
+
+
+def _voted(work: Work[Q], model: object) -> "Work[Q] | VotedWork[Q]":
+    n_votes = model.votes() if isinstance(model, JudgingModel) else 1
+    return work if n_votes == 1 else VotedWork(work, n_votes)
+
+
+def _per_question(progress: Progress | None, model: object) -> Progress | None:
+    """Return a progress that counts a question when all its votes are there."""
+    n_votes = model.votes() if isinstance(model, JudgingModel) else 1
+    return progress if progress is None or n_votes == 1 else _Together(progress, n_votes)
 
 
 def _score_parts(
@@ -180,7 +234,7 @@ def _score_parts(
         progress.start(sum(len(item.responses) for item in items))
     work = PartedWork(model, stores, executor, batch_tokens, progress)
     prepare = model.prepare if isinstance(model, PreparingModel) else None
-    return _score_conversations(Flow(work, conversations_of, prepare, progress), work, items, started)
+    return _score_rows(Flow(work, conversations_of, prepare, progress), work, items, started)
 
 
 def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -> Scoring:
@@ -199,15 +253,15 @@ def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -
     )
 
 
-def _score_conversations(
-    flow: Flow[Conversation], work: Answering[Conversation], items: Sequence[Item], started: float
-) -> Scoring:
-    rewards = RewardRows()
+def _score_rows(flow: Flow[U], work: Answering[U], items: Sequence[Item], started: float) -> Scoring:
+    """Score items by one question per response."""
+    rewards, contradictions = RewardRows(), Contradictions(work)
     n_truncated = n_unknown = n_invalid = 0
     unanswered = Counter[str]()
     for answered in flow.answer(items):
         row = [answered.scored[unit.key] for unit in answered.units]
         rewards.append(s.reward for s in row)
+        contradictions.rate(answered.units)
         n_truncated += sum(bool(s.truncated) for s in row)
         n_unknown += sum(s.truncated is None for s in row)
         invalid = [s for s in row if not isfinite(s.reward)]
@@ -224,15 +278,19 @@ def _score_conversations(
         wall_s=time.perf_counter() - started,
         flips=None,
         comparisons=None,
+        contradictions=contradictions.counts,
     )
 
 
-def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item], started: float) -> Scoring:
+def _play_round_robin(
+    flow: Flow[Pair], work: Answering[Pair], items: Sequence[Item], started: float
+) -> Scoring:
     """Compare every ordered pair of every item: K (K - 1) questions for K responses."""
     rewards, unanswered = RewardRows(), Counter[str]()
     flips, comparisons, n_invalid, n_truncated = [], [], 0, 0
-    tells = False
+    tells, contradictions = False, Contradictions(work)
     for answered in flow.answer(items):
+        contradictions.prefer(answered.units)
         k = len(answered.item.responses)
         first_wins = _table(answered)
         cut = _cut_responses(answered)
@@ -259,6 +317,7 @@ def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item],
         wall_s=time.perf_counter() - started,
         flips=tuple(flips),
         comparisons=tuple(comparisons),
+        contradictions=contradictions.counts,
     )
 
 

@@ -47,7 +47,7 @@ class Answer:
     """
 
     json: Annotated[tuple[str, ...], Option(single=True)] = ()
-    """Paths of the values in the JSON object that the reply is, or ends with: `a.b`; {n} counts the replies."""
+    """Paths of the values in the JSON object that the reply ends with: `a.b`; {n} counts the replies."""
     match: Regex = ""
     """Whose groups are the values; beside `json` for a reply without an object."""
     take: Literal["last_line", "end", "only", "last"] = "last_line"
@@ -268,9 +268,9 @@ def _score(said: Any, answer: Answer, reply: Reply) -> float:
     low, high = answer.scale or (0.0, 0.0)
     if isinstance(said, str) and (number := _NUMBER.fullmatch(said.strip())):
         said = float(number[0]) if number[1] is None or answer.decimals else None
-    if isinstance(said, int | float) and not isinstance(said, bool) and low <= said <= high:
-        if answer.decimals or said == int(said):
-            return float(said)
+    is_number = isinstance(said, int | float) and not isinstance(said, bool)
+    if is_number and low <= said <= high and (answer.decimals or said == int(said)):
+        return float(said)
     raise _nothing(reply, answer.expected)
 
 

@@ -11,7 +11,7 @@ from rmbench.errors import ConfigError
 from rmbench.models.http import Patience, checked_url, key_from
 from rmbench.models.judge.endpoint import Endpoint
 from rmbench.models.judge.judge import JudgeOfLists, JudgeOfPairs, JudgeOfReplies, Terms
-from rmbench.models.judge.pack import Pack, pack_named, read_pack
+from rmbench.models.judge.pack import FOLDER, Pack, pack_named, read_pack
 from rmbench.models.judge.question import Asking
 from rmbench.models.judge.template import read_template
 from rmbench.models.runtime import Runtime
@@ -130,6 +130,12 @@ def _chosen(mode: str | None, name: str | None, path: Path | None, structured: s
     if name is None and (path is None or "messages" not in read_yaml(path)):
         return _of_template(mode or "verdict", path, structured)
     pack = pack_named(name) if name is not None else read_pack(path)  # type: ignore[arg-type]
+    if not pack.messages:
+        raise ConfigError(
+            f"judge: the pack {pack.name!r} reads answers, but its prompt may not be repeated here"
+            f" ({pack.source}); copy {FOLDER / pack.name}.yaml, put 'messages' in, and pass it with"
+            " -M prompt=FILE"
+        )
     if mode is not None:
         raise ConfigError(f"judge: the pack {pack.name!r} says what is asked; leave -M mode={mode} out")
     if structured == "yes" and not pack.schema:

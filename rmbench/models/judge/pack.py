@@ -101,7 +101,8 @@ class Pack:
     """Most replies of a question, of a pack that asks for a list."""
     shows: Mapping[str, str | None] = field(default_factory=dict)
     """What else the judge is shown -> the text for items that do not have it; null: each item needs it."""
-    messages: Annotated[tuple[Message, ...], Option(low=1)]
+    messages: tuple[Message, ...] = ()
+    """Empty where the licence of the texts does not let them be repeated: see `source`."""
     each: str = ""
     """How each reply of a list is written."""
     between: str = "\n"
@@ -193,6 +194,8 @@ def read_pack(path: Path) -> Pack:
     for name in found.shows:
         if name not in SHOWN:
             raise UnknownNameError("part of an item", name, SHOWN, f"{path}, key 'shows'")
+    if not found.messages:
+        return found
     used = [name for message in found.messages for name in placeholders(message.text)]
     allowed = ("prompt", "mark", *_TEXTS[found.asks], *found.shows)
     for name in used:
