@@ -209,8 +209,8 @@ def lineups_of(model: RatingJudge, item: Item) -> list[Unit[Lineup]]:
     shown, most = _shown(model, item), model.most_together()
     if 1 < most < len(item.responses):
         raise ConfigError(
-            f"item {item.id!r} has {len(item.responses)} responses, and the judge rates at most {most} at once;"
-            " expected a pack that asks about pairs or single responses (rmbench models judges)"
+            f"item {item.id!r} has {len(item.responses)} responses, and the judge rates at most {most} at"
+            " once; expected a pack that asks about pairs or single responses (rmbench models judges)"
         )
     turns = tuple(response.turn for response in item.responses)
     text_alone(turns, f"a judge's prompt (item {item.id})")
@@ -257,7 +257,7 @@ def lineup_measure() -> Measure[Lineup]:
     return Measure(
         lambda batch: [1] * len(batch),
         lambda row: (_key(row.prompt), _key(row.replies), tuple(sorted(row.shown.items())), row.vote),
-        lambda batch: 1,
+        lambda _batch: 1,
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, nan
-from typing import Any, TypeGuard, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
@@ -19,8 +19,8 @@ from rmbench.models.pairwise import rewards_from_preferences
 from rmbench.scoring.executor import Executor, Failure, InProcess, PartBatch, executor_of
 from rmbench.scoring.plan import (
     DEFAULT_BATCH_TOKENS,
-    Unit,
     Q,
+    Unit,
     conversation_measure,
     conversations_of,
     lineup_measure,
@@ -47,7 +47,6 @@ from rmbench.types import (
     RewardModel,
     Scored,
 )
-
 
 U = TypeVar("U")
 
@@ -167,27 +166,25 @@ def score_items(
     if isinstance(model, PairwiseModel):
         if progress:
             progress.start(sum(len(item.responses) * (len(item.responses) - 1) for item in items))
-        progress = _per_question(progress, model)
+        shown = _per_question(progress, model)
         with executor_of(model, model.prefer, executor) as ready:
-            pairs = _voted(
-                Work[Pair](store, ready, pair_measure(), batch_tokens, progress, fraction=True), model
-            )
+            asked = Work[Pair](store, ready, pair_measure(), batch_tokens, shown, fraction=True)
+            pairs = _voted(asked, model)
             units_of = partial(pairs_for, model)
             return _play_round_robin(Flow(pairs, units_of, None, progress), pairs, items, started)
-    if _is_asked_in_rows(model):
+    if isinstance(model, RatingJudge) and _is_asked_in_rows(model):
         return _score_lineups(model, items, store, executor, progress, started)
     if progress:
         progress.start(sum(len(item.responses) for item in items))
     prepare = model.prepare if isinstance(model, PreparingModel) else None
+    model = cast(RewardModel, model)
     with executor_of(model, model.score, executor) as ready:
         texts = Work[Conversation](store, ready, conversation_measure(model), batch_tokens, progress)
         return _score_rows(Flow(texts, conversations_of, prepare, progress), texts, items, started)
 
 
-def _is_asked_in_rows(model: AnyModel) -> TypeGuard[RatingJudge]:
-    """Say whether a judge rates all replies together, is shown more than replies, or votes."""
-    if not isinstance(model, RatingJudge):
-        return False
+def _is_asked_in_rows(model: RatingJudge) -> bool:
+    """Say whether a judge rates all replies together, or may be shown more than replies, or vote."""
     return not isinstance(model, RewardModel) or isinstance(model, JudgingModel)
 
 
@@ -201,9 +198,9 @@ def _score_lineups(
 ) -> Scoring:
     if progress:
         progress.start(sum(len(item.responses) for item in items))
-    progress = _per_question(progress, model)
+    shown = _per_question(progress, model)
     with executor_of(model, model.rate, executor) as ready:
-        rows = _voted(Work[Lineup](store, ready, lineup_measure(), 1, progress), model)
+        rows = _voted(Work[Lineup](store, ready, lineup_measure(), 1, shown), model)
         flow = Flow(rows, partial(lineups_of, model), None, progress)
         return _score_rows(flow, rows, items, started)
 

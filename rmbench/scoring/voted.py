@@ -1,4 +1,7 @@
-"""A judge's votes: each question is asked several times, and the mean counts. Each vote is stored by itself."""
+"""A judge's votes: each question is asked several times, and the mean counts.
+
+Each vote is stored by itself.
+"""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -23,7 +26,8 @@ class VotedWork(Generic[Q]):
     """
 
     def __init__(self, work: Work[Q], n_votes: int) -> None:
-        self._work, self._n_votes = work, n_votes
+        self._work: Work[Q] = work
+        self._n_votes = n_votes
         self._votes: dict[str, tuple[float, ...]] = {}
         self.n_computed = 0
 
@@ -82,7 +86,7 @@ class Contradictions:
     """
 
     def __init__(self, work: object) -> None:
-        self._work = work if isinstance(work, VotedWork) else None
+        self._work: VotedWork[Any] | None = work if isinstance(work, VotedWork) else None
         self._counts: list[tuple[int, int]] = []
 
     @property
