@@ -42,6 +42,7 @@ from rmbench.types import (
     PartedModel,
     PrecomputedRewards,
     PreparingModel,
+    RatingJudge,
     RewardModel,
     Scored,
     SizedModel,

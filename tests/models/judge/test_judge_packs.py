@@ -69,8 +69,8 @@ def test_a_pack_asks_a_server_and_reads_its_answers(
     name: str, server: JudgeServer, items: Path, evaluate: Evaluate, tmp_path: Path
 ) -> None:
     pack = packs()[name]
-    case = next(case for case in pack.cases if (case.reads is not None and (pack.asks != "list" or case.n == 2))
-                or pack.answer.best)  # fmt: skip
+    read = [case for case in pack.cases if case.reads is not None]
+    case = next(c for c in reversed(read) if pack.asks != "list" or c.n == 2 or pack.answer.best)
     tokens = [{"token": t, "logprob": math.log(p)} for t, p in case.tokens.items()]
     logprobs = {"logprobs": {"content": [{"top_logprobs": tokens}]}} if tokens else {}
     server.fault = lambda n, body: (200, {}, completion(case.says, case.finish, **logprobs))
@@ -114,7 +114,7 @@ def test_a_list_is_shuffled_by_the_question_and_each_reply_gets_its_own_score(
 
     server.fault = rule
     path = write(tmp_path / "lists.jsonl", rows)
-    code, out, err = evaluate(f"judge:{server.url}", path, "-M", "pack=rewardanything", task="bon")
+    code, _, err = evaluate(f"judge:{server.url}", path, "-M", "pack=rewardanything", task="bon")
     assert code == 0, err
     assert len(server.bodies) == 12
     (found,) = tmp_path.glob("results/*/*/*.rewards.jsonl.gz")

@@ -1,6 +1,7 @@
 """The parts of a judge: prompts, what is read from an answer, and how long a server is waited for."""
 
 import json
+import math
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_server import JudgeServer, judged_texts
 
+from rmbench.core.files import digest
 from rmbench.errors import ConfigError
 from rmbench.models.http import LONGEST_PAUSE_S, Patience
 from rmbench.models.judge.answer import read
@@ -219,3 +221,29 @@ def test_parameters_have_the_names_that_the_server_knows(server: JudgeServer) ->
     assert len(server.bodies) == 4
     assert server.bodies[-1].keys() == {"model", "messages", "temperature", "max_completion_tokens"}
     assert judge.used()["requests without seed"] == 2
+
+
+PINNED = {
+    "verdict": (dict[str, object](), "9616ca0a63fd5a60"),
+    "rating": ({"mode": "rating"}, "0db010a048d96001"),
+    "the server's temperature": ({"temperature": None}, "ca91264a91b227f0"),
+    "a line": ({"max_tokens": 5, "structured": "no"}, "fd942edec02dc96f"),
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_judges_without_a_pack_keep_their_identity(name: str) -> None:
+    options, pinned = PINNED[name]
+    judge = load_judge("http://127.0.0.1:1/v1", model="m", runtime=Runtime(), **options)  # type: ignore[arg-type]
+    assert digest(dict(judge.fingerprint()), 16) == pinned
+
+
+def test_thinking_without_an_end_is_cut_off() -> None:
+    with pytest.raises(NoAnswerError) as caught:
+        verdict(said("<think>perhaps\n[[A]]", "length"))
+    assert caught.value.reason == "cut off"
+
+
+def test_a_as_an_article_is_no_answer() -> None:
+    with pytest.raises(NoAnswerError, match="which hold 0.04 of its probability"):
+        first_letter(said("A", "length", **{"A": math.log(0.04), "The": math.log(0.9)}))
