@@ -98,7 +98,7 @@ def keywords() -> str:
     for name, field in parameters_of(EvalOptions).items():
         flag = (field.option.flags or f"--{name.replace('_', '-')}").split()[-1]
         default = field.option.unset or ("" if field.default in (None, {}) else f"`{field.default}`")
-        rows.append(f"| `{name}` | `{flag}` | {default} | {field.help} |")
+        rows.append(f"| `{name}` | `{flag}` | {default} | {_prose(_cell(field.help))} |")
     return "\n".join(rows) + "\n"
 
 
