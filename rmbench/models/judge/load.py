@@ -75,7 +75,7 @@ def load_judge(
         ConfigError: If an option is out of its range, or the key is not there.
     """
     warm = temperature if isinstance(temperature, int | float) else 0
-    for name, value, least in (("max_tokens", max_tokens or 1, 1), ("concurrency", concurrency, 1),
+    for name, value, least in (("max_tokens", 1 if max_tokens is None else max_tokens, 1), ("concurrency", concurrency, 1),
                                ("retries", retries, 0), ("backoff", backoff, 0), ("reasks", reasks, 0),
                                ("stop_after", stop_after, 1), ("top_logprobs", top_logprobs, 2),
                                ("timeout", timeout, 1e-3), ("temperature", warm, 0),
@@ -83,8 +83,6 @@ def load_judge(
                                ("price_in", price_in or 0, 0), ("price_out", price_out or 0, 0)):  # fmt: skip
         if not least <= value < math.inf:
             raise ConfigError(f"judge: option {name!r} is {value:g}; expected at least {least:g}")
-    if max_tokens == 0:
-        raise ConfigError("judge: option 'max_tokens' is 0; expected at least 1")
     address, warning = checked_url(url, key_env, scheme="judge", path="/v1")
     chosen = _chosen(mode, pack, prompt, structured)
     plain, sampling = chosen.pack, chosen.pack.sampling
