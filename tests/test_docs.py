@@ -27,7 +27,7 @@ NOT_RUN = {
     "data.md": ["it needs the Hub"],
     "how-to/best-of-n.md": ["it needs a language model"],
     "how-to/evaluate.md": ["it needs a folder with a model"] * 3,
-    "how-to/judges.md": ["it needs a server"] * 3,
+    "how-to/judges.md": ["it needs a server", "it needs a server"],
     "how-to/model.md": ["it needs a folder with a model"],
     "how-to/train.md": ["it needs a folder with a model"] * 2,
     "how-to/verifier.md": ["it runs programs"],

@@ -75,7 +75,7 @@ def load_judge(
         ConfigError: If an option is out of its range, or the key is not there.
     """
     warm = temperature if isinstance(temperature, int | float) else 0
-    for name, value, least in (("max_tokens", 1 if max_tokens is None else max_tokens, 1), ("concurrency", concurrency, 1),
+    for name, value, least in (("max_tokens", _or_1(max_tokens), 1), ("concurrency", concurrency, 1),
                                ("retries", retries, 0), ("backoff", backoff, 0), ("reasks", reasks, 0),
                                ("stop_after", stop_after, 1), ("top_logprobs", top_logprobs, 2),
                                ("timeout", timeout, 1e-3), ("temperature", warm, 0),
@@ -183,3 +183,7 @@ def _temperature(given: float | str | None, usual: float | None, votes: int) -> 
             f" none given for {VOTING_TEMPERATURE}"
         )
     return None if given is None else float(given)
+
+
+def _or_1(n: int | None) -> int:
+    return 1 if n is None else n

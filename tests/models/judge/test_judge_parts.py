@@ -245,5 +245,5 @@ def test_thinking_without_an_end_is_cut_off() -> None:
 
 
 def test_a_as_an_article_is_no_answer() -> None:
-    with pytest.raises(NoAnswerError, match="which hold 0[.]04 of its probability"):
+    with pytest.raises(NoAnswerError, match=r"which hold 0\.04 of its probability"):
         first_letter(said("A", "length", A=math.log(0.04), The=math.log(0.9)))
