@@ -28,7 +28,8 @@ def command(model: str | None, output: str) -> None:
 
     MODEL is whatever --model takes, or a scheme: `rmbench models hf` lists the options of every Hugging Face
     model. `rmbench models recipes` lists how heads of public reward models are read (-M recipe=NAME), and how
-    models that compare two replies are asked.
+    models that compare two replies are asked. `rmbench models judges` lists how families of judges are asked
+    and read (-M pack=NAME).
 
     Register your own with @register_reward_model("name"), by an entry point in the group rmbench.models, or
     name it by file: --model my_rm.py:MyRM.
@@ -36,8 +37,8 @@ def command(model: str | None, output: str) -> None:
     from rmbench.models.resolve import list_models, rules
 
     if model is not None:
-        if model == "recipes":
-            _show_recipes(output)
+        if model in ("recipes", "judges"):
+            (_show_recipes if model == "recipes" else _show_judges)(output)
             return
         if output not in ("text", "json"):
             raise click.UsageError(f"--{output} is for the list of models", click.get_current_context())
@@ -95,6 +96,33 @@ def _show_recipes(output: str) -> None:
             " shows has to be named: -M recipe=NAME.\n--json prints all families, the evidence and what each"
             " recipe says."
         )
+
+
+def _show_judges(output: str) -> None:
+    """Print the judge packs of the package: what each asks, what it needs, and for which families."""
+    from rmbench.models.judge.pack import packs
+
+    if output == "json":
+        found = [{**asdict(pack), "identity": pack.identity} for pack in packs().values()]
+        click.echo(json.dumps(found, indent=1))
+        return
+    from rmbench.cli.options import print_tables
+    from rmbench.format.tables import Block, Column, Table
+
+    names = {"pack": None, "asks": None, "shows": None, "about": 60, "families": 40}
+    rows = tuple(
+        (
+            pack.name,
+            f"{pack.asks} (at most {pack.most})" if pack.asks == "list" else pack.asks,
+            ", ".join(f"{name} (needed)" if text is None else name for name, text in pack.shows.items()),
+            pack.about,
+            ", ".join(pack.families),
+        )
+        for pack in packs().values()
+    )
+    table = Table(tuple(Column(name, "text", width) for name, width in names.items()), rows)
+    caption = ("How judges are asked and read (-M pack=NAME)",)
+    print_tables(output, lambda: [Block("judges", (), table, caption=caption)], lambda: table)
 
 
 def _show(model: str, as_json: bool) -> None:

@@ -190,7 +190,7 @@ def schema_of(file: str) -> dict[str, Any]:
 
         return json_schema(StudySpec, "A study of rmbench")
     if file == "judge":
-        from rmbench.models.judge.judge import Template
+        from rmbench.models.judge.template import Template
 
         return json_schema(Template, "The prompt of a judge of rmbench")
     from rmbench.results.record import RecordFile

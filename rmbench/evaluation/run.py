@@ -159,6 +159,7 @@ def _measured(
             {**spec.params, "seed": options.runtime.seed},
             spec.strata,
             flips=flips,
+            contradictions=scoring.contradictions,
         )
     except ScoringError as error:  # rewards that are not finite, and the task's rule is to stop
         why = ", ".join(f"{n:,} for {reason}" for reason, n in unanswered.items() if n)

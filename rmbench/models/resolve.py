@@ -24,7 +24,7 @@ from rmbench.models import MODELS, SCHEMES
 from rmbench.models.pair import says_pair
 from rmbench.models.runtime import Runtime
 from rmbench.models.schedule import FULL, KINDS, Schedule
-from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, RewardModel
+from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, RatingJudge, RewardModel
 
 _RULES = """\
 The first rule that applies decides which model --model means:
@@ -305,7 +305,9 @@ def _make(
 
 def problem_of(model: Any) -> str | None:
     """Return what is missing for `model` to be one of the three protocols; None if nothing is."""
-    if isinstance(model, (RewardModel, PairwiseModel, PrecomputedRewards)) and not isinstance(model, type):
+    if isinstance(model, (RewardModel, PairwiseModel, PrecomputedRewards, RatingJudge)) and not isinstance(
+        model, type
+    ):
         for name in ("fingerprint", "score", "prefer", "rewards"):
             if hasattr(model, name) and not callable(getattr(model, name)):
                 return f"{name} is not a method"

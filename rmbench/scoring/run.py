@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import isfinite, nan
-from typing import Any, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
@@ -20,27 +20,36 @@ from rmbench.models.schedule import FULL, Schedule
 from rmbench.scoring.executor import Executor, Failure, InProcess, PartBatch, executor_of
 from rmbench.scoring.plan import (
     DEFAULT_BATCH_TOKENS,
+    Q,
     Unit,
     conversation_measure,
     conversations_of,
+    lineup_measure,
+    lineups_of,
     pair_measure,
-    pairs_of,
+    pairs_for,
 )
 from rmbench.scoring.store import PartStores, ScoreStore
+from rmbench.scoring.voted import Contradictions, VotedWork
 from rmbench.scoring.work import Answered, Answering, Flow, Progress, Work
 from rmbench.types import (
     AnyModel,
     BudgetedModel,
     Conversation,
     Item,
+    JudgingModel,
+    Lineup,
     Pair,
     PairwiseModel,
     PartedModel,
     PrecomputedRewards,
     PreparingModel,
+    RatingJudge,
     RewardModel,
     Scored,
 )
+
+U = TypeVar("U")
 
 
 class RewardRows(Sequence[tuple[float, ...]]):
@@ -135,6 +144,8 @@ class Scoring:
     """Pairwise models: per item, pairs compared."""
     pairs: PairCounts | None = None
     """Pairwise models under a schedule: what was asked, and how sure the rewards are. None: every pair."""
+    contradictions: tuple[tuple[int, int], ...] | None = None
+    """Judges that vote: per item, pairs of votes that contradict each other, and pairs of votes."""
 
 
 def score_items(
@@ -176,16 +187,54 @@ def score_items(
                 schedule.check(item)
         if progress:
             progress.start(sum(2 * schedule.n_pairs(len(item.responses)) for item in items))
+        shown = _per_question(progress, model)
         with executor_of(model, model.prefer, executor) as ready:
-            pairs = Work[Pair](store, ready, pair_measure(), batch_tokens, progress, fraction=True)
-            flow = Flow(pairs, partial(pairs_of, schedule=schedule), None, progress)
+            asked = Work[Pair](store, ready, pair_measure(), batch_tokens, shown, fraction=True)
+            pairs = _voted(asked, model)
+            flow = Flow(pairs, partial(pairs_for, model, schedule), None, progress)
             return _compare(flow, pairs, items, started, schedule)
+    if isinstance(model, RatingJudge) and _is_asked_in_rows(model):
+        return _score_lineups(model, items, store, executor, progress, started)
     if progress:
         progress.start(sum(len(item.responses) for item in items))
     prepare = model.prepare if isinstance(model, PreparingModel) else None
+    model = cast(RewardModel, model)
     with executor_of(model, model.score, executor) as ready:
         texts = Work[Conversation](store, ready, conversation_measure(model), batch_tokens, progress)
-        return _score_conversations(Flow(texts, conversations_of, prepare, progress), texts, items, started)
+        return _score_rows(Flow(texts, conversations_of, prepare, progress), texts, items, started)
+
+
+def _is_asked_in_rows(model: RatingJudge) -> bool:
+    """Say whether a judge rates all replies together, or may be shown more than replies, or vote."""
+    return not isinstance(model, RewardModel) or isinstance(model, JudgingModel)
+
+
+def _score_lineups(
+    model: RatingJudge,
+    items: Sequence[Item],
+    store: ScoreStore,
+    executor: Executor[Any] | None,
+    progress: Progress | None,
+    started: float,
+) -> Scoring:
+    if progress:
+        progress.start(sum(len(item.responses) for item in items))
+    shown = _per_question(progress, model)
+    with executor_of(model, model.rate, executor) as ready:
+        rows = _voted(Work[Lineup](store, ready, lineup_measure(), 1, shown), model)
+        flow = Flow(rows, partial(lineups_of, model), None, progress)
+        return _score_rows(flow, rows, items, started)
+
+
+def _voted(work: Work[Q], model: object) -> "Work[Q] | VotedWork[Q]":
+    n_votes = model.votes() if isinstance(model, JudgingModel) else 1
+    return work if n_votes == 1 else VotedWork(work, n_votes)
+
+
+def _per_question(progress: Progress | None, model: object) -> Progress | None:
+    """Return a progress that counts a question when all its votes are there."""
+    n_votes = model.votes() if isinstance(model, JudgingModel) else 1
+    return progress if progress is None or n_votes == 1 else _Together(progress, n_votes)
 
 
 def _score_parts(
@@ -203,7 +252,7 @@ def _score_parts(
         progress.start(sum(len(item.responses) for item in items))
     work = PartedWork(model, stores, executor, batch_tokens, progress)
     prepare = model.prepare if isinstance(model, PreparingModel) else None
-    return _score_conversations(Flow(work, conversations_of, prepare, progress), work, items, started)
+    return _score_rows(Flow(work, conversations_of, prepare, progress), work, items, started)
 
 
 def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -> Scoring:
@@ -222,15 +271,15 @@ def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -
     )
 
 
-def _score_conversations(
-    flow: Flow[Conversation], work: Answering[Conversation], items: Sequence[Item], started: float
-) -> Scoring:
-    rewards = RewardRows()
+def _score_rows(flow: Flow[U], work: Answering[U], items: Sequence[Item], started: float) -> Scoring:
+    """Score items by one question per response."""
+    rewards, contradictions = RewardRows(), Contradictions(work)
     n_truncated = n_unknown = n_invalid = 0
     unanswered = Counter[str]()
     for answered in flow.answer(items):
         row = [answered.scored[unit.key] for unit in answered.units]
         rewards.append(s.reward for s in row)
+        contradictions.rate(answered.units)
         n_truncated += sum(bool(s.truncated) for s in row)
         n_unknown += sum(s.truncated is None for s in row)
         invalid = [s for s in row if not isfinite(s.reward)]
@@ -247,18 +296,20 @@ def _score_conversations(
         wall_s=time.perf_counter() - started,
         flips=None,
         comparisons=None,
+        contradictions=contradictions.counts,
     )
 
 
 def _compare(
-    flow: Flow[Pair], work: Work[Pair], items: Sequence[Item], started: float, schedule: Schedule
+    flow: Flow[Pair], work: Answering[Pair], items: Sequence[Item], started: float, schedule: Schedule
 ) -> Scoring:
     """Compare the scheduled pairs of every item, each in both orders."""
     variances, n_asked, n_every = list[float](), 0, 0
     rewards, unanswered = RewardRows(), Counter[str]()
     flips, comparisons, n_invalid, n_truncated = [], [], 0, 0
-    tells = False
+    tells, contradictions = False, Contradictions(work)
     for answered in flow.answer(items):
+        contradictions.prefer(answered.units)
         k = len(answered.item.responses)
         n_asked, n_every = n_asked + len(answered.units) // 2, n_every + k * (k - 1) // 2
         edges = schedule.pairs(answered.item)
@@ -297,6 +348,7 @@ def _compare(
         else PairCounts(
             asked=n_asked, of=n_every, stderr=float(np.sqrt(np.mean(variances))) if variances else None
         ),
+        contradictions=contradictions.counts,
     )
 
 
