@@ -11,7 +11,7 @@ from rmbench.edits import Setting, register_edit
 _SENTENCE = re.compile(r"(?<=[.!?])[ \t]+(?=\S)")
 _LIST_OR_HEAD = re.compile(r"^[ ]*(?:[-*+]|\d{1,9}[.)]|\#{1,6}|>)[ ]", re.MULTILINE)
 _FIXED = re.compile(r"^[ ]*(?:```|~~~|\|)", re.MULTILINE)
-_BOLD = re.compile(r"(\*\*|__)(?=\S)(.+?)(?<=\S)\1", re.DOTALL)
+_BOLD = re.compile(r"(\*\*|__)(?=\S)([^\n]+?)(?<=\S)\1")
 _MARK = re.compile(r"^([ ]{0,3}\#{1,6}[ ]+|[ ]*[-*+][ ]+|[ ]{0,3}>[ ]?)", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z][\w'-]{3,}")
 
