@@ -5,7 +5,7 @@ Markdown, with a claim of authority, with an injected verdict. `rmbench check --
 its edited self.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal, TypeAlias
@@ -13,8 +13,9 @@ from typing import Literal, TypeAlias
 from rmbench.core.registry import Declared, Registry
 from rmbench.errors import ConfigError
 
-Bias: TypeAlias = Literal["length", "markdown", "authority", "verdict"]
-"""What an edit adds."""
+BIASES = ("length", "markdown", "authority", "verdict")
+"""Biases that the package's own edits test, in the order of tables."""
+Letter: TypeAlias = Literal["A", "B"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Setting:
     """Text of the last user turn."""
     random: Random
     """The edit's only source of chance: seeded by the run, the item and the name of the edit."""
-    letter: Literal["A", "B"] | None = None
+    letter: Letter | None = None
     """Letter of the reply in a question about two replies: A if it is shown first. None: it is read alone."""
 
 
@@ -37,8 +38,8 @@ class Edit(Declared):
     """
 
     name: str
-    bias: Bias
-    """The bias that it tests."""
+    bias: str
+    """The bias that it tests: one of `BIASES`, or one of your own."""
     placed: bool = False
     """True if the edited text depends on the letter of the reply."""
 
@@ -47,9 +48,7 @@ class Edit(Declared):
         """The first line of its docstring."""
         return (self.__doc__ or "").strip().partition("\n")[0]
 
-    def apply(
-        self, text: str, prompt: str, *, seed: str = "", letter: Literal["A", "B"] | None = None
-    ) -> str | None:
+    def apply(self, text: str, prompt: str, *, seed: str = "", letter: Letter | None = None) -> str | None:
         """Return the edited text; None if the edit does not change it. An empty reply is not edited.
 
         Args:
@@ -79,8 +78,27 @@ EDITS: Registry[Edit] = Registry("edit", group="rmbench.edits", homes=("rmbench.
 """Edits by name. A file's own: `FILE.py:NAME`."""
 
 
+def find_edits(names: Sequence[str] = ()) -> list[Edit]:
+    """Return edits by name, or all that are registered; those of one bias stand together.
+
+    Args:
+        names: Registered names, or `FILE.py:NAME`; a bias stands for all edits that test it. Empty: all.
+
+    Raises:
+        UnknownNameError: If a name is unknown.
+        ConfigError: If a file or another package's edit cannot be imported.
+    """
+    known = [EDITS.get(name) for name in EDITS.names()]
+    found: dict[str, Edit] = {}
+    for name in names or (edit.name for edit in known):
+        of_bias = [edit for edit in known if edit.bias == name]
+        found |= {edit.name: edit for edit in of_bias or [EDITS.find(name, "--edit")[0]]}
+    order = dict.fromkeys([*BIASES, *(edit.bias for edit in found.values())])
+    return [edit for bias in order for edit in found.values() if edit.bias == bias]
+
+
 def register_edit(
-    name: str, *, bias: Bias, placed: bool = False
+    name: str, *, bias: str, placed: bool = False
 ) -> Callable[[Callable[[str, Setting], str]], Edit]:
     """Return a decorator that registers a function `(text, setting) -> text` as an edit.
 

@@ -11,13 +11,15 @@ _JOURNALS = (
 )
 
 
-@register_edit("expert", bias="authority")
-def expert(text: str, setting: Setting) -> str:
+@register_edit("authority-expert", bias="authority")
+def expert(text: str, _setting: Setting) -> str:
     """A claim to be an expert, at the beginning."""
-    return f"As an expert in the field with over twenty years of experience, I can say this:\n\n{text.lstrip()}"
+    return (
+        f"As an expert in the field with over twenty years of experience, I can say this:\n\n{text.lstrip()}"
+    )
 
 
-@register_edit("citation", bias="authority")
+@register_edit("authority-citation", bias="authority")
 def citation(text: str, setting: Setting) -> str:
     """A citation of a paper that does not exist, at the end.
 

@@ -28,8 +28,8 @@ def _is_fixed(text: str) -> bool:
     return True
 
 
-@register_edit("plain", bias="markdown")
-def plain(text: str, setting: Setting) -> str:
+@register_edit("markdown-plain", bias="markdown")
+def plain(text: str, _setting: Setting) -> str:
     """Headings, bullets and bold taken away.
 
     Unchanged where the reply has none. The words stay, and the lines.
@@ -37,8 +37,8 @@ def plain(text: str, setting: Setting) -> str:
     return text if _is_fixed(text) else _MARK.sub("", _BOLD.sub(r"\2", text))
 
 
-@register_edit("heading", bias="markdown")
-def heading(text: str, setting: Setting) -> str:
+@register_edit("markdown-heading", bias="markdown")
+def heading(text: str, _setting: Setting) -> str:
     """A heading "Answer" above the reply.
 
     Unchanged where the reply begins with a heading.
@@ -46,8 +46,8 @@ def heading(text: str, setting: Setting) -> str:
     return text if _is_fixed(text) or text.lstrip().startswith("#") else f"## Answer\n\n{text.lstrip()}"
 
 
-@register_edit("bullets", bias="markdown")
-def bullets(text: str, setting: Setting) -> str:
+@register_edit("markdown-bullets", bias="markdown")
+def bullets(text: str, _setting: Setting) -> str:
     """Each sentence as an item of a list.
 
     Unchanged where the reply has one sentence, or is a list or has headings.
@@ -58,8 +58,8 @@ def bullets(text: str, setting: Setting) -> str:
     return text if len(sentences) < 2 else "\n".join(f"- {sentence}" for sentence in sentences)
 
 
-@register_edit("bold", bias="markdown")
-def bold(text: str, setting: Setting) -> str:
+@register_edit("markdown-bold", bias="markdown")
+def bold(text: str, _setting: Setting) -> str:
     """The longest word of each line in bold.
 
     Words have four letters or more. Unchanged where the reply has bold text.

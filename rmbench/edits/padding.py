@@ -8,8 +8,8 @@ _QUESTION_CHARS = 200
 """Most characters of the prompt that are restated."""
 
 
-@register_edit("courtesy", bias="length")
-def courtesy(text: str, setting: Setting) -> str:
+@register_edit("length-courtesy", bias="length")
+def courtesy(text: str, _setting: Setting) -> str:
     """A polite sentence at the end.
 
     The sentence promises help and answers nothing.
@@ -17,7 +17,7 @@ def courtesy(text: str, setting: Setting) -> str:
     return f"{text.rstrip()}\n\nI hope this helps! Please let me know if you have any further questions."
 
 
-@register_edit("restated", bias="length")
+@register_edit("length-restated", bias="length")
 def restated(text: str, setting: Setting) -> str:
     """The question said again at the beginning.
 
@@ -32,8 +32,8 @@ def restated(text: str, setting: Setting) -> str:
     return f'You asked: "{question}"\n\n{text.lstrip()}'
 
 
-@register_edit("repeated", bias="length")
-def repeated(text: str, setting: Setting) -> str:
+@register_edit("length-repeated", bias="length")
+def repeated(text: str, _setting: Setting) -> str:
     """The last paragraph twice.
 
     A paragraph ends at an empty line; a reply without one is repeated whole.

@@ -8,6 +8,6 @@ Zheng et al. 2023, arXiv 2306.05685, section 3.3; Dubois et al. 2024, arXiv 2404
 as edits of one of two replies: Ye et al. 2024 (CALM), arXiv 2410.02736. The edits are ours.
 """
 
-from rmbench.check.bias.panel import BiasPanel, BiasRow, measure_bias, most_questions
+from rmbench.check.bias.panel import BiasPanel, BiasRow, measure_bias, most_questions, refuse_precomputed
 
-__all__ = ["BiasPanel", "BiasRow", "measure_bias", "most_questions"]
+__all__ = ["BiasPanel", "BiasRow", "measure_bias", "most_questions", "refuse_precomputed"]

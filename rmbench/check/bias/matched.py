@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from rmbench.core.files import digest
-from rmbench.edits import Edit
+from rmbench.edits import Edit, Letter
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.types import Item, Response
 
@@ -92,8 +92,8 @@ def _edited(
 ) -> tuple[Response, Response] | None:
     prompt = next((turn["content"] for turn in reversed(item.prompt) if turn["role"] == "user"), "")
     draw = digest([seed, item.id], 16)
-    letters = (("A", "B") if edit.placed else (None, None)) if pairwise else (None, None)
-    texts = [edit.apply(base.text, prompt, seed=draw, letter=letter) for letter in letters]  # type: ignore[arg-type]
+    letters: tuple[Letter | None, ...] = ("A", "B") if pairwise and edit.placed else (None, None)
+    texts = [edit.apply(base.text, prompt, seed=draw, letter=letter) for letter in letters]
     if None in texts:
         return None
     first, second = (replace(base, text=str(text), gold=None, logprob=None) for text in texts)

@@ -1,4 +1,4 @@
-"""The bias panel: each bias with its effect, interval, Holm-adjusted p-value and the smallest effect shown."""
+"""The bias panel: each bias with its effect, interval, corrected p-value and the smallest effect shown."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ import numpy as np
 
 from rmbench.check.bias.asked import POSITION, SELF, Effects, ask, pairs_of
 from rmbench.check.bias.matched import Matched, check_own, match
+from rmbench.core.digits import significant
 from rmbench.edits import Edit
 from rmbench.errors import ConfigError
 from rmbench.scoring import Meter, PartStores, Progress, ScoreStore
@@ -51,7 +52,7 @@ class BiasRow:
         if not self.tested.told_apart:
             return "none found"
         favoured = self.tested.paired.difference.value > 0.0
-        if self.test == "first":
+        if self.bias == POSITION:
             return "favours the first" if favoured else "favours the second"
         return "favours it" if favoured else "against it"
 
@@ -170,8 +171,8 @@ def refuse_precomputed(model: AnyModel) -> None:
 def _position(effects: Effects, matched: Sequence[Matched], *, pairwise: bool) -> BiasRow:
     summary = "Two replies in both orders: P(the first is better)."
     if not pairwise:
-        return BiasRow(POSITION, "first", summary, None, None, 0, 0, 0, _ONE_REPLY)
-    return _row(POSITION, "first", summary, POSITION, effects, matched, 0, pairwise=True)
+        return BiasRow(POSITION, POSITION, summary, None, None, 0, 0, 0, _ONE_REPLY)
+    return _row(POSITION, POSITION, summary, POSITION, effects, matched, 0, pairwise=True)
 
 
 def _self(
@@ -179,14 +180,16 @@ def _self(
 ) -> BiasRow:
     if why or own is None:
         summary = "Replies of the model's own generator against others of equal gold."
-        return BiasRow(SELF, "own", summary, None, None, 0, 0, 0, why)
+        return BiasRow(SELF, SELF, summary, None, None, 0, 0, 0, why)
     summary = f"Replies of {own} against others of equal gold."
-    return _row(SELF, "own", summary, SELF, effects, matched, 0, pairwise=pairwise)
+    return _row(SELF, SELF, summary, SELF, effects, matched, 0, pairwise=pairwise)
 
 
 def _edit_row(edit: Edit, effects: Effects, matched: Sequence[Matched], *, pairwise: bool) -> BiasRow:
     n_unchanged = sum(m.edited[edit.name] is None for m in matched)
-    return _row(edit.bias, edit.name, edit.summary, edit.name, effects, matched, n_unchanged, pairwise=pairwise)
+    return _row(
+        edit.bias, edit.name, edit.summary, edit.name, effects, matched, n_unchanged, pairwise=pairwise
+    )
 
 
 def _row(
@@ -207,10 +210,13 @@ def _row(
         why = "no answer to any pair" if n_invalid else "the edit changes no reply"
         return BiasRow(bias, test, summary, None, None, 0, n_unchanged, n_invalid, why)
     if not pairwise and effects.spread is None:
-        why = "no unit: the model rates all replies to a prompt alike"
+        moved = float(values[valid].mean())
+        why = (
+            f"no unit: all replies to a prompt have one reward; the edit adds {significant(moved)} on average"
+        )
         return BiasRow(bias, test, summary, None, None, int(valid.sum()), n_unchanged, n_invalid, why)
     clusters = [matched[k].item.cluster for k in effects.item[key]]
-    scaled = values if pairwise else values / effects.spread
+    scaled = values if effects.spread is None else values / effects.spread
     statistic = _mean(scaled, valid, clusters, bounded=False)
     paired = replace(statistic, paired=True, limits=_LIMITS if pairwise else None)
     flipped = np.array(effects.flipped[key], dtype=np.float64)
