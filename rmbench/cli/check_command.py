@@ -138,6 +138,7 @@ def _measure(loaded: "LoadedModel", runtime: "Runtime", asked: Mapping[str, Any]
     from rmbench.edits import find_edits
     from rmbench.evaluation.options import EvalOptions
     from rmbench.evaluation.task import prepare_task
+    from rmbench.evaluation.written import without_unwritable
     from rmbench.models.resolve import fingerprint_of
     from rmbench.report.bias_tables import as_json_values, blocks_of
     from rmbench.scoring import open_stores
@@ -154,6 +155,8 @@ def _measure(loaded: "LoadedModel", runtime: "Runtime", asked: Mapping[str, Any]
         store=asked["store"],
     )
     task = prepare_task(apply_params(load_task(asked["task"]), asked["params"]), options)
+    if options.on_bad == "skip":
+        task = without_unwritable(task, loaded.model)
     tell = None if asked["quiet"] else lambda line: click.echo(one_line(line), err=True)
     if tell and isinstance(loaded.model, ConcurrentModel):
         n = most_questions(loaded.model, task.items, edits, seed=runtime.seed)

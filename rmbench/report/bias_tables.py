@@ -42,19 +42,6 @@ def unit_told(panel: BiasPanel) -> str:
     )
 
 
-def values_of(panel: BiasPanel) -> Table:
-    """Return all rows for CSV."""
-    columns = (
-        *_COLUMNS,
-        Column("bias", "text"),
-        Column("unchanged", "count"),
-        Column("invalid", "count"),
-        Column("why", "text"),
-    )
-    rows = tuple((*cells(r), r.bias, r.n_unchanged, r.n_invalid, r.why) for r in panel.rows)
-    return Table(columns, rows)
-
-
 def cells(row: BiasRow) -> tuple[Cell, ...]:
     """Return the cells of one row."""
     if row.tested is None:

@@ -139,7 +139,7 @@ def _preferences(
 
 
 def pairs_of(m: Matched) -> list[tuple[str, str]]:
-    """Return the pairs that a pairwise model is asked, in order: two, four per edit, two for self-preference."""
+    """Return the pairs that a pairwise model is asked: two, two for self-preference, four per edit."""
     base, rival = m.replies[m.base].text, m.replies[m.rival].text
     found = [(base, rival), (rival, base)]
     if m.own is not None:
