@@ -15,7 +15,7 @@ from rmbench.errors import ConfigError
 from rmbench.evaluation.options import EvalKeywords, EvalOptions
 from rmbench.evaluation.request import Asked, run_all
 from rmbench.models.resolve import given_model
-from rmbench.results.compare import PairedReport, compare_runs, headline_metrics
+from rmbench.results.compare import PairedReport, compare_runs, headline_metrics, verdict_metric
 from rmbench.results.read import find_run, runs_at, with_tasks_of
 from rmbench.results.run import Run
 from rmbench.types import AnyModel
@@ -119,7 +119,7 @@ def compare(
         second: The other.
         task: The task of both; needed where one of them is a name.
         records: Records or results folder in which names are looked up.
-        metrics: Metrics to compare; None: the task's headlines.
+        metrics: Metrics to compare, the one that you decide by first; None: the task's headlines.
         n_items: Number of items with the largest differences to return.
         margin: Largest difference that counts as equivalent, in each metric's unit; None: no test.
 
@@ -134,7 +134,7 @@ def compare(
     if _at_least(n_items, 0, "n_items") is None:
         raise ConfigError("n_items is None; expected a whole number from 0")
     wanted = headline_metrics([a, b]) if metrics is None else _several(metrics, "metrics")
-    return compare_runs(a, b, wanted, n_items, margin)
+    return compare_runs(a, b, wanted, n_items, margin, verdict_metric([a, b], metrics or ()))
 
 
 @cache

@@ -12,13 +12,13 @@ from rmbench.core.escape import one_line
 from rmbench.format.tables import Block, Cell, Column, Number, Table, cell_of, no_value, number
 from rmbench.format.terminal import as_text, terminal_width
 from rmbench.results.compare import (
-    Disagreement,
     ManyReport,
     MetricComparison,
     PairedReport,
     test_cells,
     test_columns,
 )
+from rmbench.results.disagree import Disagreement
 from rmbench.results.record import estimate_to_json
 from rmbench.stats import Tested
 from rmbench.types import Estimate
@@ -105,18 +105,30 @@ def _text(estimate: Estimate) -> str:
 
 def family_words(report: ManyReport) -> str:
     """Return which tests are corrected together, in words."""
-    n_tests = sum(m.p_holm is not None for _, m in by_metric(report))
+    tests = [m for _, m in by_metric(report) if m.p_holm is not None]
     n_pairs, n_models, n_metrics = len(report.pairs), len(report.models), len(report.estimates)
     pairs = "1 pair" if n_pairs == 1 else f"{n_pairs:,} pairs"
     of = f"{pairs} of {n_models} models on {n_metrics} metric{'s' if n_metrics > 1 else ''}"
-    if n_tests == 0:
+    if not tests:
         return f"no test ({of}): no error is known, or no item is common to two models"
-    if n_tests == 1:
-        return f"one test ({of}): nothing to correct for"
-    missing = n_pairs * n_metrics - n_tests
+    n_named = sum(m.metric == report.headline for m in tests)
+    n_further = len(tests) - n_named
+    missing = n_pairs * n_metrics - len(tests)
     why = "no error is known" + ", or no item in common" * any(pair.lacking for pair in report.pairs)
-    left = f", {missing:,} of them without a test ({why})" if missing else ""
-    return f"Holm's correction at 5% over one family of {n_tests:,} tests: {of}{left}"
+    left = f"; {missing:,} without a test ({why})" if missing else ""
+    if n_further == 0:
+        return f"{_corrected(report.headline, n_named)} ({of}){left}"
+    further = _corrected(f"the other metric{'s' if n_metrics > 2 else ''}", n_further)
+    return f"{_corrected(report.headline, n_named)}; {further} ({of}){left}"
+
+
+def _corrected(what: str, n_tests: int) -> str:
+    """Return over how many tests a family is corrected, in words."""
+    if n_tests == 0:
+        return f"{what}: no test"
+    if n_tests == 1:
+        return f"{what}: one test, nothing to correct for"
+    return f"{what}: Holm's correction at 5% over {n_tests:,} tests"
 
 
 def smallest_alone(m: MetricComparison) -> float | None:

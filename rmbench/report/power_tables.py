@@ -35,7 +35,7 @@ class Asked:
     """In the metric's unit; None: the smallest differences are asked for."""
     power: float
     n_tests: int
-    """Number of tests in the family that Holm's correction covers."""
+    """Number of tests in the family that Holm's correction covers; the larger of the two families."""
 
     @property
     def levels(self) -> tuple[float, float]:
@@ -83,7 +83,7 @@ def of_models(
         task,
         "From the paired difference of the models, its error clustered by prompt",
         tuple(Case(m.metric, pair.first, pair.second, m.paired.resolution) for pair, m in tests),
-        max(1, sum(m.p_holm is not None for _, m in tests)),
+        max([1, *(m.test.n_tests for _, m in tests)]),
         tuple(undefined_lines(report)),
     )
 

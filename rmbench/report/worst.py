@@ -14,7 +14,7 @@ from rmbench.metrics import Panel
 from rmbench.metrics.panel import pairs_of
 from rmbench.metrics.selection import penalised, rule_of
 from rmbench.plot import Source
-from rmbench.results.compare import gold_of_pick
+from rmbench.results.disagree import gold_of_pick
 from rmbench.results.run import Run
 from rmbench.tasks import read_task_items
 from rmbench.tasks.spec import list_tasks

@@ -17,8 +17,7 @@ from rmbench.errors import ConfigError
 from rmbench.format.tables import Block, Cell, Column, Table, as_html, cell_of, number
 from rmbench.metrics import Panel, Suite, resolve_metric
 from rmbench.metrics.kinds import kinds_of, known_kind
-from rmbench.metrics.panel import invalid_items, pairs_of, settle_invalid
-from rmbench.metrics.selection import Rule, expectation, penalised, rule_of
+from rmbench.results.disagree import Disagreement, per_item, worst
 from rmbench.results.run import Run, named, shown_name
 from rmbench.stats import Comparison, Statistic, Tested, family
 from rmbench.types import Estimate
@@ -143,71 +142,6 @@ def basis_lines(
 
 
 @dataclass(frozen=True, slots=True)
-class Disagreement:
-    """One item on which models disagree."""
-
-    item: str
-    values: tuple[float, ...]
-    """Value of each model: share of the item's pairs in gold's order, or gold of the pick; NaN if it has no
-    value. The task's headline is a mean of these values."""
-
-    @property
-    def first(self) -> float:
-        """The first model's value."""
-        return self.values[0]
-
-    @property
-    def second(self) -> float:
-        """The second model's value."""
-        return self.values[1]
-
-
-def worst(ids: Sequence[str], values: np.ndarray, n_items: int) -> tuple[Disagreement, ...]:
-    """Return the items on which models disagree, largest differences first; `values` is (models, items)."""
-    known = ~np.isnan(values)
-    high, low = (np.where(known, values, edge) for edge in (-np.inf, np.inf))
-    gap = np.where(known.sum(axis=0) > 1, high.max(axis=0) - low.min(axis=0), -1.0)
-    order = np.lexsort((np.arange(len(gap)), -gap))[:n_items]
-    return tuple(Disagreement(ids[i], tuple(map(float, values[:, i]))) for i in order if gap[i] > 0)
-
-
-def per_item(run: Run) -> tuple[str, np.ndarray]:
-    """Return the meaning of the values that are compared item by item, and the value of each item, or NaN."""
-    panel, params = run.panel, run.params
-    invalid = str(params.get("invalid", "fail"))
-    if "best_of_n" in run.kinds:
-        rule = rule_of(params)
-        if invalid == "wrong" and not rule.needs_scale:
-            panel, _ = settle_invalid(panel, invalid, ranking=True)
-        return "gold of the pick out of the whole pool", gold_of_pick(panel, rule)
-    pairs = pairs_of(panel)
-    credit = (pairs.margin > 0) + 0.5 * (pairs.margin == 0)
-    n = np.bincount(pairs.item, minlength=panel.n_items)
-    total = np.bincount(pairs.item, weights=credit, minlength=panel.n_items)
-    share = np.where(n > 0, total / np.maximum(n, 1), np.nan)
-    if invalid == "drop":
-        share[invalid_items(panel)] = np.nan
-    return "share of pairs ranked as gold does", share
-
-
-def gold_of_pick(panel: Panel, rule: Rule) -> np.ndarray:
-    """Return the expected gold of the response that a rule picks from each whole pool, shape (items,).
-
-    An item with a reward that is not finite has NaN.
-    """
-    panel = penalised(panel, rule)
-    picked = np.full(panel.n_items, np.nan)
-    rng = np.random.default_rng(0)
-    for i in range(panel.n_items):
-        rows = slice(int(panel.offsets[i]), int(panel.offsets[i + 1]))
-        rewards, gold = panel.rewards[None, rows], panel.gold[None, rows]
-        if np.isfinite(rewards).all():
-            size = rewards.shape[1]
-            picked[i] = expectation(rule, size, (size,), rng)(rewards, [gold])[0][0, 0]
-    return picked
-
-
-@dataclass(frozen=True, slots=True)
 class MetricComparison:
     """One metric of two models, on the items that both answered."""
 
@@ -215,7 +149,7 @@ class MetricComparison:
     first: Estimate
     second: Estimate
     test: Tested
-    """The paired test as a member of the report's family: every pair of its models on every metric."""
+    """The paired test in its family: of every pair of models on the headline, or on all other metrics."""
     count: ItemCount | None = None
     """Items of the three numbers; None: all items, as neither model left one out."""
 
@@ -313,6 +247,14 @@ class ManyReport:
     """Margin below which models are called equivalent; None: not tested."""
     answered: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Metric -> number of items of each model's value in `estimates`, if one left items out."""
+    headline: str = ""
+    """Metric whose tests are a family of their own; those of the other metrics are a second one."""
+
+
+def verdict_metric(runs: Sequence[Run], metrics: Sequence[str]) -> str:
+    """Return the metric that the verdict is on: the first that was asked for, else the task's headline."""
+    known = {name: None for run in runs for name in (*run.record.metrics, *run.record.undefined)}
+    return resolve_metric(metrics[0] if metrics else runs[0].record.primary, known)
 
 
 def headline_metrics(runs: Sequence[Run], convention: str = "both") -> list[str]:
@@ -335,14 +277,23 @@ def headline_metrics(runs: Sequence[Run], convention: str = "both") -> list[str]
 
 
 def compare_runs(
-    a: Run, b: Run, metrics: Sequence[str], n_items: int, margin: float | None = None
+    a: Run,
+    b: Run,
+    metrics: Sequence[str],
+    n_items: int,
+    margin: float | None = None,
+    headline: str | None = None,
 ) -> PairedReport:
     """Compare two records of one task, metric by metric, on the same prompts: see `compare_many`."""
-    return compare_many([a, b], metrics, n_items, margin).pairs[0]
+    return compare_many([a, b], metrics, n_items, margin, headline).pairs[0]
 
 
 def compare_many(
-    runs: Sequence[Run], metrics: Sequence[str], n_items: int, margin: float | None = None
+    runs: Sequence[Run],
+    metrics: Sequence[str],
+    n_items: int,
+    margin: float | None = None,
+    headline: str | None = None,
 ) -> ManyReport:
     """Compare every pair of records of one task, metric by metric, on the same prompts.
 
@@ -351,6 +302,9 @@ def compare_many(
         metrics: Names; `win_rate@max` is the one with the largest n.
         n_items: Number of disagreements to return, over all models and for every pair.
         margin: Margin within which models are called equivalent, in each metric's unit; None: not tested.
+        headline: The metric that was named before the data was looked at. Its tests are a family of their own
+            for Holm's correction, those of all other metrics a second one. None: the task's primary metric,
+            or the first of `metrics` if that is not among them.
 
     Raises:
         ConfigError: If the runs are not of the same items, since a paired comparison would be meaningless;
@@ -366,7 +320,9 @@ def compare_many(
     pairs = list(combinations(range(len(runs)), 2))
     items = CommonItems()
     common = {(name, i, j): items.of(runs[i], runs[j], name) for name in names for i, j in pairs}
-    tested = _tested(common, margin)
+    headline = headline or verdict_metric(runs, ())
+    headline = headline if headline in names else next(iter(names), headline)
+    tested = _tested(common, margin, headline)
     measure = per_item(first)[0]
     values = np.array([per_item(run)[1] for run in runs])
     ids = first.panel.ids
@@ -392,6 +348,7 @@ def compare_many(
         {n: why for n in names if (why := _undefined(n, models, runs))},
         margin,
         {n: tuple(m.n_answered(n) for m in runs) for n in names if _some_left_out(n, runs)},
+        headline,
     )
 
 
@@ -453,19 +410,23 @@ def _names(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def _tested(
-    common: Mapping[tuple[str, int, int], Common], margin: float | None
+    common: Mapping[tuple[str, int, int], Common], margin: float | None, headline: str
 ) -> dict[tuple[str, int, int], MetricComparison]:
-    """Return the comparisons by metric and pair of models; all are one family for Holm's correction."""
+    """Return the comparisons by metric and pair of models.
+
+    Two families for Holm's correction: the metric that was named before, and all others.
+    """
     compared = {
         key: (both.first, both.second)
         for key, both in common.items()
         if both.first is not None and both.second is not None
     }
-    tests = family(list(compared.values()), margin)
-    return {
-        key: MetricComparison(key[0], a.estimate(), b.estimate(), test, common[key].count)
-        for (key, (a, b)), test in zip(compared.items(), tests, strict=True)
-    }
+    found: dict[tuple[str, int, int], MetricComparison] = {}
+    for of_headline in (True, False):
+        members = {key: both for key, both in compared.items() if (key[0] == headline) is of_headline}
+        for (key, (a, b)), test in zip(members.items(), family(list(members.values()), margin), strict=True):
+            found[key] = MetricComparison(key[0], a.estimate(), b.estimate(), test, common[key].count)
+    return found
 
 
 def _some_left_out(name: str, runs: Sequence[Run]) -> bool:

@@ -1,8 +1,8 @@
 """The verdict of a comparison in one sentence, and gates on it for continuous integration.
 
 A verdict is on one metric that is named before the data is looked at: the task's headline, or the first
-`--metric`. Its test is a family of its own, of the first model against each other one: it is not corrected
-for the further metrics that a table shows.
+`--metric`. Its tests, of every pair of models, are a family of their own: they are not corrected for the
+further metrics that a table shows, which are a second family.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,6 @@ from typing import Any, Literal, TypeAlias
 from rmbench.core.digits import digits_of_estimates, probability, significant
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
-from rmbench.metrics import resolve_metric
 from rmbench.metrics.kinds import at_largest_n
 from rmbench.results.compare import (
     ItemCount,
@@ -21,10 +20,11 @@ from rmbench.results.compare import (
     PairedReport,
     compare_many,
     headline_metrics,
+    verdict_metric,
 )
 from rmbench.results.run import Run
 from rmbench.results.strata import StrataReport, strata_of
-from rmbench.stats import Tested, corrected
+from rmbench.stats import Tested
 from rmbench.types import Estimate
 
 Gate: TypeAlias = Literal["better", "not-worse"]
@@ -126,12 +126,6 @@ def _turned(interval: tuple[float, float] | None, sign: int) -> tuple[float, flo
     return low, high
 
 
-def verdict_metric(runs: Sequence[Run], metrics: Sequence[str]) -> str:
-    """Return the metric that the verdict is on: the first that was asked for, else the task's headline."""
-    known = {name: None for run in runs for name in (*run.record.metrics, *run.record.undefined)}
-    return resolve_metric(metrics[0] if metrics else runs[0].record.primary, known)
-
-
 @dataclass(frozen=True, slots=True)
 class Decision:
     """All that is said of models on one task: the verdict, the comparison behind it, and where they part."""
@@ -171,7 +165,7 @@ def decide(
     known = {name: None for run in runs for name in (*run.record.metrics, *run.record.undefined)}
     if not any(at_largest_n(name, [known]) == metric for name in wanted):
         wanted.insert(0, metric)
-    report = compare_many(runs, wanted, n_items, margin)
+    report = compare_many(runs, wanted, n_items, margin, metric)
     strata = strata_of(runs[0], runs[1], metric) if len(runs) == 2 else None
     return Decision(tuple(runs), report, metric, tuple(verdicts_of(report, metric)), strata)
 
@@ -185,12 +179,12 @@ def verdicts_of(report: ManyReport, metric: str) -> list[Verdict]:
     """
     pairs = [pair for pair in report.pairs if pair.first == report.models[0]]
     found = {pair.second: m for pair in pairs for m in pair.metrics if m.metric == metric}
-    tests = dict(zip(found, corrected([m.test for m in found.values()]), strict=True))
-    # A family of its own: p-values of the comparison are corrected for all metrics.
     verdicts = []
     for pair in pairs:
-        why, count = _about(report, pair, found.get(pair.second), metric)
-        verdicts.append(Verdict(metric, pair.first, pair.second, tests.get(pair.second), why, count))
+        of_pair = found.get(pair.second)
+        why, count = _about(report, pair, of_pair, metric)
+        test = None if of_pair is None else of_pair.test
+        verdicts.append(Verdict(metric, pair.first, pair.second, test, why, count))
     return verdicts
 
 

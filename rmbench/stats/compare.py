@@ -7,7 +7,7 @@ the removal of skewness by transformation", J. R. Stat. Soc. B 54, for differenc
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -294,17 +294,6 @@ def family(pairs: Sequence[tuple[Statistic, Statistic]], margin: float | None = 
     return [
         Tested(c, n_tests, p_holm, margin, p, p_adjusted)
         for c, p_holm, p, p_adjusted in zip(compared, adjusted, within, _adjusted(within), strict=True)
-    ]
-
-
-def corrected(tests: Sequence[Tested]) -> list[Tested]:
-    """Return tests as a family of their own: p-values are corrected over these alone."""
-    n_tests = sum(test.paired.p_value is not None for test in tests)
-    adjusted = _adjusted([test.paired.p_value for test in tests])
-    within = _adjusted([test.p_equivalence for test in tests])
-    return [
-        replace(test, n_tests=n_tests, p_holm=p, p_equivalence_holm=q)
-        for test, p, q in zip(tests, adjusted, within, strict=True)
     ]
 
 

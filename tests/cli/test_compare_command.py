@@ -97,19 +97,27 @@ def test_every_pair_is_what_the_command_for_two_says(made: Path, capsys: Capture
 
 
 @pytest.mark.parametrize("names", [MODELS, MODELS[:3], MODELS[:2]])
-def test_all_tests_of_a_comparison_are_one_family(
+def test_the_metric_of_the_verdict_is_one_family_and_all_others_another(
     made: Path, capsys: Capture, names: tuple[str, ...]
 ) -> None:
-    metrics = ["--metric", "accuracy", "--metric", "nll"]
+    metrics = ["--metric", "accuracy", "--metric", "nll", "--metric", "brier"]
     report = json.loads(compare(made, capsys, *names, *metrics, "--json", task="calibration"))
-    tests = [t for p in report.get("pairs", [report]) for t in p["metrics"].values()]
-    assert len(tests) == len(list(combinations(names, 2))) * 2
-    raw = [t["p_value"] for t in tests]
-    assert [t["p_holm"] for t in tests] == pytest.approx(by_closed_testing(raw), rel=1e-12)
-    assert sum(t["p_holm"] > t["p_value"] for t in tests) >= 1
-    pairs = {2: "1 pair", 3: "3 pairs", 4: "6 pairs"}[len(names)]
-    words = f"one family of {len(tests)} tests: {pairs} of {len(names)} models on 2 metrics"
+    pairs = report.get("pairs", [report])
+    n_pairs = len(list(combinations(names, 2)))
+    for family in (["accuracy"], ["nll", "brier"]):
+        tests = [p["metrics"][name] for p in pairs for name in family]
+        assert len(tests) == n_pairs * len(family)
+        raw = [t["p_value"] for t in tests]
+        assert [t["p_holm"] for t in tests] == pytest.approx(by_closed_testing(raw), rel=1e-12)
+        assert sum(t["p_holm"] > t["p_value"] for t in tests) >= (len(tests) > 1)
+    # The verdict and its row in the table are one test.
+    verdicts = [(v["first"], v["second"], v["p"]) for v in report["verdicts"]]
+    of_first = [(p["first"], p["second"], p["metrics"]["accuracy"]["p_holm"]) for p in pairs]
+    assert verdicts == [row for row in of_first if row[0] == names[0]]
+    of = f"{ {2: '1 pair', 3: '3 pairs', 4: '6 pairs'}[len(names)] } of {len(names)} models on 3 metrics"
+    words = f"the other metrics: Holm's correction at 5% over {2 * n_pairs} tests ({of})"
     assert words in report["adjustment"]
+    assert ("accuracy: one test" in report["adjustment"]) == (n_pairs == 1)
     shown = compare(made, capsys, *names, *metrics, task="calibration")
     assert words in shown
     assert "80% power, after the correction" in shown
@@ -181,12 +189,18 @@ def test_what_a_model_has_no_value_of_is_named_and_not_corrected_for(made: Path,
     ]
     assert len(tested) == 3
     tests = [t for p in report["pairs"] for t in p["metrics"].values() if t["p_value"] is not None]
-    smallest = min(tests, key=lambda t: t["p_value"])
-    assert smallest["p_holm"] == pytest.approx(min(1.0, len(tests) * smallest["p_value"]))
-    assert f"one family of {len(tests)} tests" in report["adjustment"]
+    further = [
+        t
+        for p in report["pairs"]
+        for name, t in p["metrics"].items()
+        if t["p_value"] is not None and name != report["verdicts"][0]["metric"]
+    ]
+    smallest = min(further, key=lambda t: t["p_value"])
+    assert smallest["p_holm"] == pytest.approx(min(1.0, len(further) * smallest["p_value"]))
+    assert f"Holm's correction at 5% over {len(further)} tests" in report["adjustment"]
     missing = 6 * len(report["pairs"][0]["metrics"]) - len(tests)
     assert missing > 0
-    assert f", {missing} of them without a test" in report["adjustment"]
+    assert f"; {missing} without a test" in report["adjustment"]
     assert all("ece_scaled" not in p["metrics"] for p in report["pairs"] if p["second"] == "constant")
     assert "no ece_scaled, temperature for constant: every margin is 0" in compare(
         made, capsys, "good", "constant", task="calibration"
@@ -220,7 +234,7 @@ def test_a_terminal_has_matrices_where_they_fit(
     opposite = str.maketrans("+-", "-+")
     for i, j in combinations(range(4), 2):
         assert cells[j][i] == cells[i][j].translate(opposite)
-    assert "one family of 6 tests: 6 pairs of 4 models on 1 metric." in wide
+    assert "accuracy: Holm's correction at 5% over 6 tests (6 pairs of 4 models on 1 metric)." in wide
     assert "No mark: not told apart. Smallest difference that the data show: 0." in wide
     assert "question " in wide
     stars = {(i, j) for i, j in combinations(range(4), 2) if cells[i][j].endswith("*")}

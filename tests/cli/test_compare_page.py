@@ -109,7 +109,10 @@ def test_the_matrices_have_every_difference_in_its_colour(
                     (sign * good * value > 0) - (sign * good * value < 0)
                 ]
                 assert kind == " ".join(filter(None, (side, "apart" if apart else "")))
-    assert "over one family of 6 tests: 3 pairs of 3 models on 2 metrics" in text
+    assert (
+        "the other metric: Holm&#39;s correction at 5% over 3 tests (3 pairs of 3 models on 2 metrics)"
+        in text
+    )
     told = [t for pair in report["pairs"] for t in pair["metrics"].values() if t["p_holm"] >= 0.05]
     assert text.count("not told apart; the data show differences from ") == 2 * len(told) > 0
     for test in told:

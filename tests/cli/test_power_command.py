@@ -93,11 +93,11 @@ def test_two_records_have_the_power_of_their_paired_test(made: Path, capsys: Cap
     assert chance(more["shows_from"], more["stderr"], N - 1) == pytest.approx(0.95, abs=1e-4)
 
 
-def test_every_pair_of_many_is_there_and_the_family_is_all_of_them(made: Path, capsys: Capture) -> None:
-    metrics = ["--metric", "accuracy", "--metric", "brier"]
+def test_every_pair_of_many_is_there_and_the_family_is_that_of_compare(made: Path, capsys: Capture) -> None:
+    metrics = ["--metric", "accuracy", "--metric", "brier", "--metric", "nll"]
     report = json.loads(power(made, capsys, "a", "b", "c", *metrics, "--json", "-t", "calibration"))
     assert [(r["metric"], r["first"], r["second"]) for r in report["rows"]] == [
-        (m, *pair) for m in ("accuracy", "brier") for pair in (("a", "b"), ("a", "c"), ("b", "c"))
+        (m, *pair) for m in ("accuracy", "brier", "nll") for pair in (("a", "b"), ("a", "c"), ("b", "c"))
     ]
     assert report["tests"] == 6
     for row in report["rows"]:

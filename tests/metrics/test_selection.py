@@ -254,7 +254,7 @@ def test_parameters_that_do_not_go_together_are_refused(options: dict[str, str],
 
 
 def test_disagreements_of_two_records_follow_the_rule() -> None:
-    from rmbench.results.compare import gold_of_pick
+    from rmbench.results.disagree import gold_of_pick
 
     panel = make_panel([[3.0, 2.0, 1.0], [1.0, 1.0, 0.0]], [[0.0, 1.0, 5.0], [2.0, 4.0, 9.0]])
     assert gold_of_pick(panel, Rule()).tolist() == [0.0, 3.0]

@@ -90,10 +90,11 @@ def command(
     `rmbench power` says how many prompts a smaller difference needs.
 
     Each test is paired and clustered by prompt: difficulty that both models share cancels. In the tables,
-    "p (Holm)" is the p-value after Holm's correction over all tests shown, every pair of models on every
-    metric; if you call a difference real when it is below 0.05, the chance of any false finding is at most
-    5%. In a matrix, a cell is its row minus its column; a star marks an adjusted p below 0.05. If one of two
-    models left items out (-T invalid=drop), they are compared on the items that both answered.
+    "p (Holm)" is the p-value after Holm's correction: of the verdict's metric over the pairs of models, of
+    all other metrics together. If you call a difference real when it is below 0.05, the chance of any false
+    finding is at most 5% in each of the two. In a matrix, a cell is its row minus its column; a star marks
+    an adjusted p below 0.05. If one of two models left items out (-T invalid=drop), they are compared on the
+    items that both answered.
 
     --gate is for CI. `better`: the verdict tells A and B apart, and A is better; with --margin, the whole
     95% interval of its gain is above D. `not-worse`: that interval is above -D.

@@ -32,7 +32,7 @@ from rmbench.cli.options import (
 @click.option(
     "--tests",
     type=click.IntRange(min=1),
-    help="Tests in the family of Holm's correction.  [default: those shown]",
+    help="Tests in the family of Holm's correction.  [default: as `rmbench compare` corrects]",
 )
 @click.option(
     "--correlation",
