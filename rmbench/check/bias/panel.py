@@ -11,7 +11,7 @@ from rmbench.core.digits import significant
 from rmbench.edits import Edit
 from rmbench.errors import ConfigError
 from rmbench.scoring import Meter, PartStores, Progress, ScoreStore
-from rmbench.stats import Statistic, Tested, corrected, mean
+from rmbench.stats import Statistic, Tested, holm, mean
 from rmbench.stats.compare import compare_paired
 from rmbench.types import AnyModel, Estimate, Item, PairwiseModel, PrecomputedRewards
 
@@ -238,5 +238,12 @@ def _mean(values: np.ndarray, keep: np.ndarray, clusters: Sequence[str], *, boun
 def _family(rows: Sequence[BiasRow]) -> list[BiasRow]:
     """Return the rows with p-values corrected over all tests of the panel."""
     tests = [row.tested for row in rows if row.tested is not None]
-    adjusted = iter(corrected(tests))
-    return [row if row.tested is None else replace(row, tested=next(adjusted)) for row in rows]
+    p_values = [test.paired.p_value for test in tests if test.paired.p_value is not None]
+    adjusted = iter(holm(p_values))
+    found = []
+    for row in rows:
+        if row.tested is not None:
+            p = None if row.tested.paired.p_value is None else next(adjusted)
+            row = replace(row, tested=replace(row.tested, n_tests=len(p_values), p_holm=p))
+        found.append(row)
+    return found
