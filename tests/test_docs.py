@@ -72,7 +72,11 @@ def check(name: str, *, slow: bool) -> None:
             assert not problem, f"docs/{name}, line {block.shown.line}: {problem}\n{printed}"
 
 
-@pytest.mark.parametrize("name", RUN)
+LONG = ("tutorial.md",)
+"""Pages that train, and draw: seconds each."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long) if n in LONG else n for n in RUN])
 def test_a_page_does_what_it_says(name: str, here: Path) -> None:
     check(name, slow=False)
 

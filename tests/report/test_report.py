@@ -120,6 +120,7 @@ def test_figures_have_the_colours_of_the_page(page_text: str) -> None:
     assert not {f for f in fills if f.startswith("#")}
 
 
+@pytest.mark.long
 def test_the_same_records_give_the_same_bytes(made: Path, page_text: str, tmp_path: Path) -> None:
     command = ["report", "length", "markdown", *data(made), "--figures", str(tmp_path / "figures")]
     assert run([*command, "--out", str(tmp_path / "again.html")]) == 0

@@ -84,6 +84,7 @@ def test_the_example_of_the_issue(issue: Path, capsys: Capture) -> None:
     assert {d["item"] for d in report["disagreements"]} == {"i59"}, "no item that only one answered"
 
 
+@pytest.mark.long
 def test_every_format_says_on_how_many(issue: Path, capsys: Capture, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     said = "on the 60 of 100 items that both answered (A answered 100, B 60)"
