@@ -236,5 +236,9 @@ def print_blocks(blocks: "Sequence[Block]") -> None:
     """Print tables as text, as wide as the terminal; with `--wide`, or into a file, as wide as they are."""
     from rmbench.format.terminal import as_text, terminal_width
 
-    wide = click.get_current_context().meta.get(_WIDE, False)
-    click.echo(as_text(blocks, None if wide else terminal_width()))
+    click.echo(as_text(blocks, None if is_wide() else terminal_width()))
+
+
+def is_wide() -> bool:
+    """Return whether `--wide` asks for everything."""
+    return bool(click.get_current_context().meta.get(_WIDE, False))
