@@ -12,8 +12,7 @@ _told: dict[str, tuple[float, str]] = {}
 
 def why_no_hub() -> str:
     """Return why the Hub cannot be asked, in a few words; empty if it answers. Known for a minute."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
         return "HF_HUB_OFFLINE is set"
