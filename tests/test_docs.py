@@ -49,7 +49,8 @@ def rewards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(tmp_path: Path, rewards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder, from which Python imports as it does in a notebook."""
+    """A working folder with the example's files alone, from which Python imports as it does in a notebook."""
+    pages.furnish(tmp_path)
     monkeypatch.setenv("RMBENCH_STORE", str(rewards))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from rmbench.cli.options import eval_options, json_option, runtime_options
+from rmbench.cli.options import FileToWrite, eval_options, json_option, runtime_options
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError, RunError
 
@@ -48,9 +47,7 @@ _OF_BIAS = {
     metavar="GENERATOR",
     help="With --bias: the generator (tags of replies) that is the model's own.",
 )
-@click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), help="With --bias: write a page to this file."
-)
+@click.option("--html", type=FileToWrite(), help="With --bias: write a page to this file.")
 @eval_options("store", "batch_tokens")
 @runtime_options
 @json_option

@@ -187,6 +187,21 @@ _WIDE = f"{__name__}:wide"
 """Key of `--wide` in what a command's context holds."""
 
 
+class FileToWrite(click.Path):
+    """A file that a command writes at its end: tried before the work begins."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; ConfigError if nothing can be written there."""
+        from rmbench.core.files import require_writable
+
+        path = Path(str(super().convert(value, param, ctx)))
+        require_writable(path.parent, param.opts[-1] if param else "")
+        return path
+
+
 def output_options(function: F) -> F:
     """Add `--wide`, and `--json`, `--markdown`, `--csv`, `--latex`: at most one, passed as `output`."""
 

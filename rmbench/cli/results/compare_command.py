@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import FiniteRange, options_of, output_options
+from rmbench.cli.options import FileToWrite, FiniteRange, options_of, output_options
 from rmbench.core.escape import one_line
 from rmbench.evaluation.options import EvalOptions
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @click.option(
     "--html",
     "page",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FileToWrite(),
     metavar="FILE",
     help="Also write a page: verdict, differences, figures, strata, items with their texts. No network.",
 )
