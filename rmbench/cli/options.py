@@ -191,13 +191,15 @@ class FileToWrite(click.Path):
     """A file that a command writes at its end: tried before the work begins."""
 
     def __init__(self) -> None:
-        super().__init__(path_type=Path, dir_okay=False)
+        super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path; ConfigError if nothing can be written there."""
         from rmbench.core.files import require_writable
 
         path = Path(str(super().convert(value, param, ctx)))
+        if path.is_dir():
+            raise ConfigError(f"{param.opts[-1] if param else ''} {path}: it is a folder; name a file in it")
         require_writable(path.parent, param.opts[-1] if param else "")
         return path
 

@@ -15,6 +15,7 @@ from rmbench.models.resolve import LoadedModel, fingerprint_of, run_fingerprint_
 from rmbench.results.read import complete_run
 from rmbench.results.record import SELF_GOLD, make_identity, rounded, run_id
 from rmbench.results.run import Run
+from rmbench.results.texts import keep_texts
 from rmbench.results.write import (
     encode_rewards,
     primary_metric,
@@ -88,6 +89,8 @@ def evaluate(
     )
     if identity.get("gold", {}).get("relation") == SELF_GOLD:
         loaded = replace(loaded, name=f"{loaded.name} ({SELF_GOLD})")
+    if options.keep_texts:
+        keep_texts(options.results, task.spec.name, task.data_hash, task.items)
     done = None
     if not options.fresh:
         done = complete_run(options.results, loaded.name, task.spec, run_id(identity))
