@@ -190,7 +190,7 @@ def _measured(
             **({} if task.gold is None else {"gold": dict(task.gold.counts)}),
         },
         suite=suite,
-        rewards=encode_rewards(reward_rows(task.items, scoring.rewards, flips)),
+        rewards=encode_rewards(reward_rows(task.items, scoring.rewards, flips, scoring.contradictions)),
         provenance={**_provenance(loaded, task, options, scoring), **served, **_if_any("used", meter.used())},
         task_file=spec.text,
     )

@@ -2,7 +2,14 @@
 
 from rmbench.metrics.kinds import KINDS, Kind, Measured, Metric, Params, register_kind
 from rmbench.metrics.panel import Panel, PanelRow, build_panel, panel_of
-from rmbench.metrics.suite import METRICS_VERSION, Suite, measure_suite, resolve_metric, with_flips
+from rmbench.metrics.suite import (
+    METRICS_VERSION,
+    Suite,
+    measure_suite,
+    resolve_metric,
+    with_contradictions,
+    with_flips,
+)
 
 __all__ = [
     "KINDS",
@@ -19,5 +26,6 @@ __all__ = [
     "panel_of",
     "register_kind",
     "resolve_metric",
+    "with_contradictions",
     "with_flips",
 ]

@@ -53,6 +53,9 @@ class Panel:
     if the votes are not known. None: known for no item."""
     comparisons: Ints | None = None
     """Pairwise models: per item, pairs compared in both orders, shape (I,); None: rewards."""
+    contradictions: Ints | None = None
+    """Judges that vote: per item, pairs of votes on one question that contradict each other, and all pairs of
+    votes, shape (I, 2); None: no votes."""
 
     @property
     def n_items(self) -> int:
@@ -95,6 +98,7 @@ class Panel:
             flips=None if self.flips is None else self.flips[index],
             votes=None if self.votes is None else self.votes[index],
             comparisons=None if self.comparisons is None else self.comparisons[index],
+            contradictions=None if self.contradictions is None else self.contradictions[index],
         )
 
 

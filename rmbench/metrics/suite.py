@@ -65,7 +65,7 @@ def measure_suite(
         flips: For pairwise models, per item: pairs whose winner depends on the order, and pairs compared;
             None: those of the panel, if any.
         contradictions: For judges that vote, per item: pairs of votes on the same question that contradict
-            each other, and pairs of votes.
+            each other, and pairs of votes; None: those of the panel, if any.
         report_strata: False leaves the numbers of each stratum out (the macro mean stays).
 
     Returns:
@@ -75,11 +75,13 @@ def measure_suite(
     full = {**params, "macro_over": keys[0] if keys else None}
     if flips is not None:
         panel = with_flips(panel, flips)
+    if contradictions is not None:
+        panel = with_contradictions(panel, contradictions)
     whole = _measure(panel, kinds, full)
     if panel.flips is not None and panel.comparisons is not None:
         _put_flip_rate(whole, panel, panel.flips, panel.comparisons)
-    if contradictions is not None:
-        _put_self_contradiction(whole, panel, np.array(contradictions, dtype=np.float64).reshape(-1, 2))
+    if panel.contradictions is not None:
+        _put_self_contradiction(whole, panel, panel.contradictions.astype(np.float64))
     by_stratum: dict[str, dict[str, dict[str, Estimate]]] = {}
     for key in keys if report_strata else ():
         values = np.array(panel.strata[key], dtype=object)
@@ -94,6 +96,11 @@ def with_flips(panel: Panel, flips: tuple[Sequence[int], Sequence[int]]) -> Pane
     """Return the panel of a pairwise model: per item, pairs whose winner depends on the order, and pairs."""
     first, second = (np.array(values, dtype=np.int64) for values in flips)
     return replace(panel, flips=first, comparisons=second)
+
+
+def with_contradictions(panel: Panel, counts: Sequence[tuple[int, int]]) -> Panel:
+    """Return the panel of a judge that votes: per item, contradicting pairs of votes, and all pairs."""
+    return replace(panel, contradictions=np.array(counts, dtype=np.int64).reshape(-1, 2))
 
 
 def resolve_metric(name: str, metrics: Mapping[str, object]) -> str:

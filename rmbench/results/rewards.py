@@ -99,5 +99,9 @@ _KEYS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "votes": (lambda v: _are_counts(v) and len(v) == 3, "three whole numbers"),
     "flips": (_is_count, "a whole number"),
     "comparisons": (_is_count, "a whole number"),
+    "contradictions": (
+        lambda v: _are_counts(v) and len(v) == 2 and v[0] <= v[1],
+        "two whole numbers, the first at most the second",
+    ),
 }
-_OPTIONAL = ("logprobs", "votes", "flips", "comparisons")
+_OPTIONAL = ("logprobs", "votes", "flips", "comparisons", "contradictions")

@@ -23,6 +23,7 @@ from rmbench.metrics import (
     build_panel,
     measure_suite,
     resolve_metric,
+    with_contradictions,
     with_flips,
 )
 from rmbench.results.influence import influence_name, read_influence, write_influence
@@ -178,6 +179,8 @@ class Run:
         panel = stored_panel(rows)
         if rows and "flips" in rows[0]:
             panel = with_flips(panel, ([r["flips"] for r in rows], [r["comparisons"] for r in rows]))
+        if rows and "contradictions" in rows[0]:
+            panel = with_contradictions(panel, [r.get("contradictions", (0, 0)) for r in rows])
         return panel
 
     @cached_property

@@ -83,6 +83,7 @@ def reward_rows(
     items: Iterable[Item],
     rewards: Iterable[Sequence[float]],
     flips: tuple[Sequence[int], Sequence[int]] | None,
+    contradictions: Sequence[tuple[int, int]] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the rows of the rewards file: everything that metrics need, and no text of prompt or response.
 
@@ -104,6 +105,8 @@ def reward_rows(
             entry["votes"] = list(item.votes)
         if flips is not None:
             entry |= {"flips": flips[0][i], "comparisons": flips[1][i]}
+        if contradictions is not None:
+            entry["contradictions"] = [int(n) for n in contradictions[i]]
         yield entry
 
 

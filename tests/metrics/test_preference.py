@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from panels import make_panel, pair_panel, random_panel
 
@@ -58,12 +58,14 @@ def test_conventions_differ_in_what_a_tie_is_worth(convention: str, credit: floa
 
 
 @settings(max_examples=60)
+@example(seed=19137)
 @given(seed=st.integers(0, 10**6))
 def test_swapping_chosen_and_rejected_gives_the_complement(seed: int) -> None:
     panel = random_panel(seed, 12, levels=4)
     swapped = Panel(**{**{f: getattr(panel, f) for f in panel.__slots__}, "gold": -panel.gold})
     a, b = (measure_preference(p, {"macro_over": "half"}).metrics for p in (panel, swapped))
-    for name in NAMES:
+    assert a.keys() == b.keys()
+    for name in NAMES & a.keys():  # few pairs of near-equal length: no length-controlled number, in both
         assert a[name].value == pytest.approx(1.0 - b[name].value, abs=1e-12)
 
 

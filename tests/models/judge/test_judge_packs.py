@@ -13,6 +13,8 @@ from judge_server import Evaluate, JudgeServer, completion, write
 from rmbench.models.judge.answer import read
 from rmbench.models.judge.pack import FOLDER, Case, Pack, packs
 from rmbench.models.judge.reply import NoAnswerError, Reply
+from rmbench.results.read import read_record
+from rmbench.results.run import Run
 
 CASES = [(name, k) for name, pack in packs().items() for k in range(len(pack.cases))]
 
@@ -146,6 +148,14 @@ def test_more_votes_ask_for_the_new_ones_alone(server: JudgeServer, items: Path,
         assert len(server.bodies) == n_requests
         assert record["metrics"]["self_contradiction"]["value"] == pytest.approx(contradicting)
         assert record["metrics"]["flip_rate"]["value"] == 1.0
+        path = next(p for p in items.parent.rglob("*.json") if p.stem == record["run_id"])
+        for influence in path.parent.glob(f"{path.stem}*.npz"):
+            influence.unlink()
+        again = Run(read_record(path), path, keeps_influence=False).suite
+        for name in ("self_contradiction", "flip_rate", "accuracy"):
+            assert again.metrics[name].value == record["metrics"][name]["value"], (
+                "measured again from the rewards"
+            )
     assert {body["seed"] for body in server.bodies} == {0, 1, 2, 3, 4}
     assert {body["temperature"] for body in server.bodies} == {0.7}
     code, _, err = evaluate(f"judge:{server.url}", items, *options, "votes=3", "-M", "temperature=0")
