@@ -15,9 +15,21 @@ def server(language_model: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         yield url
 
 
-@pytest.mark.parametrize("mode", ["verdict", "logprob", "rating"])
+WAYS = {
+    "pairs": ("mode=verdict",),
+    "first letters": ("mode=logprob",),
+    "ratings": ("mode=rating",),
+    "votes on pairs": ("pack=mt-bench-pair", "votes=3"),
+    "votes on ratings": ("pack=mt-bench-single", "votes=2"),
+    "log-odds of Yes": ("pack=genrm-yes",),
+    "public ratings": ("pack=rewardbench2-ratings",),
+}
+"""How a judge is asked -> its options."""
+
+
+@pytest.mark.parametrize("way", WAYS)
 def test_every_question_is_answered_or_counted(
-    server: str, mode: str, rmbench: Callable[..., Any], tmp_path: Path
+    server: str, way: str, rmbench: Callable[..., Any], tmp_path: Path
 ) -> None:
     rows = [
         {
@@ -29,12 +41,13 @@ def test_every_question_is_answered_or_counted(
         for k in range(3)
     ]
     (tmp_path / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    ask = ["eval", "-m", f"judge:{server}/v1", "-M", "model=served", "-M", f"mode={mode}", "-M", "max_tokens=48",
-           "-M", "stop_after=1000", "-T", "invalid=drop", "-t", "preference", "--data", "items.jsonl",
+    options = [word for option in WAYS[way] for word in ("-M", option)]
+    ask = ["eval", "-m", f"judge:{server}/v1", "-M", "model=served", *options, "-M", "max_tokens=48", "-M",
+            "stop_after=1000", "-T", "invalid=drop", "-t", "preference", "--data", "items.jsonl",
            "--store", "store"]  # fmt: skip
     first, second = (told(rmbench, [*ask, "--results", name], tmp_path / name) for name in ("one", "two"))
     n_unanswered = sum(first["counts"]["unanswered"].values())
-    print(mode, first["counts"], first["provenance"]["used"])
+    print(way, first["counts"], first["provenance"]["used"])
     assert first["provenance"]["used"]["requests"] >= 6, "three pairs in both orders, or six replies"
     assert (first["counts"]["invalid"] > 0) == (n_unanswered > 0)
     # What was answered is stored: only the rest is asked again.
