@@ -6,6 +6,7 @@ import re
 import sys
 import tarfile
 import tomllib
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
@@ -35,6 +36,9 @@ def in_wheel(wheel: Path) -> set[str]:
         return {name for name in archive.namelist() if ".dist-info/" not in name}
 
 
+distributions = cache(packages_distributions)
+
+
 def imported(folder: str) -> set[str]:
     """Return the distributions that the code of a folder imports, inside functions too, in lower case."""
     sources = list((ROOT / folder).rglob("*.py"))
@@ -44,7 +48,7 @@ def imported(folder: str) -> set[str]:
     beside = [] if folder == "rmbench" else [*sources, *(ROOT / "scripts").rglob("*.py")]
     ours = {"rmbench", *(path.stem for path in beside)}
     theirs = {name.partition(".")[0] for name in names} - ours - sys.stdlib_module_names
-    installed = packages_distributions()
+    installed = distributions()
     return {installed.get(name, [name])[0].lower().replace("-", "_") for name in theirs}
 
 

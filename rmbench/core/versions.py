@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
@@ -14,10 +15,20 @@ _OWN_WITH_LIBRARIES = ("rmbench.models.hf.", "rmbench.models.vllm.", "rmbench.st
 
 def installed_version(name: str) -> str | None:
     """Return the version of an installed package; None if it is not installed."""
+    return _version_of_loaded(name) if name in sys.modules else _version(name)
+
+
+def _version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+@cache
+def _version_of_loaded(name: str) -> str | None:
+    """Return the version of a package that this process keeps, whatever is installed later."""
+    return _version(name)
 
 
 def loaded_versions(names: Iterable[str] = LIBRARIES) -> dict[str, str]:

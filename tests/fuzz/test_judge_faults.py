@@ -5,6 +5,7 @@ import json
 import math
 import os
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -139,8 +140,14 @@ def reply(content: Any = '{"verdict": "A"}', **more: Any) -> bytes:
 
 
 def bomb(n_bytes: int) -> bytes:
-    pack = zlib.compressobj(9, zlib.DEFLATED, 31)
-    return b"".join([pack.compress(bytes(2**20)) for _ in range(n_bytes // 2**20)] + [pack.flush()])
+    """Return gzip of zeros: a block that knows nothing of the one before, repeated."""
+    pack = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = pack.compress(zeros := bytes(2**20)) + pack.flush(zlib.Z_FULL_FLUSH)
+    n, crc = n_bytes // 2**20, 0
+    for _ in range(n):
+        crc = zlib.crc32(zeros, crc)
+    head = bytes.fromhex("1f8b08000000000002ff")
+    return head + n * block + pack.flush() + struct.pack("<II", crc, n * 2**20)
 
 
 OPEN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
