@@ -11,7 +11,7 @@ steps           One row per solution: `eval_solution` (texts of the steps) and `
 
 Values of steps become one number: `reduce`. `prod`, as published, is the logarithm of the product, in nats.
 
-Source: Kim et al. 2024, arXiv 2410.01729; `results/` and src/evaluation/eval.py of the benchmark's repository.
+Source: Kim et al. 2024, arXiv 2410.01729; results/ and src/evaluation/eval.py of its repository.
 """
 
 from collections import Counter
@@ -52,6 +52,29 @@ REDUCTIONS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "last": lambda values: values[-1],
 }
 """Name -> one number for the values of a solution's steps."""
+
+_NAMES = {
+    "armorm": "RLHFlow/ArmoRM-Llama3-8B-v0.1",
+    "beaver": "PKU-Alignment/beaver-7b-v2.0-reward",
+    "chatgpt": "gpt-3.5-turbo-0125",
+    "easy_to_hard": "ScalableMath/llemma-7b-prm-prm800k-level-1to3-hf",
+    "gpt4": "gpt-4-0125-preview",
+    "gpt4o": "gpt-4o-2024-05-13",
+    "grm_gemma": "Ray2333/GRM-Gemma-2B-sftreg",
+    "grm_gemma_2b": "Ray2333/GRM-Gemma-2B-sftreg",
+    "internlm2-20b": "internlm/internlm2-20b-reward",
+    "internlm2_20b": "internlm/internlm2-20b-reward",
+    "llama3_70b": "meta-llama/Meta-Llama-3-70B-Instruct",
+    "math_shepherd": "peiyi9979/math-shepherd-mistral-7b-prm",
+    "oasst-rm": "OpenAssistant/oasst-rm-2.1-pythia-1.4b-epoch-2.5",
+    "opus": "claude-3-opus-20240229",
+    "prometheus_7b": "prometheus-eval/prometheus-7b-v2.0",
+    "reasoneval_7b": "GAIR/ReasonEval-7B",
+    "skywork-llama-3.1-8b": "Skywork/Skywork-Reward-Llama-3.1-8B",
+    "skywork_llama3": "Skywork/Skywork-Reward-Llama-3.1-8B",
+}
+"""File's name in lower case -> model, as the repository's scripts and `src/models` name them: the two folders
+spell the same models in two ways. Other files keep their names."""
 
 _PAIR, _SUFFIX = "rewardbench_", "_reward"
 _VERDICTS = {"A", "B"}
@@ -111,15 +134,19 @@ def _run(file: Path, request: Import) -> PublishedRun:
 def _model(file: Path, facts: Mapping[str, str]) -> str:
     """Return the name of the file without its kind; a reduction stands in brackets."""
     name = file.name.removesuffix(".json").removeprefix(_PAIR).removesuffix(_SUFFIX)
+    name = name.removesuffix("_pairwise") if "judge_name" in facts else name
+    name = _NAMES.get(name.lower(), name)
     if "judge_name" in facts:
-        return f"{name.removesuffix('_pairwise')} (pairwise)"
+        return f"{name} (pairwise)"
     return f"{name} ({facts['reduce']})" if "reduce" in facts else name
 
 
 def _of_solutions(row: Row, reduce: str, counts: Counter[str], facts: dict[str, str]) -> PublishedRow:
     names, values = fields.required(row, "solution_reference"), fields.required(row, "score")
     if not isinstance(names, list) or not isinstance(values, list) or len(names) != len(values):
-        raise row.error("expected as many values as `solution_reference` has names", "score", "scores do not fit")
+        raise row.error(
+            "expected as many values as `solution_reference` has names", "score", "scores do not fit"
+        )
     if "chosen_position" in row.value:
         facts["judge_name"] = "pairwise"
         rewards = [0.0, *_verdicts(row, values, counts)]
@@ -145,7 +172,9 @@ def _verdicts(row: Row, values: list[Any], counts: Counter[str]) -> list[float]:
     found = []
     for k, (said, right) in enumerate(zip(values, places, strict=True)):
         if said is not None and said not in _VERDICTS:
-            raise row.error(f"{str(said)[:40]!r}; expected 'A', 'B' or null", f"score[{k}]", "scores do not fit")
+            raise row.error(
+                f"{str(said)[:40]!r}; expected 'A', 'B' or null", f"score[{k}]", "scores do not fit"
+            )
         found.append(0.0 if said is None else -LOG_ODDS if said == right else LOG_ODDS)
     counts["verdicts that are missing: ties, and wrong in `official`"] += sum(v is None for v in values)
     return found
@@ -163,7 +192,7 @@ def _value(row: Row, key: str, value: Any, reduce: str, facts: dict[str, str]) -
         return nan
     if reduce == "prod" and min(values) <= 0.0:
         raise row.error(
-            f"the step value {min(values):g} has no logarithm, which prod takes; use --reduce min, mean or last",
+            f"the step value {min(values):g} has no logarithm; give --reduce min, mean or last",
             key,
             "scores do not fit",
         )
@@ -176,7 +205,9 @@ def _number(row: Row, key: str, value: Any) -> float:
     return nan if value is None else float(value)
 
 
-def _of_steps(rows: list[Row], reduce: str, counts: Counter[str], facts: dict[str, str]) -> list[PublishedRow]:
+def _of_steps(
+    rows: list[Row], reduce: str, counts: Counter[str], facts: dict[str, str]
+) -> list[PublishedRow]:
     """Return a row per problem of rows per solution; `chosen` is the right one."""
     pairs: dict[str, dict[str, float]] = {}
     for row in rows:
@@ -187,7 +218,9 @@ def _of_steps(rows: list[Row], reduce: str, counts: Counter[str], facts: dict[st
         pair = pairs.setdefault(fields.text(row, "problem"), {})
         if kind not in ("chosen", "rejected") or kind in pair:
             found = f"{kind!r}, a second time" if kind in pair else repr(kind)
-            raise row.error(f"{found}; expected one chosen and one rejected", "solution_type", "solutions do not fit")
+            raise row.error(
+                f"{found}; expected one chosen and one rejected", "solution_type", "solutions do not fit"
+            )
         pair[kind] = _value(row, "output.step_scores", steps, reduce, facts)
         texts = row.value["eval_solution"]
         counts["solutions with another number of values than of steps"] += len(texts) != len(steps)

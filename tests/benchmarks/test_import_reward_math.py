@@ -77,9 +77,7 @@ def test_rewards_verdicts_and_steps(tmp_path: Path, capsys: Capture) -> None:
     assert found["judge (pairwise)"]["metrics"]["accuracy"]["value"] == pytest.approx(25.5 / 27)
     assert len({r["identity"]["data"] for r in found.values()}) == 1  # the order of rows does not matter
     for name, how in REDUCTIONS.items():
-        (one,) = bring(
-            capsys, tmp_path / "in" / "steps_reward.json", tmp_path / "r", "-q", "--reduce", name
-        )
+        (one,) = bring(capsys, tmp_path / "in" / "steps_reward.json", tmp_path / "r", "-q", "--reduce", name)
         assert one["model"] == f"steps ({name})"
         assert official(one) == pytest.approx(published(STEPS, how)), name
 
