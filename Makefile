@@ -1,5 +1,6 @@
 # make demo   the main job, offline, on the embedded data
-# make test   every test, the linter and the type checker
+# make test   the tests, the linter and the type checker
+# make long   the tests that take seconds each: processes, kills, simulations, the installed wheel
 # make test-engines   the tests with real engines: vLLM
 # make test-browser   the pages in a headless Chromium (Debian: chromium, chromium-driver)
 # make docs   the documentation as a site, build/docs/index.html; a broken link fails
@@ -10,7 +11,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 RMBENCH := $(VENV)/bin/rmbench
 
-.PHONY: setup demo test test-engines test-browser docs lint slow boards bench bench-check clean
+.PHONY: setup demo test long test-engines test-browser docs lint slow boards bench bench-check clean
 
 setup: $(VENV)/.dev
 
@@ -37,6 +38,10 @@ demo: $(VENV)/.core
 # A thread for each of the two processes: with more they wait for each other, and take twice as long.
 test: $(VENV)/.dev lint
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --durations=15
+
+# Processes that are started and killed, workers, simulations, the installed wheel: what takes seconds each.
+long: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 -m 'long and not slow' --durations=15
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -24,6 +24,10 @@ class RmbenchError(Exception):
 
     exit_code = 1
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython and Jupyter show: the line that the command line prints, and no traceback."""
+        return [f"error: {self}"]
+
 
 class ConfigError(RmbenchError):
     """Wrong usage or wrong input; nothing was run and nothing was written."""

@@ -104,6 +104,28 @@ class Pair:
     prompt: tuple[Turn, ...]
     first: str
     second: str
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """What else a judge is shown of the item, such as a reference."""
+    vote: int = 0
+    """Number of the vote, from 0, where a judge is asked several times."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lineup:
+    """One row of a question to a judge: how good is one of these replies to `prompt`?
+
+    The rows of a question, one per reply, differ in `place` alone, and are asked together.
+    """
+
+    prompt: tuple[Turn, ...]
+    replies: tuple[Turn, ...]
+    """In the order of the item, or a single one."""
+    place: int = 0
+    """The reply that this row is about."""
+    shown: Mapping[str, str] = field(default_factory=dict)
+    """What else the judge is shown of the item, such as a reference."""
+    vote: int = 0
+    """Number of the vote, from 0, where a judge is asked several times."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +177,40 @@ class PrecomputedRewards(Protocol):
 
     def rewards(self, items: Sequence[Item]) -> Sequence[Sequence[float]]:
         """Return one reward per response of each item; NaN where the source says it has none."""
+        ...
+
+
+@runtime_checkable
+class RatingJudge(Protocol):
+    """A judge that rates replies, each alone or all of an item together."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """Return whatever can change a rating."""
+        ...
+
+    def most_together(self) -> int:
+        """Return how many replies one question may be about; 1: each is asked about alone."""
+        ...
+
+    def rate(self, batch: Sequence[Lineup]) -> Sequence[float | Scored]:
+        """Return the rating of each row's reply, in order; the rows of one question are asked once."""
+        ...
+
+
+@runtime_checkable
+class JudgingModel(Protocol):
+    """Optional: a judge, which may be shown more than replies, and may be asked several times."""
+
+    def votes(self) -> int:
+        """Return how often each question is asked."""
+        ...
+
+    def shown(self, item: Item) -> Mapping[str, str]:
+        """Return what it is shown of an item beside the replies.
+
+        Raises:
+            ConfigError: If the item does not have what the judge needs.
+        """
         ...
 
 
@@ -321,7 +377,7 @@ class SteppingModel(Protocol):
         ...
 
 
-AnyModel: TypeAlias = RewardModel | PairwiseModel | PrecomputedRewards
+AnyModel: TypeAlias = RewardModel | PairwiseModel | PrecomputedRewards | RatingJudge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ RUN = [name for name, blocks in PAGES.items() if any(b.is_run for b in blocks) a
 SLOW = [name for name in RUN if any(b.slow for b in PAGES[name])]
 NOT_RUN = {
     "data.md": ["it needs the Hub"],
+    "how-to/bias.md": ["it needs a server"],
     "how-to/best-of-n.md": ["it needs a language model"],
     "how-to/evaluate.md": ["it needs a folder with a model"] * 3,
     "how-to/judges.md": ["it needs a server", "it needs a server"],
@@ -48,7 +49,8 @@ def rewards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(tmp_path: Path, rewards: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty working folder, from which Python imports as it does in a notebook."""
+    """A working folder with the example's files alone, from which Python imports as it does in a notebook."""
+    pages.furnish(tmp_path)
     monkeypatch.setenv("RMBENCH_STORE", str(rewards))
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -71,7 +73,11 @@ def check(name: str, *, slow: bool) -> None:
             assert not problem, f"docs/{name}, line {block.shown.line}: {problem}\n{printed}"
 
 
-@pytest.mark.parametrize("name", RUN)
+LONG = ("tutorial.md",)
+"""Pages that train, and draw: seconds each."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.long) if n in LONG else n for n in RUN])
 def test_a_page_does_what_it_says(name: str, here: Path) -> None:
     check(name, slow=False)
 

@@ -10,7 +10,10 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 from zipfile import ZipFile
 
+import pytest
 from installed_wheel import BESIDE_THE_CODE, Built, built, finished
+
+pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN_BY_SETUPTOOLS = {"PKG-INFO", "setup.cfg"}

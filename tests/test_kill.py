@@ -9,6 +9,8 @@ pytest.importorskip("accelerate", reason="needs the extra train")
 
 from kills import COMMANDS, campaign, make_inputs, summary
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("kills", [1, pytest.param(18, marks=pytest.mark.slow)])
 def test_a_command_that_was_killed_and_run_again_leaves_the_same_files(

@@ -20,7 +20,7 @@ PACKAGE = ROOT / "rmbench"
 LAYERS = [
     ["errors", "types"],
     ["core", "stats"],
-    ["format", "metrics", "models"],
+    ["edits", "format", "metrics", "models"],
     ["tasks"],
     ["results", "scoring"],
     ["benchmarks", "boards", "check", "contamination", "gold", "inspection", "sampling", "train"],

@@ -46,7 +46,8 @@ def check_model(
     if isinstance(model, ConcurrentModel):
         raise ConfigError(
             "rmbench check asks about a hundred questions, which a judge would charge for, and tests promises"
-            " that only rewards make; try a judge with rmbench eval --limit 10 and read its flip rate"
+            " that only rewards make; measure a judge's biases with --bias --limit 10, or try it with"
+            " rmbench eval --limit 10 and read its flip rate"
         )
     if tolerance is None:
         tolerance = TOLERANCE.get(_dtype(model), TOLERANCE["float32"])

@@ -26,7 +26,7 @@ COMMANDS = {
     "report": "Write a page on one model or several: numbers, figures, worst items.",
     "records": "List the records of a results folder, or remove some.",
     "curve": "Draw best-of-N curves of records: gold, win rate, KL, over-optimisation.",
-    "check": "Test a reward model for defects that spoil its numbers.",
+    "check": "Test a model for defects that spoil its numbers, or measure its biases.",
     "contamination": "Look for a task's data in a training set.",
     "remeasure": "Make the numbers of records again from stored rewards.",
     "import": "Read results that a benchmark has published.",
@@ -43,7 +43,6 @@ COMMANDS = {
 """Command -> its line in `rmbench --help`, written here so that help imports no command."""
 
 _PLACES = {
-    "check": "models_command:check",
     "losses": "models_command:losses",
     "schema": "tasks_command:schema",
     "verifiers": "models_command:verifiers",

@@ -1,7 +1,4 @@
-"""`rmbench models`, `rmbench losses` and `rmbench verifiers`: lists of registered objects.
-
-`rmbench check`: test a model before its numbers are published.
-"""
+"""`rmbench models`, `rmbench losses` and `rmbench verifiers`: lists of registered objects."""
 
 import inspect
 import json
@@ -12,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rmbench.cli.options import eval_options, json_option, output_options, runtime_options
+from rmbench.cli.options import json_option, output_options
 from rmbench.core.escape import one_line
-from rmbench.errors import ConfigError, RunError
+from rmbench.errors import ConfigError
 
 if TYPE_CHECKING:
     from rmbench.models.resolve import OptionRow
@@ -28,7 +25,8 @@ def command(model: str | None, output: str) -> None:
 
     MODEL is whatever --model takes, or a scheme: `rmbench models hf` lists the options of every Hugging Face
     model. `rmbench models recipes` lists how heads of public reward models are read (-M recipe=NAME), and how
-    models that compare two replies are asked.
+    models that compare two replies are asked. `rmbench models judges` lists how families of judges are asked
+    and read (-M pack=NAME).
 
     Register your own with @register_reward_model("name"), by an entry point in the group rmbench.models, or
     name it by file: --model my_rm.py:MyRM.
@@ -36,8 +34,8 @@ def command(model: str | None, output: str) -> None:
     from rmbench.models.resolve import list_models, rules
 
     if model is not None:
-        if model == "recipes":
-            _show_recipes(output)
+        if model in ("recipes", "judges"):
+            (_show_recipes if model == "recipes" else _show_judges)(output)
             return
         if output not in ("text", "json"):
             raise click.UsageError(f"--{output} is for the list of models", click.get_current_context())
@@ -95,6 +93,33 @@ def _show_recipes(output: str) -> None:
             " shows has to be named: -M recipe=NAME.\n--json prints all families, the evidence and what each"
             " recipe says."
         )
+
+
+def _show_judges(output: str) -> None:
+    """Print the judge packs of the package: what each asks, what it needs, and for which families."""
+    from rmbench.models.judge.pack import packs
+
+    if output == "json":
+        found = [{**asdict(pack), "identity": pack.identity} for pack in packs().values()]
+        click.echo(json.dumps(found, indent=1))
+        return
+    from rmbench.cli.options import print_tables
+    from rmbench.format.tables import Block, Column, Table
+
+    names = {"pack": None, "asks": None, "shows": None, "about": 60, "families": 40}
+    rows = tuple(
+        (
+            pack.name,
+            f"{pack.asks} (at most {pack.most})" if pack.asks == "list" else pack.asks,
+            ", ".join(f"{name} (needed)" if text is None else name for name, text in pack.shows.items()),
+            pack.about,
+            ", ".join(pack.families),
+        )
+        for pack in packs().values()
+    )
+    table = Table(tuple(Column(name, "text", width) for name, width in names.items()), rows)
+    caption = ("How judges are asked and read (-M pack=NAME)",)
+    print_tables(output, lambda: [Block("judges", (), table, caption=caption)], lambda: table)
 
 
 def _show(model: str, as_json: bool) -> None:
@@ -193,37 +218,3 @@ def _row(name: str, factory: Any) -> dict[str, Any]:
         "gold_kind": str(getattr(factory, "gold_kind", "unknown")),
         "options": describe_options(factory, inspect.signature(factory).parameters.values()),
     }
-
-
-@click.command("check")
-@click.option("-m", "--model", required=True, metavar="MODEL", help="Model to check; as in `rmbench eval`.")
-@eval_options("options")
-@runtime_options
-@json_option
-def check(model: str, options: dict[str, str], as_json: bool, **runtime: Any) -> None:
-    """Test a reward model, in seconds, for defects that would spoil its numbers.
-
-    The checks: length and order of its output, finiteness, determinism, independence of batch and padding,
-    very long and empty responses, unicode, doubled BOS, pad equal to EOS. Each failure names its effect on a
-    published number. Exit code 1 if a check fails.
-    """
-    from rmbench.check import check_model
-    from rmbench.models.resolve import load_model
-    from rmbench.models.runtime import Runtime
-
-    loaded = load_model(model, options, Runtime(**runtime))
-    results = check_model(loaded.model)
-    if as_json:
-        rows = [
-            {"name": r.name, "passed": r.passed, "detail": r.detail, "meaning": r.meaning} for r in results
-        ]
-        click.echo(json.dumps({"model": loaded.name, "checks": rows}, indent=1))
-    else:
-        for result in results:
-            mark = {True: "ok  ", False: "FAIL", None: "n/a "}[result.passed]
-            click.echo(f"{mark} {result.name}: {one_line(result.detail)}")
-            if result.passed is False:
-                click.echo(f"       {one_line(result.meaning)}")
-    failed = sum(r.passed is False for r in results)
-    if failed:
-        raise RunError(f"{one_line(loaded.name)} fails {failed} of {len(results)} checks")

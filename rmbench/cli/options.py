@@ -187,6 +187,23 @@ _WIDE = f"{__name__}:wide"
 """Key of `--wide` in what a command's context holds."""
 
 
+class FileToWrite(click.Path):
+    """A file that a command writes at its end: tried before the work begins."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; ConfigError if nothing can be written there."""
+        from rmbench.core.files import require_writable
+
+        path = Path(str(super().convert(value, param, ctx)))
+        if path.is_dir():
+            raise ConfigError(f"{param.opts[-1] if param else ''} {path}: it is a folder; name a file in it")
+        require_writable(path.parent, param.opts[-1] if param else "")
+        return path
+
+
 def output_options(function: F) -> F:
     """Add `--wide`, and `--json`, `--markdown`, `--csv`, `--latex`: at most one, passed as `output`."""
 
@@ -236,5 +253,9 @@ def print_blocks(blocks: "Sequence[Block]") -> None:
     """Print tables as text, as wide as the terminal; with `--wide`, or into a file, as wide as they are."""
     from rmbench.format.terminal import as_text, terminal_width
 
-    wide = click.get_current_context().meta.get(_WIDE, False)
-    click.echo(as_text(blocks, None if wide else terminal_width()))
+    click.echo(as_text(blocks, None if is_wide() else terminal_width()))
+
+
+def is_wide() -> bool:
+    """Return whether `--wide` asks for everything."""
+    return bool(click.get_current_context().meta.get(_WIDE, False))

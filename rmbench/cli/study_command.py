@@ -35,39 +35,36 @@ from rmbench.errors import ConfigError
     metavar="FILE.jsonl.xz",
     help="Also write all records into one file, a record per line.",
 )
-@eval_options("store", "device", "offline", "results")
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the records.  [default: <models-dir>/<name of the study>/results]",
+)
+@eval_options("store", "device", "offline")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar.")
 def command(
     file: Path, places: tuple[str, ...], models_dir: Path, out: Path | None,
     records: Path | None, store: Path | None, device: str,
-    offline: bool, results: Path, quiet: bool,
+    offline: bool, results: Path | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Train methods x bases x data x seeds, evaluate every model, and compare methods in pairs.
 
     \b
     rmbench study studies/margins.yaml --place bases=path/to/bases --place data=path/to/data
 
-    The command writes study.md (the page that it prints), study.csv (a row per number), study.tex (each table
-    for a paper, package booktabs) and the figures.
+    The command writes study.html (the page to look at: the finding, the differences to the reference, tables
+    and figures), study.md (what it prints), study.csv (a row per number), study.tex (each table for a paper,
+    package booktabs) and the figures. The records go into a folder of the study's own, so that its models do
+    not stand on your boards; --results changes that.
 
     After a kill, the same command continues: trained models and complete records are not made again.
     """
     try:
-        from rmbench.study import (
-            batch_rows,
-            load_study,
-            packed_records,
-            render_figures,
-            rows_of_study,
-            run_study,
-            to_csv,
-            to_latex,
-            to_markdown,
-        )
+        from rmbench.study import batch_rows, load_study, packed_records, run_study, write_study
     except ImportError as error:
         missing = str(error).partition(";")[0]
         raise ConfigError(f"{missing}; training needs: pip install 'rmbench[train]'") from None
-    from rmbench.core.files import write_atomic
+    from rmbench.core.files import require_writable, write_atomic
     from rmbench.core.progress import Bar
     from rmbench.models.runtime import Runtime
     from rmbench.scoring import default_store_folder
@@ -77,6 +74,9 @@ def command(
     spec = load_study(file, key_values(places, "--place"))
     runtime = Runtime(device=device, offline=offline)
     place = store or default_store_folder()
+    folder = out or Path("leaderboards") / spec.name
+    require_writable(folder, "--out")
+    results = results or models_dir / spec.name / "results"
     with Bar("study", "models", enabled=not quiet) as bar:
         done = run_study(
             spec,
@@ -87,16 +87,14 @@ def command(
             tell=bar.step,
             tell_texts=bar.texts,
         )
-    batches = batch_rows(spec, place, runtime)
-    rows, versus = rows_of_study(spec, done.outcomes)
-    folder = out or Path("leaderboards") / spec.name
-    figures = render_figures(spec, done, batches)
-    page = to_markdown(spec, rows, versus, batches, figures)
-    tables = {"study.csv": to_csv(rows), "study.tex": to_latex(spec, rows, versus, batches), "study.md": page}
-    for name, content in tables.items():
-        write_atomic(folder / name, content)
-    for name, image in figures.items():
-        write_atomic(folder / name, image)
+    page = write_study(spec, done, batch_rows(spec, place, runtime), folder, _again(file, places, out))
     if records is not None:
         write_atomic(records, packed_records(outcome.run.record for outcome in done.outcomes.values()))
     click.echo(page)
+    click.echo(f"Look at {folder / 'study.html'}. Records: {results}.", err=True)
+
+
+def _again(file: Path, places: tuple[str, ...], out: Path | None) -> list[str]:
+    """Return the command that makes the study again, without the folders of this machine."""
+    named = [word for place in places for word in ("--place", f"{place.partition('=')[0]}=PATH")]
+    return ["rmbench", "study", file.name, *named, *(["--out", out.name] if out else [])]

@@ -190,9 +190,10 @@ def schema_of(file: str) -> dict[str, Any]:
 
         return json_schema(StudySpec, "A study of rmbench")
     if file == "judge":
-        from rmbench.models.judge.judge import Template
+        from rmbench.models.judge.pack import Pack
+        from rmbench.models.judge.template import Template
 
-        return json_schema(Template, "The prompt of a judge of rmbench")
+        return json_schema(Pack, "The pack or the prompt of a judge of rmbench", Template)
     from rmbench.results.record import RecordFile
 
     return json_schema(RecordFile, "A run record of rmbench")

@@ -6,6 +6,7 @@ import click
 
 from rmbench.cli.options import json_option, options_of
 from rmbench.core.digits import Digits
+from rmbench.core.files import require_writable
 from rmbench.core.progress import Bar
 from rmbench.errors import ConfigError
 from rmbench.train.settings import TrainOptions
@@ -36,7 +37,8 @@ def command(options: TrainOptions, as_json: bool) -> None:
         raise ConfigError(f"{missing}; training needs: pip install 'rmbench[train]'") from None
 
     settings, runtime = options.settings, options.runtime
-    find_loss(settings.method)  # an unknown name stops before the data is read
+    find_loss(settings.method)  # an unknown name stops before the data is read, and so does a full disk
+    require_writable(options.out, "--out")
     pairs = options.pairs.read(settings.seed, offline=runtime.offline)
     shown = not options.quiet and is_main_process()
     with Bar("training", "steps", pairs_per_step=settings.batch_size, enabled=shown) as bar:

@@ -317,3 +317,14 @@ OnBad: TypeAlias = Annotated[
 ]
 Texts: TypeAlias = Mapping[str, Annotated[str, Option(as_text=True)]]
 """Options of another thing, by name, as texts: they are typed where they are used."""
+
+
+def changed_from_default(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that differ from their defaults: a new field changes no identity."""
+    found = {}
+    for each in fields(value):
+        own = getattr(value, each.name)
+        default = each.default_factory() if each.default_factory is not MISSING else each.default
+        if own != default:
+            found[each.name] = changed_from_default(own) if is_dataclass(own) else own
+    return found

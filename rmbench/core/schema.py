@@ -338,13 +338,14 @@ def _scalar(base: Any, value: Any, at: _At, hint: Any) -> Any:
     return value
 
 
-def json_schema(cls: type, title: str) -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of the files that `parse` reads into `cls`."""
+def json_schema(cls: type, title: str, *others: type) -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the files that `parse` reads into one of these classes."""
+    shapes = [_object(one) for one in (cls, *others)]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": title,
         "description": " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split()),
-        **_object(cls),
+        **({"anyOf": shapes} if others else shapes[0]),
     }
 
 

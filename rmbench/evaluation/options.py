@@ -97,6 +97,13 @@ class EvalOptions:
             " fresh run that is stopped starts over."
         ),
     ] = False
+    keep_texts: Annotated[
+        bool,
+        Option(
+            "Keep the items' texts in the results folder (texts/), so that pages show them where the data is"
+            " gone. Mind the data's licence before you share the folder."
+        ),
+    ] = False
     quiet: Annotated[bool, Option("No progress bar and no remarks.", flags="-q --quiet")] = False
     command: Annotated[tuple[str, ...], NO_OPTION] = ()
     """Command line, for the record's provenance; empty for a call."""
@@ -140,4 +147,5 @@ class EvalKeywords(TypedDict, total=False):
     results: str | PathLike[str] | None
     store: str | PathLike[str] | None
     fresh: bool
+    keep_texts: bool
     quiet: bool

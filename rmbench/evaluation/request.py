@@ -22,11 +22,11 @@ from rmbench.gold.source import (
     load_gold,
     self_gold_error,
 )
-from rmbench.models.resolve import LoadedModel, check_spec, fingerprint_of, load_model
+from rmbench.models.resolve import LoadedModel, check_spec, load_model, run_fingerprint_of
 from rmbench.results.read import others_of_name
 from rmbench.scoring import Meter, Workers
 from rmbench.tasks.spec import TaskSpec, apply_params, list_tasks, load_task, parameter_names
-from rmbench.types import NotingModel
+from rmbench.types import NotingModel, PairwiseModel
 
 if TYPE_CHECKING:
     from rmbench.scoring.processes import Processes
@@ -204,6 +204,7 @@ def _one(
     loaded: LoadedModel, task: PreparedTask, options: EvalOptions, executor: Workers[Any] | None
 ) -> Outcome:
     label = f"{loaded.name} on {task.spec.name}"
+    _tell_cost(loaded, task, options)
     with (
         _billed(loaded, options),
         _told(label, options) as tell,
@@ -265,7 +266,7 @@ def _tell_of_namesakes(loaded: LoadedModel, options: EvalOptions) -> None:
     """Say so if the results folder has records of another model with this name."""
     if options.quiet:
         return
-    own = fingerprint_of(loaded)
+    own = run_fingerprint_of(loaded)
     others = {digest(r.fingerprint, 6): r for r in others_of_name(options.results, loaded.name, own)}
     if not others:
         return
@@ -277,6 +278,14 @@ def _tell_of_namesakes(loaded: LoadedModel, options: EvalOptions) -> None:
         f" ({', '.join(list(others)[:3])}; other {one_line(', '.join(differ), 60)}). Where both are shown,"
         f" this one is {name} ({digest(own, 6)}); -M name=NAME gives it its own name"
     )
+
+
+def _tell_cost(loaded: LoadedModel, task: PreparedTask, options: EvalOptions) -> None:
+    """Say what a pairwise model is asked, if a schedule is set or there are many responses."""
+    if options.quiet or not isinstance(loaded.model, PairwiseModel):
+        return
+    if told := loaded.schedule.cost(task.items):
+        _say(f"{one_line(loaded.name)} on {one_line(task.spec.name)}: {told}")
 
 
 @contextmanager

@@ -11,10 +11,11 @@ from rmbench.evaluation.task import PreparedTask
 from rmbench.evaluation.written import changed_by_template, with_special_tokens, without_unwritable
 from rmbench.metrics import measure_suite, panel_of
 from rmbench.models.messages import is_blank
-from rmbench.models.resolve import LoadedModel, fingerprint_of
+from rmbench.models.resolve import LoadedModel, fingerprint_of, run_fingerprint_of
 from rmbench.results.read import complete_run
-from rmbench.results.record import SELF_GOLD, make_identity, run_id
+from rmbench.results.record import SELF_GOLD, make_identity, rounded, run_id
 from rmbench.results.run import Run
+from rmbench.results.texts import keep_texts
 from rmbench.results.write import (
     encode_rewards,
     primary_metric,
@@ -80,7 +81,7 @@ def evaluate(
     identity = make_identity(
         task=task_identity(task.spec),
         data_hash=task.data_hash,
-        fingerprint=fingerprint,
+        fingerprint=run_fingerprint_of(loaded),
         limit=options.limit if len(task.items) < task.n_available else None,
         seed=options.runtime.seed,
         gold=task.gold.identity_for(fingerprint, self_gold=options.self_gold) if task.gold else None,
@@ -88,6 +89,8 @@ def evaluate(
     )
     if identity.get("gold", {}).get("relation") == SELF_GOLD:
         loaded = replace(loaded, name=f"{loaded.name} ({SELF_GOLD})")
+    if options.keep_texts:
+        keep_texts(options.results, task.spec.name, task.data_hash, task.items)
     done = None
     if not options.fresh:
         done = complete_run(options.results, loaded.name, task.spec, run_id(identity))
@@ -106,6 +109,7 @@ def evaluate(
             batch_tokens=options.batch_tokens,
             progress=progress,
             executor=executor,
+            schedule=loaded.schedule,
         )
     run = _measured(loaded, task, options, identity, scoring, meter, _served(store))
     return Outcome(run, reused=False, n_computed=scoring.n_computed)
@@ -158,6 +162,7 @@ def _measured(
             {**spec.params, "seed": options.runtime.seed},
             spec.strata,
             flips=flips,
+            contradictions=scoring.contradictions,
         )
     except ScoringError as error:  # rewards that are not finite, and the task's rule is to stop
         why = ", ".join(f"{n:,} for {reason}" for reason, n in unanswered.items() if n)
@@ -177,6 +182,7 @@ def _measured(
             "truncated": scoring.n_truncated,
             "invalid": scoring.n_invalid,
             **_if_any("unanswered", unanswered or meter.unanswered()),
+            **_if_any("pairs", _pairs(scoring)),
             **_if_any("special_tokens", with_special_tokens(task.items, loaded.model) or None),
             **_if_any("changed_by_template", changed_by_template(task.items, loaded.model) or None),
             "trained_on": _trained_on(loaded, task.items),
@@ -188,6 +194,12 @@ def _measured(
         provenance={**_provenance(loaded, task, options, scoring), **served, **_if_any("used", meter.used())},
         task_file=spec.text,
     )
+
+
+def _pairs(scoring: Scoring) -> dict[str, int] | None:
+    """Return what a schedule asked of the pairs; None without one."""
+    pairs = scoring.pairs
+    return None if pairs is None else {"asked": pairs.asked, "of": pairs.of}
 
 
 def _n_empty(items: Iterable[Item]) -> int:
@@ -232,6 +244,7 @@ def _provenance(
         **({} if task.gold is None else {"gold_computed": task.gold.n_computed}),
         **({"gold": dict(task.gold.provenance)} if task.gold and task.gold.provenance else {}),
         **({"remarks": list(said)} if said else {}),
+        **({} if scoring.pairs is None else {"reward_stderr_nats": rounded(scoring.pairs.stderr)}),
         "wall_s": round(wall_s, 3),
         "tokens": scoring.n_tokens or None,
         "parameters": loaded.model.n_parameters() if isinstance(loaded.model, CountedModel) else None,

@@ -29,20 +29,21 @@ LONGEST_TEXT = 4000
 """Characters of a prompt or a response that a page shows."""
 
 
-def render_page(folder: str, *, extra_style: str = "", **values: Any) -> str:
-    """Return a page made from `page.html`, `page.css` and `page.js` in a folder of `_data`.
+def render_page(folder: str, *, template: str = "page.html", extra_style: str = "", **values: Any) -> str:
+    """Return a page made from a template, `page.css` and `page.js` in a folder of `_data`.
 
     The template gets `style`, `script` and `policy` besides `values`. Style and script of all pages come
     before those of the folder.
 
     Args:
         folder: Name of the folder.
+        template: File in it.
         extra_style: Style that depends on the content.
         values: Content; text that is not `Markup` is escaped.
     """
     style = _asset("page", "base.css") + _asset(folder, "page.css") + extra_style
     script = _asset("page", "theme.js") + _asset("page", "tips.js") + _asset(folder, "page.js")
-    page: str = _template(folder).render(
+    page: str = _template(folder, template).render(
         style=Markup(style),  # noqa: S704  (the package's own file)
         script=Markup(script),  # noqa: S704
         policy=content_policy(style, script),
@@ -84,7 +85,7 @@ def _asset(folder: str, name: str) -> str:
 
 
 @lru_cache(maxsize=4)
-def _template(folder: str) -> Any:
+def _template(folder: str, name: str) -> Any:
     from jinja2 import Environment, StrictUndefined  # commands without a page do not wait for it
 
     environment = Environment(
@@ -95,7 +96,7 @@ def _template(folder: str) -> Any:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.from_string(_asset(folder, "page.html"))
+    return environment.from_string(_asset(folder, name))
 
 
 def _shown(value: Any) -> Any:

@@ -124,7 +124,13 @@ def gold_of_model(
     fingerprint = fingerprint_of(loaded)
     with open_stores(store, loaded.model, fingerprint, fresh=fresh, tell=tell) as scores:
         scoring = score_items(
-            loaded.model, items, scores, batch_tokens=batch_tokens, progress=progress, executor=executor
+            loaded.model,
+            items,
+            scores,
+            batch_tokens=batch_tokens,
+            progress=progress,
+            executor=executor,
+            schedule=loaded.schedule,
         )
     n_unexplained = scoring.n_invalid - sum(scoring.unanswered.values())
     counts = {"unknown: its reward is not finite": n_unexplained, "text cut to fit": scoring.n_truncated}
@@ -134,6 +140,7 @@ def gold_of_model(
         "kind": "model",
         "gold_kind": "graded",
         "model": fingerprint,
+        **loaded.schedule.identity(),
     }
     return _with_gold(
         _scored(items, scoring), identity, {k: n for k, n in counts.items() if n}, scoring.n_computed

@@ -11,7 +11,7 @@ from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.metrics.kinds import KINDS, at_largest_n, stem
 from rmbench.metrics.panel import Panel
 from rmbench.stats import Statistic, ratio
-from rmbench.stats.clusters import Ints
+from rmbench.stats.clusters import Floats, Ints
 from rmbench.types import Estimate
 
 METRICS_VERSION = 2
@@ -52,6 +52,7 @@ def measure_suite(
     strata: Sequence[str] = (),
     *,
     flips: tuple[Sequence[int], Sequence[int]] | None = None,
+    contradictions: Sequence[tuple[int, int]] | None = None,
     report_strata: bool = True,
 ) -> Suite:
     """Measure every kind of a task on `panel`.
@@ -63,6 +64,8 @@ def measure_suite(
         strata: Stratum keys to report on; `accuracy_macro` averages over the first.
         flips: For pairwise models, per item: pairs whose winner depends on the order, and pairs compared;
             None: those of the panel, if any.
+        contradictions: For judges that vote, per item: pairs of votes on the same question that contradict
+            each other, and pairs of votes.
         report_strata: False leaves the numbers of each stratum out (the macro mean stays).
 
     Returns:
@@ -75,6 +78,8 @@ def measure_suite(
     whole = _measure(panel, kinds, full)
     if panel.flips is not None and panel.comparisons is not None:
         _put_flip_rate(whole, panel, panel.flips, panel.comparisons)
+    if contradictions is not None:
+        _put_self_contradiction(whole, panel, np.array(contradictions, dtype=np.float64).reshape(-1, 2))
     by_stratum: dict[str, dict[str, dict[str, Estimate]]] = {}
     for key in keys if report_strata else ():
         values = np.array(panel.strata[key], dtype=object)
@@ -136,3 +141,12 @@ def _put_flip_rate(suite: Suite, panel: Panel, flips: Ints, comparisons: Ints) -
     suite.metrics["flip_rate"] = replace(rate, higher_is_better=False)
     if (alone := (comparisons == 0) & (panel.sizes > 1)).any():
         suite.left_out["flip_rate"] = alone
+
+
+def _put_self_contradiction(suite: Suite, panel: Panel, counts: Floats) -> None:
+    against, pairs = panel.per_cluster(counts[:, 0]), panel.per_cluster(counts[:, 1])
+    if not pairs.any():
+        suite.undefined["self_contradiction"] = "no question has two votes with an answer"
+        return
+    rate = ratio(against, pairs, n=int(pairs.sum()), bounded=True)
+    suite.metrics["self_contradiction"] = replace(rate, higher_is_better=False)

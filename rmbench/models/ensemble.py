@@ -42,6 +42,7 @@ from rmbench.types import (
     PartedModel,
     PrecomputedRewards,
     PreparingModel,
+    RatingJudge,
     RewardModel,
     Scored,
     SizedModel,
@@ -328,7 +329,12 @@ def _member(number: int, spec: str, options: Mapping[str, str], runtime: Runtime
         loaded = load_model(spec, options, runtime)
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-    for kind, what in ((PairwiseModel, "compares pairs"), (PrecomputedRewards, "looks rewards up by item")):
+    kinds = (
+        (PairwiseModel, "compares pairs"),
+        (PrecomputedRewards, "looks rewards up by item"),
+        (RatingJudge, "rates all responses of an item together"),
+    )
+    for kind, what in kinds:
         if isinstance(loaded.model, kind) and not isinstance(loaded.model, RewardModel):
             raise ConfigError(f"{where}: it {what}; expected a model that scores a conversation")
     return loaded

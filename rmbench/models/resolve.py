@@ -17,13 +17,14 @@ from rmbench.core.address import without_secrets
 from rmbench.core.files import digest
 from rmbench.core.loaded import code_of
 from rmbench.core.options import REQUIRED, accepts, argument_help, parameters_of
-from rmbench.core.schema import typed_options, written
+from rmbench.core.schema import from_text, typed_options, written
 from rmbench.core.user_file import import_file
 from rmbench.errors import ConfigError, RmbenchError, ScoringError, UnknownNameError
 from rmbench.models import MODELS, SCHEMES
 from rmbench.models.pair import says_pair
 from rmbench.models.runtime import Runtime
-from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, RewardModel
+from rmbench.models.schedule import FULL, KINDS, Schedule
+from rmbench.types import AnyModel, PairwiseModel, PrecomputedRewards, RatingJudge, RewardModel
 
 _RULES = """\
 The first rule that applies decides which model --model means:
@@ -35,6 +36,7 @@ The first rule that applies decides which model --model means:
                             package's entry point in the group rmbench.models
   5. org/name[@revision]    a model on the Hugging Face Hub
 -M key=value passes options, typed by the model's constructor; -M name=NAME is its name in tables,
+-M comparisons=N asks a pairwise model N pairs an item (-M schedule=circular|sampled says which),
 -M 2.key=value the option of an ensemble's second member."""
 
 
@@ -62,6 +64,9 @@ class LoadedModel:
     spec: str
     identity: Mapping[str, str] = field(default_factory=dict)
     """Further keys of the fingerprint, e.g. {"source_sha256": ...}."""
+    schedule: Schedule = FULL
+    """Pairs that a pairwise model is asked. Part of a run's identity, not of the score store's: a pair's
+    answer does not depend on the other pairs."""
 
 
 def load_model(
@@ -71,7 +76,8 @@ def load_model(
 
     Args:
         spec: The text of `--model`.
-        options: `-M key=value` texts; typed by the constructor's signature. `name` is every model's.
+        options: `-M key=value` texts; typed by the constructor's signature. `name` is every model's,
+            `comparisons` and `schedule` are every pairwise model's.
         runtime: Device, dtype, length and the like; a constructor with a parameter `runtime` receives it.
 
     Raises:
@@ -87,13 +93,39 @@ def load_model(
     known = list(inspect.signature(factory).parameters) if callable(factory) else []
     if not (known and accepts(factory, "name")) or "name" in known[: len(arguments)]:
         options.pop("name", None)
+    own = parameters_of(factory) if callable(factory) else {}
+    planned: dict[str, str] = {
+        key: options.pop(key) for key in ("comparisons", "schedule") if key in options and key not in own
+    }
     model = _make(factory, arguments, options, runtime, spec)
+    schedule = _schedule(planned, model, runtime.seed, f"--model {without_secrets(spec)}")
     name = chosen_name or str(getattr(model, "display_name", name))
     if identity:  # foreign code may forget an option in its fingerprint: what it was made with always counts
         identity |= {f"option:{key}": value for key, value in options.items() if key != "name"}
     return LoadedModel(
-        name=checked_name(name, f"--model {without_secrets(spec)}"), model=model, spec=spec, identity=identity
+        name=checked_name(name, f"--model {without_secrets(spec)}"),
+        model=model,
+        spec=spec,
+        identity=identity,
+        schedule=schedule,
     )
+
+
+def _schedule(options: Mapping[str, str], model: AnyModel, seed: int, where: str) -> Schedule:
+    """Return the schedule that `-M comparisons=` and `-M schedule=` ask for."""
+    if not options:
+        return FULL
+    if not isinstance(model, PairwiseModel):
+        raise UnknownNameError("option", next(iter(options)), (), f"{where}, which compares no pairs")
+    if "comparisons" not in options:
+        raise ConfigError(f"{where}: option 'schedule' needs comparisons=N, the pairs asked of an item")
+    text, kind = options["comparisons"], options.get("schedule", KINDS[0])
+    n = from_text(int, text, f"{where}: option 'comparisons'")
+    if n < 1:
+        raise ConfigError(f"{where}: option 'comparisons' is {n}; expected pairs of an item, 1 or more")
+    if kind not in KINDS:
+        raise UnknownNameError("schedule", kind, KINDS, where)
+    return Schedule(n, kind, seed)
 
 
 def options_of(spec: str) -> tuple[Any, list[inspect.Parameter]]:
@@ -143,6 +175,18 @@ def fingerprint_of(loaded: LoadedModel) -> dict[str, str]:
     if clash:
         raise ScoringError(f"model {loaded.name!r}: fingerprint() uses the reserved key {clash[0]!r}")
     return {**own, **loaded.identity}
+
+
+def run_fingerprint_of(loaded: LoadedModel) -> dict[str, str]:
+    """Return the model's identity in a run: its fingerprint, and its schedule unless every pair is asked.
+
+    Raises:
+        ScoringError: As `fingerprint_of`, or if the fingerprint has the schedule's key.
+    """
+    own, schedule = fingerprint_of(loaded), loaded.schedule.identity()
+    if clash := sorted(own.keys() & schedule.keys()):
+        raise ScoringError(f"model {loaded.name!r}: fingerprint() uses the reserved key {clash[0]!r}")
+    return {**own, **schedule}
 
 
 def model_hash(loaded: LoadedModel) -> str:
@@ -261,7 +305,9 @@ def _make(
 
 def problem_of(model: Any) -> str | None:
     """Return what is missing for `model` to be one of the three protocols; None if nothing is."""
-    if isinstance(model, (RewardModel, PairwiseModel, PrecomputedRewards)) and not isinstance(model, type):
+    if isinstance(model, (RewardModel, PairwiseModel, PrecomputedRewards, RatingJudge)) and not isinstance(
+        model, type
+    ):
         for name in ("fingerprint", "score", "prefer", "rewards"):
             if hasattr(model, name) and not callable(getattr(model, name)):
                 return f"{name} is not a method"

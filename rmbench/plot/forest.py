@@ -24,6 +24,8 @@ class ForestRow:
     """True if the corrected test separates the models: the point is filled."""
     shows: float | None = None
     """Smallest difference that the data shows with 80% power: a grey bar around 0."""
+    points: tuple[float, ...] = ()
+    """What the difference is the mean of, such as one per seed, turned alike: drawn faint."""
 
 
 def turned(difference: Estimate) -> Estimate:
@@ -47,7 +49,7 @@ def draw_forest(rows: Sequence[ForestRow], first: str, second: str, name: str, k
 
     Args:
         rows: Differences of one unit, from the top.
-        first: Name of the first model; empty where rows have several.
+        first: Name of the first model, or what stands for all of them; empty where rows have several.
         second: Name of the other; empty where rows have several.
         name: Name of the figure, for its ids.
         kind: `svg` or `png`.
@@ -65,6 +67,7 @@ def _drawn(figure_class: Any, rows: Sequence[ForestRow], first: str, second: str
     for y, row in enumerate(rows):
         if row.shows is not None and isfinite(row.shows):
             axes.barh([y], [2 * six(row.shows)], left=[-six(row.shows)], height=0.62, color=QUIET, alpha=0.15)
+        axes.plot(six(row.points), [y] * len(row.points), linestyle="", marker="|", markersize=5, color=QUIET)
         axes.errorbar(
             [six(row.gain.value)],
             [y],
@@ -82,7 +85,8 @@ def _drawn(figure_class: Any, rows: Sequence[ForestRow], first: str, second: str
         f"{label(name, 22)} better" if name else f"{other} better"
         for name, other in ((second, "the other"), (first, "the first"))
     ]
-    axes.set_xlabel(f"← {sides[0]} | {sides[1]} →", fontsize=7)
+    # Below the figure, not the axes: long names leave those little room.
+    figure.supxlabel(f"← {sides[0]} | {sides[1]} →", fontsize=7)
     dress(axes, grid="x")
     axes.tick_params(axis="y", length=0)
     return figure
@@ -91,7 +95,8 @@ def _drawn(figure_class: Any, rows: Sequence[ForestRow], first: str, second: str
 def _limits(axes: Any, rows: Sequence[ForestRow], ends: Any) -> None:
     """Show all intervals. What the data could show may be far wider: its bars are cut."""
     values = [float(row.gain.value) for row in rows]
-    low = min(0.0, *(v - float(e) for v, e in zip(values, ends[0], strict=True)))
-    high = max(0.0, *(v + float(e) for v, e in zip(values, ends[1], strict=True)))
+    points = [float(point) for row in rows for point in row.points]
+    low = min([0.0, *points, *(v - float(e) for v, e in zip(values, ends[0], strict=True))])
+    high = max([0.0, *points, *(v + float(e) for v, e in zip(values, ends[1], strict=True))])
     room = 0.06 * (high - low) or 0.01
     axes.set_xlim(six(low - room), six(high + room))

@@ -7,6 +7,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from math import inf, isfinite
 from typing import Any
 
@@ -46,7 +47,20 @@ def drawing(settings: Mapping[str, Any] | None = None) -> Iterator[Any]:
     with mpl.rc_context({**base, **extra}), warnings.catch_warnings():
         # Names may be in any script: an SVG uses the reader's fonts, a PNG shows a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield Figure
+        yield _notebook_class(Figure)
+
+
+@cache
+def _notebook_class(figure_class: Any) -> Any:
+    """Return matplotlib's class of figures, which a notebook shows as a picture without `pyplot`."""
+
+    class Figure(figure_class):  # type: ignore[misc]
+        def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+            with canvas("notebook"):
+                width, height = (int(inches * 100) for inches in self.get_size_inches())
+                return image(self, "png", dpi=200), {"width": width, "height": height}
+
+    return Figure
 
 
 def image(figure: Any, kind: str, *, dpi: int = 110) -> bytes:
@@ -199,7 +213,7 @@ def panel_files(
 
     Args:
         stem: Name of the files.
-        rows: Labels at the left.
+        rows: Labels at the left; a line break begins a second line.
         columns: Labels at the top.
         fill: Draws a panel: (axes, row, column).
         finish: Draws legend and caption: (figure, axes of shape (rows, columns)).
@@ -210,6 +224,8 @@ def panel_files(
     """
     with drawing() as figure_class:
         size = (around[0] + panel[0] * len(columns), around[1] + panel[1] * len(rows))
+        columns = [label(column, LONGEST_LABEL) for column in columns]
+        rows = ["\n".join(label(part, LONGEST_LABEL) for part in row.split("\n")) for row in rows]
         figure = figure_class(figsize=size, layout="constrained")
         axes = figure.subplots(len(rows), len(columns), squeeze=False, **share)
         for i, row in enumerate(rows):
@@ -219,6 +235,11 @@ def panel_files(
                 axes[i][j].set_xlabel(x_label if i == len(rows) - 1 else "")
         finish(figure, axes)
         return {f"{stem}.{kind}": image(figure, kind) for kind in ("svg", "png")}
+
+
+def legend_columns(names: Sequence[str], width: float) -> int:
+    """Return how many columns of a legend fit into `width` inches."""
+    return max(1, int(width * 72 // (max(map(len, names), default=0) * _LETTER + _HANDLE)))
 
 
 def legend(figure: Any, panels: Sequence[Any], ncols: int | None = None, order: Sequence[str] = ()) -> None:
@@ -236,8 +257,7 @@ def legend(figure: Any, panels: Sequence[Any], ncols: int | None = None, order: 
         for name, handle in zip(names, handles, strict=True):
             found.setdefault(name, handle)
     labels = sorted(found, key=lambda name: order.index(name) if name in order else len(order))
-    room = int(WIDTH * 72 // (max(map(len, labels), default=0) * _LETTER + _HANDLE))
-    columns = max(1, min(room, ncols or len(labels)))
+    columns = max(1, min(legend_columns(labels, WIDTH), ncols or len(labels)))
     figure.legend([found[n] for n in labels], labels, loc="outside upper left", ncols=columns)
 
 

@@ -10,6 +10,7 @@ from rmbench.format.pages import ARROWS, LONGEST_NAME, better, text_block
 from rmbench.format.tables import Number, plain_rows
 from rmbench.models.messages import text_of
 from rmbench.plot.forest import ForestRow, draw_forest, turned
+from rmbench.plot.inline import inline_svg
 from rmbench.report.compare_tables import (
     answered_notes,
     basis_notes,
@@ -22,7 +23,7 @@ from rmbench.report.compare_tables import (
 )
 from rmbench.report.decision import strata_note, strata_table
 from rmbench.report.numbers import Section
-from rmbench.report.pictures import Picture, inline_svg, stem_of
+from rmbench.report.pictures import Picture, stem_of
 from rmbench.report.worst import Texts
 from rmbench.results.compare import ManyReport, MetricComparison
 from rmbench.results.verdict import Decision

@@ -162,6 +162,7 @@ _NESTED = {
     "unanswered": "without an answer",
     "trained_on": "prompts that the model was trained on",
     "gold": "gold of responses",
+    "pairs": "pairs of responses",
     "steps": "steps of responses",
     "special_tokens": "with the text of a special token",
 }

@@ -1,9 +1,9 @@
 """The items that a model gets most wrong, and the two responses of each that show it.
 
-Texts are read from the task's data again: a record holds no text.
+Texts are read from the task's data again, or from where `--keep-texts` put them: a record holds no text.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from rmbench.metrics.selection import penalised, rule_of
 from rmbench.plot import Source
 from rmbench.results.disagree import gold_of_pick
 from rmbench.results.run import Run
+from rmbench.results.texts import kept_texts
 from rmbench.tasks import read_task_items
 from rmbench.tasks.spec import list_tasks
 from rmbench.types import Item
@@ -46,11 +47,17 @@ def read_texts(run: Run, wanted: Collection[str], data: Path | None) -> Texts:
     """
     if not wanted:
         return Texts()
+    kept = None if data is not None else kept_texts(run, wanted)
+    if kept is not None:
+        return _own(run, wanted, kept)
     task = run.task
     try:
         spec = run.spec()
         if data is None and spec.data.path is None:
-            return Texts(why=f"the data of {task} is not part of the package; --data PATH shows the texts")
+            return Texts(
+                why=f"the data of {task} is not part of the package; --data PATH shows the texts, and"
+                " `rmbench eval --keep-texts` keeps them with the records"
+            )
         found = read_task_items(spec, data, on_bad="skip", offline=True)
     except UnknownNameError:
         if data is not None:
@@ -60,10 +67,15 @@ def read_texts(run: Run, wanted: Collection[str], data: Path | None) -> Texts:
         if data is not None:
             raise
         return Texts(why=f"the data of {task} could not be read: {error}")
+    return _own(run, wanted, found.items)
+
+
+def _own(run: Run, wanted: Collection[str], found: Iterable[Item]) -> Texts:
+    """Return those of the items found that belong to the run."""
     panel = run.panel
     place = {name: i for i, name in enumerate(panel.ids) if name in wanted}
     items = {}
-    for item in found.items:
+    for item in found:
         if item.id in place:
             i = place[item.id]
             lengths = panel.lengths[panel.offsets[i] : panel.offsets[i + 1]]
@@ -71,7 +83,10 @@ def read_texts(run: Run, wanted: Collection[str], data: Path | None) -> Texts:
             if len(here) == len(lengths) and (not lengths.any() or here == [int(v) for v in lengths]):
                 items[item.id] = item
     missing = len(place) - len(items)
-    why = f"{missing} of {len(place)} items are not in the data at hand, or not with the same responses"
+    why = (
+        f"{missing} of {len(place)} items are not in the data at hand, or not with the same responses;"
+        " --data PATH names it, and `rmbench eval --keep-texts` keeps texts with the records"
+    )
     return Texts(items, why if missing else "")
 
 

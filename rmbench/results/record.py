@@ -264,6 +264,8 @@ class Counts:
     best_of_n: Mapping[str, int] | None = None
     unanswered: Mapping[str, int] | None = None
     """Reason -> number of judgements of a metered model that gave no reward."""
+    pairs: Mapping[str, int] | None = None
+    """Of a pairwise model under a schedule: pairs `asked` in both orders, and the pairs `of` all items."""
     steps: Mapping[str, int] | None = None
     """Of a model that rates steps: how many there are, and responses that nothing divides into steps."""
     changed_by_template: Mapping[str, int] | None = None
@@ -376,6 +378,13 @@ def caveats(record: Record) -> list[str]:
     if counts["invalid"]:
         parts.append(f"{counts['invalid']:,} invalid")
     parts += [f"{n:,} without an answer ({why})" for why, n in (counts.get("unanswered") or {}).items() if n]
+    if pairs := counts.get("pairs"):
+        stderr = record.provenance.get("reward_stderr_nats")
+        known = "unknown" if stderr is None else f"{stderr:.2g} nats"
+        parts.append(
+            f"{pairs['asked']:,} of {pairs['of']:,} pairs of responses asked; standard error of a reward"
+            f" {known}"
+        )
     if n := (counts.get("steps") or {}).get("responses_without_separator"):
         what = "response has" if n == 1 else "responses have"
         parts.append(f"{n:,} {what} no separator of steps, so one step each (-M step_token= names another)")

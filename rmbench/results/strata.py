@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rmbench.metrics.kinds import KINDS, stem
+from rmbench.metrics.kinds import known_kind, stem
 from rmbench.results.compare import Common, check_same_prompts
 from rmbench.results.run import Run, named
 from rmbench.stats import Tested, family
@@ -59,7 +59,8 @@ def strata_of(a: Run, b: Run, metric: str) -> StrataReport:
     """
     check_same_prompts(a, b)
     kind = a.suite.kind_of.get(metric, "")
-    if not kind or stem(metric) not in KINDS.get(kind).in_strata:
+    of_kind = known_kind(kind)
+    if of_kind is None or stem(metric) not in of_kind.in_strata:
         return StrataReport(metric, (), 0)
     left, found = 0, list[tuple[str, str, int, Common]]()
     for key in (key for key in a.strata if key in a.panel.strata):

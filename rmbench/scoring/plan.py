@@ -10,16 +10,30 @@ again sends the same batches, and gets the same rewards to the last bit.
 A unit is a conversation, or an ordered pair for pairwise models.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from rmbench.core.files import conversation_key, pair_key
+from rmbench.core.files import conversation_key, digest, identity_of, pair_key
+from rmbench.errors import ConfigError
 from rmbench.models.messages import text_alone
-from rmbench.types import Conversation, Item, Pair, RewardModel, SharingModel, SizedModel, Turn
+from rmbench.models.schedule import FULL, Schedule
+from rmbench.types import (
+    Conversation,
+    Item,
+    JudgingModel,
+    Lineup,
+    Pair,
+    RatingJudge,
+    RewardModel,
+    SharingModel,
+    SizedModel,
+    Turn,
+)
 
 U = TypeVar("U")
 T = TypeVar("T")
+Q = TypeVar("Q", Pair, Lineup)
 
 DEFAULT_BATCH_TOKENS = 8192
 CHARACTERS_PER_TOKEN = 4
@@ -157,8 +171,10 @@ def conversations_of(item: Item) -> list[Unit[Conversation]]:
     return [Unit(conversation_key(turns), turns) for turns in found]
 
 
-def pairs_of(item: Item) -> list[Unit[Pair]]:
-    """Return every ordered pair of responses, i before j: K (K - 1) for K responses, row by row.
+def pairs_of(item: Item, schedule: Schedule = FULL) -> list[Unit[Pair]]:
+    """Return the ordered pairs of responses that are asked: (i, j) and (j, i) of each pair, sorted.
+
+    The full round robin has K (K - 1) for K responses, row by row.
 
     Raises:
         UnwritableError: If a response calls tools: a pairwise model gets texts.
@@ -167,10 +183,67 @@ def pairs_of(item: Item) -> list[Unit[Pair]]:
     texts = [response.text for response in item.responses]
     return [
         Unit(pair_key(item.prompt, texts[i], texts[j]), Pair(item.prompt, texts[i], texts[j]))
-        for i in range(len(texts))
-        for j in range(len(texts))
-        if i != j
+        for i, j in sorted(order for i, j in schedule.pairs(item) for order in ((i, j), (j, i)))
     ]
+
+
+def pairs_for(model: object, schedule: Schedule, item: Item) -> list[Unit[Pair]]:
+    """Return the pairs of an item with what a judge is shown beside them.
+
+    Raises:
+        UnwritableError: As `pairs_of`.
+        ConfigError: If the item lacks what the judge needs.
+    """
+    shown = _shown(model, item)
+    units = pairs_of(item, schedule)
+    if not shown:
+        return units
+    return [Unit(_shown_key(unit.key, shown), replace(unit.payload, shown=shown)) for unit in units]
+
+
+def lineups_of(model: RatingJudge, item: Item) -> list[Unit[Lineup]]:
+    """Return the question, or questions, of a judge that rates an item's responses: one row per response.
+
+    Raises:
+        ConfigError: If the item has more responses than the judge compares, or lacks what it needs.
+    """
+    shown, most = _shown(model, item), model.most_together()
+    if 1 < most < len(item.responses):
+        raise ConfigError(
+            f"item {item.id!r} has {len(item.responses)} responses, and the judge rates at most {most} at"
+            " once; expected a pack that asks about pairs or single responses (rmbench models judges)"
+        )
+    turns = tuple(response.turn for response in item.responses)
+    text_alone(turns, f"a judge's prompt (item {item.id})")
+    found = []
+    for k, turn in enumerate(turns):
+        if most == 1:
+            key, row = conversation_key((*item.prompt, turn)), Lineup(item.prompt, (turn,), shown=shown)
+        else:
+            said = [[identity_of(each) for each in some] for some in (item.prompt, turns)]
+            key, row = digest(["list", *said, k], 32), Lineup(item.prompt, turns, k, shown)
+        found.append(Unit(_shown_key(key, shown) if shown else key, row))
+    return found
+
+
+def votes_of(units: Sequence[Unit[Q]], n_votes: int) -> list[list[Unit[Q]]]:
+    """Return the votes of each question; a vote's key does not depend on how many there are."""
+    return [
+        [Unit(_vote_key(unit.key, vote), replace(unit.payload, vote=vote)) for vote in range(n_votes)]
+        for unit in units
+    ]
+
+
+def _shown(model: object, item: Item) -> Mapping[str, str]:
+    return model.shown(item) if isinstance(model, JudgingModel) else {}
+
+
+def _shown_key(key: str, shown: Mapping[str, str]) -> str:
+    return digest([key, "shown", dict(shown)], 32)
+
+
+def _vote_key(key: str, vote: int) -> str:
+    return key if vote == 0 else digest([key, "vote", vote], 32)
 
 
 def conversation_measure(model: RewardModel) -> Measure[Conversation]:
@@ -178,6 +251,15 @@ def conversation_measure(model: RewardModel) -> Measure[Conversation]:
     lengths = model.lengths if isinstance(model, SizedModel) else _conversation_lengths
     joint = model.joint_length if isinstance(model, SharingModel) else _nothing_shared
     return Measure(lengths, lambda turns: _key(turns[:-1]), joint)
+
+
+def lineup_measure() -> Measure[Lineup]:
+    """Return sizes that put the rows of a question, and no others, into one batch of a budget of 1."""
+    return Measure(
+        lambda batch: [1] * len(batch),
+        lambda row: (_key(row.prompt), _key(row.replies), tuple(sorted(row.shown.items())), row.vote),
+        lambda _batch: 1,
+    )
 
 
 def pair_measure() -> Measure[Pair]:

@@ -8,37 +8,48 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isfinite, nan
-from typing import Any, overload
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
 from rmbench.errors import ScoringError, UnwritableError
-from rmbench.models.pairwise import rewards_from_preferences
+from rmbench.models.pairwise import rewards_from_pairs, rewards_from_preferences
+from rmbench.models.schedule import FULL, Schedule
 from rmbench.scoring.executor import Executor, Failure, InProcess, PartBatch, executor_of
 from rmbench.scoring.plan import (
     DEFAULT_BATCH_TOKENS,
+    Q,
     Unit,
     conversation_measure,
     conversations_of,
+    lineup_measure,
+    lineups_of,
     pair_measure,
-    pairs_of,
+    pairs_for,
 )
 from rmbench.scoring.store import PartStores, ScoreStore
+from rmbench.scoring.voted import Contradictions, VotedWork
 from rmbench.scoring.work import Answered, Answering, Flow, Progress, Work
 from rmbench.types import (
     AnyModel,
     BudgetedModel,
     Conversation,
     Item,
+    JudgingModel,
+    Lineup,
     Pair,
     PairwiseModel,
     PartedModel,
     PrecomputedRewards,
     PreparingModel,
+    RatingJudge,
     RewardModel,
     Scored,
 )
+
+U = TypeVar("U")
 
 
 class RewardRows(Sequence[tuple[float, ...]]):
@@ -96,6 +107,18 @@ class RewardRows(Sequence[tuple[float, ...]]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairCounts:
+    """Pairs that a schedule asked, and the precision of the rewards made of them."""
+
+    asked: int
+    """Pairs asked in both orders, of all items."""
+    of: int
+    """Pairs of the full round robin."""
+    stderr: float | None
+    """Standard error of a reward, nats, root mean square over the items that have one; None: no item has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scoring:
     """Rewards of items, with counts and time."""
 
@@ -119,6 +142,10 @@ class Scoring:
     """Pairwise models: per item, pairs whose winner depends on the order shown."""
     comparisons: tuple[int, ...] | None
     """Pairwise models: per item, pairs compared."""
+    pairs: PairCounts | None = None
+    """Pairwise models under a schedule: what was asked, and how sure the rewards are. None: every pair."""
+    contradictions: tuple[tuple[int, int], ...] | None = None
+    """Judges that vote: per item, pairs of votes that contradict each other, and pairs of votes."""
 
 
 def score_items(
@@ -129,6 +156,7 @@ def score_items(
     batch_tokens: int | None = None,
     progress: Progress | None = None,
     executor: Executor[Any] | None = None,
+    schedule: Schedule = FULL,
 ) -> Scoring:
     """Return the rewards of `items`.
 
@@ -140,8 +168,10 @@ def score_items(
         batch_tokens: Most tokens of a batch; None for the model's own budget.
         progress: Gets the progress.
         executor: Computes the answers instead of this process, with the same model.
+        schedule: Pairs that a pairwise model is asked.
 
     Raises:
+        ConfigError: If the schedule's budget cannot connect the responses of an item; nothing is asked.
         ScoringError: If the model raises or breaks its contract; rewards computed before stay stored.
     """
     started = time.perf_counter()
@@ -152,17 +182,59 @@ def score_items(
     if batch_tokens is None:
         batch_tokens = model.batch_tokens() if isinstance(model, BudgetedModel) else DEFAULT_BATCH_TOKENS
     if isinstance(model, PairwiseModel):
+        if schedule.comparisons is not None:
+            for item in items:
+                schedule.check(item)
         if progress:
-            progress.start(sum(len(item.responses) * (len(item.responses) - 1) for item in items))
+            progress.start(sum(2 * schedule.n_pairs(len(item.responses)) for item in items))
+        shown = _per_question(progress, model)
         with executor_of(model, model.prefer, executor) as ready:
-            pairs = Work[Pair](store, ready, pair_measure(), batch_tokens, progress, fraction=True)
-            return _play_round_robin(Flow(pairs, pairs_of, None, progress), pairs, items, started)
+            asked = Work[Pair](store, ready, pair_measure(), batch_tokens, shown, fraction=True)
+            pairs = _voted(asked, model)
+            flow = Flow(pairs, partial(pairs_for, model, schedule), None, progress)
+            return _compare(flow, pairs, items, started, schedule)
+    if isinstance(model, RatingJudge) and _is_asked_in_rows(model):
+        return _score_lineups(model, items, store, executor, progress, started)
     if progress:
         progress.start(sum(len(item.responses) for item in items))
     prepare = model.prepare if isinstance(model, PreparingModel) else None
+    model = cast(RewardModel, model)
     with executor_of(model, model.score, executor) as ready:
         texts = Work[Conversation](store, ready, conversation_measure(model), batch_tokens, progress)
-        return _score_conversations(Flow(texts, conversations_of, prepare, progress), texts, items, started)
+        return _score_rows(Flow(texts, conversations_of, prepare, progress), texts, items, started)
+
+
+def _is_asked_in_rows(model: RatingJudge) -> bool:
+    """Say whether a judge rates all replies together, or may be shown more than replies, or vote."""
+    return not isinstance(model, RewardModel) or isinstance(model, JudgingModel)
+
+
+def _score_lineups(
+    model: RatingJudge,
+    items: Sequence[Item],
+    store: ScoreStore,
+    executor: Executor[Any] | None,
+    progress: Progress | None,
+    started: float,
+) -> Scoring:
+    if progress:
+        progress.start(sum(len(item.responses) for item in items))
+    shown = _per_question(progress, model)
+    with executor_of(model, model.rate, executor) as ready:
+        rows = _voted(Work[Lineup](store, ready, lineup_measure(), 1, shown), model)
+        flow = Flow(rows, partial(lineups_of, model), None, progress)
+        return _score_rows(flow, rows, items, started)
+
+
+def _voted(work: Work[Q], model: object) -> "Work[Q] | VotedWork[Q]":
+    n_votes = model.votes() if isinstance(model, JudgingModel) else 1
+    return work if n_votes == 1 else VotedWork(work, n_votes)
+
+
+def _per_question(progress: Progress | None, model: object) -> Progress | None:
+    """Return a progress that counts a question when all its votes are there."""
+    n_votes = model.votes() if isinstance(model, JudgingModel) else 1
+    return progress if progress is None or n_votes == 1 else _Together(progress, n_votes)
 
 
 def _score_parts(
@@ -180,7 +252,7 @@ def _score_parts(
         progress.start(sum(len(item.responses) for item in items))
     work = PartedWork(model, stores, executor, batch_tokens, progress)
     prepare = model.prepare if isinstance(model, PreparingModel) else None
-    return _score_conversations(Flow(work, conversations_of, prepare, progress), work, items, started)
+    return _score_rows(Flow(work, conversations_of, prepare, progress), work, items, started)
 
 
 def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -> Scoring:
@@ -199,15 +271,15 @@ def _look_up(model: PrecomputedRewards, items: Sequence[Item], started: float) -
     )
 
 
-def _score_conversations(
-    flow: Flow[Conversation], work: Answering[Conversation], items: Sequence[Item], started: float
-) -> Scoring:
-    rewards = RewardRows()
+def _score_rows(flow: Flow[U], work: Answering[U], items: Sequence[Item], started: float) -> Scoring:
+    """Score items by one question per response."""
+    rewards, contradictions = RewardRows(), Contradictions(work)
     n_truncated = n_unknown = n_invalid = 0
     unanswered = Counter[str]()
     for answered in flow.answer(items):
         row = [answered.scored[unit.key] for unit in answered.units]
         rewards.append(s.reward for s in row)
+        contradictions.rate(answered.units)
         n_truncated += sum(bool(s.truncated) for s in row)
         n_unknown += sum(s.truncated is None for s in row)
         invalid = [s for s in row if not isfinite(s.reward)]
@@ -224,27 +296,39 @@ def _score_conversations(
         wall_s=time.perf_counter() - started,
         flips=None,
         comparisons=None,
+        contradictions=contradictions.counts,
     )
 
 
-def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item], started: float) -> Scoring:
-    """Compare every ordered pair of every item: K (K - 1) questions for K responses."""
+def _compare(
+    flow: Flow[Pair], work: Answering[Pair], items: Sequence[Item], started: float, schedule: Schedule
+) -> Scoring:
+    """Compare the scheduled pairs of every item, each in both orders."""
+    variances, n_asked, n_every = list[float](), 0, 0
     rewards, unanswered = RewardRows(), Counter[str]()
     flips, comparisons, n_invalid, n_truncated = [], [], 0, 0
-    tells = False
+    tells, contradictions = False, Contradictions(work)
     for answered in flow.answer(items):
+        contradictions.prefer(answered.units)
         k = len(answered.item.responses)
-        first_wins = _table(answered)
+        n_asked, n_every = n_asked + len(answered.units) // 2, n_every + k * (k - 1) // 2
+        edges = schedule.pairs(answered.item)
+        first_wins = _table(answered, edges)
         cut = _cut_responses(answered)
         tells, n_truncated = tells or cut is not None, n_truncated + (cut or 0)
-        if not np.isfinite(first_wins).all():
+        if not all(isfinite(answered.scored[unit.key].reward) for unit in answered.units):
             rewards.append((nan,) * k)
             n_invalid += k
             unanswered.update([_why(answered)] * k)
             flips.append(0)
             comparisons.append(0)
             continue
-        row, n_pairs, n_flips = rewards_from_preferences(first_wins)
+        if len(edges) == k * (k - 1) // 2:
+            row, n_pairs, n_flips = rewards_from_preferences(first_wins)
+        else:
+            row, stderr, n_flips = rewards_from_pairs(first_wins, edges)
+            n_pairs = len(edges)
+            variances += [] if stderr is None else [float(np.mean(stderr**2))]
         rewards.append(row)
         flips.append(n_flips)
         comparisons.append(n_pairs)
@@ -259,6 +343,12 @@ def _play_round_robin(flow: Flow[Pair], work: Work[Pair], items: Sequence[Item],
         wall_s=time.perf_counter() - started,
         flips=tuple(flips),
         comparisons=tuple(comparisons),
+        pairs=None
+        if schedule.comparisons is None
+        else PairCounts(
+            asked=n_asked, of=n_every, stderr=float(np.sqrt(np.mean(variances))) if variances else None
+        ),
+        contradictions=contradictions.counts,
     )
 
 
@@ -279,11 +369,17 @@ def _why(answered: Answered[Pair]) -> str:
     return next((scored.why for scored in silent if not isfinite(scored.reward)), "")
 
 
-def _table(answered: Answered[Pair]) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
-    """Return P(i better) when i is shown first, (K, K); 0.5 on the diagonal."""
+def _table(
+    answered: Answered[Pair], edges: Sequence[tuple[int, int]]
+) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+    """Return P(i better) when i is shown first, (K, K); 0.5 on the diagonal, NaN where it was not asked."""
     k = len(answered.item.responses)
-    first_wins = np.full((k, k), 0.5)
-    first_wins[~np.eye(k, dtype=bool)] = [answered.scored[unit.key].reward for unit in answered.units]
+    first_wins = np.full((k, k), nan)
+    np.fill_diagonal(first_wins, 0.5)
+    asked = np.eye(k, dtype=bool)
+    for i, j in edges:
+        asked[i, j] = asked[j, i] = True
+    first_wins[asked & ~np.eye(k, dtype=bool)] = [answered.scored[unit.key].reward for unit in answered.units]
     return first_wins
 
 

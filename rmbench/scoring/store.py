@@ -31,7 +31,7 @@ from rmbench.core.files import canonical_json, digest, slug
 from rmbench.core.versions import loaded_versions, reuse_note, uses_libraries
 from rmbench.errors import StoreError
 from rmbench.scoring.rows import Origins, Row
-from rmbench.types import AnyModel, PartedModel, Scored
+from rmbench.types import AnyModel, JudgingModel, PartedModel, Scored
 
 _APPLICATION_ID = 0x726D6263  # "rmbc"
 _SCHEMA_VERSION = 2
@@ -111,6 +111,9 @@ def open_stores(
         versions = loaded_versions if uses_libraries(model) else dict[str, str]
         return open_store(folder, fingerprint, versions=versions, fresh=fresh, tell=tell)
 
+    if isinstance(model, JudgingModel) and model.votes() > 1:
+        # Votes are stored one by one: how many there are is not part of what they are.
+        return opened(model, {**fingerprint, "votes": "several"})
     if not isinstance(model, PartedModel):
         return opened(model, fingerprint)
     with ExitStack() as made:

@@ -9,7 +9,7 @@ import numpy as np
 from rmbench.core.files import slug
 from rmbench.metrics.kinds import sizes_of
 from rmbench.metrics.margins import QUANTILES
-from rmbench.plot.style import doublings, dress, level, panel_files, six, style_of
+from rmbench.plot.style import doublings, dress, label, legend_columns, level, panel_files, six, style_of
 from rmbench.stats.clusters import Floats
 from rmbench.study.run import BatchRow, Cell, StudyRun
 from rmbench.study.spec import DataSource, StudySpec
@@ -24,12 +24,16 @@ class Line:
     error: Floats
 
 
+_PANEL, _AROUND = 2.7, 1.2
+"""Inches: width of a panel, and of what stands beside all of them."""
 Lines = Mapping[str, Line]
 """Method -> line."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Style:
+class Look:
+    """How the panels of a figure look."""
+
     x_label: str
     doubling: bool = False
     level: float | None = None
@@ -42,11 +46,11 @@ def render_figures(spec: StudySpec, run: StudyRun, batches: Sequence[BatchRow] =
     tasks = dict.fromkeys(e.task for e in spec.evaluate)
     files: dict[str, bytes] = {}
     for data in spec.data:
-        kinds: tuple[tuple[str, Callable[[Any], _Points], str, _Style], ...] = (
-            ("best-of-n", _win_rates, "win rate", _Style("N (responses to choose from)", True, 0.5)),
-            ("gold", _gold, "gold", _Style("N (responses to choose from)", True)),
-            ("deciles", _tenths, "accuracy", _Style("tenth of |margin|, least sure first", level=0.5)),
-            ("margins", _quantiles, "share of pairs", _Style("margin", level=0.5, marked=False)),
+        kinds: tuple[tuple[str, Callable[[Any], _Points], str, Look], ...] = (
+            ("best-of-n", _win_rates, "win rate", Look("N (responses to choose from)", True, 0.5)),
+            ("gold", _gold, "gold", Look("N (responses to choose from)", True)),
+            ("deciles", _tenths, "accuracy", Look("tenth of |margin|, least sure first", level=0.5)),
+            ("margins", _quantiles, "share of pairs", Look("margin", level=0.5, marked=False)),
         )
         for kind, points, y_label, style in kinds:
             grid = {}
@@ -56,18 +60,18 @@ def render_figures(spec: StudySpec, run: StudyRun, batches: Sequence[BatchRow] =
                     shown = next(o.run.record.task for (_, t), o in run.outcomes.items() if t == task)
                     grid[f"{shown}\n{y_label}"] = row
             if grid:
-                files |= _draw(f"{slug(data.name)}.{kind}", _title(data), grid, style)
+                files |= draw_grid(f"{slug(data.name)}.{kind}", _title(data), grid, style)
         grid = {
-            label: {base: _training(spec, run, base, data, key) for base in spec.bases}
-            for key, label in _CURVES.items()
+            words: {base: _training(spec, run, base, data, key) for base in spec.bases}
+            for key, words in _CURVES.items()
         }
-        grid = {label: row for label, row in grid.items() if any(row.values())}
+        grid = {words: row for words, row in grid.items() if any(row.values())}
         if grid:
-            style = _Style("optimiser steps", marked=False)
-            files |= _draw(f"{slug(data.name)}.training", _title(data), grid, style)
+            style = Look("optimiser steps", marked=False)
+            files |= draw_grid(f"{slug(data.name)}.training", _title(data), grid, style)
     if batches:
         title = "mu_B of confidence-margin from step to step, first seed"
-        files |= _draw("batch-size", title, _batch_grid(batches), _Style("share of training", marked=False))
+        files |= draw_grid("batch-size", title, _batch_grid(batches), Look("share of training", marked=False))
     return files
 
 
@@ -158,16 +162,29 @@ def _batch_grid(batches: Sequence[BatchRow]) -> Mapping[str, Mapping[str, Lines]
     return grid
 
 
-def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Lines]], style: _Style) -> dict[str, bytes]:
+def draw_grid(
+    stem: str, title: str, grid: Mapping[str, Mapping[str, Lines]], style: Look
+) -> dict[str, bytes]:
+    """Return `stem`.svg and `stem`.png: a row per label of the grid, a column per base, a line per method."""
     rows, columns = list(grid.values()), list(dict.fromkeys(base for row in grid.values() for base in row))
     panels = [panel for row in rows for panel in row.values()]
     names = list(dict.fromkeys(name for panel in panels for name in panel))
-    bars = any(np.any(line.error) for panel in panels for line in panel.values())
+    bars = bool(any(np.any(line.error) for panel in panels for line in panel.values()))
+
+    labels = [label(name) for name in names]
+    n_columns = min(len(labels) or 1, legend_columns(labels, _AROUND + _PANEL * len(columns)))
+    n_rows = -(-len(labels) // n_columns)
 
     def finish(figure: Any, axes: Any) -> None:
-        handles, labels = axes[0][0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside right upper", frameon=False)
-        figure.suptitle(f"{title}{'; bars: standard deviation' if bars else ''}", fontsize=9)
+        found: dict[str, Any] = {}
+        for panel in axes.flat:
+            handles, shown = panel.get_legend_handles_labels()
+            found |= dict(zip(shown, handles, strict=True))
+        order = [name for name in labels if name in found]
+        look = {"ncols": n_columns, "frameon": False, "fontsize": 7}
+        figure.legend([found[n] for n in order], order, loc="outside lower left", **look)
+        said = [label(title, 60), "bars: standard deviation"][: 1 + bars]
+        figure.suptitle("\n".join(said), fontsize=8, x=0.01, ha="left")
 
     return panel_files(
         stem,
@@ -175,18 +192,18 @@ def _draw(stem: str, title: str, grid: Mapping[str, Mapping[str, Lines]], style:
         columns,
         lambda axes, i, j: _fill(axes, rows[i].get(columns[j], {}), names, style),
         finish,
-        panel=(2.7, 1.9),
-        around=(1.9, 0.7),
+        panel=(_PANEL, 1.9),
+        around=(_AROUND, 0.75 + 0.16 * n_rows),
         x_label=style.x_label,
     )
 
 
-def _fill(axes: Any, lines: Lines, names: Sequence[str], style: _Style) -> None:
+def _fill(axes: Any, lines: Lines, names: Sequence[str], style: Look) -> None:
     for name, line in lines.items():
         look = style_of(names.index(name)) | ({} if style.marked else {"marker": None})
         error = line.error if np.any(line.error) else None
         axes.errorbar(
-            line.x, line.y, yerr=error, label=name, markersize=3, linewidth=1, elinewidth=0.6, **look
+            line.x, line.y, yerr=error, label=label(name), markersize=3, linewidth=1, elinewidth=0.6, **look
         )
     if style.level is not None:
         level(axes, style.level, color="#888888", linewidth=0.8)

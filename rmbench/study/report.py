@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 from rmbench.core.escape import for_markdown
 from rmbench.core.files import slug
 from rmbench.format.tables import Block, Cell, Column, Number, Table, as_latex, markdown_table
-from rmbench.stats.compare import holm
+from rmbench.study.finding import FOUND, finding, kept, stem_of
 from rmbench.study.run import BatchRow
 from rmbench.study.spec import StudySpec
 from rmbench.study.tables import Row, Versus
@@ -26,7 +26,7 @@ _QUESTIONS: Mapping[str, str] = {
 """Metric (before the @) -> its table's title."""
 
 
-_LEGEND = (
+LEGEND = (
     "`{reference}`: mean over {n} seeds ± their standard deviation. Other columns: the mean difference to "
     "`{reference}` on the same prompts and the same seeds, with a 95% interval over prompts and seeds. "
     "**Bold**: the interval excludes 0. **Bold with \\***: still so after Holm's correction over all "
@@ -49,7 +49,15 @@ _VERSUS = (
     "still so after Holm's correction over the column."
 )
 
-_FIGURES: Mapping[str, str] = {
+SURE = (
+    "Better and worse: told apart after Holm's correction over the cells and methods of one metric. Not told "
+    "apart is not equal."
+)
+FIGURES: Mapping[str, str] = {
+    **{
+        f"difference.{slug(metric)}": f"Gain in {words} over the reference, with intervals"
+        for metric, words in FOUND.items()
+    },
     "margins": "Distribution of margins per method",
     "deciles": "Accuracy per tenth of margin, least sure first",
     "best-of-n": "Best-of-N win rate against N",
@@ -76,9 +84,10 @@ def to_markdown(
         batches: Rows of the table of batch sizes.
         figures: File names of the figures, in the page's folder.
     """
-    legend = _LEGEND.format(reference=for_markdown(spec.reference), n=spec.seeds)
-    lines = [f"# {for_markdown(spec.name)}", "", for_markdown(spec.summary, limit=2000), "", legend]
-    for block in _blocks(spec, rows, versus, batches):
+    legend = LEGEND.format(reference=for_markdown(spec.reference), n=spec.seeds)
+    lines = [f"# {for_markdown(spec.name)}", "", for_markdown(spec.summary, limit=2000), ""]
+    lines += [*(f"- {for_markdown(line, limit=1000)}" for line in finding(spec, rows)), "", SURE, "", legend]
+    for block in blocks_of(spec, rows, versus, batches):
         title, *said = block.lines
         lines += ["", f"## {for_markdown(title)}", ""]
         for text in said:
@@ -92,18 +101,18 @@ def to_latex(
     spec: StudySpec, rows: Sequence[Row], versus: Sequence[Versus] = (), batches: Sequence[BatchRow] = ()
 ) -> str:
     """Return the page's tables as LaTeX, each with its caption; see `to_markdown`."""
-    return as_latex(_blocks(spec, rows, versus, batches)) + "\n"
+    return as_latex(blocks_of(spec, rows, versus, batches)) + "\n"
 
 
-def _blocks(
+def blocks_of(
     spec: StudySpec, rows: Sequence[Row], versus: Sequence[Versus], batches: Sequence[BatchRow]
 ) -> list[Block]:
     """Return the tables with title and notes; notes are Markdown, captions are plain text."""
     name = f"study-{spec.name}"
-    legend = _unmarked(_LEGEND.format(reference=spec.reference, n=spec.seeds))
+    legend = unmarked(LEGEND.format(reference=spec.reference, n=spec.seeds))
     blocks = [Block(f"{name}-short", ("In short", _COUNTED), _summary(spec, rows), caption=(_COUNTED,))]
     for metric, title in _QUESTIONS.items():
-        here = [r for r in rows if _stem(r) == metric]
+        here = [r for r in rows if stem_of(r) == metric]
         if here:
             blocks.append(Block(f"{name}-{metric}", (title,), _table(spec, here), caption=(title, legend)))
     for v in versus:
@@ -112,11 +121,11 @@ def _blocks(
         blocks.append(Block(f"{name}-{title}", (title,), _versus_table(v), caption=caption))
     if batches:
         lines = ("How large is the batch margin?", _BATCHES)
-        blocks.append(Block(f"{name}-batches", lines, _batch_table(batches), caption=(_unmarked(_BATCHES),)))
+        blocks.append(Block(f"{name}-batches", lines, _batch_table(batches), caption=(unmarked(_BATCHES),)))
     return blocks
 
 
-def _unmarked(text: str) -> str:
+def unmarked(text: str) -> str:
     """Return our own Markdown as plain text."""
     return text.replace("**", "").replace("`", "").replace("\\*", "*")
 
@@ -124,8 +133,9 @@ def _unmarked(text: str) -> str:
 def _figure_list(spec: StudySpec, files: AbstractSet[str]) -> list[str]:
     """Return a line per kind of figure, with a link per data set."""
     lines = []
-    for kind, shown in _FIGURES.items():
-        stems = {d.name: f"{slug(d.name)}.{kind}" for d in spec.data} | {"all": kind}
+    for kind, shown in FIGURES.items():
+        parts = {f"part {n}": f"{kind}.{n}" for n in range(1, len(files) + 1)}
+        stems = {d.name: f"{slug(d.name)}.{kind}" for d in spec.data} | {"all": kind} | parts
         links = [
             f"{for_markdown(name)} ([SVG]({stem}.svg), [PNG]({stem}.png))"
             for name, stem in stems.items()
@@ -142,17 +152,17 @@ def _summary(spec: StudySpec, rows: Sequence[Row]) -> Table:
     lines: list[tuple[Cell, ...]] = []
     for metric in _QUESTIONS:
         good = _direction(metric)
-        here = [r for r in rows if _stem(r) == metric and r.difference]
+        here = [r for r in rows if stem_of(r) == metric and r.difference]
         if good is None or not here:
             continue
-        kept = _kept(here)
+        sure = kept(here)
         cells = []
         for method in others:
             found = [r for r in here if r.method == method]
-            signs = [(_sign(r) * good, kept[id(r)]) for r in found]
+            signs = [(_sign(r) * good, sure[id(r)]) for r in found]
             better, worse = (sum(s == side for s, _ in signs) for side in (1, -1))
-            sure = [sum(s == side and k for s, k in signs) for side in (1, -1)]
-            cells.append(f"{better} / {worse} of {len(found)} ({sure[0]} / {sure[1]})")
+            left = [sum(s == side and k for s, k in signs) for side in (1, -1)]
+            cells.append(f"{better} / {worse} of {len(found)} ({left[0]} / {left[1]})")
         lines.append((metric, *cells))
     return Table((Column("", "text"), *(Column(m, "count") for m in others)), tuple(lines))
 
@@ -170,28 +180,20 @@ def _sign(row: Row) -> int:
     return 1 if interval[0] > 0 else -1 if interval[1] < 0 else 0
 
 
-def _kept(rows: Sequence[Row]) -> dict[int, bool]:
-    """Return id of row -> whether its difference survives Holm's correction over all of `rows`."""
-    tested = [r for r in rows if r.difference and r.difference.p_value is not None]
-    adjusted = holm([float(r.difference.p_value or 0.0) for r in tested if r.difference])
-    survived = {id(r): p < 0.05 for r, p in zip(tested, adjusted, strict=True)}
-    return {id(r): survived.get(id(r), False) for r in rows}
-
-
 _PLACE = tuple(Column(head, "text") for head in ("base", "trained on", "task"))
 
 
 def _table(spec: StudySpec, rows: Sequence[Row]) -> Table:
     methods = [m.name for m in spec.methods if any(r.method == m.name for r in rows)]
-    kept = _kept(rows)
+    sure = kept(rows)
     lines: list[tuple[Cell, ...]] = []
     for where in dict.fromkeys((r.base, r.data, r.task) for r in rows):
         found = {r.method: r for r in rows if (r.base, r.data, r.task) == where}
-        lines.append((*where, *(_cell(found.get(m), kept) for m in methods)))
+        lines.append((*where, *(_cell(found.get(m), sure) for m in methods)))
     return Table((*_PLACE, *map(Column, methods)), tuple(lines))
 
 
-def _cell(row: Row | None, kept: Mapping[int, bool]) -> Cell:
+def _cell(row: Row | None, sure: Mapping[int, bool]) -> Cell:
     if row is None:
         return None
     missing = f"{row.n_undefined} without" if row.n_undefined else ""
@@ -205,26 +207,22 @@ def _cell(row: Row | None, kept: Mapping[int, bool]) -> Cell:
         told.ci95,
         form="signed",
         strong=clear,
-        mark="*" if clear and kept[id(row)] else "",
+        mark="*" if clear and sure[id(row)] else "",
         remark=missing,
     )
 
 
 def _versus_table(versus: Versus) -> Table:
     """Return the method's differences to the other, a column per metric."""
-    kept: dict[int, bool] = {}
+    sure: dict[int, bool] = {}
     for metric in _QUESTIONS:  # Holm's correction is over a column here, as it is over a table above
-        kept |= _kept([row for row in versus.rows if _stem(row) == metric])
-    metrics = [m for m in _QUESTIONS if _direction(m) and any(_stem(r) == m for r in versus.rows)]
+        sure |= kept([row for row in versus.rows if stem_of(row) == metric])
+    metrics = [m for m in _QUESTIONS if _direction(m) and any(stem_of(r) == m for r in versus.rows)]
     lines: list[tuple[Cell, ...]] = []
     for where in dict.fromkeys((r.base, r.data, r.task) for r in versus.rows):
-        found = {_stem(r): r for r in versus.rows if (r.base, r.data, r.task) == where}
-        lines.append((*where, *(_cell(found.get(m), kept) for m in metrics)))
+        found = {stem_of(r): r for r in versus.rows if (r.base, r.data, r.task) == where}
+        lines.append((*where, *(_cell(found.get(m), sure) for m in metrics)))
     return Table((*_PLACE, *map(Column, metrics)), tuple(lines))
-
-
-def _stem(row: Row) -> str:
-    return row.metric.partition("@")[0]
 
 
 def _batch_table(batches: Sequence[BatchRow]) -> Table:

@@ -51,6 +51,8 @@ class Row:
     """Seeds without a value (such as an infinite temperature); the mean is over the others."""
     difference: Comparison | None
     """Difference to the reference on the same prompts and seeds; None for the reference or without error."""
+    seeds: tuple[float, ...] = ()
+    """The difference on each seed that has one, in order."""
     items: tuple[int, int] | None = None
     """Fewest items, of how many, that a seed's difference rests on: those that both models answered, where
     one left items out."""
@@ -165,13 +167,14 @@ def _rows(
         if not values:
             continue
         difference, items = None, None
+        by_seed: tuple[float, ...] = ()
         if method != reference:
-            difference, items = paired_over_seeds(seeds, by_method[reference], name, pairing)
+            difference, by_seed, items = paired_over_seeds(seeds, by_method[reference], name, pairing)
         rows.append(
             Row(
                 base=base, data=data, method=method, task=task, metric=name, mean=float(np.mean(values)),
                 deviation=float(np.std(values, ddof=1)) if len(values) > 1 else None, n_seeds=len(values),
-                n_undefined=len(seeds) - len(values), difference=difference, items=items,
+                n_undefined=len(seeds) - len(values), difference=difference, seeds=by_seed, items=items,
             )
         )  # fmt: skip
     return rows
@@ -179,8 +182,8 @@ def _rows(
 
 def paired_over_seeds(
     a: Sequence[Seed], b: Sequence[Seed], name: str, pairing: Pairing
-) -> tuple[Comparison | None, tuple[int, int] | None]:
-    """Return the comparison over seeds, and (fewest common items of a seed, all items) or None.
+) -> tuple[Comparison | None, tuple[float, ...], tuple[int, int] | None]:
+    """Return the comparison over seeds, each seed's difference, and (fewest common items, all items) or None.
 
     Args:
         a: One method's numbers, a `Seed` per seed.
@@ -191,7 +194,8 @@ def paired_over_seeds(
     found = [pairing.of(x, y, name) for x, y in zip(a, b, strict=True)]
     counts = [(c.count.both, c.count.of) for c in found if c.count is not None]
     both = [(c.first, c.second) for c in found if c.first is not None and c.second is not None]
-    return compare_over_seeds(both), min(counts, default=None)
+    by_seed = tuple(float(first.value - second.value) for first, second in both)
+    return compare_over_seeds(both), by_seed, min(counts, default=None)
 
 
 def compare_over_seeds(both: Sequence[tuple[Statistic, Statistic]]) -> Comparison | None:

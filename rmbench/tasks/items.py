@@ -16,6 +16,7 @@ from typing import IO, Any, cast, overload
 
 from rmbench.core.files import canonical_json, identity_of, sha256_file
 from rmbench.errors import ConfigError, DataError, first_line
+from rmbench.models.hub import why_no_hub
 from rmbench.tasks.hub import HubData, fetch, hub_data, is_name, resolve
 from rmbench.tasks.messages import SHOWN_KEYS
 from rmbench.tasks.rows import BadRows, FoundItem, Reader, data_files
@@ -341,12 +342,14 @@ def _download(spec: TaskSpec, hub: str) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, commit = hub.partition("@")
+    wanted = spec.data.hub_files or spec.data.files
+    why = why_no_hub()
     try:
-        wanted = spec.data.hub_files or spec.data.files
-        folder = snapshot_download(name, repo_type="dataset", revision=commit, allow_patterns=wanted)
+        folder = snapshot_download(
+            name, repo_type="dataset", revision=commit, allow_patterns=wanted, local_files_only=bool(why)
+        )
     except Exception as error:
         # The hub client raises whatever its transport does; all of it means: the data is not to be had now.
-        raise ConfigError(
-            f"task {spec.name!r}: {hub} cannot be fetched ({first_line(error)}); give --data PATH"
-        ) from None
+        told = f"it is not in the local cache, and {why}" if why else first_line(error)
+        raise ConfigError(f"task {spec.name!r}: {hub} cannot be fetched ({told}); give --data PATH") from None
     return Path(folder)

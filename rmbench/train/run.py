@@ -18,7 +18,7 @@ import transformers
 
 from rmbench.core.digits import Digits
 from rmbench.core.escape import for_markdown
-from rmbench.core.files import digest, read_json, write_atomic
+from rmbench.core.files import digest, read_json, require_writable, write_atomic
 from rmbench.core.overlap import TrainingPrompts
 from rmbench.core.schema import parse, typed_options
 from rmbench.errors import ConfigError
@@ -119,6 +119,7 @@ def train(
     runtime = runtime or Runtime()
     settings = replace(settings, micro_batch=min(settings.micro_batch, settings.batch_size))
     _check_use(settings, runtime, log_dir)
+    require_writable(out, "--out")
     identity = identity_of(settings, data, runtime)
     if (done := _finished(out, identity)) is not None:
         return Trained(out, done, reused=True)

@@ -238,6 +238,7 @@ def test_the_command_links_and_checks_with_the_pages_that_it_finds(
     assert run([*command, "--reports", str(tmp_path / "none")]) == 2
 
 
+@pytest.mark.long
 def test_reports_are_written_with_the_board_and_every_link_has_its_target(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,6 +292,7 @@ def test_zero_and_no_number_are_shown_as_what_they_are(value: float, shown: str)
     assert "nan" not in text.lower().replace("not a", "").replace(shown.lower(), "").split("<script>")[0]
 
 
+@pytest.mark.long
 def test_500_models_by_40_columns_stay_below_5_mb_and_have_the_same_bytes() -> None:
     board = synthetic(500, 40)
     text = page_of(board)

@@ -357,3 +357,31 @@ def test_without_a_common_item_there_is_no_family_of_tests(
     assert "no test (1 pair of 2 models on 1 metric): no error is known, or no item is common" in out
     assert "no accuracy of first against last: no item that both answered" in out
     assert "one family" not in out
+
+
+def test_many_models_have_a_short_answer_best_first_and_wide_says_all(made: Path, capsys: Capture) -> None:
+    short = compare(made, capsys, *MODELS, "--data", str(made / "items.jsonl"))
+    assert len(short.splitlines()) <= 25
+    report = json.loads(compare(made, capsys, *MODELS, "--json"))
+    values = {
+        p[end]: p["metrics"]["accuracy"][end]["value"] for p in report["pairs"] for end in ("first", "second")
+    }
+    rows = [
+        line.split() for line in short.splitlines() if line.startswith("(") and not line.startswith("(n)")
+    ]
+    assert [row[1] for row in rows] == sorted(values, key=lambda name: -values[name])
+    found = {(p["first"], p["second"]): p["metrics"]["accuracy"] for p in report["pairs"]}
+    for i, row in enumerate(rows):
+        cells = row[-len(rows) :]
+        for j, other in enumerate(rows):
+            a, b = row[1], other[1]
+            told = found.get((a, b)) or found.get((b, a))
+            if told is None:
+                assert (i == j, cells[j]) == (True, "-")
+                continue
+            sign = 1 if (a, b) in found else -1
+            assert float(cells[j].rstrip("*")) == pytest.approx(sign * told["difference"]["value"], abs=6e-4)
+            assert cells[j].endswith("*") == (told["p_holm"] < 0.05)
+    wide = compare(made, capsys, *MODELS, "--wide")
+    assert "Differences of every two models" in wide
+    assert "--wide or --metric NAME" in short

@@ -138,6 +138,7 @@ def test_texts_are_shown_where_they_are_the_records(
     assert not (tmp_path / "x.html").exists()
 
 
+@pytest.mark.long
 def test_the_same_report_has_the_same_bytes(hostile: tuple[Path, list[str]]) -> None:
     folder, base = hostile
     assert page_of(folder, HOSTILE[:3], base) == page_of(folder, HOSTILE[:3], base)

@@ -80,6 +80,8 @@ def changed(file: str, name: str, **changes: Any) -> dict[str, Any]:
         ("study", "margins", {"evaluate": [{"data": "x"}]}),
         ("judge", "rating", {"usr": "x"}),
         ("judge", "rating", {"user": 3}),
+        ("judge", "rm-r1", {"asks": "pairs"}),
+        ("judge", "rm-r1", {"sampling": {"temprature": 0}}),
         ("record", "", {"counts": {}}),
         ("record", "", {"model": 3}),
     ],

@@ -124,6 +124,7 @@ def _batches(workplace: Path) -> list[list[object]]:
     return [list(b) for b in batches(units, [tokens_of(u.payload) for u in units], BATCH_TOKENS)]
 
 
+@pytest.mark.long
 def test_two_processes_share_the_work(workplace: Path) -> None:
     arguments, environment = command(workplace, "both")
     straight = finish(workplace, "straight")

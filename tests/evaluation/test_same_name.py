@@ -68,6 +68,7 @@ def test_a_record_that_cannot_be_read_is_no_obstacle(say: Say) -> None:
                                       "--model", "b/m.py:Rater")  # fmt: skip
 
 
+@pytest.mark.long
 def test_every_table_tells_them_apart(say: Say) -> None:
     evaluated(say)
     say("eval", "--task", "preference", "--limit", "40", "--store", "s", "--model", "length")

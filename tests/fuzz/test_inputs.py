@@ -48,6 +48,7 @@ def test_an_input_is_made_from_its_number_alone(samples: list[Sample], tmp_path:
         }
 
 
+@pytest.mark.long
 def test_every_sample_is_valid_before_it_is_damaged(samples: list[Sample], tmp_path: Path) -> None:
     """Else its damage would prove nothing."""
     for n, sample in enumerate(samples):

@@ -22,7 +22,8 @@ from rmbench.cli.main import run
 from rmbench.core.address import public_address, without_secrets
 from rmbench.errors import ConfigError, ScoringError
 from rmbench.models.http import Dialect, Patience, Server
-from rmbench.models.judge.judge import JudgeOfPairs, load_judge
+from rmbench.models.judge.judge import JudgeOfPairs
+from rmbench.models.judge.load import load_judge
 from rmbench.models.runtime import Runtime
 from rmbench.models.sglang.load import SGLangServed, load_sglang
 from rmbench.models.vllm.load import load_vllm
@@ -396,7 +397,7 @@ def test_a_version_of_the_client_without_a_deadline_is_refused(monkeypatch: pyte
 
 MEASURED = """
 import resource, sys
-from rmbench.models.judge.judge import load_judge
+from rmbench.models.judge.load import load_judge
 from rmbench.models.runtime import Runtime
 from rmbench.types import Pair, Turn
 pair = Pair((Turn(role="user", content="q"),), "one reply", "another")

@@ -289,6 +289,7 @@ def test_a_program_that_is_not_there_says_so(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.long
 def test_no_process_is_left_behind(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_S", 1.0)
     mark = f"rmbench-waits-{os.getpid()}"

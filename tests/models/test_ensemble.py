@@ -238,6 +238,7 @@ def test_a_bad_spec_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.long
 def test_evaluated_and_checked_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = "ensemble:builtin:linear,length,markdown"
     out = ["--results", str(tmp_path / "results")]

@@ -146,6 +146,7 @@ def test_one_of_each_works_from_a_package(installed: dict[str, Path], tmp_path: 
     assert "counts:TEXT (how often a text occurs)" in listed
 
 
+@pytest.mark.long
 def test_a_loss_of_a_package_declares_what_it_needs(installed: dict[str, Path]) -> None:
     lines = run(
         "from rmbench.train.losses import LOSSES\n"
@@ -181,6 +182,7 @@ def plugins(installed: dict[str, Path], tmp_path: Path) -> Path:
     return shutil.copytree(installed["good"], tmp_path / "plugins")
 
 
+@pytest.mark.long
 def test_changed_code_of_a_package_is_another_identity(plugins: Path) -> None:
     """A model, a scheme, a verifier, a kind and a loss; the version stays 1.2.3, as in an editable install."""
     first = run(IDENTITIES, plugins)
@@ -196,6 +198,7 @@ def test_changed_code_of_a_package_is_another_identity(plugins: Path) -> None:
         before = after
 
 
+@pytest.mark.long
 def test_another_version_of_a_package_is_another_identity(plugins: Path) -> None:
     first = run(IDENTITIES, plugins)
     (metadata,) = plugins.glob("rmbench_third_party-*.dist-info/METADATA")

@@ -280,6 +280,7 @@ def test_a_server_that_is_not_there_ends_with_2(
     assert not list(results.glob("*.json"))
 
 
+@pytest.mark.long
 def test_the_same_record_whatever_the_requests(server: VLLM, tmp_path: Path) -> None:
     """Batches, threads and what was stored before do not change a byte."""
     found = []

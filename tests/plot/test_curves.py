@@ -53,6 +53,7 @@ def table(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.long
 def test_figures_and_tables_are_the_same_bytes_twice(results: Path, tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert run(["curve", str(results), "--out", str(tmp_path / name), "--columns", "policy"]) == 0
@@ -179,6 +180,7 @@ def test_a_proxy_without_spread_is_noted_and_not_in_that_figure(
     assert not list((tmp_path / "alone").glob("gold-by-reward*"))
 
 
+@pytest.mark.long
 def test_policies_of_pools_are_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{key: value for key, value in item.items() if key != "strata"} for item in items()]
     for k, row in enumerate(rows):
@@ -204,6 +206,7 @@ def test_policies_of_pools_are_columns(tmp_path: Path, capsys: pytest.CaptureFix
     assert columns == ["first-half.jsonl", "second-half.jsonl"]
 
 
+@pytest.mark.long
 def test_sizes_of_proxies_are_rows_smaller_ones_first(tmp_path: Path) -> None:
     folder = evaluate(tmp_path, "-m", "builtin:tiny", "-m", "builtin:linear")
     records = [json.loads(path.read_text()) for path in folder.rglob("*.json")]

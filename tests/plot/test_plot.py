@@ -5,6 +5,7 @@ import shutil
 import sys
 from dataclasses import replace
 from functools import lru_cache
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -345,3 +346,14 @@ def test_a_record_with_nan_is_not_drawn(tmp_path: Path) -> None:
     (tmp_path / run.path.name).write_text(json.dumps(raw))
     with pytest.raises(ConfigError, match="'accuracy', key 'value': nan; expected a finite number"):
         plot.strata(tmp_path / run.path.name)
+
+
+def test_a_notebook_shows_a_figure_as_it_is_and_an_error_in_one_line() -> None:
+    figure = plot.reliability(runs("preference"))
+    image, size = methodcaller("_repr_png_")(figure)  # what IPython asks any object for
+    assert image.startswith(b"\x89PNG")
+    width, height = (int.from_bytes(image[at : at + 4], "big") for at in (16, 20))
+    assert (width, height) == (2 * size["width"], 2 * size["height"]), "sharp where a pixel is half a point"
+    error = ConfigError("--task: unknown task 'x'")
+    shown = methodcaller("_render_traceback_")(error)  # what it asks an error for
+    assert shown == ["error: --task: unknown task 'x'"]

@@ -23,9 +23,9 @@ from rmbench.errors import ConfigError
 from rmbench.format.pages import text_block
 from rmbench.metrics.panel import PanelRow, build_panel
 from rmbench.plot import FIGURES, Source
+from rmbench.plot.inline import inline_svg
 from rmbench.report.numbers import runs_of, sections_of
 from rmbench.report.page import make_report
-from rmbench.report.pictures import inline_svg
 from rmbench.report.worst import margin_of, worst_items
 from rmbench.results.read import find_records
 from rmbench.results.record import sealed
@@ -120,6 +120,7 @@ def test_figures_have_the_colours_of_the_page(page_text: str) -> None:
     assert not {f for f in fills if f.startswith("#")}
 
 
+@pytest.mark.long
 def test_the_same_records_give_the_same_bytes(made: Path, page_text: str, tmp_path: Path) -> None:
     command = ["report", "length", "markdown", *data(made), "--figures", str(tmp_path / "figures")]
     assert run([*command, "--out", str(tmp_path / "again.html")]) == 0

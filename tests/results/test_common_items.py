@@ -84,6 +84,7 @@ def test_the_example_of_the_issue(issue: Path, capsys: Capture) -> None:
     assert {d["item"] for d in report["disagreements"]} == {"i59"}, "no item that only one answered"
 
 
+@pytest.mark.long
 def test_every_format_says_on_how_many(issue: Path, capsys: Capture, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     said = "on the 60 of 100 items that both answered (A answered 100, B 60)"
@@ -266,11 +267,12 @@ def test_official_numbers_leave_nothing_out() -> None:
 
 def test_a_difference_over_seeds_is_on_common_items(issue: Path) -> None:
     a, b = (seed_of(find_run(issue, name, "preference")) for name in "AB")
-    found, items = paired_over_seeds([a], [b], "accuracy", Pairing())
+    found, by_seed, items = paired_over_seeds([a], [b], "accuracy", Pairing())
     assert found is not None
     assert found.difference.value == pytest.approx(1 / 60)
+    assert by_seed == pytest.approx([1 / 60])
     assert items == (60, 100)
-    found, items = paired_over_seeds([a], [a], "accuracy", Pairing())
+    found, _, items = paired_over_seeds([a], [a], "accuracy", Pairing())
     assert found is not None
     assert items is None
 

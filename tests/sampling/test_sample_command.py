@@ -102,6 +102,7 @@ def test_texts_depend_on_neither_batches_nor_order_nor_limit(policy: Path, put: 
         assert responses[:4] == texts[name]
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_it_ends_with_the_same_bytes(
     policy: Path, put: Put, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,6 +26,8 @@ from rmbench.scoring.processes import n_cores
 from rmbench.scoring.ray import Place, RayActors, connect, place_for, ray_actors_for
 from rmbench.types import Item, Response, Turn
 
+pytestmark = pytest.mark.long
+
 N_ITEMS = 30
 
 MODEL = '''

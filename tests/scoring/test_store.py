@@ -390,6 +390,7 @@ def _write(path: Path, start: int) -> None:
             store.put([(f"key{k}", Scored(float(k))) for k in range(i, i + 10)])
 
 
+@pytest.mark.long
 def test_a_store_that_is_just_being_created_can_be_opened(tmp_path: Path) -> None:
     n_at_once = 6
 

@@ -211,6 +211,7 @@ def test_a_model_that_is_another_one_in_a_worker_is_refused(tmp_path: Path) -> N
             executor.finished()
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_changed_before_a_worker_read_it_is_refused(
     tmp_path: Path, make_checkpoint: Callable[..., Path]
 ) -> None:

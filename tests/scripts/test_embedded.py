@@ -13,6 +13,8 @@ import pytest
 from rmbench.core.files import iter_jsonl
 from rmbench.gold.instruction import VERIFIERS, verify
 
+pytestmark = pytest.mark.long
+
 REPO = Path(__file__).resolve().parents[2]
 FOLDER = REPO / "rmbench" / "_data" / "embedded"
 SCRIPTS = REPO / "scripts" / "embedded"

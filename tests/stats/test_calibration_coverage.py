@@ -16,6 +16,8 @@ from rmbench.metrics.temperature import fit_temperature, sigma
 from rmbench.stats import Statistic
 from rmbench.stats.clusters import Floats, Ints
 
+pytestmark = pytest.mark.long
+
 _SOFTNESS = 4.0
 """Soft labels are beta-distributed around their probability, as shares of about this many votes."""
 _GRID = 40_000

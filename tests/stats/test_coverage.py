@@ -11,6 +11,8 @@ from rmbench.metrics import KINDS, Panel
 from rmbench.metrics.temperature import sigma
 from rmbench.stats import Statistic, compare, mean
 
+pytestmark = pytest.mark.long
+
 Simulation = Callable[[np.random.Generator, int], Panel]
 
 

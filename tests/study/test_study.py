@@ -98,6 +98,7 @@ def test_a_grid_is_trained_evaluated_and_compared_and_nothing_is_done_twice(
     assert str(tmp_path) not in tables[0].decode()
 
 
+@pytest.mark.long
 def test_a_base_may_be_trained_in_its_own_way_and_figures_are_linked(places: Path, tmp_path: Path) -> None:
     bases = {
         "small": "{here}/small",
@@ -186,6 +187,7 @@ def test_a_wrong_study_stops_before_anything_is_trained(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_head_has_the_rewards_of_the_folder_that_train_makes(places: Path, tmp_path: Path) -> None:
     assert run(arguments(study_file(tmp_path), places)) == 0
     folder = tmp_path / "plain-model"
@@ -203,6 +205,7 @@ def test_a_head_has_the_rewards_of_the_folder_that_train_makes(places: Path, tmp
     assert shared["counts"]["trained_on"] == plain["counts"]["trained_on"]
 
 
+@pytest.mark.long
 def test_parts_split_by_prompt_and_share_none(places: Path, tmp_path: Path) -> None:
     from rmbench.study.run import pairs_of
     from rmbench.study.spec import load_study
@@ -225,6 +228,7 @@ def test_parts_split_by_prompt_and_share_none(places: Path, tmp_path: Path) -> N
         assert 10 < record["counts"]["items"] < 50
 
 
+@pytest.mark.long
 def test_batch_sizes_are_watched_and_records_go_into_one_file(places: Path, tmp_path: Path) -> None:
     file = study_file(tmp_path, bases={"small": "{here}/small"}, batch_sizes=[4, 16])
     packed = tmp_path / "records.jsonl.xz"

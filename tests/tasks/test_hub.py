@@ -179,6 +179,7 @@ def test_the_commit_is_said_and_recorded(hub: str, tmp_path: Path) -> None:
     assert record["provenance"]["read_as"][0] == remark
 
 
+@pytest.mark.long
 def test_training_and_contamination_read_the_same(hub: str, tmp_path: Path) -> None:
     environment = {**os.environ, "HF_ENDPOINT": hub, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
     task = tmp_path / "pairs.jsonl"

@@ -34,6 +34,7 @@ def arguments(base: Path, tmp_path: Path, method: str, *more: str) -> list[str]:
     return [*given.split(), "--micro-batch", "4", "--max-steps", "3", "--device", "cpu", "-q", *more]
 
 
+@pytest.mark.long
 def test_a_loss_in_a_file_trains_and_is_part_of_the_identity(make_checkpoint: Make, tmp_path: Path) -> None:
     base = make_checkpoint("llama", head=False)
     file = tmp_path / "my_loss.py"

@@ -17,6 +17,8 @@ from commands import (
 
 from rmbench.cli.main import run
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 
 SHARDED = {

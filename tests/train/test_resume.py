@@ -23,6 +23,8 @@ from rmbench.train import trainer
 from rmbench.train.fit import last_complete_checkpoint
 from rmbench.train.trainer import MarginTrainer
 
+pytestmark = pytest.mark.long
+
 Make = Callable[..., Path]
 
 

@@ -108,6 +108,7 @@ def test_how_rows_are_cut_into_forward_passes_changes_nothing(
     assert largest_difference(tmp_path / "0", tmp_path / "1000000") < 2e-4
 
 
+@pytest.mark.long
 def test_killed_and_continued_it_ends_with_the_same_weights(
     make_checkpoint: Make, pairs: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +126,7 @@ def test_killed_and_continued_it_ends_with_the_same_weights(
     assert same[0]["held_out"] == same[1]["held_out"]
 
 
+@pytest.mark.long
 def test_two_runs_at_once_do_not_write_into_one_folder(
     make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +147,7 @@ def test_two_runs_at_once_do_not_write_into_one_folder(
 
 
 @pytest.mark.parametrize("more", [(), ("--freeze-backbone",)])
+@pytest.mark.long
 def test_bfloat16_products_learn_and_weights_stay_float32(
     make_checkpoint: Make, pairs: Path, tmp_path: Path, more: tuple[str, ...]
 ) -> None:

@@ -79,6 +79,7 @@ def test_the_bar_shows_loss_margin_accuracy_speed_and_time_left(
         assert word in last
 
 
+@pytest.mark.long
 def test_options_of_any_loss_reach_the_registered_model(
     make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,8 @@ import student
 from installed_wheel import Built
 from walk import NAMES, Walk, report, take
 
+pytestmark = pytest.mark.long
+
 WALKS = {"engineer": engineer.WALK, "researcher": researcher.WALK, "student": student.WALK}
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rmbench.cli.options import FiniteRange, options_of, output_options
+from rmbench.cli.options import FileToWrite, FiniteRange, options_of, output_options
 from rmbench.core.escape import one_line
 from rmbench.evaluation.options import EvalOptions
 
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 @click.option(
     "--html",
     "page",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FileToWrite(),
     metavar="FILE",
     help="Also write a page: verdict, differences, figures, strata, items with their texts. No network.",
 )
@@ -99,7 +99,7 @@ def command(
     --gate is for CI. `better`: the verdict tells A and B apart, and A is better; with --margin, the whole
     95% interval of its gain is above D. `not-worse`: that interval is above -D.
     """
-    from rmbench.cli.options import print_tables
+    from rmbench.cli.options import is_wide, print_tables
     from rmbench.evaluation.compared import compared_runs
     from rmbench.report.decision import decision_blocks, decision_json, decision_values
     from rmbench.results.verdict import decide
@@ -132,7 +132,9 @@ def command(
         ]
         print_tables(
             output,
-            lambda: decision_blocks(decisions, prompts, items, terminal=output == "text"),
+            lambda: decision_blocks(
+                decisions, prompts, items, terminal=output == "text", short=not (is_wide() or metrics)
+            ),
             lambda: decision_values(decisions),
         )
     if gated is not None:

@@ -6,16 +6,14 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from rmbench.cli.options import eval_options
+from rmbench.cli.options import FileToWrite, eval_options
 from rmbench.core.escape import one_line
 
 
 @click.group("export", invoke_without_command=True, subcommand_metavar="[rewardbench ...]")
 @click.option("-t", "--task", help="Task whose items to write.")
 @eval_options("data", "params", "on_bad")
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: stdout]"
-)
+@click.option("-o", "--out", type=FileToWrite(), help="File to write.  [default: stdout]")
 @eval_options("offline")
 @click.pass_context
 def command(

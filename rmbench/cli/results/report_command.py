@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from rmbench.cli.options import eval_options, json_option
+from rmbench.cli.options import FileToWrite, eval_options, json_option
 from rmbench.core.escape import one_line
 from rmbench.errors import ConfigError
 
@@ -17,7 +17,7 @@ ITEMS = 20
 @click.argument("records", metavar="RECORDS...", nargs=-1, required=True)
 @click.option("-t", "--task", "tasks", multiple=True, help="Only records of this task (repeat).")
 @eval_options("results")
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The page, an .html file.")
+@click.option("-o", "--out", type=FileToWrite(), metavar="FILE", help="The page, an .html file.")
 @click.option(
     "--items",
     type=click.IntRange(min=0),

@@ -9,6 +9,7 @@ from typing import Any
 
 from rmbench.errors import ConfigError, UnknownNameError
 from rmbench.models.builtin import shipped_checkpoint
+from rmbench.models.hub import why_no_hub
 from rmbench.models.runtime import Runtime
 
 RECORD = "rmbench.json"
@@ -108,6 +109,11 @@ def file_of(checkpoint: Checkpoint, name: str, runtime: Runtime) -> Path | None:
     return on_hub(checkpoint, name, runtime)
 
 
+def cache_alone(checkpoint: Checkpoint, runtime: Runtime) -> bool:
+    """Return whether a checkpoint may come from the local cache alone: the Hub is not to be asked."""
+    return runtime.offline or (not checkpoint.is_folder and bool(why_no_hub()))
+
+
 def on_hub(checkpoint: Checkpoint, name: str, runtime: Runtime, *, must: bool = False) -> Path | None:
     """Return a file of a Hub repository in the local cache; None if there is none (OSError with `must`)."""
     from transformers.utils.hub import cached_file
@@ -116,7 +122,7 @@ def on_hub(checkpoint: Checkpoint, name: str, runtime: Runtime, *, must: bool = 
         checkpoint.location,
         name,
         revision=checkpoint.revision,
-        local_files_only=runtime.offline,
+        local_files_only=cache_alone(checkpoint, runtime),
         _raise_exceptions_for_missing_entries=must,
     )
     return None if found is None else Path(found)

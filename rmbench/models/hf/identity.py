@@ -20,7 +20,7 @@ from typing import Any
 
 from rmbench.core.files import digest, sha256_file
 from rmbench.errors import ConfigError, first_line
-from rmbench.models.hf.checkpoint import Checkpoint, on_hub
+from rmbench.models.hf.checkpoint import Checkpoint, cache_alone, on_hub
 from rmbench.models.hf.weights.adapter import CONFIG as ADAPTER_CONFIG
 from rmbench.models.hf.weights.adapter import Adapter, find_adapter, leftover
 from rmbench.models.runtime import Runtime, is_commit
@@ -113,7 +113,7 @@ def _own_pin(checkpoint: Checkpoint, runtime: Runtime) -> Pin:
     weights = weights_of(files) if checkpoint.is_folder else f"{checkpoint.location}@{checkpoint.revision}"
     source: dict[str, Any] = {
         "revision": checkpoint.revision,
-        "local_files_only": runtime.offline,
+        "local_files_only": cache_alone(checkpoint, runtime),
         "trust_remote_code": runtime.trust_remote_code,
     }
     if repository is not None:

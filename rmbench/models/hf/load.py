@@ -23,6 +23,7 @@ from rmbench.models.hf.weights.adapter import merge
 from rmbench.models.hf.weights.bodies import Body, find_body, own_tokenizer
 from rmbench.models.hf.weights.foreign import check_foreign, refuse_heads
 from rmbench.models.hf.weights.tensors import files_of, weights_format
+from rmbench.models.hub import why_no_hub
 from rmbench.models.runtime import Runtime
 
 _NO_ADAPTER = {"adapter_kwargs": {"subfolder": ".no-adapter"}}
@@ -413,6 +414,8 @@ def explained(checkpoint: Checkpoint) -> Iterator[None]:
         told = first_line(error)
         if not checkpoint.is_folder:
             where = f"there is no folder {checkpoint.location} here, and {where} of the Hugging Face Hub"
+            if isinstance(error, OSError) and (why := why_no_hub()):
+                raise ConfigError(f"{where} is not in the local cache ({why})") from error
         raise ConfigError(f"{where} cannot be loaded: {type(error).__name__}: {told}") from error
 
 

@@ -9,4 +9,4 @@ register_scheme(
     patterns={
         "judge:URL": "an LLM that judges, behind a chat-completions endpoint (-M model=NAME)",
     },
-)("rmbench.models.judge.judge:load_judge")
+)("rmbench.models.judge.load:load_judge")

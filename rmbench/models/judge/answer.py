@@ -1,120 +1,277 @@
-"""A judge's answers, and the chat-completions endpoint that gives them.
+"""How the value of a judge's reply is read: the reader of a pack, which is data.
 
-An answer is a verdict or a rating. A text that is neither has no answer: nothing is guessed.
+A reader looks at the judge's own answer, after its thinking. What does not fit it exactly has no answer:
+nothing is guessed, and of two verdicts that contradict each other none is taken.
 """
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from string import ascii_uppercase
+from typing import Annotated, Any, Literal, TypeAlias
 
 from rmbench.core.files import parse_json
-from rmbench.models.http import Dialect, NoReplyError, Patience, Server
+from rmbench.core.options import Option
+from rmbench.models.judge.reply import CUT_OFF, REFUSED, UNPARSABLE, NoAnswerError, Reply
 
-UNPARSABLE, CUT_OFF, REFUSED, FAILED = "unparsable", "cut off", "refused", "failed call"
-REASONS = (UNPARSABLE, CUT_OFF, REFUSED, FAILED)
-"""Why a question has no answer."""
+Asks: TypeAlias = Literal["pair", "response", "list"]
+"""What a question is about: which of two replies is better, how good one is, or how good each of several."""
 
-LEAST_MASS = 0.01
-"""Least probability of A and B together in mode `logprob`: below it, the judge said something else."""
-
-_P_FIRST = {"A": 1.0, "B": 0.0, "C": 0.5}
-_MARK = re.compile(r"\[\[([^\[\]]*)\]\]")
 _FENCED = re.compile(r"```(?:json)?\s*(\{.*\})\s*```\s*\Z", re.DOTALL)
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 _SPACES = " \t\r\n\u0120\u2581"
 """Around a letter in a token; the last two are how byte-level BPE and SentencePiece write a space."""
+_MOST_BRACES = 1000
+"""Opening braces of a reply that are tried as the beginning of a JSON object at its end."""
+
+Regex = Annotated[str, Option(expected="a regular expression")]
 
 
-class NoAnswerError(Exception):
-    """A question without an answer.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tied:
+    """What decides between two replies whose scores are equal."""
+
+    json: str
+    """Path of a value in the same JSON object."""
+    values: Mapping[str, float]
+    """That value, as text -> P(first is better)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Where the value stands in a reply, and what it means.
+
+    It is looked for in a JSON object (`json`), by a regular expression (`match`), or in the probabilities of
+    the first token (`tokens`). It is a verdict (`values`, `best`), or a score (`scale`).
+    """
+
+    json: Annotated[tuple[str, ...], Option(single=True)] = ()
+    """Paths of the values in the JSON object that the reply ends with: `a.b`; {n} counts the replies."""
+    match: Regex = ""
+    """Whose groups are the values; beside `json` for a reply without an object."""
+    take: Literal["last_line", "end", "only", "last"] = "last_line"
+    """Of `match`. last_line: the one match on the last line; end: the match that the reply ends with; only:
+    all matches of the reply say the same; last: the last match, whatever was said before."""
+    separator: str = ","
+    """Between the scores of several replies in one group, as in \\boxed{7, 5}."""
+    tokens: Mapping[str, float] = field(default_factory=dict)
+    """Texts of the first token -> value; the answer is the mean of the values by their probabilities."""
+    log_odds: bool = False
+    """Of two `tokens`: log of the odds of the one with the larger value, for one response."""
+    least_mass: Annotated[float, Option(low=0, high=1)] = 0.5
+    """Least probability of all `tokens` together: below it, the judge said something else."""
+    values: Mapping[str, float] = field(default_factory=dict)
+    """Verdicts -> P(first is better), or the reward of one response."""
+    best: bool = False
+    """The verdict is the letter of the best of several replies: it gets 1, the others 0."""
+    scale: tuple[float, float] | None = None
+    """The smallest and the largest score; one outside of it is no answer. Of a pair both replies have one."""
+    decimals: bool = False
+    """Whether a score may be 3.5."""
+    tied: Tied | None = None
+    """For pairs of equal scores; without it they are a tie."""
+
+    @property
+    def problem(self) -> str:
+        """What contradicts itself; empty if nothing does."""
+        if bool(self.tokens) == bool(self.json or self.match):
+            return "expected 'json' or 'match', or else 'tokens'"
+        if self.log_odds and len(self.tokens) != 2:
+            return "'log_odds' needs two 'tokens'"
+        if self.tokens and (self.values or self.best or self.scale):
+            return "'tokens' have their own values; leave 'values', 'best' and 'scale' out"
+        if not self.tokens and (bool(self.values) + self.best + bool(self.scale)) != 1:
+            return "expected one of 'values', 'best' and 'scale'"
+        if self.scale and not self.scale[0] < self.scale[1]:
+            return "'scale' has the smallest score first"
+        if self.tied and not (self.json and self.scale):
+            return "'tied' goes with 'json' and 'scale'"
+        if self.match:
+            try:
+                re.compile(self.match)
+            except re.error as error:
+                return f"'match' is no regular expression: {error}"
+        return ""
+
+    @property
+    def expected(self) -> str:
+        """An answer in words, for messages."""
+        if self.tokens:
+            return f"{_either(list(self.tokens))} as the first token"
+        if self.values:
+            return _either(list(self.values))
+        if self.best:
+            return "the letter of the best reply"
+        low, high = self.scale or (0, 0)
+        return f"{'a number' if self.decimals else 'a whole number'} from {low:g} to {high:g}"
+
+
+def read(answer: Answer, asks: Asks, thinking: Sequence[str], reply: Reply, n: int) -> tuple[float, ...]:
+    """Return the values of a reply.
 
     Args:
-        reason: One of REASONS.
-        detail: The text in place of an answer.
-    """
+        answer: The reader.
+        asks: What was asked.
+        thinking: Names of the tags that hold thinking.
+        reply: The reply.
+        n: Replies that were judged.
 
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A server's reply to one request."""
-
-    text: str
-    refusal: str
-    """Empty if it did not refuse."""
-    finish: str
-    """`stop`, `length`, `content_filter`, ..."""
-    first_token: Sequence[tuple[str, float]]
-    """The likeliest first tokens with their log-probabilities; empty where they were not asked for."""
-
-
-def verdict(reply: Reply) -> float:
-    """Return P(first is better): 1 for A, 0 for B, 0.5 for C, which says that both are equally good.
-
-    Raises:
-        NoAnswerError: If there is no verdict.
-    """
-    said = _said(reply, "verdict")
-    if isinstance(said, str) and said.strip() in _P_FIRST:
-        return _P_FIRST[said.strip()]
-    raise _nothing(reply, "A, B or C")
-
-
-def rating(reply: Reply) -> float:
-    """Return the rating, a whole number from 1 to 10.
+    Returns:
+        pair: P(first is better), (1,). response: its score, (1,). list: a score for each reply, (n,), in the
+        order shown.
 
     Raises:
         NoAnswerError: If there is no answer.
     """
-    said = _said(reply, "rating")
-    if isinstance(said, str) and said.strip().isascii() and said.strip().isdigit():
-        said = int(said.strip()[:3])
-    if isinstance(said, int | float) and not isinstance(said, bool) and said in range(1, 11):
-        return float(said)
-    raise _nothing(reply, "a whole number from 1 to 10")
-
-
-def first_letter(reply: Reply) -> float:
-    """Return P(first is better) from the first token: what A holds of the probability of A and B.
-
-    Raises:
-        NoAnswerError: If A and B hold less than LEAST_MASS together.
-    """
-    _refused(reply)
-    mass = {"A": 0.0, "B": 0.0}
-    for token, logprob in reply.first_token:
-        letter = token.strip(_SPACES)
-        if letter in mass:
-            mass[letter] += math.exp(min(0.0, logprob))
-    both = mass["A"] + mass["B"]
-    if not both >= LEAST_MASS:
-        raise _nothing(reply, "A or B as the first token")
-    return mass["A"] / both
-
-
-def _said(reply: Reply, key: str) -> Any:
-    """Return what a JSON object has under `key`, else what the last line has in brackets; None: neither."""
-    _refused(reply)
-    text = reply.text.rpartition("</think>")[2].strip()
-    fenced = _FENCED.search(text)
-    try:
-        value = parse_json(fenced[1] if fenced else text)
-    except (ValueError, RecursionError):
-        value = None
-    if isinstance(value, dict):
-        return value.get(key)
-    # The last line alone: a judge may quote what the replies claim.
-    marks = _MARK.findall(text.splitlines()[-1]) if text else []
-    return marks[0] if len(marks) == 1 else None
-
-
-def _refused(reply: Reply) -> None:
     if reply.refusal or reply.finish == "content_filter":
         raise NoAnswerError(REFUSED, reply.refusal or "the server's content filter")
+    if answer.tokens:
+        return (_of_tokens(answer, reply),)
+    text = _without_thinking(reply, thinking, answer)
+    n_scores = {"pair": 2, "response": 1, "list": n}[asks]
+    said, value = _said(answer, text, n_scores)
+    if answer.values:
+        return (_one_of(answer.values, said, reply, answer),)
+    if answer.best:
+        letters = {letter: float(k) for k, letter in enumerate(ascii_uppercase[:n])}
+        place = _one_of(letters, said, reply, answer)
+        return tuple(float(k == place) for k in range(n))
+    if len(said) != n_scores:
+        raise _nothing(reply, f"{n_scores} times {answer.expected}" if n_scores > 1 else answer.expected)
+    scores = [_score(each, answer, reply) for each in said]
+    if asks != "pair":
+        return tuple(scores)
+    if scores[0] == scores[1] and answer.tied is not None:
+        found = _at(value, answer.tied.json)
+        return (_one_of(answer.tied.values, [found], reply, answer),)
+    return (0.5 + 0.5 * (scores[0] > scores[1]) - 0.5 * (scores[0] < scores[1]),)
+
+
+def mass(answer: Answer, reply: Reply) -> float:
+    """Return the probability of all `tokens` of a reader together, as far as the server tells it."""
+    return sum(_masses(answer, reply).values())
+
+
+def _masses(answer: Answer, reply: Reply) -> dict[str, float]:
+    found = dict.fromkeys(answer.tokens, 0.0)
+    for token, logprob in reply.first_token:
+        word = token.strip(_SPACES)
+        if word in found:
+            found[word] += math.exp(min(0.0, logprob))
+    return found
+
+
+def _of_tokens(answer: Answer, reply: Reply) -> float:
+    masses = _masses(answer, reply)
+    total = sum(masses.values())
+    if not total >= max(answer.least_mass, 1e-12):
+        held = f", which hold {total:.2f} of its probability; at least {answer.least_mass:g} are needed"
+        raise _nothing(reply, answer.expected + held)
+    if not answer.log_odds:
+        return sum(masses[word] * answer.tokens[word] for word in masses) / total
+    good, bad = sorted(masses, key=lambda word: -answer.tokens[word])
+    # A token that the server does not list is at most as likely as the last one that it lists.
+    least = math.exp(min(logprob for _, logprob in reply.first_token))
+    return math.log(max(masses[good], least, 1e-300)) - math.log(max(masses[bad], least, 1e-300))
+
+
+def _without_thinking(reply: Reply, thinking: Sequence[str], answer: Answer) -> str:
+    """Return what a judge says after its thinking; thinking that has no end was cut off."""
+    text = reply.text
+    for tag in thinking:
+        text = text.rpartition(f"</{tag}>")[2].strip()
+        if text.startswith(f"<{tag}>"):
+            raise NoAnswerError(
+                CUT_OFF, f"its thinking has no end, expected {answer.expected}: {text[-80:]!r}"
+            )
+    return text.strip()
+
+
+def _said(answer: Answer, text: str, n_scores: int) -> tuple[list[Any], Any]:
+    """Return what stands where the value is, empty for nothing, and the JSON object that it stands in."""
+    if answer.json:
+        value = _object(text)
+        if value is not None:
+            paths = [
+                path.replace("{n}", str(k + 1))
+                for path in answer.json
+                for k in range(n_scores if "{n}" in path else 1)
+            ]
+            return [_at(value, path) for path in paths], value
+        if not answer.match:
+            return [], None
+    groups = _groups(answer, text)
+    if len(groups) == 1 and n_scores > 1 and answer.scale:
+        groups = groups[0].split(answer.separator)
+    return list(groups), None
+
+
+def _groups(answer: Answer, text: str) -> list[str]:
+    pattern = re.compile(answer.match)
+    if answer.take == "end":
+        found = re.compile(rf"(?:{answer.match})\s*\Z").search(text)
+        matches = [found] if found else []
+    else:
+        where = (text.splitlines() or [""])[-1] if answer.take == "last_line" else text
+        matches = list(pattern.finditer(where))
+    said = [tuple(g for g in m.groups() if g is not None) if pattern.groups else (m[0],) for m in matches]
+    if answer.take == "last":
+        said = said[-1:]
+    elif answer.take == "only":
+        said = list(dict.fromkeys(said))
+    return list(said[0]) if len(said) == 1 else []
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """Return the JSON object that a text is, or ends with; None if it ends otherwise."""
+    for candidate in _candidates(text):
+        try:
+            value = parse_json(candidate)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            return value
+        return None
+    return None
+
+
+def _candidates(text: str) -> Iterator[str]:
+    fenced = _FENCED.search(text)
+    yield fenced[1] if fenced else text
+    text = text.removesuffix("```").rstrip() if fenced else text
+    if text.endswith("}"):
+        for n, brace in enumerate(re.finditer(r"\{", text)):
+            if n >= _MOST_BRACES:
+                return
+            yield text[brace.start() :]
+
+
+def _at(value: Any, path: str) -> Any:
+    """Return what stands at a path of a JSON object; None where nothing does."""
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _one_of(values: Mapping[str, float], said: Sequence[Any], reply: Reply, answer: Answer) -> float:
+    word = said[0] if len(said) == 1 else None
+    if isinstance(word, int | float) and not isinstance(word, bool):
+        word = f"{word:g}"
+    if isinstance(word, str) and word.strip() in values:
+        return values[word.strip()]
+    raise _nothing(reply, answer.expected)
+
+
+def _score(said: Any, answer: Answer, reply: Reply) -> float:
+    """Return a score of the scale."""
+    low, high = answer.scale or (0.0, 0.0)
+    if isinstance(said, str) and (number := _NUMBER.fullmatch(said.strip())):
+        said = float(number[0]) if number[1] is None or answer.decimals else None
+    is_number = isinstance(said, int | float) and not isinstance(said, bool)
+    if is_number and low <= said <= high and (answer.decimals or said == int(said)):
+        return float(said)
+    raise _nothing(reply, answer.expected)
 
 
 def _nothing(reply: Reply, expected: str) -> NoAnswerError:
@@ -125,86 +282,5 @@ def _nothing(reply: Reply, expected: str) -> NoAnswerError:
     return NoAnswerError(UNPARSABLE, f"expected {expected}, it said {reply.text[-80:]!r}")
 
 
-COUNTS = ("prompt tokens", "completion tokens", "replies without a count of tokens")
-"""Counts of every judge beside its requests; the server counts the tokens."""
-_MOST_TOKENS = 10**9
-_ROUNDED = 1e-3
-_DROPPABLE: Mapping[str, tuple[str, ...]] = {
-    "response_format": ("response_format", "json_schema"),
-    "seed": ("seed",),
-}
-_RENAMED = {"max_tokens": "max_completion_tokens"}
-
-
-class Endpoint(Server):
-    """A server that speaks the chat-completions protocol; safe for several threads.
-
-    Args:
-        url: Up to and without `/chat/completions`.
-        key: API key, sent as a bearer token, never logged; None for a server without one.
-        patience: Limits of time and retries.
-        droppable: Parameters that may be left out, if the server says that it does not know them.
-    """
-
-    def __init__(self, url: str, key: str | None, patience: Patience, droppable: frozenset[str]) -> None:
-        known = {name: words for name, words in _DROPPABLE.items() if name in droppable}
-        super().__init__(url, "the judge", key, patience, Dialect(droppable=known, renamed=_RENAMED))
-        for name in COUNTS:
-            self.count(name, 0)
-
-    def chat(self, body_of: Callable[[bool], dict[str, Any]], question: str) -> Reply:
-        """Return the reply to a request, with retries.
-
-        Args:
-            body_of: Makes the request; told whether `response_format` is known to the server.
-            question: Identity of the question; seeds the jitter.
-
-        Raises:
-            NoAnswerError: If there is no answer.
-            ScoringError: If the server refuses every request, or the run has stopped.
-        """
-        try:
-            return self.post(
-                "chat/completions",
-                lambda dropped: body_of("response_format" not in dropped),
-                self._read_reply,
-                question,
-            )
-        except NoReplyError as error:
-            raise NoAnswerError(FAILED, str(error)) from None
-
-    def _read_reply(self, raw: Any) -> Reply:
-        choice = raw["choices"][0]
-        message = choice["message"]
-        usage = raw.get("usage") or {}
-        tokens = [_n_tokens(usage.get(name)) for name in ("prompt_tokens", "completion_tokens")]
-        for name, n in zip(COUNTS[:2], tokens, strict=True):
-            self.count(name, n or 0)
-        self.count(COUNTS[2], int(None in tokens))
-        first = ((choice.get("logprobs") or {}).get("content") or [{}])[0].get("top_logprobs") or []
-        return Reply(
-            text=_text(message.get("content")),
-            refusal=self.shown(str(message.get("refusal") or "")),
-            finish=str(choice.get("finish_reason") or ""),
-            first_token=[(str(t["token"]), _logprob(t["logprob"])) for t in first],
-        )
-
-
-def _text(content: Any) -> str:
-    if content is None:
-        return ""
-    if not isinstance(content, str):
-        raise TypeError("the content of a message is text")
-    return content
-
-
-def _logprob(value: Any) -> float:
-    """Return a log-probability; minus infinity is one, and a rounding error above 0 becomes 0."""
-    if isinstance(value, bool) or not float(value) <= _ROUNDED:
-        raise ValueError(f"{value!r} is no log-probability")
-    return min(0.0, float(value))
-
-
-def _n_tokens(value: Any) -> int | None:
-    """Return a count of tokens that a server may have charged; None for anything else."""
-    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
+def _either(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -1,182 +1,98 @@
 """`judge:URL`: an LLM behind an OpenAI-compatible chat-completions endpoint, as a judge.
 
-Modes `verdict` and `logprob` make a pairwise model, which the engine asks in both orders; mode `rating` makes
-a reward model. A question without an answer is NaN, counted by reason, and never a tie.
-
-Prompts are templates in YAML, into which texts are put as they are.
+A pack says how it is asked and how its answer is read. A pack that asks about pairs makes a pairwise model,
+which the engine asks in both orders; one that asks about single replies makes a reward model; one that asks
+about all replies of an item makes a judge that rates them together. A question without an answer is NaN,
+counted by reason, and never a tie.
 """
 
 import math
-import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.resources import files
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from itertools import groupby
 
 from rmbench.core.address import public_address
-from rmbench.core.files import conversation_key, digest, pair_key
-from rmbench.core.schema import parse
-from rmbench.core.yaml import read_yaml
-from rmbench.errors import ConfigError, DataError, UnknownNameError
-from rmbench.models.http import Patience, checked_url, key_from
-from rmbench.models.judge.answer import (
-    REASONS,
-    UNPARSABLE,
-    Endpoint,
-    NoAnswerError,
-    Reply,
-    first_letter,
-    rating,
-    verdict,
-)
-from rmbench.models.messages import text_alone
-from rmbench.models.runtime import Runtime
-from rmbench.types import Conversation, Pair, Turn
+from rmbench.core.files import digest
+from rmbench.models.judge.answer import mass
+from rmbench.models.judge.endpoint import Endpoint
+from rmbench.models.judge.question import Asking, request, shown_of, values
+from rmbench.models.judge.reply import REASONS, UNPARSABLE, NoAnswerError, Reply
+from rmbench.types import Conversation, Item, Lineup, Pair
 
-Form: TypeAlias = Literal["json", "line", "letter"]
-"""How to answer: a JSON object, a last line such as `[[A]]`, one letter."""
-
-Messages: TypeAlias = list[dict[str, str]]
-
-_FOLDER = Path(str(files("rmbench"))) / "_data" / "judges"
-_FIELD = re.compile(r"\{([a-z_]+)\}")
-_TEXTS = {"pairwise": ("prompt", "first", "second"), "rating": ("prompt", "response")}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Template:
-    """A judge's prompt: texts with `{prompt}`, `{form}`, and `{first}` and `{second}`, or `{response}`."""
-
-    system: str = ""
-    """The system message; none is sent if it is empty."""
-    user: str
-    """The user message. `{mark}` is a hash of the texts, so that no text can hold the tag that ends it."""
-    json: str | None = None
-    """The text of `{form}` that asks for a JSON object."""
-    line: str | None = None
-    """The text of `{form}` that asks for a last line such as `[[A]]`."""
-    letter: str | None = None
-    """The text of `{form}` that asks for one letter; not in a prompt that asks for a rating."""
-
-    @property
-    def forms(self) -> dict[str, str]:
-        """The text of `{form}`, by form; only those that the file has."""
-        said = {"json": self.json, "line": self.line, "letter": self.letter}
-        return {form: text for form, text in said.items() if text is not None}
-
-    @property
-    def sha256(self) -> str:
-        """Return the hash of all that a judge may read; comments and layout of the file do not matter."""
-        return digest([self.system, self.user, dict(self.forms)])
-
-    def of_pair(self, pair: Pair, form: Form) -> Messages:
-        """Return the messages that ask which of two replies is better."""
-        mark = pair_key(pair.prompt, pair.first, pair.second)[:12]
-        texts = {"prompt": _told(pair.prompt, mark), "first": pair.first, "second": pair.second}
-        return self._filled(texts, mark, form)
-
-    def of_reply(self, turns: Conversation, form: Form) -> Messages:
-        """Return the messages that ask how good the last turn is."""
-        text_alone(turns[-1:], "a judge's prompt")
-        mark = conversation_key(turns)[:12]
-        return self._filled({"prompt": _told(turns[:-1], mark), "response": turns[-1]["content"]}, mark, form)
-
-    def _filled(self, texts: Mapping[str, str], mark: str, form: Form) -> Messages:
-        values = {**texts, "mark": mark, "form": self.forms[form]}
-        found = []
-        for role, template in (("system", self.system), ("user", self.user)):
-            # One pass with a function: what is put in is never read as a template, nor as an escape.
-            content = _FIELD.sub(lambda match: values[match[1]], template)
-            if content:
-                found.append({"role": role, "content": content})
-        return found
-
-
-def read_template(path: Path | None, kind: Literal["pairwise", "rating"]) -> Template:
-    """Return the template in a file; without one that of the package.
-
-    Raises:
-        ConfigError: If the file cannot be read, or a key or a placeholder is missing or is no text.
-        UnknownNameError: If a key or a placeholder is unknown.
-    """
-    path = path or _FOLDER / f"{kind}.yaml"
-    without = {"letter": None} if kind == "rating" else {}
-    found = parse(Template, read_yaml(path), str(path), **without)
-    known = (*_TEXTS[kind], "mark", "form")
-    used = set(_FIELD.findall(found.system + found.user))
-    for name in sorted(used - set(known)):
-        raise UnknownNameError("placeholder", name, known, str(path))
-    for name in (*_TEXTS[kind], "form"):
-        if name not in used:
-            raise DataError(f"the prompt lacks the placeholder {{{name}}}", path=path, key="user")
-    return replace(found, system=found.system.strip("\n"), user=found.user.strip("\n"))
-
-
-def _told(prompt: Sequence[Turn], mark: str) -> str:
-    """Return a prompt as one text: a question as it is, a longer conversation turn by turn."""
-    text_alone(prompt, "a judge's prompt")
-    if len(prompt) == 1 and prompt[0]["role"] == "user":
-        return prompt[0]["content"]
-    return "\n".join(f"<{t['role']} {mark}>\n{t['content']}\n</{t['role']} {mark}>" for t in prompt)
-
-
-_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
-    "verdict": {"type": "string", "enum": ["A", "B", "C"]},
-    "rating": {"type": "integer", "enum": list(range(1, 11))},  # not every server knows minimum and maximum
-}
 _VERSION = "1"
 """Version of how requests are made and answers are read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asking:
-    """All parts of a request that can change an answer, and the prices."""
+class Terms:
+    """How a judge is asked, beside the requests themselves."""
 
     url: str
-    model: str
+    prompt: Mapping[str, str]
+    """Its part of the fingerprint: a pack's identity, or the hash of a prompt."""
     mode: str
-    template: Template
-    temperature: float | None
-    max_tokens: int
     structured: str
-    top_logprobs: int
-    seed: int
     reasks: int
     concurrency: int
     price_in: float | None
     price_out: float | None
-    warning: str
-    """A remark for the user; empty for no remark."""
+    notes: tuple[str, ...]
+    """Remarks for the user."""
 
 
-class _Judge:
-    """Base of the judges of pairs and of replies."""
+class Judge:
+    """Base of the judges of pairs and of replies.
 
-    def __init__(self, asking: Asking, endpoint: Endpoint) -> None:
-        self._asking, self._endpoint = asking, endpoint
+    Args:
+        asking: The requests.
+        terms: The rest.
+        endpoint: Answers them.
+    """
+
+    def __init__(self, asking: Asking, terms: Terms, endpoint: Endpoint) -> None:
+        self._asking, self._terms, self._endpoint = asking, terms, endpoint
         self._lock = threading.Lock()
         self._unanswered: Counter[str] = Counter(dict.fromkeys(REASONS, 0))
+        self._mass, self._n_masses = 0.0, 0
         self.display_name = f"judge:{asking.model}"
+
+    @property
+    def asking(self) -> Asking:
+        """What makes its requests and reads its answers, for those who send them in another way."""
+        return self._asking
 
     def fingerprint(self) -> Mapping[str, str]:
         """Return the server, the model and the request; no key, and no option of speed or price."""
-        a = self._asking
+        a, t = self._asking, self._terms
+        tokens = a.pack.answer.tokens
         told = {
-            "url": public_address(a.url), "model": a.model, "mode": a.mode,
-            "prompt_sha256": a.template.sha256, "temperature": a.temperature, "max_tokens": a.max_tokens,
-            "structured": a.structured,
-            "top_logprobs": a.top_logprobs if a.mode == "logprob" else None,
-            "seed": a.seed, "reasks": a.reasks,
+            "url": public_address(t.url), "model": a.model, "mode": t.mode, **t.prompt,
+            "temperature": a.temperature, "top_p": a.top_p, "max_tokens": a.max_tokens,
+            "structured": t.structured,
+            "top_logprobs": a.top_logprobs if tokens else None,
+            "least_mass": a.pack.answer.least_mass if tokens else None,
+            "seed": a.seed, "reasks": t.reasks, "votes": a.votes if a.votes > 1 else None,
         }  # fmt: skip
         return {"kind": "judge", "version": _VERSION, **{k: str(v) for k, v in told.items() if v is not None}}
 
+    def votes(self) -> int:
+        """Return how often each question is asked."""
+        return self._asking.votes
+
+    def shown(self, item: Item) -> Mapping[str, str]:
+        """Return what the judge is shown of an item beside its replies.
+
+        Raises:
+            ConfigError: If the item does not have what the pack needs.
+        """
+        return shown_of(self._asking.pack, item.expected, item.id)
+
     def concurrency(self) -> int:
         """Return how many requests may wait for the server together."""
-        return self._asking.concurrency
+        return self._terms.concurrency
 
     def batch_tokens(self) -> int:
         """Return 1: each question is a batch of its own, so that its answer is stored when it comes."""
@@ -184,17 +100,22 @@ class _Judge:
 
     def notes(self) -> list[str]:
         """Return remarks for the user."""
-        found = [self._asking.warning] if self._asking.warning else []
-        if self._asking.mode == "rating":
-            found.append("ratings are whole numbers from 1 to 10: expect many ties, which count half")
+        found = list(self._terms.notes)
+        if self._n_masses:
+            words = ", ".join(self._asking.pack.answer.tokens)
+            mean, least = self._mass / self._n_masses, self._asking.pack.answer.least_mass
+            found.append(
+                f"{words} held {mean:.2f} of the first token's probability on average, over"
+                f" {self._n_masses:,} replies; below {least:g} there is no answer"
+            )
         return found
 
     def used(self) -> Mapping[str, float]:
         """Return requests, retries and tokens, and the cost of the tokens if their price is known."""
-        a, counts = self._asking, self._endpoint.counts()
-        if a.price_in is None and a.price_out is None:
+        t, counts = self._terms, self._endpoint.counts()
+        if t.price_in is None and t.price_out is None:
             return counts
-        price = counts["prompt tokens"] * (a.price_in or 0) + counts["completion tokens"] * (a.price_out or 0)
+        price = counts["prompt tokens"] * (t.price_in or 0) + counts["completion tokens"] * (t.price_out or 0)
         return {**counts, "cost": price / 1e6}
 
     def unanswered(self) -> Mapping[str, int]:
@@ -202,43 +123,46 @@ class _Judge:
         with self._lock:
             return dict(self._unanswered)
 
-    def _answer(
-        self, messages: Callable[[Form], Messages], question: str, read: Callable[[Reply], float]
-    ) -> float:
-        """Return the answer to a question, NaN if there is no answer."""
-        for n_before in range(self._asking.reasks + 1):
-            body = partial(self._body, messages, n_before)
+    def _answer(self, question: Pair | Lineup) -> tuple[float, ...]:
+        """Return the values of a question; NaN if there is no answer."""
+        key = digest([repr(question)], 32)
+        for n_before in range(self._terms.reasks + 1):
+
+            def body(knows_format: bool, n_before: int = n_before) -> dict[str, object]:
+                return request(self._asking, question, n_before, knows_format=knows_format)
+
             try:
-                value = read(self._endpoint.chat(body, question))
+                reply = self._endpoint.chat(body, key)
+                self._weigh(reply)
+                found = values(self._asking, question, reply)
             except NoAnswerError as error:
-                if error.reason == UNPARSABLE and n_before < self._asking.reasks:
+                if error.reason == UNPARSABLE and n_before < self._terms.reasks:
                     continue  # with another seed
                 with self._lock:
                     self._unanswered[error.reason] += 1
                 self._endpoint.settled(f"{error.reason}: {error}")
             else:
                 self._endpoint.settled(None)
-                return value
+                return found
             break
-        return math.nan
+        return (math.nan,) * (len(question.replies) if isinstance(question, Lineup) else 1)
 
-    def _body(
-        self, messages: Callable[[Form], Messages], n_before: int, knows_format: bool
-    ) -> dict[str, Any]:
-        a = self._asking
-        body: dict[str, Any] = {"model": a.model, "seed": a.seed + n_before}
-        if a.temperature is not None:
-            body["temperature"] = a.temperature
-        if a.mode == "logprob":
-            logprobs = {"max_tokens": 1, "logprobs": True, "top_logprobs": a.top_logprobs}
-            return body | logprobs | {"messages": messages("letter")}
-        body["max_tokens"] = a.max_tokens
-        if a.structured == "no" or not knows_format:
-            return body | {"messages": messages("line")}
-        return body | {"messages": messages("json"), "response_format": _response_format(a.mode)}
+    def _weigh(self, reply: Reply) -> None:
+        if self._asking.pack.answer.tokens and reply.first_token:
+            with self._lock:
+                self._mass += mass(self._asking.pack.answer, reply)
+                self._n_masses += 1
+
+    def _mean(self, question: Pair | Lineup) -> float:
+        """Return the mean of the votes of a question, for those who ask the judge directly."""
+        if self._asking.votes == 1:
+            return self._answer(question)[0]
+        votes = [self._answer(replace(question, vote=vote))[0] for vote in range(self._asking.votes)]
+        said = [vote for vote in votes if math.isfinite(vote)]
+        return sum(said) / len(said) if said else math.nan
 
 
-class JudgeOfPairs(_Judge):
+class JudgeOfPairs(Judge):
     """A judge that says which of two replies is better."""
 
     def prefer(self, batch: Sequence[Pair]) -> list[float]:
@@ -247,103 +171,36 @@ class JudgeOfPairs(_Judge):
         Raises:
             ScoringError: If the server no longer answers.
         """
-        of_pair = self._asking.template.of_pair
-        read = first_letter if self._asking.mode == "logprob" else verdict
-        return [self._answer(partial(of_pair, p), pair_key(p.prompt, p.first, p.second), read) for p in batch]
+        return [self._answer(pair)[0] for pair in batch]
 
 
-class JudgeOfReplies(_Judge):
-    """A judge that rates one reply."""
+class JudgeOfLists(Judge):
+    """A judge that rates all replies of an item together."""
 
-    def score(self, batch: Sequence[Conversation]) -> list[float]:
-        """Return the rating of each last turn, 1 to 10; NaN if there is no answer.
+    def most_together(self) -> int:
+        """Return how many replies one question may be about."""
+        return self._asking.pack.most if self._asking.pack.asks == "list" else 1
+
+    def rate(self, batch: Sequence[Lineup]) -> list[float]:
+        """Return the rating of each row's reply; NaN where there is no answer.
 
         Raises:
             ScoringError: If the server no longer answers.
         """
-        of_reply = self._asking.template.of_reply
-        return [self._answer(partial(of_reply, turns), conversation_key(turns), rating) for turns in batch]
+        found: list[float] = []
+        for question, rows in groupby(batch, partial(replace, place=0)):
+            said = self._answer(question)
+            found += [said[row.place] for row in rows]
+        return found
 
 
-def load_judge(
-    url: str,
-    *,
-    model: str,
-    mode: Literal["verdict", "logprob", "rating"] = "verdict",
-    key_env: str | None = None,
-    prompt: Path | None = None,
-    temperature: float | None = 0.0,
-    max_tokens: int = 1024,
-    structured: Literal["auto", "yes", "no"] = "auto",
-    top_logprobs: int = 20,
-    concurrency: int = 8,
-    timeout: float = 120.0,
-    retries: int = 5,
-    backoff: float = 1.0,
-    reasks: int = 1,
-    stop_after: int = 8,
-    price_in: float | None = None,
-    price_out: float | None = None,
-    runtime: Runtime,
-) -> JudgeOfPairs | JudgeOfReplies:
-    """An LLM judge behind an OpenAI-compatible chat-completions endpoint, such as http://127.0.0.1:8000/v1.
+class JudgeOfReplies(JudgeOfLists):
+    """A judge that rates one reply."""
 
-    Args:
-        url: Up to and without `/chat/completions`.
-        model: What the server calls the model.
-        mode: verdict: A, B or a tie, in words; logprob: P(A) from the first token; rating: 1 to 10 per reply.
-        key_env: Name of the environment variable that holds the server's key; without it no key is sent.
-        prompt: A prompt of your own; rmbench/_data/judges has the ones of the package, to copy.
-        temperature: Of the sampling; none leaves it to the server.
-        max_tokens: Of an answer; mode logprob asks for one.
-        structured: Ask for JSON by a schema; auto stops doing so when the server says that it cannot.
-        top_logprobs: How many first tokens to ask for in mode logprob.
-        concurrency: Requests that wait for the server together.
-        timeout: Seconds of a whole request, to the last byte of its answer.
-        retries: Further requests after a 429, a 5xx, a time-out or a dropped connection.
-        backoff: Seconds before the first of them, doubled each time; Retry-After is honoured.
-        reasks: How often to ask again, with another seed, where no verdict can be read.
-        stop_after: Questions in a row without an answer, after which the run stops.
-        price_in: Of a million tokens of prompts; with it the cost is told.
-        price_out: Of a million tokens of answers.
-        runtime: Its seed is sent to the server.
+    def score(self, batch: Sequence[Conversation]) -> list[float]:
+        """Return the rating of each last turn; NaN if there is no answer.
 
-    Raises:
-        ConfigError: If an option is out of its range, or the key is not there.
-    """
-    for name, value, least in (("max_tokens", max_tokens, 1), ("concurrency", concurrency, 1),
-                               ("retries", retries, 0), ("backoff", backoff, 0), ("reasks", reasks, 0),
-                               ("stop_after", stop_after, 1), ("top_logprobs", top_logprobs, 2),
-                               ("timeout", timeout, 1e-3), ("temperature", temperature or 0, 0),
-                               ("price_in", price_in or 0, 0), ("price_out", price_out or 0, 0)):  # fmt: skip
-        if not least <= value < math.inf:
-            raise ConfigError(f"judge: option {name!r} is {value:g}; expected at least {least:g}")
-    url, warning = checked_url(url, key_env, scheme="judge", path="/v1")
-    template = read_template(prompt, "rating" if mode == "rating" else "pairwise")
-    needed = {"logprob": "letter"}.get(mode, "json" if structured == "yes" else "line")
-    if needed not in template.forms:
-        raise ConfigError(f"{prompt}: the key {needed!r} is missing, which says how to answer in this mode")
-    if structured == "auto" and "json" not in template.forms:
-        structured = "no"
-    asking = Asking(
-        url=url, model=model, mode=mode, template=template, temperature=temperature, max_tokens=max_tokens,
-        structured=structured, top_logprobs=top_logprobs, seed=runtime.seed, reasks=reasks,
-        concurrency=concurrency, price_in=price_in, price_out=price_out, warning=warning,
-    )  # fmt: skip
-    patience = Patience(
-        timeout_s=timeout, retries=retries, backoff_s=backoff, stop_after=stop_after, seed=runtime.seed
-    )
-    droppable = frozenset({"seed"} | ({"response_format"} if structured == "auto" else set()))
-    endpoint = Endpoint(url, key_from(key_env, scheme="judge"), patience, droppable)
-    return (JudgeOfReplies if mode == "rating" else JudgeOfPairs)(asking, endpoint)
-
-
-def _response_format(mode: str) -> dict[str, Any]:
-    properties = {"reasoning": {"type": "string"}, mode: dict(_SCHEMAS[mode])}
-    schema = {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-    return {"type": "json_schema", "json_schema": {"name": mode, "strict": True, "schema": schema}}
+        Raises:
+            ScoringError: If the server no longer answers.
+        """
+        return [self._mean(Lineup(tuple(turns[:-1]), (turns[-1],))) for turns in batch]

@@ -21,6 +21,7 @@ print(kept, faults())
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="about glibc's allocator")
+@pytest.mark.long
 def test_freed_memory_is_not_given_back_to_be_cleared_again() -> None:
     def run(keep: bool) -> tuple[str, int]:
         command = [sys.executable, "-c", FAULTS.format(keep=keep)]

@@ -1,6 +1,7 @@
 """The parts of a judge: prompts, what is read from an answer, and how long a server is waited for."""
 
 import json
+import math
 import threading
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -11,12 +12,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 from judge_server import JudgeServer, judged_texts
 
+from rmbench.core.files import digest
 from rmbench.errors import ConfigError
 from rmbench.models.http import LONGEST_PAUSE_S, Patience
-from rmbench.models.judge.answer import Endpoint, NoAnswerError, Reply, first_letter, rating, verdict
-from rmbench.models.judge.judge import load_judge, read_template
+from rmbench.models.judge.answer import read
+from rmbench.models.judge.endpoint import Endpoint
+from rmbench.models.judge.load import load_judge
+from rmbench.models.judge.question import messages
+from rmbench.models.judge.reply import NoAnswerError, Reply
+from rmbench.models.judge.template import LETTER, RATING, VERDICT, read_template
 from rmbench.models.runtime import Runtime
-from rmbench.types import Pair, Turn
+from rmbench.types import Lineup, Pair, Turn
+
+
+def verdict(reply: Reply) -> float:
+    return read(VERDICT, "pair", ("think",), reply, 2)[0]
+
+
+def rating(reply: Reply) -> float:
+    return read(RATING, "response", ("think",), reply, 1)[0]
+
+
+def first_letter(reply: Reply) -> float:
+    return read(LETTER, "pair", (), reply, 2)[0]
 
 
 def said(text: str, finish: str = "stop", refusal: str = "", **first: float) -> Reply:
@@ -90,9 +108,9 @@ ANY_TEXT = st.text(st.characters(codec=None))
 def test_any_text_is_put_in_as_it_is(prompt: str, first: str, second: str) -> None:
     pair = Pair((Turn(role="user", content=prompt),), first, second)
     for form in ("json", "line", "letter"):
-        messages = read_template(None, "pairwise").of_pair(pair, form)  # type: ignore[arg-type]
-        assert judged_texts({"messages": messages}) == (prompt, first, second)
-        assert [m["role"] for m in messages] == ["system", "user"]
+        asked = messages(read_template(None, "pairwise").pack("pairwise", form), pair)  # type: ignore[arg-type]
+        assert judged_texts({"messages": asked}) == (prompt, first, second)
+        assert [m["role"] for m in asked] == ["system", "user"]
 
 
 def test_a_longer_conversation_is_told_turn_by_turn() -> None:
@@ -101,7 +119,8 @@ def test_a_longer_conversation_is_told_turn_by_turn() -> None:
         Turn(role="user", content="Hi {first}"),
         Turn(role="assistant", content="Hello"),
     )
-    (_, message) = read_template(None, "rating").of_reply(turns, "line")
+    pack = read_template(None, "rating").pack("rating", "line")
+    (_, message) = messages(pack, Lineup(turns[:-1], turns[-1:]))
     mark = message["content"].split(">")[0].removeprefix("<conversation ")
     assert f"<system {mark}>\nBe brief.\n</system {mark}>\n<user {mark}>\nHi {{first}}" in message["content"]
     assert judged_texts({"messages": [message]})[1] == "Hello"
@@ -202,3 +221,29 @@ def test_parameters_have_the_names_that_the_server_knows(server: JudgeServer) ->
     assert len(server.bodies) == 4
     assert server.bodies[-1].keys() == {"model", "messages", "temperature", "max_completion_tokens"}
     assert judge.used()["requests without seed"] == 2
+
+
+PINNED = {
+    "verdict": (dict[str, object](), "9616ca0a63fd5a60"),
+    "rating": ({"mode": "rating"}, "0db010a048d96001"),
+    "the server's temperature": ({"temperature": None}, "ca91264a91b227f0"),
+    "a line": ({"max_tokens": 5, "structured": "no"}, "fd942edec02dc96f"),
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_judges_without_a_pack_keep_their_identity(name: str) -> None:
+    options, pinned = PINNED[name]
+    judge = load_judge("http://127.0.0.1:1/v1", model="m", runtime=Runtime(), **options)  # type: ignore[arg-type]
+    assert digest(dict(judge.fingerprint()), 16) == pinned
+
+
+def test_thinking_without_an_end_is_cut_off() -> None:
+    with pytest.raises(NoAnswerError) as caught:
+        verdict(said("<think>perhaps\n[[A]]", "length"))
+    assert caught.value.reason == "cut off"
+
+
+def test_a_as_an_article_is_no_answer() -> None:
+    with pytest.raises(NoAnswerError, match=r"which hold 0\.04 of its probability"):
+        first_letter(said("A", "length", A=math.log(0.04), The=math.log(0.9)))

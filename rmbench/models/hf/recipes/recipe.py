@@ -9,14 +9,14 @@ Which one applies is chosen in `rmbench.models.hf.recipes.choose`.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from rmbench.core.files import digest
-from rmbench.core.options import NO_OPTION, Option, Texts
+from rmbench.core.options import NO_OPTION, Option, Texts, changed_from_default
 from rmbench.core.schema import parse
 from rmbench.core.yaml import PACKAGE, read_yaml
 from rmbench.errors import ConfigError
@@ -210,7 +210,7 @@ class Recipe:
     def identity(self) -> str:
         """Name, and a hash of whatever can change a reward."""
         told = ("name", "about", "families", "verified", "match", "example")
-        parts = {key: value for key, value in _changed_from_default(self).items() if key not in told}
+        parts = {key: value for key, value in changed_from_default(self).items() if key not in told}
         return f"{self.name}:{digest(parts, 16)}"
 
 
@@ -344,17 +344,6 @@ def _problem_of_text(text: Turns) -> str:
 def named_classes(match: Match, seen: Seen) -> list[str]:
     """Return the classes that a config names, of those that are evidence."""
     return [name for name in seen.architectures if any(fnmatchcase(name, p) for p in match.architectures)]
-
-
-def _changed_from_default(value: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass that differ from their defaults: a new field changes no identity."""
-    found = {}
-    for each in fields(value):
-        own = getattr(value, each.name)
-        default = each.default_factory() if each.default_factory is not MISSING else each.default
-        if own != default:
-            found[each.name] = _changed_from_default(own) if is_dataclass(own) else own
-    return found
 
 
 def _fits(wanted: Sequence[int], shape: Sequence[int]) -> bool:
