@@ -253,7 +253,7 @@ def _are_probabilities(rewards: Floats) -> bool:
 def _reduced(name: str, rewards: Floats) -> float:
     if name == "product":
         return float(np.log(np.maximum(rewards, np.finfo(float).tiny)).sum())
-    return float({"min": np.min, "mean": np.mean}[name](rewards)) if name != "last" else float(rewards[-1])
+    return float({"min": rewards.min(), "mean": rewards.mean(), "last": rewards[-1]}[name])
 
 
 def _put_named(

@@ -1,6 +1,7 @@
 """The first wrong step: ProcessBench's numbers, thresholds and calibration against plain references."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -122,14 +123,16 @@ def test_the_best_threshold_is_that_of_a_search() -> None:
     fold = folds_of(found.cluster, 5, 0)
     fitted = fitted_thresholds(found, 5, 0)
     values = sorted({p for r in ROWS for p in r[MODEL]})
-    everywhere = [(a + b) / 2 for a, b in zip(values, values[1:], strict=False)]
+    everywhere = [(a + b) / 2 for a, b in pairwise(values)]
     for k in range(5):
         others = [r for r, n in zip(ROWS, fold, strict=True) if n != k]
         best = max(f1(others, t) for t in everywhere)
         assert f1(others, best_threshold(found, fold != k)) == pytest.approx(best, abs=1e-12)
         assert len(set(fitted[fold == k])) == 1
     # Solutions of one problem are never in the fit of their own threshold.
-    assert len({(r["problem"], k) for r, k in zip(ROWS, fold, strict=True)}) == len({r["problem"] for r in ROWS})
+    assert len({(r["problem"], k) for r, k in zip(ROWS, fold, strict=True)}) == len(
+        {r["problem"] for r in ROWS}
+    )
 
 
 def test_f1_has_the_error_of_leaving_problems_out() -> None:
