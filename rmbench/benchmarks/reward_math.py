@@ -40,11 +40,21 @@ def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
     Rows of a problem are consecutive. If a row does not fit, its problem is left out: with fewer wrong
     solutions, the problem would be easier.
     """
+    yield from _read(files, bad, WRONG)
+
+
+@register_reader("rewardbench-math")
+def read_pairs(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
+    """Read rows as of `reward-math`, with one wrong solution per problem: RewardBench's mathematics."""
+    yield from _read(files, bad, 1)
+
+
+def _read(files: list[Path], bad: BadRows, n_wrong: int) -> Iterator[FoundItem]:
     for path in files:
         for _, rows in groupby(rows_of(path, bad), key=lambda r: repr(r.value.get("problem_id"))):
             of_problem = list(rows)
             try:
-                found = _problem(of_problem)
+                found = _problem(of_problem, n_wrong)
             except DataError as error:
                 bad.add(error)
                 if len(of_problem) > 1:
@@ -53,15 +63,15 @@ def read(files: list[Path], _: object, bad: BadRows) -> Iterator[FoundItem]:
             yield found
 
 
-def _problem(rows: list[Row]) -> FoundItem:
+def _problem(rows: list[Row], n_wrong: int) -> FoundItem:
     first = rows[0]
     identifier = str(fields.whole(first, "problem_id", fields.required(first, "problem_id"), 0, 10**9))
     prompt = (Turn(role="user", content=fields.text(first, "problem")),)
     found = [_solution(row, prompt) for row in rows]
     n_right = sum(response.gold == 1.0 for response in found)
-    if n_right != 1 or len(found) != 1 + WRONG:
+    if n_right != 1 or len(found) != 1 + n_wrong:
         raise first.error(
-            f"{n_right} right and {len(found) - n_right} wrong solutions; expected 1 and {WRONG}",
+            f"{n_right} right and {len(found) - n_right} wrong solutions; expected 1 and {n_wrong}",
             "problem_id",
             "solutions do not fit",
         )

@@ -143,6 +143,8 @@ class Import:
     """True: leave out files that do not fit; False: stop."""
     prior_sets: bool = True
     """True: join RewardBench's prior sets if a model has them."""
+    reduce: str = "prod"
+    """RewardMATH: how the values of a solution's steps become one number."""
     skipped: list[str] = field(default_factory=list)
     """Reasons for which files were left out, one line each."""
     win_rates: list[WinRate] = field(default_factory=list)

@@ -240,7 +240,10 @@ def full_name(run: Run) -> str:
 
 def shown_name(run: Run, runs: Iterable[Run]) -> str:
     """Return the model's name; its full one if another model among `runs` has the same name."""
-    prints = {digest(r.fingerprint, 6) for r in runs if r.model == run.model}
+    alike = (r for r in runs if r.model == run.model)
+    if run.fingerprint.get("kind") == "published":  # its identity is its rewards: another on each task
+        alike = (r for r in alike if r.task == run.task or r.fingerprint.get("kind") != "published")
+    prints = {digest(r.fingerprint, 6) for r in alike}
     return full_name(run) if len(prints) > 1 else run.model
 
 

@@ -101,6 +101,14 @@ _RUNS_PER_WORKER = 8
     show_default=True,
     help="RewardBench: join a model's prior sets. Models with and without them are not on the same items.",
 )
+@click.option(
+    "--reduce",
+    metavar="HOW",
+    default="prod",
+    show_default=True,
+    help="RewardMATH: how the values of a solution's steps become one reward: prod (as published), mean, min"
+    " or last. The name of such a model ends with it.",
+)
 @eval_options("seed")
 @click.option(
     "--workers",
@@ -119,6 +127,7 @@ def command(
     params: dict[str, str],
     on_bad: str,
     prior_sets: bool,
+    reduce: str,
     seed: int,
     n_workers: int | None,
     convention: str,
@@ -133,6 +142,10 @@ def command(
                         eval-set/), a folder of scores files or one of them; of either version.
     FORMAT rm-bench:    PATH is a results folder, or one file; a model's files are one run.
     FORMAT judgebench:  PATH is a file of outputs or a folder of them.
+    FORMAT reward-math: PATH is results/ of RewardMATH, or one of its files: rewards, step values, ratings or
+                        verdicts on its problems, or on RewardBench's maths pairs (task rewardbench-math).
+    FORMAT processbench: PATH is a table of ProcessBench with columns of step rewards, or a folder of them; a
+                        file without steps is joined by id.
     FORMAT alpacaeval:  PATH is results/ (<model>/<annotator>/annotations.json) or the .tar.xz.
     FORMAT rewardbench-bon: PATH is best-of-n/alpaca_eval/<generator>/ of RewardBench's results, or one of its
                         files; --data is the judge's annotations of the samples, <writer>.<sample>/.
@@ -151,7 +164,7 @@ def command(
     from rmbench.results.published import FORMATS, Import, write_runs
     from rmbench.scoring.processes import n_cores
 
-    request = Import(data, params, on_bad == "skip", prior_sets)
+    request = Import(data, params, on_bad == "skip", prior_sets, reduce)
     runs = FORMATS.get(format_name)(path, request)
     workers = n_workers or max(1, min(n_cores(), len(runs) // _RUNS_PER_WORKER))
     command_line = ("rmbench", *sys.argv[1:])
