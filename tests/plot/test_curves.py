@@ -48,6 +48,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return evaluate(tmp_path_factory.mktemp("curves"))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All is drawn but the pixels, which take most of the time: for tests of tables and of what is said."""
+    monkeypatch.setattr("rmbench.plot.style.image", lambda figure, kind, **more: b"")
+
+
 def table(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -69,6 +75,7 @@ def test_figures_and_tables_are_the_same_bytes_twice(results: Path, tmp_path: Pa
         assert label in svg
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_tables_hold_what_the_records_do(results: Path, tmp_path: Path) -> None:
     assert run(["curve", str(results), "--out", str(tmp_path)]) == 0
     rows = table(tmp_path / "curves.csv")
@@ -96,6 +103,7 @@ def test_the_tables_hold_what_the_records_do(results: Path, tmp_path: Path) -> N
     assert float(top["reward_sd"]) == pytest.approx(np.sqrt(np.mean([np.var(r) for r in lengths])), rel=1e-5)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_latex_has_the_numbers_of_the_csv(results: Path, tmp_path: Path) -> None:
     assert run(["curve", str(results), "--out", str(tmp_path), "--columns", "policy"]) == 0
     tables = {t.label: t for t in read_latex((tmp_path / "curves.tex").read_text(encoding="utf-8"))}
@@ -112,6 +120,7 @@ def test_latex_has_the_numbers_of_the_csv(results: Path, tmp_path: Path) -> None
     assert all(why in fits.notes for why in missing)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_strata_are_measured_on_their_own_items(
     results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -181,6 +190,7 @@ def test_a_proxy_without_spread_is_noted_and_not_in_that_figure(
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("undrawn")
 def test_policies_of_pools_are_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{key: value for key, value in item.items() if key != "strata"} for item in items()]
     for k, row in enumerate(rows):
@@ -207,6 +217,7 @@ def test_policies_of_pools_are_columns(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("undrawn")
 def test_sizes_of_proxies_are_rows_smaller_ones_first(tmp_path: Path) -> None:
     folder = evaluate(tmp_path, "-m", "builtin:tiny", "-m", "builtin:linear")
     records = [json.loads(path.read_text()) for path in folder.rglob("*.json")]
@@ -223,6 +234,7 @@ def test_sizes_of_proxies_are_rows_smaller_ones_first(tmp_path: Path) -> None:
     assert labels[2:] == ["size unknown"] * 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rules_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate(tmp_path)
     folder = evaluate(tmp_path, "-T", "select=top-k", "-T", "k=2")
@@ -252,6 +264,7 @@ def test_a_field_that_is_none_is_named(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_records_of_other_kinds_are_left_out_and_counted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -279,6 +292,7 @@ def test_records_without_a_curve_are_an_error_that_says_why(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_lines_on_different_items_are_noted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = evaluate(tmp_path)
     half = evaluate(tmp_path, "--part", "0:0.5", results="half")

@@ -89,10 +89,13 @@ def test_every_format_says_on_how_many(issue: Path, capsys: Capture, tmp_path: P
     page = tmp_path / "page.html"
     said = "on the 60 of 100 items that both answered (A answered 100, B 60)"
     for names in (("A", "B"), ("A", "B", "C", "D")):
-        for form in ((), ("--markdown",), ("--latex",)):
-            text = compare(issue, capsys, *names, *form, "--html", str(page)).replace("\\", "")
+        for form in (("--wide", "--html", str(page)), ("--markdown",), ("--latex",)):
+            text = compare(issue, capsys, *names, *form).replace("\\", "")
             assert said in text
             assert "60 of 100" in text.replace(said, ""), "in the row as well"
+        short = compare(issue, capsys, *names)
+        assert "on the 60 of 100 items that both answered" in short, "in the finding"
+        assert re.search(r"A answered 100, B 60|B answered 60 items, another model 100", short)
         assert said in page.read_text()
         rows = list(csv.DictReader(io.StringIO(compare(issue, capsys, *names, "--csv"))))
         row = next(r for r in rows if (r["metric"], r["first"], r["second"]) == ("accuracy", "A", "B"))

@@ -86,14 +86,13 @@ def test_how_a_step_is_cut_changes_nothing(
     make_checkpoint: Make, pairs: Path, tmp_path: Path, method: str
 ) -> None:
     base = make_checkpoint("llama", head=False)
-    for micro in (8, 4, 1):
+    for micro in (8, 1):
         assert run(arguments(base, pairs, tmp_path / f"m{micro}", micro_batch=micro, method=method)) == 0
-    for micro in (4, 1):
-        assert largest_difference(tmp_path / "m8", tmp_path / f"m{micro}") < 2e-4
-        curves = [json.loads((tmp_path / f"m{m}" / "rmbench.json").read_text())["curve"] for m in (8, micro)]
-        for a, b in zip(*curves, strict=True):
-            for key in a.keys() & {"loss", "eval_nll"}:
-                assert b[key] == pytest.approx(a[key], abs=2e-4)
+    assert largest_difference(tmp_path / "m8", tmp_path / "m1") < 2e-4
+    curves = [json.loads((tmp_path / f"m{m}" / "rmbench.json").read_text())["curve"] for m in (8, 1)]
+    for a, b in zip(*curves, strict=True):
+        for key in a.keys() & {"loss", "eval_nll"}:
+            assert b[key] == pytest.approx(a[key], abs=2e-4)
 
 
 @pytest.mark.parametrize("method", ["bradley-terry", "confidence-margin", "distance-normalised"])
@@ -131,7 +130,7 @@ def test_two_runs_at_once_do_not_write_into_one_folder(
     make_checkpoint: Make, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = arguments(
-        make_checkpoint("llama", head=False), pairs, tmp_path / "out", epochs=60, eval_every=5
+        make_checkpoint("llama", head=False), pairs, tmp_path / "out", epochs=20, eval_every=5
     )
     process = subprocess.Popen([sys.executable, "-m", "rmbench", *command], stderr=subprocess.DEVNULL)
     wait_until(process, lambda: has_checkpoint(tmp_path / "out"))
