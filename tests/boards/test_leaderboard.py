@@ -145,9 +145,16 @@ def test_shortcuts_that_have_no_rank_are_named(board: dict[str, object]) -> None
     assert board["missing_shortcuts"] == ["shortest", "markdown", "constant"]
 
 
+WITHOUT_SHORTCUTS = {
+    "reward-math": "the published files hold no texts, so nothing can be said about length",
+    "processbench": "three readings of one model, which ranks no models",
+}
+
+
 @pytest.mark.parametrize("path", BOARDS, ids=lambda p: p.stem)
 def test_every_board_of_the_project_has_the_shortcut_rows(path: Path) -> None:
-    assert json.loads(path.with_suffix(".json").read_text())["missing_shortcuts"] == []
+    missing = json.loads(path.with_suffix(".json").read_text())["missing_shortcuts"]
+    assert bool(missing) == (path.stem in WITHOUT_SHORTCUTS)
 
 
 def test_the_same_records_give_the_same_bytes_wherever_they_lie(made: Path, tmp_path: Path) -> None:
