@@ -222,8 +222,8 @@ def test_every_task_but_the_embedded_says_how_large_it_is_and_most_at_which_comm
     specs = [load_task(name) for name in list_tasks()]
     assert not [s.name for s in specs if not s.sizes]
     unpinned = {s.name for s in specs if not (s.data.path or s.data.hub or s.data.github)}
-    # Pools put together by hand, and two whose commits could not be found: their files say so.
-    assert unpinned == {"gsm8k-bon", "pm-bon", "reward-math"}
+    # Pools put together by hand, and files whose commits could not be found: their tasks say so.
+    assert unpinned == {"gsm8k-bon", "pm-bon", "processbench", "reward-math", "rewardbench-math"}
 
 
 def test_a_size_that_is_not_known_exactly_says_so(tmp_path: Path) -> None:

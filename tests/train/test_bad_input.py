@@ -148,7 +148,7 @@ def test_places_that_cannot_be_written_or_are_taken(
     base, out = make_checkpoint("llama", head=False), tmp_path / "out"
     file = tmp_path / "file"
     file.write_text("x")
-    assert "cannot be" in refused(arguments(base, pairs, file / "under"), out, capsys)
+    assert "no file can be written there" in refused(arguments(base, pairs, file / "under"), out, capsys)
     assert "is a file" in refused(arguments(base, pairs, file), out, capsys)
     assert "not empty" in refused(arguments(base, pairs, base), base, capsys)
     logs = [*arguments(base, pairs, out), "--log-dir", str(file / "logs")]
