@@ -2,10 +2,11 @@
 
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rmbench.core.progress import line_of
@@ -27,7 +28,8 @@ def block(n_models: int, n_metrics: int, *, turns: bool = True, drops: dict[int,
 
 
 def widest(text: str) -> int:
-    return max(map(len, text.splitlines()))
+    """The most characters of a line; combining marks take no place."""
+    return max(sum(not unicodedata.combining(c) for c in line) for line in text.splitlines())
 
 
 def numbers(text: str) -> set[str]:
@@ -82,6 +84,7 @@ def test_lines_and_notes_break_with_an_indent() -> None:
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
+@example(["", ""], "0000\x1f\x1f\u0300", 20)
 @given(st.lists(names, min_size=1, max_size=5), names, st.integers(20, 130))
 def test_no_line_is_wider_than_the_terminal(heads: list[str], text: str, width: int) -> None:
     columns = tuple(Column(head, "text") for head in heads[:2]) + tuple(map(Column, heads[2:]))
